@@ -1,0 +1,45 @@
+//! The `[input]` table of a card: what a network expects to see.
+
+use serde::{Deserialize, Serialize};
+
+/// Input size and preprocessing, with timm's names and meaning (timm `data/config.py`).
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct InputSpec {
+    /// Height and width in pixels.
+    pub size: [usize; 2],
+    /// The resize target is `floor(size / crop_pct)`.
+    pub crop_pct: f64,
+    #[serde(default)]
+    pub crop_mode: CropMode,
+    pub interpolation: Interpolation,
+    /// Per channel (RGB), for values in 0..1.
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+    /// The larger size at which the published accuracy is higher, where the recipe has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_size: Option<[usize; 2]>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_crop_pct: Option<f64>,
+}
+
+/// How the crop is taken (timm `data/transforms_factory.py`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CropMode {
+    /// Short side to the target, then the centre.
+    #[default]
+    Center,
+    /// Both sides to the target, whatever the shape, then the centre.
+    Squash,
+    /// Long side to the target, the rest padded.
+    Border,
+}
+
+/// Resampling filter, always antialiased, as Pillow computes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    Bilinear,
+    Bicubic,
+}

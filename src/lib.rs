@@ -1,0 +1,13 @@
+//! Squeeze-and-Excitation networks: SENet, SE-ResNet, SE-ResNeXt and SKNet.
+#![deny(unsafe_code)]
+
+pub mod cards;
+pub mod error;
+pub mod hub;
+pub mod image;
+pub mod labels;
+pub mod nets;
+pub mod nn;
+pub mod weights;
+
+pub use error::{Error, Result};

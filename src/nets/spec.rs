@@ -1,0 +1,145 @@
+//! A network's topology as data: the `[network]` table of a card.
+//!
+//! Every historical quirk of the family is a named field with its reason, so a new variant is a
+//! new table and not a new code path. [`NetworkSpec::plan`] turns a spec into the resolved list of
+//! layers (tensor names, shapes, strides) from which the network is built, counted and printed.
+
+use serde::{Deserialize, Serialize};
+
+/// Topology of one architecture. Lists have one entry per stage.
+///
+/// Sources: He et al. 2015 (arXiv:1512.03385), Hu et al. 2017 (arXiv:1709.01507), Li et al. 2019
+/// (arXiv:1903.06586), timm's `resnet.py`, `senet.py`, `sknet.py` and `byobnet.py`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// Two 3x3 convolutions, or 1x1, 3x3, 1x1.
+    pub block: BlockKind,
+    /// Blocks in each stage.
+    pub layers: Vec<usize>,
+    /// Output channels of each stage's blocks.
+    pub channels: Vec<usize>,
+    /// Output channels of the 3x3 convolution (the first one of a basic block).
+    pub widths: Vec<usize>,
+    /// Output channels of a bottleneck's first 1x1 convolution where they differ from `widths`:
+    /// SENet-154 halves them to save parameters (arXiv:1709.01507, section 6.1, footnote on SENet-154).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conv1_widths: Option<Vec<usize>>,
+    /// Groups of the 3x3 convolution; 1 where the field is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<usize>>,
+    pub stem: Stem,
+    pub stem_pool: StemPool,
+    /// Where stages 2 and up halve the resolution.
+    pub stride_on: StrideOn,
+    pub shortcut: Shortcut,
+    pub activation: Activation,
+    /// Squeeze-and-excitation modules; exactly one of `se` and `sk` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub se: Option<SeSpec>,
+    /// Selective-kernel units in place of the 3x3 convolution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sk: Option<SkSpec>,
+    /// Channels of a final 1x1 convolution before the pooling (seresnet33ts only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_conv: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockKind {
+    Basic,
+    Bottleneck,
+}
+
+/// The convolutions before the first stage, each followed by BatchNorm and the activation.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stem {
+    /// Kernel size of every stem convolution; the padding is half of it.
+    pub kernel: usize,
+    /// Output channels of each convolution: one for the 7x7 stem, three for the deep ("d") and
+    /// tiered ("t") stems.
+    pub widths: Vec<usize>,
+    pub strides: Vec<usize>,
+}
+
+/// The pool between stem and first stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StemPool {
+    /// Max 3x3, stride 2, padding 1 (timm `resnet.py`).
+    MaxPad,
+    /// Max 3x3, stride 2, no padding, output size rounded up: what Caffe does, kept by the legacy
+    /// family because its weights were trained so (timm `senet.py`).
+    MaxCeil,
+    /// Average 2x2, stride 2, size rounded down: the anti-aliased ("aa") models.
+    Avg,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StrideOn {
+    /// The block's first convolution: basic blocks, and the legacy SE-ResNets, which follow Caffe's
+    /// ResNet ("v1") and put it on the 1x1.
+    Conv1,
+    /// The 3x3 convolution of a bottleneck ("v1.5"); for selective kernels, both of its paths.
+    Conv2,
+    /// The 3x3 keeps the resolution and a 2x2 average pool (size rounded down) follows its
+    /// activation: the anti-aliased models.
+    AvgAfterConv2,
+}
+
+/// The projection on the first block of a stage that changes shape. Elsewhere the shortcut is the
+/// identity, and the first stage's projection is always a plain 1x1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shortcut {
+    /// 1x1 with the stride.
+    Conv1x1,
+    /// 3x3 with the stride, padding 1: SENet-154.
+    Conv3x3,
+    /// Average 2x2, stride 2 (size rounded up, the border not counted), then 1x1: the "d", "t" and
+    /// "aa" models.
+    AvgConv1x1,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    Relu,
+    Silu,
+}
+
+/// Squeeze-and-excitation: mean over the map, 1x1 with bias, ReLU, 1x1 with bias, sigmoid, scale.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeSpec {
+    /// Channels between the two 1x1 convolutions, per stage. Listed, because the families round
+    /// C/16 differently: `senet.py` divides, `resnet.py` takes the nearest multiple of 8.
+    pub reduced: Vec<usize>,
+    pub position: SePosition,
+    /// ReLU after the last BatchNorm and before the module: only the basic block of `senet.py`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relu_before: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SePosition {
+    /// On the block's output, before the shortcut is added (arXiv:1709.01507, figure 3).
+    AfterLastNorm,
+    /// On the narrow map, before the last 1x1: the "ts" models.
+    BeforeLastConv,
+}
+
+/// Selective kernels: two 3x3 paths with dilation 1 and 2, weighed by a softmax over the paths.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SkSpec {
+    /// Channels inside the attention, per stage.
+    pub reduced: Vec<usize>,
+    /// Each path sees half of the input channels (skresnet18/34) instead of all of them.
+    pub split_input: bool,
+}
