@@ -1,6 +1,6 @@
 //! The tail of a residual block: scale by the gate, add the shortcut, activate.
 
-use candle_core::{CpuStorage, D, Device, InplaceOpN, Layout, Result, Tensor};
+use candle_core::{CpuStorage, D, Device, InplaceOp2, InplaceOp3, Layout, Result, Tensor};
 
 use super::conv::{contiguous, f32_values, f32_values_mut};
 use super::{Activation, activate};
@@ -80,7 +80,7 @@ impl Tail {
     }
 }
 
-impl InplaceOpN<1> for Tail {
+impl InplaceOp2 for Tail {
     fn name(&self) -> &'static str {
         "residual-tail"
     }
@@ -88,14 +88,15 @@ impl InplaceOpN<1> for Tail {
     fn cpu_fwd(
         &self,
         map: &mut CpuStorage,
-        layout: &Layout,
-        [shortcut]: [(&CpuStorage, &Layout); 1],
+        map_layout: &Layout,
+        shortcut: &CpuStorage,
+        shortcut_layout: &Layout,
     ) -> Result<()> {
-        self.run((map, layout), shortcut, None)
+        self.run((map, map_layout), (shortcut, shortcut_layout), None)
     }
 }
 
-impl InplaceOpN<2> for Tail {
+impl InplaceOp3 for Tail {
     fn name(&self) -> &'static str {
         "residual-tail"
     }
@@ -103,10 +104,13 @@ impl InplaceOpN<2> for Tail {
     fn cpu_fwd(
         &self,
         map: &mut CpuStorage,
-        layout: &Layout,
-        [shortcut, gate]: [(&CpuStorage, &Layout); 2],
+        map_layout: &Layout,
+        shortcut: &CpuStorage,
+        shortcut_layout: &Layout,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
     ) -> Result<()> {
-        self.run((map, layout), shortcut, Some(gate))
+        self.run((map, map_layout), (shortcut, shortcut_layout), Some((gate, gate_layout)))
     }
 }
 
