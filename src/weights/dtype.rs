@@ -87,9 +87,11 @@ impl Element for f64 {
             DType::F64 => |raw| f64::from_le_bytes(bytes(raw)),
             DType::F32 => |raw| f64::from(f32::from_le_bytes(bytes(raw))),
             DType::F16 => |raw| f64::from(half_to_f32(u16::from_le_bytes(bytes(raw)))),
-            DType::BF16 => {
-                |raw| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(bytes(raw))) << 16))
-            }
+            DType::BF16 => |raw| {
+                f64::from(f32::from_bits(
+                    u32::from(u16::from_le_bytes(bytes(raw))) << 16,
+                ))
+            },
             _ => return None,
         })
     }
@@ -133,7 +135,11 @@ mod tests {
     fn half_precision_follows_the_definition() {
         // Value from the definition, in f64: (-1)^s * 2^(e-15) * (1 + f/1024).
         for half in 0..=u16::MAX {
-            let (sign, e, f) = (half >> 15, i32::from(half >> 10 & 0x1f), f64::from(half & 0x3ff));
+            let (sign, e, f) = (
+                half >> 15,
+                i32::from(half >> 10 & 0x1f),
+                f64::from(half & 0x3ff),
+            );
             let size = match e {
                 0 => f * 2f64.powi(-24),
                 31 if f == 0.0 => f64::INFINITY,
@@ -142,8 +148,15 @@ mod tests {
             };
             let expected = if sign == 1 { -size } else { size };
             let found = f64::from(half_to_f32(half));
-            assert!(found == expected || found.is_nan() && expected.is_nan(), "{half:#06x}");
-            assert_eq!(half_to_f32(half).is_sign_negative(), sign == 1, "{half:#06x}");
+            assert!(
+                found == expected || found.is_nan() && expected.is_nan(),
+                "{half:#06x}"
+            );
+            assert_eq!(
+                half_to_f32(half).is_sign_negative(),
+                sign == 1,
+                "{half:#06x}"
+            );
         }
     }
 }

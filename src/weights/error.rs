@@ -163,7 +163,8 @@ impl std::fmt::Display for LooksLike {
 impl WeightsError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
-        let save = "in Python, `torch.save(model.state_dict(), path)` writes a file that can be read";
+        let save =
+            "in Python, `torch.save(model.state_dict(), path)` writes a file that can be read";
         let hint = match self {
             Self::NotWeights { looks_like, .. } => match looks_like {
                 LooksLike::Empty | LooksLike::Html => "download the file again",
@@ -178,7 +179,9 @@ impl WeightsError {
             Self::Truncated { .. } | Self::Damaged { .. } | Self::HashMismatch { .. } => {
                 "download the file again"
             }
-            Self::ForeignObject { .. } | Self::Unsupported { .. } | Self::NoStateDict { .. } => save,
+            Self::ForeignObject { .. } | Self::Unsupported { .. } | Self::NoStateDict { .. } => {
+                save
+            }
             Self::MissingTensor { .. } => "the file may belong to another network",
             _ => return None,
         };

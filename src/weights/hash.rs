@@ -31,7 +31,11 @@ pub fn sha256_of(path: &Path) -> Result<String, WeightsError> {
             Err(error) => return Err(unreadable(error)),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 /// Checks the content of `path` against the hash in a release's `file_name`.
@@ -44,7 +48,9 @@ pub fn sha256_of(path: &Path) -> Result<String, WeightsError> {
 /// [`WeightsError::HashMismatch`]; [`WeightsError::NotReleaseName`] where `file_name` has fewer
 /// than 8 digits; [`WeightsError::Unreadable`].
 pub fn check_release_name(path: &Path, file_name: &str) -> Result<(), WeightsError> {
-    let stem = file_name.rsplit_once('.').map_or(file_name, |(stem, _)| stem);
+    let stem = file_name
+        .rsplit_once('.')
+        .map_or(file_name, |(stem, _)| stem);
     let digits = stem
         .rsplit_once('-')
         .map(|(_, digits)| digits)

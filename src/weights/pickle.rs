@@ -129,7 +129,9 @@ fn pair(item: Object) -> Option<(Object, Object)> {
     let (Object::List(item) | Object::Tuple(item)) = item else {
         return None;
     };
-    <[Object; 2]>::try_from(item).ok().map(|[key, value]| (key, value))
+    <[Object; 2]>::try_from(item)
+        .ok()
+        .map(|[key, value]| (key, value))
 }
 
 fn state_dict(file: &str, object: Object) -> Result<Vec<(Object, Object)>, WeightsError> {
@@ -200,7 +202,10 @@ fn describe(file: &str, name: String, args: Vec<Object>) -> Result<Described, We
         })
     })();
     described.ok_or_else(|| {
-        damaged(file, format!("tensor `{name}` has an impossible storage, offset, shape or stride"))
+        damaged(
+            file,
+            format!("tensor `{name}` has an impossible storage, offset, shape or stride"),
+        )
     })
 }
 
@@ -221,7 +226,12 @@ fn counts(object: Object) -> Option<Vec<u64>> {
 
 /// `('storage', class, key, location, elements)`, in the legacy container with a view or `None`.
 fn storage_of(file: &str, id: &Object) -> Result<Storage, WeightsError> {
-    let unknown = || damaged(file, "it refers to something else than a storage".to_owned());
+    let unknown = || {
+        damaged(
+            file,
+            "it refers to something else than a storage".to_owned(),
+        )
+    };
     let Object::Tuple(id) = id else {
         return Err(unknown());
     };
@@ -245,9 +255,10 @@ fn storage_of(file: &str, id: &Object) -> Result<Storage, WeightsError> {
     let view = match view {
         Object::None => None,
         Object::Tuple(view) => match view.as_slice() {
-            [_, offset, elements] => {
-                Some((count(offset).ok_or_else(unknown)?, count(elements).ok_or_else(unknown)?))
-            }
+            [_, offset, elements] => Some((
+                count(offset).ok_or_else(unknown)?,
+                count(elements).ok_or_else(unknown)?,
+            )),
             _ => return Err(unknown()),
         },
         _ => return Err(unknown()),

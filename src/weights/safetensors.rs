@@ -61,8 +61,8 @@ pub(super) fn index(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>,
         return Err(truncated("the tensors of the header", expected, found));
     }
 
-    let (_, metadata) =
-        SafeTensors::read_metadata(bytes).map_err(|e| damaged(format!("safetensors header: {e}")))?;
+    let (_, metadata) = SafeTensors::read_metadata(bytes)
+        .map_err(|e| damaged(format!("safetensors header: {e}")))?;
     let entries = metadata.tensors().into_iter().map(|(name, info)| {
         let entry = Entry {
             dtype: dtype(info.dtype),

@@ -35,7 +35,10 @@ type Place = (u64, u64);
 pub(super) fn legacy_start(bytes: &[u8]) -> Option<usize> {
     LEGACY_MAGIC_AT
         .into_iter()
-        .find(|&at| bytes.first() == Some(&0x80) && bytes.get(at..).is_some_and(|b| b.starts_with(LEGACY_MAGIC)))
+        .find(|&at| {
+            bytes.first() == Some(&0x80)
+                && bytes.get(at..).is_some_and(|b| b.starts_with(LEGACY_MAGIC))
+        })
         .map(|at| at + LEGACY_MAGIC.len())
 }
 
@@ -70,11 +73,15 @@ pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
             .map_err(|error| damaged(format!("zip archive: {error}")))?
             .into_owned();
         if member.compression() != CompressionMethod::Stored || member.encrypted() {
-            return Err(unsupported(&format!("member `{name}` is compressed or encrypted")));
+            return Err(unsupported(&format!(
+                "member `{name}` is compressed or encrypted"
+            )));
         }
         let start = member.data_start().unwrap_or(u64::MAX);
         let length = member.size();
-        let end = start.checked_add(length).filter(|&end| end <= bytes.len() as u64);
+        let end = start
+            .checked_add(length)
+            .filter(|&end| end <= bytes.len() as u64);
         if end.is_none() || member.compressed_size() != length {
             return Err(damaged(format!("member `{name}` is not inside the file")));
         }
@@ -92,9 +99,11 @@ pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
         .filter(|folder| folder.is_empty() || folder.ends_with('/'))
         .min_by_key(|folder| folder.len())
         .map(str::to_owned);
-    let Some((folder, &pickle)) =
-        folder.and_then(|folder| members.get(&format!("{folder}data.pkl")).map(|place| (folder, place)))
-    else {
+    let Some((folder, &pickle)) = folder.and_then(|folder| {
+        members
+            .get(&format!("{folder}data.pkl"))
+            .map(|place| (folder, place))
+    }) else {
         return Err(WeightsError::NotWeights {
             file: file.to_owned(),
             looks_like: LooksLike::Zip,
@@ -145,10 +154,15 @@ pub(super) fn index_legacy(
         problem,
     };
     if next()? != Object::Int(LEGACY_VERSION) {
-        return Err(unsupported("a version of PyTorch's stream format other than 1001"));
+        return Err(unsupported(
+            "a version of PyTorch's stream format other than 1001",
+        ));
     }
     if let Object::Dict(system) = next()?
-        && system.contains(&(Object::Unicode("little_endian".to_owned()), Object::Bool(false)))
+        && system.contains(&(
+            Object::Unicode("little_endian".to_owned()),
+            Object::Bool(false),
+        ))
     {
         return Err(unsupported("its numbers are not little-endian"));
     }
@@ -231,11 +245,18 @@ fn place_tensor(tensor: Described, (start, length): Place) -> Result<Entry, &'st
         ..
     } = tensor;
     let size = storage.element_size;
-    if storage.elements.checked_mul(size).is_none_or(|bytes| bytes > length) {
+    if storage
+        .elements
+        .checked_mul(size)
+        .is_none_or(|bytes| bytes > length)
+    {
         return Err("its storage is larger than the data in the file");
     }
     let (first, available) = storage.view.unwrap_or((0, storage.elements));
-    if first.checked_add(available).is_none_or(|end| end > storage.elements) {
+    if first
+        .checked_add(available)
+        .is_none_or(|end| end > storage.elements)
+    {
         return Err("its view is outside its storage");
     }
 
@@ -246,9 +267,12 @@ fn place_tensor(tensor: Described, (start, length): Place) -> Result<Entry, &'st
         return Err("it has more elements than its storage");
     }
     if elements > 0 {
-        let last = shape.iter().zip(&strides).try_fold(offset, |at, (&dim, &stride)| {
-            at.checked_add((dim - 1).checked_mul(stride)?)
-        });
+        let last = shape
+            .iter()
+            .zip(&strides)
+            .try_fold(offset, |at, (&dim, &stride)| {
+                at.checked_add((dim - 1).checked_mul(stride)?)
+            });
         if last.ok_or(OVERFLOW)? >= available {
             return Err("it reaches outside its storage");
         }
@@ -275,7 +299,9 @@ fn place_tensor(tensor: Described, (start, length): Place) -> Result<Entry, &'st
     };
     Ok(Entry {
         dtype: storage.dtype,
-        strides: (elements > 0 && !contiguous).then(|| to_usize(strides)).transpose()?,
+        strides: (elements > 0 && !contiguous)
+            .then(|| to_usize(strides))
+            .transpose()?,
         shape: to_usize(shape)?,
         start: usize::try_from(start).map_err(|_| OVERFLOW)?,
     })

@@ -16,58 +16,23 @@
 //!
 //! The output therefore runs in time and memory bounded by [`MAX_WORK`] and [`MAX_DEPTH`].
 
+mod input;
+mod value;
+
 use std::collections::HashMap;
+
+use input::Input;
+use value::{Kind, Value};
 
 use super::WeightsError;
 use super::globals::{self, Global, ORDERED_DICT, ORDERED_ITEMS};
 
-/// Longest pickle. A state dict of this family needs about 300 kB.
-const MAX_PICKLE: usize = 16 << 20;
 /// Most bytes that running a pickle may write or copy. A state dict needs about 20 MB.
 const MAX_WORK: u64 = 256 << 20;
 /// Deepest nesting. A state dict reaches 8, an optimizer's state a few more.
 const MAX_DEPTH: u32 = 64;
 /// What a value costs beside its text; more than the size of Candle's `Object`.
 const VALUE_COST: u64 = 64;
-
-/// What is known of a value without having it.
-#[derive(Clone, Copy)]
-struct Value {
-    kind: Kind,
-    /// What a copy of it costs.
-    cost: u64,
-    /// Levels of values inside it, itself included.
-    depth: u32,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    /// A string: where its text begins in the input, its length, where it was written last.
-    Text { from: usize, len: usize, at: usize },
-    /// A global and where it was written last.
-    Global { global: &'static Global, at: usize },
-    /// A dict or list. Candle keeps copies, not references: `id` and `changes` tell when the copy
-    /// in the memo is no longer what Python would see there.
-    Dict { id: usize, changes: u32 },
-    List { id: usize, changes: u32 },
-    /// A tuple and whether it is empty.
-    Tuple { empty: bool },
-    Other,
-}
-
-/// The number of changes of a copy from the memo, which no original has.
-const FETCHED: u32 = u32::MAX;
-
-impl Kind {
-    /// The kind of a copy from the memo.
-    fn fetched(self) -> Self {
-        match self {
-            Self::Dict { id, .. } => Self::Dict { id, changes: FETCHED },
-            Self::List { id, .. } => Self::List { id, changes: FETCHED },
-            other => other,
-        }
-    }
-}
 
 /// A pickle that is safe to run, and where it ended in the input.
 pub(super) struct Vetted {
@@ -82,10 +47,7 @@ pub(super) struct Vetted {
 /// where the input is cut short or contradicts itself, [`WeightsError::Damaged`].
 pub(super) fn vet(file: &str, input: &[u8]) -> Result<Vetted, WeightsError> {
     let mut pass = Pass {
-        file,
-        // One byte over the limit tells a pickle that is too long from one that is cut short.
-        input: &input[..input.len().min(MAX_PICKLE + 1)],
-        pos: 0,
+        input: Input::new(file, input),
         out: Vec::new(),
         work: 0,
         stack: Vec::new(),
@@ -96,14 +58,12 @@ pub(super) fn vet(file: &str, input: &[u8]) -> Result<Vetted, WeightsError> {
     while pass.step()? {}
     Ok(Vetted {
         program: pass.out,
-        end: pass.pos,
+        end: pass.input.pos(),
     })
 }
 
 struct Pass<'a> {
-    file: &'a str,
-    input: &'a [u8],
-    pos: usize,
+    input: Input<'a>,
     out: Vec<u8>,
     work: u64,
     stack: Vec<Value>,
@@ -119,18 +79,18 @@ type Step<T> = Result<T, WeightsError>;
 impl<'a> Pass<'a> {
     /// Runs one opcode; `false` at the end of the pickle.
     fn step(&mut self) -> Step<bool> {
-        let [op] = self.array()?;
+        let [op] = self.input.array()?;
         match op {
             // PROTO, FRAME
             0x80 => {
-                let [version] = self.array()?;
+                let [version] = self.input.array()?;
                 if !(2..=5).contains(&version) {
-                    return Err(self.unsupported(format!("pickle protocol {version}")));
+                    return Err(self.input.unsupported(format!("pickle protocol {version}")));
                 }
             }
             0x95 => {
-                let length = self.array::<8>().map(u64::from_le_bytes)?;
-                self.check_length(length)?;
+                let length = self.input.array::<8>().map(u64::from_le_bytes)?;
+                self.input.check_length(length)?;
             }
             // NONE, NEWTRUE, NEWFALSE
             b'N' | 0x88 | 0x89 => self.atom(&[op])?,
@@ -143,27 +103,27 @@ impl<'a> Pass<'a> {
             0x8a => self.long()?,
             // BINUNICODE, SHORT_BINUNICODE, BINUNICODE8, BINSTRING, SHORT_BINSTRING
             b'X' | b'T' => {
-                let length = self.array().map(u32::from_le_bytes)?;
+                let length = self.input.array().map(u32::from_le_bytes)?;
                 self.text(length.into())?;
             }
             0x8c | b'U' => {
-                let [length] = self.array()?;
+                let [length] = self.input.array()?;
                 self.text(length.into())?;
             }
             0x8d => {
-                let length = self.array().map(u64::from_le_bytes)?;
+                let length = self.input.array().map(u64::from_le_bytes)?;
                 self.text(length)?;
             }
             // GLOBAL, STACK_GLOBAL
             b'c' => {
-                let module = self.line()?;
-                let name = self.line()?;
+                let module = self.input.line()?;
+                let name = self.input.line()?;
                 self.global(module, name)?;
             }
             0x93 => self.stack_global()?,
             // EMPTY_DICT, EMPTY_LIST, EMPTY_TUPLE
-            b'}' => self.container(|id| Kind::Dict { id, changes: 0 }, op)?,
-            b']' => self.container(|id| Kind::List { id, changes: 0 }, op)?,
+            b'}' => self.container(Kind::dict, op)?,
+            b']' => self.container(Kind::list, op)?,
             b')' => self.tuple(op, 0)?,
             // MARK, TUPLE, TUPLE1, TUPLE2, TUPLE3
             b'(' => {
@@ -199,95 +159,40 @@ impl<'a> Pass<'a> {
             }
             // BINPUT, LONG_BINPUT, MEMOIZE
             b'q' => {
-                let [slot] = self.array()?;
+                let [slot] = self.input.array()?;
                 self.put(slot.into())?;
             }
             b'r' => {
-                let slot = self.array().map(u32::from_le_bytes)?;
+                let slot = self.input.array().map(u32::from_le_bytes)?;
                 self.put(slot)?;
             }
             // Slots are at most as many as the input has bytes.
             0x94 => self.put(self.memo.len() as u32)?,
             // BINGET, LONG_BINGET
             b'h' => {
-                let [slot] = self.array()?;
+                let [slot] = self.input.array()?;
                 self.get(slot.into())?;
             }
             b'j' => {
-                let slot = self.array().map(u32::from_le_bytes)?;
+                let slot = self.input.array().map(u32::from_le_bytes)?;
                 self.get(slot)?;
             }
             // STOP
             b'.' => {
                 if self.stack.len() != 1 || !self.marks.is_empty() {
-                    return Err(self.damaged("it ends with unfinished values"));
+                    return Err(self.input.damaged("it ends with unfinished values"));
                 }
                 self.write(&[op])?;
                 return Ok(false);
             }
-            _ => return Err(self.unsupported(format!("pickle opcode {op:#04x}"))),
+            _ => return Err(self.input.unsupported(format!("pickle opcode {op:#04x}"))),
         }
         Ok(true)
     }
 
-    fn damaged(&self, problem: &str) -> WeightsError {
-        WeightsError::Damaged {
-            file: self.file.to_owned(),
-            problem: format!("pickle at byte {}: {problem}", self.pos),
-        }
-    }
-
-    fn unsupported(&self, problem: String) -> WeightsError {
-        WeightsError::Unsupported {
-            file: self.file.to_owned(),
-            problem,
-        }
-    }
-
-    fn too_large(&self, what: &str, limit: u64) -> WeightsError {
-        WeightsError::TooLarge {
-            file: self.file.to_owned(),
-            what: what.to_owned(),
-            limit,
-        }
-    }
-
     fn too_deep(&self) -> WeightsError {
-        self.too_large("the nesting of values in the pickle", MAX_DEPTH.into())
-    }
-
-    // Input
-
-    fn check_length(&self, length: u64) -> Step<()> {
-        if length <= (self.input.len() - self.pos) as u64 {
-            return Ok(());
-        }
-        if self.input.len() > MAX_PICKLE {
-            return Err(self.too_large("the length of a pickle in bytes", MAX_PICKLE as u64));
-        }
-        Err(self.damaged("it ends in the middle"))
-    }
-
-    fn take(&mut self, length: u64) -> Step<&'a [u8]> {
-        self.check_length(length)?;
-        let bytes = &self.input[self.pos..][..length as usize];
-        self.pos += bytes.len();
-        Ok(bytes)
-    }
-
-    fn array<const N: usize>(&mut self) -> Step<[u8; N]> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N as u64)?);
-        Ok(array)
-    }
-
-    fn line(&mut self) -> Step<&'a [u8]> {
-        let rest = &self.input[self.pos..];
-        let Some(length) = rest.iter().position(|&b| b == b'\n') else {
-            return Err(self.damaged("it ends in the middle of a name"));
-        };
-        self.pos += length + 1;
-        Ok(&rest[..length])
+        self.input
+            .too_large("the nesting of values in the pickle", MAX_DEPTH.into())
     }
 
     // Stack and output
@@ -295,7 +200,9 @@ impl<'a> Pass<'a> {
     fn spend(&mut self, cost: u64) -> Step<()> {
         self.work = self.work.saturating_add(cost);
         if self.work > MAX_WORK {
-            return Err(self.too_large("what the pickle expands to, in bytes,", MAX_WORK));
+            return Err(self
+                .input
+                .too_large("what the pickle expands to, in bytes,", MAX_WORK));
         }
         Ok(())
     }
@@ -323,7 +230,7 @@ impl<'a> Pass<'a> {
         {
             return Ok(value);
         }
-        Err(self.damaged("it uses a value that is not there"))
+        Err(self.input.damaged("it uses a value that is not there"))
     }
 
     /// Takes the top `count` values: their cost and depth together.
@@ -342,7 +249,7 @@ impl<'a> Pass<'a> {
         match self.marks.pop() {
             // `pop` never goes below the last mark.
             Some(mark) => Ok(self.stack.len() - mark),
-            None => Err(self.damaged("it closes a group that it did not open")),
+            None => Err(self.input.damaged("it closes a group that it did not open")),
         }
     }
 
@@ -354,18 +261,24 @@ impl<'a> Pass<'a> {
     }
 
     fn number<const N: usize>(&mut self, op: u8) -> Step<()> {
-        let value = self.array::<N>()?;
+        let value = self.input.array::<N>()?;
         self.atom(&[op])?;
         self.write(&value)
     }
 
     fn long(&mut self) -> Step<()> {
-        let [length] = self.array()?;
-        let bytes = self.take(length.into())?;
+        let [length] = self.input.array()?;
+        let bytes = self.input.take(length.into())?;
         if bytes.len() > 8 {
-            return Err(self.unsupported("an integer of more than 64 bits".to_owned()));
+            return Err(self
+                .input
+                .unsupported("an integer of more than 64 bits".to_owned()));
         }
-        let sign = if bytes.last().is_some_and(|b| b & 0x80 != 0) { 0xff } else { 0 };
+        let sign = if bytes.last().is_some_and(|b| b & 0x80 != 0) {
+            0xff
+        } else {
+            0
+        };
         let mut extended = [sign; 8];
         extended[..bytes.len()].copy_from_slice(bytes);
         self.atom(&[0x8a, 8])?;
@@ -373,17 +286,17 @@ impl<'a> Pass<'a> {
     }
 
     fn text(&mut self, length: u64) -> Step<()> {
-        let from = self.pos;
-        let text = self.take(length)?;
+        let from = self.input.pos();
+        let text = self.input.take(length)?;
         if std::str::from_utf8(text).is_err() {
-            return Err(self.damaged("it has a string that is not UTF-8"));
+            return Err(self.input.damaged("it has a string that is not UTF-8"));
         }
         self.write_text(from, text.len())
     }
 
     fn write_text(&mut self, from: usize, len: usize) -> Step<()> {
         let at = self.out.len();
-        let text = &self.input[from..][..len];
+        let text = self.input.again(from, len);
         // Twice: once in the output, once in the value.
         self.push(Kind::Text { from, len, at }, len as u64, 1)?;
         self.spend(len as u64)?;
@@ -396,17 +309,7 @@ impl<'a> Pass<'a> {
     fn global(&mut self, module: &[u8], name: &[u8]) -> Step<()> {
         match globals::find(module, name) {
             Some(global) => self.write_global(global),
-            None => {
-                let shown = |bytes: &[u8]| {
-                    String::from_utf8_lossy(&bytes[..bytes.len().min(80)])
-                        .escape_debug()
-                        .to_string()
-                };
-                Err(WeightsError::ForeignObject {
-                    file: self.file.to_owned(),
-                    global: format!("{}.{}", shown(module), shown(name)),
-                })
-            }
+            None => Err(self.input.foreign(module, name)),
         }
     }
 
@@ -431,10 +334,15 @@ impl<'a> Pass<'a> {
             && self.out.len() == name_at + 5 + name_len
         {
             self.out.truncate(at);
-            let input = self.input;
-            return self.global(&input[from..][..len], &input[name_from..][..name_len]);
+            let (module, name) = (
+                self.input.again(from, len),
+                self.input.again(name_from, name_len),
+            );
+            return self.global(module, name);
         }
-        Err(self.unsupported("a global whose name is computed".to_owned()))
+        Err(self
+            .input
+            .unsupported("a global whose name is computed".to_owned()))
     }
 
     fn container(&mut self, kind: fn(usize) -> Kind, op: u8) -> Step<()> {
@@ -459,14 +367,20 @@ impl<'a> Pass<'a> {
             _ => (0, false),
         };
         if !fits {
-            return Err(self.damaged("it adds to a value that does not take that"));
+            return Err(self
+                .input
+                .damaged("it adds to a value that does not take that"));
         }
         if count == 0 {
             self.stack.push(target);
             return self.write(&[op]);
         }
         let kind = self.change(target.kind, id)?;
-        self.push(kind, target.cost.saturating_add(cost), target.depth.max(depth + 1))?;
+        self.push(
+            kind,
+            target.cost.saturating_add(cost),
+            target.depth.max(depth + 1),
+        )?;
         self.write(&[op])
     }
 
@@ -480,33 +394,31 @@ impl<'a> Pass<'a> {
             Kind::Dict { changes: c, .. } | Kind::List { changes: c, .. } if c == *changes => {
                 // Fewer changes than the input has bytes.
                 *changes += 1;
-                let changes = *changes;
-                Ok(match kind {
-                    Kind::Dict { .. } => Kind::Dict { id, changes },
-                    _ => Kind::List { id, changes },
-                })
+                Ok(kind.changed(*changes))
             }
             _ => Err(self.shared()),
         }
     }
 
     fn shared(&self) -> WeightsError {
-        self.unsupported("the same dict or list is used in two places".to_owned())
+        self.input
+            .unsupported("the same dict or list is used in two places".to_owned())
     }
 
     fn call(&mut self) -> Step<()> {
         let (args, callable) = (self.pop()?, self.pop()?);
-        let (Kind::Global { global, at }, Kind::Tuple { empty }) = (callable.kind, args.kind) else {
-            return Err(self.damaged("it calls something that is not a function"));
+        let (Kind::Global { global, at }, Kind::Tuple { empty }) = (callable.kind, args.kind)
+        else {
+            return Err(self
+                .input
+                .damaged("it calls something that is not a function"));
         };
         if !global.callable {
-            return Err(WeightsError::ForeignObject {
-                file: self.file.to_owned(),
-                global: format!("{}.{}", global.module, global.name),
-            });
+            let (module, name) = (global.module.as_bytes(), global.name.as_bytes());
+            return Err(self.input.foreign(module, name));
         }
         if *global == ORDERED_DICT && empty {
-            return self.container(|id| Kind::Dict { id, changes: 0 }, b'R');
+            return self.container(Kind::dict, b'R');
         }
         if *global == ORDERED_DICT {
             // Skips the opcode, the module and the newline.
@@ -528,7 +440,11 @@ impl<'a> Pass<'a> {
         let kind = match (object.kind, state.kind) {
             (kind @ Kind::Dict { id, .. }, Kind::Dict { .. }) => self.change(kind, id)?,
             (Kind::Other, Kind::Dict { .. }) => Kind::Other,
-            _ => return Err(self.unsupported("an object with a state of its own".to_owned())),
+            _ => {
+                return Err(self
+                    .input
+                    .unsupported("an object with a state of its own".to_owned()));
+            }
         };
         self.push(kind, cost, depth)?;
         self.write(b"b")
@@ -536,10 +452,10 @@ impl<'a> Pass<'a> {
 
     fn put(&mut self, slot: u32) -> Step<()> {
         let Some(&value) = self.stack.last() else {
-            return Err(self.damaged("it keeps a value that is not there"));
+            return Err(self.input.damaged("it keeps a value that is not there"));
         };
         if self.marks.last() == Some(&self.stack.len()) {
-            return Err(self.damaged("it keeps a value that is not there"));
+            return Err(self.input.damaged("it keeps a value that is not there"));
         }
         self.memo.insert(slot, value);
         match value.kind {
@@ -554,7 +470,9 @@ impl<'a> Pass<'a> {
 
     fn get(&mut self, slot: u32) -> Step<()> {
         let Some(&value) = self.memo.get(&slot) else {
-            return Err(self.damaged("it fetches a value that it did not keep"));
+            return Err(self
+                .input
+                .damaged("it fetches a value that it did not keep"));
         };
         match value.kind {
             Kind::Text { from, len, .. } => return self.write_text(from, len),
