@@ -2,7 +2,10 @@
 //!
 //! Writes a table of file names and contents for each kind into `OUT_DIR`, so a new file in
 //! `models/` needs no other change.
-#![allow(clippy::print_stdout, reason = "cargo reads a build script's standard output")]
+#![allow(
+    clippy::print_stdout,
+    reason = "cargo reads a build script's standard output"
+)]
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -12,11 +15,20 @@ fn main() -> io::Result<()> {
     let models = required("CARGO_MANIFEST_DIR")?.join("models");
     let out = required("OUT_DIR")?;
     let cards = files(&models, "toml")?;
-    fs::write(out.join("cards.rs"), table("CARDS: &[(&str, &str)]", "include_str", &cards))?;
+    fs::write(
+        out.join("cards.rs"),
+        table("CARDS: &[(&str, &str)]", "include_str", &cards),
+    )?;
     let labels = files(&models.join("labels"), "tsv")?;
-    fs::write(out.join("labels.rs"), table("LABELS: &[(&str, &str)]", "include_str", &labels))?;
+    fs::write(
+        out.join("labels.rs"),
+        table("LABELS: &[(&str, &str)]", "include_str", &labels),
+    )?;
     let weights = files(&models.join("weights"), "safetensors")?;
-    fs::write(out.join("weights.rs"), table("WEIGHTS: &[(&str, &[u8])]", "include_bytes", &weights))
+    fs::write(
+        out.join("weights.rs"),
+        table("WEIGHTS: &[(&str, &[u8])]", "include_bytes", &weights),
+    )
 }
 
 fn required(variable: &str) -> io::Result<PathBuf> {

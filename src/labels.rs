@@ -50,8 +50,14 @@ pub struct LabelSet {
 pub enum LabelError {
     #[error("there is no label set `{name}`")]
     Unknown { name: String },
-    #[error("labels/{file}, line {line}: expected an id, a tab and names, or names alone; found `{text}`")]
-    Line { file: String, line: usize, text: String },
+    #[error(
+        "labels/{file}, line {line}: expected an id, a tab and names, or names alone; found `{text}`"
+    )]
+    Line {
+        file: String,
+        line: usize,
+        text: String,
+    },
 }
 
 impl LabelError {
@@ -91,7 +97,10 @@ impl LabelSet {
     /// [`LabelError::Unknown`] if there is none of that name.
     pub fn builtin(name: &str) -> Result<&'static Self, LabelError> {
         let set = find(name)?;
-        set.parsed.get_or_init(|| Self::parse(set.name, set.text)).as_ref().map_err(Clone::clone)
+        set.parsed
+            .get_or_init(|| Self::parse(set.name, set.text))
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     /// Number of classes of a set that is part of the program, without parsing it.
@@ -99,7 +108,11 @@ impl LabelSet {
     /// # Errors
     /// [`LabelError::Unknown`] if there is none of that name.
     pub fn builtin_len(name: &str) -> Result<usize, LabelError> {
-        Ok(find(name)?.text.lines().filter(|line| !line.starts_with('#')).count())
+        Ok(find(name)?
+            .text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .count())
     }
 
     /// Names of the sets that are part of the program.
@@ -125,17 +138,29 @@ impl LabelSet {
             };
             if id == Some("") || full.trim().is_empty() || full.contains('\t') {
                 let (file, text) = (format!("{name}.tsv"), line.to_owned());
-                return Err(LabelError::Line { file, line: index + 1, text });
+                return Err(LabelError::Line {
+                    file,
+                    line: index + 1,
+                    text,
+                });
             }
             entries.push(Label::new(id.map(str::to_owned), full.to_owned()));
         }
-        Ok(Self { name: name.to_owned(), source: comments.join("; "), entries })
+        Ok(Self {
+            name: name.to_owned(),
+            source: comments.join("; "),
+            entries,
+        })
     }
 
     /// `class 0`, `class 1`, …: for classifiers that came without names.
     pub fn numbered(classes: usize) -> Self {
         let entries = (0..classes).map(Label::numbered).collect();
-        Self { name: "numbered".into(), source: "the model names no classes".into(), entries }
+        Self {
+            name: "numbered".into(),
+            source: "the model names no classes".into(),
+            entries,
+        }
     }
 
     /// Number of classes.
@@ -152,7 +177,9 @@ fn find(name: &str) -> Result<&'static Builtin, LabelError> {
     BUILTIN
         .iter()
         .find(|set| set.name == name)
-        .ok_or_else(|| LabelError::Unknown { name: name.to_owned() })
+        .ok_or_else(|| LabelError::Unknown {
+            name: name.to_owned(),
+        })
 }
 
 #[cfg(test)]
@@ -161,7 +188,12 @@ mod tests {
 
     #[test]
     fn a_line_without_a_name_is_an_error_with_its_number() {
-        for bad in ["# source\nn01\ttench\n\n", "# source\nn01\ttench\nn02\t \n", "#\na\n\tgoldfish", "#\na\nb\tc\td"] {
+        for bad in [
+            "# source\nn01\ttench\n\n",
+            "# source\nn01\ttench\nn02\t \n",
+            "#\na\n\tgoldfish",
+            "#\na\nb\tc\td",
+        ] {
             let Err(LabelError::Line { file, line, .. }) = LabelSet::parse("pets", bad) else {
                 panic!("accepted {bad:?}");
             };
@@ -171,7 +203,8 @@ mod tests {
 
     #[test]
     fn the_short_name_is_the_first() {
-        let set = LabelSet::parse("pets", "# a\n# b\nn01\ttench, Tinca tinca\nAnkle boot\n").unwrap();
+        let set =
+            LabelSet::parse("pets", "# a\n# b\nn01\ttench, Tinca tinca\nAnkle boot\n").unwrap();
         assert_eq!(set.source, "a; b");
         assert_eq!(set.entries[0].id.as_deref(), Some("n01"));
         assert_eq!(set.entries[0].name, "tench");

@@ -25,8 +25,10 @@ impl CardName {
             let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
             !part.is_empty() && part.chars().all(allowed)
         };
-        (word(architecture) && word(tag))
-            .then(|| Self { architecture: architecture.to_owned(), tag: tag.to_owned() })
+        (word(architecture) && word(tag)).then(|| Self {
+            architecture: architecture.to_owned(),
+            tag: tag.to_owned(),
+        })
     }
 
     pub fn architecture(&self) -> &str {
@@ -104,7 +106,9 @@ impl Card {
         let name = file
             .strip_suffix(".toml")
             .and_then(CardName::parse)
-            .ok_or_else(|| CardError::FileName { file: file.to_owned() })?;
+            .ok_or_else(|| CardError::FileName {
+                file: file.to_owned(),
+            })?;
         let parsed: CardFile =
             toml::from_str(text).map_err(|error| toml_error(file, text, &error))?;
         let card = Self {

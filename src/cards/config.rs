@@ -22,8 +22,13 @@ const WEIGHTS_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// A damaged number must not become an allocation. ImageNet-22k has 21,841 classes.
 const MAX_CLASSES: usize = 1_000_000;
 /// timm's constructor arguments that change nothing in inference (timm `models/resnet.py`).
-const TRAINING_ARGUMENTS: [&str; 5] =
-    ["drop_rate", "drop_path_rate", "drop_block_rate", "pretrained", "zero_init_last"];
+const TRAINING_ARGUMENTS: [&str; 5] = [
+    "drop_rate",
+    "drop_path_rate",
+    "drop_block_rate",
+    "pretrained",
+    "zero_init_last",
+];
 
 impl ModelSpec {
     /// The model in a directory as timm saves it: `config.json`, and `model.safetensors` or
@@ -33,7 +38,10 @@ impl ModelSpec {
     /// [`CardError::Read`], [`CardError::MissingFile`], and those of
     /// [`from_timm_config`](Self::from_timm_config).
     pub fn from_timm_dir(folder: &Path) -> Result<Self, CardError> {
-        let missing = |expected| CardError::MissingFile { folder: folder.to_owned(), expected };
+        let missing = |expected| CardError::MissingFile {
+            folder: folder.to_owned(),
+            expected,
+        };
         let path = folder.join(CONFIG_FILE);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -66,8 +74,10 @@ impl ModelSpec {
         weights: WeightsSource,
     ) -> Result<Self, CardError> {
         let file = format!("{name}/{CONFIG_FILE}");
-        let root: Value = serde_json::from_str(text)
-            .map_err(|source| CardError::Json { file: file.clone(), source })?;
+        let root: Value = serde_json::from_str(text).map_err(|source| CardError::Json {
+            file: file.clone(),
+            source,
+        })?;
         let root = Fields::new(&file, "", &root)?;
         // Before 2023 everything stood at the top.
         let pretrained = root.table("pretrained_cfg")?.unwrap_or(root);
@@ -76,7 +86,11 @@ impl ModelSpec {
         let architecture: String = root.required("architecture", "a name")?;
         let Some(card) = zoo.default_of(&architecture) else {
             let suggestions = near(&architecture, zoo.architectures());
-            return Err(CardError::UnknownArchitecture { file, architecture, suggestions });
+            return Err(CardError::UnknownArchitecture {
+                file,
+                architecture,
+                suggestions,
+            });
         };
         check_topology(root)?;
         let classes = classes(root, pretrained)?;
@@ -103,7 +117,9 @@ impl ModelSpec {
 /// Refuses arguments that would make another network than the architecture's.
 fn check_topology(root: Fields<'_>) -> Result<(), CardError> {
     check_pool(root)?;
-    let Some(arguments) = root.table("model_args")? else { return Ok(()) };
+    let Some(arguments) = root.table("model_args")? else {
+        return Ok(());
+    };
     check_pool(arguments)?;
     let channels: Option<usize> = arguments.optional("in_chans", "a whole number")?;
     if let Some(found) = channels.filter(|&found| found != 3) {
@@ -155,7 +171,9 @@ fn input(fields: Fields<'_>) -> Result<InputSpec, CardError> {
     let size = |name: &str| -> Result<Option<[usize; 2]>, CardError> {
         match fields.optional::<[usize; 3]>(name, "[channels, height, width]")? {
             Some([3, height, width]) => Ok(Some([height, width])),
-            Some([found, ..]) => Err(fields.error(name, format!("expected 3 channels, found {found}"))),
+            Some([found, ..]) => {
+                Err(fields.error(name, format!("expected 3 channels, found {found}")))
+            }
             None => Ok(None),
         }
     };
@@ -169,8 +187,12 @@ fn input(fields: Fields<'_>) -> Result<InputSpec, CardError> {
         interpolation: fields
             .optional("interpolation", "`bilinear` or `bicubic`")?
             .unwrap_or(Interpolation::Bicubic),
-        mean: fields.optional("mean", "three numbers")?.unwrap_or([0.485, 0.456, 0.406]),
-        std: fields.optional("std", "three numbers")?.unwrap_or([0.229, 0.224, 0.225]),
+        mean: fields
+            .optional("mean", "three numbers")?
+            .unwrap_or([0.485, 0.456, 0.406]),
+        std: fields
+            .optional("std", "three numbers")?
+            .unwrap_or([0.229, 0.224, 0.225]),
         test_crop_pct: fields.optional("test_crop_pct", "a number")?,
         test_size,
     };
@@ -190,7 +212,9 @@ fn labels(
     pretrained: Fields<'_>,
     classes: usize,
 ) -> Result<Cow<'static, LabelSet>, CardError> {
-    let named = [root, pretrained].into_iter().find(|fields| fields.get("label_names").is_some());
+    let named = [root, pretrained]
+        .into_iter()
+        .find(|fields| fields.get("label_names").is_some());
     let Some(fields) = named else {
         let own: Option<usize> = pretrained.optional("num_classes", "a whole number")?;
         let standard = match classes {
@@ -204,9 +228,9 @@ fn labels(
             None => Cow::Owned(LabelSet::numbered(classes)),
         });
     };
-    let descriptions = [root, pretrained].into_iter().find_map(|fields| {
-        fields.table("label_descriptions").transpose()
-    });
+    let descriptions = [root, pretrained]
+        .into_iter()
+        .find_map(|fields| fields.table("label_descriptions").transpose());
     let descriptions = descriptions.transpose()?;
     let names = label_names(fields, classes)?;
     let mut entries = Vec::with_capacity(classes);
@@ -217,12 +241,32 @@ fn labels(
         };
         entries.push(match (name, described) {
             (None, _) => Label::numbered(index),
-            (Some(name), Some(text)) => Label::new(Some(name), text),
-            (Some(name), None) => Label { id: None, full: name.clone(), name },
+            (Some(id), Some(names)) if is_wordnet_id(&id) => Label::new(Some(id), names),
+            (Some(name), Some(full)) => Label {
+                id: None,
+                name,
+                full,
+            },
+            (Some(name), None) => Label {
+                id: None,
+                full: name.clone(),
+                name,
+            },
         });
     }
     let source = fields.file.to_owned();
-    Ok(Cow::Owned(LabelSet { name: source.clone(), source, entries }))
+    Ok(Cow::Owned(LabelSet {
+        name: source.clone(),
+        source,
+        entries,
+    }))
+}
+
+/// An ImageNet class is labelled by its WordNet id, such as `n01440764`, and described by its names.
+fn is_wordnet_id(label: &str) -> bool {
+    label
+        .strip_prefix('n')
+        .is_some_and(|id| id.len() == 8 && id.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Names from a list, or from a table of numbers and names, which may have gaps.
@@ -232,7 +276,10 @@ fn label_names(fields: Fields<'_>, classes: usize) -> Result<Vec<Option<String>>
         let table = fields.table(FIELD)?.unwrap_or(fields);
         let mut names = vec![None; classes];
         for index in table.map.keys() {
-            let slot = index.parse().ok().and_then(|index: usize| names.get_mut(index));
+            let slot = index
+                .parse()
+                .ok()
+                .and_then(|index: usize| names.get_mut(index));
             let Some(slot) = slot else {
                 let reason = format!("expected the number of one of {classes} classes");
                 return Err(table.error(index, reason));
@@ -283,10 +330,19 @@ impl<'a> Fields<'a> {
         self.map.get(name).filter(|value| !value.is_null())
     }
 
-    fn optional<T: DeserializeOwned>(&self, name: &str, expected: &str) -> Result<Option<T>, CardError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
+    fn optional<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        expected: &str,
+    ) -> Result<Option<T>, CardError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
         T::deserialize(value).map(Some).map_err(|_| {
-            self.error(name, format!("expected {expected}, found {}", describe(value)))
+            self.error(
+                name,
+                format!("expected {expected}, found {}", describe(value)),
+            )
         })
     }
 
@@ -296,7 +352,9 @@ impl<'a> Fields<'a> {
     }
 
     fn table(&self, name: &'static str) -> Result<Option<Fields<'a>>, CardError> {
-        self.get(name).map(|value| Fields::new(self.file, name, value)).transpose()
+        self.get(name)
+            .map(|value| Fields::new(self.file, name, value))
+            .transpose()
     }
 }
 

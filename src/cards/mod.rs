@@ -31,5 +31,8 @@ pub const DEMO_MODEL: &str = "seresnet20.fashion_mnist";
 
 /// Contents of a file under `models/weights/`, which a card's `weights.embedded` names.
 pub fn embedded_weights(file: &str) -> Option<&'static [u8]> {
-    WEIGHTS.iter().find(|(name, _)| *name == file).map(|(_, bytes)| *bytes)
+    WEIGHTS
+        .iter()
+        .find(|(name, _)| *name == file)
+        .map(|(_, bytes)| *bytes)
 }

@@ -7,9 +7,15 @@ use super::{Card, CardError, DEMO_MODEL, Zoo};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Selection<'z> {
     /// A checkpoint of the zoo. The note says which one, unless its full name was given.
-    Card { card: &'z Card, note: Option<String> },
+    Card {
+        card: &'z Card,
+        note: Option<String>,
+    },
     /// A repository with timm's files, at a branch, tag or commit.
-    Hub { repo: String, revision: Option<String> },
+    Hub {
+        repo: String,
+        revision: Option<String>,
+    },
 }
 
 impl Zoo {
@@ -58,24 +64,41 @@ impl Zoo {
                 other => other,
             });
         }
-        if hub_name(text).is_ok() { Err(not_a_card(text)) } else { self.find_name(text) }
+        if hub_name(text).is_ok() {
+            Err(not_a_card(text))
+        } else {
+            self.find_name(text)
+        }
     }
 
     fn of_repository(&self, text: &str) -> Option<&Card> {
-        self.cards().iter().find(|card| card.weights.repo.as_deref() == Some(text))
+        self.cards()
+            .iter()
+            .find(|card| card.weights.repo.as_deref() == Some(text))
     }
 
     fn find_cadene(&self, name: &str) -> Result<&Card, CardError> {
         self.of_cadene(name).ok_or_else(|| {
-            let names = self.cards().iter().filter_map(|card| card.cadene.as_deref());
-            let suggestions = near(name, names).iter().map(|name| format!("cadene/{name}")).collect();
-            CardError::UnknownModel { name: format!("cadene/{name}"), suggestions }
+            let names = self
+                .cards()
+                .iter()
+                .filter_map(|card| card.cadene.as_deref());
+            let suggestions = near(name, names)
+                .iter()
+                .map(|name| format!("cadene/{name}"))
+                .collect();
+            CardError::UnknownModel {
+                name: format!("cadene/{name}"),
+                suggestions,
+            }
         })
     }
 
     fn of_cadene(&self, name: &str) -> Option<&Card> {
         let same = |cadene: &String| squash(cadene) == squash(name);
-        self.cards().iter().find(|card| card.cadene.as_ref().is_some_and(same))
+        self.cards()
+            .iter()
+            .find(|card| card.cadene.as_ref().is_some_and(same))
     }
 
     /// An architecture with or without a tag.
@@ -87,11 +110,16 @@ impl Zoo {
         let architecture = self.find_architecture(architecture, text)?;
         let found = match tag {
             None => self.default_of(architecture),
-            Some(tag) => self.of(architecture).find(|card| squash(card.name.tag()) == squash(tag)),
+            Some(tag) => self
+                .of(architecture)
+                .find(|card| squash(card.name.tag()) == squash(tag)),
         };
         found.ok_or_else(|| CardError::UnknownModel {
             name: text.to_owned(),
-            suggestions: self.of(architecture).map(|card| card.name.to_string()).collect(),
+            suggestions: self
+                .of(architecture)
+                .map(|card| card.name.to_string())
+                .collect(),
         })
     }
 
@@ -103,14 +131,20 @@ impl Zoo {
         if let Some(same) = all.iter().find(|other| squash(other) == key) {
             return Ok(same);
         }
-        let fitting: Vec<&str> =
-            all.iter().copied().filter(|other| begins_with(other, &key)).collect();
+        let fitting: Vec<&str> = all
+            .iter()
+            .copied()
+            .filter(|other| begins_with(other, &key))
+            .collect();
         match fitting[..] {
             [one] => Ok(one),
             [] => Err(self.unknown(name, text)),
             _ => {
                 let candidates = fitting.iter().map(|&name| name.to_owned()).collect();
-                Err(CardError::AmbiguousModel { name: text.to_owned(), candidates })
+                Err(CardError::AmbiguousModel {
+                    name: text.to_owned(),
+                    candidates,
+                })
             }
         }
     }
@@ -123,7 +157,10 @@ impl Zoo {
             suggestions.retain(|other| other != name);
             suggestions.insert(0, name.to_owned());
         }
-        CardError::UnknownModel { name: text.to_owned(), suggestions }
+        CardError::UnknownModel {
+            name: text.to_owned(),
+            suggestions,
+        }
     }
 
     /// Says which checkpoint is meant and which others the text could have meant.
@@ -146,11 +183,14 @@ impl Zoo {
 
 /// `key` (squashed) is the name's beginning up to one of its `_`.
 fn begins_with(name: &str, key: &str) -> bool {
-    name.match_indices('_').any(|(at, _)| squash(&name[..at]) == key)
+    name.match_indices('_')
+        .any(|(at, _)| squash(&name[..at]) == key)
 }
 
 fn not_a_card(text: &str) -> CardError {
-    CardError::NotACard { name: text.to_owned() }
+    CardError::NotACard {
+        name: text.to_owned(),
+    }
 }
 
 fn strip_prefix<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
@@ -161,7 +201,10 @@ fn strip_prefix<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
 /// Splits `organisation/name@revision`. Parts become folder names of a cache, so anything that
 /// could lead elsewhere is refused.
 pub(super) fn hub_name(text: &str) -> Result<(String, Option<String>), CardError> {
-    let error = |reason| CardError::HubName { name: text.to_owned(), reason };
+    let error = |reason| CardError::HubName {
+        name: text.to_owned(),
+        reason,
+    };
     let (repo, revision) = match text.split_once('@') {
         Some((repo, revision)) => (repo, Some(revision)),
         None => (text, None),
@@ -170,7 +213,9 @@ pub(super) fn hub_name(text: &str) -> Result<(String, Option<String>), CardError
         return Err(error("expected `organisation/name`"));
     };
     if !is_part(organisation) || !is_part(name) {
-        return Err(error("organisation and name are made of letters, digits, `-`, `_` and `.`"));
+        return Err(error(
+            "organisation and name are made of letters, digits, `-`, `_` and `.`",
+        ));
     }
     if let Some(revision) = revision
         && !revision.split('/').all(is_part)

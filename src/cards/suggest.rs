@@ -27,7 +27,11 @@ pub(super) fn near<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> 
         }
     }
     found.sort();
-    found.into_iter().take(SHOWN).map(|(_, _, name)| name.to_owned()).collect()
+    found
+        .into_iter()
+        .take(SHOWN)
+        .map(|(_, _, name)| name.to_owned())
+        .collect()
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours between two texts (the optimal
@@ -75,7 +79,10 @@ mod tests {
     #[test]
     fn near_names_are_sorted_by_likeness() {
         let names = ["seresnet50", "legacy_seresnet50", "skresnet50", "senet154"];
-        assert_eq!(near("SE-ResNet-50", names), ["seresnet50", "legacy_seresnet50"]);
+        assert_eq!(
+            near("SE-ResNet-50", names),
+            ["seresnet50", "legacy_seresnet50", "skresnet50"]
+        );
         assert_eq!(near("seresent50", names)[0], "seresnet50");
         assert_eq!(near("resnet50", names).len(), 3);
         assert!(near("vit", names).is_empty());

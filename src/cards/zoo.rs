@@ -32,7 +32,9 @@ impl Zoo {
     /// # Errors
     /// Those of [`Card::parse`]; [`CardError::Differ`] if cards of one architecture disagree about
     /// it, [`CardError::Recommended`] if the architecture's name alone means no or several cards.
-    pub fn parse<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, CardError> {
+    pub fn parse<'a>(
+        files: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, CardError> {
         let mut cards = Vec::new();
         for (file, text) in files {
             cards.push(Card::parse(file, text)?);
@@ -41,9 +43,14 @@ impl Zoo {
         let zoo = Self { cards };
         let mut groups = BTreeMap::<&str, Vec<&Card>>::new();
         for card in &zoo.cards {
-            groups.entry(card.name.architecture()).or_default().push(card);
+            groups
+                .entry(card.name.architecture())
+                .or_default()
+                .push(card);
         }
-        groups.values().try_for_each(|group| check_architecture(group))?;
+        groups
+            .values()
+            .try_for_each(|group| check_architecture(group))?;
         Ok(zoo)
     }
 
@@ -59,7 +66,11 @@ impl Zoo {
 
     /// Names of the architectures, sorted.
     pub fn architectures(&self) -> Vec<&str> {
-        let mut names: Vec<_> = self.cards.iter().map(|card| card.name.architecture()).collect();
+        let mut names: Vec<_> = self
+            .cards
+            .iter()
+            .map(|card| card.name.architecture())
+            .collect();
         names.dedup();
         names
     }
@@ -72,20 +83,31 @@ impl Zoo {
 
     /// Cards of one architecture.
     pub(super) fn of(&self, architecture: &str) -> impl Iterator<Item = &Card> {
-        self.cards.iter().filter(move |card| card.name.architecture() == architecture)
+        self.cards
+            .iter()
+            .filter(move |card| card.name.architecture() == architecture)
     }
 }
 
 fn check_architecture(cards: &[&Card]) -> Result<(), CardError> {
-    let [first, others @ ..] = cards else { return Ok(()) };
+    let [first, others @ ..] = cards else {
+        return Ok(());
+    };
     for other in others {
         if let Some(field) = difference(first, other) {
-            return Err(CardError::Differ { first: first.file(), second: other.file(), field });
+            return Err(CardError::Differ {
+                first: first.file(),
+                second: other.file(),
+                field,
+            });
         }
     }
     let found = cards.iter().filter(|card| card.recommended).count();
     if found != 1 && !(found == 0 && others.is_empty()) {
-        return Err(CardError::Recommended { files: cards.iter().map(|card| card.file()).collect(), found });
+        return Err(CardError::Recommended {
+            files: cards.iter().map(|card| card.file()).collect(),
+            found,
+        });
     }
     Ok(())
 }
@@ -103,6 +125,9 @@ fn difference(a: &Card, b: &Card) -> Option<String> {
         _ => serde_json::Map::new(),
     };
     let (a, b) = (fields(a), fields(b));
-    let differing = a.keys().chain(b.keys()).find(|key| a.get(*key) != b.get(*key));
+    let differing = a
+        .keys()
+        .chain(b.keys())
+        .find(|key| a.get(*key) != b.get(*key));
     Some(differing.map_or_else(|| "network".into(), |key| format!("network.{key}")))
 }

@@ -24,7 +24,10 @@ const OF_2023: &str = r#"{"architecture": "legacy_seresnet18", "num_classes": 10
   "classifier": "last_linear"}}"#;
 
 fn parse(text: &str) -> Result<ModelSpec, CardError> {
-    let repo = WeightsRef { repo: Some("org/repo".into()), ..WeightsRef::default() };
+    let repo = WeightsRef {
+        repo: Some("org/repo".into()),
+        ..WeightsRef::default()
+    };
     ModelSpec::from_timm_config(text, "org/repo", WeightsSource::Reference(repo))
 }
 
@@ -35,7 +38,11 @@ fn changed(from: &str, to: &str) -> Result<ModelSpec, CardError> {
 }
 
 fn names(spec: &ModelSpec) -> Vec<&str> {
-    spec.labels.entries.iter().map(|label| label.name.as_str()).collect()
+    spec.labels
+        .entries
+        .iter()
+        .map(|label| label.name.as_str())
+        .collect()
 }
 
 #[test]
@@ -62,14 +69,20 @@ fn the_layout_of_2023() {
 
 #[test]
 fn the_flat_layout_before_2023() {
-    let spec = parse(r#"{"architecture": "skresnet18", "num_classes": 3, "input_size": [3, 96, 64], "crop_pct": 1}"#);
+    let spec = parse(
+        r#"{"architecture": "skresnet18", "num_classes": 3, "input_size": [3, 96, 64], "crop_pct": 1}"#,
+    );
     let spec = spec.unwrap();
-    assert_eq!((spec.input.size, spec.input.crop_pct, spec.classes()), ([96, 64], 1.0, 3));
+    assert_eq!(
+        (spec.input.size, spec.input.crop_pct, spec.classes()),
+        ([96, 64], 1.0, 3)
+    );
 }
 
 #[test]
 fn missing_fields_have_timms_defaults() {
-    let spec = parse(r#"{"architecture": "seresnet50", "pretrained_cfg": {"crop_pct": null}}"#).unwrap();
+    let spec =
+        parse(r#"{"architecture": "seresnet50", "pretrained_cfg": {"crop_pct": null}}"#).unwrap();
     assert_eq!((spec.input.size, spec.input.crop_pct), ([224, 224], 0.875));
     assert_eq!(spec.input.interpolation, Interpolation::Bicubic);
     assert_eq!(spec.input.mean, [0.485, 0.456, 0.406]);
@@ -95,13 +108,19 @@ fn the_number_of_classes_at_the_top_is_decisive() {
 fn label_names_and_descriptions() {
     let list = r#"["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9"]"#;
     let spec = changed(list, r#"{"0": "cat", "9": "dog"}"#).unwrap();
-    assert_eq!((names(&spec)[0], names(&spec)[1], names(&spec)[9]), ("cat", "class 1", "dog"));
+    assert_eq!(
+        (names(&spec)[0], names(&spec)[1], names(&spec)[9]),
+        ("cat", "class 1", "dog")
+    );
 
     let described = r#"{"0": "n01440764", "1": "cat"}, "label_descriptions":
         {"n01440764": "tench, Tinca tinca", "cat": "a small, tame animal"}"#;
     let spec = changed(list, described).unwrap();
     let (tench, cat) = (&spec.labels.entries[0], &spec.labels.entries[1]);
-    assert_eq!((tench.id.as_deref(), tench.name.as_str()), (Some("n01440764"), "tench"));
+    assert_eq!(
+        (tench.id.as_deref(), tench.name.as_str()),
+        (Some("n01440764"), "tench")
+    );
     assert_eq!(tench.full, "tench, Tinca tinca");
     assert_eq!((cat.id.as_deref(), cat.name.as_str()), (None, "cat"));
     assert_eq!(cat.full, "a small, tame animal");
@@ -115,10 +134,22 @@ fn label_names_and_descriptions() {
 #[test]
 fn an_unknown_architecture_comes_with_near_ones() {
     let error = changed("\"seresnet50\"", "\"seresnet5O\"").unwrap_err();
-    let CardError::UnknownArchitecture { architecture, suggestions, .. } = &error else { panic!("{error}") };
+    let CardError::UnknownArchitecture {
+        architecture,
+        suggestions,
+        ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
     assert_eq!(architecture, "seresnet5O");
     assert!(suggestions.contains(&"seresnet50".to_owned()));
-    assert!(error.to_string().starts_with("org/repo/config.json: field `architecture`: unknown"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("org/repo/config.json: field `architecture`: unknown"),
+        "{error}"
+    );
     assert!(error.hint().is_some());
     let error = changed("\"seresnet50\"", "\"vit_base_patch16_224\"").unwrap_err();
     assert!(!error.to_string().contains("did you mean"), "{error}");
@@ -131,39 +162,107 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
         ("\"seresnet50\"", "null", "architecture"),
         ("\"num_classes\": 10", "\"num_classes\": 0", "num_classes"),
         ("\"num_classes\": 10", "\"num_classes\": -1", "num_classes"),
-        ("\"num_classes\": 10", "\"num_classes\": 1e99", "num_classes"),
-        ("\"num_classes\": 10", "\"num_classes\": 99999999999", "num_classes"),
+        (
+            "\"num_classes\": 10",
+            "\"num_classes\": 1e99",
+            "num_classes",
+        ),
+        (
+            "\"num_classes\": 10",
+            "\"num_classes\": 99999999999",
+            "num_classes",
+        ),
         ("\"num_classes\": 10", "\"num_classes\": 11", "label_names"),
-        ("\"num_features\": 2048", "\"num_features\": 512", "num_features"),
-        ("\"global_pool\": \"avg\"", "\"global_pool\": \"avgmax\"", "global_pool"),
+        (
+            "\"num_features\": 2048",
+            "\"num_features\": 512",
+            "num_features",
+        ),
+        (
+            "\"global_pool\": \"avg\"",
+            "\"global_pool\": \"avgmax\"",
+            "global_pool",
+        ),
         ("[\"c0\", ", "[0, ", "label_names"),
         ("[\"c0\", ", "[", "label_names"),
-        ("{\"num_classes\": 10,", "{\"output_stride\": 16,", "model_args.output_stride"),
+        (
+            "{\"num_classes\": 10,",
+            "{\"output_stride\": 16,",
+            "model_args.output_stride",
+        ),
         ("\"in_chans\": 3", "\"in_chans\": 1", "model_args.in_chans"),
-        ("\"in_chans\": 3, \"global_pool\": \"avg\"", "\"global_pool\": \"max\"", "model_args.global_pool"),
-        ("{\"num_classes\": 10, \"in_chans\": 3, \"global_pool\": \"avg\"}", "7", "model_args"),
-        ("\"pretrained_cfg\": {", "\"pretrained_cfg\": 1, \"x\": {", "pretrained_cfg"),
-        ("[3, 224, 224]", "[1, 224, 224]", "pretrained_cfg.input_size"),
+        (
+            "\"in_chans\": 3, \"global_pool\": \"avg\"",
+            "\"global_pool\": \"max\"",
+            "model_args.global_pool",
+        ),
+        (
+            "{\"num_classes\": 10, \"in_chans\": 3, \"global_pool\": \"avg\"}",
+            "7",
+            "model_args",
+        ),
+        (
+            "\"pretrained_cfg\": {",
+            "\"pretrained_cfg\": 1, \"x\": {",
+            "pretrained_cfg",
+        ),
+        (
+            "[3, 224, 224]",
+            "[1, 224, 224]",
+            "pretrained_cfg.input_size",
+        ),
         ("[3, 224, 224]", "[224, 224]", "pretrained_cfg.input_size"),
         ("[3, 224, 224]", "[3, 0, 224]", "pretrained_cfg.input_size"),
-        ("[3, 288, 288]", "[3, 288, 99999]", "pretrained_cfg.test_input_size"),
+        (
+            "[3, 288, 288]",
+            "[3, 288, 99999]",
+            "pretrained_cfg.test_input_size",
+        ),
         ("\"bicubic\"", "\"lanczos\"", "pretrained_cfg.interpolation"),
-        ("\"crop_pct\": 0.875", "\"crop_pct\": \"0.875\"", "pretrained_cfg.crop_pct"),
-        ("\"crop_pct\": 0.875", "\"crop_pct\": 0", "pretrained_cfg.crop_pct"),
-        ("\"test_crop_pct\": 0.95", "\"test_crop_pct\": 2", "pretrained_cfg.test_crop_pct"),
+        (
+            "\"crop_pct\": 0.875",
+            "\"crop_pct\": \"0.875\"",
+            "pretrained_cfg.crop_pct",
+        ),
+        (
+            "\"crop_pct\": 0.875",
+            "\"crop_pct\": 0",
+            "pretrained_cfg.crop_pct",
+        ),
+        (
+            "\"test_crop_pct\": 0.95",
+            "\"test_crop_pct\": 2",
+            "pretrained_cfg.test_crop_pct",
+        ),
         ("\"center\"", "\"centre\"", "pretrained_cfg.crop_mode"),
         ("[0.485, 0.456, 0.406]", "[0.485]", "pretrained_cfg.mean"),
         ("[0.229,", "[0,", "pretrained_cfg.std"),
     ] {
         match changed(from, to) {
-            Err(CardError::Field { file, field: found, reason }) => {
-                assert_eq!((file.as_str(), found.as_str()), ("org/repo/config.json", field), "{reason}");
+            Err(CardError::Field {
+                file,
+                field: found,
+                reason,
+            }) => {
+                assert_eq!(
+                    (file.as_str(), found.as_str()),
+                    ("org/repo/config.json", field),
+                    "{reason}"
+                );
             }
             other => panic!("{to}: {other:?}"),
         }
     }
-    for (labels, field) in [(r#"{"10": "x"}"#, "label_names.10"), (r#"{"x": "y"}"#, "label_names.x"), (r#"{"1": 2}"#, "label_names.1")] {
-        let text = CURRENT.replacen("\"label_names\": [", &format!("\"label_names\": {labels}, \"old\": ["), 1);
+    for (labels, field) in [
+        (r#"{"10": "x"}"#, "label_names.10"),
+        (r#"{"x": "y"}"#, "label_names.x"),
+        (r#"{"1": 2}"#, "label_names.1"),
+    ] {
+        let text = CURRENT.replacen(
+            "\"label_names\": [",
+            &format!("\"label_names\": {labels}, \"old\": ["),
+            1,
+        );
         match parse(&text) {
             Err(CardError::Field { field: found, .. }) => assert_eq!(found, field),
             other => panic!("{labels}: {other:?}"),
@@ -187,9 +286,15 @@ fn damaged_files_never_panic() {
         assert!(error.to_string().contains("org/repo/config.json"));
     }
     for text in ["[]", "null", "3", "\"x\"", "{}", "{\"architecture\": []}"] {
-        assert!(matches!(parse(text), Err(CardError::Field { .. })), "{text}");
+        assert!(
+            matches!(parse(text), Err(CardError::Field { .. })),
+            "{text}"
+        );
     }
-    assert!(matches!(parse(&"[".repeat(100_000)), Err(CardError::Json { .. })));
+    assert!(matches!(
+        parse(&"[".repeat(100_000)),
+        Err(CardError::Json { .. })
+    ));
     for seed in 0..2000_usize {
         let mut bytes = CURRENT.as_bytes().to_vec();
         let at = seed.wrapping_mul(7919) % bytes.len();
