@@ -171,7 +171,7 @@ fn other_files_are_recognised() {
         (b"\x89HDF\r\n\x1a\n", LooksLike::Unknown),
     ];
     for (bytes, expected) in cases {
-        match Weights::from_static("file", bytes) {
+        match Weights::from_bytes("file", bytes.to_vec()) {
             Err(WeightsError::NotWeights { looks_like, .. }) => assert_eq!(looks_like, expected),
             other => panic!("{expected:?}: {other:?}"),
         }

@@ -89,7 +89,7 @@ def main():
         p.grad = torch.zeros_like(p)
     adam.step()
     state = module.state_dict()
-    other = {"0.weight": values((9,), seed=40)}
+    other = [{"0.weight": values((9,), seed=seed)} for seed in range(40, 43)]
     training = {"epoch": 3, "arch": "seresnet", "best": 0.5, "optimizer": adam.state_dict(), "lr": -(2**40)}
     save("module", state, "training.pth", {**training, "state_dict": state})
     save("module", state, "training_legacy.pth", {**training, "model": state}, **legacy)
@@ -97,8 +97,9 @@ def main():
     save("module", state, "wrapped.pth", {"state_dict": wrapped})
     compiled = collections.OrderedDict((f"_orig_mod.module.{name}", t) for name, t in state.items())
     save("module", state, "compiled.pth", compiled)
-    save("module", state, "ema.pth", {"model": other, "state_dict": other, "model_ema": other, "state_dict_ema": state})
-    save("module", state, "no_ema.pth", {"model": other, "state_dict": state, "model_ema": None, "state_dict_ema": None})
+    save("module", state, "ema.pth", {"model": other[0], "state_dict": other[1], "model_ema": other[2], "state_dict_ema": state})
+    save("module", state, "model_ema.pth", {"model": other[0], "state_dict": other[1], "model_ema": state})
+    save("module", state, "no_ema.pth", {"model": other[0], "state_dict": state, "model_ema": None, "state_dict_ema": None})
 
     text = json.dumps(expected, indent=None, separators=(",", ":"), sort_keys=True)
     (DATA / "expected.json").write_text(text + "\n")
