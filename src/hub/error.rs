@@ -28,8 +28,16 @@ pub enum Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hub { endpoint, repo, revision, file } => {
-                write!(f, "`{file}` of `{repo}` (revision `{revision}`) at {endpoint}")
+            Self::Hub {
+                endpoint,
+                repo,
+                revision,
+                file,
+            } => {
+                write!(
+                    f,
+                    "`{file}` of `{repo}` (revision `{revision}`) at {endpoint}"
+                )
             }
             Self::Release { url } => write!(f, "{url}"),
         }
@@ -229,7 +237,9 @@ impl HubError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoHome => "set HF_HOME and SENET_CACHE to folders for downloaded files".to_owned(),
+            Self::NoHome => {
+                "set HF_HOME and SENET_CACHE to folders for downloaded files".to_owned()
+            }
             Self::RepoNotFound { endpoint, repo } => format!(
                 "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
             ),
@@ -242,27 +252,39 @@ impl HubError {
             Self::FileNotFound { location, .. } | Self::NotFound { location } => {
                 format!("check the name at {}", page(location))
             }
-            Self::Denied { location, reason, .. } => denied_hint(location, *reason),
+            Self::Denied {
+                location, reason, ..
+            } => denied_hint(location, *reason),
             Self::Status { status, .. } if *status == 429 || *status >= 500 => {
                 "the server is busy or broken: try again later".to_owned()
             }
-            Self::Unreachable { .. } => "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror of the hub); \
+            Self::Unreachable { .. } => {
+                "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror of the hub); \
                  models that are built in or already downloaded need none"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::BadAnswer { location, .. } => match **location {
-                Location::Hub { .. } => "check HF_ENDPOINT, and whether this network wants a login in the browser first",
-                Location::Release { .. } => "check whether this network wants a login in the browser first",
+                Location::Hub { .. } => {
+                    "check HF_ENDPOINT, and whether this network wants a login in the browser first"
+                }
+                Location::Release { .. } => {
+                    "check whether this network wants a login in the browser first"
+                }
             }
             .to_owned(),
             Self::Interrupted { .. } | Self::Length { .. } => {
                 "nothing was kept of it: run the same command again".to_owned()
             }
-            Self::Checksum { .. } => "nothing was kept of it: run the same command again; if it stays so, \
+            Self::Checksum { .. } => {
+                "nothing was kept of it: run the same command again; if it stays so, \
                  the file has changed at its source and must not be used"
-                .to_owned(),
+                    .to_owned()
+            }
             Self::Offline { location, .. } => offline_hint(location),
             Self::Disk { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => "free some space, or set HF_HUB_CACHE to another disk".to_owned(),
+                io::ErrorKind::StorageFull => {
+                    "free some space, or set HF_HUB_CACHE to another disk".to_owned()
+                }
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     "set HF_HUB_CACHE to a folder that you can write".to_owned()
                 }
@@ -280,7 +302,10 @@ fn denied_hint(location: &Location, reason: Denial) -> String {
     };
     match reason {
         Denial::Gated => {
-            format!("log in and accept the conditions at {}, then set HF_TOKEN to your access token", page(location))
+            format!(
+                "log in and accept the conditions at {}, then set HF_TOKEN to your access token",
+                page(location)
+            )
         }
         Denial::NoToken => format!(
             "check the spelling at {}; if it is private, set HF_TOKEN to an access token from {endpoint}/settings/tokens",
@@ -295,13 +320,22 @@ fn denied_hint(location: &Location, reason: Denial) -> String {
 
 fn offline_hint(location: &Location) -> String {
     match location {
-        Location::Hub { repo, revision, file, .. } => match repo.strip_prefix("timm/") {
-            Some(model) => format!("run `senet download {model}` where there is a network, without HF_HUB_OFFLINE"),
+        Location::Hub {
+            repo,
+            revision,
+            file,
+            ..
+        } => match repo.strip_prefix("timm/") {
+            Some(model) => format!(
+                "run `senet download {model}` where there is a network, without HF_HUB_OFFLINE"
+            ),
             None => format!(
                 "run `hf download {repo} {file} --revision {revision}` where there is a network, without HF_HUB_OFFLINE"
             ),
         },
-        Location::Release { .. } => "run `senet download` where there is a network, without HF_HUB_OFFLINE".to_owned(),
+        Location::Release { .. } => {
+            "run `senet download` where there is a network, without HF_HUB_OFFLINE".to_owned()
+        }
     }
 }
 
@@ -321,5 +355,9 @@ fn amount(done: u64, total: Option<u64>) -> String {
 }
 
 fn said(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(" ({message})") }
+    if message.is_empty() {
+        String::new()
+    } else {
+        format!(" ({message})")
+    }
 }

@@ -98,7 +98,10 @@ pub fn download(
         return release::fetch(release.ok_or(HubError::NoRemote)?, options, progress);
     };
     let pin = weights.sha256.as_deref();
-    match (Remote::new(repo, revision, file, options)?.fetch(pin, options, progress), release) {
+    match (
+        Remote::new(repo, revision, file, options)?.fetch(pin, options, progress),
+        release,
+    ) {
         (Err(error), Some(release)) if error.is_refusal() => {
             release::fetch(release, options, progress).map_err(|_| error)
         }
@@ -118,7 +121,10 @@ fn hub_file(weights: &WeightsRef) -> Option<(&str, &str, &str)> {
 ///
 /// A branch stands for the commit that it was at when it was last downloaded.
 pub fn cached(repo: &str, revision: &str, file: &str, options: &HubOptions) -> Option<PathBuf> {
-    Remote::new(repo, revision, file, options).ok()?.cache.find(file)
+    Remote::new(repo, revision, file, options)
+        .ok()?
+        .cache
+        .find(file)
 }
 
 /// A file of a repository, downloaded if it is not in the cache.
@@ -179,7 +185,13 @@ impl<'a> Remote<'a> {
         };
         let repo = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned());
         let cache = RepoCache::new(&options.cache, &repo);
-        Ok(Self { revision, file, repo, cache, location })
+        Ok(Self {
+            revision,
+            file,
+            repo,
+            cache,
+            location,
+        })
     }
 
     fn fetch(
@@ -198,7 +210,10 @@ impl<'a> Remote<'a> {
                 cache: options.cache.clone(),
             });
         }
-        let bad = |problem: String| HubError::BadAnswer { location: location(), problem };
+        let bad = |problem: String| HubError::BadAnswer {
+            location: location(),
+            problem,
+        };
         let api = self.api(options).map_err(|error| bad(error.to_string()))?;
         let url = api.url(&percent_encode(self.file));
         let incoming = transfer::open(&url, options.token.as_deref(), &self.location)
@@ -208,7 +223,10 @@ impl<'a> Remote<'a> {
             .clone()
             .ok_or_else(|| bad("it lacks the header X-Repo-Commit of a hub".to_owned()))?;
         if is_commit(self.revision) && !self.revision.eq_ignore_ascii_case(&metadata.commit) {
-            return Err(bad(format!("expected that commit, found {}", metadata.commit)));
+            return Err(bad(format!(
+                "expected that commit, found {}",
+                metadata.commit
+            )));
         }
         let checksum = |expected: &str, found: &str| {
             if expected.eq_ignore_ascii_case(found) {
@@ -236,7 +254,8 @@ impl<'a> Remote<'a> {
             }
             part.persist(&blob)?;
         }
-        self.cache.publish(&metadata.etag, &metadata.commit, self.file)
+        self.cache
+            .publish(&metadata.etag, &metadata.commit, self.file)
     }
 
     fn api(&self, options: &HubOptions) -> Result<ApiRepo, hf_hub::api::sync::ApiError> {
@@ -267,20 +286,31 @@ impl<'a> Remote<'a> {
 /// The files of a repository at its revision, or `None` for whatever reason: it only helps a message.
 fn files(api: &ApiRepo) -> Option<Vec<String>> {
     const LIMIT: Duration = Duration::from_secs(10);
-    let request = api.info_request().config().timeout_global(Some(LIMIT)).build();
+    let request = api
+        .info_request()
+        .config()
+        .timeout_global(Some(LIMIT))
+        .build();
     let info: RepoInfo = request.call().ok()?.body_mut().read_json().ok()?;
-    Some(info.siblings.into_iter().map(|file| file.rfilename).collect())
+    Some(
+        info.siblings
+            .into_iter()
+            .map(|file| file.rfilename)
+            .collect(),
+    )
 }
 
 /// Whether a name is a relative path that stays inside its folder on every system.
 fn is_path(name: &str) -> bool {
-    name.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+    name.split('/')
+        .all(|part| !part.is_empty() && part != "." && part != "..")
         && !name.contains(|c: char| c.is_control() || matches!(c, '\\' | ':'))
 }
 
 /// Characters of repositories and revisions that mean themselves in an address.
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'~' | b'+' | b'@' | b'=')
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'~' | b'+' | b'@' | b'=')
 }
 
 /// A file name as a part of an address.

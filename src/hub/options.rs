@@ -71,7 +71,8 @@ impl HubOptions {
         let home = home.filter(|home| !home.as_os_str().is_empty());
         let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let path = |name: &str| set(name).map(|value| expand_home(value, home.as_deref()));
-        let text = |name: &str| Some(set(name)?.to_str()?.trim().to_owned()).filter(|s| !s.is_empty());
+        let text =
+            |name: &str| Some(set(name)?.to_str()?.trim().to_owned()).filter(|s| !s.is_empty());
 
         let user_cache = path("XDG_CACHE_HOME")
             .or_else(|| Some(home.as_ref()?.join(".cache")))
@@ -110,7 +111,10 @@ impl HubOptions {
 /// The words that `huggingface_hub` takes for yes.
 fn is_true(value: Option<String>) -> bool {
     value.is_some_and(|value| {
-        matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
+        matches!(
+            value.to_ascii_lowercase().as_str(),
+            "1" | "true" | "yes" | "on"
+        )
     })
 }
 

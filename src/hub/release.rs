@@ -27,7 +27,9 @@ pub(super) fn fetch(
     if path.is_file() {
         return Ok(path);
     }
-    let location = Location::Release { url: without_password(url) };
+    let location = Location::Release {
+        url: without_password(url),
+    };
     if options.offline {
         return Err(HubError::Offline {
             location: Box::new(location),
@@ -61,7 +63,9 @@ fn split(url: &str) -> Result<(&str, &str), HubError> {
         .map(|(_, digits)| digits)
         .filter(|digits| (8..=64).contains(&digits.len()))
         .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     match digits {
         Some(digits) if plain && url.contains("://") => Ok((name, digits)),
         _ => Err(HubError::BadName {
@@ -79,7 +83,10 @@ mod tests {
     #[test]
     fn digits_come_from_the_end_of_the_name() {
         let url = "https://example.org/v0.1-cadene/se_resnet50-ce0d4300.pth";
-        assert_eq!(split(url).unwrap(), ("se_resnet50-ce0d4300.pth", "ce0d4300"));
+        assert_eq!(
+            split(url).unwrap(),
+            ("se_resnet50-ce0d4300.pth", "ce0d4300")
+        );
         for bad in [
             "https://example.org/se_resnet50.pth",
             "https://example.org/se_resnet50-final.pth",

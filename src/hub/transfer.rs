@@ -212,7 +212,9 @@ fn read_metadata(headers: &HeaderMap) -> Result<Option<Metadata>, String> {
         return Ok(None);
     };
     if !is_commit(commit) {
-        return Err(format!("its commit `{commit}` is not 40 hexadecimal digits"));
+        return Err(format!(
+            "its commit `{commit}` is not 40 hexadecimal digits"
+        ));
     }
     let linked = header(headers, "x-linked-etag").map(clean_etag);
     let etag = linked
@@ -233,7 +235,9 @@ fn read_metadata(headers: &HeaderMap) -> Result<Option<Metadata>, String> {
     Ok(Some(Metadata {
         commit: commit.to_ascii_lowercase(),
         etag: etag.to_owned(),
-        sha256: linked.filter(|etag| is_sha256(etag)).map(str::to_ascii_lowercase),
+        sha256: linked
+            .filter(|etag| is_sha256(etag))
+            .map(str::to_ascii_lowercase),
         size,
     }))
 }
@@ -253,12 +257,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Turns a status other than success into an error. Only the hub itself speaks of repositories and
 /// tokens; `home` is false for the file server that it redirects to.
-fn refusal(
-    mut response: Response<Body>,
-    home: bool,
-    token: bool,
-    location: &Location,
-) -> HubError {
+fn refusal(mut response: Response<Body>, home: bool, token: bool, location: &Location) -> HubError {
     let status = response.status().as_u16();
     let headers = response.headers();
     let code = header(headers, "x-error-code").unwrap_or("").to_owned();
@@ -269,30 +268,69 @@ fn refusal(
         .take(MAX_MESSAGE)
         .collect();
     // Leaves the connection in order; what it says is for browsers.
-    drop(response.body_mut().with_config().limit(64 * 1024).read_to_vec());
+    drop(
+        response
+            .body_mut()
+            .with_config()
+            .limit(64 * 1024)
+            .read_to_vec(),
+    );
     let boxed = Box::new(location.clone());
-    let Location::Hub { endpoint, repo, revision, .. } = location else {
+    let Location::Hub {
+        endpoint,
+        repo,
+        revision,
+        ..
+    } = location
+    else {
         return match status {
             404 => HubError::NotFound { location: boxed },
-            _ => HubError::Status { location: boxed, status, message },
+            _ => HubError::Status {
+                location: boxed,
+                status,
+                message,
+            },
         };
     };
     let (endpoint, repo, revision) = (endpoint.clone(), repo.clone(), revision.clone());
     match (code.as_str(), status) {
-        _ if !home => HubError::Status { location: boxed, status, message },
+        _ if !home => HubError::Status {
+            location: boxed,
+            status,
+            message,
+        },
         ("RepoNotFound", 404) => HubError::RepoNotFound { endpoint, repo },
         // Without a token the hub does not say whether a repository is private or missing.
         ("RepoNotFound", 401) if !token => HubError::RepoNotFound { endpoint, repo },
-        ("RevisionNotFound", _) => HubError::RevisionNotFound { endpoint, repo, revision },
-        ("EntryNotFound", _) => HubError::FileNotFound { location: boxed, present: Vec::new() },
+        ("RevisionNotFound", _) => HubError::RevisionNotFound {
+            endpoint,
+            repo,
+            revision,
+        },
+        ("EntryNotFound", _) => HubError::FileNotFound {
+            location: boxed,
+            present: Vec::new(),
+        },
         (_, 404) => HubError::NotFound { location: boxed },
-        ("GatedRepo", 401 | 403) => HubError::Denied { location: boxed, status, reason: Denial::Gated },
+        ("GatedRepo", 401 | 403) => HubError::Denied {
+            location: boxed,
+            status,
+            reason: Denial::Gated,
+        },
         (_, 401 | 403) => HubError::Denied {
             location: boxed,
             status,
-            reason: if token { Denial::Token } else { Denial::NoToken },
+            reason: if token {
+                Denial::Token
+            } else {
+                Denial::NoToken
+            },
         },
-        _ => HubError::Status { location: boxed, status, message },
+        _ => HubError::Status {
+            location: boxed,
+            status,
+            message,
+        },
     }
 }
 
@@ -303,7 +341,9 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// `scheme://host:port` of an address.
 fn origin(url: &str) -> &str {
     let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    let end = url[start..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |at| start + at);
     &url[..end]
 }
 
@@ -326,7 +366,8 @@ fn resolve(base: &str, target: &str) -> String {
 fn is_loopback(url: &str) -> bool {
     let host = origin(url).split_once("://").map_or("", |(_, host)| host);
     ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
-        host.strip_prefix(name).is_some_and(|port| port.is_empty() || port.starts_with(':'))
+        host.strip_prefix(name)
+            .is_some_and(|port| port.is_empty() || port.starts_with(':'))
     })
 }
 
@@ -341,7 +382,10 @@ mod tests {
             ("http://cdn.example/x", "http://cdn.example/x"),
             ("//cdn.example/x", "https://cdn.example/x"),
             ("/new/name/a.bin", "https://hub.example:8080/new/name/a.bin"),
-            ("b.bin", "https://hub.example:8080/org/name/resolve/main/b.bin"),
+            (
+                "b.bin",
+                "https://hub.example:8080/org/name/resolve/main/b.bin",
+            ),
         ] {
             assert_eq!(resolve(base, target), expected, "{target}");
         }
@@ -358,7 +402,10 @@ mod tests {
     #[test]
     fn etags_that_leave_the_cache_are_refused() {
         let mut headers = HeaderMap::new();
-        headers.insert("x-repo-commit", "0123456789abcdef0123456789abcdef01234567".parse().unwrap());
+        headers.insert(
+            "x-repo-commit",
+            "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+        );
         for etag in ["", "\"../../x\"", "\"a/b\"", "\"..\""] {
             headers.insert("etag", etag.parse().unwrap());
             assert!(read_metadata(&headers).is_err(), "{etag}");

@@ -17,11 +17,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 /// Commit that every branch stands for.
-pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// What the hub does with requests for files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Sends the file itself.
     Direct,
     /// Redirects to the file server at another address, as for large files.
@@ -68,13 +68,13 @@ pub enum Mode {
 
 /// A request that arrived.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub method: String,
-    pub path: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
     /// Whether it came to the file server.
-    pub file_server: bool,
-    pub authorization: Option<String>,
-    pub range: Option<String>,
+    pub(crate) file_server: bool,
+    pub(crate) authorization: Option<String>,
+    pub(crate) range: Option<String>,
 }
 
 struct Shared {
@@ -87,7 +87,7 @@ struct Shared {
 }
 
 /// Runs until it is dropped.
-pub struct HubServer {
+pub(crate) struct HubServer {
     url: String,
     shared: Arc<Shared>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -95,14 +95,16 @@ pub struct HubServer {
 
 impl HubServer {
     /// Starts a hub with files given as repository, file name, contents.
-    pub fn start(files: &[(&str, &str, &[u8])]) -> Self {
+    pub(crate) fn start(files: &[(&str, &str, &[u8])]) -> Self {
         let hub = TcpListener::bind("127.0.0.1:0").unwrap();
         let file_server = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
             files: files
                 .iter()
-                .map(|(repo, file, bytes)| (((*repo).to_owned(), (*file).to_owned()), bytes.to_vec()))
+                .map(|(repo, file, bytes)| {
+                    (((*repo).to_owned(), (*file).to_owned()), bytes.to_vec())
+                })
                 .collect(),
             mode: Mutex::new(Mode::Direct),
             requests: Mutex::default(),
@@ -114,25 +116,29 @@ impl HubServer {
             listen(hub, Arc::clone(&shared), false),
             listen(file_server, Arc::clone(&shared), true),
         ];
-        Self { url, shared, threads }
+        Self {
+            url,
+            shared,
+            threads,
+        }
     }
 
     /// Address of the hub: the value of `HF_ENDPOINT`.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// Address of the file server: `/{repo}/{file}` there is a file outside a hub.
-    pub fn file_server(&self) -> &str {
+    pub(crate) fn file_server(&self) -> &str {
         &self.shared.file_server
     }
 
-    pub fn set(&self, mode: Mode) {
+    pub(crate) fn set(&self, mode: Mode) {
         *self.shared.mode.lock().unwrap() = mode;
     }
 
     /// Requests so far.
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
     }
 }
@@ -182,7 +188,9 @@ fn serve(stream: TcpStream, shared: &Shared, file_server: bool) -> std::io::Resu
         if reader.read_line(&mut header)? <= 2 {
             break;
         }
-        let Some((name, value)) = header.split_once(':') else { continue };
+        let Some((name, value)) = header.split_once(':') else {
+            continue;
+        };
         match name.to_ascii_lowercase().as_str() {
             "authorization" => request.authorization = Some(value.trim().to_owned()),
             "range" => request.range = Some(value.trim().to_owned()),
@@ -221,7 +229,12 @@ enum Framing {
 
 impl Reply {
     fn new(status: u16, body: &[u8]) -> Self {
-        Self { status, headers: Vec::new(), body: body.to_vec(), framing: Framing::Length }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.to_vec(),
+            framing: Framing::Length,
+        }
     }
 
     fn html(status: u16) -> Self {
@@ -245,14 +258,20 @@ impl Reply {
         let range = request.range.as_deref().and_then(|range| {
             let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
             let start: usize = start.parse().ok()?;
-            let end = end.parse().map_or(bytes.len(), |end: usize| (end + 1).min(bytes.len()));
+            let end = end
+                .parse()
+                .map_or(bytes.len(), |end: usize| (end + 1).min(bytes.len()));
             Some((start, end))
         });
         let reply = match range {
             None => Self::new(200, bytes),
-            Some((start, end)) if start < end => Self::new(206, &bytes[start..end])
-                .with("Content-Range", format!("bytes {start}-{}/{}", end - 1, bytes.len())),
-            Some(_) => Self::new(416, b"").with("Content-Range", format!("bytes */{}", bytes.len())),
+            Some((start, end)) if start < end => Self::new(206, &bytes[start..end]).with(
+                "Content-Range",
+                format!("bytes {start}-{}/{}", end - 1, bytes.len()),
+            ),
+            Some(_) => {
+                Self::new(416, b"").with("Content-Range", format!("bytes */{}", bytes.len()))
+            }
         };
         reply
             .with("Content-Type", "application/octet-stream")
@@ -306,7 +325,8 @@ impl Shared {
             }
             Mode::MissingUnnamed | Mode::MissingFileUnnamed => return Reply::html(404),
             Mode::Unauthorised => {
-                return Reply::new(401, b"").with("X-Error-Message", "Invalid username or password.");
+                return Reply::new(401, b"")
+                    .with("X-Error-Message", "Invalid username or password.");
             }
             Mode::Gated => return Reply::new(403, b"").with("X-Error-Code", "GatedRepo"),
             Mode::Broken => return Reply::html(500),
@@ -317,7 +337,10 @@ impl Shared {
             }
             _ => {}
         }
-        let path = request.path.trim_start_matches("/new/").trim_start_matches('/');
+        let path = request
+            .path
+            .trim_start_matches("/new/")
+            .trim_start_matches('/');
         let Some((repo, rest)) = path.split_once("/resolve/") else {
             return Reply::html(404);
         };
@@ -353,16 +376,24 @@ impl Shared {
             _ => reply.with("X-Linked-Size", size.to_string()),
         };
         let reply = reply
-            .with("X-Repo-Commit", if mode == Mode::OtherCommit { COMMIT.replace('0', "f") } else { COMMIT.to_owned() })
+            .with(
+                "X-Repo-Commit",
+                if mode == Mode::OtherCommit {
+                    COMMIT.replace('0', "f")
+                } else {
+                    COMMIT.to_owned()
+                },
+            )
             .with("X-Linked-Etag", format!("\"{digest}\""));
-        reply.framed(match mode {
-            Mode::Cut => Framing::Cut,
-            Mode::Slow => Framing::Slow,
-            Mode::Chunked => Framing::Chunked,
-            Mode::NoLength => Framing::UntilClose,
-            _ => Framing::Length,
-        })
-        .without_size(matches!(mode, Mode::Chunked | Mode::NoLength))
+        reply
+            .framed(match mode {
+                Mode::Cut => Framing::Cut,
+                Mode::Slow => Framing::Slow,
+                Mode::Chunked => Framing::Chunked,
+                Mode::NoLength => Framing::UntilClose,
+                _ => Framing::Length,
+            })
+            .without_size(matches!(mode, Mode::Chunked | Mode::NoLength))
     }
 
     /// `/api/models/{repo}/revision/{revision}`
@@ -381,20 +412,30 @@ impl Shared {
         if mode == Mode::MissingUnnamed || files.is_empty() {
             return Reply::html(404);
         }
-        let body = format!("{{\"sha\":\"{COMMIT}\",\"siblings\":[{}]}}", files.join(","));
+        let body = format!(
+            "{{\"sha\":\"{COMMIT}\",\"siblings\":[{}]}}",
+            files.join(",")
+        );
         Reply::new(200, body.as_bytes()).with("Content-Type", "application/json")
     }
 
     /// `/{repo}/{file}` on the file server
     fn stored(&self, request: &Request, mode: Mode) -> Reply {
-        let path = request.path.split('?').next().unwrap_or("").trim_start_matches('/');
+        let path = request
+            .path
+            .split('?')
+            .next()
+            .unwrap_or("")
+            .trim_start_matches('/');
         let found = path
             .rsplit_once('/')
             .and_then(|(repo, file)| self.files.get(&(repo.to_owned(), file.to_owned())));
         match (found, mode) {
             (None, _) => Reply::html(404),
             (_, Mode::RedirectForbidden) => Reply::html(403),
-            (Some(bytes), Mode::RedirectCut | Mode::Cut) => Reply::file(bytes, request).framed(Framing::Cut),
+            (Some(bytes), Mode::RedirectCut | Mode::Cut) => {
+                Reply::file(bytes, request).framed(Framing::Cut)
+            }
             // Its etag is not the hub's.
             (Some(bytes), _) => Reply::file(bytes, request).with("ETag", "\"of-the-file-server\""),
         }
@@ -411,6 +452,9 @@ impl Reply {
 }
 
 /// SHA-256 in lower-case hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

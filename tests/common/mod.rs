@@ -2,4 +2,4 @@
 // Each test program uses a part of them.
 #![allow(dead_code)]
 
-pub mod hub_server;
+pub(crate) mod hub_server;
