@@ -48,7 +48,7 @@ pub(super) struct Incoming {
 }
 
 /// The settings of every request.
-pub(super) fn agent(url: &str) -> Agent {
+fn agent(url: &str) -> Agent {
     let config = Agent::config_builder()
         .user_agent(concat!("senet/", env!("CARGO_PKG_VERSION")))
         // The length and the digest are those of the bytes as they are stored.
@@ -363,7 +363,8 @@ fn resolve(base: &str, target: &str) -> String {
     }
 }
 
-fn is_loopback(url: &str) -> bool {
+/// Whether an address is on this machine.
+pub(super) fn is_loopback(url: &str) -> bool {
     let host = origin(url).split_once("://").map_or("", |(_, host)| host);
     ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
         host.strip_prefix(name)
