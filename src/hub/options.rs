@@ -143,3 +143,117 @@ pub(super) fn without_password(url: &str) -> String {
         None => url.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn options(variables: &[(&str, &str)]) -> HubOptions {
+        let map: HashMap<String, OsString> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+            .collect();
+        HubOptions::from_lookup(|name| map.get(name).cloned(), Some("/home/me".into())).unwrap()
+    }
+
+    #[test]
+    fn the_environment_is_read_as_python_does() {
+        for (variables, cache) in [
+            (vec![], "/home/me/.cache/huggingface/hub"),
+            (vec![("XDG_CACHE_HOME", "/xdg")], "/xdg/huggingface/hub"),
+            (
+                vec![("HF_HOME", "/hf"), ("XDG_CACHE_HOME", "/xdg")],
+                "/hf/hub",
+            ),
+            (vec![("HF_HUB_CACHE", "/c"), ("HF_HOME", "/hf")], "/c"),
+            (
+                vec![("HF_HUB_CACHE", ""), ("HF_HOME", "~/hf")],
+                "/home/me/hf/hub",
+            ),
+        ] {
+            assert_eq!(options(&variables).cache, Path::new(cache), "{variables:?}");
+        }
+        assert_eq!(options(&[]).own_cache, Path::new("/home/me/.cache/senet"));
+        assert_eq!(
+            options(&[("XDG_CACHE_HOME", "/xdg")]).own_cache,
+            Path::new("/xdg/senet")
+        );
+        assert_eq!(
+            options(&[("SENET_CACHE", "/s"), ("XDG_CACHE_HOME", "/xdg")]).own_cache,
+            Path::new("/s")
+        );
+        assert_eq!(options(&[]).endpoint, "https://huggingface.co");
+        assert_eq!(
+            options(&[("HF_ENDPOINT", "http://127.0.0.1:8080/")]).endpoint,
+            "http://127.0.0.1:8080"
+        );
+        for (value, offline) in [
+            ("1", true),
+            ("TRUE", true),
+            ("Yes", true),
+            ("on", true),
+            ("0", false),
+            ("no", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                options(&[("HF_HUB_OFFLINE", value)]).offline,
+                offline,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_home_folder_the_variables_are_enough() {
+        let none = HubOptions::from_lookup(|_| None, None);
+        assert!(matches!(none, Err(HubError::NoHome)));
+        let some = HubOptions::from_lookup(
+            |name| {
+                ["HF_HOME", "SENET_CACHE"]
+                    .contains(&name)
+                    .then(|| "/data".into())
+            },
+            None,
+        )
+        .unwrap();
+        assert_eq!(some.cache, Path::new("/data/hub"));
+    }
+
+    #[test]
+    fn the_token_comes_from_a_variable_or_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap();
+        let file = folder.path().join("other");
+        let other = file.to_str().unwrap();
+        fs::write(folder.path().join("token"), "from-home\n").unwrap();
+        fs::write(&file, " from-path \n").unwrap();
+        for (variables, token) in [
+            (vec![("HF_HOME", "/nowhere")], None),
+            (vec![("HF_HOME", home)], Some("from-home")),
+            (
+                vec![("HF_HOME", home), ("HF_HUB_CACHE", "/elsewhere")],
+                Some("from-home"),
+            ),
+            (
+                vec![("HF_HOME", home), ("HF_TOKEN_PATH", other)],
+                Some("from-path"),
+            ),
+            (
+                vec![("HF_TOKEN", " direct "), ("HF_TOKEN_PATH", other)],
+                Some("direct"),
+            ),
+            (
+                vec![
+                    ("HF_TOKEN", "direct"),
+                    ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"),
+                ],
+                None,
+            ),
+        ] {
+            assert_eq!(options(&variables).token.as_deref(), token, "{variables:?}");
+        }
+    }
+}
