@@ -77,3 +77,56 @@ mod backend {
         read_pixels(decoder, FORMAT)
     }
 }
+
+#[cfg(feature = "turbojpeg")]
+mod backend {
+    use ::image::RgbImage;
+    use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
+
+    use super::{DecodeOptions, FORMAT, ImageError};
+    use crate::image::decode::{cmyk_to_rgb, from_pixels};
+
+    /// How libjpeg's messages start when it went on and completed the picture. The crate returns
+    /// them as errors; Pillow takes the picture, and so does this crate.
+    const WARNINGS: [&str; 6] = [
+        "Corrupt JPEG data",
+        "Inconsistent progression sequence",
+        "Invalid SOS parameters",
+        "Premature end of JPEG file",
+        "Unknown Adobe color transform",
+        "Warning: ",
+    ];
+
+    pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+        let broken = |error| ImageError::decode(FORMAT, error);
+        let mut decompressor = Decompressor::new().map_err(broken)?;
+        let header = decompressor.read_header(bytes).map_err(broken)?;
+        // A JPEG's edges are 16-bit numbers.
+        let (width, height) = (header.width as u32, header.height as u32);
+        options.check_size(FORMAT, width, height)?;
+        let four_inks = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
+        let format = if four_inks { PixelFormat::CMYK } else { PixelFormat::RGB };
+        let pitch = header.width * format.size();
+        let mut picture = Image {
+            pixels: vec![0; pitch * header.height],
+            width: header.width,
+            pitch,
+            height: header.height,
+            format,
+        };
+        match decompressor.decompress(bytes, picture.as_deref_mut()) {
+            Err(error) if !WARNINGS.iter().any(|start| error.to_string().starts_with(start)) => {
+                return Err(broken(error));
+            }
+            _ => {}
+        }
+        let pixels = if four_inks {
+            // Pillow takes all CMYK files to be Adobe's, which store the inks inverted.
+            let inks = picture.pixels.as_chunks::<4>().0;
+            inks.iter().flat_map(|cmyk| cmyk_to_rgb(cmyk.map(|ink| 255 - ink))).collect()
+        } else {
+            picture.pixels
+        };
+        from_pixels(width, height, pixels, FORMAT)
+    }
+}
