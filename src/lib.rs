@@ -2,9 +2,11 @@
 #![deny(unsafe_code)]
 
 pub mod cards;
+pub mod device;
 pub mod error;
 pub mod hub;
 pub mod image;
+pub mod kernels;
 pub mod labels;
 pub mod nets;
 pub mod nn;

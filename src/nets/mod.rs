@@ -1,5 +1,20 @@
-//! The networks: SE-ResNet, SE-ResNeXt, SENet and SKNet from one spec type.
+//! Networks: a topology as data ([`NetworkSpec`]), the layers it means ([`Plan`]), and the network
+//! that runs ([`Network`]).
 
+mod check;
+mod error;
+mod load;
+mod network;
+mod plan;
 mod spec;
+mod trace;
 
-pub use spec::*;
+pub use error::{NetError, TensorMismatch};
+pub use network::{Network, Point};
+pub use plan::{
+    BlockPlan, ConvPlan, LinearPlan, Naming, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan, TensorPlan,
+};
+pub use spec::{
+    Activation, BlockKind, NetworkSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem, StemPool, StrideOn,
+};
+pub use trace::LayerTrace;

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::nn::Activation;
+
 /// Topology of one architecture. Lists have one entry per stage.
 ///
 /// Sources: He et al. 2015 (arXiv:1512.03385), Hu et al. 2017 (arXiv:1709.01507), Li et al. 2019
@@ -81,10 +83,10 @@ pub enum StemPool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StrideOn {
-    /// The block's first convolution: basic blocks, and the legacy SE-ResNets, which follow Caffe's
-    /// ResNet ("v1") and put it on the 1x1.
+    /// The block's first convolution: basic blocks (selective-kernel ones too), and the legacy
+    /// SE-ResNets, which follow Caffe's ResNet ("v1") and put it on the 1x1.
     Conv1,
-    /// The 3x3 convolution of a bottleneck ("v1.5"); for selective kernels, both of its paths.
+    /// The 3x3 convolution of a bottleneck ("v1.5"), or both paths of its selective kernel.
     Conv2,
     /// The 3x3 keeps the resolution and a 2x2 average pool (size rounded down) follows its
     /// activation: the anti-aliased models.
@@ -103,13 +105,6 @@ pub enum Shortcut {
     /// Average 2x2, stride 2 (size rounded up, the border not counted), then 1x1: the "d", "t" and
     /// "aa" models.
     AvgConv1x1,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    Relu,
-    Silu,
 }
 
 /// Squeeze-and-excitation: mean over the map, 1x1 with bias, ReLU, 1x1 with bias, sigmoid, scale.

@@ -1,0 +1,153 @@
+//! Where the network runs: CPU, CUDA or Metal.
+
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::Device;
+
+/// A wish for a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first that works of CUDA, Metal and CPU.
+    #[default]
+    Auto,
+    Cpu,
+    /// The CUDA device of this index.
+    Cuda(usize),
+    Metal,
+}
+
+/// A device that was opened, and why the better ones were not.
+#[derive(Clone, Debug)]
+pub struct OpenDevice {
+    pub device: Device,
+    /// What was opened, such as `cuda:0`.
+    pub choice: DeviceChoice,
+    /// One sentence for each device that this program can drive but could not open.
+    pub passed_over: Vec<String>,
+}
+
+/// A device that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    #[error("unknown device `{0}`, expected auto, cpu, cuda, cuda:N or metal")]
+    Unknown(String),
+    #[error("this program was built without {0} support")]
+    NotBuilt(&'static str),
+    #[error("the device {choice} cannot be opened: {reason}")]
+    Unavailable { choice: DeviceChoice, reason: String },
+}
+
+impl DeviceError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotBuilt("CUDA") => Some(
+                "build it on a machine with the CUDA toolkit: `cargo install --path . --features \
+                 cudnn` (or `--features cuda` without cuDNN)"
+                    .into(),
+            ),
+            Self::NotBuilt(_) => {
+                Some("build it on macOS: `cargo install --path . --features metal`".into())
+            }
+            Self::Unavailable { .. } => Some("use `--device auto` or `--device cpu`".into()),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        let unknown = || DeviceError::Unknown(text.to_owned());
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            "metal" => Ok(Self::Metal),
+            _ => {
+                let index = text.strip_prefix("cuda:").ok_or_else(unknown)?;
+                index.parse().map(Self::Cuda).map_err(|_| unknown())
+            }
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Metal => f.write_str("metal"),
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if this program cannot drive it or the machine does not have it; never for
+    /// `auto` and `cpu`.
+    pub fn open(self) -> Result<OpenDevice, DeviceError> {
+        let opened = |device| OpenDevice { device, choice: self, passed_over: Vec::new() };
+        match self {
+            Self::Cpu => Ok(opened(Device::Cpu)),
+            Self::Cuda(_) if !cfg!(feature = "cuda") => Err(DeviceError::NotBuilt("CUDA")),
+            Self::Metal if !cfg!(feature = "metal") => Err(DeviceError::NotBuilt("Metal")),
+            Self::Cuda(index) => self.attempt(|| Device::new_cuda(index)).map(opened),
+            Self::Metal => self.attempt(|| Device::new_metal(0)).map(opened),
+            Self::Auto => Ok(Self::open_best()),
+        }
+    }
+
+    fn open_best() -> OpenDevice {
+        let mut passed_over = Vec::new();
+        for choice in [Self::Cuda(0), Self::Metal] {
+            match choice.open() {
+                Ok(open) => return OpenDevice { passed_over, ..open },
+                // Candle cannot tell at run time which devices it was built for; we can.
+                Err(DeviceError::NotBuilt(_)) => {}
+                Err(error) => passed_over.push(error.to_string()),
+            }
+        }
+        OpenDevice { device: Device::Cpu, choice: Self::Cpu, passed_over }
+    }
+
+    /// A driver library that is missing makes Candle's loader panic instead of returning.
+    fn attempt(self, open: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device, DeviceError> {
+        let unavailable = |reason| DeviceError::Unavailable { choice: self, reason };
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)) {
+            Ok(Ok(device)) => Ok(device),
+            Ok(Err(error)) => Err(unavailable(error.to_string())),
+            Err(_) => Err(unavailable("the driver library could not be loaded".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for name in ["auto", "cpu", "cuda:0", "cuda:7", "metal"] {
+            assert_eq!(name.parse::<DeviceChoice>().unwrap().to_string(), name);
+        }
+        assert_eq!("cuda".parse::<DeviceChoice>().unwrap(), DeviceChoice::Cuda(0));
+        for name in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "CPU"] {
+            assert!(name.parse::<DeviceChoice>().is_err(), "{name}");
+        }
+    }
+
+    #[cfg(not(any(feature = "cuda", feature = "metal")))]
+    #[test]
+    fn a_cpu_program_says_which_build_has_cuda() {
+        let error = DeviceChoice::Cuda(0).open().unwrap_err();
+        assert!(error.hint().unwrap().contains("--features cudnn"), "{error}");
+        assert_eq!(DeviceChoice::Auto.open().unwrap().choice, DeviceChoice::Cpu);
+    }
+}

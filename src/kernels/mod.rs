@@ -1,0 +1,5 @@
+//! Arithmetic on slices: no tensors, no devices, no files.
+
+mod elementwise;
+
+pub use elementwise::{Activation, Squeezed, bias_activate, scale_add_activate};

@@ -1,0 +1,147 @@
+//! What can go wrong between a spec and its logits.
+
+use std::fmt;
+
+use crate::weights::WeightsError;
+
+/// A network that cannot be built, loaded or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetError {
+    /// The topology contradicts itself.
+    #[error("field `{field}`: {reason}")]
+    Spec { field: &'static str, reason: String },
+    /// The file's tensors are not the network's.
+    #[error(transparent)]
+    Tensors(Box<TensorMismatch>),
+    #[error("{source_name}: tensor `{tensor}` holds {value}, expected finite numbers{}", suffix(.reason))]
+    NotFinite { source_name: String, tensor: String, value: f64, reason: &'static str },
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The tensor is not a batch of pictures.
+    #[error("expected an input of shape [batch, 3, height, width], found {found:?}")]
+    InputShape { found: Vec<usize> },
+    /// The network cannot be applied to pictures of this size.
+    #[error("an input of {height}x{width} does not fit this network: at {layer}, {reason}")]
+    InputSize { height: usize, width: usize, layer: String, reason: String },
+    /// NaN or infinity went in.
+    #[error("the input holds NaN or infinite values")]
+    InputNotFinite,
+    /// The network's numbers overflowed.
+    #[error("the logits are not finite: the weights do not suit this network or this input")]
+    LogitsNotFinite,
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+fn suffix(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+}
+
+impl NetError {
+    pub(crate) fn spec(field: &'static str, reason: impl Into<String>) -> Self {
+        Self::Spec { field, reason: reason.into() }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Tensors(mismatch) => mismatch.hint(),
+            Self::Weights(error) => error.hint(),
+            Self::NotFinite { .. } => Some("the file is damaged or its training diverged".into()),
+            Self::InputSize { .. } => {
+                Some("choose a size that is a multiple of 32, such as 224".into())
+            }
+            Self::Spec { .. }
+            | Self::InputShape { .. }
+            | Self::InputNotFinite
+            | Self::LogitsNotFinite
+            | Self::Tensor(_) => None,
+        }
+    }
+}
+
+/// Differences between the tensors that a network needs and those in a file.
+#[derive(Debug, Default)]
+pub struct TensorMismatch {
+    /// The file.
+    pub source: String,
+    pub missing: Vec<String>,
+    pub unexpected: Vec<String>,
+    /// Name, shape in the network, shape in the file.
+    pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
+    /// Prefix of the classifier's tensors.
+    pub classifier: String,
+}
+
+impl TensorMismatch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.misshaped.is_empty()
+    }
+
+    /// The file lacks its classifier and differs in nothing else: a backbone.
+    pub fn only_classifier_missing(&self) -> bool {
+        self.unexpected.is_empty()
+            && self.misshaped.is_empty()
+            && !self.missing.is_empty()
+            && self.missing.iter().all(|name| self.is_classifier(name))
+    }
+
+    /// The file's number of classes, if that is the only difference: a fine-tuned network.
+    pub fn other_classes(&self) -> Option<usize> {
+        let only = self.missing.is_empty()
+            && self.unexpected.is_empty()
+            && self.misshaped.iter().all(|(name, _, _)| self.is_classifier(name));
+        let bias = format!("{}.bias", self.classifier);
+        let found = self.misshaped.iter().find(|(name, _, _)| *name == bias)?;
+        only.then(|| found.2.first().copied()).flatten()
+    }
+
+    fn is_classifier(&self, name: &str) -> bool {
+        name.strip_prefix(&self.classifier).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    fn hint(&self) -> Option<String> {
+        if self.only_classifier_missing() {
+            return Some(
+                "the file holds the network without its classifier, so it cannot name classes".into(),
+            );
+        }
+        if let Some(classes) = self.other_classes() {
+            return Some(format!(
+                "the file has a classifier of {classes} classes: run it from a directory with its \
+                 config.json, which tells their number and names"
+            ));
+        }
+        if self.missing.len() > self.misshaped.len() && !self.unexpected.is_empty() {
+            return Some("the file belongs to another architecture; check the model's name".into());
+        }
+        None
+    }
+}
+
+impl std::error::Error for TensorMismatch {}
+
+impl fmt::Display for TensorMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: the tensors do not match the network", self.source)?;
+        let shapes = |(name, expected, found): &(String, Vec<usize>, Vec<usize>)| {
+            format!("{name} (expected {expected:?}, found {found:?})")
+        };
+        let misshaped: Vec<String> = self.misshaped.iter().map(shapes).collect();
+        write_names(f, "missing", &self.missing)?;
+        write_names(f, "unexpected", &self.unexpected)?;
+        write_names(f, "of another shape", &misshaped)
+    }
+}
+
+/// The first few names; a wrong architecture would fill the screen.
+fn write_names(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt::Result {
+    const SHOWN: usize = 4;
+    if names.is_empty() {
+        return Ok(());
+    }
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    write!(f, "; {} {what}: {shown}", names.len())?;
+    if names.len() > SHOWN { write!(f, ", …") } else { Ok(()) }
+}

@@ -1,0 +1,131 @@
+//! From a file's tensors to layers: strict, folded, finite.
+
+use std::collections::BTreeSet;
+
+use candle_core::Device;
+
+use super::plan::{ConvPlan, LinearPlan, Plan, SePlan, SkPlan};
+use super::{NetError, TensorMismatch};
+use crate::nn::{BatchNorm, Conv, Geometry, KernelAttention, Linear, SqueezeExcite};
+use crate::weights::Weights;
+
+/// PyTorch's training counter: in most files, in none of the arithmetic.
+const COUNTER: &str = ".num_batches_tracked";
+
+/// Compares the file's tensors with the plan's.
+///
+/// # Errors
+/// [`NetError::Tensors`] naming every tensor that is missing, unexpected or of another shape.
+pub(super) fn check_tensors(plan: &Plan, weights: &Weights) -> Result<(), NetError> {
+    let mut mismatch = TensorMismatch {
+        source: weights.source().to_owned(),
+        classifier: plan.classifier.name.clone(),
+        ..TensorMismatch::default()
+    };
+    let expected = plan.tensors();
+    for tensor in &expected {
+        match weights.shape(&tensor.name) {
+            None => mismatch.missing.push(tensor.name.clone()),
+            Some(found) if found != tensor.shape => {
+                let shapes = (tensor.name.clone(), tensor.shape.clone(), found.to_vec());
+                mismatch.misshaped.push(shapes);
+            }
+            Some(_) => {}
+        }
+    }
+    let known: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
+    let unexpected = |name: &&str| !known.contains(name) && !name.ends_with(COUNTER);
+    mismatch.unexpected = weights.names().filter(unexpected).map(str::to_owned).collect();
+    if mismatch.is_empty() { Ok(()) } else { Err(NetError::Tensors(Box::new(mismatch))) }
+}
+
+/// Makes layers on one device from one file.
+pub(super) struct Loader<'a> {
+    pub weights: &'a Weights,
+    pub device: &'a Device,
+}
+
+impl Loader<'_> {
+    /// A tensor's values; NaN or infinity would spoil answers without a word.
+    fn values(&self, name: &str) -> Result<Vec<f32>, NetError> {
+        let values = self.weights.f32(name)?;
+        self.finite(name, values.iter().map(|&value| f64::from(value)))?;
+        Ok(values)
+    }
+
+    fn values_f64(&self, name: &str) -> Result<Vec<f64>, NetError> {
+        let values = self.weights.f64(name)?;
+        self.finite(name, values.iter().copied())?;
+        Ok(values)
+    }
+
+    fn finite(&self, name: &str, mut values: impl Iterator<Item = f64>) -> Result<(), NetError> {
+        match values.find(|value| !value.is_finite()) {
+            Some(value) => Err(self.not_finite(name, value, "")),
+            None => Ok(()),
+        }
+    }
+
+    fn not_finite(&self, name: &str, value: f64, reason: &'static str) -> NetError {
+        let (source_name, tensor) = (self.weights.source().to_owned(), name.to_owned());
+        NetError::NotFinite { source_name, tensor, value, reason }
+    }
+
+    fn norm(&self, name: &str) -> Result<BatchNorm, NetError> {
+        let part = |part: &str| self.values_f64(&format!("{name}.{part}"));
+        let norm = BatchNorm {
+            weight: part("weight")?,
+            bias: part("bias")?,
+            running_mean: part("running_mean")?,
+            running_var: part("running_var")?,
+        };
+        match norm.running_var.iter().find(|&&variance| variance < 0.0) {
+            Some(&variance) => {
+                let name = format!("{name}.running_var");
+                Err(self.not_finite(&name, variance, "a variance is never negative"))
+            }
+            None => Ok(norm),
+        }
+    }
+
+    pub fn conv(&self, plan: &ConvPlan) -> Result<Conv, NetError> {
+        let name = format!("{}.weight", plan.conv);
+        let mut filters = self.values(&name)?;
+        let bias = self.norm(&plan.norm)?.fold(&mut filters);
+        // A tiny variance or a huge scale can overflow f32 although the file is finite.
+        let folded = filters.iter().chain(&bias).map(|&value| f64::from(value));
+        if let Some(value) = folded.into_iter().find(|value| !value.is_finite()) {
+            return Err(self.not_finite(&name, value, "after folding the BatchNorm"));
+        }
+        let ConvPlan { outputs, inputs, kernel, stride, padding, dilation, groups, .. } = *plan;
+        let shape = [outputs, inputs / groups, kernel, kernel];
+        let geometry = Geometry { stride, padding, dilation, groups };
+        Ok(Conv::new(filters, shape, bias, geometry, plan.activation, self.device)?)
+    }
+
+    pub fn se(&self, plan: &SePlan) -> Result<SqueezeExcite, NetError> {
+        let layer = |layer: &str, outputs: usize| self.linear(&format!("{}.{layer}", plan.name), outputs);
+        Ok(SqueezeExcite { fc1: layer("fc1", plan.reduced)?, fc2: layer("fc2", plan.channels)? })
+    }
+
+    pub fn attention(&self, plan: &SkPlan) -> Result<KernelAttention, NetError> {
+        let name = &plan.attention;
+        let mut reduce = self.values(&format!("{name}.fc_reduce.weight"))?;
+        let bias = self.norm(&format!("{name}.bn"))?.fold(&mut reduce);
+        let select = self.values(&format!("{name}.fc_select.weight"))?;
+        Ok(KernelAttention {
+            reduce: Linear::new(reduce, Some(bias), plan.reduced, self.device)?,
+            select: Linear::new(select, None, 2 * plan.channels, self.device)?,
+        })
+    }
+
+    pub fn classifier(&self, plan: &LinearPlan) -> Result<Linear, NetError> {
+        self.linear(&plan.name, plan.outputs)
+    }
+
+    fn linear(&self, name: &str, outputs: usize) -> Result<Linear, NetError> {
+        let weight = self.values(&format!("{name}.weight"))?;
+        let bias = self.values(&format!("{name}.bias"))?;
+        Ok(Linear::new(weight, Some(bias), outputs, self.device)?)
+    }
+}

@@ -1,0 +1,59 @@
+//! BatchNorm in evaluation mode, folded into the convolution before it.
+
+/// Added to the variance (PyTorch's default, used by every network here).
+const EPS: f64 = 1e-5;
+
+/// The four vectors of a BatchNorm, one value per channel (Ioffe and Szegedy, arXiv:1502.03167).
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    pub weight: Vec<f64>,
+    pub bias: Vec<f64>,
+    pub running_mean: Vec<f64>,
+    pub running_var: Vec<f64>,
+}
+
+impl BatchNorm {
+    /// Scales the filters of the convolution before it in place and returns the bias that makes
+    /// the convolution alone compute both. `filters` has equally many values per output channel.
+    ///
+    /// The arithmetic is in f64: one rounding per weight, none accumulates.
+    pub fn fold(&self, filters: &mut [f32]) -> Vec<f32> {
+        let channels = self.weight.len();
+        let per_channel = filters.len() / channels.max(1);
+        let mut bias = Vec::with_capacity(channels);
+        for (channel, filter) in filters.chunks_exact_mut(per_channel.max(1)).enumerate() {
+            let scale = self.weight[channel] / (self.running_var[channel] + EPS).sqrt();
+            filter.iter_mut().for_each(|w| *w = (f64::from(*w) * scale) as f32);
+            bias.push((self.bias[channel] - self.running_mean[channel] * scale) as f32);
+        }
+        bias
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BatchNorm;
+
+    #[test]
+    fn folding_equals_normalising_afterwards() {
+        let norm = BatchNorm {
+            weight: vec![0.5, -2.0],
+            bias: vec![0.25, 1.0],
+            running_mean: vec![3.0, -1.0],
+            running_var: vec![4.0, 0.0],
+        };
+        let filters = [1.5_f32, -2.0, 0.125, 8.0];
+        let x = [0.75_f64, -1.25];
+        let mut folded = filters;
+        let bias = norm.fold(&mut folded);
+        for channel in 0..2 {
+            let dot = |w: &[f32]| f64::from(w[2 * channel]) * x[0] + f64::from(w[2 * channel + 1]) * x[1];
+            let expected = (dot(&filters) - norm.running_mean[channel])
+                / (norm.running_var[channel] + 1e-5).sqrt()
+                * norm.weight[channel]
+                + norm.bias[channel];
+            let found = dot(&folded) + f64::from(bias[channel]);
+            assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{found} != {expected}");
+        }
+    }
+}
