@@ -10,14 +10,14 @@ use senet::weights::Weights;
 use super::{data, failures, formula, load, plan};
 
 /// A tensor of a safetensors file.
-pub struct Stored {
+pub(crate) struct Stored {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub data: Vec<u8>,
 }
 
 /// A safetensors file with its tensors changed.
-pub fn edit(file: &[u8], change: impl FnOnce(&mut BTreeMap<String, Stored>)) -> Vec<u8> {
+pub(crate) fn edit(file: &[u8], change: impl FnOnce(&mut BTreeMap<String, Stored>)) -> Vec<u8> {
     let parsed = SafeTensors::deserialize(file).unwrap();
     let store = |(name, view): (String, TensorView<'_>)| {
         let (dtype, shape, data) = (view.dtype(), view.shape().to_vec(), view.data().to_vec());
@@ -25,11 +25,13 @@ pub fn edit(file: &[u8], change: impl FnOnce(&mut BTreeMap<String, Stored>)) -> 
     };
     let mut tensors = parsed.tensors().into_iter().map(store).collect();
     change(&mut tensors);
-    let view = |t| {
-        let Stored { dtype, shape, data } = t;
-        TensorView::new(*dtype, shape.clone(), data).unwrap()
-    };
-    safetensors::serialize(tensors.iter().map(|(name, t)| (name, view(t))), None).unwrap()
+    safetensors::serialize(tensors.iter().map(|(name, stored)| (name, stored.view())), None).unwrap()
+}
+
+impl Stored {
+    fn view(&self) -> TensorView<'_> {
+        TensorView::new(self.dtype, self.shape.clone(), &self.data).unwrap()
+    }
 }
 
 fn seresnet20() -> Network {

@@ -82,7 +82,7 @@ impl Digest {
 }
 
 /// The plan's weights as a safetensors file, and their digest.
-pub fn weights(plan: &Plan) -> (Vec<u8>, String) {
+pub(crate) fn weights(plan: &Plan) -> (Vec<u8>, String) {
     let tensors = plan.tensors();
     let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     let mut header = serde_json::Map::new();
@@ -111,7 +111,7 @@ pub fn weights(plan: &Plan) -> (Vec<u8>, String) {
 }
 
 /// Pictures `[n, 3, h, w]` of about the range of normalised photographs, and their digest.
-pub fn pictures(n: usize, h: usize, w: usize) -> (Tensor, String) {
+pub(crate) fn pictures(n: usize, h: usize, w: usize) -> (Tensor, String) {
     const PATCHES: usize = 64;
     let [contrast, colour, slope, patch, noise] =
         ["contrast", "colour", "slope", "patch", "noise"].map(|part| Uniform::new(&format!("input.{part}")));
