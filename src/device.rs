@@ -36,7 +36,10 @@ pub enum DeviceError {
     #[error("this program was built without {0} support")]
     NotBuilt(&'static str),
     #[error("the device {choice} cannot be opened: {reason}")]
-    Unavailable { choice: DeviceChoice, reason: String },
+    Unavailable {
+        choice: DeviceChoice,
+        reason: String,
+    },
 }
 
 impl DeviceError {
@@ -93,7 +96,11 @@ impl DeviceChoice {
     /// [`DeviceError`] if this program cannot drive it or the machine does not have it; never for
     /// `auto` and `cpu`.
     pub fn open(self) -> Result<OpenDevice, DeviceError> {
-        let opened = |device| OpenDevice { device, choice: self, passed_over: Vec::new() };
+        let opened = |device| OpenDevice {
+            device,
+            choice: self,
+            passed_over: Vec::new(),
+        };
         match self {
             Self::Cpu => Ok(opened(Device::Cpu)),
             Self::Cuda(_) if !cfg!(feature = "cuda") => Err(DeviceError::NotBuilt("CUDA")),
@@ -108,18 +115,33 @@ impl DeviceChoice {
         let mut passed_over = Vec::new();
         for choice in [Self::Cuda(0), Self::Metal] {
             match choice.open() {
-                Ok(open) => return OpenDevice { passed_over, ..open },
+                Ok(open) => {
+                    return OpenDevice {
+                        passed_over,
+                        ..open
+                    };
+                }
                 // Candle cannot tell at run time which devices it was built for; we can.
                 Err(DeviceError::NotBuilt(_)) => {}
                 Err(error) => passed_over.push(error.to_string()),
             }
         }
-        OpenDevice { device: Device::Cpu, choice: Self::Cpu, passed_over }
+        OpenDevice {
+            device: Device::Cpu,
+            choice: Self::Cpu,
+            passed_over,
+        }
     }
 
     /// A driver library that is missing makes Candle's loader panic instead of returning.
-    fn attempt(self, open: impl FnOnce() -> candle_core::Result<Device>) -> Result<Device, DeviceError> {
-        let unavailable = |reason| DeviceError::Unavailable { choice: self, reason };
+    fn attempt(
+        self,
+        open: impl FnOnce() -> candle_core::Result<Device>,
+    ) -> Result<Device, DeviceError> {
+        let unavailable = |reason| DeviceError::Unavailable {
+            choice: self,
+            reason,
+        };
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)) {
             Ok(Ok(device)) => Ok(device),
             Ok(Err(error)) => Err(unavailable(error.to_string())),
@@ -137,7 +159,10 @@ mod tests {
         for name in ["auto", "cpu", "cuda:0", "cuda:7", "metal"] {
             assert_eq!(name.parse::<DeviceChoice>().unwrap().to_string(), name);
         }
-        assert_eq!("cuda".parse::<DeviceChoice>().unwrap(), DeviceChoice::Cuda(0));
+        assert_eq!(
+            "cuda".parse::<DeviceChoice>().unwrap(),
+            DeviceChoice::Cuda(0)
+        );
         for name in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "CPU"] {
             assert!(name.parse::<DeviceChoice>().is_err(), "{name}");
         }
@@ -147,7 +172,10 @@ mod tests {
     #[test]
     fn a_cpu_program_says_which_build_has_cuda() {
         let error = DeviceChoice::Cuda(0).open().unwrap_err();
-        assert!(error.hint().unwrap().contains("--features cudnn"), "{error}");
+        assert!(
+            error.hint().unwrap().contains("--features cudnn"),
+            "{error}"
+        );
         assert_eq!(DeviceChoice::Auto.open().unwrap().choice, DeviceChoice::Cpu);
     }
 }

@@ -1,1 +1,7 @@
-fn main(){}
+//! The `senet` program: see `senet --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -43,14 +43,25 @@ fn planes_per_task(shape: Squeezed) -> usize {
 ///
 /// # Panics
 /// If `bias` does not have one value per channel.
-pub fn bias_activate(map: &mut [f32], bias: &[f32], shape: Squeezed, activation: Option<Activation>) {
+pub fn bias_activate(
+    map: &mut [f32],
+    bias: &[f32],
+    shape: Squeezed,
+    activation: Option<Activation>,
+) {
     assert_eq!(bias.len(), shape.channels);
-    let planes = map.par_chunks_exact_mut(shape.plane).with_min_len(planes_per_task(shape));
+    let planes = map
+        .par_chunks_exact_mut(shape.plane)
+        .with_min_len(planes_per_task(shape));
     planes.enumerate().for_each(|(index, plane)| {
         let bias = bias[index % shape.channels];
         match activation {
-            Some(Activation::Relu) => plane.iter_mut().for_each(|x| *x = Activation::Relu.apply(*x + bias)),
-            Some(Activation::Silu) => plane.iter_mut().for_each(|x| *x = Activation::Silu.apply(*x + bias)),
+            Some(Activation::Relu) => plane
+                .iter_mut()
+                .for_each(|x| *x = Activation::Relu.apply(*x + bias)),
+            Some(Activation::Silu) => plane
+                .iter_mut()
+                .for_each(|x| *x = Activation::Silu.apply(*x + bias)),
             None => plane.iter_mut().for_each(|x| *x += bias),
         }
     });
@@ -70,9 +81,13 @@ pub fn scale_add_activate(
 ) {
     assert_eq!(map.len(), shortcut.len());
     assert!(gate.is_none_or(|gate| gate.len() * shape.plane == map.len()));
-    let planes = map.par_chunks_exact_mut(shape.plane).with_min_len(planes_per_task(shape));
-    planes.zip(shortcut.par_chunks_exact(shape.plane)).enumerate().for_each(
-        |(index, (plane, shortcut))| {
+    let planes = map
+        .par_chunks_exact_mut(shape.plane)
+        .with_min_len(planes_per_task(shape));
+    planes
+        .zip(shortcut.par_chunks_exact(shape.plane))
+        .enumerate()
+        .for_each(|(index, (plane, shortcut))| {
             let gate = gate.map_or(1.0, |gate| gate[index]);
             let values = plane.iter_mut().zip(shortcut);
             match activation {
@@ -83,6 +98,5 @@ pub fn scale_add_activate(
                     values.for_each(|(x, s)| *x = Activation::Silu.apply(*x * gate + s));
                 }
             }
-        },
-    );
+        });
 }

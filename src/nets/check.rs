@@ -42,7 +42,12 @@ impl NetworkSpec {
             let reason = format!("expected one to eight entries, found {}", stem.widths.len());
             return Err(NetError::spec("network.stem.widths", reason));
         }
-        counts("network.stem.widths", &stem.widths, stem.widths.len(), MAX_CHANNELS)?;
+        counts(
+            "network.stem.widths",
+            &stem.widths,
+            stem.widths.len(),
+            MAX_CHANNELS,
+        )?;
         counts("network.stem.strides", &stem.strides, stem.widths.len(), 8)?;
         if stem.kernel % 2 == 0 || stem.kernel > 31 {
             let reason = format!("expected an odd size up to 31, found {}", stem.kernel);
@@ -84,7 +89,10 @@ impl NetworkSpec {
                 }
                 Ok(())
             }
-            _ => Err(NetError::spec("network.se", "exactly one of `se` and `sk` must be given")),
+            _ => Err(NetError::spec(
+                "network.se",
+                "exactly one of `se` and `sk` must be given",
+            )),
         }
     }
 
@@ -96,7 +104,9 @@ impl NetworkSpec {
             let groups = self.groups.as_ref().map_or(1, |groups| groups[stage]);
             let width = self.widths[stage];
             let mut inputs = match self.block {
-                BlockKind::Bottleneck => vec![self.conv1_widths.as_ref().map_or(width, |w| w[stage])],
+                BlockKind::Bottleneck => {
+                    vec![self.conv1_widths.as_ref().map_or(width, |w| w[stage])]
+                }
                 BlockKind::Basic => vec![previous, self.channels[stage]],
             };
             previous = self.channels[stage];
@@ -121,13 +131,21 @@ impl NetworkSpec {
 }
 
 /// `values` has `expected` entries, each between 1 and `most`.
-fn counts(field: &'static str, values: &[usize], expected: usize, most: usize) -> Result<(), NetError> {
+fn counts(
+    field: &'static str,
+    values: &[usize],
+    expected: usize,
+    most: usize,
+) -> Result<(), NetError> {
     if values.len() != expected {
         let reason = format!("expected {expected} entries, found {}", values.len());
         return Err(NetError::spec(field, reason));
     }
     match values.iter().find(|&&value| value == 0 || value > most) {
-        Some(value) => Err(NetError::spec(field, format!("expected 1 to {most}, found {value}"))),
+        Some(value) => Err(NetError::spec(
+            field,
+            format!("expected 1 to {most}, found {value}"),
+        )),
         None => Ok(()),
     }
 }

@@ -15,7 +15,12 @@ pub enum NetError {
     #[error(transparent)]
     Tensors(Box<TensorMismatch>),
     #[error("{source_name}: tensor `{tensor}` holds {value}, expected finite numbers{}", suffix(.reason))]
-    NotFinite { source_name: String, tensor: String, value: f64, reason: &'static str },
+    NotFinite {
+        source_name: String,
+        tensor: String,
+        value: f64,
+        reason: &'static str,
+    },
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// The tensor is not a batch of pictures.
@@ -23,7 +28,12 @@ pub enum NetError {
     InputShape { found: Vec<usize> },
     /// The network cannot be applied to pictures of this size.
     #[error("an input of {height}x{width} does not fit this network: at {layer}, {reason}")]
-    InputSize { height: usize, width: usize, layer: String, reason: String },
+    InputSize {
+        height: usize,
+        width: usize,
+        layer: String,
+        reason: String,
+    },
     /// NaN or infinity went in.
     #[error("the input holds NaN or infinite values")]
     InputNotFinite,
@@ -35,12 +45,19 @@ pub enum NetError {
 }
 
 fn suffix(reason: &str) -> String {
-    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+    if reason.is_empty() {
+        String::new()
+    } else {
+        format!(" ({reason})")
+    }
 }
 
 impl NetError {
     pub(crate) fn spec(field: &'static str, reason: impl Into<String>) -> Self {
-        Self::Spec { field, reason: reason.into() }
+        Self::Spec {
+            field,
+            reason: reason.into(),
+        }
     }
 
     /// What the user can do about it.
@@ -91,20 +108,25 @@ impl TensorMismatch {
     pub fn other_classes(&self) -> Option<usize> {
         let only = self.missing.is_empty()
             && self.unexpected.is_empty()
-            && self.misshaped.iter().all(|(name, _, _)| self.is_classifier(name));
+            && self
+                .misshaped
+                .iter()
+                .all(|(name, _, _)| self.is_classifier(name));
         let bias = format!("{}.bias", self.classifier);
         let found = self.misshaped.iter().find(|(name, _, _)| *name == bias)?;
         only.then(|| found.2.first().copied()).flatten()
     }
 
     fn is_classifier(&self, name: &str) -> bool {
-        name.strip_prefix(&self.classifier).is_some_and(|rest| rest.starts_with('.'))
+        name.strip_prefix(&self.classifier)
+            .is_some_and(|rest| rest.starts_with('.'))
     }
 
     fn hint(&self) -> Option<String> {
         if self.only_classifier_missing() {
             return Some(
-                "the file holds the network without its classifier, so it cannot name classes".into(),
+                "the file holds the network without its classifier, so it cannot name classes"
+                    .into(),
             );
         }
         if let Some(classes) = self.other_classes() {
@@ -141,7 +163,16 @@ fn write_names(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt:
     if names.is_empty() {
         return Ok(());
     }
-    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let shown = names
+        .iter()
+        .take(SHOWN)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     write!(f, "; {} {what}: {shown}", names.len())?;
-    if names.len() > SHOWN { write!(f, ", …") } else { Ok(()) }
+    if names.len() > SHOWN {
+        write!(f, ", …")
+    } else {
+        Ok(())
+    }
 }

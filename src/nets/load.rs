@@ -35,8 +35,16 @@ pub(super) fn check_tensors(plan: &Plan, weights: &Weights) -> Result<(), NetErr
     }
     let known: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
     let unexpected = |name: &&str| !known.contains(name) && !name.ends_with(COUNTER);
-    mismatch.unexpected = weights.names().filter(unexpected).map(str::to_owned).collect();
-    if mismatch.is_empty() { Ok(()) } else { Err(NetError::Tensors(Box::new(mismatch))) }
+    mismatch.unexpected = weights
+        .names()
+        .filter(unexpected)
+        .map(str::to_owned)
+        .collect();
+    if mismatch.is_empty() {
+        Ok(())
+    } else {
+        Err(NetError::Tensors(Box::new(mismatch)))
+    }
 }
 
 /// Makes layers on one device from one file.
@@ -68,7 +76,12 @@ impl Loader<'_> {
 
     fn not_finite(&self, name: &str, value: f64, reason: &'static str) -> NetError {
         let (source_name, tensor) = (self.weights.source().to_owned(), name.to_owned());
-        NetError::NotFinite { source_name, tensor, value, reason }
+        NetError::NotFinite {
+            source_name,
+            tensor,
+            value,
+            reason,
+        }
     }
 
     fn norm(&self, name: &str) -> Result<BatchNorm, NetError> {
@@ -88,7 +101,7 @@ impl Loader<'_> {
         }
     }
 
-    pub fn conv(&self, plan: &ConvPlan) -> Result<Conv, NetError> {
+    pub(super) fn conv(&self, plan: &ConvPlan) -> Result<Conv, NetError> {
         let name = format!("{}.weight", plan.conv);
         let mut filters = self.values(&name)?;
         let bias = self.norm(&plan.norm)?.fold(&mut filters);
@@ -97,18 +110,43 @@ impl Loader<'_> {
         if let Some(value) = folded.into_iter().find(|value| !value.is_finite()) {
             return Err(self.not_finite(&name, value, "after folding the BatchNorm"));
         }
-        let ConvPlan { outputs, inputs, kernel, stride, padding, dilation, groups, .. } = *plan;
+        let ConvPlan {
+            outputs,
+            inputs,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+            ..
+        } = *plan;
         let shape = [outputs, inputs / groups, kernel, kernel];
-        let geometry = Geometry { stride, padding, dilation, groups };
-        Ok(Conv::new(filters, shape, bias, geometry, plan.activation, self.device)?)
+        let geometry = Geometry {
+            stride,
+            padding,
+            dilation,
+            groups,
+        };
+        Ok(Conv::new(
+            filters,
+            shape,
+            bias,
+            geometry,
+            plan.activation,
+            self.device,
+        )?)
     }
 
-    pub fn se(&self, plan: &SePlan) -> Result<SqueezeExcite, NetError> {
-        let layer = |layer: &str, outputs: usize| self.linear(&format!("{}.{layer}", plan.name), outputs);
-        Ok(SqueezeExcite { fc1: layer("fc1", plan.reduced)?, fc2: layer("fc2", plan.channels)? })
+    pub(super) fn se(&self, plan: &SePlan) -> Result<SqueezeExcite, NetError> {
+        let layer =
+            |layer: &str, outputs: usize| self.linear(&format!("{}.{layer}", plan.name), outputs);
+        Ok(SqueezeExcite {
+            fc1: layer("fc1", plan.reduced)?,
+            fc2: layer("fc2", plan.channels)?,
+        })
     }
 
-    pub fn attention(&self, plan: &SkPlan) -> Result<KernelAttention, NetError> {
+    pub(super) fn attention(&self, plan: &SkPlan) -> Result<KernelAttention, NetError> {
         let name = &plan.attention;
         let mut reduce = self.values(&format!("{name}.fc_reduce.weight"))?;
         let bias = self.norm(&format!("{name}.bn"))?.fold(&mut reduce);
@@ -119,7 +157,7 @@ impl Loader<'_> {
         })
     }
 
-    pub fn classifier(&self, plan: &LinearPlan) -> Result<Linear, NetError> {
+    pub(super) fn classifier(&self, plan: &LinearPlan) -> Result<Linear, NetError> {
         self.linear(&plan.name, plan.outputs)
     }
 

@@ -10,11 +10,13 @@ mod spec;
 mod trace;
 
 pub use error::{NetError, TensorMismatch};
-pub use network::{Network, Point};
+pub use network::{Network, Observer, Point};
 pub use plan::{
-    BlockPlan, ConvPlan, LinearPlan, Naming, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan, TensorPlan,
+    BlockPlan, ConvPlan, LinearPlan, Naming, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan,
+    TensorPlan,
 };
 pub use spec::{
-    Activation, BlockKind, NetworkSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem, StemPool, StrideOn,
+    Activation, BlockKind, NetworkSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem, StemPool,
+    StrideOn,
 };
 pub use trace::LayerTrace;

@@ -87,12 +87,24 @@ impl Network {
     pub fn load(plan: &Plan, weights: &Weights, device: &Device) -> Result<Self, NetError> {
         check_tensors(plan, weights)?;
         let loader = Loader { weights, device };
-        let block = |plan| Block::load(plan, &loader);
-        let stage = |blocks: &Vec<BlockPlan>| blocks.iter().map(block).collect();
+        let stage = |blocks: &Vec<BlockPlan>| {
+            blocks
+                .iter()
+                .map(|block| Block::load(block, &loader))
+                .collect()
+        };
         Ok(Self {
-            stem: plan.stem.iter().map(|conv| loader.conv(conv)).collect::<Result<_, _>>()?,
+            stem: plan
+                .stem
+                .iter()
+                .map(|conv| loader.conv(conv))
+                .collect::<Result<_, _>>()?,
             stages: plan.stages.iter().map(stage).collect::<Result<_, _>>()?,
-            head_conv: plan.head_conv.as_ref().map(|conv| loader.conv(conv)).transpose()?,
+            head_conv: plan
+                .head_conv
+                .as_ref()
+                .map(|conv| loader.conv(conv))
+                .transpose()?,
             classifier: loader.classifier(&plan.classifier)?,
             plan: plan.clone(),
             device: device.clone(),
@@ -119,7 +131,11 @@ impl Network {
     ///
     /// # Errors
     /// As [`Network::forward`], and whatever the observer returns.
-    pub fn forward_observed(&self, x: &Tensor, observer: &mut Observer<'_>) -> Result<Tensor, NetError> {
+    pub fn forward_observed(
+        &self,
+        x: &Tensor,
+        observer: &mut Observer<'_>,
+    ) -> Result<Tensor, NetError> {
         self.run(x, Some(observer))
     }
 
@@ -134,21 +150,36 @@ impl Network {
     fn run(&self, x: &Tensor, observer: Option<&mut Observer<'_>>) -> Result<Tensor, NetError> {
         let features = self.pooled(x, &mut Watch(observer))?;
         let logits = self.classifier.forward(&features)?;
-        if all_finite(&logits)? { Ok(logits) } else { Err(NetError::LogitsNotFinite) }
+        if all_finite(&logits)? {
+            Ok(logits)
+        } else {
+            Err(NetError::LogitsNotFinite)
+        }
     }
 
     fn check_input(&self, x: &Tensor) -> Result<(), NetError> {
         let (height, width) = match *x.dims() {
             [batch, PICTURE_CHANNELS, height, width] if batch > 0 => (height, width),
-            _ => return Err(NetError::InputShape { found: x.dims().to_vec() }),
+            _ => {
+                return Err(NetError::InputShape {
+                    found: x.dims().to_vec(),
+                });
+            }
         };
         self.plan.check_size(height, width)?;
-        if all_finite(x)? { Ok(()) } else { Err(NetError::InputNotFinite) }
+        if all_finite(x)? {
+            Ok(())
+        } else {
+            Err(NetError::InputNotFinite)
+        }
     }
 
     fn pooled(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         self.check_input(x)?;
-        let mut x = x.to_dtype(DType::F32)?.to_device(&self.device)?.contiguous()?;
+        let mut x = x
+            .to_dtype(DType::F32)?
+            .to_device(&self.device)?
+            .contiguous()?;
         for conv in &self.stem {
             x = conv.forward(&x)?;
         }
@@ -213,11 +244,18 @@ impl Block {
         };
         let projection = |shortcut: &super::ShortcutPlan| {
             let conv = loader.conv(&shortcut.conv)?;
-            Ok::<_, NetError>(Projection { avg_pool: shortcut.avg_pool, conv })
+            Ok::<_, NetError>(Projection {
+                avg_pool: shortcut.avg_pool,
+                conv,
+            })
         };
         Ok(Self {
             steps: plan.steps.iter().map(step).collect::<Result<_, _>>()?,
-            se: plan.se.as_ref().map(|se| Se::load(se, loader)).transpose()?,
+            se: plan
+                .se
+                .as_ref()
+                .map(|se| Se::load(se, loader))
+                .transpose()?,
             shortcut: plan.shortcut.as_ref().map(projection).transpose()?,
             activation: plan.activation,
         })
@@ -250,13 +288,22 @@ impl Block {
             None => x.clone(),
         };
         // `y` is the last step's own output: every branch ends in a convolution.
-        Ok(nn::residual_tail(y, gate.as_ref(), &shortcut, self.activation)?)
+        Ok(nn::residual_tail(
+            y,
+            gate.as_ref(),
+            &shortcut,
+            self.activation,
+        )?)
     }
 }
 
 impl Projection {
     fn forward(&self, x: &Tensor) -> Result<Tensor, NetError> {
-        let x = if self.avg_pool { &nn::avg_pool_ceil(x)? } else { x };
+        let x = if self.avg_pool {
+            &nn::avg_pool_ceil(x)?
+        } else {
+            x
+        };
         Ok(self.conv.forward(x)?)
     }
 }
@@ -264,7 +311,11 @@ impl Projection {
 impl Se {
     fn load(plan: &SePlan, loader: &Loader<'_>) -> Result<Self, NetError> {
         let module = loader.se(plan)?;
-        Ok(Self { name: plan.name.clone(), module, relu_before: plan.relu_before })
+        Ok(Self {
+            name: plan.name.clone(),
+            module,
+            relu_before: plan.relu_before,
+        })
     }
 
     fn gate(&self, y: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
@@ -278,7 +329,10 @@ impl Sk {
     fn forward(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         let inputs = if self.split_input {
             let half = x.dim(1)? / 2;
-            [x.narrow(1, 0, half)?.contiguous()?, x.narrow(1, half, half)?.contiguous()?]
+            [
+                x.narrow(1, 0, half)?.contiguous()?,
+                x.narrow(1, half, half)?.contiguous()?,
+            ]
         } else {
             [x.clone(), x.clone()]
         };

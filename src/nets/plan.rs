@@ -6,9 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::NetError;
-use super::spec::{
-    Activation, BlockKind, NetworkSpec, SePosition, Shortcut, StemPool, StrideOn,
-};
+use super::spec::{Activation, BlockKind, NetworkSpec, SePosition, Shortcut, StemPool, StrideOn};
 
 /// Whose tensor names a weights file uses: the timm source file that defines the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -131,7 +129,10 @@ impl NetworkSpec {
         self.check()?;
         self.check_naming(naming)?;
         if classes == 0 {
-            return Err(NetError::spec("classes", "a classifier needs at least one class"));
+            return Err(NetError::spec(
+                "classes",
+                "a classifier needs at least one class",
+            ));
         }
         Planner { spec: self, naming }.plan(classes)
     }
@@ -141,7 +142,10 @@ impl NetworkSpec {
             Naming::Resnet | Naming::Senet => {
                 self.sk.is_none()
                     && self.head_conv.is_none()
-                    && self.se.as_ref().is_some_and(|se| se.position == SePosition::AfterLastNorm)
+                    && self
+                        .se
+                        .as_ref()
+                        .is_some_and(|se| se.position == SePosition::AfterLastNorm)
             }
             Naming::Sknet => self.sk.is_some() && self.stem.widths.len() == 1,
             Naming::Byobnet => self.block == BlockKind::Bottleneck && self.sk.is_none(),
@@ -183,8 +187,18 @@ impl Planner<'_> {
             Naming::Byobnet => "head.fc",
             Naming::Resnet | Naming::Sknet => "fc",
         };
-        let classifier = LinearPlan { name: name.into(), inputs: channels, outputs: classes };
-        Ok(Plan { stem, stem_pool: spec.stem_pool, stages, head_conv, classifier })
+        let classifier = LinearPlan {
+            name: name.into(),
+            inputs: channels,
+            outputs: classes,
+        };
+        Ok(Plan {
+            stem,
+            stem_pool: spec.stem_pool,
+            stages,
+            head_conv,
+            classifier,
+        })
     }
 
     /// A convolution named after the module that holds it: `name.conv`, `name.bn`.
@@ -210,10 +224,14 @@ impl Planner<'_> {
         let mut convs = Vec::with_capacity(stem.widths.len());
         for (i, (&outputs, &stride)) in stem.widths.iter().zip(&stem.strides).enumerate() {
             let (conv, norm) = match self.naming {
-                Naming::Senet => (format!("layer0.conv{}", i + 1), format!("layer0.bn{}", i + 1)),
-                Naming::Byobnet => {
-                    (format!("stem.conv{}.conv", i + 1), format!("stem.conv{}.bn", i + 1))
-                }
+                Naming::Senet => (
+                    format!("layer0.conv{}", i + 1),
+                    format!("layer0.bn{}", i + 1),
+                ),
+                Naming::Byobnet => (
+                    format!("stem.conv{}.conv", i + 1),
+                    format!("stem.conv{}.bn", i + 1),
+                ),
                 Naming::Resnet | Naming::Sknet if last == 0 => ("conv1".into(), "bn1".into()),
                 // A Sequential of convolution, norm and activation whose last norm lies outside.
                 Naming::Resnet | Naming::Sknet if i == last => {
@@ -223,7 +241,12 @@ impl Planner<'_> {
                     (format!("conv1.{}", 3 * i), format!("conv1.{}", 3 * i + 1))
                 }
             };
-            convs.push(ConvPlan { conv, norm, stride, ..self.conv("", inputs, outputs, stem.kernel) });
+            convs.push(ConvPlan {
+                conv,
+                norm,
+                stride,
+                ..self.conv("", inputs, outputs, stem.kernel)
+            });
             inputs = outputs;
         }
         convs
@@ -243,7 +266,12 @@ impl Planner<'_> {
         let changes_shape = stride != 1 || inputs != spec.channels[stage];
         BlockPlan {
             steps,
-            se: self.se(&name, stage, SePosition::AfterLastNorm, spec.channels[stage]),
+            se: self.se(
+                &name,
+                stage,
+                SePosition::AfterLastNorm,
+                spec.channels[stage],
+            ),
             shortcut: (index == 0 && changes_shape)
                 .then(|| self.shortcut(&name, stage, inputs, stride)),
             activation: spec.activation,
@@ -251,40 +279,78 @@ impl Planner<'_> {
         }
     }
 
-    fn basic_steps(&self, block: &str, stage: usize, inputs: usize, stride: usize) -> Vec<StepPlan> {
+    fn basic_steps(
+        &self,
+        block: &str,
+        stage: usize,
+        inputs: usize,
+        stride: usize,
+    ) -> Vec<StepPlan> {
         let (width, outputs) = (self.spec.widths[stage], self.spec.channels[stage]);
         let first = if self.spec.sk.is_some() {
             StepPlan::Sk(self.selective(&format!("{block}.conv1"), stage, inputs, stride))
         } else {
             let groups = self.groups(stage);
             let conv = self.block_conv(block, 1, inputs, width, 3);
-            StepPlan::Conv(ConvPlan { stride, groups, ..conv })
+            StepPlan::Conv(ConvPlan {
+                stride,
+                groups,
+                ..conv
+            })
         };
         let last = self.block_conv(block, 2, width, outputs, 3);
-        vec![first, StepPlan::Conv(ConvPlan { activation: None, ..last })]
+        vec![
+            first,
+            StepPlan::Conv(ConvPlan {
+                activation: None,
+                ..last
+            }),
+        ]
     }
 
-    fn bottleneck_steps(&self, block: &str, stage: usize, inputs: usize, stride: usize) -> Vec<StepPlan> {
+    fn bottleneck_steps(
+        &self,
+        block: &str,
+        stage: usize,
+        inputs: usize,
+        stride: usize,
+    ) -> Vec<StepPlan> {
         let spec = self.spec;
         let (width, outputs) = (spec.widths[stage], spec.channels[stage]);
-        let conv1_width = spec.conv1_widths.as_ref().map_or(width, |widths| widths[stage]);
+        let conv1_width = spec
+            .conv1_widths
+            .as_ref()
+            .map_or(width, |widths| widths[stage]);
         let on = |place| if spec.stride_on == place { stride } else { 1 };
         let conv1 = self.block_conv(block, 1, inputs, conv1_width, 1);
-        let mut steps = vec![StepPlan::Conv(ConvPlan { stride: on(StrideOn::Conv1), ..conv1 })];
+        let mut steps = vec![StepPlan::Conv(ConvPlan {
+            stride: on(StrideOn::Conv1),
+            ..conv1
+        })];
         let conv2_stride = on(StrideOn::Conv2);
         steps.push(if spec.sk.is_some() {
             let name = format!("{block}.conv2");
             StepPlan::Sk(self.selective(&name, stage, conv1_width, conv2_stride))
         } else {
             let conv2 = self.block_conv(block, 2, conv1_width, width, 3);
-            StepPlan::Conv(ConvPlan { stride: conv2_stride, groups: self.groups(stage), ..conv2 })
+            StepPlan::Conv(ConvPlan {
+                stride: conv2_stride,
+                groups: self.groups(stage),
+                ..conv2
+            })
         });
         if on(StrideOn::AvgAfterConv2) == 2 {
             steps.push(StepPlan::AvgPool);
         }
-        steps.extend(self.se(block, stage, SePosition::BeforeLastConv, width).map(StepPlan::Se));
+        steps.extend(
+            self.se(block, stage, SePosition::BeforeLastConv, width)
+                .map(StepPlan::Se),
+        );
         let conv3 = self.block_conv(block, 3, width, outputs, 1);
-        steps.push(StepPlan::Conv(ConvPlan { activation: None, ..conv3 }));
+        steps.push(StepPlan::Conv(ConvPlan {
+            activation: None,
+            ..conv3
+        }));
         steps
     }
 
@@ -293,7 +359,14 @@ impl Planner<'_> {
     }
 
     /// The block's convolution number `position` (1, 2, 3).
-    fn block_conv(&self, block: &str, position: usize, inputs: usize, outputs: usize, kernel: usize) -> ConvPlan {
+    fn block_conv(
+        &self,
+        block: &str,
+        position: usize,
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+    ) -> ConvPlan {
         let plan = |name: &str| self.conv(name, inputs, outputs, kernel);
         match self.naming {
             Naming::Resnet | Naming::Senet => ConvPlan {
@@ -311,7 +384,8 @@ impl Planner<'_> {
 
     fn selective(&self, name: &str, stage: usize, inputs: usize, stride: usize) -> SkPlan {
         let sk = self.spec.sk.as_ref();
-        let (split_input, reduced) = sk.map_or((false, 0), |sk| (sk.split_input, sk.reduced[stage]));
+        let (split_input, reduced) =
+            sk.map_or((false, 0), |sk| (sk.split_input, sk.reduced[stage]));
         let outputs = self.spec.widths[stage];
         let path_inputs = if split_input { inputs / 2 } else { inputs };
         let path = |index: usize| ConvPlan {
@@ -330,7 +404,13 @@ impl Planner<'_> {
         }
     }
 
-    fn se(&self, block: &str, stage: usize, position: SePosition, channels: usize) -> Option<SePlan> {
+    fn se(
+        &self,
+        block: &str,
+        stage: usize,
+        position: SePosition,
+        channels: usize,
+    ) -> Option<SePlan> {
         let se = self.spec.se.as_ref().filter(|se| se.position == position)?;
         let module = match self.naming {
             Naming::Senet => "se_module",
@@ -338,14 +418,23 @@ impl Planner<'_> {
             Naming::Resnet | Naming::Sknet => "se",
         };
         let name = format!("{block}.{module}");
-        Some(SePlan { name, channels, reduced: se.reduced[stage], relu_before: se.relu_before })
+        Some(SePlan {
+            name,
+            channels,
+            reduced: se.reduced[stage],
+            relu_before: se.relu_before,
+        })
     }
 
     fn shortcut(&self, block: &str, stage: usize, inputs: usize, stride: usize) -> ShortcutPlan {
         let kind = self.spec.shortcut;
         // The first stage keeps the resolution; its projection is a plain 1x1 in every model.
         let first = stage == 0;
-        let kernel = if kind == Shortcut::Conv3x3 && !first { 3 } else { 1 };
+        let kernel = if kind == Shortcut::Conv3x3 && !first {
+            3
+        } else {
+            1
+        };
         let avg_pool = kind == Shortcut::AvgConv1x1 && stride == 2;
         let outputs = self.spec.channels[stage];
         let conv = ConvPlan {
@@ -382,10 +471,17 @@ impl Plan {
                 }
             }
             block.se.iter().for_each(|se| list.se(se));
-            block.shortcut.iter().for_each(|shortcut| list.conv(&shortcut.conv));
+            block
+                .shortcut
+                .iter()
+                .for_each(|shortcut| list.conv(&shortcut.conv));
         }
         self.head_conv.iter().for_each(|conv| list.conv(conv));
-        let LinearPlan { name, inputs, outputs } = &self.classifier;
+        let LinearPlan {
+            name,
+            inputs,
+            outputs,
+        } = &self.classifier;
         list.parameter(format!("{name}.weight"), &[*outputs, *inputs]);
         list.parameter(format!("{name}.bias"), &[*outputs]);
         list.0
@@ -395,7 +491,11 @@ impl Plan {
     /// not counted.
     pub fn param_count(&self) -> usize {
         let tensors = self.tensors();
-        tensors.iter().filter(|t| t.parameter).map(|t| t.shape.iter().product::<usize>()).sum()
+        tensors
+            .iter()
+            .filter(|t| t.parameter)
+            .map(|t| t.shape.iter().product::<usize>())
+            .sum()
     }
 
     pub fn blocks(&self) -> impl Iterator<Item = &BlockPlan> {
@@ -412,26 +512,47 @@ struct TensorList(Vec<TensorPlan>);
 
 impl TensorList {
     fn parameter(&mut self, name: String, shape: &[usize]) {
-        self.0.push(TensorPlan { name, shape: shape.to_vec(), parameter: true });
+        self.0.push(TensorPlan {
+            name,
+            shape: shape.to_vec(),
+            parameter: true,
+        });
     }
 
     fn norm(&mut self, name: &str, channels: usize) {
-        for (part, parameter) in
-            [("weight", true), ("bias", true), ("running_mean", false), ("running_var", false)]
-        {
+        for (part, parameter) in [
+            ("weight", true),
+            ("bias", true),
+            ("running_mean", false),
+            ("running_var", false),
+        ] {
             let name = format!("{name}.{part}");
-            self.0.push(TensorPlan { name, shape: vec![channels], parameter });
+            self.0.push(TensorPlan {
+                name,
+                shape: vec![channels],
+                parameter,
+            });
         }
     }
 
     fn conv(&mut self, conv: &ConvPlan) {
-        let shape = [conv.outputs, conv.inputs / conv.groups, conv.kernel, conv.kernel];
+        let shape = [
+            conv.outputs,
+            conv.inputs / conv.groups,
+            conv.kernel,
+            conv.kernel,
+        ];
         self.parameter(format!("{}.weight", conv.conv), &shape);
         self.norm(&conv.norm, conv.outputs);
     }
 
     fn se(&mut self, se: &SePlan) {
-        let SePlan { name, channels, reduced, .. } = se;
+        let SePlan {
+            name,
+            channels,
+            reduced,
+            ..
+        } = se;
         self.parameter(format!("{name}.fc1.weight"), &[*reduced, *channels, 1, 1]);
         self.parameter(format!("{name}.fc1.bias"), &[*reduced]);
         self.parameter(format!("{name}.fc2.weight"), &[*channels, *reduced, 1, 1]);
@@ -441,8 +562,14 @@ impl TensorList {
     fn sk(&mut self, sk: &SkPlan) {
         sk.paths.iter().for_each(|path| self.conv(path));
         let name = &sk.attention;
-        self.parameter(format!("{name}.fc_reduce.weight"), &[sk.reduced, sk.channels, 1, 1]);
+        self.parameter(
+            format!("{name}.fc_reduce.weight"),
+            &[sk.reduced, sk.channels, 1, 1],
+        );
         self.norm(&format!("{name}.bn"), sk.reduced);
-        self.parameter(format!("{name}.fc_select.weight"), &[2 * sk.channels, sk.reduced, 1, 1]);
+        self.parameter(
+            format!("{name}.fc_select.weight"),
+            &[2 * sk.channels, sk.reduced, 1, 1],
+        );
     }
 }

@@ -40,8 +40,16 @@ impl Plan {
         self.walk(height, width, &mut |_| {})
     }
 
-    fn walk(&self, height: usize, width: usize, emit: &mut dyn FnMut(LayerTrace)) -> Result<(), NetError> {
-        let mut walk = Walk { input: (height, width), emit };
+    fn walk(
+        &self,
+        height: usize,
+        width: usize,
+        emit: &mut dyn FnMut(LayerTrace),
+    ) -> Result<(), NetError> {
+        let mut walk = Walk {
+            input: (height, width),
+            emit,
+        };
         let mut size = (height, width);
         let mut channels = 0;
         for conv in &self.stem {
@@ -56,9 +64,21 @@ impl Plan {
             size = walk.conv(conv, size)?;
         }
         let head = &self.classifier;
-        walk.layer("pool", format!("mean {}x{}", size.0, size.1), [head.inputs, 1, 1], 0, 0);
+        walk.layer(
+            "pool",
+            format!("mean {}x{}", size.0, size.1),
+            [head.inputs, 1, 1],
+            0,
+            0,
+        );
         let (params, macs) = ((head.inputs + 1) * head.outputs, head.inputs * head.outputs);
-        walk.layer(&head.name, "linear".into(), [head.outputs, 1, 1], params, macs);
+        walk.layer(
+            &head.name,
+            "linear".into(),
+            [head.outputs, 1, 1],
+            params,
+            macs,
+        );
         Ok(())
     }
 }
@@ -70,12 +90,23 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn layer(&mut self, name: &str, kind: String, output: [usize; 3], params: usize, macs: usize) {
-        (self.emit)(LayerTrace { name: name.into(), kind, output, params, macs: macs as u64 });
+        (self.emit)(LayerTrace {
+            name: name.into(),
+            kind,
+            output,
+            params,
+            macs: macs as u64,
+        });
     }
 
     fn fail(&self, layer: &str, reason: String) -> NetError {
         let (height, width) = self.input;
-        NetError::InputSize { height, width, layer: layer.into(), reason }
+        NetError::InputSize {
+            height,
+            width,
+            layer: layer.into(),
+            reason,
+        }
     }
 
     fn window(&self, layer: &str, size: Size, window: &Window) -> Result<Size, NetError> {
@@ -89,8 +120,21 @@ impl Walk<'_> {
     }
 
     fn conv(&mut self, conv: &ConvPlan, size: Size) -> Result<Size, NetError> {
-        let ConvPlan { kernel, stride, padding, dilation, groups, outputs, .. } = *conv;
-        let window = Window { size: dilation * (kernel - 1) + 1, stride, padding, ceil: false };
+        let ConvPlan {
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+            outputs,
+            ..
+        } = *conv;
+        let window = Window {
+            size: dilation * (kernel - 1) + 1,
+            stride,
+            padding,
+            ceil: false,
+        };
         let (height, width) = self.window(&conv.conv, size, &window)?;
         let mut kind = format!("conv {kernel}x{kernel}");
         for (sign, value) in [(" /", stride), (" g", groups), (" d", dilation)] {
@@ -100,19 +144,37 @@ impl Walk<'_> {
         }
         let weights = outputs * (conv.inputs / groups) * kernel * kernel;
         let macs = weights.saturating_mul(height).saturating_mul(width);
-        self.layer(&conv.conv, kind, [outputs, height, width], weights + 2 * outputs, macs);
+        self.layer(
+            &conv.conv,
+            kind,
+            [outputs, height, width],
+            weights + 2 * outputs,
+            macs,
+        );
         Ok((height, width))
     }
 
     fn stem_pool(&mut self, pool: StemPool, channels: usize, size: Size) -> Result<Size, NetError> {
         let (kind, window) = match pool {
             StemPool::None => return Ok(size),
-            StemPool::MaxPad => {
-                ("max pool 3x3 /2", Window { size: 3, stride: 2, padding: 1, ceil: false })
-            }
-            StemPool::MaxCeil => {
-                ("max pool 3x3 /2 ceil", Window { size: 3, stride: 2, padding: 0, ceil: true })
-            }
+            StemPool::MaxPad => (
+                "max pool 3x3 /2",
+                Window {
+                    size: 3,
+                    stride: 2,
+                    padding: 1,
+                    ceil: false,
+                },
+            ),
+            StemPool::MaxCeil => (
+                "max pool 3x3 /2 ceil",
+                Window {
+                    size: 3,
+                    stride: 2,
+                    padding: 0,
+                    ceil: true,
+                },
+            ),
             StemPool::Avg => ("avg pool 2x2 /2", HALVE),
         };
         let (height, width) = self.window("the stem's pool", size, &window)?;
@@ -130,8 +192,19 @@ impl Walk<'_> {
         let out = self.conv(&sk.paths[1], size)?;
         let name = &sk.attention;
         self.vector(&format!("{name}.fc_reduce"), sk.channels, sk.reduced, false);
-        self.layer(&format!("{name}.bn"), "batch norm".into(), [sk.reduced, 1, 1], 2 * sk.reduced, 0);
-        self.vector(&format!("{name}.fc_select"), sk.reduced, 2 * sk.channels, false);
+        self.layer(
+            &format!("{name}.bn"),
+            "batch norm".into(),
+            [sk.reduced, 1, 1],
+            2 * sk.reduced,
+            0,
+        );
+        self.vector(
+            &format!("{name}.fc_select"),
+            sk.reduced,
+            2 * sk.channels,
+            false,
+        );
         Ok(out)
     }
 
@@ -147,7 +220,13 @@ impl Walk<'_> {
                 StepPlan::AvgPool => {
                     let name = format!("{}.pool", block.name);
                     out = self.window(&name, out, &HALVE)?;
-                    self.layer(&name, "avg pool 2x2 /2".into(), [channels, out.0, out.1], 0, 0);
+                    self.layer(
+                        &name,
+                        "avg pool 2x2 /2".into(),
+                        [channels, out.0, out.1],
+                        0,
+                        0,
+                    );
                 }
                 StepPlan::Se(se) => {
                     self.vector(&format!("{}.fc1", se.name), se.channels, se.reduced, true);
@@ -163,7 +242,9 @@ impl Walk<'_> {
             self.vector(&format!("{}.fc1", se.name), se.channels, se.reduced, true);
             self.vector(&format!("{}.fc2", se.name), se.reduced, se.channels, true);
         }
-        let Some(shortcut) = &block.shortcut else { return Ok(out) };
+        let Some(shortcut) = &block.shortcut else {
+            return Ok(out);
+        };
         let mut side = size;
         if shortcut.avg_pool {
             // Rounded up, unlike the anti-aliased branch: odd maps make the two differ.
@@ -185,7 +266,12 @@ impl Walk<'_> {
     }
 }
 
-const HALVE: Window = Window { size: 2, stride: 2, padding: 0, ceil: false };
+const HALVE: Window = Window {
+    size: 2,
+    stride: 2,
+    padding: 0,
+    ceil: false,
+};
 
 /// A window that slides along one axis.
 struct Window {
@@ -214,15 +300,38 @@ mod tests {
 
     #[test]
     fn window_counts_positions_as_pytorch_does() {
-        let legacy = Window { size: 3, stride: 2, padding: 0, ceil: true };
-        let padded = Window { size: 3, stride: 2, padding: 1, ceil: false };
+        let legacy = Window {
+            size: 3,
+            stride: 2,
+            padding: 0,
+            ceil: true,
+        };
+        let padded = Window {
+            size: 3,
+            stride: 2,
+            padding: 1,
+            ceil: false,
+        };
         let outputs = |window: &Window, inputs: &[usize]| -> Vec<Option<usize>> {
             inputs.iter().map(|&n| window.output(n)).collect()
         };
         let (none, some) = (None, Some);
-        assert_eq!(outputs(&legacy, &[0, 1, 2, 3, 4, 5, 112, 113]),
-            [none, none, some(1), some(1), some(2), some(2), some(56), some(56)]);
-        assert_eq!(outputs(&padded, &[0, 1, 2, 3, 112, 113]),
-            [none, some(1), some(1), some(2), some(56), some(57)]);
+        assert_eq!(
+            outputs(&legacy, &[0, 1, 2, 3, 4, 5, 112, 113]),
+            [
+                none,
+                none,
+                some(1),
+                some(1),
+                some(2),
+                some(2),
+                some(56),
+                some(56)
+            ]
+        );
+        assert_eq!(
+            outputs(&padded, &[0, 1, 2, 3, 112, 113]),
+            [none, some(1), some(1), some(2), some(56), some(57)]
+        );
     }
 }

@@ -49,7 +49,12 @@ impl Conv {
             Device::Cpu => Bias::Host(bias),
             _ => Bias::Device(Tensor::from_vec(bias, (1, outputs, 1, 1), device)?),
         };
-        Ok(Self { weight, bias, geometry, activation })
+        Ok(Self {
+            weight,
+            bias,
+            geometry,
+            activation,
+        })
     }
 
     /// `[N, inputs, H, W]` to `[N, outputs, H', W']`.
@@ -57,12 +62,20 @@ impl Conv {
     /// # Errors
     /// If the channels do not fit or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let Geometry { stride, padding, dilation, groups } = self.geometry;
+        let Geometry {
+            stride,
+            padding,
+            dilation,
+            groups,
+        } = self.geometry;
         let y = x.conv2d(&self.weight, padding, stride, dilation, groups)?;
         match &self.bias {
             Bias::Host(bias) => {
                 // The convolution has just created `y`: nobody else sees it change.
-                y.inplace_op1(&BiasActivate { bias, activation: self.activation })?;
+                y.inplace_op1(&BiasActivate {
+                    bias,
+                    activation: self.activation,
+                })?;
                 Ok(y)
             }
             Bias::Device(bias) => activate(&y.broadcast_add(bias)?, self.activation),
@@ -83,7 +96,10 @@ impl InplaceOp1 for BiasActivate<'_> {
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let (_, channels, height, width) = layout.shape().dims4()?;
         let (map, (start, end)) = (f32_values_mut(storage)?, contiguous(layout, self.name())?);
-        let shape = Squeezed { channels, plane: height * width };
+        let shape = Squeezed {
+            channels,
+            plane: height * width,
+        };
         bias_activate(&mut map[start..end], self.bias, shape, self.activation);
         Ok(())
     }
@@ -120,11 +136,22 @@ mod tests {
         let x = Tensor::randn(0f32, 1., (2, 4, 5, 3), &device).unwrap();
         let filters: Vec<f32> = (0..6 * 2 * 9).map(|i| (i as f32 * 0.37).sin()).collect();
         let bias: Vec<f32> = (0..6).map(|i| i as f32 - 2.5).collect();
-        let geometry = Geometry { stride: 2, padding: 1, dilation: 1, groups: 2 };
+        let geometry = Geometry {
+            stride: 2,
+            padding: 1,
+            dilation: 1,
+            groups: 2,
+        };
         for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
-            let conv =
-                Conv::new(filters.clone(), [6, 2, 3, 3], bias.clone(), geometry, activation, &device)
-                    .unwrap();
+            let conv = Conv::new(
+                filters.clone(),
+                [6, 2, 3, 3],
+                bias.clone(),
+                geometry,
+                activation,
+                &device,
+            )
+            .unwrap();
             let on_device = Tensor::from_vec(bias.clone(), (1, 6, 1, 1), &device).unwrap();
             let plain = Conv {
                 weight: conv.weight.clone(),
@@ -140,11 +167,30 @@ mod tests {
 
     #[test]
     fn nan_passes_through_relu() {
-        let geometry = Geometry { stride: 1, padding: 0, dilation: 1, groups: 1 };
+        let geometry = Geometry {
+            stride: 1,
+            padding: 0,
+            dilation: 1,
+            groups: 1,
+        };
         let relu = Some(Activation::Relu);
-        let conv = Conv::new(vec![1.0], [1, 1, 1, 1], vec![0.0], geometry, relu, &Device::Cpu).unwrap();
+        let conv = Conv::new(
+            vec![1.0],
+            [1, 1, 1, 1],
+            vec![0.0],
+            geometry,
+            relu,
+            &Device::Cpu,
+        )
+        .unwrap();
         let x = Tensor::new(&[[[[f32::NAN, -1.0, 2.0]]]], &Device::Cpu).unwrap();
-        let y = conv.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let y = conv
+            .forward(&x)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
         assert!(y[0].is_nan() && y[1] == 0.0 && y[2] == 2.0, "{y:?}");
     }
 }

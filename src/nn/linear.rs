@@ -15,10 +15,19 @@ impl Linear {
     ///
     /// # Errors
     /// If the lengths do not fit or the device has no room.
-    pub fn new(weight: Vec<f32>, bias: Option<Vec<f32>>, outputs: usize, device: &Device) -> Result<Self> {
+    pub fn new(
+        weight: Vec<f32>,
+        bias: Option<Vec<f32>>,
+        outputs: usize,
+        device: &Device,
+    ) -> Result<Self> {
         let inputs = weight.len() / outputs.max(1);
-        let weight = Tensor::from_vec(weight, (outputs, inputs), device)?.t()?.contiguous()?;
-        let bias = bias.map(|bias| Tensor::from_vec(bias, outputs, device)).transpose()?;
+        let weight = Tensor::from_vec(weight, (outputs, inputs), device)?
+            .t()?
+            .contiguous()?;
+        let bias = bias
+            .map(|bias| Tensor::from_vec(bias, outputs, device))
+            .transpose()?;
         Ok(Self { weight, bias })
     }
 

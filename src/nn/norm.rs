@@ -23,7 +23,9 @@ impl BatchNorm {
         let mut bias = Vec::with_capacity(channels);
         for (channel, filter) in filters.chunks_exact_mut(per_channel.max(1)).enumerate() {
             let scale = self.weight[channel] / (self.running_var[channel] + EPS).sqrt();
-            filter.iter_mut().for_each(|w| *w = (f64::from(*w) * scale) as f32);
+            filter
+                .iter_mut()
+                .for_each(|w| *w = (f64::from(*w) * scale) as f32);
             bias.push((self.bias[channel] - self.running_mean[channel] * scale) as f32);
         }
         bias
@@ -47,13 +49,17 @@ mod tests {
         let mut folded = filters;
         let bias = norm.fold(&mut folded);
         for channel in 0..2 {
-            let dot = |w: &[f32]| f64::from(w[2 * channel]) * x[0] + f64::from(w[2 * channel + 1]) * x[1];
+            let dot =
+                |w: &[f32]| f64::from(w[2 * channel]) * x[0] + f64::from(w[2 * channel + 1]) * x[1];
             let expected = (dot(&filters) - norm.running_mean[channel])
                 / (norm.running_var[channel] + 1e-5).sqrt()
                 * norm.weight[channel]
                 + norm.bias[channel];
             let found = dot(&folded) + f64::from(bias[channel]);
-            assert!((found - expected).abs() <= 1e-6 * expected.abs(), "{found} != {expected}");
+            assert!(
+                (found - expected).abs() <= 1e-6 * expected.abs(),
+                "{found} != {expected}"
+            );
         }
     }
 }

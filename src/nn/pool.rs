@@ -45,7 +45,11 @@ pub fn avg_pool_ceil(x: &Tensor) -> Result<Tensor> {
     // The mean of a row and its copy is the mean of the row.
     let repeat_last = |x: &Tensor, axis: usize| {
         let size = x.dim(axis)?;
-        if size.is_multiple_of(2) { Ok(x.clone()) } else { Tensor::cat(&[x, &x.narrow(axis, size - 1, 1)?], axis) }
+        if size.is_multiple_of(2) {
+            Ok(x.clone())
+        } else {
+            Tensor::cat(&[x, &x.narrow(axis, size - 1, 1)?], axis)
+        }
     };
     repeat_last(&repeat_last(x, 2)?, 3)?.avg_pool2d(2)
 }
@@ -73,7 +77,11 @@ mod tests {
     /// `[1, 1, h, w]` with negative values only, so that a padding of zero would show.
     fn map(height: usize, width: usize) -> (Tensor, Vec<Vec<f32>>) {
         let rows: Vec<Vec<f32>> = (0..height)
-            .map(|y| (0..width).map(|x| -1.0 - ((y * 31 + x * 17) % 23) as f32).collect())
+            .map(|y| {
+                (0..width)
+                    .map(|x| -1.0 - ((y * 31 + x * 17) % 23) as f32)
+                    .collect()
+            })
             .collect();
         let tensor = Tensor::from_vec(rows.concat(), (1, 1, height, width), &Device::Cpu).unwrap();
         (tensor, rows)
@@ -88,7 +96,9 @@ mod tests {
         reduce: impl Fn(&[f32]) -> f32,
     ) -> Vec<Vec<f32>> {
         let inside = |start: usize, limit: usize| {
-            (start * 2..start * 2 + size).filter_map(move |i| i.checked_sub(padding)).filter(move |&i| i < limit)
+            (start * 2..start * 2 + size)
+                .filter_map(move |i| i.checked_sub(padding))
+                .filter(move |&i| i < limit)
         };
         (0..output.0)
             .map(|y| {
@@ -117,13 +127,32 @@ mod tests {
     fn pools_match_windows_written_out() {
         for (height, width) in [(2, 2), (2, 3), (3, 2), (5, 4), (7, 7), (8, 6), (9, 12)] {
             let (x, rows) = map(height, width);
-            let found = |y: Tensor| y.squeeze(0).unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
+            let found = |y: Tensor| {
+                y.squeeze(0)
+                    .unwrap()
+                    .squeeze(0)
+                    .unwrap()
+                    .to_vec2::<f32>()
+                    .unwrap()
+            };
             let half_up = (height.div_ceil(2), width.div_ceil(2));
             let half_down = (height / 2, width / 2);
-            assert_eq!(found(max_pool_pad(&x).unwrap()), windows(&rows, half_up, 3, 1, max));
-            assert_eq!(found(max_pool_ceil(&x).unwrap()), windows(&rows, half_down, 3, 0, max));
-            assert_eq!(found(avg_pool(&x).unwrap()), windows(&rows, half_down, 2, 0, mean));
-            assert_eq!(found(avg_pool_ceil(&x).unwrap()), windows(&rows, half_up, 2, 0, mean));
+            assert_eq!(
+                found(max_pool_pad(&x).unwrap()),
+                windows(&rows, half_up, 3, 1, max)
+            );
+            assert_eq!(
+                found(max_pool_ceil(&x).unwrap()),
+                windows(&rows, half_down, 3, 0, max)
+            );
+            assert_eq!(
+                found(avg_pool(&x).unwrap()),
+                windows(&rows, half_down, 2, 0, mean)
+            );
+            assert_eq!(
+                found(avg_pool_ceil(&x).unwrap()),
+                windows(&rows, half_up, 2, 0, mean)
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The tail of a residual block: scale by the gate, add the shortcut, activate.
 
-use candle_core::{CpuStorage, D, Device, InplaceOpN, Layout, Result, Tensor};
+use candle_core::{CpuStorage, D, Device, InplaceOp2, InplaceOp3, Layout, Result, Tensor};
 
 use super::conv::{contiguous, f32_values, f32_values_mut};
 use super::{Activation, activate};
@@ -48,6 +48,13 @@ fn plain_tail(
     activate(&sum, Some(activation))
 }
 
+fn values<'a>((storage, layout): (&'a CpuStorage, &Layout)) -> Result<&'a [f32]> {
+    let (start, end) = contiguous(layout, NAME)?;
+    Ok(&f32_values(storage)?[start..end])
+}
+
+const NAME: &str = "residual-tail";
+
 struct Tail {
     activation: Activation,
 }
@@ -59,16 +66,18 @@ impl Tail {
         shortcut: (&CpuStorage, &Layout),
         gate: Option<(&CpuStorage, &Layout)>,
     ) -> Result<()> {
-        const NAME: &str = "residual-tail";
         let (batch, channels, height, width) = map.1.shape().dims4()?;
-        let shape = Squeezed { channels, plane: height * width };
-        if shortcut.1.shape() != map.1.shape() {
-            candle_core::bail!("{NAME}: shortcut {:?} and branch {:?} differ", shortcut.1.shape(), map.1.shape());
-        }
-        let values = |(storage, layout): (&_, &Layout)| {
-            let (start, end) = contiguous(layout, NAME)?;
-            Ok::<_, candle_core::Error>(&f32_values(storage)?[start..end])
+        let shape = Squeezed {
+            channels,
+            plane: height * width,
         };
+        if shortcut.1.shape() != map.1.shape() {
+            candle_core::bail!(
+                "{NAME}: shortcut {:?} and branch {:?} differ",
+                shortcut.1.shape(),
+                map.1.shape()
+            );
+        }
         let gate = gate.map(values).transpose()?;
         if gate.is_some_and(|gate| gate.len() != batch * channels) {
             candle_core::bail!("{NAME}: expected one gate per channel of each picture");
@@ -80,33 +89,41 @@ impl Tail {
     }
 }
 
-impl InplaceOpN<1> for Tail {
+impl InplaceOp2 for Tail {
     fn name(&self) -> &'static str {
-        "residual-tail"
+        NAME
     }
 
     fn cpu_fwd(
         &self,
         map: &mut CpuStorage,
-        layout: &Layout,
-        [shortcut]: [(&CpuStorage, &Layout); 1],
+        map_layout: &Layout,
+        shortcut: &CpuStorage,
+        shortcut_layout: &Layout,
     ) -> Result<()> {
-        self.run((map, layout), shortcut, None)
+        self.run((map, map_layout), (shortcut, shortcut_layout), None)
     }
 }
 
-impl InplaceOpN<2> for Tail {
+impl InplaceOp3 for Tail {
     fn name(&self) -> &'static str {
-        "residual-tail"
+        NAME
     }
 
     fn cpu_fwd(
         &self,
         map: &mut CpuStorage,
-        layout: &Layout,
-        [shortcut, gate]: [(&CpuStorage, &Layout); 2],
+        map_layout: &Layout,
+        shortcut: &CpuStorage,
+        shortcut_layout: &Layout,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
     ) -> Result<()> {
-        self.run((map, layout), shortcut, Some(gate))
+        self.run(
+            (map, map_layout),
+            (shortcut, shortcut_layout),
+            Some((gate, gate_layout)),
+        )
     }
 }
 
@@ -126,7 +143,12 @@ mod tests {
                     let expected = plain_tail(&branch, gate, &shortcut, activation).unwrap();
                     let copy = branch.copy().unwrap();
                     let found = residual_tail(copy, gate, &shortcut, activation).unwrap();
-                    let difference = (found - expected).unwrap().abs().unwrap().max_all().unwrap();
+                    let difference = (found - expected)
+                        .unwrap()
+                        .abs()
+                        .unwrap()
+                        .max_all()
+                        .unwrap();
                     assert!(difference.to_scalar::<f32>().unwrap() < 1e-6);
                 }
             }

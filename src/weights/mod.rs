@@ -1,1 +1,231 @@
-//! (to be written)
+//! Weights files: safetensors and PyTorch, read safely.
+//!
+//! [`Weights::open`] tells the format by the content, maps the file into memory and makes an index
+//! of its tensors. Three containers are read: safetensors, the zip archive that `torch.save` writes
+//! since PyTorch 1.6, and the stream it wrote before. Of a training checkpoint the state dict is
+//! taken that timm would take, and the `module.` and `_orig_mod.` that wrappers put before names
+//! are removed.
+//!
+//! Files may come from anywhere. Nothing in them is executed; every offset, size and stride is
+//! checked against the file when it is opened, before memory is taken for it; and the work that a
+//! pickle may ask for is bounded ([`vet`]).
+
+mod dtype;
+mod error;
+mod globals;
+mod hash;
+mod map;
+mod pickle;
+mod safetensors;
+mod torch;
+mod vet;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+pub use dtype::DType;
+use dtype::Element;
+pub use error::{LooksLike, WeightsError};
+pub use hash::{check_release_name, sha256_of};
+use map::Bytes;
+
+/// A weights file that was opened and checked: its bytes and an index of its tensors.
+pub struct Weights {
+    source: String,
+    bytes: Bytes,
+    entries: BTreeMap<String, Entry>,
+}
+
+/// Where one tensor is. Whoever makes one has checked that all its elements are inside the file.
+#[derive(Debug)]
+struct Entry {
+    dtype: DType,
+    shape: Vec<usize>,
+    /// First byte of the first element.
+    start: usize,
+    /// Elements between neighbours for each dimension, where that does not follow from the shape.
+    strides: Option<Vec<usize>>,
+}
+
+impl Weights {
+    /// Opens the file at `path`, in whichever of the formats it is.
+    ///
+    /// # Errors
+    /// Any [`WeightsError`] about the file as a whole. A tensor of a type that is not read is no
+    /// error until it is asked for.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        let source = path.display().to_string();
+        match map::map_file(path) {
+            Ok(bytes) => Self::index(source, bytes),
+            Err(error) => Err(WeightsError::Unreadable {
+                file: source,
+                error,
+            }),
+        }
+    }
+
+    /// Reads weights that are part of the program; `name` is used in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_static(name: &str, bytes: &'static [u8]) -> Result<Self, WeightsError> {
+        Self::index(name.to_owned(), Bytes::Static(bytes))
+    }
+
+    /// Reads weights that are in memory; `name` is used in messages.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self, WeightsError> {
+        Self::index(name.to_owned(), Bytes::Owned(bytes))
+    }
+
+    fn index(source: String, bytes: Bytes) -> Result<Self, WeightsError> {
+        let entries = if bytes.starts_with(torch::ZIP_MAGIC) {
+            torch::index_zip(&source, &bytes)?
+        } else if let Some(pos) = torch::legacy_start(&bytes) {
+            torch::index_legacy(&source, &bytes, pos)?
+        } else if safetensors::looks_like(&bytes) {
+            safetensors::index(&source, &bytes)?
+        } else {
+            return Err(WeightsError::NotWeights {
+                looks_like: recognise(&bytes),
+                file: source,
+            });
+        };
+        Ok(Self {
+            source,
+            bytes,
+            entries,
+        })
+    }
+
+    /// The path or name, for messages.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The tensors' names in alphabetical order.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no tensors.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Shape of a tensor; empty for a scalar.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// Stored element type of a tensor.
+    pub fn dtype(&self, name: &str) -> Option<DType> {
+        self.entries.get(name).map(|entry| entry.dtype)
+    }
+
+    /// Values of a floating-point tensor in row-major order; `F64` is rounded to nearest.
+    ///
+    /// # Errors
+    /// [`WeightsError::MissingTensor`], [`WeightsError::WrongDtype`].
+    pub fn f32(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
+        self.values(name)
+    }
+
+    /// Values of a floating-point tensor in row-major order, exactly.
+    ///
+    /// # Errors
+    /// [`WeightsError::MissingTensor`], [`WeightsError::WrongDtype`].
+    pub fn f64(&self, name: &str) -> Result<Vec<f64>, WeightsError> {
+        self.values(name)
+    }
+
+    /// Values of an integer or boolean tensor in row-major order.
+    ///
+    /// # Errors
+    /// [`WeightsError::MissingTensor`], [`WeightsError::WrongDtype`].
+    pub fn i64(&self, name: &str) -> Result<Vec<i64>, WeightsError> {
+        self.values(name)
+    }
+
+    fn values<T: Element>(&self, name: &str) -> Result<Vec<T>, WeightsError> {
+        let entry = self
+            .entries
+            .get(name)
+            .ok_or_else(|| WeightsError::MissingTensor {
+                file: self.source.clone(),
+                name: name.to_owned(),
+            })?;
+        let (Some(decode), Some(size)) = (T::decoder(entry.dtype), entry.dtype.size()) else {
+            return Err(WeightsError::WrongDtype {
+                file: self.source.clone(),
+                name: name.to_owned(),
+                expected: T::KIND,
+                found: entry.dtype,
+            });
+        };
+        let data = self.bytes.get(entry.start..).unwrap_or(&[]);
+        let count = entry.shape.iter().product();
+        Ok(match &entry.strides {
+            None => data.chunks_exact(size).take(count).map(decode).collect(),
+            Some(strides) => gather(&entry.shape, strides, count)
+                .map(|at| decode(&data[at * size..]))
+                .collect(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Weights")
+            .field("source", &self.source)
+            .field("tensors", &self.entries.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The places of a strided tensor's `count` elements in row-major order, counted from the first.
+fn gather(shape: &[usize], strides: &[usize], count: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |mut index| {
+        let mut at = 0;
+        for (&dim, &stride) in shape.iter().zip(strides).rev() {
+            at += index % dim * stride;
+            index /= dim;
+        }
+        at
+    })
+}
+
+/// Guesses what a file is that is not a checkpoint.
+fn recognise(bytes: &[u8]) -> LooksLike {
+    let text = bytes.trim_ascii_start();
+    let begins = |word: &str| {
+        text.get(..word.len())
+            .is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    if bytes.is_empty() {
+        LooksLike::Empty
+    } else if begins("version https://git-lfs") {
+        LooksLike::GitLfsPointer
+    } else if begins("<!doctype") || begins("<html") {
+        LooksLike::Html
+    } else if begins("{") || begins("[") {
+        LooksLike::Json
+    } else if bytes.get(257..262) == Some(b"ustar") {
+        LooksLike::Tar
+    } else if bytes.starts_with(&[0x1f, 0x8b]) {
+        LooksLike::Gzip
+    } else if bytes.starts_with(b"PK") {
+        LooksLike::Zip
+    } else if matches!(bytes, [0x80, 2..=5, ..]) {
+        LooksLike::Pickle
+    } else {
+        LooksLike::Unknown
+    }
+}

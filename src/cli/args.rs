@@ -1,0 +1,110 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+
+use crate::device::DeviceChoice;
+use crate::image::{InputSpec, Interpolation};
+
+/// Which network, and where it runs.
+#[derive(Args, Debug)]
+pub(super) struct ModelArgs {
+    /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
+    #[arg(short, long, value_name = "MODEL", default_value = crate::cards::DEFAULT_MODEL)]
+    pub model: String,
+    /// Weights file (.safetensors, .bin, .pth) in place of the model's own
+    #[arg(short, long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Use the cache alone and make no request
+    #[arg(long)]
+    pub offline: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DeviceArgs {
+    /// auto (CUDA, then Metal, then CPU), cpu, cuda, cuda:N or metal
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: DeviceChoice,
+    /// CPU threads [default: as many as the machine has]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// Changes to the preprocessing of the model's card.
+#[derive(Args, Debug)]
+pub(super) struct PreprocessArgs {
+    /// Input size in pixels: N or HEIGHTxWIDTH [default: the model's]
+    #[arg(long, value_name = "SIZE")]
+    pub img_size: Option<ImageSize>,
+    /// Part of the resized picture that the crop keeps [default: the model's]
+    #[arg(long, value_name = "FRACTION")]
+    pub crop_pct: Option<f64>,
+    /// Resampling filter [default: the model's]
+    #[arg(long, value_name = "FILTER")]
+    pub interpolation: Option<Filter>,
+    /// Do not turn pictures as their EXIF orientation says
+    #[arg(long)]
+    pub no_exif: bool,
+    /// Largest picture to decode, in megapixels
+    #[arg(long, value_name = "MEGAPIXELS", default_value_t = 100)]
+    pub max_pixels: u32,
+}
+
+impl PreprocessArgs {
+    pub(super) fn apply(&self, input: &mut InputSpec) {
+        if let Some(ImageSize(size)) = self.img_size {
+            input.size = size;
+        }
+        if let Some(crop_pct) = self.crop_pct {
+            input.crop_pct = crop_pct;
+        }
+        if let Some(filter) = self.interpolation {
+            input.interpolation = filter.into();
+        }
+    }
+
+    pub(super) fn decode_options(&self) -> crate::image::DecodeOptions {
+        crate::image::DecodeOptions {
+            max_pixels: u64::from(self.max_pixels) * 1_000_000,
+            exif: !self.no_exif,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Filter {
+    Bilinear,
+    Bicubic,
+}
+
+impl From<Filter> for Interpolation {
+    fn from(filter: Filter) -> Self {
+        match filter {
+            Filter::Bilinear => Self::Bilinear,
+            Filter::Bicubic => Self::Bicubic,
+        }
+    }
+}
+
+/// Height and width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ImageSize(pub [usize; 2]);
+
+impl FromStr for ImageSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let side = |text: &str| match text.parse::<usize>() {
+            Ok(pixels @ 1..=16384) => Ok(pixels),
+            _ => Err(format!("`{text}` is not a number of pixels between 1 and 16384")),
+        };
+        match text.split_once('x') {
+            Some((height, width)) => Ok(Self([side(height)?, side(width)?])),
+            None => side(text).map(|side| Self([side, side])),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Which pictures the arguments mean.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{BufRead, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use walkdir::WalkDir;
+
+/// Larger than any picture within the pixel limit; a stream that goes on for ever is cut off here.
+const STDIN_LIMIT: u64 = 1 << 30;
+
+/// Files in a folder are pictures if their name ends so; a file that is named is one whatever its name.
+const EXTENSIONS: [&str; 10] =
+    ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff"];
+
+/// One picture to look at.
+#[derive(Clone, Debug)]
+pub(super) enum Input {
+    File(PathBuf),
+    /// The bytes that came through standard input.
+    Stdin(std::sync::Arc<Vec<u8>>),
+    /// A folder or list entry that could not be read: a row of its own, like a bad picture.
+    Unreadable { path: PathBuf, reason: String },
+}
+
+impl fmt::Display for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) | Self::Unreadable { path, .. } => path.display().fmt(f),
+            Self::Stdin(_) => f.write_str("-"),
+        }
+    }
+}
+
+/// Resolves files, folders, `-` and a list of paths, in the order given; folders by name.
+///
+/// # Errors
+/// If standard input is asked for twice, a list cannot be read, or nothing is left to look at.
+pub(super) fn collect(arguments: &[PathBuf], files_from: Option<&Path>) -> anyhow::Result<Vec<Input>> {
+    let is_stdin = |path: &Path| path.as_os_str() == "-";
+    let stdin_uses = arguments.iter().filter(|path| is_stdin(path)).count()
+        + usize::from(files_from.is_some_and(is_stdin));
+    if stdin_uses > 1 {
+        bail!("standard input can be read only once, but `-` is given {stdin_uses} times");
+    }
+    let mut inputs = Vec::new();
+    for argument in arguments {
+        if is_stdin(argument) {
+            inputs.push(Input::Stdin(read_stdin()?.into()));
+        } else {
+            push_path(argument.clone(), &mut inputs);
+        }
+    }
+    if let Some(list) = files_from {
+        for path in read_list(list)? {
+            push_path(path, &mut inputs);
+        }
+    }
+    if inputs.is_empty() {
+        let places: VecDeque<String> =
+            arguments.iter().map(|path| path.display().to_string()).collect();
+        bail!("no pictures found in {}", if places.is_empty() {
+            "the list".to_owned()
+        } else {
+            Vec::from(places).join(", ")
+        });
+    }
+    Ok(inputs)
+}
+
+fn read_stdin() -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let stdin = std::io::stdin().lock();
+    stdin.take(STDIN_LIMIT + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
+    if bytes.len() as u64 > STDIN_LIMIT {
+        bail!("standard input is longer than 1 GiB, which no picture is");
+    }
+    Ok(bytes)
+}
+
+fn read_list(list: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let reader: Box<dyn BufRead> = if list.as_os_str() == "-" {
+        Box::new(std::io::stdin().lock())
+    } else {
+        let file = std::fs::File::open(list)
+            .with_context(|| format!("cannot read the list {}", list.display()))?;
+        Box::new(std::io::BufReader::new(file))
+    };
+    let mut paths = Vec::new();
+    for line in reader.split(b'\n') {
+        let line = line.with_context(|| format!("cannot read the list {}", list.display()))?;
+        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+        if !line.is_empty() {
+            paths.push(path_from_bytes(line));
+        }
+    }
+    Ok(paths)
+}
+
+#[cfg(unix)]
+fn path_from_bytes(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(bytes).into()
+}
+
+#[cfg(not(unix))]
+fn path_from_bytes(bytes: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(bytes).into_owned().into()
+}
+
+fn push_path(path: PathBuf, inputs: &mut Vec<Input>) {
+    if !path.is_dir() {
+        inputs.push(Input::File(path));
+        return;
+    }
+    // Links to folders are not followed, so a loop of links ends.
+    for entry in WalkDir::new(&path).sort_by_file_name() {
+        match entry {
+            Ok(entry) if entry.path().is_file() && is_picture_name(entry.path()) => {
+                inputs.push(Input::File(entry.into_path()));
+            }
+            Ok(_) => {}
+            Err(error) => inputs.push(Input::Unreadable {
+                path: error.path().unwrap_or(&path).to_owned(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+fn is_picture_name(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|found| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(found)))
+}

@@ -1,0 +1,190 @@
+//! What can be wrong with a weights file, said so that the reader can act on it.
+
+use super::DType;
+
+/// A weights file could not be used.
+///
+/// `file` is the path, or the name given to [`Weights::from_bytes`](super::Weights::from_bytes).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The operating system could not open, map or read the file.
+    #[error("cannot read `{file}`")]
+    Unreadable {
+        /// Path.
+        file: String,
+        /// What the operating system said.
+        #[source]
+        error: std::io::Error,
+    },
+    /// The content is something else than a checkpoint.
+    #[error("`{file}` is not a weights file: {looks_like}")]
+    NotWeights {
+        /// Path or name.
+        file: String,
+        /// What the content looks like.
+        looks_like: LooksLike,
+    },
+    /// The file ends before what it declares.
+    #[error("`{file}` is cut short: {what} needs {expected} bytes, found {found}")]
+    Truncated {
+        /// Path or name.
+        file: String,
+        /// The part that does not fit.
+        what: String,
+        /// Bytes needed.
+        expected: u64,
+        /// Bytes there are.
+        found: u64,
+    },
+    /// The file contradicts itself or its format.
+    #[error("`{file}` is damaged: {problem}")]
+    Damaged {
+        /// Path or name.
+        file: String,
+        /// The contradiction, with the tensor or the position it was found at.
+        problem: String,
+    },
+    /// The file asks for more memory or time than any checkpoint needs.
+    #[error("`{file}`: {what} is over the limit of {limit}")]
+    TooLarge {
+        /// Path or name.
+        file: String,
+        /// The quantity.
+        what: String,
+        /// The most that is accepted.
+        limit: u64,
+    },
+    /// The pickle refers to a Python object that is not part of a plain state dict.
+    #[error("`{file}` holds the Python object `{global}`, which a state dict does not need")]
+    ForeignObject {
+        /// Path or name.
+        file: String,
+        /// `module.name` of the object; it was neither imported nor run.
+        global: String,
+    },
+    /// A valid file of a kind that is not read.
+    #[error("`{file}` is not supported: {problem}")]
+    Unsupported {
+        /// Path or name.
+        file: String,
+        /// What is not supported.
+        problem: String,
+    },
+    /// A PyTorch file without a dict of tensors where one is looked for.
+    #[error("`{file}` has no state dict: {problem}")]
+    NoStateDict {
+        /// Path or name.
+        file: String,
+        /// What was found in its place.
+        problem: String,
+    },
+    /// No tensor of that name.
+    #[error("`{file}` has no tensor `{name}`")]
+    MissingTensor {
+        /// Path or name.
+        file: String,
+        /// The name that was asked for.
+        name: String,
+    },
+    /// The tensor has values of another kind than was asked for.
+    #[error("tensor `{name}` of `{file}`: expected {expected} values, found {found}")]
+    WrongDtype {
+        /// Path or name.
+        file: String,
+        /// The tensor.
+        name: String,
+        /// The kind of values asked for.
+        expected: &'static str,
+        /// The dtype in the file.
+        found: DType,
+    },
+    /// The content is not what the release's file name promises.
+    #[error("`{file}` has SHA-256 {found}, expected it to begin with {expected}")]
+    HashMismatch {
+        /// Path.
+        file: String,
+        /// The digits in the release's file name.
+        expected: String,
+        /// SHA-256 of the content.
+        found: String,
+    },
+    /// The file name has no hash to compare with.
+    #[error("`{file_name}` does not end in `-` and at least 8 hexadecimal digits of a SHA-256")]
+    NotReleaseName {
+        /// The name.
+        file_name: String,
+    },
+}
+
+/// What a file that is not a checkpoint looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LooksLike {
+    /// No bytes at all.
+    Empty,
+    /// A web page, most often an error page saved by a download.
+    Html,
+    /// The small text file that stands for a large one in a Git LFS checkout.
+    GitLfsPointer,
+    /// JSON text.
+    Json,
+    /// A tar archive, which PyTorch wrote before version 0.1.10.
+    Tar,
+    /// gzip-compressed data.
+    Gzip,
+    /// A TorchScript program.
+    TorchScript,
+    /// A zip archive that is not PyTorch's.
+    Zip,
+    /// A pickle that `torch.save` did not write.
+    Pickle,
+    /// None of the known formats.
+    Unknown,
+}
+
+impl std::fmt::Display for LooksLike {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "it is empty",
+            Self::Html => "it looks like an HTML page",
+            Self::GitLfsPointer => "it is a Git LFS pointer",
+            Self::Json => "it looks like JSON",
+            Self::Tar => "it looks like a tar archive",
+            Self::Gzip => "it looks like gzip-compressed data",
+            Self::TorchScript => "it is a TorchScript program",
+            Self::Zip => "it is a zip archive without a `data.pkl`",
+            Self::Pickle => "it is a pickle that `torch.save` did not write",
+            Self::Unknown => "it is neither a safetensors nor a PyTorch file",
+        })
+    }
+}
+
+impl WeightsError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let save =
+            "in Python, `torch.save(model.state_dict(), path)` writes a file that can be read";
+        let hint = match self {
+            Self::NotWeights { looks_like, .. } => match looks_like {
+                LooksLike::Empty | LooksLike::Html => "download the file again",
+                LooksLike::GitLfsPointer => "`git lfs pull` fetches the file it stands for",
+                LooksLike::Json => "this may be the model's configuration; give its weights file",
+                LooksLike::Tar | LooksLike::Gzip => "if it is an archive, unpack it first",
+                LooksLike::TorchScript | LooksLike::Pickle => save,
+                LooksLike::Zip | LooksLike::Unknown => {
+                    "weights are read from `.safetensors`, `.bin` and `.pth` files"
+                }
+            },
+            Self::Truncated { .. } | Self::Damaged { .. } | Self::HashMismatch { .. } => {
+                "download the file again"
+            }
+            Self::ForeignObject { .. } | Self::Unsupported { .. } | Self::NoStateDict { .. } => {
+                save
+            }
+            Self::MissingTensor { .. } => "the file may belong to another network",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

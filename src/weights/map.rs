@@ -1,0 +1,51 @@
+//! The bytes of a weights file: mapped, embedded or owned.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+/// Bytes that stay where they are for as long as the value lives.
+pub(super) enum Bytes {
+    Mapped(Mmap),
+    Static(&'static [u8]),
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Static(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// Maps the file at `path` for reading.
+pub(super) fn map_file(path: &Path) -> io::Result<Bytes> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if metadata.len() == 0 {
+        // Not every system maps zero bytes.
+        return Ok(Bytes::Static(&[]));
+    }
+    Ok(Bytes::Mapped(map_read_only(&file)?))
+}
+
+#[allow(unsafe_code)]
+fn map_read_only(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the map is read-only and private to this module, which hands out shared slices that
+    // borrow from it, so nothing in this process writes through it or outlives it. What cannot be
+    // ruled out is another process that writes to the file (the values read change; every byte
+    // pattern is a valid `u8`, and offsets are checked once, against a length that does not change)
+    // or truncates it (the system ends this process with SIGBUS). Callers copy the tensors out
+    // while a model is loaded, which keeps that time short.
+    unsafe { Mmap::map(file) }
+}
