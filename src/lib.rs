@@ -4,6 +4,7 @@
 pub mod cards;
 pub mod device;
 pub mod error;
+pub mod golden;
 pub mod hub;
 pub mod image;
 pub mod kernels;

@@ -1,0 +1,136 @@
+//! Weights and pictures by formula, to the same bits as `tests/tools/make_golden.py`, which says why
+//! the numbers are what they are.
+
+use std::collections::BTreeSet;
+
+use candle_core::{Device, Tensor};
+use senet::nets::Plan;
+
+/// 64-bit FNV-1a.
+fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
+
+/// Multiples of 2^-23 in [-1, 1): the top 24 bits of splitmix64, seeded with the name.
+struct Uniform(u64);
+
+impl Uniform {
+    fn new(name: &str) -> Self {
+        Self(name_hash(name))
+    }
+
+    fn at(&self, index: usize) -> f64 {
+        let step = (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0.wrapping_add(step);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        ((z >> 40) as i64 - (1 << 23)) as f64 / f64::from(1 << 23)
+    }
+}
+
+/// Whether this is the scale of the last BatchNorm before a residual sum.
+fn closes_branch(name: &str, names: &BTreeSet<&str>) -> bool {
+    let Some(module) = name.strip_suffix(".weight") else { return false };
+    let in_block = ["layer1.", "layer2.", "layer3.", "layer4.", "stages."];
+    if !in_block.iter().any(|prefix| module.starts_with(prefix)) {
+        return false;
+    }
+    let last = [".bn3", ".conv3.bn", ".conv3_1x1.bn", ".conv2.bn"];
+    if last.iter().any(|suffix| module.ends_with(suffix)) {
+        return true;
+    }
+    module.strip_suffix(".bn2").is_some_and(|block| !names.contains(format!("{block}.bn3.weight").as_str()))
+}
+
+fn centre_and_spread(name: &str, shape: &[usize], names: &BTreeSet<&str>) -> (f64, f64) {
+    if shape.len() >= 2 {
+        let gain = match name.rsplit('.').nth(1) {
+            Some("fc1") => 1.5,
+            Some("fc_reduce") => 1.0,
+            Some("fc_select") => 0.5,
+            _ => 2.0,
+        };
+        let fan_in: usize = shape[1..].iter().product();
+        return (0.0, (3.0 * gain / fan_in as f64).sqrt());
+    }
+    if name.ends_with(".running_var") {
+        (1.25, 0.75)
+    } else if name.ends_with(".weight") {
+        if closes_branch(name, names) { (0.3, 0.1) } else { (1.0, 0.5) }
+    } else {
+        (0.0, 0.3)
+    }
+}
+
+/// A checksum over names and bits.
+#[derive(Default)]
+struct Digest(u64);
+
+impl Digest {
+    fn add(&mut self, name: &str, values: impl Iterator<Item = f32>) {
+        let weigh = |(i, value): (usize, f32)| u64::from(value.to_bits()).wrapping_mul(2 * i as u64 + 1);
+        let sum = values.enumerate().map(weigh).fold(0, u64::wrapping_add);
+        self.0 = self.0.wrapping_add(name_hash(name) ^ sum);
+    }
+
+    fn hex(&self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
+/// The plan's weights as a safetensors file, and their digest.
+pub(crate) fn weights(plan: &Plan) -> (Vec<u8>, String) {
+    let tensors = plan.tensors();
+    let names: BTreeSet<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let mut header = serde_json::Map::new();
+    let mut end = 0;
+    for tensor in &tensors {
+        let start = end;
+        end += 4 * tensor.shape.iter().product::<usize>();
+        let entry = serde_json::json!({
+            "dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]
+        });
+        header.insert(tensor.name.clone(), entry);
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let mut file = Vec::with_capacity(8 + header.len() + end);
+    file.extend((header.len() as u64).to_le_bytes());
+    file.extend(header.as_bytes());
+    let mut digest = Digest::default();
+    for tensor in &tensors {
+        let (centre, spread) = centre_and_spread(&tensor.name, &tensor.shape, &names);
+        let uniform = Uniform::new(&tensor.name);
+        let values = (0..tensor.shape.iter().product()).map(|i| (centre + spread * uniform.at(i)) as f32);
+        digest.add(&tensor.name, values.clone());
+        file.extend(values.flat_map(f32::to_le_bytes));
+    }
+    (file, digest.hex())
+}
+
+/// Pictures `[n, 3, h, w]` of about the range of normalised photographs, and their digest.
+pub(crate) fn pictures(n: usize, h: usize, w: usize) -> (Tensor, String) {
+    const PATCHES: usize = 64;
+    let [contrast, colour, slope, patch, noise] =
+        ["contrast", "colour", "slope", "patch", "noise"].map(|part| Uniform::new(&format!("input.{part}")));
+    let ramp = |at: usize, size: usize| (2 * at as i64 + 1 - size as i64) as f64 / size as f64;
+    let mut values = Vec::with_capacity(n * 3 * h * w);
+    for plane in 0..n * 3 {
+        let contrast = 1.0 + 0.5 * contrast.at(plane / 3);
+        let (down, right) = (slope.at(2 * plane), slope.at(2 * plane + 1));
+        for y in 0..h {
+            for x in 0..w {
+                let patch = patch.at((plane * PATCHES + y / 8) * PATCHES + x / 8);
+                let noise = noise.at((plane * h + y) * w + x);
+                let texture = 0.6 * (down * ramp(y, h) + right * ramp(x, w)) + 0.6 * patch + 0.6 * noise;
+                values.push((contrast * (colour.at(plane) + texture)) as f32);
+            }
+        }
+    }
+    let mut digest = Digest::default();
+    digest.add("input", values.iter().copied());
+    let tensor = Tensor::from_vec(values, (n, 3, h, w), &Device::Cpu).expect("the count fits the shape");
+    (tensor, digest.hex())
+}

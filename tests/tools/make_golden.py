@@ -1,0 +1,345 @@
+"""Golden numbers for tests/golden.rs: what timm computes with weights made by a formula.
+
+    pip install torch==2.15.0 timm==1.0.31 safetensors numpy
+    pip install --no-deps pretrainedmodels==0.7.4        # second oracle of the legacy family
+    python tests/tools/make_golden.py                    # all architectures, about 5 minutes
+    python tests/tools/make_golden.py seresnet50 skresnet18
+
+For every architecture that has a card in models/, and for the CIFAR-style networks of
+train_fashion_mnist.py, one JSON file in tests/data/golden. It holds no weights and no pictures: both
+come from the formula below, which tests/golden/formula.rs computes to the same bits, and digests
+prove it. Each file has two runs of different batch and size; the sizes are odd and not square where
+the architecture allows it. Per tensor:
+
+    shape     NCHW, or [N, C] for vectors; a gate is [N, C] (SE) or [N, 2, C] (SK)
+    stats     mean, population standard deviation, largest magnitude, Euclidean norm
+    probes    elements (i * numel) // count of the flattened tensor, i < count
+    error     largest |f32 - f64| of timm itself over the whole tensor, the base of the tolerance
+
+All values are from a run in double precision (10 significant digits). `cadene.logits` are those of
+the package pretrainedmodels with the same weights. Two files more, seresnet20.safetensors and
+seresnet20.golden.json, hold one run in the layout that `senet verify --golden` reads.
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import platform
+import sys
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from train_fashion_mnist import SeResNetCifar
+
+ROOT = Path(__file__).resolve().parents[2]
+CIFAR = {"seresnet20": (3, 3, 3), "seresnet32": (5, 5, 5), "seresnet56": (9, 9, 9)}
+CADENE = {
+    "legacy_senet154": "senet154",
+    "legacy_seresnet50": "se_resnet50",
+    "legacy_seresnet101": "se_resnet101",
+    "legacy_seresnet152": "se_resnet152",
+    "legacy_seresnext50_32x4d": "se_resnext50_32x4d",
+    "legacy_seresnext101_32x4d": "se_resnext101_32x4d",
+}
+# Batch, height, width. The second size shrinks to maps of one or two pixels. The anti-aliased models
+# take only sizes of 31, 0, 1 or 2 modulo 32: their branches disagree about other ones.
+SIZES = ((2, 75, 64), (1, 47, 33))
+SIZES_AA = ((2, 65, 63), (1, 34, 95))
+SIZES_CIFAR = ((2, 28, 28), (1, 33, 30))
+PROBES = {"vector": 64, "map": 16, "gate": 4}
+
+
+# ---------------------------------------------------------------- the formula (see formula.rs)
+def name_hash(name):
+    """64-bit FNV-1a."""
+    h = 0xCBF29CE484222325
+    for byte in name.encode():
+        h = (h ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return h
+
+
+def uniform(name, count):
+    """f64 multiples of 2^-23 in [-1, 1): the top 24 bits of splitmix64, seeded with the name."""
+    z = np.uint64(name_hash(name)) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return ((z >> np.uint64(40)).astype(np.int64) - (1 << 23)).astype(np.float64) / (1 << 23)
+
+
+def closes_branch(name, names):
+    """Whether this is the scale of the last BatchNorm before a residual sum."""
+    module = name.removesuffix(".weight")
+    if not module.startswith(("layer1.", "layer2.", "layer3.", "layer4.", "stages.")):
+        return False
+    if module.endswith((".bn3", ".conv3.bn", ".conv3_1x1.bn", ".conv2.bn")):
+        return True
+    return module.endswith(".bn2") and module.removesuffix("bn2") + "bn3.weight" not in names
+
+
+def centre_and_spread(name, shape, names):
+    """The values are uniform in centre ± spread.
+
+    He's rule keeps the activations' size through the convolutions; a weak last BatchNorm keeps the
+    residual sums from growing; the gates' gains leave most of them between 0.2 and 0.8.
+    """
+    if len(shape) >= 2:
+        gains = {"fc1": 1.5, "fc2": 2.0, "fc_reduce": 1.0, "fc_select": 0.5}
+        gain = gains.get(name.split(".")[-2], 2.0)
+        return 0.0, math.sqrt(3.0 * gain / math.prod(shape[1:]))
+    if name.endswith(".running_var"):
+        return 1.25, 0.75
+    if name.endswith(".weight"):
+        return (0.3, 0.1) if closes_branch(name, names) else (1.0, 0.5)
+    return 0.0, 0.3  # biases and running means
+
+
+def formula_tensor(name, shape, names):
+    centre, spread = centre_and_spread(name, shape, names)
+    return (centre + spread * uniform(name, math.prod(shape))).astype(np.float32).reshape(shape)
+
+
+def formula_pictures(n, h, w):
+    """Pictures of about ImageNet's range after normalisation: each has its own contrast, colour,
+    slopes and 8x8 patches, so that gates differ between pictures, and noise on top."""
+    c = 3
+    contrast = 1.0 + 0.5 * uniform("input.contrast", n).reshape(n, 1, 1, 1)
+    colour = uniform("input.colour", n * c).reshape(n, c, 1, 1)
+    slope = uniform("input.slope", n * c * 2).reshape(n, c, 2, 1, 1)
+    ty = ((2 * np.arange(h) + 1 - h) / h).reshape(h, 1)
+    tx = ((2 * np.arange(w) + 1 - w) / w).reshape(1, w)
+    rows, columns = np.arange(h) // 8, np.arange(w) // 8
+    patch = uniform("input.patch", n * c * 64 * 64).reshape(n, c, 64, 64)[:, :, rows][:, :, :, columns]
+    noise = uniform("input.noise", n * c * h * w).reshape(n, c, h, w)
+    texture = 0.6 * (slope[:, :, 0] * ty + slope[:, :, 1] * tx) + 0.6 * patch + 0.6 * noise
+    return torch.from_numpy((contrast * (colour + texture)).astype(np.float32))
+
+
+def digest(tensors):
+    """A checksum over names and bits, to tell wrong weights from a wrong network."""
+    total = 0
+    for name, t in tensors.items():
+        bits = t.numpy().reshape(-1).view(np.uint32).astype(np.uint64)
+        odd = np.arange(len(bits), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        total += name_hash(name) ^ int((bits * odd).sum(dtype=np.uint64))
+    return f"{total & 0xFFFFFFFFFFFFFFFF:016x}"
+
+
+def load_formula_weights(model):
+    """Fills the model strictly and returns the tensors by name."""
+    state = model.state_dict()
+    names = set(state)
+    weights = {k: torch.from_numpy(formula_tensor(k, tuple(v.shape), names))
+               for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    counters = {k: v for k, v in state.items() if k.endswith("num_batches_tracked")}
+    model.load_state_dict(weights | counters, strict=True)
+    model.eval()
+    return weights
+
+
+# ---------------------------------------------------------------- the networks
+def architectures():
+    found = {card.name.split(".")[0] for card in (ROOT / "models").glob("*.toml")}
+    return sorted(found | set(CIFAR))
+
+
+def build(arch, classes=None):
+    if arch in CIFAR:
+        return SeResNetCifar(CIFAR[arch], classes or 10)
+    return timm.create_model(arch, **({"num_classes": classes} if classes else {}))
+
+
+def build_cadene(name):
+    """Cadene's class out of its one file; the package's own import pulls in unrelated code."""
+    package = importlib.util.find_spec("pretrainedmodels")
+    if package is None:
+        sys.exit("the legacy family needs pretrainedmodels: pip install --no-deps pretrainedmodels==0.7.4")
+    path = Path(package.submodule_search_locations[0], "models", "senet.py")
+    spec = importlib.util.spec_from_file_location("cadene_senet", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = getattr(module, name)(num_classes=1000, pretrained=None)
+    model.avg_pool = torch.nn.AdaptiveAvgPool2d(1)  # its own 7x7 window fits 224 pixels alone
+    return model
+
+
+def points(model):
+    """label -> (module whose output is recorded, function applied to it)."""
+    modules = dict(model.named_modules())
+    same = torch.Tensor.clone
+    found = {}
+    if "layer0" in modules:
+        found |= {"stem": ("layer0", same), "stem_pool": ("pool0", same)}
+    elif "stem" in modules:
+        found["stem"] = ("stem.conv3", same)
+        if "stem.pool" in modules:
+            found["stem_pool"] = ("stem.pool", same)
+    elif isinstance(model, SeResNetCifar):
+        found["stem"] = ("bn1", F.relu)
+    else:
+        found |= {"stem": ("act1", same), "stem_pool": ("maxpool", same)}
+    for i in range(4):
+        for name in (f"layer{i + 1}", f"stages.{i}"):
+            if name in modules:
+                found[f"stage{i + 1}"] = (name, same)
+    if "final_conv.conv" in modules:
+        found["final_conv"] = ("final_conv", same)
+    for name in modules:
+        if name.endswith(".fc2"):
+            found["gate." + name.removesuffix(".fc2")] = (name, lambda x: x.sigmoid().flatten(1))
+        elif name.endswith(".fc_select"):  # the module itself returns the softmax [N, 2, C, 1, 1]
+            found["gate." + name.removesuffix(".fc_select")] = (name.removesuffix(".fc_select"),
+                                                                lambda x: x.flatten(2).clone())
+    return found
+
+
+@torch.no_grad()
+def observe(model, pictures):
+    """Every recorded tensor of one forward pass, by label, in the order of `points`."""
+    modules = dict(model.named_modules())
+    seen, hooks = {}, []
+    for label, (name, convert) in points(model).items():
+        hooks.append(modules[name].register_forward_hook(
+            lambda _m, _i, out, label=label, convert=convert: seen.__setitem__(label, convert(out))))
+    classifier = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
+    hooks.append(classifier.register_forward_pre_hook(
+        lambda _m, inputs: seen.__setitem__("pre_logits", inputs[0].clone())))
+    seen["logits"] = model(pictures)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def both_precisions(model, pictures):
+    single = observe(model.float(), pictures)
+    double = observe(model.double(), pictures.double())
+    model.float()
+    return single, double
+
+
+def stats(x):
+    x = x.double()
+    return [x.mean().item(), x.std(unbiased=False).item(), x.abs().max().item(), x.pow(2).sum().sqrt().item()]
+
+
+def probe_index(x, count):
+    count = min(count, x.numel())
+    return torch.tensor([i * x.numel() // count for i in range(count)])
+
+
+# ---------------------------------------------------------------- the files
+def entry(label, single, double):
+    kind = "gate" if label.startswith("gate.") else "vector" if double.dim() == 2 else "map"
+    probes = double.flatten()[probe_index(double, PROBES[kind])]
+    return {
+        "shape": list(double.shape),
+        "stats": [float(f"{v:.10g}") for v in stats(double)],
+        "probes": [float(f"{v:.10g}") for v in probes.tolist()],
+        "error": float(f"{(single.double() - double).abs().max().item():.2g}"),
+    }
+
+
+def dump(record, path):
+    """JSON with one line per tensor, so that a change can be read in a diff."""
+    lines = json.dumps({k: v for k, v in record.items() if k != "runs"}, indent=1).removesuffix("\n}")
+    runs = []
+    for run in record["runs"]:
+        head = json.dumps({k: v for k, v in run.items() if k != "tensors"}).removesuffix("}")
+        body = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v, separators=(',', ':'))}"
+                          for k, v in run["tensors"].items())
+        runs.append(f"{head}, \"tensors\": {{\n{body}\n }}}}")
+    path.write_text(lines + ",\n \"runs\": [\n " + ",\n ".join(runs) + "\n ]\n}\n")
+
+
+def versions():
+    return {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
+
+
+def make(arch, out):
+    model = build(arch)
+    weights = load_formula_weights(model)
+    cadene = None
+    if arch in CADENE:
+        cadene = build_cadene(CADENE[arch])
+        load_formula_weights(cadene)
+        cadene.double()
+    sizes = SIZES_CIFAR if arch in CIFAR else SIZES_AA if "aa" in arch else SIZES
+    runs = []
+    for n, h, w in sizes:
+        pictures = formula_pictures(n, h, w)
+        single, double = both_precisions(model, pictures)
+        tensors = {label: entry(label, single[label], double[label]) for label in double}
+        if cadene is not None:
+            with torch.no_grad():
+                logits = cadene(pictures.double())
+            tensors["cadene.logits"] = entry("cadene.logits", single["logits"], logits)
+        runs.append({"input": [n, 3, h, w], "input_digest": digest({"input": pictures}), "tensors": tensors})
+        worst = max((t["error"] / t["stats"][2], label) for label, t in tensors.items())
+        logits, gates = double["logits"], [double[k] for k in double if k.startswith("gate.")]
+        print(f"{arch} {n}x{h}x{w}: logits up to {logits.abs().max():.3g}, timm's f32 off by at most "
+              f"{worst[0]:.1e} of the largest value ({worst[1]}), "
+              f"gates' mean deviation over channels {np.mean([g.std(-1).mean() for g in gates]):.2f}", flush=True)
+        assert all(torch.isfinite(t).all() for t in double.values())
+        assert worst[0] < 1e-5 and 0.3 < logits.abs().max() < 100
+    dump({
+        "architecture": arch,
+        "oracle": "train_fashion_mnist.py" if arch in CIFAR else "timm",
+        "command": f"python tests/tools/make_golden.py {arch}",
+        "versions": versions(),
+        "classes": double["logits"].shape[1],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "weights_digest": digest(weights),
+        "runs": runs,
+    }, out / f"{arch}.json")
+
+
+def write_verify_golden(model, pictures, path, settings):
+    """A golden file as `senet verify --golden` reads it, and its .json beside it.
+
+    `path` is the .safetensors file; the tolerance of the logits is twenty times the error of
+    PyTorch's own single precision, and at least 1e-4.
+    """
+    single, double = both_precisions(model, pictures)
+    tensors = {"input": pictures}
+    for label, x in single.items():
+        if label in ("logits", "pre_logits"):
+            tensors[label] = x
+            tensors[label + "_f64"] = double[label]
+        elif label.startswith("gate."):
+            tensors[label] = x
+        else:
+            index = probe_index(x, 64)
+            tensors[f"stage.{label}.shape"] = torch.tensor(x.shape)
+            tensors[f"stage.{label}.stats"] = torch.tensor(stats(x), dtype=torch.float64)
+            tensors[f"stage.{label}.probe_index"] = index
+            tensors[f"stage.{label}.probe"] = x.flatten()[index]
+    save_file({k: v.contiguous() for k, v in tensors.items()}, path)
+    error = (single["logits"].double() - double["logits"]).abs().max().item()
+    report = settings | {"f32_vs_f64_max_abs": error, "suggested_atol_f32": float(f"{max(20 * error, 1e-4):.1e}"),
+                         "versions": versions() | {"safetensors": safetensors.__version__}}
+    path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("architectures", nargs="*", help="default: all")
+    parser.add_argument("--out", type=Path, default=ROOT / "tests/data/golden")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for arch in args.architectures or architectures():
+        make(arch, args.out)
+        if arch == "seresnet20":
+            model = build(arch)
+            load_formula_weights(model)
+            write_verify_golden(model, formula_pictures(2, 28, 28), args.out / f"{arch}.golden.safetensors",
+                                {"model": arch, "command": f"python tests/tools/make_golden.py {arch}"})
+
+
+if __name__ == "__main__":
+    main()

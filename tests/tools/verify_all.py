@@ -1,0 +1,92 @@
+"""Checks every checkpoint's network at its full input size: `senet verify` against timm.
+
+    cargo build --release
+    python tests/tools/verify_all.py                     # about half an hour on two cores
+    python tests/tools/verify_all.py seresnet50.ra2_in1k --batch 1 --program path/to/senet
+
+The tests compare small pictures, so that they are quick. This script takes each card of models/ at
+the size that it states (with --test-size at the larger one, where it has one), makes weights by the
+formula of make_golden.py (same requirements), lets timm compute the golden file in single and double
+precision, runs the program on both and prints a table. It needs no download; up to 1 GB for the
+files of one checkpoint, which are deleted before the next, and 5 GB of memory.
+
+Columns: largest difference of the program's logits from timm's in double precision, the same of
+timm's own single precision, the tolerance, pictures with the same first five classes, and whether
+every tensor that was compared (stages, gates, features, logits) is within its tolerance. The exit
+code is 1 if one is not.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import torch
+from make_golden import ROOT, build, formula_pictures, load_formula_weights, write_verify_golden
+from safetensors.torch import save_file
+
+CLASSES = {"imagenet-1k": 1000, "imagenet-12k": 11821, "fashion-mnist": 10}
+
+
+def check(name, program, batch, test_size):
+    """The table's row for one checkpoint; None in the place of numbers where the program failed."""
+    card = tomllib.loads((ROOT / "models" / f"{name}.toml").read_text())
+    height, width = test_size and card["input"].get("test_size") or card["input"]["size"]
+    row = {"name": name, "size": f"{height}x{width}", "ok": False}
+    with tempfile.TemporaryDirectory(prefix="senet-verify-") as folder:
+        weights, golden = Path(folder, "model.safetensors"), Path(folder, "golden.safetensors")
+        model = build(name.split(".")[0], CLASSES[card["labels"]["set"]])
+        load_formula_weights(model)
+        save_file(model.state_dict(), weights)
+        write_verify_golden(model, formula_pictures(batch, height, width), golden, {"model": name})
+        report = json.loads(golden.with_suffix(".json").read_text())
+        row |= {"timm": report["f32_vs_f64_max_abs"], "tolerance": report["suggested_atol_f32"]}
+        del model
+        command = [program, "verify", name, "--weights", weights, "--golden", golden, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        report = json.loads(done.stdout)
+        logits = next(r for r in report["rows"] if r["tensor"] == "logits_f64")
+    except (json.JSONDecodeError, KeyError, StopIteration):
+        return row | {"problem": done.stderr.strip() or f"exit code {done.returncode}: {done.stdout[:200]}"}
+    failed = [r["tensor"] for r in report["rows"] if not r["ok"]]
+    top5 = f"{logits['top_k']['top5']}/{logits['top_k']['pictures']}" if logits.get("top_k") else "-"
+    row |= {"difference": logits["max_abs"], "tolerance": logits["tolerance"], "top5": top5,
+            "ok": report["ok"] and done.returncode == 0}
+    if failed:
+        row["problem"] = f"{len(failed)} of {len(report['rows'])} tensors differ, the first is {failed[0]}"
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", help="cards, default: all")
+    parser.add_argument("--program", type=Path, default=ROOT / "target/release/senet")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--test-size", action="store_true", help="the larger size, where a card has one")
+    args = parser.parse_args()
+    if not args.program.is_file():
+        sys.exit(f"{args.program} does not exist: cargo build --release, or --program")
+    names = args.names or sorted(card.stem for card in (ROOT / "models").glob("*.toml"))
+
+    def number(value):
+        return "-" if value is None else f"{value:.1e}"
+
+    failures = 0
+    print(f"{'checkpoint':46} {'size':>8} {'senet':>8} {'timm f32':>8} {'allowed':>8} {'top 5':>6}  ok")
+    for name in names:
+        row = check(name, args.program.resolve(), args.batch, args.test_size)
+        failures += not row["ok"]
+        print(f"{name:46} {row['size']:>8} {number(row.get('difference')):>8} {number(row['timm']):>8} "
+              f"{number(row['tolerance']):>8} {row.get('top5', '-'):>6}  {'yes' if row['ok'] else 'NO'}", flush=True)
+        if "problem" in row:
+            print("    " + row["problem"].replace("\n", "\n    "), flush=True)
+    print(f"{len(names) - failures} of {len(names)} agree (torch {torch.__version__})")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
