@@ -56,7 +56,7 @@ fn repository(
     hub: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<ModelSpec> {
-    let at = revision.unwrap_or("main");
+    let at = revision.unwrap_or(hub::DEFAULT_REVISION);
     let path = hub::fetch(repo, at, CONFIG_FILE, hub, progress)?;
     let text = std::fs::read_to_string(&path)
         .map_err(|source| CardError::Read { path: path.clone(), source })?;
@@ -90,12 +90,11 @@ pub fn open_weights(
     hub: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<Weights> {
-    if let Some(file) = file {
-        return open_file(file);
-    }
-    match &spec.weights {
-        WeightsSource::File(path) => open_file(path),
-        WeightsSource::Reference(reference) => {
+    match (&spec.weights, file) {
+        (WeightsSource::File(path), None) => Ok(Weights::open(path)?),
+        (WeightsSource::File(_), Some(file)) => Ok(Weights::open(file)?),
+        (WeightsSource::Reference(reference), Some(file)) => open_checked(file, reference),
+        (WeightsSource::Reference(reference), None) => {
             let embedded = reference.embedded.as_deref();
             if let Some((name, bytes)) = embedded.and_then(|name| Some((name, embedded_weights(name)?))) {
                 return Ok(Weights::from_static(name, bytes)?);
@@ -107,7 +106,7 @@ pub fn open_weights(
                 }
                 other => other?,
             };
-            open_file(&path)
+            open_checked(&path, reference)
         }
     }
 }
@@ -117,8 +116,11 @@ fn safetensors_only(reference: &WeightsRef) -> bool {
     reference.file.as_deref() == Some(WEIGHTS_FILES[0]) && reference.sha256.is_none()
 }
 
-fn open_file(path: &Path) -> Result<Weights> {
-    if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+/// A file that is named like the authors' release has to be it.
+fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
+    let release = reference.release.as_deref().and_then(|url| url.rsplit('/').next());
+    let name = path.file_name().and_then(|name| name.to_str());
+    if let Some(name) = name.filter(|name| Some(*name) == release) {
         check_release_name(path, name)?;
     }
     Ok(Weights::open(path)?)

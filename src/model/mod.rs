@@ -43,8 +43,8 @@ impl Model {
     /// # Errors
     /// If the name means nothing, the weights cannot be had, or they do not fit.
     pub fn open(name: &str, hub: &HubOptions, device: &Device) -> Result<Self> {
-        let spec = find(name, hub, &crate::hub::Silent)?.spec;
-        let weights = open_weights(&spec, None, hub, &crate::hub::Silent)?;
+        let spec = find(name, hub, &())?.spec;
+        let weights = open_weights(&spec, None, hub, &())?;
         Self::new(spec, &weights, device)
     }
 
