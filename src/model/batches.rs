@@ -24,7 +24,7 @@ pub fn prepare_ahead<T: Sync, E: Send>(
     items: &[T],
     batch_size: usize,
     slot_len: usize,
-    prepare: impl Fn(&T, &mut [f32]) -> Result<(), E> + Sync,
+    prepare: impl Fn(&T, &mut [f32]) -> Result<(), E> + Sync + Send,
     mut consume: impl FnMut(Prepared<E>) -> ControlFlow<()>,
 ) {
     let batch_size = batch_size.max(1);

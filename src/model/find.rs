@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::cards::{CardError, ModelSpec, Selection, WeightsSource, Zoo, embedded_weights};
 use crate::error::{Error, Result};
-use crate::hub::{self, HubOptions, Progress, WeightsRef};
+use crate::hub::{self, HubError, HubOptions, Progress, WeightsRef};
 use crate::nets::NetError;
 use crate::weights::{Weights, check_release_name};
 
@@ -100,7 +100,7 @@ pub fn open_weights(
                 return Ok(Weights::from_static(name, bytes)?);
             }
             let path = match hub::download(reference, hub, progress) {
-                Err(error) if error.is_missing_file() && safetensors_only(reference) => {
+                Err(error) if matches!(error, HubError::FileNotFound { .. }) && safetensors_only(reference) => {
                     let file = Some(WEIGHTS_FILES[1].to_owned());
                     hub::download(&WeightsRef { file, ..reference.clone() }, hub, progress)?
                 }
