@@ -58,7 +58,9 @@ impl Error {
             Self::Weights(error) => error.hint(),
             Self::NoClassifier { release, .. } => {
                 let url = release.as_ref()?;
-                Some(format!("the authors' file has it: download {url} and give it as `--weights`"))
+                Some(format!(
+                    "the authors' file has it: download {url} and give it as `--weights`"
+                ))
             }
         }
     }

@@ -37,7 +37,12 @@ pub enum GoldenError {
     #[error("{file}: there is no tensor `{tensor}`, so this is no golden file")]
     Missing { file: String, tensor: &'static str },
     #[error("{file}: tensor `{tensor}`: expected {expected}, found {found}")]
-    Malformed { file: String, tensor: String, expected: String, found: String },
+    Malformed {
+        file: String,
+        tensor: String,
+        expected: String,
+        found: String,
+    },
     #[error("{file}: {reason}")]
     Report { file: String, reason: String },
     #[error(transparent)]
@@ -142,7 +147,10 @@ pub struct Report {
 /// [`GoldenError::Report`] if the report cannot be read or the entry is not a positive number.
 pub fn suggested_tolerance(golden: &Path) -> Result<Option<f64>, GoldenError> {
     let path = golden.with_extension("json");
-    let error = |reason| GoldenError::Report { file: path.display().to_string(), reason };
+    let error = |reason| GoldenError::Report {
+        file: path.display().to_string(),
+        reason,
+    };
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -150,10 +158,14 @@ pub fn suggested_tolerance(golden: &Path) -> Result<Option<f64>, GoldenError> {
     };
     let report: serde_json::Value =
         serde_json::from_str(&text).map_err(|e| error(format!("not JSON: {e}")))?;
-    let Some(entry) = report.get("suggested_atol_f32") else { return Ok(None) };
+    let Some(entry) = report.get("suggested_atol_f32") else {
+        return Ok(None);
+    };
     match entry.as_f64() {
         Some(tolerance) if tolerance > 0.0 => Ok(Some(tolerance)),
-        _ => Err(error(format!("`suggested_atol_f32`: expected a positive number, found {entry}"))),
+        _ => Err(error(format!(
+            "`suggested_atol_f32`: expected a positive number, found {entry}"
+        ))),
     }
 }
 
@@ -176,7 +188,10 @@ impl Golden {
             if name == "input" {
                 continue;
             }
-            match name.strip_prefix("stage.").and_then(|rest| rest.rsplit_once('.')) {
+            match name
+                .strip_prefix("stage.")
+                .and_then(|rest| rest.rsplit_once('.'))
+            {
                 Some((stage, "shape" | "stats" | "probe_index" | "probe")) => {
                     stages.entry(stage).or_default().push(name);
                 }
@@ -196,15 +211,33 @@ impl Golden {
         for stage in stages.keys() {
             expected.push(reader.stage(stage)?);
         }
-        let logits = expected.iter().filter(|e| e.point == "logits").map(Expected::scale);
+        let logits = expected
+            .iter()
+            .filter(|e| e.point == "logits")
+            .map(Expected::scale);
         let Some(scale) = logits.reduce(f64::max) else {
-            return Err(GoldenError::Missing { file: file.source().to_owned(), tensor: "logits" });
+            return Err(GoldenError::Missing {
+                file: file.source().to_owned(),
+                tensor: "logits",
+            });
         };
         for entry in &mut expected {
-            let relative = if scale > 0.0 { entry.scale() / scale } else { 1.0 };
-            entry.tolerance = if entry.point == "logits" { tolerance } else { tolerance * relative };
+            let relative = if scale > 0.0 {
+                entry.scale() / scale
+            } else {
+                1.0
+            };
+            entry.tolerance = if entry.point == "logits" {
+                tolerance
+            } else {
+                tolerance * relative
+            };
         }
-        Ok(Self { input, expected, unknown: unknown.into_iter().collect() })
+        Ok(Self {
+            input,
+            expected,
+            unknown: unknown.into_iter().collect(),
+        })
     }
 
     /// Runs the network on the pictures and compares every tensor that is known.
@@ -228,13 +261,22 @@ impl Golden {
             seen.insert(point.to_owned());
             Ok(())
         };
-        let logits = network.forward_observed(&self.input, &mut |point, x| see(&point_name(point), x))?;
+        let logits =
+            network.forward_observed(&self.input, &mut |point, x| see(&point_name(point), x))?;
         see("logits", &logits)?;
-        for entry in self.expected.iter().filter(|entry| !seen.contains(&entry.point)) {
+        for entry in self
+            .expected
+            .iter()
+            .filter(|entry| !seen.contains(&entry.point))
+        {
             rows.push(entry.failed(Vec::new(), "the network has no such tensor".into()));
         }
         let ok = rows.iter().all(|row| row.ok);
-        Ok(Report { rows, unknown: self.unknown.clone(), ok })
+        Ok(Report {
+            rows,
+            unknown: self.unknown.clone(),
+            ok,
+        })
     }
 }
 
@@ -252,7 +294,10 @@ fn point_name(point: Point<'_>) -> String {
 impl Expected {
     /// The largest magnitude that is known.
     fn scale(&self) -> f64 {
-        let largest = self.values.iter().fold(0.0, |max: f64, value| max.max(value.abs()));
+        let largest = self
+            .values
+            .iter()
+            .fold(0.0, |max: f64, value| max.max(value.abs()));
         self.stats.map_or(largest, |stats| largest.max(stats[2]))
     }
 
@@ -280,7 +325,11 @@ impl Expected {
             tensor: self.name.clone(),
             shape: shape.to_vec(),
             max_abs: Some(max_abs),
-            max_rel: Some(if max_abs == 0.0 { 0.0 } else { max_abs / self.scale() }),
+            max_rel: Some(if max_abs == 0.0 {
+                0.0
+            } else {
+                max_abs / self.scale()
+            }),
             tolerance: self.tolerance,
             ok: max_abs <= self.tolerance,
             top_k: whole_logits.then(|| top_k(&self.values, found, shape)),
@@ -291,18 +340,33 @@ impl Expected {
     /// As [`Row::max_abs`]; NaN if a number on either side is.
     fn difference(&self, found: &[f32]) -> f64 {
         let mut differences: Vec<f64> = match &self.index {
-            None => self.values.iter().zip(found).map(|(a, b)| a - f64::from(*b)).collect(),
+            None => self
+                .values
+                .iter()
+                .zip(found)
+                .map(|(a, b)| a - f64::from(*b))
+                .collect(),
             Some(index) => {
-                let probes = index.iter().map(|&at| found.get(at).map_or(f64::NAN, |&v| f64::from(v)));
+                let probes = index
+                    .iter()
+                    .map(|&at| found.get(at).map_or(f64::NAN, |&v| f64::from(v)));
                 self.values.iter().zip(probes).map(|(a, b)| a - b).collect()
             }
         };
         if let Some(stats) = self.stats {
             let [mean, deviation, largest, norm] = statistics(found);
             let per_element = (norm - stats[3]) / (found.len() as f64).sqrt();
-            differences.extend([mean - stats[0], deviation - stats[1], largest - stats[2], per_element]);
+            differences.extend([
+                mean - stats[0],
+                deviation - stats[1],
+                largest - stats[2],
+                per_element,
+            ]);
         }
-        differences.iter().map(|d| d.abs()).fold(0.0, |max, d| if d > max || d.is_nan() { d } else { max })
+        differences
+            .iter()
+            .map(|d| d.abs())
+            .fold(0.0, |max, d| if d > max || d.is_nan() { d } else { max })
     }
 }
 
@@ -321,7 +385,11 @@ fn statistics(values: &[f32]) -> [f64; 4] {
 fn top_k(expected: &[f64], found: &[f32], shape: &[usize]) -> TopK {
     let classes = shape.last().copied().unwrap_or(0).max(1);
     let found: Vec<f64> = found.iter().map(|&value| f64::from(value)).collect();
-    let mut count = TopK { pictures: 0, top1: 0, top5: 0 };
+    let mut count = TopK {
+        pictures: 0,
+        top1: 0,
+        top5: 0,
+    };
     for (expected, found) in expected.chunks(classes).zip(found.chunks(classes)) {
         let (expected, found) = (first_classes(expected), first_classes(found));
         let set = |classes: &[usize]| classes.iter().copied().collect::<BTreeSet<_>>();
@@ -345,7 +413,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn malformed(&self, tensor: &str, expected: impl Into<String>, found: impl Into<String>) -> GoldenError {
+    fn malformed(
+        &self,
+        tensor: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> GoldenError {
         GoldenError::Malformed {
             file: self.file.source().to_owned(),
             tensor: tensor.to_owned(),
@@ -357,9 +430,16 @@ impl Reader<'_> {
     fn input(&self) -> Result<Tensor, GoldenError> {
         let Some(shape) = self.file.shape("input") else {
             let file = self.file.source().to_owned();
-            return Err(GoldenError::Missing { file, tensor: "input" });
+            return Err(GoldenError::Missing {
+                file,
+                tensor: "input",
+            });
         };
-        Ok(Tensor::from_vec(self.file.f32("input")?, shape, &Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            self.file.f32("input")?,
+            shape,
+            &Device::Cpu,
+        )?)
     }
 
     /// A tensor of which every element is stored.
@@ -379,12 +459,18 @@ impl Reader<'_> {
     fn stage(&self, stage: &str) -> Result<Expected, GoldenError> {
         let part = |part: &str| format!("stage.{stage}.{part}");
         let shape = self.indices(&part("shape"))?;
-        let elements = shape.iter().try_fold(1, |product: usize, &n| product.checked_mul(n));
+        let elements = shape
+            .iter()
+            .try_fold(1, |product: usize, &n| product.checked_mul(n));
         let stats = self.file.f64(&part("stats"))?;
-        let stats = <[f64; 4]>::try_from(stats)
-            .map_err(|found| self.malformed(&part("stats"), "4 values", format!("{}", found.len())))?;
+        let stats = <[f64; 4]>::try_from(stats).map_err(|found| {
+            self.malformed(&part("stats"), "4 values", format!("{}", found.len()))
+        })?;
         let index = self.indices(&part("probe_index"))?;
-        if let Some(outside) = index.iter().find(|&&at| elements.is_none_or(|elements| at >= elements)) {
+        if let Some(outside) = index
+            .iter()
+            .find(|&&at| elements.is_none_or(|elements| at >= elements))
+        {
             let expected = format!("places in a tensor of shape {shape:?}");
             return Err(self.malformed(&part("probe_index"), expected, outside.to_string()));
         }
@@ -406,7 +492,8 @@ impl Reader<'_> {
 
     fn indices(&self, name: &str) -> Result<Vec<usize>, GoldenError> {
         let convert = |value: i64| {
-            usize::try_from(value).map_err(|_| self.malformed(name, "no negative value", value.to_string()))
+            usize::try_from(value)
+                .map_err(|_| self.malformed(name, "no negative value", value.to_string()))
         };
         self.file.i64(name)?.into_iter().map(convert).collect()
     }

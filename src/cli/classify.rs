@@ -76,13 +76,20 @@ impl LabelStyle {
     }
 }
 
-pub(super) fn run(arguments: &Arguments, messages: Messages, results: &mut Results) -> anyhow::Result<u8> {
+pub(super) fn run(
+    arguments: &Arguments,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
     let inputs = inputs::collect(&arguments.inputs, arguments.files_from.as_deref())?;
     let adapt = |spec: &mut crate::ModelSpec| arguments.preprocess.apply(&mut spec.input);
     let model = session::open(&arguments.model, adapt, messages)?;
     let mut writer = Writer::new(arguments, &model.spec().name, results)?;
     let stop = stop_on_interrupt()?;
-    let bar = messages.bar(inputs.len() as u64, "{bar:30.cyan/dim} {pos} of {len} pictures  {per_sec}  {eta}");
+    let bar = messages.bar(
+        inputs.len() as u64,
+        "{bar:30.cyan/dim} {pos} of {len} pictures  {per_sec}  {eta}",
+    );
     let decode = arguments.preprocess.decode_options();
     let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &model, &decode, slot);
 
@@ -97,17 +104,30 @@ pub(super) fn run(arguments: &Arguments, messages: Messages, results: &mut Resul
         let rows = classify(&model, batch, arguments.top_k as usize, &inputs);
         failed += rows.iter().filter(|row| row.answer.is_err()).count();
         done += rows.len();
-        outcome = bar.suspend(|| rows.iter().try_for_each(|row| writer.row(row)).and_then(|()| writer.flush()));
+        outcome = bar.suspend(|| {
+            rows.iter()
+                .try_for_each(|row| writer.row(row))
+                .and_then(|()| writer.flush())
+        });
         bar.inc(rows.len() as u64);
-        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if outcome.is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     });
     bar.finish_and_clear();
     outcome?;
     if failed > 0 {
-        messages.note(format!("{failed} of {done} pictures could not be classified"));
+        messages.note(format!(
+            "{failed} of {done} pictures could not be classified"
+        ));
     }
     if stop.load(Ordering::Relaxed) && done < inputs.len() {
-        messages.note(format!("interrupted after {done} of {} pictures", inputs.len()));
+        messages.note(format!(
+            "interrupted after {done} of {} pictures",
+            inputs.len()
+        ));
         return Ok(INTERRUPTED);
     }
     Ok(if failed == 0 { SUCCESS } else { SOME_FAILED })
@@ -127,13 +147,25 @@ fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn prepare(input: &Input, model: &Model, options: &DecodeOptions, slot: &mut [f32]) -> Result<(), RowError> {
+fn prepare(
+    input: &Input,
+    model: &Model,
+    options: &DecodeOptions,
+    slot: &mut [f32],
+) -> Result<(), RowError> {
     let picture = match input {
         Input::File(path) => image::open(path, options),
         Input::Stdin(bytes) => image::decode(bytes, options),
-        Input::Unreadable { reason, .. } => return Err(RowError { text: reason.clone(), hint: None }),
+        Input::Unreadable { reason, .. } => {
+            return Err(RowError {
+                text: reason.clone(),
+                hint: None,
+            });
+        }
     };
-    model.transform().write(&picture.map_err(|error| RowError::image(&error))?, slot);
+    model
+        .transform()
+        .write(&picture.map_err(|error| RowError::image(&error))?, slot);
     Ok(())
 }
 
@@ -146,11 +178,17 @@ struct RowError {
 
 impl RowError {
     fn image(error: &ImageError) -> Self {
-        Self { text: with_causes(error), hint: error.hint() }
+        Self {
+            text: with_causes(error),
+            hint: error.hint(),
+        }
     }
 
     fn network(error: &Error) -> Self {
-        Self { text: with_causes(error), hint: error.hint() }
+        Self {
+            text: with_causes(error),
+            hint: error.hint(),
+        }
     }
 }
 
@@ -177,12 +215,21 @@ fn classify<'a>(
     top_k: usize,
     inputs: &'a [Input],
 ) -> Vec<Row<'a>> {
-    let good = batch.outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    let good = batch
+        .outcomes
+        .iter()
+        .filter(|outcome| outcome.is_ok())
+        .count();
     let mut answers = answers(model, batch.values, good, top_k).into_iter();
     let inputs = &inputs[batch.first..];
     let rows = inputs.iter().zip(batch.outcomes);
     rows.map(|(input, outcome)| {
-        let missing = || Err(RowError { text: "the network gave no answer".into(), hint: None });
+        let missing = || {
+            Err(RowError {
+                text: "the network gave no answer".into(),
+                hint: None,
+            })
+        };
         let answer = outcome.and_then(|()| answers.next().unwrap_or_else(missing));
         Row { input, answer }
     })
@@ -219,9 +266,19 @@ fn answers(
 
 /// The forms in which rows are printed.
 enum Writer<'a> {
-    Text { results: &'a mut Results, labels: LabelStyle },
-    Json { results: &'a mut Results, labels: LabelStyle, model: &'a str },
-    Csv { csv: csv::Writer<&'a mut Results>, labels: LabelStyle },
+    Text {
+        results: &'a mut Results,
+        labels: LabelStyle,
+    },
+    Json {
+        results: &'a mut Results,
+        labels: LabelStyle,
+        model: &'a str,
+    },
+    Csv {
+        csv: csv::Writer<&'a mut Results>,
+        labels: LabelStyle,
+    },
 }
 
 #[derive(Serialize)]
@@ -244,32 +301,63 @@ struct JsonPrediction<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(arguments: &Arguments, model: &'a str, results: &'a mut Results) -> anyhow::Result<Self> {
+    fn new(
+        arguments: &Arguments,
+        model: &'a str,
+        results: &'a mut Results,
+    ) -> anyhow::Result<Self> {
         let labels = arguments.labels;
         if arguments.json {
-            return Ok(Self::Json { results, labels, model });
+            return Ok(Self::Json {
+                results,
+                labels,
+                model,
+            });
         }
         if !arguments.csv {
             return Ok(Self::Text { results, labels });
         }
         let mut csv = csv::Writer::from_writer(results);
-        csv.write_record(["path", "rank", "index", "wnid", "label", "probability", "logit", "error"])?;
+        csv.write_record([
+            "path",
+            "rank",
+            "index",
+            "wnid",
+            "label",
+            "probability",
+            "logit",
+            "error",
+        ])?;
         Ok(Self::Csv { csv, labels })
     }
 
     fn row(&mut self, row: &Row<'_>) -> anyhow::Result<()> {
         match self {
             Self::Text { results, labels } => text_row(results, *labels, row),
-            Self::Json { results, labels, model } => {
+            Self::Json {
+                results,
+                labels,
+                model,
+            } => {
                 let path = row.input.to_string();
                 Ok(results.json(&match &row.answer {
                     Ok(predictions) => JsonRow {
                         path,
                         model,
-                        predictions: Some(predictions.iter().map(|p| json_prediction(*labels, p)).collect()),
+                        predictions: Some(
+                            predictions
+                                .iter()
+                                .map(|p| json_prediction(*labels, p))
+                                .collect(),
+                        ),
                         error: None,
                     },
-                    Err(error) => JsonRow { path, model, predictions: None, error: Some(&error.text) },
+                    Err(error) => JsonRow {
+                        path,
+                        model,
+                        predictions: None,
+                        error: Some(&error.text),
+                    },
                 })?)
             }
             Self::Csv { csv, labels } => csv_row(csv, *labels, row),
@@ -295,7 +383,11 @@ fn json_prediction<'a>(labels: LabelStyle, prediction: &Prediction<'a>) -> JsonP
     }
 }
 
-fn csv_row(csv: &mut csv::Writer<&mut Results>, labels: LabelStyle, row: &Row<'_>) -> anyhow::Result<()> {
+fn csv_row(
+    csv: &mut csv::Writer<&mut Results>,
+    labels: LabelStyle,
+    row: &Row<'_>,
+) -> anyhow::Result<()> {
     let path = row.input.to_string();
     match &row.answer {
         Ok(predictions) => {
@@ -323,7 +415,11 @@ fn text_row(results: &mut Results, labels: LabelStyle, row: &Row<'_>) -> anyhow:
     match &row.answer {
         Ok(predictions) => {
             let names: Vec<String> = predictions.iter().map(|p| labels.of(p)).collect();
-            let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+            let width = names
+                .iter()
+                .map(|name| name.chars().count())
+                .max()
+                .unwrap_or(0);
             for (name, prediction) in names.iter().zip(predictions) {
                 let blanks = " ".repeat(width - name.chars().count());
                 let per_cent = prediction.probability * 100.0;

@@ -11,10 +11,12 @@ use crate::hub;
 
 /// Fetch weights into the Hugging Face cache and print where they are
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  senet download se-resnet50\n  senet download senet154 seresnext50_32x4d.racm_in1k\n  \
+#[command(
+    after_help = "Examples:\n  senet download se-resnet50\n  senet download senet154 seresnext50_32x4d.racm_in1k\n  \
     senet download hf-hub:timm/seresnet50.a1_in1k@main\n\n\
     The cache is Python's: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME or ~/.cache/huggingface/hub. What is \
-    there\nis not fetched again. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are obeyed.")]
+    there\nis not fetched again. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are obeyed."
+)]
 pub(super) struct Arguments {
     /// Checkpoints, architectures or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL", required = true)]
@@ -24,7 +26,11 @@ pub(super) struct Arguments {
     offline: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, messages: Messages, results: &mut Results) -> anyhow::Result<u8> {
+pub(super) fn run(
+    arguments: &Arguments,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
     let hub = session::hub_options(arguments.offline)?;
     let mut failed = 0;
     for model in &arguments.models {
@@ -53,7 +59,10 @@ fn fetch(model: &str, hub: &hub::HubOptions, messages: Messages) -> anyhow::Resu
         WeightsSource::Reference(reference) => reference,
     };
     if reference.embedded.is_some() {
-        messages.note(format!("{} is part of the program: there is nothing to download", spec.name));
+        messages.note(format!(
+            "{} is part of the program: there is nothing to download",
+            spec.name
+        ));
         return Ok(format!("embedded:{}", spec.name));
     }
     let path = hub::download(reference, hub, &Download::new(messages)).map_err(Error::from)?;

@@ -14,7 +14,9 @@ use crate::nets::{LayerTrace, NetError, NetworkSpec, Plan};
 
 /// Show everything on a model's card
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  senet info se-resnet50\n  senet info senet154 --layers --img-size 320")]
+#[command(
+    after_help = "Examples:\n  senet info se-resnet50\n  senet info senet154 --layers --img-size 320"
+)]
 pub(super) struct Arguments {
     /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL")]
@@ -51,15 +53,25 @@ struct Information<'a> {
     layers: Option<&'a [LayerTrace]>,
 }
 
-pub(super) fn run(arguments: &Arguments, messages: Messages, results: &mut Results) -> anyhow::Result<u8> {
+pub(super) fn run(
+    arguments: &Arguments,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
     let hub = session::hub_options(arguments.offline)?;
     let spec = session::find(&arguments.model, &hub, messages)?;
     let card = match Zoo::builtin().map_err(Error::from)?.resolve(&spec.name) {
         Ok(Selection::Card { card, .. }) => Some(card),
         _ => None,
     };
-    let plan = spec.network.plan(spec.naming, spec.classes()).map_err(Error::from)?;
-    let layers = arguments.layers.then(|| trace(&plan, &spec, arguments.img_size)).transpose();
+    let plan = spec
+        .network
+        .plan(spec.naming, spec.classes())
+        .map_err(Error::from)?;
+    let layers = arguments
+        .layers
+        .then(|| trace(&plan, &spec, arguments.img_size))
+        .transpose();
     let layers = layers.map_err(Error::from)?;
     if arguments.json {
         results.json_pretty(&Information {
@@ -91,7 +103,11 @@ pub(super) fn run(arguments: &Arguments, messages: Messages, results: &mut Resul
     Ok(SUCCESS)
 }
 
-fn trace(plan: &Plan, spec: &ModelSpec, size: Option<ImageSize>) -> Result<Vec<LayerTrace>, NetError> {
+fn trace(
+    plan: &Plan,
+    spec: &ModelSpec,
+    size: Option<ImageSize>,
+) -> Result<Vec<LayerTrace>, NetError> {
     let [height, width] = size.map_or(spec.input.size, |size| size.0);
     plan.trace(height, width)
 }
@@ -117,19 +133,29 @@ fn fields(
     }
     fields.push(("network", describe(&spec.network)));
     fields.push(("features", plan.num_features().to_string()));
-    fields.push(("classes", format!("{} ({})", thousands(spec.classes()), spec.labels.name)));
+    fields.push((
+        "classes",
+        format!("{} ({})", thousands(spec.classes()), spec.labels.name),
+    ));
     fields.extend(input_fields(&spec.input));
     for published in card.iter().flat_map(|card| &card.published) {
         let at = format!("{} crop {}", size(published.size), published.crop_pct);
         let figures = format!("top-1 {} %, top-5 {} %", published.top1, published.top5);
-        fields.push(("published", format!("{figures} at {at} ({})", published.source)));
+        fields.push((
+            "published",
+            format!("{figures} at {at} ({})", published.source),
+        ));
     }
     if let WeightsSource::Reference(reference) = &spec.weights {
         fields.extend(reference_fields(reference));
     }
     let embedded = matches!(&spec.weights, WeightsSource::Reference(r) if r.embedded.is_some());
     let file = local_file(spec, hub);
-    let not_here = if embedded { "part of the program" } else { "not on this machine" };
+    let not_here = if embedded {
+        "part of the program"
+    } else {
+        "not on this machine"
+    };
     fields.push(("file", file.unwrap_or_else(|| not_here.into())));
     if let Some(card) = card {
         let papers = card.paper.iter().map(|id| format!("arXiv:{id}"));
@@ -143,12 +169,20 @@ fn fields(
 
 fn input_fields(input: &InputSpec) -> Vec<(&'static str, String)> {
     let how = |at: [usize; 2], crop_pct: f64| {
-        format!("{}, crop_pct {crop_pct}, {:?} {:?}", size(at), input.interpolation, input.crop_mode)
-            .to_lowercase()
+        format!(
+            "{}, crop_pct {crop_pct}, {:?} {:?}",
+            size(at),
+            input.interpolation,
+            input.crop_mode
+        )
+        .to_lowercase()
     };
     let mut fields = vec![("input", how(input.size, input.crop_pct))];
     if let Some(test_size) = input.test_size {
-        fields.push(("test input", how(test_size, input.test_crop_pct.unwrap_or(input.crop_pct))));
+        fields.push((
+            "test input",
+            how(test_size, input.test_crop_pct.unwrap_or(input.crop_pct)),
+        ));
     }
     fields.push(("mean, std", format!("{:?}, {:?}", input.mean, input.std)));
     fields
@@ -157,17 +191,28 @@ fn input_fields(input: &InputSpec) -> Vec<(&'static str, String)> {
 fn reference_fields(reference: &WeightsRef) -> Vec<(&'static str, String)> {
     let mut fields = Vec::new();
     if let Some(repo) = &reference.repo {
-        let at = reference.revision.as_ref().map(|revision| format!("@{revision}"));
+        let at = reference
+            .revision
+            .as_ref()
+            .map(|revision| format!("@{revision}"));
         let file = reference.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
         fields.push(("hub", format!("{repo}{}, {file}", at.unwrap_or_default())));
     }
     fields.extend(reference.release.iter().map(|url| ("release", url.clone())));
-    fields.extend(reference.sha256.iter().map(|sha256| ("sha256", sha256.clone())));
+    fields.extend(
+        reference
+            .sha256
+            .iter()
+            .map(|sha256| ("sha256", sha256.clone())),
+    );
     fields
 }
 
 fn describe(network: &NetworkSpec) -> String {
-    let groups = network.groups.as_ref().map(|groups| format!(", groups {groups:?}"));
+    let groups = network
+        .groups
+        .as_ref()
+        .map(|groups| format!(", groups {groups:?}"));
     format!(
         "{:?} blocks {:?}, channels {:?}, widths {:?}{}",
         network.block,
@@ -180,7 +225,11 @@ fn describe(network: &NetworkSpec) -> String {
 }
 
 fn size([height, width]: [usize; 2]) -> String {
-    if height == width { format!("{height} px") } else { format!("{height}x{width} px") }
+    if height == width {
+        format!("{height} px")
+    } else {
+        format!("{height}x{width} px")
+    }
 }
 
 fn thousands(number: usize) -> String {
@@ -199,7 +248,13 @@ fn print_layers(layers: &[LayerTrace], results: &mut Results) -> anyhow::Result<
     let mut table = Table::new(&["layer", "kind", ">output", ">params", ">MMACs"]);
     let mut row = |name: &str, kind: &str, output: String, params: usize, macs: u64| {
         let mega = format!("{:.2}", macs as f64 / 1e6);
-        table.row(vec![name.into(), kind.into(), output, thousands(params), mega]);
+        table.row(vec![
+            name.into(),
+            kind.into(),
+            output,
+            thousands(params),
+            mega,
+        ]);
     };
     for layer in layers {
         let [channels, height, width] = layer.output;
@@ -210,7 +265,11 @@ fn print_layers(layers: &[LayerTrace], results: &mut Results) -> anyhow::Result<
     let macs = layers.iter().map(|layer| layer.macs).sum();
     row("all", "", String::new(), params, macs);
     for (index, line) in table.lines().iter().enumerate() {
-        results.line(if index == 0 { results.style.bold(line) } else { line.clone() })?;
+        results.line(if index == 0 {
+            results.style.bold(line)
+        } else {
+            line.clone()
+        })?;
     }
     Ok(())
 }

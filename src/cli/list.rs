@@ -13,10 +13,12 @@ use crate::hub::{self, HubOptions};
 
 /// List the checkpoints with their size and published accuracy
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  senet list\n  senet list resnext\n  senet list --json\n\n\
+#[command(
+    after_help = "Examples:\n  senet list\n  senet list resnext\n  senet list --json\n\n\
     The accuracy is the best published one, with the input size it was measured at; \
     `senet info MODEL`\ntells all of them with their sources. An asterisk marks the checkpoint that \
-    the architecture's\nname alone stands for.")]
+    the architecture's\nname alone stands for."
+)]
 pub(super) struct Arguments {
     /// Only names that contain this text
     #[arg(value_name = "FILTER")]
@@ -44,7 +46,9 @@ pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Resul
     let wanted = arguments.filter.as_deref().map(normalise);
     let zoo = Zoo::builtin().map_err(Error::from)?;
     let matches = |card: &&Card| {
-        wanted.as_ref().is_none_or(|wanted| normalise(&card.name.to_string()).contains(wanted))
+        wanted
+            .as_ref()
+            .is_none_or(|wanted| normalise(&card.name.to_string()).contains(wanted))
     };
     let cards: Vec<&Card> = zoo.cards().iter().filter(matches).collect();
     if arguments.json {
@@ -55,7 +59,11 @@ pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Resul
     } else {
         print_table(&cards, zoo, &hub, results)?;
     }
-    Ok(if cards.is_empty() { NOTHING_DONE } else { SUCCESS })
+    Ok(if cards.is_empty() {
+        NOTHING_DONE
+    } else {
+        SUCCESS
+    })
 }
 
 /// As names are typed: `SE-ResNet` and `se_resnet` find `seresnet`.
@@ -77,21 +85,39 @@ fn entry<'a>(card: &'a Card, zoo: &Zoo, hub: &HubOptions) -> Entry<'a> {
 }
 
 fn is_default(card: &Card, zoo: &Zoo) -> bool {
-    zoo.default_of(card.name.architecture()).is_some_and(|default| default.name == card.name)
+    zoo.default_of(card.name.architecture())
+        .is_some_and(|default| default.name == card.name)
 }
 
 /// The published figures with the highest top-1 accuracy.
 pub(super) fn best(card: &Card) -> Option<&Published> {
-    card.published.iter().max_by(|a, b| a.top1.total_cmp(&b.top1))
+    card.published
+        .iter()
+        .max_by(|a, b| a.top1.total_cmp(&b.top1))
 }
 
-fn print_table(cards: &[&Card], zoo: &Zoo, hub: &HubOptions, results: &mut Results) -> anyhow::Result<()> {
-    let headings =
-        ["model", "", ">params M", ">GMACs", ">input", ">top-1", ">top-5", ">at", "weights"];
+fn print_table(
+    cards: &[&Card],
+    zoo: &Zoo,
+    hub: &HubOptions,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    let headings = [
+        "model",
+        "",
+        ">params M",
+        ">GMACs",
+        ">input",
+        ">top-1",
+        ">top-5",
+        ">at",
+        "weights",
+    ];
     let mut table = Table::new(&headings);
     for card in cards {
         let best = best(card);
-        let figure = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.2}"));
+        let figure =
+            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.2}"));
         let state = match (&card.weights.embedded, hub::downloaded(&card.weights, hub)) {
             (Some(_), _) => "in the program",
             (None, Some(_)) => "cached",
@@ -110,7 +136,11 @@ fn print_table(cards: &[&Card], zoo: &Zoo, hub: &HubOptions, results: &mut Resul
         ]);
     }
     for (index, line) in table.lines().iter().enumerate() {
-        results.line(if index == 0 { results.style.bold(line) } else { line.clone() })?;
+        results.line(if index == 0 {
+            results.style.bold(line)
+        } else {
+            line.clone()
+        })?;
     }
     Ok(())
 }

@@ -58,7 +58,9 @@ enum Command {
     Verify(verify::Arguments),
     Preprocess(preprocess::Arguments),
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  senet completions bash > ~/.local/share/bash-completion/completions/senet")]
+    #[command(
+        after_help = "Example:\n  senet completions bash > ~/.local/share/bash-completion/completions/senet"
+    )]
     Completions {
         #[arg(value_name = "SHELL")]
         shell: Shell,
@@ -72,7 +74,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // `--help` and `--version` come this way too; a closed pipe is no reason to fail.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { NOTHING_DONE } else { SUCCESS });
+            return ExitCode::from(if error.use_stderr() {
+                NOTHING_DONE
+            } else {
+                SUCCESS
+            });
         }
     };
     let messages = Messages { quiet: cli.quiet };
@@ -110,7 +116,9 @@ fn run(command: Command, messages: Messages) -> anyhow::Result<u8> {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let broken = |cause: &(dyn std::error::Error + 'static)| {
         let io = cause.downcast_ref::<io::Error>();
-        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        let json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
         io.map(io::Error::kind).or(json) == Some(io::ErrorKind::BrokenPipe)
     };
     error.chain().any(broken)
@@ -136,7 +144,9 @@ fn report(error: &anyhow::Error) {
 }
 
 fn hint(error: &anyhow::Error) -> Option<String> {
-    error.chain().find_map(|cause| cause.downcast_ref::<crate::Error>()?.hint())
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<crate::Error>()?.hint())
 }
 
 #[cfg(test)]

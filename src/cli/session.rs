@@ -65,14 +65,21 @@ pub(super) fn open_weights(
 }
 
 /// Sizes the thread pool, opens the device and says what was taken.
-pub(super) fn open_device(arguments: &DeviceArgs, model: &str, messages: Messages) -> anyhow::Result<Device> {
+pub(super) fn open_device(
+    arguments: &DeviceArgs,
+    model: &str,
+    messages: Messages,
+) -> anyhow::Result<Device> {
     let threads = set_threads(arguments.threads)?;
     let open = arguments.device.open().map_err(Error::from)?;
     for reason in &open.passed_over {
         messages.note(reason);
     }
     messages.note(match open.device {
-        Device::Cpu => format!("{model} on cpu, {threads} thread{}", if threads == 1 { "" } else { "s" }),
+        Device::Cpu => format!(
+            "{model} on cpu, {threads} thread{}",
+            if threads == 1 { "" } else { "s" }
+        ),
         _ => format!("{model} on {}", open.choice),
     });
     Ok(open.device)
@@ -99,7 +106,10 @@ pub(super) struct Download {
 
 impl Download {
     pub(super) fn new(messages: Messages) -> Self {
-        Self { messages, bar: RefCell::new(None) }
+        Self {
+            messages,
+            bar: RefCell::new(None),
+        }
     }
 }
 
@@ -109,7 +119,10 @@ impl Progress for Download {
         if bar.as_ref().is_none_or(|(shown, _)| shown != file) {
             self.messages.note(format!("downloading {file}"));
             let template = "{bar:30.cyan/dim} {bytes:>10} of {total_bytes}  {bytes_per_sec}  {eta}";
-            *bar = Some((file.to_owned(), self.messages.bar(total.unwrap_or(0), template)));
+            *bar = Some((
+                file.to_owned(),
+                self.messages.bar(total.unwrap_or(0), template),
+            ));
         }
         if let Some((_, bar)) = bar.as_ref() {
             if let Some(total) = total {

@@ -15,10 +15,12 @@ use crate::weights::Weights;
 
 /// Compare a network's numbers with a golden file
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  senet verify seresnet50.ra2_in1k --golden golden.safetensors --weights model.safetensors\n\n\
+#[command(
+    after_help = "Example:\n  senet verify seresnet50.ra2_in1k --golden golden.safetensors --weights model.safetensors\n\n\
     The golden file holds the tensor `input` and what a reference made of it: `logits`, `pre_logits`, \
     their\n`_f64` versions, `stage.*` and `gate.*`. The exit code is 1 if a difference is beyond the \
-    tolerance.")]
+    tolerance."
+)]
 pub(super) struct Arguments {
     /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL")]
@@ -58,14 +60,18 @@ struct Answer<'a> {
     report: &'a Report,
 }
 
-pub(super) fn run(arguments: &Arguments, messages: Messages, results: &mut Results) -> anyhow::Result<u8> {
+pub(super) fn run(
+    arguments: &Arguments,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
     let hub = session::hub_options(arguments.offline)?;
     let spec = session::find(&arguments.model, &hub, messages)?;
     let tolerance = match arguments.tolerance {
         Some(tolerance) => tolerance,
-        None => {
-            suggested_tolerance(&arguments.golden).map_err(Error::from)?.unwrap_or(DEFAULT_TOLERANCE)
-        }
+        None => suggested_tolerance(&arguments.golden)
+            .map_err(Error::from)?
+            .unwrap_or(DEFAULT_TOLERANCE),
     };
     let file = Weights::open(&arguments.golden).map_err(Error::from)?;
     let golden = Golden::read(&file, tolerance).map_err(Error::from)?;
@@ -74,7 +80,11 @@ pub(super) fn run(arguments: &Arguments, messages: Messages, results: &mut Resul
     let model = Model::new(spec, &weights, &device)?;
     let report = golden.compare(model.network()).map_err(Error::from)?;
     if arguments.json {
-        let answer = Answer { model: &model.spec().name, tolerance, report: &report };
+        let answer = Answer {
+            model: &model.spec().name,
+            tolerance,
+            report: &report,
+        };
         results.json_pretty(&answer)?;
     } else {
         print_report(&report, results)?;
@@ -83,12 +93,24 @@ pub(super) fn run(arguments: &Arguments, messages: Messages, results: &mut Resul
 }
 
 fn print_report(report: &Report, results: &mut Results) -> anyhow::Result<()> {
-    let mut table = Table::new(&["tensor", "shape", ">max abs", ">max rel", ">tolerance", "", ""]);
+    let mut table = Table::new(&[
+        "tensor",
+        "shape",
+        ">max abs",
+        ">max rel",
+        ">tolerance",
+        "",
+        "",
+    ]);
     for row in &report.rows {
-        let figure = |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.1e}"));
+        let figure =
+            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.1e}"));
         let shape: Vec<String> = row.shape.iter().map(usize::to_string).collect();
         let answers = row.top_k.map(|top| {
-            format!("top-1 {0} of {2}, top-5 {1} of {2}", top.top1, top.top5, top.pictures)
+            format!(
+                "top-1 {0} of {2}, top-5 {1} of {2}",
+                top.top1, top.top5, top.pictures
+            )
         });
         table.row(vec![
             row.tensor.clone(),

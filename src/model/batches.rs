@@ -34,10 +34,17 @@ pub fn prepare_ahead<T: Sync, E: Send>(
             for (index, items) in items.chunks(batch_size).enumerate() {
                 let mut values = vec![0.0; items.len() * slot_len];
                 let slots = values.par_chunks_exact_mut(slot_len.max(1));
-                let outcomes: Vec<Result<(), E>> =
-                    items.par_iter().zip(slots).map(|(item, slot)| prepare(item, slot)).collect();
+                let outcomes: Vec<Result<(), E>> = items
+                    .par_iter()
+                    .zip(slots)
+                    .map(|(item, slot)| prepare(item, slot))
+                    .collect();
                 close_gaps(&mut values, slot_len, &outcomes);
-                let prepared = Prepared { first: index * batch_size, outcomes, values };
+                let prepared = Prepared {
+                    first: index * batch_size,
+                    outcomes,
+                    values,
+                };
                 if sender.send(prepared).is_err() {
                     return;
                 }
@@ -53,7 +60,11 @@ pub fn prepare_ahead<T: Sync, E: Send>(
 
 fn close_gaps<E>(values: &mut Vec<f32>, slot_len: usize, outcomes: &[Result<(), E>]) {
     let mut kept = 0;
-    for (index, _) in outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_ok()) {
+    for (index, _) in outcomes
+        .iter()
+        .enumerate()
+        .filter(|(_, outcome)| outcome.is_ok())
+    {
         if kept != index {
             values.copy_within(index * slot_len..(index + 1) * slot_len, kept * slot_len);
         }
@@ -82,7 +93,10 @@ mod tests {
         });
         assert_eq!(firsts, [0, 4, 8]);
         assert_eq!(bad, [1, 4, 7, 10]);
-        let expected: Vec<f32> = [0, 2, 3, 5, 6, 8, 9].iter().flat_map(|&i| [i as f32; 2]).collect();
+        let expected: Vec<f32> = [0, 2, 3, 5, 6, 8, 9]
+            .iter()
+            .flat_map(|&i| [i as f32; 2])
+            .collect();
         assert_eq!(good, expected);
     }
 
@@ -90,10 +104,20 @@ mod tests {
     fn stops_when_told() {
         let items = [0_u8; 100];
         let mut batches = 0;
-        prepare_ahead(&items, 1, 1, |_, _| Ok::<(), ()>(()), |_| {
-            batches += 1;
-            if batches == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        prepare_ahead(
+            &items,
+            1,
+            1,
+            |_, _| Ok::<(), ()>(()),
+            |_| {
+                batches += 1;
+                if batches == 3 {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            },
+        );
         assert_eq!(batches, 3);
     }
 }

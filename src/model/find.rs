@@ -36,7 +36,10 @@ pub fn find(name: &str, hub: &HubOptions, progress: &dyn Progress) -> Result<Fou
         return directory(path);
     }
     match Zoo::builtin()?.resolve(name) {
-        Ok(Selection::Card { card, note }) => Ok(Found { spec: ModelSpec::from_card(card)?, note }),
+        Ok(Selection::Card { card, note }) => Ok(Found {
+            spec: ModelSpec::from_card(card)?,
+            note,
+        }),
         Ok(Selection::Hub { repo, revision }) => {
             let spec = repository(&repo, revision.as_deref(), hub, progress)?;
             Ok(Found { spec, note: None })
@@ -47,7 +50,10 @@ pub fn find(name: &str, hub: &HubOptions, progress: &dyn Progress) -> Result<Fou
 }
 
 fn directory(path: &Path) -> Result<Found> {
-    Ok(Found { spec: ModelSpec::from_timm_dir(path)?, note: None })
+    Ok(Found {
+        spec: ModelSpec::from_timm_dir(path)?,
+        note: None,
+    })
 }
 
 fn repository(
@@ -58,8 +64,10 @@ fn repository(
 ) -> Result<ModelSpec> {
     let at = revision.unwrap_or(hub::DEFAULT_REVISION);
     let path = hub::fetch(repo, at, CONFIG_FILE, hub, progress)?;
-    let text = std::fs::read_to_string(&path)
-        .map_err(|source| CardError::Read { path: path.clone(), source })?;
+    let text = std::fs::read_to_string(&path).map_err(|source| CardError::Read {
+        path: path.clone(),
+        source,
+    })?;
     let reference = |file: &str| WeightsRef {
         repo: Some(repo.to_owned()),
         revision: revision.map(str::to_owned),
@@ -96,13 +104,25 @@ pub fn open_weights(
         (WeightsSource::Reference(reference), Some(file)) => open_checked(file, reference),
         (WeightsSource::Reference(reference), None) => {
             let embedded = reference.embedded.as_deref();
-            if let Some((name, bytes)) = embedded.and_then(|name| Some((name, embedded_weights(name)?))) {
+            if let Some((name, bytes)) =
+                embedded.and_then(|name| Some((name, embedded_weights(name)?)))
+            {
                 return Ok(Weights::from_static(name, bytes)?);
             }
             let path = match hub::download(reference, hub, progress) {
-                Err(error) if matches!(error, HubError::FileNotFound { .. }) && safetensors_only(reference) => {
+                Err(error)
+                    if matches!(error, HubError::FileNotFound { .. })
+                        && safetensors_only(reference) =>
+                {
                     let file = Some(WEIGHTS_FILES[1].to_owned());
-                    hub::download(&WeightsRef { file, ..reference.clone() }, hub, progress)?
+                    hub::download(
+                        &WeightsRef {
+                            file,
+                            ..reference.clone()
+                        },
+                        hub,
+                        progress,
+                    )?
                 }
                 other => other?,
             };
@@ -118,7 +138,10 @@ fn safetensors_only(reference: &WeightsRef) -> bool {
 
 /// A file that is named like the authors' release has to be it.
 fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
-    let release = reference.release.as_deref().and_then(|url| url.rsplit('/').next());
+    let release = reference
+        .release
+        .as_deref()
+        .and_then(|url| url.rsplit('/').next());
     let name = path.file_name().and_then(|name| name.to_str());
     if let Some(name) = name.filter(|name| Some(*name) == release) {
         check_release_name(path, name)?;
@@ -134,7 +157,11 @@ pub(super) fn explain_missing_classifier(error: NetError, spec: &ModelSpec) -> E
                 WeightsSource::Reference(reference) => reference.release.clone(),
                 WeightsSource::File(_) => None,
             };
-            Error::NoClassifier { file: mismatch.source, model: spec.name.clone(), release }
+            Error::NoClassifier {
+                file: mismatch.source,
+                model: spec.name.clone(),
+                release,
+            }
         }
         other => Error::Net(other),
     }

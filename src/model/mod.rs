@@ -59,7 +59,11 @@ impl Model {
         plan.check_size(height, width)?;
         let network = Network::load(&plan, weights, device)
             .map_err(|error| find::explain_missing_classifier(error, &spec))?;
-        Ok(Self { spec, network, transform })
+        Ok(Self {
+            spec,
+            network,
+            transform,
+        })
     }
 
     pub fn spec(&self) -> &ModelSpec {
@@ -87,7 +91,10 @@ impl Model {
     /// If the device has no room.
     pub fn batch(&self, pictures: &[RgbImage]) -> Result<Tensor> {
         let mut values = vec![0.0; pictures.len() * self.picture_len()];
-        for (picture, slot) in pictures.iter().zip(values.chunks_exact_mut(self.picture_len())) {
+        for (picture, slot) in pictures
+            .iter()
+            .zip(values.chunks_exact_mut(self.picture_len()))
+        {
             self.transform.write(picture, slot);
         }
         self.batch_from(values)
@@ -141,8 +148,10 @@ impl Model {
 /// Probabilities of finite logits, in f64.
 pub fn softmax(logits: &[f32]) -> Vec<f64> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> =
-        logits.iter().map(|&logit| (f64::from(logit) - f64::from(highest)).exp()).collect();
+    let powers: Vec<f64> = logits
+        .iter()
+        .map(|&logit| (f64::from(logit) - f64::from(highest)).exp())
+        .collect();
     let sum: f64 = powers.iter().sum();
     powers.into_iter().map(|power| power / sum).collect()
 }
