@@ -20,9 +20,14 @@ const MAX_HEADER: u64 = 16 << 20;
 
 const LENGTH_BYTES: usize = 8;
 
-/// Whether the content begins like a safetensors file.
+/// Whether the content begins like a safetensors file. A length whose bytes are all letters is in
+/// truth the beginning of a text, of JSON for example.
 pub(super) fn looks_like(bytes: &[u8]) -> bool {
-    bytes.get(LENGTH_BYTES) == Some(&b'{')
+    let text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    match bytes.split_first_chunk::<LENGTH_BYTES>() {
+        Some((length, rest)) => rest.first() == Some(&b'{') && !length.iter().all(text),
+        None => false,
+    }
 }
 
 /// The tensors of a safetensors file.
