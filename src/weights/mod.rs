@@ -8,7 +8,7 @@
 //!
 //! Files may come from anywhere. Nothing in them is executed; every offset, size and stride is
 //! checked against the file when it is opened, before memory is taken for it; and the work that a
-//! pickle may ask for is bounded ([`vet`]).
+//! pickle may ask for is bounded.
 
 mod dtype;
 mod error;

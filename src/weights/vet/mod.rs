@@ -302,7 +302,7 @@ impl<'a> Pass<'a> {
         self.push(Kind::Text { from, len, at }, len as u64, 1)?;
         self.spend(len as u64)?;
         // Shorter than `MAX_PICKLE`, so the length fits.
-        self.write(&[b'X'])?;
+        self.write(b"X")?;
         self.write(&(len as u32).to_le_bytes())?;
         self.write(text)
     }
