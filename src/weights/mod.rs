@@ -50,6 +50,9 @@ struct Entry {
 impl Weights {
     /// Opens the file at `path`, in whichever of the formats it is.
     ///
+    /// The file is mapped into memory and must not be changed by anyone while this value lives: its
+    /// tensors could change, and truncating it would end the process.
+    ///
     /// # Errors
     /// Any [`WeightsError`] about the file as a whole. A tensor of a type that is not read is no
     /// error until it is asked for.

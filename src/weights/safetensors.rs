@@ -63,7 +63,7 @@ pub(super) fn index(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>,
         serde_json::from_slice(header).map_err(|e| damaged(format!("safetensors header: {e}")))?;
     let expected = data_start.saturating_add(declared.end);
     if expected > found {
-        return Err(truncated("the tensors of the header", expected, found));
+        return Err(truncated("its data", expected, found));
     }
 
     let (_, metadata) = SafeTensors::read_metadata(bytes)

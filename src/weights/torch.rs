@@ -54,7 +54,7 @@ fn members(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Place>, WeightsE
         file: file.to_owned(),
         problem,
     };
-    let broken = |error: ZipError| damaged(format!("zip archive: {error}"));
+    let broken = |error: ZipError| damaged(format!("{error}; the file may be cut short"));
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
     if archive.len() > MAX_MEMBERS {
         return Err(WeightsError::TooLarge {
