@@ -46,6 +46,8 @@ def all_tensors():
     tensors["strided.channels_last"] = values((2, 3, 2, 2), seed=23).to(memory_format=torch.channels_last)
     tensors["strided.half"] = values((3, 4), torch.float16, 24).t()
     tensors["parameter"] = nn.Parameter(values((4,), seed=25))
+    tensors["parameter.noted"] = nn.Parameter(values((4,), seed=26))
+    tensors["parameter.noted"].note = "an attribute changes how a parameter is pickled"
     return tensors
 
 
