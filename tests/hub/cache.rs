@@ -174,6 +174,7 @@ fn files_that_python_downloaded_are_found() {
     fs::write(repo.join("refs/main"), format!("{COMMIT}\n")).unwrap();
     assert_eq!(setup.fetch().unwrap(), snapshot.join(FILE));
     // A ref that was written badly does not lead out of the cache.
+    fs::write(setup.folder.path().join(FILE), "elsewhere").unwrap();
     fs::write(repo.join("refs/main"), "../../..").unwrap();
     assert_eq!(cached(REPO, "main", FILE, &setup.options), None);
 }
@@ -193,7 +194,8 @@ fn a_link_to_a_deleted_blob_is_downloaded_again() {
 fn contents_shared_by_revisions_are_downloaded_once() {
     let setup = setup();
     setup.fetch().unwrap();
-    setup.server.set(Mode::Redirect);
+    // Reading the file again would fail.
+    setup.server.set(Mode::RedirectCut);
     let path = fetch(REPO, "refs/pr/1", FILE, &setup.options, &()).unwrap();
     assert_eq!(fs::read(path).unwrap(), weights());
     assert_eq!(
