@@ -60,7 +60,10 @@ fn decode_file(name: &str) -> Result<RgbImage, ImageError> {
 
 fn digest(bytes: &[u8]) -> String {
     let sum = Sha256::digest(bytes);
-    sum.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    sum.iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn tensor(transform: &Transform, picture: &RgbImage) -> Vec<f32> {
@@ -119,7 +122,10 @@ fn decodes_as_pillow() {
             failures.push(format!("{name}: size {:?}", found.dimensions()));
         } else if is_exact(name, want) {
             if digest(&found) != want.rgb {
-                failures.push(format!("{name}: other pixels, starting {:?}", &found.as_raw()[..12.min(found.len())]));
+                failures.push(format!(
+                    "{name}: other pixels, starting {:?}",
+                    &found.as_raw()[..12.min(found.len())]
+                ));
             }
         } else if want.width <= 256 {
             failures.extend(lossy_failure(&found, &format!("{name}.rgb.png")));
@@ -189,7 +195,10 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, limit: u32) -> u32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         ((self.0 >> 33) % u64::from(limit)) as u32
     }
 
@@ -227,7 +236,11 @@ fn reference_edge(old: &[u8], new_size: usize, interpolation: Interpolation) -> 
             let centre = (i as f64 + 0.5) * scale;
             let weigh = |j: usize| {
                 let distance = ((j as f64 + 0.5 - centre) / stretch).abs();
-                if distance < radius { filter(distance) } else { 0.0 }
+                if distance < radius {
+                    filter(distance)
+                } else {
+                    0.0
+                }
             };
             let total: f64 = (0..old.len()).map(weigh).sum();
             let fixed = |j| (weigh(j) / total * f64::from(1 << 22)).round() as i64;
@@ -247,14 +260,21 @@ fn reference_resize(
     let mut result = RgbImage::new(width, height);
     for channel in 0..3 {
         for y in 0..picture.height() {
-            let row: Vec<u8> = (0..picture.width()).map(|x| picture[(x, y)][channel]).collect();
+            let row: Vec<u8> = (0..picture.width())
+                .map(|x| picture[(x, y)][channel])
+                .collect();
             let row = reference_edge(&row, width as usize, interpolation);
-            row.iter().enumerate().for_each(|(x, &v)| wide[(x as u32, y)][channel] = v);
+            row.iter()
+                .enumerate()
+                .for_each(|(x, &v)| wide[(x as u32, y)][channel] = v);
         }
         for x in 0..width {
             let column: Vec<u8> = (0..wide.height()).map(|y| wide[(x, y)][channel]).collect();
             let column = reference_edge(&column, height as usize, interpolation);
-            column.iter().enumerate().for_each(|(y, &v)| result[(x, y as u32)][channel] = v);
+            column
+                .iter()
+                .enumerate()
+                .for_each(|(y, &v)| result[(x, y as u32)][channel] = v);
         }
     }
     result
@@ -294,10 +314,16 @@ fn resize_keeps_what_it_should() {
         let flat = RgbImage::from_pixel(31, 17, ::image::Rgb([3, 250, 128]));
         for (width, height) in [(1, 1), (7, 90), (64, 2)] {
             let found = resize(&flat, width, height, interpolation);
-            assert_eq!(found, RgbImage::from_pixel(width, height, ::image::Rgb([3, 250, 128])));
+            assert_eq!(
+                found,
+                RgbImage::from_pixel(width, height, ::image::Rgb([3, 250, 128]))
+            );
         }
         assert!(resize(&picture, 0, 5, interpolation).is_empty());
-        assert_eq!(resize(&RgbImage::new(0, 0), 2, 2, interpolation), RgbImage::new(2, 2));
+        assert_eq!(
+            resize(&RgbImage::new(0, 0), 2, 2, interpolation),
+            RgbImage::new(2, 2)
+        );
     }
 }
 
@@ -322,7 +348,10 @@ fn extreme_shapes_stay_cheap() {
     for (width, height) in [(1, 60_000), (60_000, 1), (1, 1)] {
         let picture = RgbImage::from_pixel(width, height, ::image::Rgb([9, 8, 7]));
         let pixels = transform.pixels(&picture);
-        assert_eq!(pixels, RgbImage::from_pixel(224, 224, ::image::Rgb([9, 8, 7])));
+        assert_eq!(
+            pixels,
+            RgbImage::from_pixel(224, 224, ::image::Rgb([9, 8, 7]))
+        );
     }
     assert!(start.elapsed() < Duration::from_secs(5));
 }
@@ -364,7 +393,10 @@ fn says_what_is_no_picture() {
         (b"hello, world\n", Content::Text),
         ("žluťoučký kůň".as_bytes(), Content::Text),
         (b"\n <!DOCTYPE html><html>", Content::Markup),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", Content::GitLfsPointer),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00",
+            Content::GitLfsPointer,
+        ),
         (b"\0\0\0\x18ftypheic\0\0\0\0", Content::OtherPicture("HEIC")),
         (b"\0\0\0\x18ftypavif\0\0\0\0", Content::OtherPicture("AVIF")),
         (b"\x7fELF\x02\x01\x01\0\0\0\0\0", Content::Unknown),
@@ -461,7 +493,10 @@ fn damaged_files_do_not_panic() {
                 Ok(picture) => assert!(!picture.is_empty(), "{name}"),
                 Err(error) => {
                     refused += 1;
-                    assert!(!error.to_string().contains("broke the decoder"), "{name}: {error}");
+                    assert!(
+                        !error.to_string().contains("broke the decoder"),
+                        "{name}: {error}"
+                    );
                 }
             }
         }
@@ -478,38 +513,64 @@ fn patched(name: &str, patches: &[(usize, &[u8])]) -> Vec<u8> {
     bytes
 }
 
+/// Where the description of the frame starts in `plain.gif`.
+fn gif_frame() -> usize {
+    let bytes = read("plain.gif");
+    let is_frame = |w: &[u8]| w[0] == b',' && w[1..5] == [0; 4];
+    bytes.windows(9).position(is_frame).unwrap()
+}
+
 /// Headers that promise 60000 x 60000 pixels, 10.8 GB.
 fn lying_headers() -> Vec<(&'static str, Vec<u8>)> {
     let big = 60_000u32;
-    let mut png = patched("rgba.png", &[(16, &big.to_be_bytes()), (20, &big.to_be_bytes())]);
+    let mut png = patched(
+        "rgba.png",
+        &[(16, &big.to_be_bytes()), (20, &big.to_be_bytes())],
+    );
     let sum = crc32(&png[12..29]);
     png[29..33].copy_from_slice(&sum.to_be_bytes());
     let edge = (big as u16).to_le_bytes();
-    let gif_frame = read("plain.gif");
-    let frame = gif_frame.windows(9).position(|w| w[0] == b',' && w[1..5] == [0; 4]).unwrap();
+    let frame = gif_frame();
     let jpeg = read("odd-17x9.jpg");
     let sof = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
     let be = (big as u16).to_be_bytes();
     let tiff = read("grey.tif");
     let tag = |tag: u16| {
-        let entry = tiff.windows(4).position(|w| {
-            w[..2] == tag.to_le_bytes() && (w[2..] == [3, 0] || w[2..] == [4, 0])
-        });
+        let entry = tiff
+            .windows(4)
+            .position(|w| w[..2] == tag.to_le_bytes() && (w[2..] == [3, 0] || w[2..] == [4, 0]));
         entry.unwrap() + 8
     };
     vec![
         ("PNG", png),
         ("GIF", patched("plain.gif", &[(6, &edge), (8, &edge)])),
-        ("GIF", patched("plain.gif", &[(frame + 5, &edge), (frame + 7, &edge)])),
-        ("BMP", patched("palette.bmp", &[(18, &big.to_le_bytes()), (22, &big.to_le_bytes())])),
-        ("JPEG", patched("odd-17x9.jpg", &[(sof + 5, &be), (sof + 7, &be)])),
-        ("TIFF", patched("grey.tif", &[(tag(256), &edge), (tag(257), &edge)])),
+        (
+            "GIF",
+            patched("plain.gif", &[(frame + 5, &edge), (frame + 7, &edge)]),
+        ),
+        (
+            "BMP",
+            patched(
+                "palette.bmp",
+                &[(18, &big.to_le_bytes()), (22, &big.to_le_bytes())],
+            ),
+        ),
+        (
+            "JPEG",
+            patched("odd-17x9.jpg", &[(sof + 5, &be), (sof + 7, &be)]),
+        ),
+        (
+            "TIFF",
+            patched("grey.tif", &[(tag(256), &edge), (tag(257), &edge)]),
+        ),
     ]
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |c, _| (c >> 1) ^ (0xEDB8_8320 & (c & 1).wrapping_neg()))
+        (0..8).fold(crc ^ u32::from(byte), |c, _| {
+            (c >> 1) ^ (0xEDB8_8320 & (c & 1).wrapping_neg())
+        })
     })
 }
 
@@ -528,14 +589,17 @@ fn too_large_pictures_are_refused_by_their_header() {
         }
         assert!(start.elapsed() < Duration::from_secs(1), "{kind}");
     }
-    // Believed, the same headers are errors of the data, not of memory.
+    // The limit counts for every decoder.
     let options = DecodeOptions {
         max_pixels: 60,
         exif: false,
     };
     for name in KINDS {
         let found = decode(&read(name), &options);
-        assert!(matches!(found, Err(ImageError::TooLarge { limit: 60, .. })), "{name}: {found:?}");
+        assert!(
+            matches!(found, Err(ImageError::TooLarge { limit: 60, .. })),
+            "{name}: {found:?}"
+        );
     }
 }
 
@@ -544,17 +608,15 @@ fn empty_pictures_are_refused() {
     let jpeg = read("odd-17x9.jpg");
     let sof = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
     for bytes in [
-        patched("plain.gif", &[(6, &[0; 4]), (read("plain.gif").len() - 1, b";")]),
+        patched("plain.gif", &[(gif_frame() + 5, &[0; 4])]),
         patched("palette.bmp", &[(18, &[0; 4])]),
         patched("odd-17x9.jpg", &[(sof + 7, &[0; 2])]),
     ] {
-        // A GIF's screen grows to its first frame, as in Pillow.
         let found = decode(&bytes, &DecodeOptions::default());
-        assert!(found.is_err() || bytes.starts_with(b"GIF"), "{found:?}");
+        assert!(matches!(found, Err(ImageError::Decode { .. })), "{found:?}");
     }
 }
 
-/// What the crates cannot read is said, not guessed.
 #[test]
 #[ignore = "a measurement: cargo test --release --test preprocess speed -- --ignored --nocapture"]
 fn speed() {
@@ -564,7 +626,11 @@ fn speed() {
     for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
         let start = Instant::now();
         let whole = resize(&picture, 341, 256, interpolation);
-        println!("{interpolation:?} 4000 x 3000 to {:?}: {:?}", whole.dimensions(), start.elapsed());
+        println!(
+            "{interpolation:?} 4000 x 3000 to {:?}: {:?}",
+            whole.dimensions(),
+            start.elapsed()
+        );
     }
     let start = Instant::now();
     transform.write(&picture, &mut out);

@@ -200,7 +200,12 @@ pub(super) fn read_pixels(
         ColorType::Rgba8 => first_three(&samples, 4),
         ColorType::L16 => grey(samples.as_chunks().0.iter().map(|s| clip(wide(s)))),
         ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
-            let samples: Vec<u8> = samples.as_chunks().0.iter().map(|s| high(wide(s))).collect();
+            let samples: Vec<u8> = samples
+                .as_chunks()
+                .0
+                .iter()
+                .map(|s| high(wide(s)))
+                .collect();
             match color {
                 ColorType::La16 => grey(samples.as_chunks::<2>().0.iter().map(|la| la[0])),
                 ColorType::Rgb16 => samples,
@@ -233,7 +238,9 @@ pub(super) fn grey(values: impl Iterator<Item = u8>) -> Vec<u8> {
 /// Drops all but the first three of each pixel's samples.
 pub(super) fn first_three(samples: &[u8], channels: usize) -> Vec<u8> {
     let pixels = samples.chunks_exact(channels);
-    pixels.flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()
+    pixels
+        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
+        .collect()
 }
 
 /// Pillow's CMYK to RGB, where 0 is no ink: white less black, then less the ink's share of that.

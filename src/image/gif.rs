@@ -16,7 +16,10 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let broken = |error| ImageError::decode(FORMAT, error);
     let mut gif_options = GifOptions::new();
     gif_options.set_color_output(ColorOutput::Indexed);
-    let limit = options.max_bytes().try_into().unwrap_or(std::num::NonZeroU64::MAX);
+    let limit = options
+        .max_bytes()
+        .try_into()
+        .unwrap_or(std::num::NonZeroU64::MAX);
     gif_options.set_memory_limit(MemoryLimit::Bytes(limit));
     let mut decoder = gif_options.read_info(bytes).map_err(broken)?;
     let screen = (u32::from(decoder.width()), u32::from(decoder.height()));

@@ -13,9 +13,8 @@ use super::error::ImageError;
 pub(super) const FORMAT: &str = "JPEG";
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    let exif = scan(bytes).ok_or_else(|| {
-        ImageError::decode(FORMAT, "the file ends before the end of the picture")
-    })?;
+    let exif = scan(bytes)
+        .ok_or_else(|| ImageError::decode(FORMAT, "the file ends before the end of the picture"))?;
     let picture = backend::decode(bytes, options)?;
     let orientation = exif
         .filter(|_| options.exif)
@@ -105,7 +104,11 @@ mod backend {
         let (width, height) = (header.width as u32, header.height as u32);
         options.check_size(FORMAT, width, height)?;
         let four_inks = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
-        let format = if four_inks { PixelFormat::CMYK } else { PixelFormat::RGB };
+        let format = if four_inks {
+            PixelFormat::CMYK
+        } else {
+            PixelFormat::RGB
+        };
         let pitch = header.width * format.size();
         let mut picture = Image {
             pixels: vec![0; pitch * header.height],
@@ -115,7 +118,11 @@ mod backend {
             format,
         };
         match decompressor.decompress(bytes, picture.as_deref_mut()) {
-            Err(error) if !WARNINGS.iter().any(|start| error.to_string().starts_with(start)) => {
+            Err(error)
+                if !WARNINGS
+                    .iter()
+                    .any(|start| error.to_string().starts_with(start)) =>
+            {
                 return Err(broken(error));
             }
             _ => {}
@@ -123,7 +130,9 @@ mod backend {
         let pixels = if four_inks {
             // Pillow takes all CMYK files to be Adobe's, which store the inks inverted.
             let inks = picture.pixels.as_chunks::<4>().0;
-            inks.iter().flat_map(|cmyk| cmyk_to_rgb(cmyk.map(|ink| 255 - ink))).collect()
+            inks.iter()
+                .flat_map(|cmyk| cmyk_to_rgb(cmyk.map(|ink| 255 - ink)))
+                .collect()
         } else {
             picture.pixels
         };

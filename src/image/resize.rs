@@ -29,7 +29,13 @@ pub fn resize(
         columns: 0..width as usize,
         rows: 0..height as usize,
     };
-    resize_window(picture, width as usize, height as usize, &window, interpolation)
+    resize_window(
+        picture,
+        width as usize,
+        height as usize,
+        &window,
+        interpolation,
+    )
 }
 
 /// The part of a resized picture that is kept, in its pixels.
@@ -77,7 +83,8 @@ pub(super) fn resize_window(
         Some(taps) => {
             let mut sums = vec![0; row_bytes];
             for (row, (first, weights)) in result.chunks_exact_mut(row_bytes).zip(taps.iter()) {
-                let sources = narrow[(first - source_rows.start) * row_bytes..].chunks_exact(row_bytes);
+                let sources =
+                    narrow[(first - source_rows.start) * row_bytes..].chunks_exact(row_bytes);
                 mix_rows(sources, weights, &mut sums, row);
             }
         }
@@ -87,7 +94,12 @@ pub(super) fn resize_window(
 
 fn resize_row(old_row: &[u8], taps: &Taps, row: &mut [u8]) {
     let old_pixels = old_row.as_chunks::<CHANNELS>().0;
-    for (pixel, (first, weights)) in row.as_chunks_mut::<CHANNELS>().0.iter_mut().zip(taps.iter()) {
+    for (pixel, (first, weights)) in row
+        .as_chunks_mut::<CHANNELS>()
+        .0
+        .iter_mut()
+        .zip(taps.iter())
+    {
         let [mut r, mut g, mut b] = [HALF; CHANNELS];
         for (old, &weight) in old_pixels[first..].iter().zip(weights) {
             r += i32::from(old[0]) * weight;

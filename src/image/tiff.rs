@@ -93,7 +93,10 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         }
         _ => grey(samples.into_iter().step_by(channels)),
     };
-    Ok(oriented(from_pixels(width, height, pixels, FORMAT)?, orientation))
+    Ok(oriented(
+        from_pixels(width, height, pixels, FORMAT)?,
+        orientation,
+    ))
 }
 
 /// Grey of 1, 2 or 4 bits, rows padded to whole bytes, scaled to 0..=255.
@@ -104,7 +107,9 @@ fn unpack(packed: &[u8], width: usize, bits: u8) -> Vec<u8> {
     packed
         .chunks(width.div_ceil(per_byte))
         .flat_map(|row| {
-            let values = row.iter().flat_map(|&b| (0..per_byte).map(move |i| value(b, i)));
+            let values = row
+                .iter()
+                .flat_map(|&b| (0..per_byte).map(move |i| value(b, i)));
             values.take(width).map(|v| v * (255 / largest))
         })
         .collect()

@@ -113,7 +113,9 @@ impl Transform {
         let area = self.size[0] * self.size[1];
         assert_eq!(out.len(), 3 * area, "the slot for one picture");
         let pixels = self.pixels(picture);
-        for (channel, (plane, table)) in out.chunks_exact_mut(area).zip(&self.normalised).enumerate() {
+        for (channel, (plane, table)) in
+            out.chunks_exact_mut(area).zip(&self.normalised).enumerate()
+        {
             for (value, pixel) in plane.iter_mut().zip(pixels.as_chunks::<3>().0) {
                 *value = table[usize::from(pixel[channel])];
             }
