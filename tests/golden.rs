@@ -52,7 +52,10 @@ impl Run {
     fn golden(&self) -> Golden {
         let [n, _, h, w] = self.input;
         let (input, digest) = formula::pictures(n, h, w);
-        assert_eq!(digest, self.input_digest, "the formula's pictures are not those of the recording");
+        assert_eq!(
+            digest, self.input_digest,
+            "the formula's pictures are not those of the recording"
+        );
         let expected = |(name, numbers): (&String, &Numbers)| {
             let elements: usize = numbers.shape.iter().product();
             let count = numbers.probes.len();
@@ -66,12 +69,18 @@ impl Run {
                 tolerance: (SLACK * numbers.error).max(FLOOR * numbers.stats[2]),
             }
         };
-        Golden { input, expected: self.tensors.iter().map(expected).collect(), unknown: Vec::new() }
+        Golden {
+            input,
+            expected: self.tensors.iter().map(expected).collect(),
+            unknown: Vec::new(),
+        }
     }
 }
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/golden")
+        .join(name)
 }
 
 fn recorded(arch: &str) -> Recorded {
@@ -91,9 +100,19 @@ fn spec(arch: &str) -> (NetworkSpec, Naming) {
         naming: Naming,
     }
     // The deeper networks of He et al.'s section 4.2 have no weights and so no card.
-    if let Some(blocks) = match arch { "seresnet32" => Some(5), "seresnet56" => Some(9), _ => None } {
+    if let Some(blocks) = match arch {
+        "seresnet32" => Some(5),
+        "seresnet56" => Some(9),
+        _ => None,
+    } {
         let (network, naming) = spec("seresnet20");
-        return (NetworkSpec { layers: vec![blocks; 3], ..network }, naming);
+        return (
+            NetworkSpec {
+                layers: vec![blocks; 3],
+                ..network
+            },
+            naming,
+        );
     }
     let card = cards().into_iter().find(|path| architecture(path) == arch);
     let card = card.unwrap_or_else(|| panic!("{arch} has no card"));
@@ -103,8 +122,15 @@ fn spec(arch: &str) -> (NetworkSpec, Naming) {
 
 fn cards() -> Vec<PathBuf> {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    let files = std::fs::read_dir(models).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect()
+    let files = std::fs::read_dir(models)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect()
 }
 
 /// A card is called `architecture.tag.toml`.
@@ -126,7 +152,8 @@ fn load(plan: &Plan, weights: Vec<u8>) -> Network {
 /// The rows that failed, as text.
 fn failures(report: &Report) -> String {
     let rows = report.rows.iter().filter(|row| !row.ok);
-    rows.map(|row| format!("{}\n", serde_json::to_string(row).unwrap())).collect()
+    rows.map(|row| format!("{}\n", serde_json::to_string(row).unwrap()))
+        .collect()
 }
 
 /// Networks of more parameters wait for each other: the largest takes 1.2 GB while it is loaded.
@@ -140,7 +167,10 @@ fn check(arch: &str) {
     let large = plan.param_count() > LARGE;
     let _guard = large.then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     let (weights, digest) = formula::weights(&plan);
-    assert_eq!(digest, recorded.weights_digest, "the formula's weights are not those of the recording");
+    assert_eq!(
+        digest, recorded.weights_digest,
+        "the formula's weights are not those of the recording"
+    );
     let network = load(&plan, weights);
     for run in &recorded.runs {
         let report = run.golden().compare(&network).unwrap();
@@ -175,7 +205,11 @@ architectures! {
 fn every_card_has_a_golden_file_and_a_test() {
     let tested: BTreeSet<&str> = ARCHITECTURES.iter().copied().collect();
     for card in cards() {
-        assert!(tested.contains(architecture(&card).as_str()), "{} is not tested", card.display());
+        assert!(
+            tested.contains(architecture(&card).as_str()),
+            "{} is not tested",
+            card.display()
+        );
     }
     for entry in std::fs::read_dir(data("")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
@@ -201,7 +235,10 @@ fn a_batch_equals_its_pictures() {
             let alone = network.forward(&pictures.narrow(0, i, 1).unwrap()).unwrap();
             let there = batch.narrow(0, i, 1).unwrap();
             let difference = largest(&(alone - &there).unwrap());
-            assert!(difference <= 1e-5 * largest(&there), "{arch}, picture {i}: {difference}");
+            assert!(
+                difference <= 1e-5 * largest(&there),
+                "{arch}, picture {i}: {difference}"
+            );
         }
         let pair = [0, 2].map(|i| batch.narrow(0, i, 1).unwrap());
         let between = largest(&(&pair[0] - &pair[1]).unwrap());
@@ -218,15 +255,27 @@ fn largest(x: &Tensor) -> f32 {
 fn mistakes_are_noticed() {
     type Mistake = fn(&mut Plan);
     let mistakes: &[(&str, &str, Mistake)] = &[
-        ("legacy_seresnet18", "no ReLU before the SE module", |plan| {
-            for block in plan.stages.iter_mut().flatten() {
-                block.se.as_mut().unwrap().relu_before = false;
-            }
+        (
+            "legacy_seresnet18",
+            "no ReLU before the SE module",
+            |plan| {
+                for block in plan.stages.iter_mut().flatten() {
+                    block.se.as_mut().unwrap().relu_before = false;
+                }
+            },
+        ),
+        ("legacy_seresnet18", "padded stem pool", |plan| {
+            plan.stem_pool = StemPool::MaxPad
         }),
-        ("legacy_seresnet18", "padded stem pool", |plan| plan.stem_pool = StemPool::MaxPad),
-        ("legacy_seresnet50", "stride on the 3x3", |plan| move_stride(plan, 0, 1)),
-        ("seresnet50", "stride on the first 1x1", |plan| move_stride(plan, 1, 0)),
-        ("seresnet50", "pool of the legacy family", |plan| plan.stem_pool = StemPool::MaxCeil),
+        ("legacy_seresnet50", "stride on the 3x3", |plan| {
+            move_stride(plan, 0, 1)
+        }),
+        ("seresnet50", "stride on the first 1x1", |plan| {
+            move_stride(plan, 1, 0)
+        }),
+        ("seresnet50", "pool of the legacy family", |plan| {
+            plan.stem_pool = StemPool::MaxCeil
+        }),
         ("seresnext26d_32x4d", "strided 1x1 shortcut", |plan| {
             for block in plan.stages.iter_mut().skip(1).flatten() {
                 if let Some(shortcut) = &mut block.shortcut {
@@ -241,7 +290,12 @@ fn mistakes_are_noticed() {
             }
         }),
         ("skresnet18", "no dilation", |plan| {
-            for step in plan.stages.iter_mut().flatten().flat_map(|block| &mut block.steps) {
+            for step in plan
+                .stages
+                .iter_mut()
+                .flatten()
+                .flat_map(|block| &mut block.steps)
+            {
                 if let StepPlan::Sk(sk) = step {
                     sk.paths[1].dilation = 1;
                     sk.paths[1].padding = 1;
@@ -254,23 +308,41 @@ fn mistakes_are_noticed() {
         let (weights, _) = formula::weights(&plan);
         make(&mut plan);
         let golden = recorded(arch).runs[0].golden();
-        notice(arch, mistake, &golden.compare(&load(&plan, weights)).unwrap());
+        notice(
+            arch,
+            mistake,
+            &golden.compare(&load(&plan, weights)).unwrap(),
+        );
     }
 }
 
 fn move_stride(plan: &mut Plan, from: usize, to: usize) {
-    for block in plan.stages.iter_mut().skip(1).filter_map(|stage| stage.first_mut()) {
+    for block in plan
+        .stages
+        .iter_mut()
+        .skip(1)
+        .filter_map(|stage| stage.first_mut())
+    {
         for (at, stride) in [(from, 1), (to, 2)] {
-            let StepPlan::Conv(conv) = &mut block.steps[at] else { panic!("no convolution") };
+            let StepPlan::Conv(conv) = &mut block.steps[at] else {
+                panic!("no convolution")
+            };
             conv.stride = stride;
         }
     }
 }
 
 fn notice(arch: &str, mistake: &str, report: &Report) {
-    let logits = report.rows.iter().find(|row| row.tensor == "logits").unwrap();
+    let logits = report
+        .rows
+        .iter()
+        .find(|row| row.tensor == "logits")
+        .unwrap();
     let noticed = logits.max_abs.unwrap() / logits.tolerance;
-    assert!(!logits.ok && noticed > 50.0, "{arch}, {mistake}: {noticed:.2} times the tolerance");
+    assert!(
+        !logits.ok && noticed > 50.0,
+        "{arch}, {mistake}: {noticed:.2} times the tolerance"
+    );
 }
 
 /// The smallest known mistake: BatchNorm's epsilon of 1e-3, here added to the variances.
@@ -289,5 +361,9 @@ fn another_epsilon_is_noticed() {
             }
         }
     });
-    notice("legacy_seresnet18", "epsilon 1e-3", &golden.compare(&load(&plan, changed)).unwrap());
+    notice(
+        "legacy_seresnet18",
+        "epsilon 1e-3",
+        &golden.compare(&load(&plan, changed)).unwrap(),
+    );
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use senet::golden::{DEFAULT_TOLERANCE, Golden, GoldenError, Report, Row, TopK, suggested_tolerance};
+use senet::golden::{
+    DEFAULT_TOLERANCE, Golden, GoldenError, Report, Row, TopK, suggested_tolerance,
+};
 use senet::nets::Network;
 use senet::weights::Weights;
 
@@ -25,7 +27,11 @@ pub(crate) fn edit(file: &[u8], change: impl FnOnce(&mut BTreeMap<String, Stored
     };
     let mut tensors = parsed.tensors().into_iter().map(store).collect();
     change(&mut tensors);
-    safetensors::serialize(tensors.iter().map(|(name, stored)| (name, stored.view())), None).unwrap()
+    safetensors::serialize(
+        tensors.iter().map(|(name, stored)| (name, stored.view())),
+        None,
+    )
+    .unwrap()
 }
 
 impl Stored {
@@ -39,7 +45,10 @@ fn seresnet20() -> Network {
     load(&plan, formula::weights(&plan).0)
 }
 
-fn read(change: impl FnOnce(&mut BTreeMap<String, Stored>), tolerance: f64) -> Result<Golden, GoldenError> {
+fn read(
+    change: impl FnOnce(&mut BTreeMap<String, Stored>),
+    tolerance: f64,
+) -> Result<Golden, GoldenError> {
     let file = std::fs::read(data("seresnet20.golden.safetensors")).unwrap();
     let file = Weights::from_bytes("golden", edit(&file, change)).unwrap();
     Golden::read(&file, tolerance)
@@ -66,16 +75,29 @@ fn the_right_network_passes_in_every_row() {
     assert!(report.ok, "{}", failures(&report));
     let tensors: Vec<&str> = report.rows.iter().map(|row| row.tensor.as_str()).collect();
     assert_eq!(&tensors[..2], ["stage.stem", "gate.layer1.0.se"]);
-    assert_eq!(&tensors[tensors.len() - 4..], ["pre_logits", "pre_logits_f64", "logits", "logits_f64"]);
+    assert_eq!(
+        &tensors[tensors.len() - 4..],
+        ["pre_logits", "pre_logits_f64", "logits", "logits_f64"]
+    );
     assert_eq!(tensors.len(), 4 + 9 + 4);
     assert!(report.unknown.is_empty());
     let logits = row(&report, "logits_f64");
-    assert_eq!(logits.top_k, Some(TopK { pictures: 2, top1: 2, top5: 2 }));
+    assert_eq!(
+        logits.top_k,
+        Some(TopK {
+            pictures: 2,
+            top1: 2,
+            top5: 2
+        })
+    );
     assert_eq!(logits.tolerance, 1e-4);
     assert!(logits.max_rel.unwrap() > 0.0 && logits.max_rel.unwrap() < 1e-5);
     let gate = row(&report, "gate.layer1.0.se");
     assert_eq!(gate.shape, [2, 16]);
-    assert!(gate.tolerance < 1e-4, "a gate is smaller than a logit, and so is its tolerance");
+    assert!(
+        gate.tolerance < 1e-4,
+        "a gate is smaller than a logit, and so is its tolerance"
+    );
 }
 
 #[test]
@@ -88,7 +110,12 @@ fn a_changed_number_fails_in_its_row_alone() {
         ("logits", 0, f32::NAN, "logits"),
     ] {
         let report = compare(|tensors| add(tensors.get_mut(tensor).unwrap(), at, amount));
-        let failed: Vec<&str> = report.rows.iter().filter(|r| !r.ok).map(|r| r.tensor.as_str()).collect();
+        let failed: Vec<&str> = report
+            .rows
+            .iter()
+            .filter(|r| !r.ok)
+            .map(|r| r.tensor.as_str())
+            .collect();
         assert_eq!(failed, [row_name]);
         assert!(!report.ok);
     }
@@ -122,7 +149,10 @@ fn a_wrong_shape_is_a_row_that_says_both() {
     });
     let gate = row(&report, "gate.layer2.1.se");
     assert!(!gate.ok && gate.max_abs.is_none());
-    assert_eq!(gate.note.as_deref(), Some("expected shape [1, 64], found [2, 32]"));
+    assert_eq!(
+        gate.note.as_deref(),
+        Some("expected shape [1, 64], found [2, 32]")
+    );
 }
 
 #[test]
@@ -144,7 +174,14 @@ fn whole_stages_are_compared() {
     let report = compare(|tensors| {
         let shape = vec![2, 64, 7, 7];
         let data = vec![0; 4 * 2 * 64 * 7 * 7];
-        tensors.insert("stage.stage3.full".into(), Stored { dtype: Dtype::F32, shape, data });
+        tensors.insert(
+            "stage.stage3.full".into(),
+            Stored {
+                dtype: Dtype::F32,
+                shape,
+                data,
+            },
+        );
     });
     assert!(row(&report, "stage.stage3").ok);
     assert!(!row(&report, "stage.stage3.full").ok);
@@ -153,12 +190,21 @@ fn whole_stages_are_compared() {
 #[test]
 fn files_that_are_no_golden_files_are_refused() {
     let missing = |name: &'static str| {
-        read(move |tensors| tensors.retain(|tensor, _| !tensor.starts_with(name)), 1e-4)
-            .unwrap_err()
-            .to_string()
+        read(
+            move |tensors| tensors.retain(|tensor, _| !tensor.starts_with(name)),
+            1e-4,
+        )
+        .unwrap_err()
+        .to_string()
     };
-    assert_eq!(missing("input"), "golden: there is no tensor `input`, so this is no golden file");
-    assert_eq!(missing("logits"), "golden: there is no tensor `logits`, so this is no golden file");
+    assert_eq!(
+        missing("input"),
+        "golden: there is no tensor `input`, so this is no golden file"
+    );
+    assert_eq!(
+        missing("logits"),
+        "golden: there is no tensor `logits`, so this is no golden file"
+    );
     assert!(missing("stage.stem.stats").contains("stage.stem.stats"));
 
     let set_index = |value: i64| {
@@ -187,14 +233,21 @@ fn files_that_are_no_golden_files_are_refused() {
         },
         1e-4,
     );
-    assert!(short.unwrap_err().to_string().contains("expected 64 values, as many as places, found 10"));
+    assert!(
+        short
+            .unwrap_err()
+            .to_string()
+            .contains("expected 64 values, as many as places, found 10")
+    );
 }
 
 #[test]
 fn another_network_is_an_error_of_the_network_or_a_failing_report() {
     let golden = read(|_| {}, DEFAULT_TOLERANCE).unwrap();
     let plan = plan("seresnet32", 10);
-    let report = golden.compare(&load(&plan, formula::weights(&plan).0)).unwrap();
+    let report = golden
+        .compare(&load(&plan, formula::weights(&plan).0))
+        .unwrap();
     assert!(!report.ok);
 
     let narrow = read(
@@ -204,22 +257,34 @@ fn another_network_is_an_error_of_the_network_or_a_failing_report() {
         },
         1e-4,
     );
-    assert!(matches!(narrow.unwrap().compare(&seresnet20()), Err(GoldenError::Net(_))));
+    assert!(matches!(
+        narrow.unwrap().compare(&seresnet20()),
+        Err(GoldenError::Net(_))
+    ));
 }
 
 #[test]
 fn the_report_beside_the_file_gives_the_tolerance() {
     let found = suggested_tolerance(&data("seresnet20.golden.safetensors")).unwrap();
     assert_eq!(found, Some(1e-4));
-    assert_eq!(suggested_tolerance(&data("none.safetensors")).unwrap(), None);
+    assert_eq!(
+        suggested_tolerance(&data("none.safetensors")).unwrap(),
+        None
+    );
 
     let folder = tempfile::tempdir().unwrap();
     let golden = folder.path().join("golden.safetensors");
     for (text, expected) in [
         ("{}", Ok(None)),
         (r#"{"suggested_atol_f32": 3e-4}"#, Ok(Some(3e-4))),
-        (r#"{"suggested_atol_f32": 0}"#, Err("expected a positive number, found 0")),
-        (r#"{"suggested_atol_f32": "1"}"#, Err("expected a positive number, found \"1\"")),
+        (
+            r#"{"suggested_atol_f32": 0}"#,
+            Err("expected a positive number, found 0"),
+        ),
+        (
+            r#"{"suggested_atol_f32": "1"}"#,
+            Err("expected a positive number, found \"1\""),
+        ),
         ("[1, 2", Err("not JSON")),
     ] {
         std::fs::write(golden.with_extension("json"), text).unwrap();

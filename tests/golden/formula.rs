@@ -33,7 +33,9 @@ impl Uniform {
 
 /// Whether this is the scale of the last BatchNorm before a residual sum.
 fn closes_branch(name: &str, names: &BTreeSet<&str>) -> bool {
-    let Some(module) = name.strip_suffix(".weight") else { return false };
+    let Some(module) = name.strip_suffix(".weight") else {
+        return false;
+    };
     let in_block = ["layer1.", "layer2.", "layer3.", "layer4.", "stages."];
     if !in_block.iter().any(|prefix| module.starts_with(prefix)) {
         return false;
@@ -42,7 +44,9 @@ fn closes_branch(name: &str, names: &BTreeSet<&str>) -> bool {
     if last.iter().any(|suffix| module.ends_with(suffix)) {
         return true;
     }
-    module.strip_suffix(".bn2").is_some_and(|block| !names.contains(format!("{block}.bn3.weight").as_str()))
+    module
+        .strip_suffix(".bn2")
+        .is_some_and(|block| !names.contains(format!("{block}.bn3.weight").as_str()))
 }
 
 fn centre_and_spread(name: &str, shape: &[usize], names: &BTreeSet<&str>) -> (f64, f64) {
@@ -59,7 +63,11 @@ fn centre_and_spread(name: &str, shape: &[usize], names: &BTreeSet<&str>) -> (f6
     if name.ends_with(".running_var") {
         (1.25, 0.75)
     } else if name.ends_with(".weight") {
-        if closes_branch(name, names) { (0.3, 0.1) } else { (1.0, 0.5) }
+        if closes_branch(name, names) {
+            (0.3, 0.1)
+        } else {
+            (1.0, 0.5)
+        }
     } else {
         (0.0, 0.3)
     }
@@ -71,7 +79,8 @@ struct Digest(u64);
 
 impl Digest {
     fn add(&mut self, name: &str, values: impl Iterator<Item = f32>) {
-        let weigh = |(i, value): (usize, f32)| u64::from(value.to_bits()).wrapping_mul(2 * i as u64 + 1);
+        let weigh =
+            |(i, value): (usize, f32)| u64::from(value.to_bits()).wrapping_mul(2 * i as u64 + 1);
         let sum = values.enumerate().map(weigh).fold(0, u64::wrapping_add);
         self.0 = self.0.wrapping_add(name_hash(name) ^ sum);
     }
@@ -103,7 +112,8 @@ pub(crate) fn weights(plan: &Plan) -> (Vec<u8>, String) {
     for tensor in &tensors {
         let (centre, spread) = centre_and_spread(&tensor.name, &tensor.shape, &names);
         let uniform = Uniform::new(&tensor.name);
-        let values = (0..tensor.shape.iter().product()).map(|i| (centre + spread * uniform.at(i)) as f32);
+        let values =
+            (0..tensor.shape.iter().product()).map(|i| (centre + spread * uniform.at(i)) as f32);
         digest.add(&tensor.name, values.clone());
         file.extend(values.flat_map(f32::to_le_bytes));
     }
@@ -113,8 +123,8 @@ pub(crate) fn weights(plan: &Plan) -> (Vec<u8>, String) {
 /// Pictures `[n, 3, h, w]` of about the range of normalised photographs, and their digest.
 pub(crate) fn pictures(n: usize, h: usize, w: usize) -> (Tensor, String) {
     const PATCHES: usize = 64;
-    let [contrast, colour, slope, patch, noise] =
-        ["contrast", "colour", "slope", "patch", "noise"].map(|part| Uniform::new(&format!("input.{part}")));
+    let [contrast, colour, slope, patch, noise] = ["contrast", "colour", "slope", "patch", "noise"]
+        .map(|part| Uniform::new(&format!("input.{part}")));
     let ramp = |at: usize, size: usize| (2 * at as i64 + 1 - size as i64) as f64 / size as f64;
     let mut values = Vec::with_capacity(n * 3 * h * w);
     for plane in 0..n * 3 {
@@ -124,13 +134,15 @@ pub(crate) fn pictures(n: usize, h: usize, w: usize) -> (Tensor, String) {
             for x in 0..w {
                 let patch = patch.at((plane * PATCHES + y / 8) * PATCHES + x / 8);
                 let noise = noise.at((plane * h + y) * w + x);
-                let texture = 0.6 * (down * ramp(y, h) + right * ramp(x, w)) + 0.6 * patch + 0.6 * noise;
+                let texture =
+                    0.6 * (down * ramp(y, h) + right * ramp(x, w)) + 0.6 * patch + 0.6 * noise;
                 values.push((contrast * (colour.at(plane) + texture)) as f32);
             }
         }
     }
     let mut digest = Digest::default();
     digest.add("input", values.iter().copied());
-    let tensor = Tensor::from_vec(values, (n, 3, h, w), &Device::Cpu).expect("the count fits the shape");
+    let tensor =
+        Tensor::from_vec(values, (n, 3, h, w), &Device::Cpu).expect("the count fits the shape");
     (tensor, digest.hex())
 }
