@@ -1,0 +1,172 @@
+//! Comparing a network with numbers that a reference implementation computed: golden files.
+//!
+//! A golden file is a safetensors file with the normalised pictures and what the reference made of
+//! them, at several depths:
+//!
+//! | tensor | contents |
+//! |---|---|
+//! | `input` | pictures `[N, 3, H, W]` |
+//! | `logits`, `logits_f64` | `[N, classes]`, in single and double precision |
+//! | `pre_logits`, `pre_logits_f64` | pooled features `[N, num_features]` |
+//! | `stage.<name>.shape` | integers; `<name>` is `stem`, `stem_pool`, `stage1`…, `final_conv` |
+//! | `stage.<name>.stats` | mean, population standard deviation, largest magnitude, Euclidean norm |
+//! | `stage.<name>.probe_index`, `.probe` | places in the flattened tensor, and the values there |
+//! | `stage.<name>.full` | the whole tensor |
+//! | `gate.<module>` | `[N, C]` (SE) or `[N, 2, C]` (SK) |
+//!
+//! `tests/tools/make_golden.py` writes such files. Beside `NAME.safetensors` there may be a
+//! `NAME.json` whose `suggested_atol_f32` is the tolerance of the logits.
+
+mod compare;
+mod read;
+
+use std::path::Path;
+
+use candle_core::Tensor;
+use serde::Serialize;
+
+use crate::nets::NetError;
+use crate::weights::WeightsError;
+
+/// Tolerance of the logits where neither the caller nor the golden file's report gives one: correct
+/// implementations differ by up to some 1e-4 in single precision, wrong ones by 0.1 and more.
+pub const DEFAULT_TOLERANCE: f64 = 1e-3;
+
+/// A golden file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GoldenError {
+    #[error("{file}: there is no tensor `{tensor}`, so this is no golden file")]
+    Missing { file: String, tensor: &'static str },
+    #[error("{file}: tensor `{tensor}`: expected {expected}, found {found}")]
+    Malformed {
+        file: String,
+        tensor: String,
+        expected: String,
+        found: String,
+    },
+    #[error("{file}: {reason}")]
+    Report { file: String, reason: String },
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+impl GoldenError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { .. } | Self::Malformed { .. } => {
+                Some("tests/tools/make_golden.py shows how golden files are made".into())
+            }
+            Self::Report { .. } => Some("give a tolerance to do without the report".into()),
+            Self::Weights(error) => error.hint(),
+            Self::Net(error) => error.hint(),
+            Self::Tensor(_) => None,
+        }
+    }
+}
+
+/// Pictures and what a network should make of them.
+#[derive(Clone, Debug)]
+pub struct Golden {
+    /// `[N, 3, H, W]`, normalised.
+    pub input: Tensor,
+    pub expected: Vec<Expected>,
+    /// Tensors of the file that are not understood.
+    pub unknown: Vec<String>,
+}
+
+/// What is known about one tensor.
+#[derive(Clone, Debug)]
+pub struct Expected {
+    /// What it is called in the report: its name in the file.
+    pub name: String,
+    /// Which tensor of the network: `stem`, `stem_pool`, `stage1`…, `final_conv`, `pre_logits`,
+    /// `logits`, or `gate.` and the module's name.
+    pub point: String,
+    pub shape: Vec<usize>,
+    /// Mean, population standard deviation, largest magnitude, Euclidean norm.
+    pub stats: Option<[f64; 4]>,
+    /// Places of `values` in the flattened tensor; `None` where they are all of it.
+    pub index: Option<Vec<usize>>,
+    pub values: Vec<f64>,
+    /// Largest difference that is not an error.
+    pub tolerance: f64,
+}
+
+/// The comparison of one tensor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    pub tensor: String,
+    pub shape: Vec<usize>,
+    /// Largest difference of a value. The statistics count too, each in a measure that is at most
+    /// the largest difference of an element: differences of mean, deviation and largest magnitude,
+    /// and that of the norm over the root of the number of elements. `None` where nothing could be
+    /// compared.
+    pub max_abs: Option<f64>,
+    /// `max_abs` over the largest expected magnitude.
+    pub max_rel: Option<f64>,
+    pub tolerance: f64,
+    pub ok: bool,
+    /// For logits: whether the answers are the same. Says nothing about `ok`, because two classes
+    /// may be closer together than the tolerance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_k: Option<TopK>,
+    /// Why nothing could be compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Number of pictures with the same answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TopK {
+    pub pictures: usize,
+    /// The same first class.
+    pub top1: usize,
+    /// The same set of the first five classes, in any order.
+    pub top5: usize,
+}
+
+/// The comparison of a network with a golden file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// In the order in which the network computes the tensors; those that it lacks come last.
+    pub rows: Vec<Row>,
+    /// Tensors of the file that are not understood.
+    pub unknown: Vec<String>,
+    /// Whether every row is.
+    pub ok: bool,
+}
+
+/// The tolerance that the report beside a golden file suggests: `suggested_atol_f32` of
+/// `NAME.json` beside `NAME.safetensors`. `None` where there is no report or no such entry.
+///
+/// # Errors
+/// [`GoldenError::Report`] if the report cannot be read or the entry is not a positive number.
+pub fn suggested_tolerance(golden: &Path) -> Result<Option<f64>, GoldenError> {
+    let path = golden.with_extension("json");
+    let error = |reason| GoldenError::Report {
+        file: path.display().to_string(),
+        reason,
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(error(e.to_string())),
+    };
+    let report: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| error(format!("not JSON: {e}")))?;
+    let Some(entry) = report.get("suggested_atol_f32") else {
+        return Ok(None);
+    };
+    match entry.as_f64() {
+        Some(tolerance) if tolerance > 0.0 => Ok(Some(tolerance)),
+        _ => Err(error(format!(
+            "`suggested_atol_f32`: expected a positive number, found {entry}"
+        ))),
+    }
+}
