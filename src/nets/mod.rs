@@ -6,6 +6,7 @@ mod error;
 mod load;
 mod network;
 mod plan;
+mod planner;
 mod spec;
 mod trace;
 

@@ -1,0 +1,119 @@
+//! A place of its own for each test, and the comparison with the stored output.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// An empty home and an empty working directory; no hub can be reached.
+pub(crate) struct Env {
+    folder: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Env {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Nothing listens on the discard port.
+        let endpoint = ("HF_ENDPOINT".to_owned(), "http://127.0.0.1:9".to_owned());
+        Self { folder, variables: vec![endpoint] }
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    /// Puts one of the test pictures into the working directory.
+    pub(crate) fn picture(&self, name: &str, to: &str) {
+        self.write(to, fs::read(data(&format!("pictures/{name}"))).unwrap());
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_senet"));
+        command.args(arguments).current_dir(self.folder.path()).env_clear();
+        command.env("HOME", self.folder.path()).env("COLUMNS", "100");
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with_stdin(arguments, b"")
+    }
+
+    pub(crate) fn run_with_stdin(&self, arguments: &[&str], stdin: &[u8]) -> Output {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A program that does not read its input closes the pipe.
+        let _ = child.stdin.take().unwrap().write_all(stdin);
+        child.wait_with_output().unwrap()
+    }
+
+    /// Runs the program and compares all that it says with the snapshot `name`.
+    pub(crate) fn check(&self, name: &str, arguments: &[&str]) {
+        self.check_with_stdin(name, arguments, b"");
+    }
+
+    pub(crate) fn check_with_stdin(&self, name: &str, arguments: &[&str], stdin: &[u8]) {
+        let output = self.run_with_stdin(arguments, stdin);
+        let part = |bytes: &[u8]| self.filter(&String::from_utf8_lossy(bytes));
+        let text = format!(
+            "$ senet {}\nexit {}\n--- stdout\n{}--- stderr\n{}",
+            self.filter(&arguments.join(" ")),
+            output.status.code().map_or_else(|| "by signal".to_owned(), |code| code.to_string()),
+            part(&output.stdout),
+            part(&output.stderr),
+        );
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cli/snapshots/{name}.txt"));
+        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(text, expected, "{} differs", path.display());
+    }
+
+    /// What differs between machines and runs.
+    fn filter(&self, text: &str) -> String {
+        let folder = self.folder.path().display().to_string();
+        let text = text
+            .replace(&folder, "[DIR]")
+            .replace(&data("").display().to_string(), "[DATA]/")
+            .replace(env!("CARGO_PKG_VERSION"), "[VERSION]");
+        round_decimals(&text)
+    }
+}
+
+pub(crate) fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+/// Cuts numbers with more than four decimals to three: the last digits depend on the machine's
+/// vector instructions.
+fn round_decimals(text: &str) -> String {
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some(dot) = rest.find('.') {
+        let (before, after) = rest.split_at(dot + 1);
+        result += before;
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let is_number = before[..dot].ends_with(|c: char| c.is_ascii_digit());
+        result += if is_number && digits > 4 { &after[..3] } else { &after[..digits] };
+        rest = &after[digits..];
+        if is_number && digits > 4 && rest.starts_with("e-") {
+            // A number that small is a difference of roundings.
+            result.push_str("e-…");
+            rest = rest[2..].trim_start_matches(|c: char| c.is_ascii_digit());
+        }
+    }
+    result + rest
+}

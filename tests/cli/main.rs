@@ -1,0 +1,51 @@
+//! The program as a user sees it: stdout, stderr and exit code of every command, good and bad.
+//!
+//! What is expected lies in `tests/cli/snapshots`; `UPDATE_SNAPSHOTS=1 cargo test --test cli` writes
+//! it anew, to be read in the diff.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod env;
+
+mod classify;
+mod models;
+mod tensors;
+
+use env::Env;
+
+#[test]
+fn help() {
+    let env = Env::new();
+    env.check("help", &["--help"]);
+    env.check("version", &["--version"]);
+    env.check("help-short-classify", &["classify", "-h"]);
+    for command in ["classify", "list", "info", "download", "verify", "preprocess", "completions"] {
+        env.check(&format!("help-{command}"), &[command, "--help"]);
+    }
+}
+
+#[test]
+fn wrong_arguments() {
+    let env = Env::new();
+    env.check("no-command", &[]);
+    env.check("unknown-command", &["clasify"]);
+    env.check("unknown-flag", &["list", "--jsn"]);
+    env.check("classify-without-input", &["classify"]);
+    env.check("json-and-csv", &["classify", "a.png", "--json", "--csv"]);
+    env.check("top-k-zero", &["classify", "a.png", "-k", "0"]);
+    env.check("threads-zero", &["classify", "a.png", "--threads", "0"]);
+    env.check("img-size", &["classify", "a.png", "--img-size", "224x"]);
+    env.check("device", &["classify", "a.png", "--device", "tpu"]);
+    env.check("tolerance", &["verify", "demo", "--golden", "a", "--tolerance", "-1"]);
+    env.check("completions-unknown", &["completions", "cmd"]);
+}
+
+#[test]
+fn completions_are_scripts() {
+    let env = Env::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = env.run(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("classify"), "{shell}");
+    }
+}
