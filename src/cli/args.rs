@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 
 use crate::device::DeviceChoice;
-use crate::image::{InputSpec, Interpolation};
+use crate::image::{DecodeOptions, InputSpec, Interpolation};
 
 /// Which network, and where it runs.
 #[derive(Args, Debug)]
@@ -49,9 +49,9 @@ pub(super) struct PreprocessArgs {
     /// Do not turn pictures as their EXIF orientation says
     #[arg(long)]
     pub no_exif: bool,
-    /// Largest picture to decode, in megapixels
-    #[arg(long, value_name = "MEGAPIXELS", default_value_t = 100)]
-    pub max_pixels: u32,
+    /// Largest picture to decode, width times height
+    #[arg(long, value_name = "PIXELS", default_value_t = DecodeOptions::default().max_pixels)]
+    pub max_pixels: u64,
 }
 
 impl PreprocessArgs {
@@ -67,9 +67,9 @@ impl PreprocessArgs {
         }
     }
 
-    pub(super) fn decode_options(&self) -> crate::image::DecodeOptions {
-        crate::image::DecodeOptions {
-            max_pixels: u64::from(self.max_pixels) * 1_000_000,
+    pub(super) fn decode_options(&self) -> DecodeOptions {
+        DecodeOptions {
+            max_pixels: self.max_pixels,
             exif: !self.no_exif,
         }
     }
@@ -100,9 +100,7 @@ impl FromStr for ImageSize {
     fn from_str(text: &str) -> Result<Self, String> {
         let side = |text: &str| match text.parse::<usize>() {
             Ok(pixels @ 1..=16384) => Ok(pixels),
-            _ => Err(format!(
-                "`{text}` is not a number of pixels between 1 and 16384"
-            )),
+            _ => Err("expected N or HEIGHTxWIDTH, each from 1 to 16384 pixels".to_owned()),
         };
         match text.split_once('x') {
             Some((height, width)) => Ok(Self([side(height)?, side(width)?])),

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
-use serde::Serialize;
+use clap::Args;
 
 use super::args::{ModelArgs, PreprocessArgs};
 use super::inputs::{self, Input};
 use super::output::{Messages, Results};
+use super::rows::{LabelStyle, Row, RowError, Writer};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
-use crate::image::{self, DecodeOptions, ImageError};
+use crate::image::{self, DecodeOptions};
 use crate::model::{Model, Prediction, Prepared, prepare_ahead};
 
 /// Tell what pictures show
@@ -55,27 +55,6 @@ pub(super) struct Arguments {
     preprocess: PreprocessArgs,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LabelStyle {
-    /// The first name
-    Name,
-    /// The WordNet id, where the classes have one
-    Wnid,
-    /// All names
-    Full,
-}
-
-impl LabelStyle {
-    fn of(self, prediction: &Prediction<'_>) -> String {
-        let label = prediction.label;
-        match self {
-            Self::Name => label.name.clone(),
-            Self::Wnid => label.id.clone().unwrap_or_else(|| label.name.clone()),
-            Self::Full => label.full.clone(),
-        }
-    }
-}
-
 pub(super) fn run(
     arguments: &Arguments,
     messages: Messages,
@@ -84,7 +63,11 @@ pub(super) fn run(
     let inputs = inputs::collect(&arguments.inputs, arguments.files_from.as_deref())?;
     let adapt = |spec: &mut crate::ModelSpec| arguments.preprocess.apply(&mut spec.input);
     let model = session::open(&arguments.model, adapt, messages)?;
-    let mut writer = Writer::new(arguments, &model.spec().name, results)?;
+    let mut writer = match (arguments.json, arguments.csv) {
+        (true, _) => Writer::json(results, arguments.labels, &model.spec().name),
+        (_, true) => Writer::csv(results, arguments.labels)?,
+        _ => Writer::text(results, arguments.labels),
+    };
     let stop = stop_on_interrupt()?;
     let bar = messages.bar(
         inputs.len() as u64,
@@ -156,57 +139,11 @@ fn prepare(
     let picture = match input {
         Input::File(path) => image::open(path, options),
         Input::Stdin(bytes) => image::decode(bytes, options),
-        Input::Unreadable { reason, .. } => {
-            return Err(RowError {
-                text: reason.clone(),
-                hint: None,
-            });
-        }
+        Input::Unreadable { reason, .. } => return Err(RowError::new(reason)),
     };
-    model
-        .transform()
-        .write(&picture.map_err(|error| RowError::image(&error))?, slot);
+    let picture = picture.map_err(|error| RowError::from(&Error::from(error)))?;
+    model.transform().write(&picture, slot);
     Ok(())
-}
-
-/// Why a picture has no answer.
-#[derive(Debug)]
-struct RowError {
-    text: String,
-    hint: Option<String>,
-}
-
-impl RowError {
-    fn image(error: &ImageError) -> Self {
-        Self {
-            text: with_causes(error),
-            hint: error.hint(),
-        }
-    }
-
-    fn network(error: &Error) -> Self {
-        Self {
-            text: with_causes(error),
-            hint: error.hint(),
-        }
-    }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if !text.contains(&error.to_string()) {
-            text += &format!(": {error}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-struct Row<'a> {
-    input: &'a Input,
-    answer: Result<Vec<Prediction<'a>>, RowError>,
 }
 
 fn classify<'a>(
@@ -224,12 +161,7 @@ fn classify<'a>(
     let inputs = &inputs[batch.first..];
     let rows = inputs.iter().zip(batch.outcomes);
     rows.map(|(input, outcome)| {
-        let missing = || {
-            Err(RowError {
-                text: "the network gave no answer".into(),
-                hint: None,
-            })
-        };
+        let missing = || Err(RowError::new("the network gave no answer"));
         let answer = outcome.and_then(|()| answers.next().unwrap_or_else(missing));
         Row { input, answer }
     })
@@ -252,7 +184,7 @@ fn answers(
         return Vec::new();
     }
     if count == 1 {
-        let answer = run(values).map_err(|error| RowError::network(&error));
+        let answer = run(values).map_err(|error| RowError::from(&error));
         return vec![answer.map(|mut rows| rows.pop().unwrap_or_default())];
     }
     match run(values.clone()) {
@@ -262,184 +194,4 @@ fn answers(
             .flat_map(|picture| answers(model, picture.to_vec(), 1, top_k))
             .collect(),
     }
-}
-
-/// The forms in which rows are printed.
-enum Writer<'a> {
-    Text {
-        results: &'a mut Results,
-        labels: LabelStyle,
-    },
-    Json {
-        results: &'a mut Results,
-        labels: LabelStyle,
-        model: &'a str,
-    },
-    Csv {
-        csv: csv::Writer<&'a mut Results>,
-        labels: LabelStyle,
-    },
-}
-
-#[derive(Serialize)]
-struct JsonRow<'a> {
-    path: String,
-    model: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    predictions: Option<Vec<JsonPrediction<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct JsonPrediction<'a> {
-    index: usize,
-    wnid: Option<&'a str>,
-    label: String,
-    probability: f64,
-    logit: f32,
-}
-
-impl<'a> Writer<'a> {
-    fn new(
-        arguments: &Arguments,
-        model: &'a str,
-        results: &'a mut Results,
-    ) -> anyhow::Result<Self> {
-        let labels = arguments.labels;
-        if arguments.json {
-            return Ok(Self::Json {
-                results,
-                labels,
-                model,
-            });
-        }
-        if !arguments.csv {
-            return Ok(Self::Text { results, labels });
-        }
-        let mut csv = csv::Writer::from_writer(results);
-        csv.write_record([
-            "path",
-            "rank",
-            "index",
-            "wnid",
-            "label",
-            "probability",
-            "logit",
-            "error",
-        ])?;
-        Ok(Self::Csv { csv, labels })
-    }
-
-    fn row(&mut self, row: &Row<'_>) -> anyhow::Result<()> {
-        match self {
-            Self::Text { results, labels } => text_row(results, *labels, row),
-            Self::Json {
-                results,
-                labels,
-                model,
-            } => {
-                let path = row.input.to_string();
-                Ok(results.json(&match &row.answer {
-                    Ok(predictions) => JsonRow {
-                        path,
-                        model,
-                        predictions: Some(
-                            predictions
-                                .iter()
-                                .map(|p| json_prediction(*labels, p))
-                                .collect(),
-                        ),
-                        error: None,
-                    },
-                    Err(error) => JsonRow {
-                        path,
-                        model,
-                        predictions: None,
-                        error: Some(&error.text),
-                    },
-                })?)
-            }
-            Self::Csv { csv, labels } => csv_row(csv, *labels, row),
-        }
-    }
-
-    fn flush(&mut self) -> anyhow::Result<()> {
-        match self {
-            Self::Text { results, .. } | Self::Json { results, .. } => results.flush()?,
-            Self::Csv { csv, .. } => csv.flush()?,
-        }
-        Ok(())
-    }
-}
-
-fn json_prediction<'a>(labels: LabelStyle, prediction: &Prediction<'a>) -> JsonPrediction<'a> {
-    JsonPrediction {
-        index: prediction.index,
-        wnid: prediction.label.id.as_deref(),
-        label: labels.of(prediction),
-        probability: prediction.probability,
-        logit: prediction.logit,
-    }
-}
-
-fn csv_row(
-    csv: &mut csv::Writer<&mut Results>,
-    labels: LabelStyle,
-    row: &Row<'_>,
-) -> anyhow::Result<()> {
-    let path = row.input.to_string();
-    match &row.answer {
-        Ok(predictions) => {
-            for (rank, prediction) in predictions.iter().enumerate() {
-                csv.write_record([
-                    path.as_str(),
-                    &(rank + 1).to_string(),
-                    &prediction.index.to_string(),
-                    prediction.label.id.as_deref().unwrap_or_default(),
-                    &labels.of(prediction),
-                    &prediction.probability.to_string(),
-                    &prediction.logit.to_string(),
-                    "",
-                ])?;
-            }
-        }
-        Err(error) => csv.write_record([path.as_str(), "", "", "", "", "", "", &error.text])?,
-    }
-    Ok(())
-}
-
-fn text_row(results: &mut Results, labels: LabelStyle, row: &Row<'_>) -> anyhow::Result<()> {
-    let style = results.style;
-    results.line(style.bold(&row.input.to_string()))?;
-    match &row.answer {
-        Ok(predictions) => {
-            let names: Vec<String> = predictions.iter().map(|p| labels.of(p)).collect();
-            let width = names
-                .iter()
-                .map(|name| name.chars().count())
-                .max()
-                .unwrap_or(0);
-            for (name, prediction) in names.iter().zip(predictions) {
-                let blanks = " ".repeat(width - name.chars().count());
-                let per_cent = prediction.probability * 100.0;
-                let bar = style.cyan(&bar(prediction.probability));
-                results.line(format!("  {per_cent:6.2}%  {name}{blanks}  {bar}").trim_end())?;
-            }
-        }
-        Err(error) => {
-            results.line(format!("  {} {}", style.red("error:"), error.text))?;
-            if let Some(hint) = &error.hint {
-                results.line(format!("  {} {hint}", style.cyan("hint:")))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Twenty characters for certainty, in eighths.
-fn bar(probability: f64) -> String {
-    const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
-    let eighths = (probability * 160.0).round() as usize;
-    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }

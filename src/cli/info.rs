@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::args::ImageSize;
 use super::output::{Messages, Results, Table};
 use super::{SUCCESS, session};
-use crate::cards::{Card, ModelSpec, Selection, WeightsSource, Zoo};
+use crate::cards::{Card, ModelSpec, Published, Selection, WeightsSource, Zoo};
 use crate::error::Error;
 use crate::hub::{self, HubOptions, WeightsRef};
 use crate::image::InputSpec;
@@ -47,10 +47,35 @@ struct Information<'a> {
     weights: Option<&'a WeightsRef>,
     file: Option<String>,
     /// What a card says beyond that; absent for a model without one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    card: Option<&'a Card>,
+    #[serde(flatten)]
+    card: Option<FromCard<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<&'a [LayerTrace]>,
+}
+
+#[derive(Serialize)]
+struct FromCard<'a> {
+    gmacs: Option<f64>,
+    published: &'a [Published],
+    paper: &'a [String],
+    license: &'a str,
+    origin: &'a str,
+    cadene: Option<&'a str>,
+    notes: &'a [String],
+}
+
+impl<'a> From<&'a Card> for FromCard<'a> {
+    fn from(card: &'a Card) -> Self {
+        Self {
+            gmacs: card.gmacs,
+            published: &card.published,
+            paper: &card.paper,
+            license: &card.license,
+            origin: &card.origin,
+            cadene: card.cadene.as_deref(),
+            notes: &card.notes,
+        }
+    }
 }
 
 pub(super) fn run(
@@ -87,7 +112,7 @@ pub(super) fn run(
                 WeightsSource::File(_) => None,
             },
             file: local_file(&spec, &hub),
-            card,
+            card: card.map(FromCard::from),
             layers: layers.as_deref(),
         })?;
         return Ok(SUCCESS);

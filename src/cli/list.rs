@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{Results, Table};
-use super::{NOTHING_DONE, SUCCESS, session};
+use super::{SUCCESS, session};
 use crate::cards::{Card, Published, Zoo};
 use crate::error::Error;
 use crate::hub::{self, HubOptions};
@@ -51,19 +51,16 @@ pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Resul
             .is_none_or(|wanted| normalise(&card.name.to_string()).contains(wanted))
     };
     let cards: Vec<&Card> = zoo.cards().iter().filter(matches).collect();
+    if let (Some(filter), true) = (&arguments.filter, cards.is_empty()) {
+        anyhow::bail!("no checkpoint's name contains `{filter}`; `senet list` shows all");
+    }
     if arguments.json {
         let entries: Vec<Entry<'_>> = cards.iter().map(|card| entry(card, zoo, &hub)).collect();
         results.json_pretty(&entries)?;
-    } else if let (Some(filter), true) = (&arguments.filter, cards.is_empty()) {
-        anyhow::bail!("no checkpoint's name contains `{filter}`; `senet list` shows all");
     } else {
         print_table(&cards, zoo, &hub, results)?;
     }
-    Ok(if cards.is_empty() {
-        NOTHING_DONE
-    } else {
-        SUCCESS
-    })
+    Ok(SUCCESS)
 }
 
 /// As names are typed: `SE-ResNet` and `se_resnet` find `seresnet`.

@@ -8,6 +8,7 @@ mod inputs;
 mod list;
 mod output;
 mod preprocess;
+mod rows;
 mod session;
 mod verify;
 

@@ -135,7 +135,8 @@ impl TensorMismatch {
                  config.json, which tells their number and names"
             ));
         }
-        if self.missing.len() > self.misshaped.len() && !self.unexpected.is_empty() {
+        const A_FEW: usize = 8;
+        if self.missing.len() + self.misshaped.len() > A_FEW {
             return Some("the file belongs to another architecture; check the model's name".into());
         }
         None

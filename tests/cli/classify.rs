@@ -16,9 +16,15 @@ fn folder() -> Env {
     let env = Env::new();
     env.picture("ankle-boot.png", "photos/boot.png");
     env.picture("cmyk.jpg", "photos/sub/print.JPG");
-    env.write("photos/notes.txt", "not looked at: its name is not a picture's");
+    env.write(
+        "photos/notes.txt",
+        "not looked at: its name is not a picture's",
+    );
     env.write("photos/empty.png", "");
-    env.write("photos/page.jpg", "<!DOCTYPE html><html><body>404</body></html>");
+    env.write(
+        "photos/page.jpg",
+        "<!DOCTYPE html><html><body>404</body></html>",
+    );
     let png = std::fs::read(data("pictures/ankle-boot.png")).unwrap();
     env.write("photos/cut.png", &png[..png.len() / 2]);
     env
@@ -28,18 +34,36 @@ fn folder() -> Env {
 fn one_picture() {
     let env = folder();
     env.check("classify", &demo(&["photos/boot.png"]));
-    env.check("classify-top-1-quiet", &demo(&["photos/boot.png", "-k", "1", "--quiet"]));
-    env.check("classify-all-classes", &demo(&["photos/boot.png", "-k", "1000", "-q"]));
-    env.check("classify-wnid", &demo(&["photos/boot.png", "-k", "1", "--labels", "wnid", "-q"]));
+    env.check(
+        "classify-top-1-quiet",
+        &demo(&["photos/boot.png", "-k", "1", "--quiet"]),
+    );
+    env.check(
+        "classify-all-classes",
+        &demo(&["photos/boot.png", "-k", "1000", "-q"]),
+    );
+    env.check(
+        "classify-wnid",
+        &demo(&["photos/boot.png", "-k", "1", "--labels", "wnid", "-q"]),
+    );
 }
 
 #[test]
 fn a_folder_with_bad_pictures() {
     let env = folder();
     env.check("classify-folder", &demo(&["photos", "-k", "2"]));
-    env.check("classify-folder-json", &demo(&["photos", "-k", "2", "--json"]));
-    env.check("classify-folder-csv", &demo(&["photos", "-k", "2", "--csv"]));
-    env.check("classify-missing", &demo(&["nowhere.png", "photos/boot.png", "-k", "1"]));
+    env.check(
+        "classify-folder-json",
+        &demo(&["photos", "-k", "2", "--json"]),
+    );
+    env.check(
+        "classify-folder-csv",
+        &demo(&["photos", "-k", "2", "--csv"]),
+    );
+    env.check(
+        "classify-missing",
+        &demo(&["nowhere.png", "photos/boot.png", "-k", "1"]),
+    );
     env.write("empty/readme.md", "");
     env.check("classify-empty-folder", &demo(&["empty"]));
 }
@@ -52,7 +76,9 @@ fn batches_do_not_change_answers() {
         let more = env.run(&demo(&["photos", "photos", "--json", "-b", batch]));
         let rows = |bytes: &[u8]| -> Vec<serde_json::Value> {
             let text = String::from_utf8(bytes.to_vec()).unwrap();
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+            text.lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
         };
         for (one, more) in rows(&one.stdout).iter().zip(rows(&more.stdout)) {
             assert_eq!(one["path"], more["path"]);
@@ -76,8 +102,15 @@ fn standard_input_and_lists() {
     let png = std::fs::read(data("pictures/ankle-boot.png")).unwrap();
     env.check_with_stdin("classify-stdin", &demo(&["-", "-k", "1", "-q"]), &png);
     let list = b"photos/boot.png\n\nphotos/empty.png\r\n";
-    env.check_with_stdin("classify-list", &demo(&["--files-from", "-", "-k", "1"]), list);
-    env.check("classify-list-missing", &demo(&["--files-from", "list.txt"]));
+    env.check_with_stdin(
+        "classify-list",
+        &demo(&["--files-from", "-", "-k", "1"]),
+        list,
+    );
+    env.check(
+        "classify-list-missing",
+        &demo(&["--files-from", "list.txt"]),
+    );
     env.check("classify-stdin-twice", &demo(&["-", "-"]));
     env.check_with_stdin("classify-stdin-empty", &demo(&["-", "-q"]), b"");
 }
@@ -85,12 +118,25 @@ fn standard_input_and_lists() {
 #[test]
 fn preprocessing_can_be_changed() {
     let env = folder();
-    let change = ["--img-size", "32x40", "--crop-pct", "0.9", "--interpolation", "bicubic"];
+    let change = [
+        "--img-size",
+        "32x40",
+        "--crop-pct",
+        "0.9",
+        "--interpolation",
+        "bicubic",
+    ];
     let mut arguments = demo(&["photos/boot.png", "-k", "1", "-q"]);
     arguments.extend(change);
     env.check("classify-other-size", &arguments);
-    env.check("classify-crop-pct", &demo(&["photos/boot.png", "--crop-pct", "0"]));
-    env.check("classify-too-large", &demo(&["photos/boot.png", "--max-pixels", "0"]));
+    env.check(
+        "classify-crop-pct",
+        &demo(&["photos/boot.png", "--crop-pct", "0"]),
+    );
+    env.check(
+        "classify-too-large",
+        &demo(&["photos/boot.png", "--max-pixels", "0"]),
+    );
 }
 
 #[test]
@@ -104,24 +150,45 @@ fn exif_orientation_is_applied_unless_told() {
         assert_eq!(env.run(&arguments).status.code(), Some(0));
         std::fs::read(env.path("out.safetensors")).unwrap()
     };
-    assert_ne!(tensor("turned.jpg", &[]), tensor("turned.jpg", &["--no-exif"]));
-    assert_eq!(tensor("upright.jpg", &[]), tensor("upright.jpg", &["--no-exif"]));
+    assert_ne!(
+        tensor("turned.jpg", &[]),
+        tensor("turned.jpg", &["--no-exif"])
+    );
+    assert_eq!(
+        tensor("upright.jpg", &[]),
+        tensor("upright.jpg", &["--no-exif"])
+    );
 }
 
 #[test]
 fn the_default_model_without_network() {
     let env = folder();
-    env.check("classify-no-network", &["classify", "photos/boot.png", "--threads", "2"]);
-    env.check("classify-offline", &["classify", "photos/boot.png", "--threads", "2", "--offline"]);
+    env.check(
+        "classify-no-network",
+        &["classify", "photos/boot.png", "--threads", "2"],
+    );
+    env.check(
+        "classify-offline",
+        &["classify", "photos/boot.png", "--threads", "2", "--offline"],
+    );
 }
 
 #[test]
 fn devices() {
     let env = folder();
-    env.check("classify-cpu", &demo(&["photos/boot.png", "-k", "1", "--device", "cpu"]));
+    env.check(
+        "classify-cpu",
+        &demo(&["photos/boot.png", "-k", "1", "--device", "cpu"]),
+    );
     if cfg!(not(any(feature = "cuda", feature = "metal"))) {
-        env.check("classify-cuda", &demo(&["photos/boot.png", "--device", "cuda"]));
-        env.check("classify-metal", &demo(&["photos/boot.png", "--device", "metal"]));
+        env.check(
+            "classify-cuda",
+            &demo(&["photos/boot.png", "--device", "cuda"]),
+        );
+        env.check(
+            "classify-metal",
+            &demo(&["photos/boot.png", "--device", "metal"]),
+        );
     }
 }
 
@@ -130,7 +197,11 @@ fn a_reader_that_goes_away_is_no_error() {
     let env = folder();
     let photos: Vec<&'static str> = ["photos/boot.png"; 200].to_vec();
     let mut command = env.command(&demo(&photos));
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut first = [0; 16];
     child.stdout.take().unwrap().read_exact(&mut first).unwrap();
     let output = child.wait_with_output().unwrap();

@@ -16,7 +16,10 @@ impl Env {
         let folder = tempfile::tempdir().unwrap();
         // Nothing listens on the discard port.
         let endpoint = ("HF_ENDPOINT".to_owned(), "http://127.0.0.1:9".to_owned());
-        Self { folder, variables: vec![endpoint] }
+        Self {
+            folder,
+            variables: vec![endpoint],
+        }
     }
 
     pub(crate) fn set(&mut self, name: &str, value: &str) {
@@ -40,8 +43,13 @@ impl Env {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_senet"));
-        command.args(arguments).current_dir(self.folder.path()).env_clear();
-        command.env("HOME", self.folder.path()).env("COLUMNS", "100");
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear();
+        command
+            .env("HOME", self.folder.path())
+            .env("COLUMNS", "100");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -52,7 +60,10 @@ impl Env {
 
     pub(crate) fn run_with_stdin(&self, arguments: &[&str], stdin: &[u8]) -> Output {
         let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A program that does not read its input closes the pipe.
         let _ = child.stdin.take().unwrap().write_all(stdin);
@@ -70,11 +81,15 @@ impl Env {
         let text = format!(
             "$ senet {}\nexit {}\n--- stdout\n{}--- stderr\n{}",
             self.filter(&arguments.join(" ")),
-            output.status.code().map_or_else(|| "by signal".to_owned(), |code| code.to_string()),
+            output
+                .status
+                .code()
+                .map_or_else(|| "by signal".to_owned(), |code| code.to_string()),
             part(&output.stdout),
             part(&output.stderr),
         );
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cli/snapshots/{name}.txt"));
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cli/snapshots/{name}.txt"));
         if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
             fs::write(&path, &text).unwrap();
         }
@@ -94,7 +109,9 @@ impl Env {
 }
 
 pub(crate) fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
 }
 
 /// Cuts numbers with more than four decimals to three: the last digits depend on the machine's
@@ -106,8 +123,18 @@ fn round_decimals(text: &str) -> String {
         let (before, after) = rest.split_at(dot + 1);
         result += before;
         let digits = after.bytes().take_while(u8::is_ascii_digit).count();
-        let is_number = before[..dot].ends_with(|c: char| c.is_ascii_digit());
-        result += if is_number && digits > 4 { &after[..3] } else { &after[..digits] };
+        let whole = before[..dot]
+            .bytes()
+            .rev()
+            .take_while(u8::is_ascii_digit)
+            .count();
+        // Four digits and five are an arXiv identifier.
+        let is_number = whole > 0 && (whole, digits) != (4, 5);
+        result += if is_number && digits > 4 {
+            &after[..3]
+        } else {
+            &after[..digits]
+        };
         rest = &after[digits..];
         if is_number && digits > 4 && rest.starts_with("e-") {
             // A number that small is a difference of roundings.

@@ -19,7 +19,15 @@ fn help() {
     env.check("help", &["--help"]);
     env.check("version", &["--version"]);
     env.check("help-short-classify", &["classify", "-h"]);
-    for command in ["classify", "list", "info", "download", "verify", "preprocess", "completions"] {
+    for command in [
+        "classify",
+        "list",
+        "info",
+        "download",
+        "verify",
+        "preprocess",
+        "completions",
+    ] {
         env.check(&format!("help-{command}"), &[command, "--help"]);
     }
 }
@@ -36,7 +44,10 @@ fn wrong_arguments() {
     env.check("threads-zero", &["classify", "a.png", "--threads", "0"]);
     env.check("img-size", &["classify", "a.png", "--img-size", "224x"]);
     env.check("device", &["classify", "a.png", "--device", "tpu"]);
-    env.check("tolerance", &["verify", "demo", "--golden", "a", "--tolerance", "-1"]);
+    env.check(
+        "tolerance",
+        &["verify", "demo", "--golden", "a", "--tolerance", "-1"],
+    );
     env.check("completions-unknown", &["completions", "cmd"]);
 }
 
@@ -46,6 +57,9 @@ fn completions_are_scripts() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let output = env.run(&["completions", shell]);
         assert_eq!(output.status.code(), Some(0));
-        assert!(String::from_utf8_lossy(&output.stdout).contains("classify"), "{shell}");
+        assert!(
+            String::from_utf8_lossy(&output.stdout).contains("classify"),
+            "{shell}"
+        );
     }
 }

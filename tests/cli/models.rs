@@ -23,8 +23,20 @@ fn info() {
     env.check("info-demo", &["info", "demo", "--layers"]);
     env.check("info-legacy", &["info", "cadene/se_resnet50"]);
     env.check("info-json", &["info", "senet154", "--json"]);
-    env.check("info-other-size", &["info", "skresnet18", "--layers", "--img-size", "65x33"]);
-    env.check("info-size-that-does-not-fit", &["info", "seresnextaa101d_32x8d", "--layers", "--img-size", "45"]);
+    env.check(
+        "info-other-size",
+        &["info", "skresnet18", "--layers", "--img-size", "65x33"],
+    );
+    env.check(
+        "info-size-that-does-not-fit",
+        &[
+            "info",
+            "seresnextaa101d_32x8d",
+            "--layers",
+            "--img-size",
+            "45",
+        ],
+    );
     env.check("info-near-miss", &["info", "seresnext51_32x4d"]);
     env.check("info-ambiguous", &["info", "se-resnext101"]);
     env.check("info-other-hub", &["info", "someone/network"]);
@@ -54,30 +66,72 @@ fn download_then_use_the_cache() {
     let check = |name: &str, arguments: &[&str]| {
         let output = env.run(arguments);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.code(), Some(0), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{name}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         text
     };
     let path = check("download", &["download", "hf-hub:someone/pets"]);
-    let expected = format!("cache/hub/models--someone--pets/snapshots/{COMMIT}/model.safetensors\n");
+    let expected =
+        format!("cache/hub/models--someone--pets/snapshots/{COMMIT}/model.safetensors\n");
     assert!(path.ends_with(&expected), "{path} {expected}");
     let requests = server.requests().len();
     let again = check("again", &["download", "hf-hub:someone/pets", "--offline"]);
     assert_eq!(again, path);
-    let answer = check("classify", &["classify", "boot.png", "-m", "hf-hub:someone/pets", "-k", "3", "--json"]);
-    assert!(answer.contains("\"cat\"") && answer.contains("\"bird\""), "{answer}");
-    assert_eq!(server.requests().len(), requests, "the cache needs no request");
+    let answer = check(
+        "classify",
+        &[
+            "classify",
+            "boot.png",
+            "-m",
+            "hf-hub:someone/pets",
+            "-k",
+            "3",
+            "--json",
+        ],
+    );
+    assert!(
+        answer.contains("\"cat\"") && answer.contains("\"bird\""),
+        "{answer}"
+    );
+    assert_eq!(
+        server.requests().len(),
+        requests,
+        "the cache needs no request"
+    );
 }
 
 #[test]
 fn a_local_directory() {
     let env = Env::new();
     env.picture("ankle-boot.png", "boot.png");
-    env.write("pets/config.json", config(3, r#""label_names": ["cat", "dog", "bird"]"#));
+    env.write(
+        "pets/config.json",
+        config(3, r#""label_names": ["cat", "dog", "bird"]"#),
+    );
     env.write("pets/model.safetensors", weights_of(&demo_plan(3)));
-    env.check("local-classify", &["classify", "boot.png", "-m", "pets", "-k", "9", "--threads", "2"]);
+    env.check(
+        "local-classify",
+        &[
+            "classify",
+            "boot.png",
+            "-m",
+            "pets",
+            "-k",
+            "9",
+            "--threads",
+            "2",
+        ],
+    );
     env.check("local-info", &["info", "./pets"]);
 
-    env.write("unknown/config.json", config(3, "\"x\": 1").replace("seresnet20", "resnet20"));
+    env.write(
+        "unknown/config.json",
+        config(3, "\"x\": 1").replace("seresnet20", "resnet20"),
+    );
     env.write("unknown/model.safetensors", "");
     env.check("local-unknown-architecture", &["info", "./unknown"]);
     env.write("bare/config.json", config(3, "\"x\": 1"));
@@ -92,24 +146,55 @@ fn other_weights() {
     let env = Env::new();
     env.picture("ankle-boot.png", "boot.png");
     let run = |name: &str, file: &str, model: &str| {
-        env.check(name, &["classify", "boot.png", "-m", model, "-w", file, "--threads", "2", "-k", "1"]);
+        env.check(
+            name,
+            &[
+                "classify",
+                "boot.png",
+                "-m",
+                model,
+                "-w",
+                file,
+                "--threads",
+                "2",
+                "-k",
+                "1",
+            ],
+        );
     };
     env.write("three.safetensors", weights_of(&demo_plan(3)));
     run("weights-other-classes", "three.safetensors", "demo");
-    run("weights-other-architecture", "three.safetensors", "seresnet50");
-    env.write("backbone.safetensors", without(&demo_plan(10), &["fc.weight", "fc.bias"]));
+    run(
+        "weights-other-architecture",
+        "three.safetensors",
+        "seresnet50",
+    );
+    env.write(
+        "backbone.safetensors",
+        without(&demo_plan(10), &["fc.weight", "fc.bias"]),
+    );
     run("weights-no-classifier", "backbone.safetensors", "demo");
-    env.write("gap.safetensors", without(&demo_plan(10), &["layer1.0.se.fc1.bias"]));
+    env.write(
+        "gap.safetensors",
+        without(&demo_plan(10), &["layer1.0.se.fc1.bias"]),
+    );
     run("weights-missing", "gap.safetensors", "demo");
     env.write("nan.safetensors", tensors(&demo_plan(10), &[], f32::NAN));
     run("weights-nan", "nan.safetensors", "demo");
     env.write("page.bin", "<html>sign in</html>");
     run("weights-html", "page.bin", "demo");
-    env.write("pointer.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
+    env.write(
+        "pointer.safetensors",
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    );
     run("weights-lfs-pointer", "pointer.safetensors", "demo");
     run("weights-missing-file", "nowhere.pth", "demo");
     env.write("se_resnet50-ce0d4300.pth", "something else");
-    run("weights-wrong-release", "se_resnet50-ce0d4300.pth", "legacy_seresnet50");
+    run(
+        "weights-wrong-release",
+        "se_resnet50-ce0d4300.pth",
+        "legacy_seresnet50",
+    );
 }
 
 #[test]
@@ -118,8 +203,19 @@ fn a_backbone_of_a_legacy_model_names_the_release() {
     env.picture("ankle-boot.png", "boot.png");
     let spec = spec("legacy_seresnet18.in1k");
     let plan = spec.network.plan(spec.naming, 1000).unwrap();
-    env.write("backbone.safetensors", without(&plan, &["last_linear.weight", "last_linear.bias"]));
-    let arguments = ["classify", "boot.png", "-m", "legacy_seresnet18.in1k", "-w", "backbone.safetensors", "-q"];
+    env.write(
+        "backbone.safetensors",
+        without(&plan, &["last_linear.weight", "last_linear.bias"]),
+    );
+    let arguments = [
+        "classify",
+        "boot.png",
+        "-m",
+        "legacy_seresnet18.in1k",
+        "-w",
+        "backbone.safetensors",
+        "-q",
+    ];
     env.check("weights-legacy-backbone", &arguments);
 }
 
@@ -157,17 +253,29 @@ fn tensors(plan: &Plan, without: &[&str], first: f32) -> Vec<u8> {
         .map(|tensor| {
             let count: usize = tensor.shape.iter().product();
             let positive = tensor.name.ends_with("running_var");
-            let wave = |i: usize| if positive { 1.0 } else { ((i * 37 % 101) as f32 - 50.0) / 200.0 };
+            let wave = |i: usize| {
+                if positive {
+                    1.0
+                } else {
+                    ((i * 37 % 101) as f32 - 50.0) / 200.0
+                }
+            };
             let mut values: Vec<f32> = (0..count).map(wave).collect();
             if tensor.name == format!("{}.weight", plan.classifier.name) {
                 values[0] = first;
             }
-            let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let bytes = values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
             (tensor.name, tensor.shape, bytes)
         })
         .collect();
     let views = tensors.iter().map(|(name, shape, bytes)| {
-        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+        (
+            name.as_str(),
+            TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap(),
+        )
     });
     safetensors::serialize(views, None).unwrap()
 }

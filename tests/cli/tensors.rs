@@ -8,11 +8,26 @@ use super::env::{Env, data};
 fn preprocess_writes_what_the_network_sees() {
     let env = Env::new();
     env.picture("ankle-boot.png", "boot.png");
-    env.check("preprocess", &["preprocess", "boot.png", "--model", "se-resnet50", "--out", "input.safetensors"]);
+    env.check(
+        "preprocess",
+        &[
+            "preprocess",
+            "boot.png",
+            "--model",
+            "se-resnet50",
+            "--out",
+            "input.safetensors",
+        ],
+    );
     let file = Weights::open(&env.path("input.safetensors")).unwrap();
     assert_eq!(file.names().collect::<Vec<_>>(), ["input"]);
     assert_eq!(file.shape("input").unwrap(), [1, 3, 224, 224]);
-    assert!(file.f32("input").unwrap().iter().all(|value| value.abs() < 3.0));
+    assert!(
+        file.f32("input")
+            .unwrap()
+            .iter()
+            .all(|value| value.abs() < 3.0)
+    );
 }
 
 #[test]
@@ -20,8 +35,14 @@ fn preprocess_that_fails_leaves_nothing() {
     let env = Env::new();
     env.picture("ankle-boot.png", "boot.png");
     env.write("page.png", "<html>");
-    env.check("preprocess-bad-picture", &["preprocess", "page.png", "-o", "input.safetensors"]);
-    env.check("preprocess-bad-folder", &["preprocess", "boot.png", "-o", "nowhere/input.safetensors"]);
+    env.check(
+        "preprocess-bad-picture",
+        &["preprocess", "page.png", "-o", "input.safetensors"],
+    );
+    env.check(
+        "preprocess-bad-folder",
+        &["preprocess", "boot.png", "-o", "nowhere/input.safetensors"],
+    );
     let entries = std::fs::read_dir(env.path("")).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
@@ -35,17 +56,33 @@ fn verify() {
     std::fs::copy(&golden, env.path("golden.safetensors")).unwrap();
     // The golden file is of other weights than the built-in ones.
     let output = env.run(&["verify", "demo", "--golden", "golden.safetensors", "--json"]);
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["ok"], false);
     assert_eq!(report["model"], "seresnet20.fashion_mnist");
-    let logits = report["rows"].as_array().unwrap().iter().find(|row| row["tensor"] == "logits").unwrap();
+    let logits = report["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["tensor"] == "logits")
+        .unwrap();
     assert!(logits["max_abs"].as_f64().unwrap() > logits["tolerance"].as_f64().unwrap());
 
-    env.check("verify-missing-golden", &["verify", "demo", "--golden", "nowhere.safetensors"]);
+    env.check(
+        "verify-missing-golden",
+        &["verify", "demo", "--golden", "nowhere.safetensors"],
+    );
     let weights = include_bytes!("../../models/weights/seresnet20.fashion_mnist.safetensors");
     env.write("weights.safetensors", weights);
-    env.check("verify-not-golden", &["verify", "demo", "--golden", "weights.safetensors"]);
+    env.check(
+        "verify-not-golden",
+        &["verify", "demo", "--golden", "weights.safetensors"],
+    );
 }
 
 /// With the tolerance wide open every tensor agrees: the table that a user sees.
@@ -54,7 +91,14 @@ fn verify_prints_a_table() {
     let env = Env::new();
     let golden = data("golden/seresnet20.golden.safetensors");
     std::fs::copy(&golden, env.path("golden.safetensors")).unwrap();
-    let output = env.run(&["verify", "demo", "--golden", "golden.safetensors", "--tolerance", "1e6"]);
+    let output = env.run(&[
+        "verify",
+        "demo",
+        "--golden",
+        "golden.safetensors",
+        "--tolerance",
+        "1e6",
+    ]);
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stdout}");
     assert!(stdout.starts_with("tensor"), "{stdout}");
