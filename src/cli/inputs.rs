@@ -1,6 +1,5 @@
 //! Which pictures the arguments mean.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -66,18 +65,9 @@ pub(super) fn collect(
         }
     }
     if inputs.is_empty() {
-        let places: VecDeque<String> = arguments
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        bail!(
-            "no pictures found in {}",
-            if places.is_empty() {
-                "the list".to_owned()
-            } else {
-                Vec::from(places).join(", ")
-            }
-        );
+        let places: Vec<String> = arguments.iter().map(|path| path.display().to_string()).collect();
+        let places = if places.is_empty() { "the list".to_owned() } else { places.join(", ") };
+        bail!("no pictures found in {places}");
     }
     Ok(inputs)
 }

@@ -102,7 +102,7 @@ pub(super) enum Writer<'a> {
         model: &'a str,
     },
     Csv {
-        csv: csv::Writer<&'a mut Results>,
+        csv: Box<csv::Writer<&'a mut Results>>,
         labels: LabelStyle,
     },
 }
@@ -142,7 +142,7 @@ impl<'a> Writer<'a> {
     pub(super) fn csv(results: &'a mut Results, labels: LabelStyle) -> anyhow::Result<Self> {
         let mut csv = csv::Writer::from_writer(results);
         csv.write_record(CSV_COLUMNS)?;
-        Ok(Self::Csv { csv, labels })
+        Ok(Self::Csv { csv: Box::new(csv), labels })
     }
 
     pub(super) fn row(&mut self, row: &Row<'_>) -> anyhow::Result<()> {

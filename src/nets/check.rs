@@ -49,7 +49,7 @@ impl NetworkSpec {
             MAX_CHANNELS,
         )?;
         counts("network.stem.strides", &stem.strides, stem.widths.len(), 8)?;
-        if stem.kernel % 2 == 0 || stem.kernel > 31 {
+        if stem.kernel.is_multiple_of(2) || stem.kernel > 31 {
             let reason = format!("expected an odd size up to 31, found {}", stem.kernel);
             return Err(NetError::spec("network.stem.kernel", reason));
         }
