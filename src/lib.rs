@@ -2,6 +2,8 @@
 #![deny(unsafe_code)]
 
 pub mod cards;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod device;
 pub mod error;
 pub mod golden;
@@ -9,8 +11,12 @@ pub mod hub;
 pub mod image;
 pub mod kernels;
 pub mod labels;
+pub mod model;
 pub mod nets;
 pub mod nn;
 pub mod weights;
 
+pub use cards::{Card, ModelSpec, Zoo};
+pub use device::DeviceChoice;
 pub use error::{Error, Result};
+pub use model::{Model, Prediction};

@@ -1,1 +1,38 @@
-//! (to be written)
+//! Model cards: everything that is known about a checkpoint, and what a user may call it.
+//!
+//! A [`Card`] is one file `models/<architecture>.<tag>.toml`, described in `models/README.md` and
+//! compiled into the program; the [`Zoo`] holds all of them and resolves names. A directory or Hub
+//! repository with timm's `config.json` needs no card. Both lead to a [`ModelSpec`], which is all
+//! that the layers above need in order to load a model.
+
+mod card;
+mod check;
+mod config;
+mod error;
+mod resolve;
+mod spec;
+mod suggest;
+mod zoo;
+
+pub use card::{Card, CardName, Published};
+pub use error::CardError;
+pub use resolve::Selection;
+pub use spec::{ModelSpec, WeightsSource};
+pub use zoo::Zoo;
+
+include!(concat!(env!("OUT_DIR"), "/weights.rs"));
+
+/// What is run where no model is named: of the cards below 30 million parameters, the one with the
+/// highest published top-1 accuracy.
+pub const DEFAULT_MODEL: &str = "seresnext50_32x4d.racm_in1k";
+
+/// What `demo` means: the small network whose weights are part of the program.
+pub const DEMO_MODEL: &str = "seresnet20.fashion_mnist";
+
+/// Contents of a file under `models/weights/`, which a card's `weights.embedded` names.
+pub fn embedded_weights(file: &str) -> Option<&'static [u8]> {
+    WEIGHTS
+        .iter()
+        .find(|(name, _)| *name == file)
+        .map(|(_, bytes)| *bytes)
+}

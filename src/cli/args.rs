@@ -100,7 +100,9 @@ impl FromStr for ImageSize {
     fn from_str(text: &str) -> Result<Self, String> {
         let side = |text: &str| match text.parse::<usize>() {
             Ok(pixels @ 1..=16384) => Ok(pixels),
-            _ => Err(format!("`{text}` is not a number of pixels between 1 and 16384")),
+            _ => Err(format!(
+                "`{text}` is not a number of pixels between 1 and 16384"
+            )),
         };
         match text.split_once('x') {
             Some((height, width)) => Ok(Self([side(height)?, side(width)?])),

@@ -12,8 +12,9 @@ use walkdir::WalkDir;
 const STDIN_LIMIT: u64 = 1 << 30;
 
 /// Files in a folder are pictures if their name ends so; a file that is named is one whatever its name.
-const EXTENSIONS: [&str; 10] =
-    ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff"];
+const EXTENSIONS: [&str; 10] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff",
+];
 
 /// One picture to look at.
 #[derive(Clone, Debug)]
@@ -22,7 +23,10 @@ pub(super) enum Input {
     /// The bytes that came through standard input.
     Stdin(std::sync::Arc<Vec<u8>>),
     /// A folder or list entry that could not be read: a row of its own, like a bad picture.
-    Unreadable { path: PathBuf, reason: String },
+    Unreadable {
+        path: PathBuf,
+        reason: String,
+    },
 }
 
 impl fmt::Display for Input {
@@ -38,7 +42,10 @@ impl fmt::Display for Input {
 ///
 /// # Errors
 /// If standard input is asked for twice, a list cannot be read, or nothing is left to look at.
-pub(super) fn collect(arguments: &[PathBuf], files_from: Option<&Path>) -> anyhow::Result<Vec<Input>> {
+pub(super) fn collect(
+    arguments: &[PathBuf],
+    files_from: Option<&Path>,
+) -> anyhow::Result<Vec<Input>> {
     let is_stdin = |path: &Path| path.as_os_str() == "-";
     let stdin_uses = arguments.iter().filter(|path| is_stdin(path)).count()
         + usize::from(files_from.is_some_and(is_stdin));
@@ -59,13 +66,18 @@ pub(super) fn collect(arguments: &[PathBuf], files_from: Option<&Path>) -> anyho
         }
     }
     if inputs.is_empty() {
-        let places: VecDeque<String> =
-            arguments.iter().map(|path| path.display().to_string()).collect();
-        bail!("no pictures found in {}", if places.is_empty() {
-            "the list".to_owned()
-        } else {
-            Vec::from(places).join(", ")
-        });
+        let places: VecDeque<String> = arguments
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        bail!(
+            "no pictures found in {}",
+            if places.is_empty() {
+                "the list".to_owned()
+            } else {
+                Vec::from(places).join(", ")
+            }
+        );
     }
     Ok(inputs)
 }
@@ -73,7 +85,10 @@ pub(super) fn collect(arguments: &[PathBuf], files_from: Option<&Path>) -> anyho
 fn read_stdin() -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let stdin = std::io::stdin().lock();
-    stdin.take(STDIN_LIMIT + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
+    stdin
+        .take(STDIN_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .context("cannot read standard input")?;
     if bytes.len() as u64 > STDIN_LIMIT {
         bail!("standard input is longer than 1 GiB, which no picture is");
     }
@@ -132,5 +147,9 @@ fn push_path(path: PathBuf, inputs: &mut Vec<Input>) {
 
 fn is_picture_name(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|found| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(found)))
+    extension.is_some_and(|found| {
+        EXTENSIONS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(found))
+    })
 }

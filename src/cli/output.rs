@@ -14,7 +14,10 @@ pub(super) struct Results {
 impl Results {
     pub(super) fn new() -> Self {
         let stdout = io::stdout();
-        Self { style: Style::detect(stdout.is_terminal()), out: BufWriter::new(stdout.lock()) }
+        Self {
+            style: Style::detect(stdout.is_terminal()),
+            out: BufWriter::new(stdout.lock()),
+        }
     }
 
     pub(super) fn line(&mut self, line: impl AsRef<str>) -> io::Result<()> {
@@ -58,11 +61,17 @@ impl Style {
     pub(super) fn detect(terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { colour: terminal && !refused }
+        Self {
+            colour: terminal && !refused,
+        }
     }
 
     fn paint(self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     pub(super) fn bold(self, text: &str) -> String {
@@ -120,9 +129,15 @@ pub(super) struct Table {
 impl Table {
     /// A column whose heading starts with `>` is aligned right.
     pub(super) fn new(headings: &[&str]) -> Self {
-        let right = headings.iter().map(|heading| heading.starts_with('>')).collect();
+        let right = headings
+            .iter()
+            .map(|heading| heading.starts_with('>'))
+            .collect();
         let heading = |heading: &&str| heading.trim_start_matches('>').to_owned();
-        Self { right, rows: vec![headings.iter().map(heading).collect()] }
+        Self {
+            right,
+            rows: vec![headings.iter().map(heading).collect()],
+        }
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {
@@ -131,7 +146,11 @@ impl Table {
 
     pub(super) fn lines(&self) -> Vec<String> {
         let width = |column: usize| {
-            self.rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+            self.rows
+                .iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
         let line = |row: &Vec<String>| {
@@ -141,7 +160,11 @@ impl Table {
                     line.push_str("  ");
                 }
                 let blanks = " ".repeat(width - cell.chars().count());
-                if right { line += &(blanks + cell) } else { line += &(cell.to_owned() + &blanks) }
+                if right {
+                    line += &(blanks + cell)
+                } else {
+                    line += &(cell.to_owned() + &blanks)
+                }
             }
             line.trim_end().to_owned()
         };

@@ -1,5 +1,22 @@
 //! Pictures to network input: decode, resize, crop, normalise.
+//!
+//! Everything here reproduces what timm does with Pillow and torchvision, bit for bit where the
+//! decoder allows it (see [`decode`]): [`open`] or [`decode`] a file to RGB, then let a
+//! [`Transform`] made from the card's [`InputSpec`] write the tensor into a slot of a batch.
 
+mod decode;
+mod error;
+mod gif;
+mod jpeg;
+mod resize;
 mod spec;
+mod tiff;
+mod transform;
 
+pub use ::image::RgbImage;
+
+pub use decode::{DecodeOptions, decode, open};
+pub use error::{Content, ImageError};
+pub use resize::resize;
 pub use spec::{CropMode, InputSpec, Interpolation};
+pub use transform::Transform;

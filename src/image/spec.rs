@@ -23,6 +23,22 @@ pub struct InputSpec {
     pub test_crop_pct: Option<f64>,
 }
 
+impl InputSpec {
+    /// The same preprocessing at another height and width.
+    pub fn with_size(&self, size: [usize; 2]) -> Self {
+        Self {
+            size,
+            ..self.clone()
+        }
+    }
+
+    /// Height and width that the picture is resized to before the crop: `floor(size / crop_pct)`.
+    pub fn scale_size(&self) -> [usize; 2] {
+        self.size
+            .map(|edge| (edge as f64 / self.crop_pct).floor() as usize)
+    }
+}
+
 /// How the crop is taken (timm `data/transforms_factory.py`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,11 +1,13 @@
 //! The shapes a picture takes on its way through a plan, without running it.
 
+use serde::Serialize;
+
 use super::NetError;
 use super::plan::{BlockPlan, ConvPlan, Plan, SkPlan, StepPlan};
 use super::spec::StemPool;
 
 /// One layer as it is applied to one picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LayerTrace {
     /// Prefix of the layer's tensors, or the name of the operation where it has none.
     pub name: String,

@@ -41,11 +41,12 @@ pub(super) fn map_file(path: &Path) -> io::Result<Bytes> {
 
 #[allow(unsafe_code)]
 fn map_read_only(file: &File) -> io::Result<Mmap> {
-    // SAFETY: the map is read-only and private to this module, which hands out shared slices that
-    // borrow from it, so nothing in this process writes through it or outlives it. What cannot be
-    // ruled out is another process that writes to the file (the values read change; every byte
-    // pattern is a valid `u8`, and offsets are checked once, against a length that does not change)
-    // or truncates it (the system ends this process with SIGBUS). Callers copy the tensors out
-    // while a model is loaded, which keeps that time short.
+    // SAFETY: the map is read-only and private to `Bytes`, which lends slices that borrow from it,
+    // so nothing in this process writes through it or outlives it. The rest of the contract is that
+    // no other process changes the file while it is mapped, which cannot be enforced here and is
+    // passed on to the callers of `Weights::open`. If one does, the values read may change (no
+    // offset or length is ever taken from the map a second time), and if one truncates it, the
+    // system ends this process with SIGBUS. Callers copy the tensors out while a model is loaded,
+    // which keeps that time short.
     unsafe { Mmap::map(file) }
 }

@@ -8,7 +8,7 @@
 //!
 //! Files may come from anywhere. Nothing in them is executed; every offset, size and stride is
 //! checked against the file when it is opened, before memory is taken for it; and the work that a
-//! pickle may ask for is bounded ([`vet`]).
+//! pickle may ask for is bounded.
 
 mod dtype;
 mod error;
@@ -49,6 +49,9 @@ struct Entry {
 
 impl Weights {
     /// Opens the file at `path`, in whichever of the formats it is.
+    ///
+    /// The file is mapped into memory and must not be changed by anyone while this value lives: its
+    /// tensors could change, and truncating it would end the process.
     ///
     /// # Errors
     /// Any [`WeightsError`] about the file as a whole. A tensor of a type that is not read is no

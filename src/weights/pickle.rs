@@ -187,25 +187,24 @@ fn describe(file: &str, name: String, args: Vec<Object>) -> Result<Described, We
     let mut args = args.into_iter();
     let mut next = || args.next().unwrap_or(Object::None);
     let (storage, offset, shape, strides) = (next(), next(), next(), next());
-    let described = (|| {
-        let Object::PersistentLoad(id) = storage else {
-            return None;
-        };
-        let shape = counts(shape)?;
-        let strides = counts(strides)?;
-        Some(Described {
-            storage: storage_of(file, &id).ok()?,
-            offset: count(&offset)?,
-            shape: (shape.len() == strides.len()).then_some(shape)?,
-            strides,
-            name: name.clone(),
-        })
-    })();
-    described.ok_or_else(|| {
-        damaged(
-            file,
-            format!("tensor `{name}` has an impossible storage, offset, shape or stride"),
-        )
+    let impossible = || {
+        let problem = "an impossible storage, offset, shape or stride";
+        damaged(file, format!("tensor `{name}` has {problem}"))
+    };
+    let Object::PersistentLoad(id) = storage else {
+        return Err(impossible());
+    };
+    let shape = counts(shape).ok_or_else(impossible)?;
+    let strides = counts(strides).ok_or_else(impossible)?;
+    if shape.len() != strides.len() {
+        return Err(impossible());
+    }
+    Ok(Described {
+        storage: storage_of(file, &id)?,
+        offset: count(&offset).ok_or_else(impossible)?,
+        shape,
+        strides,
+        name,
     })
 }
 

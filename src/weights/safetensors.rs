@@ -20,9 +20,14 @@ const MAX_HEADER: u64 = 16 << 20;
 
 const LENGTH_BYTES: usize = 8;
 
-/// Whether the content begins like a safetensors file.
+/// Whether the content begins like a safetensors file. A length whose bytes are all letters is in
+/// truth the beginning of a text, of JSON for example.
 pub(super) fn looks_like(bytes: &[u8]) -> bool {
-    bytes.get(LENGTH_BYTES) == Some(&b'{')
+    let text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    match bytes.split_first_chunk::<LENGTH_BYTES>() {
+        Some((length, rest)) => rest.first() == Some(&b'{') && !length.iter().all(text),
+        None => false,
+    }
 }
 
 /// The tensors of a safetensors file.
@@ -58,7 +63,7 @@ pub(super) fn index(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>,
         serde_json::from_slice(header).map_err(|e| damaged(format!("safetensors header: {e}")))?;
     let expected = data_start.saturating_add(declared.end);
     if expected > found {
-        return Err(truncated("the tensors of the header", expected, found));
+        return Err(truncated("its data", expected, found));
     }
 
     let (_, metadata) = SafeTensors::read_metadata(bytes)

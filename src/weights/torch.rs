@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Cursor;
 
 use candle_core::pickle::Object;
+use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::error::LooksLike;
@@ -28,7 +29,9 @@ const LEGACY_MAGIC_AT: [usize; 2] = [2, 11];
 /// Most members of an archive. A checkpoint has one for each storage.
 const MAX_MEMBERS: usize = 1 << 17;
 
-/// Bytes of one storage: first byte, length.
+const NOT_LITTLE_ENDIAN: &str = "its numbers are not little-endian";
+
+/// Bytes of one storage or member: first byte, length.
 type Place = (u64, u64);
 
 /// Where the magic number of the legacy container ends, or `None` for other content.
@@ -42,20 +45,17 @@ pub(super) fn legacy_start(bytes: &[u8]) -> Option<usize> {
         .map(|at| at + LEGACY_MAGIC.len())
 }
 
-/// The tensors of a zip archive.
-pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, WeightsError> {
+/// Where the members of a zip archive are, by their names.
+///
+/// Data is taken from the file directly, so the archive's own checksums are not compared: PyTorch
+/// can be told to leave them out.
+fn members(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Place>, WeightsError> {
     let damaged = |problem: String| WeightsError::Damaged {
         file: file.to_owned(),
         problem,
     };
-    let unsupported = |problem: &str| WeightsError::Unsupported {
-        file: file.to_owned(),
-        problem: problem.to_owned(),
-    };
-    // Data is taken from the bytes directly, so the archive's own checksums are not compared:
-    // PyTorch can be told to leave them out.
-    let mut archive = ZipArchive::new(Cursor::new(bytes))
-        .map_err(|error| damaged(format!("zip archive: {error}")))?;
+    let broken = |error: ZipError| damaged(format!("{error}; the file may be cut short"));
+    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
     if archive.len() > MAX_MEMBERS {
         return Err(WeightsError::TooLarge {
             file: file.to_owned(),
@@ -63,70 +63,71 @@ pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
             limit: MAX_MEMBERS as u64,
         });
     }
-    let mut members: HashMap<String, Place> = HashMap::new();
-    for i in 0..archive.len() {
-        let member = archive
-            .by_index_raw(i)
-            .map_err(|error| damaged(format!("zip archive: {error}")))?;
-        let name = member
-            .name()
-            .map_err(|error| damaged(format!("zip archive: {error}")))?
-            .into_owned();
-        if member.compression() != CompressionMethod::Stored || member.encrypted() {
-            return Err(unsupported(&format!(
-                "member `{name}` is compressed or encrypted"
-            )));
-        }
-        let start = member.data_start().unwrap_or(u64::MAX);
-        let length = member.size();
-        let end = start
-            .checked_add(length)
-            .filter(|&end| end <= bytes.len() as u64);
-        if end.is_none() || member.compressed_size() != length {
-            return Err(damaged(format!("member `{name}` is not inside the file")));
-        }
-        members.insert(name, (start, length));
-    }
     if archive.has_duplicate_names() {
-        return Err(damaged("a member occurs twice".to_owned()));
+        return Err(damaged(
+            "a member of the zip archive occurs twice".to_owned(),
+        ));
     }
+    let mut members = BTreeMap::new();
+    for i in 0..archive.len() {
+        let member = archive.by_index_raw(i).map_err(broken)?;
+        let name = member.name().map_err(broken)?.into_owned();
+        if member.compression() != CompressionMethod::Stored || member.encrypted() {
+            return Err(WeightsError::Unsupported {
+                file: file.to_owned(),
+                problem: format!("member `{name}` is compressed or encrypted"),
+            });
+        }
+        let length = member.size();
+        let end = member
+            .data_start()
+            .and_then(|start| start.checked_add(length));
+        match (member.data_start(), end) {
+            (Some(start), Some(end))
+                if end <= bytes.len() as u64 && member.compressed_size() == length =>
+            {
+                members.insert(name, (start, length));
+            }
+            _ => return Err(damaged(format!("member `{name}` is not inside the file"))),
+        }
+    }
+    Ok(members)
+}
+
+/// The tensors of a zip archive.
+pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, WeightsError> {
+    let not_weights = |looks_like| WeightsError::NotWeights {
+        file: file.to_owned(),
+        looks_like,
+    };
+    let members = members(file, bytes)?;
     let content = |(start, length): Place| &bytes[start as usize..][..length as usize];
 
     // `torch.save` puts all members into one folder, which is called after the file or `archive`.
-    let folder = members
-        .keys()
-        .filter_map(|name| name.strip_suffix("data.pkl"))
-        .filter(|folder| folder.is_empty() || folder.ends_with('/'))
-        .min_by_key(|folder| folder.len())
-        .map(str::to_owned);
-    let Some((folder, &pickle)) = folder.and_then(|folder| {
-        members
-            .get(&format!("{folder}data.pkl"))
-            .map(|place| (folder, place))
-    }) else {
-        return Err(WeightsError::NotWeights {
-            file: file.to_owned(),
-            looks_like: LooksLike::Zip,
-        });
+    let pickle = members.iter().find_map(|(name, &place)| {
+        let folder = name.strip_suffix("data.pkl")?;
+        (folder.is_empty() || folder.ends_with('/')).then_some((folder, place))
+    });
+    let Some((folder, pickle)) = pickle else {
+        return Err(not_weights(LooksLike::Zip));
     };
     if members.contains_key(&format!("{folder}constants.pkl")) {
-        return Err(WeightsError::NotWeights {
-            file: file.to_owned(),
-            looks_like: LooksLike::TorchScript,
-        });
+        return Err(not_weights(LooksLike::TorchScript));
     }
     if let Some(&order) = members.get(&format!("{folder}byteorder"))
         && content(order) != b"little"
     {
-        return Err(unsupported("its numbers are not little-endian"));
+        return Err(WeightsError::Unsupported {
+            file: file.to_owned(),
+            problem: NOT_LITTLE_ENDIAN.to_owned(),
+        });
     }
 
     let (object, _) = run(file, content(pickle))?;
     let checkpoint = checkpoint(file, object)?;
     let places = checkpoint.storages.keys().filter_map(|key| {
-        members
-            .get(&format!("{folder}data/{key}"))
-            .map(|&place| (key.clone(), place))
+        let place = members.get(&format!("{folder}data/{key}"))?;
+        Some((key.clone(), *place))
     });
     let places = places.collect();
     place_tensors(file, checkpoint, &places)
@@ -164,7 +165,7 @@ pub(super) fn index_legacy(
             Object::Bool(false),
         ))
     {
-        return Err(unsupported("its numbers are not little-endian"));
+        return Err(unsupported(NOT_LITTLE_ENDIAN));
     }
     let checkpoint = checkpoint(file, next()?)?;
     let Object::List(keys) = next()? else {

@@ -46,6 +46,8 @@ def all_tensors():
     tensors["strided.channels_last"] = values((2, 3, 2, 2), seed=23).to(memory_format=torch.channels_last)
     tensors["strided.half"] = values((3, 4), torch.float16, 24).t()
     tensors["parameter"] = nn.Parameter(values((4,), seed=25))
+    tensors["parameter.noted"] = nn.Parameter(values((4,), seed=26))
+    tensors["parameter.noted"].note = "an attribute changes how a parameter is pickled"
     return tensors
 
 
@@ -89,7 +91,7 @@ def main():
         p.grad = torch.zeros_like(p)
     adam.step()
     state = module.state_dict()
-    other = {"0.weight": values((9,), seed=40)}
+    other = [{"0.weight": values((9,), seed=seed)} for seed in range(40, 43)]
     training = {"epoch": 3, "arch": "seresnet", "best": 0.5, "optimizer": adam.state_dict(), "lr": -(2**40)}
     save("module", state, "training.pth", {**training, "state_dict": state})
     save("module", state, "training_legacy.pth", {**training, "model": state}, **legacy)
@@ -97,8 +99,9 @@ def main():
     save("module", state, "wrapped.pth", {"state_dict": wrapped})
     compiled = collections.OrderedDict((f"_orig_mod.module.{name}", t) for name, t in state.items())
     save("module", state, "compiled.pth", compiled)
-    save("module", state, "ema.pth", {"model": other, "state_dict": other, "model_ema": other, "state_dict_ema": state})
-    save("module", state, "no_ema.pth", {"model": other, "state_dict": state, "model_ema": None, "state_dict_ema": None})
+    save("module", state, "ema.pth", {"model": other[0], "state_dict": other[1], "model_ema": other[2], "state_dict_ema": state})
+    save("module", state, "model_ema.pth", {"model": other[0], "state_dict": other[1], "model_ema": state})
+    save("module", state, "no_ema.pth", {"model": other[0], "state_dict": state, "model_ema": None, "state_dict_ema": None})
 
     text = json.dumps(expected, indent=None, separators=(",", ":"), sort_keys=True)
     (DATA / "expected.json").write_text(text + "\n")

@@ -1,0 +1,234 @@
+//! From what a user types to a card or a repository of the Hugging Face hub.
+
+use super::suggest::{near, squash};
+use super::{Card, CardError, DEMO_MODEL, Zoo};
+
+/// What a name means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Selection<'z> {
+    /// A checkpoint of the zoo. The note says which one, unless its full name was given.
+    Card {
+        card: &'z Card,
+        note: Option<String>,
+    },
+    /// A repository with timm's files, at a branch, tag or commit.
+    Hub {
+        repo: String,
+        revision: Option<String>,
+    },
+}
+
+impl Zoo {
+    /// Finds what `text` means. Case, `-` and `_` do not matter. Besides full names these are
+    /// understood: an architecture (its recommended checkpoint) or the beginning of its name up to
+    /// a `_` if only one fits, `timm/` before either, `cadene/` before a name of Cadene's
+    /// `pretrainedmodels`, `demo`, the repository of a card, and `hf-hub:organisation/name`,
+    /// optionally with `@revision`.
+    ///
+    /// # Errors
+    /// [`CardError::UnknownModel`] with similar names, [`CardError::AmbiguousModel`] with what the
+    /// text can mean, [`CardError::NotACard`] if it may be a repository's name without the prefix
+    /// `hf-hub:`, [`CardError::HubName`] after that prefix. A near miss is never taken for a name:
+    /// it would load other weights than were asked for.
+    pub fn resolve(&self, text: &str) -> Result<Selection<'_>, CardError> {
+        let text = text.trim();
+        for prefix in ["hf-hub:", "hf_hub:"] {
+            if let Some(rest) = strip_prefix(text, prefix) {
+                let (repo, revision) = hub_name(rest)?;
+                return Ok(Selection::Hub { repo, revision });
+            }
+        }
+        let card = self.find(text)?;
+        let note = (card.name.to_string() != text).then(|| self.note(text, card));
+        Ok(Selection::Card { card, note })
+    }
+
+    fn find(&self, text: &str) -> Result<&Card, CardError> {
+        if let Some(card) = self.get(text) {
+            return Ok(card);
+        }
+        if text.eq_ignore_ascii_case("demo")
+            && let Some(card) = self.get(DEMO_MODEL)
+        {
+            return Ok(card);
+        }
+        if let Some(name) = strip_prefix(text, "cadene/") {
+            return self.find_cadene(name);
+        }
+        if let Some(card) = self.of_repository(text) {
+            return Ok(card);
+        }
+        if let Some(name) = strip_prefix(text, "timm/") {
+            return self.find_name(name).map_err(|error| match error {
+                CardError::UnknownModel { .. } if hub_name(text).is_ok() => not_a_card(text),
+                other => other,
+            });
+        }
+        if hub_name(text).is_ok() {
+            Err(not_a_card(text))
+        } else {
+            self.find_name(text)
+        }
+    }
+
+    fn of_repository(&self, text: &str) -> Option<&Card> {
+        self.cards()
+            .iter()
+            .find(|card| card.weights.repo.as_deref() == Some(text))
+    }
+
+    fn find_cadene(&self, name: &str) -> Result<&Card, CardError> {
+        self.of_cadene(name).ok_or_else(|| {
+            let names = self
+                .cards()
+                .iter()
+                .filter_map(|card| card.cadene.as_deref());
+            let suggestions = near(name, names)
+                .iter()
+                .map(|name| format!("cadene/{name}"))
+                .collect();
+            CardError::UnknownModel {
+                name: format!("cadene/{name}"),
+                suggestions,
+            }
+        })
+    }
+
+    fn of_cadene(&self, name: &str) -> Option<&Card> {
+        let same = |cadene: &String| squash(cadene) == squash(name);
+        self.cards()
+            .iter()
+            .find(|card| card.cadene.as_ref().is_some_and(same))
+    }
+
+    /// An architecture with or without a tag.
+    fn find_name(&self, text: &str) -> Result<&Card, CardError> {
+        let (architecture, tag) = match text.split_once('.') {
+            Some((architecture, tag)) => (architecture, Some(tag)),
+            None => (text, None),
+        };
+        let architecture = self.find_architecture(architecture, text)?;
+        let found = match tag {
+            None => self.default_of(architecture),
+            Some(tag) => self
+                .of(architecture)
+                .find(|card| squash(card.name.tag()) == squash(tag)),
+        };
+        found.ok_or_else(|| CardError::UnknownModel {
+            name: text.to_owned(),
+            suggestions: self
+                .of(architecture)
+                .map(|card| card.name.to_string())
+                .collect(),
+        })
+    }
+
+    /// The architecture called `name`, or the only one whose name begins so; `text` is what was
+    /// typed, for the error.
+    fn find_architecture(&self, name: &str, text: &str) -> Result<&str, CardError> {
+        let key = squash(name);
+        let all = self.architectures();
+        if let Some(same) = all.iter().find(|other| squash(other) == key) {
+            return Ok(same);
+        }
+        let fitting: Vec<&str> = all
+            .iter()
+            .copied()
+            .filter(|other| begins_with(other, &key))
+            .collect();
+        match fitting[..] {
+            [one] => Ok(one),
+            [] => Err(self.unknown(name, text)),
+            _ => {
+                let candidates = fitting.iter().map(|&name| name.to_owned()).collect();
+                Err(CardError::AmbiguousModel {
+                    name: text.to_owned(),
+                    candidates,
+                })
+            }
+        }
+    }
+
+    fn unknown(&self, architecture: &str, text: &str) -> CardError {
+        let mut suggestions = near(architecture, self.architectures());
+        // Cadene's names look like timm's, but not every network is in both.
+        if let Some(card) = self.of_cadene(architecture) {
+            let name = card.name.architecture();
+            suggestions.retain(|other| other != name);
+            suggestions.insert(0, name.to_owned());
+        }
+        CardError::UnknownModel {
+            name: text.to_owned(),
+            suggestions,
+        }
+    }
+
+    /// Says which checkpoint is meant and which others the text could have meant.
+    fn note(&self, text: &str, card: &Card) -> String {
+        let mut note = format!("{text} is {}", card.name);
+        // With a tag or Cadene's prefix nothing was left open.
+        if text.contains('.') || strip_prefix(text, "cadene/").is_some() {
+            return note;
+        }
+        let mut others: Vec<&Card> = self.of(card.name.architecture()).collect();
+        others.extend(self.of_cadene(text));
+        others.retain(|other| other.name != card.name);
+        if !others.is_empty() {
+            let names: Vec<_> = others.iter().map(|other| other.name.to_string()).collect();
+            note += &format!("; others: {}", names.join(", "));
+        }
+        note
+    }
+}
+
+/// `key` (squashed) is the name's beginning up to one of its `_`.
+fn begins_with(name: &str, key: &str) -> bool {
+    name.match_indices('_')
+        .any(|(at, _)| squash(&name[..at]) == key)
+}
+
+fn not_a_card(text: &str) -> CardError {
+    CardError::NotACard {
+        name: text.to_owned(),
+    }
+}
+
+fn strip_prefix<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
+    let (start, rest) = text.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// Splits `organisation/name@revision`. Parts become folder names of a cache, so anything that
+/// could lead elsewhere is refused.
+pub(super) fn hub_name(text: &str) -> Result<(String, Option<String>), CardError> {
+    let error = |reason| CardError::HubName {
+        name: text.to_owned(),
+        reason,
+    };
+    let (repo, revision) = match text.split_once('@') {
+        Some((repo, revision)) => (repo, Some(revision)),
+        None => (text, None),
+    };
+    let Some((organisation, name)) = repo.split_once('/') else {
+        return Err(error("expected `organisation/name`"));
+    };
+    if !is_part(organisation) || !is_part(name) {
+        return Err(error(
+            "organisation and name are made of letters, digits, `-`, `_` and `.`",
+        ));
+    }
+    if let Some(revision) = revision
+        && !revision.split('/').all(is_part)
+    {
+        return Err(error("the revision is a branch, tag or commit"));
+    }
+    Ok((repo.to_owned(), revision.map(str::to_owned)))
+}
+
+fn is_part(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=96).contains(&text.len())
+        && text.chars().all(allowed)
+        && !text.starts_with(['.', '-'])
+        && !text.contains("..")
+}

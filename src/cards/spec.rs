@@ -1,0 +1,54 @@
+//! What is needed in order to load and run a model, wherever it was described.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use super::{Card, CardError};
+use crate::hub::WeightsRef;
+use crate::image::InputSpec;
+use crate::labels::LabelSet;
+use crate::nets::{Naming, NetworkSpec};
+
+/// A model, described completely and checked: from a card, or from timm's `config.json`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    /// What messages call it: a card's full name, or the place of the `config.json`.
+    pub name: String,
+    pub network: NetworkSpec,
+    pub naming: Naming,
+    pub input: InputSpec,
+    /// One entry for each output of the classifier.
+    pub labels: Cow<'static, LabelSet>,
+    pub weights: WeightsSource,
+}
+
+/// Where the weights are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WeightsSource {
+    /// On the hub, in a release, or part of the program.
+    Reference(WeightsRef),
+    /// On this machine.
+    File(PathBuf),
+}
+
+impl ModelSpec {
+    /// The model of a card.
+    ///
+    /// # Errors
+    /// [`CardError::Labels`] if the card's label set cannot be read.
+    pub fn from_card(card: &Card) -> Result<Self, CardError> {
+        Ok(Self {
+            name: card.name.to_string(),
+            network: card.network.clone(),
+            naming: card.naming,
+            input: card.input.clone(),
+            labels: Cow::Borrowed(LabelSet::builtin(&card.labels)?),
+            weights: WeightsSource::Reference(card.weights.clone()),
+        })
+    }
+
+    /// Number of classes: the classifier's outputs.
+    pub fn classes(&self) -> usize {
+        self.labels.len()
+    }
+}

@@ -1,0 +1,275 @@
+//! `senet info`: everything that is known about a model.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::args::ImageSize;
+use super::output::{Messages, Results, Table};
+use super::{SUCCESS, session};
+use crate::cards::{Card, ModelSpec, Selection, WeightsSource, Zoo};
+use crate::error::Error;
+use crate::hub::{self, HubOptions, WeightsRef};
+use crate::image::InputSpec;
+use crate::nets::{LayerTrace, NetError, NetworkSpec, Plan};
+
+/// Show everything on a model's card
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  senet info se-resnet50\n  senet info senet154 --layers --img-size 320"
+)]
+pub(super) struct Arguments {
+    /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// Show every layer with its output shape, parameters and multiply-accumulates
+    #[arg(long)]
+    layers: bool,
+    /// Input size for --layers: N or HEIGHTxWIDTH [default: the model's]
+    #[arg(long, value_name = "SIZE", requires = "layers")]
+    img_size: Option<ImageSize>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Use the cache alone and make no request
+    #[arg(long)]
+    offline: bool,
+}
+
+#[derive(Serialize)]
+struct Information<'a> {
+    name: &'a str,
+    params: usize,
+    num_features: usize,
+    classes: usize,
+    labels: &'a str,
+    network: &'a NetworkSpec,
+    input: &'a InputSpec,
+    weights: Option<&'a WeightsRef>,
+    file: Option<String>,
+    /// What a card says beyond that; absent for a model without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card: Option<&'a Card>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<&'a [LayerTrace]>,
+}
+
+pub(super) fn run(
+    arguments: &Arguments,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
+    let hub = session::hub_options(arguments.offline)?;
+    let spec = session::find(&arguments.model, &hub, messages)?;
+    let card = match Zoo::builtin().map_err(Error::from)?.resolve(&spec.name) {
+        Ok(Selection::Card { card, .. }) => Some(card),
+        _ => None,
+    };
+    let plan = spec
+        .network
+        .plan(spec.naming, spec.classes())
+        .map_err(Error::from)?;
+    let layers = arguments
+        .layers
+        .then(|| trace(&plan, &spec, arguments.img_size))
+        .transpose();
+    let layers = layers.map_err(Error::from)?;
+    if arguments.json {
+        results.json_pretty(&Information {
+            name: &spec.name,
+            params: plan.param_count(),
+            num_features: plan.num_features(),
+            classes: spec.classes(),
+            labels: &spec.labels.name,
+            network: &spec.network,
+            input: &spec.input,
+            weights: match &spec.weights {
+                WeightsSource::Reference(reference) => Some(reference),
+                WeightsSource::File(_) => None,
+            },
+            file: local_file(&spec, &hub),
+            card,
+            layers: layers.as_deref(),
+        })?;
+        return Ok(SUCCESS);
+    }
+    results.line(results.style.bold(&spec.name))?;
+    for (field, value) in fields(&spec, card, &plan, &hub) {
+        results.line(format!("  {field:<14} {value}"))?;
+    }
+    if let Some(layers) = layers {
+        results.line("")?;
+        print_layers(&layers, results)?;
+    }
+    Ok(SUCCESS)
+}
+
+fn trace(
+    plan: &Plan,
+    spec: &ModelSpec,
+    size: Option<ImageSize>,
+) -> Result<Vec<LayerTrace>, NetError> {
+    let [height, width] = size.map_or(spec.input.size, |size| size.0);
+    plan.trace(height, width)
+}
+
+fn local_file(spec: &ModelSpec, hub: &HubOptions) -> Option<String> {
+    match &spec.weights {
+        WeightsSource::File(path) => Some(path.display().to_string()),
+        WeightsSource::Reference(reference) => {
+            hub::downloaded(reference, hub).map(|path| path.display().to_string())
+        }
+    }
+}
+
+fn fields(
+    spec: &ModelSpec,
+    card: Option<&Card>,
+    plan: &Plan,
+    hub: &HubOptions,
+) -> Vec<(&'static str, String)> {
+    let mut fields = vec![("parameters", thousands(plan.param_count()))];
+    if let Some(gmacs) = card.and_then(|card| card.gmacs) {
+        fields.push(("GMACs", format!("{gmacs} at {}", size(spec.input.size))));
+    }
+    fields.push(("network", describe(&spec.network)));
+    fields.push(("features", plan.num_features().to_string()));
+    fields.push((
+        "classes",
+        format!("{} ({})", thousands(spec.classes()), spec.labels.name),
+    ));
+    fields.extend(input_fields(&spec.input));
+    for published in card.iter().flat_map(|card| &card.published) {
+        let at = format!("{} crop {}", size(published.size), published.crop_pct);
+        let figures = format!("top-1 {} %, top-5 {} %", published.top1, published.top5);
+        fields.push((
+            "published",
+            format!("{figures} at {at} ({})", published.source),
+        ));
+    }
+    if let WeightsSource::Reference(reference) = &spec.weights {
+        fields.extend(reference_fields(reference));
+    }
+    let embedded = matches!(&spec.weights, WeightsSource::Reference(r) if r.embedded.is_some());
+    let file = local_file(spec, hub);
+    let not_here = if embedded {
+        "part of the program"
+    } else {
+        "not on this machine"
+    };
+    fields.push(("file", file.unwrap_or_else(|| not_here.into())));
+    if let Some(card) = card {
+        let papers = card.paper.iter().map(|id| format!("arXiv:{id}"));
+        fields.push(("paper", papers.collect::<Vec<_>>().join(", ")));
+        fields.push(("licence", card.license.clone()));
+        fields.push(("origin", card.origin.clone()));
+        fields.extend(card.notes.iter().map(|note| ("note", note.clone())));
+    }
+    fields
+}
+
+fn input_fields(input: &InputSpec) -> Vec<(&'static str, String)> {
+    let how = |at: [usize; 2], crop_pct: f64| {
+        format!(
+            "{}, crop_pct {crop_pct}, {:?} {:?}",
+            size(at),
+            input.interpolation,
+            input.crop_mode
+        )
+        .to_lowercase()
+    };
+    let mut fields = vec![("input", how(input.size, input.crop_pct))];
+    if let Some(test_size) = input.test_size {
+        fields.push((
+            "test input",
+            how(test_size, input.test_crop_pct.unwrap_or(input.crop_pct)),
+        ));
+    }
+    fields.push(("mean, std", format!("{:?}, {:?}", input.mean, input.std)));
+    fields
+}
+
+fn reference_fields(reference: &WeightsRef) -> Vec<(&'static str, String)> {
+    let mut fields = Vec::new();
+    if let Some(repo) = &reference.repo {
+        let at = reference
+            .revision
+            .as_ref()
+            .map(|revision| format!("@{revision}"));
+        let file = reference.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
+        fields.push(("hub", format!("{repo}{}, {file}", at.unwrap_or_default())));
+    }
+    fields.extend(reference.release.iter().map(|url| ("release", url.clone())));
+    fields.extend(
+        reference
+            .sha256
+            .iter()
+            .map(|sha256| ("sha256", sha256.clone())),
+    );
+    fields
+}
+
+fn describe(network: &NetworkSpec) -> String {
+    let groups = network
+        .groups
+        .as_ref()
+        .map(|groups| format!(", groups {groups:?}"));
+    format!(
+        "{:?} blocks {:?}, channels {:?}, widths {:?}{}",
+        network.block,
+        network.layers,
+        network.channels,
+        network.widths,
+        groups.unwrap_or_default()
+    )
+    .to_lowercase()
+}
+
+fn size([height, width]: [usize; 2]) -> String {
+    if height == width {
+        format!("{height} px")
+    } else {
+        format!("{height}x{width} px")
+    }
+}
+
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn print_layers(layers: &[LayerTrace], results: &mut Results) -> anyhow::Result<()> {
+    let mut table = Table::new(&["layer", "kind", ">output", ">params", ">MMACs"]);
+    let mut row = |name: &str, kind: &str, output: String, params: usize, macs: u64| {
+        let mega = format!("{:.2}", macs as f64 / 1e6);
+        table.row(vec![
+            name.into(),
+            kind.into(),
+            output,
+            thousands(params),
+            mega,
+        ]);
+    };
+    for layer in layers {
+        let [channels, height, width] = layer.output;
+        let output = format!("{channels}x{height}x{width}");
+        row(&layer.name, &layer.kind, output, layer.params, layer.macs);
+    }
+    let params = layers.iter().map(|layer| layer.params).sum();
+    let macs = layers.iter().map(|layer| layer.macs).sum();
+    row("all", "", String::new(), params, macs);
+    for (index, line) in table.lines().iter().enumerate() {
+        results.line(if index == 0 {
+            results.style.bold(line)
+        } else {
+            line.clone()
+        })?;
+    }
+    Ok(())
+}

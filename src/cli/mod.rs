@@ -1,0 +1,160 @@
+//! The command line: arguments in, results on stdout, exit code out.
+
+mod args;
+mod classify;
+mod download;
+mod info;
+mod inputs;
+mod list;
+mod output;
+mod preprocess;
+mod session;
+mod verify;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use output::{Messages, Results, Style};
+
+/// Every input was answered, every comparison held.
+const SUCCESS: u8 = 0;
+/// Some inputs failed; the others were answered.
+const SOME_FAILED: u8 = 1;
+/// Nothing could be done: arguments, model, device or network.
+const NOTHING_DONE: u8 = 2;
+/// Ended by Ctrl-C: 128 and the signal's number, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Squeeze-and-Excitation networks: classify pictures with SENet, SE-ResNet, SE-ResNeXt and SKNet
+#[derive(Parser, Debug)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        senet classify photo.jpg\n  \
+        senet classify -m demo tests/data/pictures/ankle-boot.png\n  \
+        senet list resnext\n  \
+        senet download se-resnet50\n\n\
+        Exit codes: 0 all done, 1 some inputs failed or a comparison did not hold,\n\
+        2 nothing could be done, 130 interrupted. Results go to stdout, messages to stderr."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// No notes and no progress bars on stderr; errors are still told
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Classify(classify::Arguments),
+    List(list::Arguments),
+    Info(info::Arguments),
+    Download(download::Arguments),
+    Verify(verify::Arguments),
+    Preprocess(preprocess::Arguments),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  senet completions bash > ~/.local/share/bash-completion/completions/senet"
+    )]
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+}
+
+/// Runs the program on the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` come this way too; a closed pipe is no reason to fail.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                NOTHING_DONE
+            } else {
+                SUCCESS
+            });
+        }
+    };
+    let messages = Messages { quiet: cli.quiet };
+    let code = run(cli.command, messages).unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            return SUCCESS;
+        }
+        report(&error);
+        NOTHING_DONE
+    });
+    ExitCode::from(code)
+}
+
+fn run(command: Command, messages: Messages) -> anyhow::Result<u8> {
+    let mut results = Results::new();
+    let code = match command {
+        Command::Classify(arguments) => classify::run(&arguments, messages, &mut results)?,
+        Command::List(arguments) => list::run(&arguments, &mut results)?,
+        Command::Info(arguments) => info::run(&arguments, messages, &mut results)?,
+        Command::Download(arguments) => download::run(&arguments, messages, &mut results)?,
+        Command::Verify(arguments) => verify::run(&arguments, messages, &mut results)?,
+        Command::Preprocess(arguments) => preprocess::run(&arguments, messages)?,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "senet", &mut script);
+            results.write_all(&script)?;
+            SUCCESS
+        }
+    };
+    results.flush()?;
+    Ok(code)
+}
+
+/// The reader of our results has enough, as `head` has after ten lines.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<io::Error>();
+        let json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
+        io.map(io::Error::kind).or(json) == Some(io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(broken)
+}
+
+/// `error: what failed`, its causes, and what to do about it.
+fn report(error: &anyhow::Error) {
+    let style = Style::detect(io::stderr().is_terminal());
+    let mut text = format!("{} {error}", style.red("error:"));
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // Transparent errors repeat their cause.
+        if !last.contains(&cause) {
+            text += &format!("\n  caused by: {cause}");
+        }
+        last = cause;
+    }
+    if let Some(hint) = hint(error) {
+        text += &format!("\n{} {hint}", style.cyan("hint:"));
+    }
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+fn hint(error: &anyhow::Error) -> Option<String> {
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<crate::Error>()?.hint())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,87 @@
+//! `senet preprocess`: the tensor that a network would see.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use safetensors::tensor::{Dtype, TensorView};
+
+use super::args::PreprocessArgs;
+use super::output::Messages;
+use super::{SUCCESS, session};
+use crate::cards::DEFAULT_MODEL;
+use crate::error::Error;
+use crate::image::{self, Transform};
+
+/// Write the tensor that a network would see to a safetensors file
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  senet preprocess photo.jpg --model se-resnet50 --out input.safetensors\n\n\
+    The file holds `input`, f32 of shape [1, 3, height, width]: decoded, resized, cropped and \
+    normalised."
+)]
+pub(super) struct Arguments {
+    /// Picture
+    #[arg(value_name = "IMAGE")]
+    image: PathBuf,
+    /// Model whose preprocessing is used
+    #[arg(short, long, value_name = "MODEL", default_value = DEFAULT_MODEL)]
+    model: String,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// Use the cache alone and make no request
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    preprocess: PreprocessArgs,
+}
+
+pub(super) fn run(arguments: &Arguments, messages: Messages) -> anyhow::Result<u8> {
+    let hub = session::hub_options(arguments.offline)?;
+    let mut spec = session::find(&arguments.model, &hub, messages)?;
+    arguments.preprocess.apply(&mut spec.input);
+    let transform = Transform::new(&spec.input).map_err(Error::from)?;
+    let picture = image::open(&arguments.image, &arguments.preprocess.decode_options())
+        .map_err(Error::from)?;
+    let [height, width] = transform.size();
+    let mut values = vec![0.0_f32; 3 * height * width];
+    transform.write(&picture, &mut values);
+
+    let bytes: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    let view = TensorView::new(Dtype::F32, vec![1, 3, height, width], &bytes)?;
+    let metadata = HashMap::from([("model".to_owned(), spec.name.clone())]);
+    let file = safetensors::serialize([("input", view)], Some(metadata))?;
+    write_whole(&arguments.out, &file)
+        .with_context(|| format!("cannot write {}", arguments.out.display()))?;
+    messages.note(format!(
+        "wrote input [1, 3, {height}, {width}] for {}",
+        spec.name
+    ));
+    Ok(SUCCESS)
+}
+
+/// Through a file beside it, so that nobody ever sees half of one; a device such as /dev/stdout is
+/// written directly.
+fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
+    let special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+    if special {
+        return std::fs::File::options()
+            .write(true)
+            .open(path)?
+            .write_all(bytes);
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    written
+}

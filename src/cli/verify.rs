@@ -1,0 +1,143 @@
+//! `senet verify`: a network against numbers that Python computed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::args::DeviceArgs;
+use super::output::{Messages, Results, Table};
+use super::{SOME_FAILED, SUCCESS, session};
+use crate::error::Error;
+use crate::golden::{DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance};
+use crate::model::Model;
+use crate::weights::Weights;
+
+/// Compare a network's numbers with a golden file
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  senet verify seresnet50.ra2_in1k --golden golden.safetensors --weights model.safetensors\n\n\
+    The golden file holds the tensor `input` and what a reference made of it: `logits`, `pre_logits`, \
+    their\n`_f64` versions, `stage.*` and `gate.*`. The exit code is 1 if a difference is beyond the \
+    tolerance."
+)]
+pub(super) struct Arguments {
+    /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// Golden file (.safetensors)
+    #[arg(long, value_name = "FILE")]
+    golden: PathBuf,
+    /// Weights file in place of the model's own
+    #[arg(short, long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Largest difference of a logit; other tensors get the same relative to their largest value
+    /// [default: what the report beside the golden file suggests, else 0.001]
+    #[arg(long, value_name = "DIFFERENCE", value_parser = positive)]
+    tolerance: Option<f64>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Use the cache alone and make no request
+    #[arg(long)]
+    offline: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 => Ok(number),
+        _ => Err("expected a number above 0".into()),
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    model: &'a str,
+    tolerance: f64,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+pub(super) fn run(
+    arguments: &Arguments,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
+    let hub = session::hub_options(arguments.offline)?;
+    let spec = session::find(&arguments.model, &hub, messages)?;
+    let tolerance = match arguments.tolerance {
+        Some(tolerance) => tolerance,
+        None => suggested_tolerance(&arguments.golden)
+            .map_err(Error::from)?
+            .unwrap_or(DEFAULT_TOLERANCE),
+    };
+    let file = Weights::open(&arguments.golden).map_err(Error::from)?;
+    let golden = Golden::read(&file, tolerance).map_err(Error::from)?;
+    let device = session::open_device(&arguments.device, &spec.name, messages)?;
+    let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
+    let model = Model::new(spec, &weights, &device)?;
+    let report = golden.compare(model.network()).map_err(Error::from)?;
+    if arguments.json {
+        let answer = Answer {
+            model: &model.spec().name,
+            tolerance,
+            report: &report,
+        };
+        results.json_pretty(&answer)?;
+    } else {
+        print_report(&report, results)?;
+    }
+    Ok(if report.ok { SUCCESS } else { SOME_FAILED })
+}
+
+fn print_report(report: &Report, results: &mut Results) -> anyhow::Result<()> {
+    let mut table = Table::new(&[
+        "tensor",
+        "shape",
+        ">max abs",
+        ">max rel",
+        ">tolerance",
+        "",
+        "",
+    ]);
+    for row in &report.rows {
+        let figure =
+            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.1e}"));
+        let shape: Vec<String> = row.shape.iter().map(usize::to_string).collect();
+        let answers = row.top_k.map(|top| {
+            format!(
+                "top-1 {0} of {2}, top-5 {1} of {2}",
+                top.top1, top.top5, top.pictures
+            )
+        });
+        table.row(vec![
+            row.tensor.clone(),
+            shape.join("x"),
+            figure(row.max_abs),
+            figure(row.max_rel),
+            figure(Some(row.tolerance)),
+            if row.ok { "ok" } else { "DIFFERS" }.into(),
+            answers.or_else(|| row.note.clone()).unwrap_or_default(),
+        ]);
+    }
+    for (index, line) in table.lines().iter().enumerate() {
+        let bad = index > 0 && !report.rows[index - 1].ok;
+        let style = results.style;
+        results.line(match index {
+            0 => style.bold(line),
+            _ if bad => style.red(line),
+            _ => line.clone(),
+        })?;
+    }
+    for name in &report.unknown {
+        results.line(format!("{name}: not understood, not compared"))?;
+    }
+    let bad = report.rows.iter().filter(|row| !row.ok).count();
+    results.line(match bad {
+        0 => format!("all {} tensors agree", report.rows.len()),
+        _ => format!("{bad} of {} tensors differ", report.rows.len()),
+    })?;
+    Ok(())
+}

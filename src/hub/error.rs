@@ -1,0 +1,363 @@
+//! What can go wrong between a card and a file of weights.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// The remote file that an error is about. It never holds a token or a signed address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A file of a repository.
+    Hub {
+        /// Address of the hub.
+        endpoint: String,
+        /// `organisation/name`.
+        repo: String,
+        /// Branch, tag or commit.
+        revision: String,
+        /// Path in the repository.
+        file: String,
+    },
+    /// A file that its authors publish outside the hub.
+    Release {
+        /// Its address.
+        url: String,
+    },
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hub {
+                endpoint,
+                repo,
+                revision,
+                file,
+            } => {
+                write!(
+                    f,
+                    "`{file}` of `{repo}` (revision `{revision}`) at {endpoint}"
+                )
+            }
+            Self::Release { url } => write!(f, "{url}"),
+        }
+    }
+}
+
+/// Why a server refused a file to this user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// The repository's conditions have to be accepted first.
+    Gated,
+    /// No token was sent.
+    NoToken,
+    /// The token was not accepted, or its user may not read the repository.
+    Token,
+}
+
+/// Failure to find or to get a file of weights.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HubError {
+    /// There is no home folder and no variable that stands in for it.
+    #[error("no folder for downloaded weights: the home folder is not known")]
+    NoHome,
+
+    /// The table of a card names no place to download from.
+    #[error("the weights have neither a repository nor a release file to download")]
+    NoRemote,
+
+    /// A name that cannot be part of an address or of a path in the cache.
+    #[error("{what} `{value}` is not valid: expected {expected}")]
+    BadName {
+        /// What the name is for.
+        what: &'static str,
+        /// The name.
+        value: String,
+        /// What it should look like.
+        expected: &'static str,
+    },
+
+    /// The hub knows no such repository, or does not show it to this user.
+    #[error("no repository `{repo}` at {endpoint}")]
+    RepoNotFound {
+        /// Address of the hub.
+        endpoint: String,
+        /// The repository.
+        repo: String,
+    },
+
+    /// The repository has no such branch, tag or commit.
+    #[error("no revision `{revision}` in `{repo}` at {endpoint}")]
+    RevisionNotFound {
+        /// Address of the hub.
+        endpoint: String,
+        /// The repository.
+        repo: String,
+        /// The revision.
+        revision: String,
+    },
+
+    /// The repository has no such file at that revision.
+    #[error("no file {location}")]
+    FileNotFound {
+        /// The file.
+        location: Box<Location>,
+        /// Files that are there, where the hub says so.
+        present: Vec<String>,
+    },
+
+    /// The server does not say which of repository, revision and file it misses.
+    #[error("not found: {location}")]
+    NotFound {
+        /// The file.
+        location: Box<Location>,
+    },
+
+    /// The server wants a login (401) or forbids the file (403).
+    #[error("no access to {location} (HTTP status {status})")]
+    Denied {
+        /// The file.
+        location: Box<Location>,
+        /// The HTTP status.
+        status: u16,
+        /// What is missing.
+        reason: Denial,
+    },
+
+    /// Any other refusal.
+    #[error("the server refused {location}: HTTP status {status}{}", said(message))]
+    Status {
+        /// The file.
+        location: Box<Location>,
+        /// The HTTP status.
+        status: u16,
+        /// The server's own words, or nothing.
+        message: String,
+    },
+
+    /// No answer: the name does not resolve, nothing listens there, or it takes too long.
+    #[error("cannot reach the server of {location}")]
+    Unreachable {
+        /// The file.
+        location: Box<Location>,
+        /// The failure.
+        source: Box<ureq::Error>,
+    },
+
+    /// An answer that a hub would not give, such as the login page of a network.
+    #[error("unexpected answer for {location}: {problem}")]
+    BadAnswer {
+        /// The file.
+        location: Box<Location>,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// The connection broke, or stood still for too long.
+    #[error("the download of {location} was interrupted after {}", amount(*done, *total))]
+    Interrupted {
+        /// The file.
+        location: Box<Location>,
+        /// Bytes received.
+        done: u64,
+        /// Bytes expected, where the server said so.
+        total: Option<u64>,
+        /// The failure.
+        source: io::Error,
+    },
+
+    /// The server sends another number of bytes than it announced.
+    #[error("wrong length of {location}: expected {expected} bytes, found {found}")]
+    Length {
+        /// The file.
+        location: Box<Location>,
+        /// Bytes announced.
+        expected: u64,
+        /// Bytes sent.
+        found: u64,
+    },
+
+    /// The contents are not those that the card, the hub or the file's name promise. Nothing was kept.
+    #[error("wrong SHA-256 of {location}: expected {expected}, found {found}")]
+    Checksum {
+        /// The file.
+        location: Box<Location>,
+        /// The digest, or its first digits, in hexadecimal.
+        expected: String,
+        /// The digest of what came.
+        found: String,
+    },
+
+    /// The file is not in the cache and no request may be made.
+    #[error("offline, and not in the cache: {location}; looked in {}", cache.display())]
+    Offline {
+        /// The file.
+        location: Box<Location>,
+        /// The cache.
+        cache: PathBuf,
+    },
+
+    /// The cache cannot be written.
+    #[error("cannot {action} {}", path.display())]
+    Disk {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The failure.
+        source: io::Error,
+    },
+}
+
+impl HubError {
+    /// Whether the server or the network did not give the file, so that another source may be tried.
+    /// Not so for a wrong checksum, which must be seen.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::RepoNotFound { .. }
+            | Self::RevisionNotFound { .. }
+            | Self::FileNotFound { .. }
+            | Self::NotFound { .. }
+            | Self::Denied { .. }
+            | Self::Status { .. }
+            | Self::Unreachable { .. }
+            | Self::BadAnswer { .. }
+            | Self::Interrupted { .. }
+            | Self::Length { .. } => true,
+            Self::NoHome
+            | Self::NoRemote
+            | Self::BadName { .. }
+            | Self::Checksum { .. }
+            | Self::Offline { .. }
+            | Self::Disk { .. } => false,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoHome => {
+                "set HF_HOME and SENET_CACHE to folders for downloaded files".to_owned()
+            }
+            Self::RepoNotFound { endpoint, repo } => format!(
+                "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
+            ),
+            Self::RevisionNotFound { endpoint, repo, .. } => {
+                format!("branches and commits are listed at {endpoint}/{repo}/commits/main")
+            }
+            Self::FileNotFound { present, .. } if !present.is_empty() => {
+                format!("the repository has: {}", present.join(", "))
+            }
+            Self::FileNotFound { location, .. } | Self::NotFound { location } => {
+                format!("check the name at {}", page(location))
+            }
+            Self::Denied {
+                location, reason, ..
+            } => denied_hint(location, *reason),
+            Self::Status { status, .. } if *status == 429 || *status >= 500 => {
+                "the server is busy or broken: try again later".to_owned()
+            }
+            Self::Unreachable { .. } => {
+                "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror of the hub); \
+                 models that are built in or already downloaded need none"
+                    .to_owned()
+            }
+            Self::BadAnswer { location, .. } => match **location {
+                Location::Hub { .. } => {
+                    "check HF_ENDPOINT, and whether this network wants a login in the browser first"
+                }
+                Location::Release { .. } => {
+                    "check whether this network wants a login in the browser first"
+                }
+            }
+            .to_owned(),
+            Self::Interrupted { .. } | Self::Length { .. } => {
+                "nothing was kept of it: run the same command again".to_owned()
+            }
+            Self::Checksum { .. } => {
+                "nothing was kept of it: run the same command again; if it stays so, \
+                 the file has changed at its source and must not be used"
+                    .to_owned()
+            }
+            Self::Offline { location, .. } => offline_hint(location),
+            Self::Disk { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull => {
+                    "free some space, or set HF_HUB_CACHE to another disk".to_owned()
+                }
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    "set HF_HUB_CACHE to a folder that you can write".to_owned()
+                }
+                _ => return None,
+            },
+            Self::NoRemote | Self::BadName { .. } | Self::Status { .. } => return None,
+        })
+    }
+}
+
+fn denied_hint(location: &Location, reason: Denial) -> String {
+    let endpoint = match location {
+        Location::Hub { endpoint, .. } => endpoint,
+        Location::Release { url } => url,
+    };
+    match reason {
+        Denial::Gated => {
+            format!(
+                "log in and accept the conditions at {}, then set HF_TOKEN to your access token",
+                page(location)
+            )
+        }
+        Denial::NoToken => format!(
+            "check the spelling at {}; if it is private, set HF_TOKEN to an access token from {endpoint}/settings/tokens",
+            page(location)
+        ),
+        Denial::Token => format!(
+            "the access token may have expired or may not read {}: see {endpoint}/settings/tokens",
+            page(location)
+        ),
+    }
+}
+
+fn offline_hint(location: &Location) -> String {
+    match location {
+        Location::Hub {
+            repo,
+            revision,
+            file,
+            ..
+        } => match repo.strip_prefix("timm/") {
+            Some(model) => format!(
+                "run `senet download {model}` where there is a network, without HF_HUB_OFFLINE"
+            ),
+            None => format!(
+                "run `hf download {repo} {file} --revision {revision}` where there is a network, without HF_HUB_OFFLINE"
+            ),
+        },
+        Location::Release { .. } => {
+            "run `senet download` where there is a network, without HF_HUB_OFFLINE".to_owned()
+        }
+    }
+}
+
+/// The page a person would open.
+fn page(location: &Location) -> String {
+    match location {
+        Location::Hub { endpoint, repo, .. } => format!("{endpoint}/{repo}"),
+        Location::Release { url } => url.clone(),
+    }
+}
+
+fn amount(done: u64, total: Option<u64>) -> String {
+    match total {
+        Some(total) => format!("{done} of {total} bytes"),
+        None => format!("{done} bytes"),
+    }
+}
+
+fn said(message: &str) -> String {
+    if message.is_empty() {
+        String::new()
+    } else {
+        format!(" ({message})")
+    }
+}

@@ -1,0 +1,138 @@
+//! Weights on the Hugging Face hub: the `[weights]` table of a card, the cache, the download.
+//!
+//! A file is taken from the cache, without a request, where it is there; else it is downloaded and
+//! checked before it gets a name in the cache. `hf-hub` supplies the addresses, the folder layout
+//! (which is Python's, so both share one cache), the token file and the list of a repository's
+//! files; the transfer is done here.
+
+mod cache;
+mod error;
+mod options;
+mod release;
+mod remote;
+mod transfer;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{Denial, HubError, Location};
+pub use options::{DEFAULT_ENDPOINT, HubOptions};
+
+use remote::RemoteFile;
+
+/// Where a checkpoint's weights are. At least one of `repo`, `release` and `embedded` is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsRef {
+    /// Hub repository, `organisation/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// Commit (40 hexadecimal digits); the branch `main` where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// File name inside the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// SHA-256 of that file, 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The authors' release file outside the hub. Its name ends in `-` and the first 8 hexadecimal
+    /// digits of its SHA-256, as PyTorch's `check_hash` expects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// File under `models/weights/` that is part of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<String>,
+}
+
+/// File that timm's repositories keep their weights in; meant where a card names no file.
+pub const DEFAULT_FILE: &str = "model.safetensors";
+/// Branch that is meant where a card names no revision.
+pub const DEFAULT_REVISION: &str = "main";
+
+/// Told how far a download has come, in the thread that downloads.
+pub trait Progress {
+    /// `done` of `total` bytes of `file` are here; `total` is `None` where the server does not say.
+    /// The first call has `done` 0. A call with a smaller `done` starts another file.
+    fn advance(&self, file: &str, done: u64, total: Option<u64>);
+}
+
+/// Keeps silent.
+impl Progress for () {
+    fn advance(&self, _file: &str, _done: u64, _total: Option<u64>) {}
+}
+
+/// The file of a card's `[weights]` if it is on this machine; makes no request.
+///
+/// The repository's file comes first, then the release file.
+pub fn downloaded(weights: &WeightsRef, options: &HubOptions) -> Option<PathBuf> {
+    let from_hub = || {
+        let (repo, revision, file) = hub_file(weights)?;
+        cached(repo, revision, file, options)
+    };
+    from_hub().or_else(|| release::cached(weights.release.as_deref()?, options))
+}
+
+/// The file of a card's `[weights]`, downloaded if it is not on this machine.
+///
+/// Where the hub does not give the file and the card names a release file, that one is taken: it
+/// holds the same weights in PyTorch's format. If both fail, the hub's error is returned.
+///
+/// # Errors
+/// [`HubError`]; [`HubError::NoRemote`] where the table has neither a repository nor a release.
+pub fn download(
+    weights: &WeightsRef,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<PathBuf, HubError> {
+    if let Some(path) = downloaded(weights, options) {
+        return Ok(path);
+    }
+    let release = weights.release.as_deref();
+    let Some((repo, revision, file)) = hub_file(weights) else {
+        return release::fetch(release.ok_or(HubError::NoRemote)?, options, progress);
+    };
+    let pin = weights.sha256.as_deref();
+    match (
+        RemoteFile::new(repo, revision, file, options)?.fetch(pin, options, progress),
+        release,
+    ) {
+        (Err(error), Some(release)) if error.is_refusal() => {
+            release::fetch(release, options, progress).map_err(|_| error)
+        }
+        (result, _) => result,
+    }
+}
+
+fn hub_file(weights: &WeightsRef) -> Option<(&str, &str, &str)> {
+    Some((
+        weights.repo.as_deref()?,
+        weights.revision.as_deref().unwrap_or(DEFAULT_REVISION),
+        weights.file.as_deref().unwrap_or(DEFAULT_FILE),
+    ))
+}
+
+/// A file of a repository if it is in the cache; makes no request.
+///
+/// A branch stands for the commit that it was at when it was last downloaded.
+pub fn cached(repo: &str, revision: &str, file: &str, options: &HubOptions) -> Option<PathBuf> {
+    RemoteFile::new(repo, revision, file, options)
+        .ok()?
+        .cached()
+}
+
+/// A file of a repository, downloaded if it is not in the cache.
+///
+/// # Errors
+/// [`HubError`]: it says whether the name, the access, the network, the server or the disk is at
+/// fault. After an error the cache is as before.
+pub fn fetch(
+    repo: &str,
+    revision: &str,
+    file: &str,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<PathBuf, HubError> {
+    RemoteFile::new(repo, revision, file, options)?.fetch(None, options, progress)
+}

@@ -1,0 +1,259 @@
+//! Where the hub and the caches are: the settings of Python's `huggingface_hub`, read from the same
+//! environment variables, so that both find the same files and the same token.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hf_hub::Cache;
+
+use super::HubError;
+
+/// The public hub.
+pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+
+/// Which hub is asked, as whom, and where files are kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HubOptions {
+    /// The Hugging Face cache, shared with Python.
+    pub cache: PathBuf,
+    /// Folder for what does not come from a hub: the authors' release files.
+    pub own_cache: PathBuf,
+    /// Address of the hub, `https://…` or `http://…`.
+    pub endpoint: String,
+    /// Access token; it is sent to the endpoint only.
+    pub token: Option<String>,
+    /// Use the cache alone and make no request.
+    pub offline: bool,
+}
+
+/// Shows that there is a token, never which.
+impl fmt::Debug for HubOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubOptions")
+            .field("cache", &self.cache)
+            .field("own_cache", &self.own_cache)
+            .field("endpoint", &without_password(&self.endpoint))
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .field("offline", &self.offline)
+            .finish()
+    }
+}
+
+impl HubOptions {
+    /// The settings of the process's environment.
+    ///
+    /// * cache: `HF_HUB_CACHE`, else `$HF_HOME/hub`, else `$XDG_CACHE_HOME/huggingface/hub`, else
+    ///   `~/.cache/huggingface/hub`
+    /// * own cache: `SENET_CACHE`, else `$XDG_CACHE_HOME/senet`, else `~/.cache/senet`
+    /// * endpoint: `HF_ENDPOINT`, else [`DEFAULT_ENDPOINT`]
+    /// * token: `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else the file `token` in `HF_HOME`; none
+    ///   where `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set
+    /// * offline: `HF_HUB_OFFLINE` is 1, true, yes or on
+    ///
+    /// An empty variable counts as not set.
+    ///
+    /// # Errors
+    /// [`HubError::NoHome`] where a folder would have to lie in a home folder and there is none.
+    pub fn from_env() -> Result<Self, HubError> {
+        Self::from_lookup(|name| std::env::var_os(name), std::env::home_dir())
+    }
+
+    /// Like [`Self::from_env`], with the variables and the home folder given.
+    ///
+    /// # Errors
+    /// [`HubError::NoHome`], as there.
+    pub fn from_lookup(
+        lookup: impl Fn(&str) -> Option<OsString>,
+        home: Option<PathBuf>,
+    ) -> Result<Self, HubError> {
+        let home = home.filter(|home| !home.as_os_str().is_empty());
+        let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let path = |name: &str| set(name).map(|value| expand_home(value, home.as_deref()));
+        let text =
+            |name: &str| Some(set(name)?.to_str()?.trim().to_owned()).filter(|s| !s.is_empty());
+
+        let user_cache = path("XDG_CACHE_HOME")
+            .or_else(|| Some(home.as_ref()?.join(".cache")))
+            .ok_or(HubError::NoHome);
+        let hf_home = match path("HF_HOME") {
+            Some(path) => Ok(path),
+            None => user_cache.as_ref().map(|cache| cache.join("huggingface")),
+        };
+        let token = if is_true(text("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
+            None
+        } else {
+            text("HF_TOKEN").or_else(|| match path("HF_TOKEN_PATH") {
+                Some(file) => read_token(&file),
+                None => Cache::new(hf_home.as_ref().ok()?.join("hub")).token(),
+            })
+        };
+        Ok(Self {
+            cache: match path("HF_HUB_CACHE") {
+                Some(path) => path,
+                None => hf_home.map_err(|_| HubError::NoHome)?.join("hub"),
+            },
+            own_cache: match path("SENET_CACHE") {
+                Some(path) => path,
+                None => user_cache?.join("senet"),
+            },
+            endpoint: text("HF_ENDPOINT")
+                .unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned())
+                .trim_end_matches('/')
+                .to_owned(),
+            token,
+            offline: is_true(text("HF_HUB_OFFLINE")),
+        })
+    }
+}
+
+/// The words that `huggingface_hub` takes for yes.
+fn is_true(value: Option<String>) -> bool {
+    value.is_some_and(|value| {
+        matches!(
+            value.to_ascii_lowercase().as_str(),
+            "1" | "true" | "yes" | "on"
+        )
+    })
+}
+
+/// `~/x` in a variable that no shell has expanded, as in an environment file.
+fn expand_home(value: OsString, home: Option<&Path>) -> PathBuf {
+    let path = PathBuf::from(value);
+    match (path.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path,
+    }
+}
+
+fn read_token(file: &Path) -> Option<String> {
+    let token = fs::read_to_string(file).ok()?.trim().to_owned();
+    Some(token).filter(|token| !token.is_empty())
+}
+
+/// An address as it may be shown: without `user:password@`.
+pub(super) fn without_password(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or(authority);
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn options(variables: &[(&str, &str)]) -> HubOptions {
+        let map: HashMap<String, OsString> = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).into()))
+            .collect();
+        HubOptions::from_lookup(|name| map.get(name).cloned(), Some("/home/me".into())).unwrap()
+    }
+
+    #[test]
+    fn the_environment_is_read_as_python_does() {
+        for (variables, cache) in [
+            (vec![], "/home/me/.cache/huggingface/hub"),
+            (vec![("XDG_CACHE_HOME", "/xdg")], "/xdg/huggingface/hub"),
+            (
+                vec![("HF_HOME", "/hf"), ("XDG_CACHE_HOME", "/xdg")],
+                "/hf/hub",
+            ),
+            (vec![("HF_HUB_CACHE", "/c"), ("HF_HOME", "/hf")], "/c"),
+            (
+                vec![("HF_HUB_CACHE", ""), ("HF_HOME", "~/hf")],
+                "/home/me/hf/hub",
+            ),
+        ] {
+            assert_eq!(options(&variables).cache, Path::new(cache), "{variables:?}");
+        }
+        assert_eq!(options(&[]).own_cache, Path::new("/home/me/.cache/senet"));
+        assert_eq!(
+            options(&[("XDG_CACHE_HOME", "/xdg")]).own_cache,
+            Path::new("/xdg/senet")
+        );
+        assert_eq!(
+            options(&[("SENET_CACHE", "/s"), ("XDG_CACHE_HOME", "/xdg")]).own_cache,
+            Path::new("/s")
+        );
+        assert_eq!(options(&[]).endpoint, "https://huggingface.co");
+        assert_eq!(
+            options(&[("HF_ENDPOINT", "http://127.0.0.1:8080/")]).endpoint,
+            "http://127.0.0.1:8080"
+        );
+        for (value, offline) in [
+            ("1", true),
+            ("TRUE", true),
+            ("Yes", true),
+            ("on", true),
+            ("0", false),
+            ("no", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                options(&[("HF_HUB_OFFLINE", value)]).offline,
+                offline,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_home_folder_the_variables_are_enough() {
+        let none = HubOptions::from_lookup(|_| None, None);
+        assert!(matches!(none, Err(HubError::NoHome)));
+        let some = HubOptions::from_lookup(
+            |name| {
+                ["HF_HOME", "SENET_CACHE"]
+                    .contains(&name)
+                    .then(|| "/data".into())
+            },
+            None,
+        )
+        .unwrap();
+        assert_eq!(some.cache, Path::new("/data/hub"));
+    }
+
+    #[test]
+    fn the_token_comes_from_a_variable_or_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap();
+        let file = folder.path().join("other");
+        let other = file.to_str().unwrap();
+        fs::write(folder.path().join("token"), "from-home\n").unwrap();
+        fs::write(&file, " from-path \n").unwrap();
+        for (variables, token) in [
+            (vec![("HF_HOME", "/nowhere")], None),
+            (vec![("HF_HOME", home)], Some("from-home")),
+            (
+                vec![("HF_HOME", home), ("HF_HUB_CACHE", "/elsewhere")],
+                Some("from-home"),
+            ),
+            (
+                vec![("HF_HOME", home), ("HF_TOKEN_PATH", other)],
+                Some("from-path"),
+            ),
+            (
+                vec![("HF_TOKEN", " direct "), ("HF_TOKEN_PATH", other)],
+                Some("direct"),
+            ),
+            (
+                vec![
+                    ("HF_TOKEN", "direct"),
+                    ("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1"),
+                ],
+                None,
+            ),
+        ] {
+            assert_eq!(options(&variables).token.as_deref(), token, "{variables:?}");
+        }
+    }
+}

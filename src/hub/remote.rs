@@ -1,0 +1,217 @@
+//! One file of one repository: its address, its place in the cache, and the way from one to the
+//! other.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hf_hub::api::RepoInfo;
+use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
+use hf_hub::{Cache, Repo, RepoType};
+
+use super::cache::{Part, RepoCache, is_commit};
+use super::error::Location;
+use super::options::without_password;
+use super::transfer::{self, Metadata, is_loopback};
+use super::{HubError, HubOptions, Progress};
+
+/// A file of a repository of one hub, with its place in the cache.
+pub(super) struct RemoteFile<'a> {
+    revision: &'a str,
+    file: &'a str,
+    repo: Repo,
+    cache: RepoCache,
+    location: Location,
+}
+
+impl<'a> RemoteFile<'a> {
+    /// Checks the names: they become part of an address and of paths.
+    pub(super) fn new(
+        repo: &str,
+        revision: &'a str,
+        file: &'a str,
+        options: &HubOptions,
+    ) -> Result<Self, HubError> {
+        let bad = |what, value: &str, expected| HubError::BadName {
+            what,
+            value: value.to_owned(),
+            expected,
+        };
+        if !is_path(repo) || repo.matches('/').count() > 1 || !repo.bytes().all(is_name_byte) {
+            return Err(bad("the repository", repo, "`organisation/name`"));
+        }
+        if !is_path(revision) || !revision.bytes().all(is_name_byte) {
+            return Err(bad("the revision", revision, "a branch, tag or commit"));
+        }
+        if !is_path(file) {
+            return Err(bad("the file name", file, "a relative path with `/`"));
+        }
+        let endpoint = options.endpoint.as_str();
+        if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
+            return Err(bad("the address of the hub", endpoint, "https://…"));
+        }
+        let location = Location::Hub {
+            endpoint: without_password(endpoint),
+            repo: repo.to_owned(),
+            revision: revision.to_owned(),
+            file: file.to_owned(),
+        };
+        let repo = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned());
+        let cache = RepoCache::new(&options.cache, &repo);
+        Ok(Self {
+            revision,
+            file,
+            repo,
+            cache,
+            location,
+        })
+    }
+
+    /// The file if it is in the cache.
+    pub(super) fn cached(&self) -> Option<PathBuf> {
+        self.cache.find(self.file)
+    }
+
+    /// The file, from the cache or from the hub. `pin` is the SHA-256 that it must have.
+    pub(super) fn fetch(
+        &self,
+        pin: Option<&str>,
+        options: &HubOptions,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, HubError> {
+        if let Some(path) = self.cached() {
+            return Ok(path);
+        }
+        if options.offline {
+            return Err(HubError::Offline {
+                location: Box::new(self.location.clone()),
+                cache: options.cache.clone(),
+            });
+        }
+        let api = self
+            .api(options)
+            .map_err(|error| self.bad_answer(error.to_string()))?;
+        let url = api.url(&percent_encode(self.file));
+        let incoming = transfer::open(&url, options.token.as_deref(), &self.location)
+            .map_err(|error| self.explain(error, &api))?;
+        let metadata = self.check_metadata(incoming.metadata.clone())?;
+        if let (Some(pin), Some(announced)) = (pin, &metadata.sha256) {
+            // Saves a download that would be thrown away.
+            self.check_digest(pin, announced)?;
+        }
+        let expected = pin.or(metadata.sha256.as_deref());
+        let blob = self.cache.blob(&metadata.etag);
+        // Another revision may have brought the same contents.
+        let here = fs::metadata(&blob).is_ok_and(|blob| Some(blob.len()) == incoming.total);
+        let trusted = expected.is_none_or(|sha256| sha256.eq_ignore_ascii_case(&metadata.etag));
+        if !(here && trusted) {
+            let mut part = Part::create(&blob)?;
+            let found = incoming.save(&mut part, &self.location, progress)?;
+            if let Some(expected) = expected {
+                self.check_digest(expected, &found)?;
+            }
+            part.persist(&blob)?;
+        }
+        self.cache
+            .publish(&metadata.etag, &metadata.commit, self.file)
+    }
+
+    /// The answer has to come from a hub, and a commit has to be answered by itself.
+    fn check_metadata(&self, metadata: Option<Metadata>) -> Result<Metadata, HubError> {
+        match metadata {
+            None => Err(self.bad_answer("it lacks the header X-Repo-Commit of a hub".to_owned())),
+            Some(Metadata { commit, .. })
+                if is_commit(self.revision) && !self.revision.eq_ignore_ascii_case(&commit) =>
+            {
+                Err(self.bad_answer(format!("expected that commit, found {commit}")))
+            }
+            Some(metadata) => Ok(metadata),
+        }
+    }
+
+    fn check_digest(&self, expected: &str, found: &str) -> Result<(), HubError> {
+        if expected.eq_ignore_ascii_case(found) {
+            return Ok(());
+        }
+        Err(HubError::Checksum {
+            location: Box::new(self.location.clone()),
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+        })
+    }
+
+    fn bad_answer(&self, problem: String) -> HubError {
+        HubError::BadAnswer {
+            location: Box::new(self.location.clone()),
+            problem,
+        }
+    }
+
+    fn api(&self, options: &HubOptions) -> Result<ApiRepo, ApiError> {
+        let api = ApiBuilder::from_cache(Cache::new(options.cache.clone()))
+            .with_endpoint(options.endpoint.trim_end_matches('/').to_owned())
+            .with_token(options.token.clone())
+            .build()?;
+        Ok(api.repo(self.repo.clone()))
+    }
+
+    /// Adds to a missing file which files the repository has. Not every mirror says what is missing,
+    /// but one that lists the revision's files has the repository and the revision.
+    fn explain(&self, error: HubError, api: &ApiRepo) -> HubError {
+        match error {
+            HubError::FileNotFound { location, .. } => HubError::FileNotFound {
+                location,
+                present: files(api).unwrap_or_default(),
+            },
+            HubError::NotFound { location } => match files(api) {
+                Some(present) => HubError::FileNotFound { location, present },
+                None => HubError::NotFound { location },
+            },
+            other => other,
+        }
+    }
+}
+
+/// The files of a repository at its revision, or `None` for whatever reason: it only helps a message.
+fn files(api: &ApiRepo) -> Option<Vec<String>> {
+    const LIMIT: Duration = Duration::from_secs(10);
+    let request = api.info_request().config().timeout_global(Some(LIMIT));
+    let request = if is_loopback(&api.url("")) {
+        request.proxy(None).build()
+    } else {
+        request.build()
+    };
+    let info: RepoInfo = request.call().ok()?.body_mut().read_json().ok()?;
+    Some(
+        info.siblings
+            .into_iter()
+            .map(|file| file.rfilename)
+            .collect(),
+    )
+}
+
+/// Whether a name is a relative path that stays inside its folder on every system.
+fn is_path(name: &str) -> bool {
+    name.split('/')
+        .all(|part| !part.is_empty() && part != "." && part != "..")
+        && !name.contains(|c: char| c.is_control() || matches!(c, '\\' | ':'))
+}
+
+/// Characters of repositories and revisions that mean themselves in an address.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'~' | b'+' | b'@' | b'=')
+}
+
+/// A file name as a part of an address.
+fn percent_encode(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if is_name_byte(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}

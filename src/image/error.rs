@@ -1,0 +1,109 @@
+//! What can go wrong between a file and a network's input.
+
+use std::path::{Path, PathBuf};
+
+/// An error of the `image` module; [`ImageError::hint`] says what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The file could not be read at all.
+    #[error("cannot read `{}`: {error}", path.display())]
+    Read {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    /// A file was read, but its content did not give a picture.
+    #[error("`{}`: {error}", path.display())]
+    InFile {
+        path: PathBuf,
+        error: Box<ImageError>,
+    },
+    /// The first bytes are not those of a format this crate reads.
+    #[error("{found}, expected a picture: {KNOWN_FORMATS}")]
+    UnknownFormat { found: Content },
+    /// The format is known, the data is broken or of a kind no decoder here reads.
+    #[error("cannot decode this {format}: {reason}")]
+    Decode {
+        format: &'static str,
+        reason: String,
+    },
+    /// The header announces more pixels than [`DecodeOptions::max_pixels`](super::DecodeOptions).
+    #[error(
+        "the {format} is {width} x {height} = {} pixels, more than the limit of {limit}",
+        u64::from(*width) * u64::from(*height)
+    )]
+    TooLarge {
+        format: &'static str,
+        width: u32,
+        height: u32,
+        limit: u64,
+    },
+    /// An [`InputSpec`](super::InputSpec) that describes no transform.
+    #[error("invalid input specification: `{field}` must be {expected}, found {found}")]
+    InvalidSpec {
+        field: &'static str,
+        expected: &'static str,
+        found: String,
+    },
+}
+
+const KNOWN_FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
+
+/// What a file is that is not a picture of a known format, as far as its first bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    Empty,
+    /// A pointer file of git's large file storage, in place of the file itself.
+    GitLfsPointer,
+    /// A web page or another document in tags; often a failed download.
+    Markup,
+    Text,
+    /// A picture format that is recognised and not read.
+    OtherPicture(&'static str),
+    Unknown,
+}
+
+impl std::fmt::Display for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "the file is empty",
+            Self::GitLfsPointer => "this is a git-lfs pointer",
+            Self::Markup => "this is an HTML, XML or SVG document",
+            Self::Text => "this is a text file",
+            Self::OtherPicture(name) => return write!(f, "{name} pictures are not supported"),
+            Self::Unknown => "the format is unknown",
+        })
+    }
+}
+
+impl ImageError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::InFile { error, .. } => error.hint(),
+            Self::UnknownFormat { found } => match found {
+                Content::GitLfsPointer => Some("fetch the file itself with `git lfs pull`".into()),
+                Content::Markup => Some("a download may have saved an error page".into()),
+                Content::OtherPicture(_) => Some("convert the picture to PNG".into()),
+                Content::Empty | Content::Text | Content::Unknown => None,
+            },
+            Self::TooLarge { width, height, .. } => Some(format!(
+                "if the picture is trusted, raise the limit with `--max-pixels {}`",
+                u64::from(*width) * u64::from(*height)
+            )),
+            Self::Read { .. } | Self::Decode { .. } | Self::InvalidSpec { .. } => None,
+        }
+    }
+
+    pub(super) fn decode(format: &'static str, reason: impl ToString) -> Self {
+        let reason = reason.to_string();
+        Self::Decode { format, reason }
+    }
+
+    pub(super) fn in_file(self, path: &Path) -> Self {
+        Self::InFile {
+            path: path.to_owned(),
+            error: Box::new(self),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! RGB picture to network input, as timm's `transforms_imagenet_eval` does it.
+
+use ::image::{Rgb, RgbImage};
+
+use super::error::ImageError;
+use super::resize::{Window, resize_window};
+use super::spec::{CropMode, InputSpec, Interpolation};
+
+/// Longest edge, in pixels, that a resize may aim at.
+const LARGEST_EDGE: usize = 1 << 16;
+
+/// Resize, crop and normalisation of one [`InputSpec`], ready to run.
+#[derive(Clone, Debug)]
+pub struct Transform {
+    size: [usize; 2],
+    scale: [usize; 2],
+    crop_mode: CropMode,
+    interpolation: Interpolation,
+    /// Colour of what lies outside of the picture.
+    fill: [u8; 3],
+    /// The normalised value of each byte, per channel.
+    normalised: [[f32; 256]; 3],
+}
+
+impl Transform {
+    /// Checks the specification and prepares its transform.
+    ///
+    /// # Errors
+    /// [`ImageError::InvalidSpec`] for an edge of 0 pixels or above 65536, before or after the
+    /// division by `crop_pct`, a `crop_pct` that is not above 0, and a `mean` or `std` that gives
+    /// no finite numbers.
+    pub fn new(spec: &InputSpec) -> Result<Self, ImageError> {
+        let scale = spec.scale_size();
+        let edge = |edge: &usize| (1..=LARGEST_EDGE).contains(edge);
+        let finite = |values: &[f32; 3]| values.iter().all(|value| value.is_finite());
+        let invalid = |field, expected, found: String| {
+            Err(ImageError::InvalidSpec {
+                field,
+                expected,
+                found,
+            })
+        };
+        if !spec.size.iter().all(edge) {
+            return invalid("size", "1 to 65536 pixels", format!("{:?}", spec.size));
+        }
+        if !(spec.crop_pct > 0.0 && spec.crop_pct.is_finite()) {
+            return invalid("crop_pct", "above 0", spec.crop_pct.to_string());
+        }
+        if !scale.iter().all(edge) {
+            let found = format!("{scale:?}");
+            return invalid("size / crop_pct", "1 to 65536 pixels", found);
+        }
+        if !finite(&spec.mean) {
+            return invalid("mean", "finite numbers", format!("{:?}", spec.mean));
+        }
+        if !finite(&spec.std) || spec.std.contains(&0.0) {
+            return invalid("std", "finite and not 0", format!("{:?}", spec.std));
+        }
+        let fill = match spec.crop_mode {
+            CropMode::Border => spec.mean.map(colour),
+            CropMode::Center | CropMode::Squash => [0; 3],
+        };
+        Ok(Self {
+            size: spec.size,
+            scale,
+            crop_mode: spec.crop_mode,
+            interpolation: spec.interpolation,
+            fill,
+            normalised: std::array::from_fn(|channel| {
+                let (mean, std) = (spec.mean[channel], spec.std[channel]);
+                std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
+            }),
+        })
+    }
+
+    /// Height and width of the result in pixels.
+    pub fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    /// The picture after resize and crop, still 8-bit RGB.
+    pub fn pixels(&self, picture: &RgbImage) -> RgbImage {
+        let [height, width] = self.resized(picture);
+        let rows = Crop::new(height, self.size[0]);
+        let columns = Crop::new(width, self.size[1]);
+        let window = Window {
+            columns: columns.start..columns.start + columns.length,
+            rows: rows.start..rows.start + rows.length,
+        };
+        let kept = resize_window(picture, width, height, &window, self.interpolation);
+        if [rows.length, columns.length] == self.size {
+            return kept;
+        }
+        let mut result =
+            RgbImage::from_pixel(self.size[1] as u32, self.size[0] as u32, Rgb(self.fill));
+        let bytes = columns.length * 3;
+        for (row, kept) in result
+            .chunks_exact_mut(self.size[1] * 3)
+            .skip(rows.before)
+            .zip(kept.chunks_exact(bytes))
+        {
+            row[columns.before * 3..][..bytes].copy_from_slice(kept);
+        }
+        result
+    }
+
+    /// Writes the network's input for one picture, channel after channel (3 x height x width):
+    /// `(value / 255 - mean) / std` in 32-bit floats, as torchvision computes it.
+    ///
+    /// # Panics
+    /// If `out` has not `3 * height * width` elements.
+    pub fn write(&self, picture: &RgbImage, out: &mut [f32]) {
+        let area = self.size[0] * self.size[1];
+        assert_eq!(out.len(), 3 * area, "the slot for one picture");
+        let pixels = self.pixels(picture);
+        for (channel, (plane, table)) in
+            out.chunks_exact_mut(area).zip(&self.normalised).enumerate()
+        {
+            for (value, pixel) in plane.iter_mut().zip(pixels.as_chunks::<3>().0) {
+                *value = table[usize::from(pixel[channel])];
+            }
+        }
+    }
+
+    /// Height and width that the whole picture is resized to, before the crop.
+    fn resized(&self, picture: &RgbImage) -> [usize; 2] {
+        let old = [picture.height() as usize, picture.width() as usize];
+        match self.crop_mode {
+            CropMode::Squash => self.scale,
+            CropMode::Center if self.scale[0] == self.scale[1] => short_edge_to(old, self.scale[0]),
+            CropMode::Center => keep_ratio(old, self.scale, f64::min),
+            CropMode::Border => keep_ratio(old, self.scale, f64::max),
+        }
+    }
+}
+
+/// torchvision's `Resize` with one number: the long edge is rounded down.
+fn short_edge_to([height, width]: [usize; 2], edge: usize) -> [usize; 2] {
+    let long = |long: usize, short: usize| ((edge * long) as f64 / short.max(1) as f64) as usize;
+    if width <= height {
+        [long(height, width), edge]
+    } else {
+        [edge, long(width, height)]
+    }
+}
+
+/// timm's `ResizeKeepRatio`: one factor for both edges, chosen between theirs, rounded half to even.
+///
+/// timm fails where an edge becomes 0; here the least is one pixel.
+fn keep_ratio(old: [usize; 2], scale: [usize; 2], choose: fn(f64, f64) -> f64) -> [usize; 2] {
+    let ratio = choose(
+        old[0] as f64 / scale[0] as f64,
+        old[1] as f64 / scale[1] as f64,
+    );
+    old.map(|edge| ((edge as f64 / ratio).round_ties_even() as usize).max(1))
+}
+
+/// timm's border colour. Its mean is a 64-bit number; the shortest decimal of ours is that number.
+fn colour(mean: f32) -> u8 {
+    let mean = mean.to_string().parse().unwrap_or(f64::from(mean));
+    (255.0 * mean).round_ties_even() as u8
+}
+
+/// What a centred crop or padding takes along one edge.
+struct Crop {
+    /// First pixel of the picture that is kept.
+    start: usize,
+    /// Number of pixels of the picture that are kept.
+    length: usize,
+    /// Pixels of padding in front.
+    before: usize,
+}
+
+impl Crop {
+    /// torchvision's `CenterCrop`: an odd rest is rounded half to even when it is cut off, and goes
+    /// behind when it is added.
+    fn new(edge: usize, size: usize) -> Self {
+        if edge < size {
+            Self {
+                start: 0,
+                length: edge,
+                before: (size - edge) / 2,
+            }
+        } else {
+            Self {
+                start: ((edge - size) as f64 / 2.0).round_ties_even() as usize,
+                length: size,
+                before: 0,
+            }
+        }
+    }
+}

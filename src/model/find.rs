@@ -1,0 +1,168 @@
+//! From what a user calls a model to its spec and its weights.
+
+use std::path::Path;
+
+use crate::cards::{CardError, ModelSpec, Selection, WeightsSource, Zoo, embedded_weights};
+use crate::error::{Error, Result};
+use crate::hub::{self, HubError, HubOptions, Progress, WeightsRef};
+use crate::nets::NetError;
+use crate::weights::{Weights, check_release_name};
+
+/// Files of a repository in timm's layout, the weights in order of preference.
+const CONFIG_FILE: &str = "config.json";
+const WEIGHTS_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+
+/// A model that was found by name.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub spec: ModelSpec,
+    /// Which checkpoint an alias means; to be shown to the user.
+    pub note: Option<String>,
+}
+
+/// Finds a model: the name of a card or an alias, a directory in timm's hub layout, or
+/// `hf-hub:organisation/name[@revision]`, whose `config.json` is taken from the cache or
+/// downloaded.
+///
+/// A directory is looked for where the name is a path or means nothing else.
+///
+/// # Errors
+/// [`Error::Card`] if the name means nothing or its description is wrong, [`Error::Hub`] if a
+/// repository's description cannot be had.
+pub fn find(name: &str, hub: &HubOptions, progress: &dyn Progress) -> Result<Found> {
+    let path = Path::new(name);
+    let is_path = name.starts_with('.') || name.contains(['/', std::path::MAIN_SEPARATOR]);
+    if is_path && path.is_dir() {
+        return directory(path);
+    }
+    match Zoo::builtin()?.resolve(name) {
+        Ok(Selection::Card { card, note }) => Ok(Found {
+            spec: ModelSpec::from_card(card)?,
+            note,
+        }),
+        Ok(Selection::Hub { repo, revision }) => {
+            let spec = repository(&repo, revision.as_deref(), hub, progress)?;
+            Ok(Found { spec, note: None })
+        }
+        Err(CardError::UnknownModel { .. }) if path.is_dir() => directory(path),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn directory(path: &Path) -> Result<Found> {
+    Ok(Found {
+        spec: ModelSpec::from_timm_dir(path)?,
+        note: None,
+    })
+}
+
+fn repository(
+    repo: &str,
+    revision: Option<&str>,
+    hub: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<ModelSpec> {
+    let at = revision.unwrap_or(hub::DEFAULT_REVISION);
+    let path = hub::fetch(repo, at, CONFIG_FILE, hub, progress)?;
+    let text = std::fs::read_to_string(&path).map_err(|source| CardError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let reference = |file: &str| WeightsRef {
+        repo: Some(repo.to_owned()),
+        revision: revision.map(str::to_owned),
+        file: Some(file.to_owned()),
+        ..WeightsRef::default()
+    };
+    let name = match revision {
+        Some(revision) => format!("hf-hub:{repo}@{revision}"),
+        None => format!("hf-hub:{repo}"),
+    };
+    let file = WEIGHTS_FILES
+        .into_iter()
+        .find(|file| hub::cached(repo, at, file, hub).is_some())
+        .unwrap_or(WEIGHTS_FILES[0]);
+    let source = WeightsSource::Reference(reference(file));
+    Ok(ModelSpec::from_timm_config(&text, &name, source)?)
+}
+
+/// Opens the weights of `spec`: `file` if one is given, else its own, from the program, the cache
+/// or the hub.
+///
+/// # Errors
+/// [`Error::Hub`] if they cannot be had, [`Error::Weights`] if the file is none or not the release
+/// that its name promises.
+pub fn open_weights(
+    spec: &ModelSpec,
+    file: Option<&Path>,
+    hub: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<Weights> {
+    match (&spec.weights, file) {
+        (WeightsSource::File(path), None) => Ok(Weights::open(path)?),
+        (WeightsSource::File(_), Some(file)) => Ok(Weights::open(file)?),
+        (WeightsSource::Reference(reference), Some(file)) => open_checked(file, reference),
+        (WeightsSource::Reference(reference), None) => {
+            let embedded = reference.embedded.as_deref();
+            if let Some((name, bytes)) =
+                embedded.and_then(|name| Some((name, embedded_weights(name)?)))
+            {
+                return Ok(Weights::from_static(name, bytes)?);
+            }
+            let path = match hub::download(reference, hub, progress) {
+                Err(error)
+                    if matches!(error, HubError::FileNotFound { .. })
+                        && safetensors_only(reference) =>
+                {
+                    let file = Some(WEIGHTS_FILES[1].to_owned());
+                    hub::download(
+                        &WeightsRef {
+                            file,
+                            ..reference.clone()
+                        },
+                        hub,
+                        progress,
+                    )?
+                }
+                other => other?,
+            };
+            open_checked(&path, reference)
+        }
+    }
+}
+
+/// Older repositories hold a PyTorch file alone.
+fn safetensors_only(reference: &WeightsRef) -> bool {
+    reference.file.as_deref() == Some(WEIGHTS_FILES[0]) && reference.sha256.is_none()
+}
+
+/// A file that is named like the authors' release has to be it.
+fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
+    let release = reference
+        .release
+        .as_deref()
+        .and_then(|url| url.rsplit('/').next());
+    let name = path.file_name().and_then(|name| name.to_str());
+    if let Some(name) = name.filter(|name| Some(*name) == release) {
+        check_release_name(path, name)?;
+    }
+    Ok(Weights::open(path)?)
+}
+
+/// A file without its classifier is a backbone; where the authors' release has one, say so.
+pub(super) fn explain_missing_classifier(error: NetError, spec: &ModelSpec) -> Error {
+    match error {
+        NetError::Tensors(mismatch) if mismatch.only_classifier_missing() => {
+            let release = match &spec.weights {
+                WeightsSource::Reference(reference) => reference.release.clone(),
+                WeightsSource::File(_) => None,
+            };
+            Error::NoClassifier {
+                file: mismatch.source,
+                model: spec.name.clone(),
+                release,
+            }
+        }
+        other => Error::Net(other),
+    }
+}

@@ -1,0 +1,196 @@
+//! Pictures in, answers out: a network with its preprocessing and the names of its classes.
+
+mod batches;
+mod find;
+
+use candle_core::{DType, Device, Tensor};
+
+pub use batches::{Prepared, prepare_ahead};
+pub use find::{Found, find, open_weights};
+
+use crate::cards::ModelSpec;
+use crate::error::{Error, Result};
+use crate::hub::HubOptions;
+use crate::image::{RgbImage, Transform};
+use crate::labels::Label;
+use crate::nets::{NetError, Network};
+use crate::weights::Weights;
+
+/// A model that is ready to classify.
+#[derive(Debug)]
+pub struct Model {
+    spec: ModelSpec,
+    network: Network,
+    transform: Transform,
+}
+
+/// One of the classes that a picture may show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Prediction<'a> {
+    /// Output of the classifier, counted from 0.
+    pub index: usize,
+    pub label: &'a Label,
+    /// Softmax over all classes, 0 to 1.
+    pub probability: f64,
+    /// The network's raw score.
+    pub logit: f32,
+}
+
+impl Model {
+    /// The model called `name` (as in [`find`]), its weights taken from the cache or downloaded
+    /// without a word.
+    ///
+    /// # Errors
+    /// If the name means nothing, the weights cannot be had, or they do not fit.
+    pub fn open(name: &str, hub: &HubOptions, device: &Device) -> Result<Self> {
+        let spec = find(name, hub, &())?.spec;
+        let weights = open_weights(&spec, None, hub, &())?;
+        Self::new(spec, &weights, device)
+    }
+
+    /// Builds the network of `spec` on `device` from `weights`.
+    ///
+    /// # Errors
+    /// If the weights are not this network's, or pictures of the spec's input size do not fit it.
+    pub fn new(spec: ModelSpec, weights: &Weights, device: &Device) -> Result<Self> {
+        let transform = Transform::new(&spec.input)?;
+        let plan = spec.network.plan(spec.naming, spec.classes())?;
+        let [height, width] = spec.input.size;
+        plan.check_size(height, width)?;
+        let network = Network::load(&plan, weights, device)
+            .map_err(|error| find::explain_missing_classifier(error, &spec))?;
+        Ok(Self {
+            spec,
+            network,
+            transform,
+        })
+    }
+
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The preprocessing: writes a picture into a slot of a batch.
+    pub fn transform(&self) -> &Transform {
+        &self.transform
+    }
+
+    /// Number of values that one picture takes in a batch: 3 · height · width.
+    pub fn picture_len(&self) -> usize {
+        let [height, width] = self.transform.size();
+        3 * height * width
+    }
+
+    /// The preprocessed pictures `[N, 3, height, width]`, on the network's device.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn batch(&self, pictures: &[RgbImage]) -> Result<Tensor> {
+        let mut values = vec![0.0; pictures.len() * self.picture_len()];
+        for (picture, slot) in pictures
+            .iter()
+            .zip(values.chunks_exact_mut(self.picture_len()))
+        {
+            self.transform.write(picture, slot);
+        }
+        self.batch_from(values)
+    }
+
+    /// A batch of pictures that [`Model::transform`] wrote one after another.
+    ///
+    /// # Errors
+    /// If the values are not whole pictures or the device has no room.
+    pub fn batch_from(&self, values: Vec<f32>) -> Result<Tensor> {
+        let [height, width] = self.transform.size();
+        let shape = (values.len() / self.picture_len(), 3, height, width);
+        Ok(Tensor::from_vec(values, shape, self.network.device())?)
+    }
+
+    /// The `k` most probable classes of each picture, best first.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn classify(&self, pictures: &[RgbImage], k: usize) -> Result<Vec<Vec<Prediction<'_>>>> {
+        if pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.classify_batch(&self.batch(pictures)?, k)
+    }
+
+    /// The `k` most probable classes of each picture of a batch, best first.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn classify_batch(&self, batch: &Tensor, k: usize) -> Result<Vec<Vec<Prediction<'_>>>> {
+        let logits = self.network.forward(batch)?.to_dtype(DType::F32)?;
+        let rows = logits.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
+        Ok(rows.iter().map(|logits| self.best(logits, k)).collect())
+    }
+
+    fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {
+        let probabilities = softmax(logits);
+        top_k(logits, k)
+            .into_iter()
+            .map(|index| Prediction {
+                index,
+                label: &self.spec.labels.entries[index],
+                probability: probabilities[index],
+                logit: logits[index],
+            })
+            .collect()
+    }
+}
+
+/// Probabilities of finite logits, in f64.
+pub fn softmax(logits: &[f32]) -> Vec<f64> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits
+        .iter()
+        .map(|&logit| (f64::from(logit) - f64::from(highest)).exp())
+        .collect();
+    let sum: f64 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+/// Indices of the `k` highest values, highest first; of equal values the first comes first.
+pub fn top_k(values: &[f32], k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    let higher = |&a: &usize, &b: &usize| values[b].total_cmp(&values[a]).then(a.cmp(&b));
+    let k = k.min(order.len());
+    if k > 0 && k < order.len() {
+        order.select_nth_unstable_by(k - 1, higher);
+    }
+    order.truncate(k);
+    order.sort_unstable_by(higher);
+    order
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Net(NetError::Tensor(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn top_k_is_ordered_and_breaks_ties_by_index() {
+        let values = [0.5, 2.0, -1.0, 2.0, 0.5];
+        assert!(top_k(&values, 0).is_empty());
+        assert_eq!(top_k(&values, 3), [1, 3, 0]);
+        assert_eq!(top_k(&values, 99), [1, 3, 0, 4, 2]);
+    }
+
+    #[test]
+    fn softmax_survives_large_logits() {
+        let found = softmax(&[1e30, 1e30, -1e30]);
+        assert_eq!(found, [0.5, 0.5, 0.0]);
+        assert!((softmax(&[1.0, 2.0])[1] - 1.0 / (1.0 + (-1.0_f64).exp())).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,234 @@
+//! What a user may call a model.
+
+use std::collections::BTreeSet;
+
+use senet::cards::{CardError, Selection};
+
+use super::zoo;
+
+/// The full name that `text` resolves to, and the note.
+fn resolved(text: &str) -> (String, Option<String>) {
+    match zoo()
+        .resolve(text)
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
+    {
+        Selection::Card { card, note } => (card.name.to_string(), note),
+        hub => panic!("{text}: {hub:?}"),
+    }
+}
+
+fn refused(text: &str) -> CardError {
+    match zoo().resolve(text) {
+        Err(error) => error,
+        Ok(selection) => panic!("{text}: {selection:?}"),
+    }
+}
+
+#[test]
+fn names_do_not_collide() {
+    let squash = |name: &str| name.replace(['_', '-'], "");
+    let names: BTreeSet<_> = zoo().architectures().into_iter().map(squash).collect();
+    assert_eq!(names.len(), zoo().architectures().len());
+}
+
+#[test]
+fn a_full_name_needs_no_note() {
+    for card in zoo().cards() {
+        assert_eq!(
+            resolved(&card.name.to_string()),
+            (card.name.to_string(), None)
+        );
+    }
+}
+
+#[test]
+fn other_names_come_with_a_note() {
+    for (text, expected) in [
+        ("se-resnet50", "seresnet50.ra2_in1k"),
+        ("se_resnet50", "seresnet50.ra2_in1k"),
+        ("SE-ResNet-50", "seresnet50.ra2_in1k"),
+        (" seresnet50 ", "seresnet50.ra2_in1k"),
+        ("SE-ResNet-50.A1_in1k", "seresnet50.a1_in1k"),
+        ("timm/seresnet50.ra2_in1k", "seresnet50.ra2_in1k"),
+        ("timm/seresnet50", "seresnet50.ra2_in1k"),
+        ("timm/legacy_seresnet50.in1k", "legacy_seresnet50.in1k"),
+        ("legacy_seresnet50", "legacy_seresnet50.in1k"),
+        ("cadene/se_resnet50", "legacy_seresnet50.in1k"),
+        ("cadene/senet154", "legacy_senet154.in1k"),
+        ("smp-hub/se_resnet101.imagenet", "legacy_seresnet101.in1k"),
+        ("senet154", "senet154.gluon_in1k"),
+        ("se_resnext50_32x4d", "seresnext50_32x4d.racm_in1k"),
+        ("se-resnext50", "seresnext50_32x4d.racm_in1k"),
+        (
+            "SE-ResNeXt-50 (32x4d)".trim_end_matches(" (32x4d)"),
+            "seresnext50_32x4d.racm_in1k",
+        ),
+        ("sk-resnext50", "skresnext50_32x4d.ra_in1k"),
+        (
+            "seresnextaa101d",
+            "seresnextaa101d_32x8d.sw_in12k_ft_in1k_288",
+        ),
+        ("demo", "seresnet20.fashion_mnist"),
+        ("Demo", "seresnet20.fashion_mnist"),
+    ] {
+        let (name, note) = resolved(text);
+        assert_eq!(name, expected, "{text}");
+        let note = note.unwrap_or_else(|| panic!("no note for {text}"));
+        assert!(
+            note.starts_with(&format!("{} is {expected}", text.trim())),
+            "{note}"
+        );
+    }
+}
+
+#[test]
+fn the_note_lists_what_else_could_be_meant() {
+    assert_eq!(
+        resolved("se-resnet50").1.unwrap(),
+        "se-resnet50 is seresnet50.ra2_in1k; others: seresnet50.a1_in1k, seresnet50.a2_in1k, \
+         seresnet50.a3_in1k, legacy_seresnet50.in1k"
+    );
+    assert_eq!(
+        resolved("skresnet18").1.unwrap(),
+        "skresnet18 is skresnet18.ra_in1k"
+    );
+    assert_eq!(
+        resolved("cadene/se-resnet50").1.unwrap(),
+        "cadene/se-resnet50 is legacy_seresnet50.in1k"
+    );
+    // A tag leaves nothing open.
+    let note = resolved("timm/seresnet50.ra2_in1k").1.unwrap();
+    assert_eq!(note, "timm/seresnet50.ra2_in1k is seresnet50.ra2_in1k");
+}
+
+#[test]
+fn a_near_miss_is_an_error_with_suggestions() {
+    for (text, first) in [
+        ("seresent50", "seresnet50"),
+        ("seresnet152", "legacy_seresnet152"),
+        ("skresnet43", "skresnet34"),
+        ("se_resnet101", "legacy_seresnet101"),
+        ("cadene/se_resnet5", "cadene/se_resnet50"),
+        ("seresnet50.ra3_in1k", "seresnet50.a1_in1k"),
+        ("seresnet", "seresnet20"),
+        ("resnet50", "seresnet50"),
+    ] {
+        let CardError::UnknownModel { name, suggestions } = refused(text) else {
+            panic!("{text}: {}", refused(text));
+        };
+        assert_eq!(name, text);
+        assert!(
+            (1..=5).contains(&suggestions.len()),
+            "{text}: {suggestions:?}"
+        );
+        assert_eq!(suggestions[0], first, "{text}: {suggestions:?}");
+    }
+    let message = refused("seresent50").to_string();
+    assert!(
+        message.starts_with("unknown model `seresent50`; did you mean seresnet50"),
+        "{message}"
+    );
+}
+
+#[test]
+fn far_from_everything() {
+    let long = "x".repeat(100_000);
+    for text in [
+        "",
+        " ",
+        ".",
+        "vit_base",
+        "a.b.c",
+        "./folder",
+        "/",
+        "//",
+        "ü",
+        "hfü",
+        long.as_str(),
+    ] {
+        let error = refused(text);
+        assert!(
+            matches!(&error, CardError::UnknownModel { suggestions, .. } if suggestions.is_empty()),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("senet list"));
+    }
+}
+
+#[test]
+fn the_beginning_of_several_names_is_ambiguous() {
+    let CardError::AmbiguousModel { candidates, .. } = refused("se-resnext101") else {
+        panic!("{}", refused("se-resnext101"));
+    };
+    assert_eq!(
+        candidates,
+        [
+            "seresnext101_32x4d",
+            "seresnext101_32x8d",
+            "seresnext101_64x4d"
+        ]
+    );
+    // Not up to a `_`: two other architectures, neither of which is meant for certain.
+    let CardError::UnknownModel { suggestions, .. } = refused("seresnext26") else {
+        panic!("{}", refused("seresnext26"));
+    };
+    assert!(
+        suggestions.contains(&"seresnext26ts".to_owned()),
+        "{suggestions:?}"
+    );
+}
+
+#[test]
+fn hub_repositories_need_their_prefix() {
+    for (text, repo, revision) in [
+        ("hf-hub:org/repo", "org/repo", None),
+        (
+            "hf_hub:timm/seresnet50.ra2_in1k",
+            "timm/seresnet50.ra2_in1k",
+            None,
+        ),
+        ("HF-hub:org/my-model_2.0@v1", "org/my-model_2.0", Some("v1")),
+        ("hf-hub:org/repo@refs/pr/3", "org/repo", Some("refs/pr/3")),
+    ] {
+        let expected = Selection::Hub {
+            repo: repo.into(),
+            revision: revision.map(str::to_owned),
+        };
+        assert_eq!(zoo().resolve(text).unwrap(), expected);
+    }
+    for text in [
+        "org/repo",
+        "timm/resnet50.a1_in1k",
+        "timm/vit",
+        "smp-hub/other.imagenet",
+        "org/repo@main",
+    ] {
+        let error = refused(text);
+        assert!(
+            matches!(error, CardError::NotACard { .. }),
+            "{text}: {error}"
+        );
+        assert!(error.hint().unwrap().contains(&format!("`hf-hub:{text}`")));
+    }
+    for text in [
+        "hf-hub:",
+        "hf-hub:repo",
+        "hf-hub:a/b/c",
+        "hf-hub:../x",
+        "hf-hub:a/..",
+        "hf-hub:/b",
+        "hf-hub:a/",
+        "hf-hub:a/b@",
+        "hf-hub:a/b@../c",
+        "hf-hub:a/b@x y",
+        "hf-hub:a/b@/c",
+        "hf-hub:a b/c",
+        "hf-hub:a\\b/c",
+    ] {
+        assert!(
+            matches!(refused(text), CardError::HubName { .. }),
+            "{text}: {}",
+            refused(text)
+        );
+    }
+}

@@ -1,0 +1,5 @@
+//! Helpers of the integration tests.
+// Each test program uses a part of them.
+#![allow(dead_code)]
+
+pub(crate) mod hub_server;
