@@ -1,4 +1,4 @@
-//! Squeeze-and-Excitation networks: SENet, SE-ResNet, SE-ResNeXt and SKNet.
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
 pub mod cards;

@@ -65,8 +65,15 @@ pub(super) fn collect(
         }
     }
     if inputs.is_empty() {
-        let places: Vec<String> = arguments.iter().map(|path| path.display().to_string()).collect();
-        let places = if places.is_empty() { "the list".to_owned() } else { places.join(", ") };
+        let places: Vec<String> = arguments
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let places = if places.is_empty() {
+            "the list".to_owned()
+        } else {
+            places.join(", ")
+        };
         bail!("no pictures found in {places}");
     }
     Ok(inputs)

@@ -142,7 +142,10 @@ impl<'a> Writer<'a> {
     pub(super) fn csv(results: &'a mut Results, labels: LabelStyle) -> anyhow::Result<Self> {
         let mut csv = csv::Writer::from_writer(results);
         csv.write_record(CSV_COLUMNS)?;
-        Ok(Self::Csv { csv: Box::new(csv), labels })
+        Ok(Self::Csv {
+            csv: Box::new(csv),
+            labels,
+        })
     }
 
     pub(super) fn row(&mut self, row: &Row<'_>) -> anyhow::Result<()> {

@@ -89,7 +89,7 @@ fn batches_do_not_change_answers() {
                 let difference = |a: &serde_json::Value, b: &serde_json::Value| {
                     a["logit"].as_f64().unwrap_or(0.0) - b["logit"].as_f64().unwrap_or(0.0)
                 };
-                assert!(difference(one, &more).abs() < 1e-4);
+                assert!(difference(one, more).abs() < 1e-4);
             }
         }
         assert_eq!(rows(&one.stdout).len(), rows(&more.stdout).len());

@@ -1,0 +1,90 @@
+//! The model inside the program on all 10,000 test pictures of Fashion-MNIST, beside PyTorch.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use candle_core::Device;
+use flate2::read::GzDecoder;
+use senet::hub::HubOptions;
+use senet::image::RgbImage;
+use senet::{Model, Zoo};
+
+/// Where Debian's package `dataset-fashion-mnist` puts it.
+const DATA: &str = "/usr/share/datasets/fashion-mnist";
+
+fn read(name: &str, header: usize) -> Vec<u8> {
+    let folder = std::env::var("FASHION_MNIST").unwrap_or_else(|_| DATA.to_owned());
+    let path = Path::new(&folder).join(name);
+    let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut bytes = Vec::new();
+    GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+    bytes.split_off(header)
+}
+
+/// What PyTorch answers on the same weights; see `tests/tools/train_fashion_mnist.py`.
+fn answers_of_torch() -> Vec<usize> {
+    let text = include_str!("data/fashion_mnist_torch.txt");
+    text.bytes()
+        .filter(u8::is_ascii_digit)
+        .map(|digit| usize::from(digit - b'0'))
+        .collect()
+}
+
+#[test]
+#[ignore = "needs Debian's dataset-fashion-mnist; cargo test --release --test fashion_mnist -- --ignored --nocapture"]
+#[expect(
+    clippy::print_stderr,
+    reason = "the figure is what the test is run for"
+)]
+fn accuracy_on_all_test_pictures() {
+    let offline = HubOptions {
+        offline: true,
+        ..HubOptions::from_env().unwrap()
+    };
+    let model = Model::open("demo", &offline, &Device::Cpu).unwrap();
+    let pictures: Vec<RgbImage> = read("t10k-images-idx3-ubyte.gz", 16)
+        .chunks_exact(28 * 28)
+        .map(|grey| {
+            let rgb = grey.iter().flat_map(|&value| [value; 3]).collect();
+            RgbImage::from_raw(28, 28, rgb).unwrap()
+        })
+        .collect();
+    let labels = read("t10k-labels-idx1-ubyte.gz", 8);
+    assert_eq!((pictures.len(), labels.len()), (10_000, 10_000));
+
+    let mut answers = Vec::new();
+    for batch in pictures.chunks(250) {
+        answers.extend(
+            model
+                .classify(batch, 1)
+                .unwrap()
+                .iter()
+                .map(|best| best[0].index),
+        );
+    }
+    let correct = answers
+        .iter()
+        .zip(&labels)
+        .filter(|(a, b)| **a == usize::from(**b))
+        .count();
+    let unlike_torch = answers
+        .iter()
+        .zip(answers_of_torch())
+        .filter(|(a, b)| **a != *b)
+        .count();
+    eprintln!("{correct} of 10000 correct; {unlike_torch} answers differ from PyTorch's");
+    assert_eq!(unlike_torch, 0);
+    assert_eq!(answers_of_torch().len(), 10_000);
+
+    let card = Zoo::builtin()
+        .unwrap()
+        .get("seresnet20.fashion_mnist")
+        .unwrap();
+    let published = card.published[0].top1;
+    assert!(
+        (published - correct as f64 / 100.0).abs() < 1e-9,
+        "the card says {published}"
+    );
+    assert!(published >= 93.5);
+}
