@@ -43,12 +43,10 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let mut indices = vec![0; decoder.buffer_size()];
     decoder.read_into_buffer(&mut indices).map_err(broken)?;
 
-    // Indices past the end of a palette, or of a file without one, stand for their grey value.
-    let mut palette: [[u8; 3]; 256] = std::array::from_fn(|i| [i as u8; 3]);
-    let colours = decoder.palette().unwrap_or(&[]);
-    for (entry, colour) in palette.iter_mut().zip(colours.as_chunks().0) {
-        *entry = *colour;
-    }
+    // Past the end of the palette an index is black.
+    let colours = decoder.palette().map_err(broken)?.as_chunks().0;
+    let palette: [[u8; 3]; 256] =
+        std::array::from_fn(|i| colours.get(i).copied().unwrap_or_default());
 
     let row_bytes = width as usize * 3;
     let mut pixels = palette[usize::from(blank)].repeat(width as usize * height as usize);

@@ -4,6 +4,7 @@
 //! decoder allows it (see [`decode`]): [`open`] or [`decode`] a file to RGB, then let a
 //! [`Transform`] made from the card's [`InputSpec`] write the tensor into a slot of a batch.
 
+mod bmp;
 mod decode;
 mod error;
 mod gif;

@@ -1,8 +1,8 @@
 //! Pillow's antialiased resize of 8-bit pictures, bit for bit.
 //!
-//! Two passes, columns first, each a weighted mean over a window of the source that grows with the
-//! reduction. Weights are fixed-point numbers with [`FRACTION_BITS`] bits; the result of each pass
-//! is rounded to 8 bits. A pass is left out when its size does not change. One thing is done
+//! Two passes, one for each edge, each a weighted mean over a window of the source that grows with
+//! the reduction. Weights are fixed-point numbers with [`FRACTION_BITS`] bits; the result of each
+//! pass is rounded to 8 bits. A pass is left out when its size does not change. One thing is done
 //! besides: only the part of the result that a crop keeps is computed, because a very long picture
 //! would otherwise be enlarged to gigabytes only to be cut.
 
@@ -53,78 +53,132 @@ pub(super) fn resize_window(
     interpolation: Interpolation,
 ) -> RgbImage {
     let (old_width, old_height) = (picture.width() as usize, picture.height() as usize);
-    let mut result = RgbImage::new(window.columns.len() as u32, window.rows.len() as u32);
-    if result.is_empty() || picture.is_empty() {
-        return result;
+    let size = (window.columns.len() as u32, window.rows.len() as u32);
+    if size.0 == 0 || size.1 == 0 || picture.is_empty() {
+        return RgbImage::new(size.0, size.1);
     }
-    let columns = (width != old_width)
-        .then(|| Taps::new(old_width, width, window.columns.clone(), interpolation));
-    let rows = (height != old_height)
-        .then(|| Taps::new(old_height, height, window.rows.clone(), interpolation));
+    let taps = |old, new, range: &Range<usize>| {
+        (old != new).then(|| Taps::new(old, new, range.clone(), interpolation))
+    };
+    let across = taps(old_width, width, &window.columns);
+    let down = taps(old_height, height, &window.rows);
+    // What the passes read of the picture.
+    let columns = across.as_ref().map_or(window.columns.clone(), Taps::span);
+    let rows = down.as_ref().map_or(window.rows.clone(), Taps::span);
 
-    // First pass, over the rows that the second one reads.
-    let source_rows = rows.as_ref().map_or(window.rows.clone(), Taps::span);
-    let row_bytes = window.columns.len() * CHANNELS;
-    let mut narrow = vec![0; source_rows.len() * row_bytes];
-    let old_rows = picture.as_raw().chunks_exact(old_width * CHANNELS);
-    for (row, old_row) in narrow
-        .chunks_exact_mut(row_bytes)
-        .zip(old_rows.skip(source_rows.start))
-    {
-        match &columns {
-            Some(taps) => resize_row(old_row, taps, row),
-            None => row.copy_from_slice(&old_row[window.columns.start * CHANNELS..][..row_bytes]),
-        }
+    let source = Raster {
+        data: picture.as_raw(),
+        stride: old_width * CHANNELS,
+        top: 0,
+        left: 0,
+    };
+    let result = if is_vertical_first((old_width, old_height), (width, height)) {
+        let low = resize_down(&source, &window.rows, &columns, down.as_ref());
+        let source = Raster {
+            data: &low,
+            stride: columns.len() * CHANNELS,
+            top: window.rows.start,
+            left: columns.start,
+        };
+        resize_across(&source, &window.rows, &window.columns, across.as_ref())
+    } else {
+        let narrow = resize_across(&source, &rows, &window.columns, across.as_ref());
+        let source = Raster {
+            data: &narrow,
+            stride: window.columns.len() * CHANNELS,
+            top: rows.start,
+            left: window.columns.start,
+        };
+        resize_down(&source, &window.rows, &window.columns, down.as_ref())
+    };
+    RgbImage::from_raw(size.0, size.1, result).expect("three bytes for each pixel of the window")
+}
+
+/// Which pass Pillow runs first; they do not commute, because each rounds to 8 bits.
+///
+/// Found by comparing Pillow 13.0 with both orders over some thousand sizes: rows go first where a
+/// picture loses height, and more than twice the number of pixels that it loses in width.
+fn is_vertical_first(old: (usize, usize), new: (usize, usize)) -> bool {
+    new.1 < old.1 && old.1 - new.1 > 2 * old.0.saturating_sub(new.0)
+}
+
+/// Rows of RGB pixels cut out of a larger picture; positions are those of the whole.
+struct Raster<'a> {
+    data: &'a [u8],
+    /// Bytes from one row to the next.
+    stride: usize,
+    /// Row and column of the first pixel in `data`.
+    top: usize,
+    left: usize,
+}
+
+impl<'a> Raster<'a> {
+    fn row(&self, y: usize, columns: &Range<usize>) -> &'a [u8] {
+        let start = (y - self.top) * self.stride + (columns.start - self.left) * CHANNELS;
+        &self.data[start..start + columns.len() * CHANNELS]
     }
+}
 
-    // Second pass.
-    match &rows {
-        None => result.copy_from_slice(&narrow),
-        Some(taps) => {
-            let mut sums = vec![0; row_bytes];
-            for (row, (first, weights)) in result.chunks_exact_mut(row_bytes).zip(taps.iter()) {
-                let sources =
-                    narrow[(first - source_rows.start) * row_bytes..].chunks_exact(row_bytes);
-                mix_rows(sources, weights, &mut sums, row);
+/// Resizes the width of `rows`; without `taps` it copies.
+fn resize_across(
+    source: &Raster<'_>,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+    taps: Option<&Taps>,
+) -> Vec<u8> {
+    let row_bytes = columns.len() * CHANNELS;
+    let mut result = vec![0; rows.len() * row_bytes];
+    let span = taps.map_or(columns.clone(), Taps::span);
+    for (y, row) in rows.clone().zip(result.chunks_exact_mut(row_bytes)) {
+        let old = source.row(y, &span);
+        let Some(taps) = taps else {
+            row.copy_from_slice(old);
+            continue;
+        };
+        let old = old.as_chunks::<CHANNELS>().0;
+        let pixels = row.as_chunks_mut::<CHANNELS>().0.iter_mut();
+        for (pixel, (first, weights)) in pixels.zip(taps.iter()) {
+            let [mut r, mut g, mut b] = [HALF; CHANNELS];
+            for (old, &weight) in old[first - span.start..].iter().zip(weights) {
+                r += i32::from(old[0]) * weight;
+                g += i32::from(old[1]) * weight;
+                b += i32::from(old[2]) * weight;
             }
+            *pixel = [r, g, b].map(round);
         }
     }
     result
 }
 
-fn resize_row(old_row: &[u8], taps: &Taps, row: &mut [u8]) {
-    let old_pixels = old_row.as_chunks::<CHANNELS>().0;
-    for (pixel, (first, weights)) in row
-        .as_chunks_mut::<CHANNELS>()
-        .0
-        .iter_mut()
-        .zip(taps.iter())
-    {
-        let [mut r, mut g, mut b] = [HALF; CHANNELS];
-        for (old, &weight) in old_pixels[first..].iter().zip(weights) {
-            r += i32::from(old[0]) * weight;
-            g += i32::from(old[1]) * weight;
-            b += i32::from(old[2]) * weight;
+/// Resizes the height of `columns`; without `taps` it copies.
+fn resize_down(
+    source: &Raster<'_>,
+    rows: &Range<usize>,
+    columns: &Range<usize>,
+    taps: Option<&Taps>,
+) -> Vec<u8> {
+    let row_bytes = columns.len() * CHANNELS;
+    let mut result = vec![0; rows.len() * row_bytes];
+    let rows_out = result.chunks_exact_mut(row_bytes);
+    let Some(taps) = taps else {
+        for (y, row) in rows.clone().zip(rows_out) {
+            row.copy_from_slice(source.row(y, columns));
         }
-        *pixel = [r, g, b].map(round);
-    }
-}
-
-fn mix_rows<'a>(
-    sources: impl Iterator<Item = &'a [u8]>,
-    weights: &[i32],
-    sums: &mut [i32],
-    row: &mut [u8],
-) {
-    sums.fill(HALF);
-    for (source, &weight) in sources.zip(weights) {
-        for (sum, &value) in sums.iter_mut().zip(source) {
-            *sum += i32::from(value) * weight;
+        return result;
+    };
+    let mut sums = vec![0; row_bytes];
+    for (row, (first, weights)) in rows_out.zip(taps.iter()) {
+        sums.fill(HALF);
+        for (y, &weight) in (first..).zip(weights) {
+            for (sum, &value) in sums.iter_mut().zip(source.row(y, columns)) {
+                *sum += i32::from(value) * weight;
+            }
+        }
+        for (value, &sum) in row.iter_mut().zip(&sums) {
+            *value = round(sum);
         }
     }
-    for (value, &sum) in row.iter_mut().zip(&*sums) {
-        *value = round(sum);
-    }
+    result
 }
 
 /// Drops the fraction; the half that rounds was added at the start of the sum.
