@@ -221,3 +221,37 @@ fn names_that_are_not_unicode_and_loops_of_links() {
     std::os::unix::fs::symlink("gone.png", env.path("photos/dangling.png")).unwrap();
     env.check("classify-odd-names", &demo(&["photos", "-k", "1", "-q"]));
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_leaves_whole_rows() {
+    use std::process::Command;
+    let env = folder();
+    env.write("list.txt", "photos/boot.png\n".repeat(100_000));
+    let mut command = env.command(&demo(&["--files-from", "list.txt", "--json"]));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 16];
+    stdout.read_exact(&mut first).unwrap();
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let text = String::from_utf8([&first[..], &rest].concat()).unwrap();
+    assert!(text.ends_with("}\n"), "the last row is whole");
+    let rows = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    assert!((1..100_000).contains(&rows.count()));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("note: interrupted after"), "{stderr}");
+}
