@@ -6,8 +6,8 @@ use super::output::{Messages, Results};
 use super::session::{self, Download};
 use super::{NOTHING_DONE, SOME_FAILED, SUCCESS};
 use crate::cards::WeightsSource;
-use crate::error::Error;
-use crate::hub;
+use crate::hub::HubOptions;
+use crate::model;
 
 /// Fetch weights into the Hugging Face cache and print where they are
 #[derive(Args, Debug)]
@@ -52,8 +52,8 @@ pub(super) fn run(
     })
 }
 
-fn fetch(model: &str, hub: &hub::HubOptions, messages: Messages) -> anyhow::Result<String> {
-    let spec = session::find(model, hub, messages)?;
+fn fetch(name: &str, hub: &HubOptions, messages: Messages) -> anyhow::Result<String> {
+    let spec = session::find(name, hub, messages)?;
     let reference = match &spec.weights {
         WeightsSource::File(path) => return Ok(path.display().to_string()),
         WeightsSource::Reference(reference) => reference,
@@ -65,6 +65,6 @@ fn fetch(model: &str, hub: &hub::HubOptions, messages: Messages) -> anyhow::Resu
         ));
         return Ok(format!("embedded:{}", spec.name));
     }
-    let path = hub::download(reference, hub, &Download::new(messages)).map_err(Error::from)?;
+    let path = model::fetch(reference, hub, &Download::new(messages))?;
     Ok(path.display().to_string())
 }

@@ -1,6 +1,6 @@
 //! From what a user calls a model to its spec and its weights.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cards::{CardError, ModelSpec, Selection, WeightsSource, Zoo, embedded_weights};
 use crate::error::{Error, Result};
@@ -109,31 +109,35 @@ pub fn open_weights(
             {
                 return Ok(Weights::from_static(name, bytes)?);
             }
-            let path = match hub::download(reference, hub, progress) {
-                Err(error)
-                    if matches!(error, HubError::FileNotFound { .. })
-                        && safetensors_only(reference) =>
-                {
-                    let file = Some(WEIGHTS_FILES[1].to_owned());
-                    hub::download(
-                        &WeightsRef {
-                            file,
-                            ..reference.clone()
-                        },
-                        hub,
-                        progress,
-                    )?
-                }
-                other => other?,
-            };
+            let path = fetch(reference, hub, progress)?;
             open_checked(&path, reference)
         }
     }
 }
 
-/// Older repositories hold a PyTorch file alone.
-fn safetensors_only(reference: &WeightsRef) -> bool {
-    reference.file.as_deref() == Some(WEIGHTS_FILES[0]) && reference.sha256.is_none()
+/// The weights file that `reference` names, from the cache or downloaded. A repository without
+/// `model.safetensors` may have `pytorch_model.bin` instead, as timm's older ones do.
+///
+/// # Errors
+/// [`Error::Hub`] if it cannot be had.
+pub fn fetch(reference: &WeightsRef, hub: &HubOptions, progress: &dyn Progress) -> Result<PathBuf> {
+    let [safetensors, pickle] = WEIGHTS_FILES;
+    match hub::download(reference, hub, progress) {
+        Err(HubError::FileNotFound { .. })
+            if reference.file.as_deref() == Some(safetensors) && reference.sha256.is_none() =>
+        {
+            let file = Some(pickle.to_owned());
+            Ok(hub::download(
+                &WeightsRef {
+                    file,
+                    ..reference.clone()
+                },
+                hub,
+                progress,
+            )?)
+        }
+        other => Ok(other?),
+    }
 }
 
 /// A file that is named like the authors' release has to be it.

@@ -286,7 +286,7 @@ struct Window {
 impl Window {
     /// Number of positions over `input` elements; none if the window does not fit once.
     fn output(&self, input: usize) -> Option<usize> {
-        let padded = input.checked_add(2 * self.padding)?;
+        let padded = input.checked_add(2 * self.padding + self.stride)? - self.stride;
         let round_up = if self.ceil { self.stride - 1 } else { 0 };
         if input == 0 {
             return None;
