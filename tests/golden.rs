@@ -20,8 +20,9 @@ mod formula;
 
 /// Another order of summation may err this many times as much as timm's own single precision does.
 const SLACK: f64 = 20.0;
-/// Nor is an error an error below this share of the tensor's largest magnitude: timm's own differ by
-/// up to 1e-6 of it, and the smallest mistake in `mistakes_are_noticed` by 1e-3.
+/// Nor is a difference an error below this share of the tensor's largest magnitude: timm's own single
+/// precision is off by up to 1e-6 of it, and the smallest mistake (`another_epsilon_is_noticed`) by
+/// 2e-3.
 const FLOOR: f64 = 1e-5;
 
 #[derive(Deserialize)]
@@ -156,7 +157,7 @@ fn failures(report: &Report) -> String {
         .collect()
 }
 
-/// Networks of more parameters wait for each other: the largest takes 1.2 GB while it is loaded.
+/// Networks of more parameters wait for each other: the largest is 0.6 GB, twice while it is loaded.
 const LARGE: usize = 40_000_000;
 static ONE_LARGE: Mutex<()> = Mutex::new(());
 

@@ -2,7 +2,7 @@
 
     pip install torch==2.15.0 timm==1.0.31 safetensors numpy
     pip install --no-deps pretrainedmodels==0.7.4        # second oracle of the legacy family
-    python tests/tools/make_golden.py                    # all architectures, about 5 minutes
+    python tests/tools/make_golden.py                    # all architectures, 8 minutes of processor time
     python tests/tools/make_golden.py seresnet50 skresnet18
 
 For every architecture that has a card in models/, and for the CIFAR-style networks of

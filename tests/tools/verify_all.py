@@ -1,14 +1,14 @@
 """Checks every checkpoint's network at its full input size: `senet verify` against timm.
 
     cargo build --release
-    python tests/tools/verify_all.py                     # about half an hour on two cores
+    python tests/tools/verify_all.py                     # all cards
     python tests/tools/verify_all.py seresnet50.ra2_in1k --batch 1 --program path/to/senet
 
 The tests compare small pictures, so that they are quick. This script takes each card of models/ at
 the size that it states (with --test-size at the larger one, where it has one), makes weights by the
 formula of make_golden.py (same requirements), lets timm compute the golden file in single and double
-precision, runs the program on both and prints a table. It needs no download; up to 1 GB for the
-files of one checkpoint, which are deleted before the next, and 5 GB of memory.
+precision, runs the program on both and prints a table. It needs no download; the files of one
+checkpoint, up to 0.6 GB, are deleted before the next.
 
 Columns: largest difference of the program's logits from timm's in double precision, the same of
 timm's own single precision, the tolerance, pictures with the same first five classes, and whether
