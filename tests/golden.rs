@@ -261,7 +261,10 @@ fn mistakes_are_noticed() {
             "no ReLU before the SE module",
             |plan| {
                 for block in plan.stages.iter_mut().flatten() {
-                    block.se.as_mut().unwrap().relu_before = false;
+                    let Some(StepPlan::Conv(last)) = block.steps.last_mut() else {
+                        panic!("every branch ends in a convolution");
+                    };
+                    last.activation = None;
                 }
             },
         ),

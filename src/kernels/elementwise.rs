@@ -26,7 +26,7 @@ impl Activation {
 
 /// The shape of a map: planes of `plane` values, `channels` planes to a picture.
 #[derive(Clone, Copy, Debug)]
-pub struct Squeezed {
+pub struct MapShape {
     pub channels: usize,
     pub plane: usize,
 }
@@ -35,18 +35,18 @@ pub struct Squeezed {
 const TASK: usize = 1 << 14;
 
 /// Planes that make up a task.
-fn planes_per_task(shape: Squeezed) -> usize {
+fn planes_per_task(shape: MapShape) -> usize {
     (TASK / shape.plane.max(1)).max(1)
 }
 
 /// `map = activation(map + bias[channel])`, in place.
 ///
 /// # Panics
-/// If `bias` does not have one value per channel.
+/// If `bias` does not have one value per channel, or a plane has no values.
 pub fn bias_activate(
     map: &mut [f32],
     bias: &[f32],
-    shape: Squeezed,
+    shape: MapShape,
     activation: Option<Activation>,
 ) {
     assert_eq!(bias.len(), shape.channels);
@@ -71,12 +71,13 @@ pub fn bias_activate(
 /// shortcut)`; without a gate the map is taken as it is.
 ///
 /// # Panics
-/// If `shortcut` is not as long as `map`, or the gate does not have one value per plane.
+/// If `shortcut` is not as long as `map`, the gate does not have one value per plane, or a plane has
+/// no values.
 pub fn scale_add_activate(
     map: &mut [f32],
     gate: Option<&[f32]>,
     shortcut: &[f32],
-    shape: Squeezed,
+    shape: MapShape,
     activation: Activation,
 ) {
     assert_eq!(map.len(), shortcut.len());

@@ -2,4 +2,4 @@
 
 mod elementwise;
 
-pub use elementwise::{Activation, Squeezed, bias_activate, scale_add_activate};
+pub use elementwise::{Activation, MapShape, bias_activate, scale_add_activate};

@@ -61,7 +61,6 @@ enum Step {
 struct Se {
     name: String,
     module: SqueezeExcite,
-    relu_before: bool,
 }
 
 #[derive(Debug)]
@@ -275,12 +274,7 @@ impl Block {
             };
         }
         let gate = match &self.se {
-            Some(se) => {
-                if se.relu_before {
-                    y = y.relu()?;
-                }
-                Some(se.gate(&y, watch)?)
-            }
+            Some(se) => Some(se.gate(&y, watch)?),
             None => None,
         };
         let shortcut = match &self.shortcut {
@@ -314,7 +308,6 @@ impl Se {
         Ok(Self {
             name: plan.name.clone(),
             module,
-            relu_before: plan.relu_before,
         })
     }
 

@@ -44,8 +44,6 @@ pub struct SePlan {
     pub name: String,
     pub channels: usize,
     pub reduced: usize,
-    /// ReLU on the module's input.
-    pub relu_before: bool,
 }
 
 /// Selective-kernel unit: two paths and the attention that weighs them.

@@ -5,7 +5,7 @@ use super::plan::{
     BlockPlan, ConvPlan, LinearPlan, Naming, PICTURE_CHANNELS, Plan, SePlan, ShortcutPlan, SkPlan,
     StepPlan,
 };
-use super::spec::{BlockKind, NetworkSpec, SePosition, Shortcut, StrideOn};
+use super::spec::{Activation, BlockKind, NetworkSpec, SePosition, Shortcut, StrideOn};
 
 impl NetworkSpec {
     /// Resolves the spec with the names of `naming` and a classifier of `classes`.
@@ -189,7 +189,7 @@ impl Planner<'_> {
         vec![
             first,
             StepPlan::Conv(ConvPlan {
-                activation: None,
+                activation: self.branch_end(),
                 ..last
             }),
         ]
@@ -235,10 +235,16 @@ impl Planner<'_> {
         );
         let conv3 = self.block_conv(block, 3, width, outputs, 1);
         steps.push(StepPlan::Conv(ConvPlan {
-            activation: None,
+            activation: self.branch_end(),
             ..conv3
         }));
         steps
+    }
+
+    /// What follows the branch's last BatchNorm, before the module.
+    fn branch_end(&self) -> Option<Activation> {
+        let relu = self.spec.se.as_ref().is_some_and(|se| se.relu_before);
+        relu.then_some(Activation::Relu)
     }
 
     fn groups(&self, stage: usize) -> usize {
@@ -309,7 +315,6 @@ impl Planner<'_> {
             name,
             channels,
             reduced: se.reduced[stage],
-            relu_before: se.relu_before,
         })
     }
 

@@ -1,9 +1,11 @@
 //! The shapes a picture takes on its way through a plan, without running it.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::NetError;
-use super::plan::{BlockPlan, ConvPlan, Plan, SkPlan, StepPlan};
+use super::plan::{BlockPlan, ConvPlan, LinearPlan, Plan, SkPlan, StepPlan};
 use super::spec::StemPool;
 
 /// One layer as it is applied to one picture.
@@ -29,9 +31,12 @@ impl Plan {
     /// # Errors
     /// [`NetError::InputSize`] where a layer would have nothing to work on or two branches differ.
     pub fn trace(&self, height: usize, width: usize) -> Result<Vec<LayerTrace>, NetError> {
-        let mut layers = Vec::new();
-        self.walk(height, width, &mut |layer| layers.push(layer))?;
-        Ok(layers)
+        let mut walk = Walk {
+            input: (height, width),
+            layers: Some(Vec::new()),
+        };
+        walk.plan(self)?;
+        Ok(walk.layers.unwrap_or_default())
     }
 
     /// Checks that the network can be applied to pictures of `height` x `width`.
@@ -39,66 +44,71 @@ impl Plan {
     /// # Errors
     /// As [`Plan::trace`].
     pub fn check_size(&self, height: usize, width: usize) -> Result<(), NetError> {
-        self.walk(height, width, &mut |_| {})
-    }
-
-    fn walk(
-        &self,
-        height: usize,
-        width: usize,
-        emit: &mut dyn FnMut(LayerTrace),
-    ) -> Result<(), NetError> {
-        let mut walk = Walk {
+        Walk {
             input: (height, width),
-            emit,
-        };
-        let mut size = (height, width);
+            layers: None,
+        }
+        .plan(self)
+    }
+}
+
+struct Walk {
+    input: Size,
+    /// Collected where somebody wants to see them.
+    layers: Option<Vec<LayerTrace>>,
+}
+
+impl Walk {
+    fn plan(&mut self, plan: &Plan) -> Result<(), NetError> {
+        let mut size = self.input;
         let mut channels = 0;
-        for conv in &self.stem {
-            size = walk.conv(conv, size)?;
+        for conv in &plan.stem {
+            size = self.conv(conv, size)?;
             channels = conv.outputs;
         }
-        size = walk.stem_pool(self.stem_pool, channels, size)?;
-        for block in self.blocks() {
-            size = walk.block(block, size)?;
+        size = self.stem_pool(plan.stem_pool, channels, size)?;
+        for block in plan.blocks() {
+            size = self.block(block, size)?;
         }
-        if let Some(conv) = &self.head_conv {
-            size = walk.conv(conv, size)?;
+        if let Some(conv) = &plan.head_conv {
+            size = self.conv(conv, size)?;
         }
-        let head = &self.classifier;
-        walk.layer(
-            "pool",
-            format!("mean {}x{}", size.0, size.1),
-            [head.inputs, 1, 1],
-            0,
-            0,
-        );
-        let (params, macs) = ((head.inputs + 1) * head.outputs, head.inputs * head.outputs);
-        walk.layer(
-            &head.name,
-            "linear".into(),
-            [head.outputs, 1, 1],
+        let LinearPlan {
+            name,
+            inputs,
+            outputs,
+        } = &plan.classifier;
+        let kind = format_args!("mean {}x{}", size.0, size.1);
+        self.layer(format_args!("pool"), kind, [*inputs, 1, 1], 0, 0);
+        let (params, macs) = ((inputs + 1) * outputs, inputs * outputs);
+        self.layer(
+            format_args!("{name}"),
+            format_args!("linear"),
+            [*outputs, 1, 1],
             params,
             macs,
         );
         Ok(())
     }
-}
 
-struct Walk<'a> {
-    input: Size,
-    emit: &'a mut dyn FnMut(LayerTrace),
-}
-
-impl Walk<'_> {
-    fn layer(&mut self, name: &str, kind: String, output: [usize; 3], params: usize, macs: usize) {
-        (self.emit)(LayerTrace {
-            name: name.into(),
-            kind,
-            output,
-            params,
-            macs: macs as u64,
-        });
+    fn layer(
+        &mut self,
+        name: fmt::Arguments<'_>,
+        kind: fmt::Arguments<'_>,
+        output: [usize; 3],
+        params: usize,
+        macs: usize,
+    ) {
+        if let Some(layers) = &mut self.layers {
+            let (name, kind) = (name.to_string(), kind.to_string());
+            layers.push(LayerTrace {
+                name,
+                kind,
+                output,
+                params,
+                macs: macs as u64,
+            });
+        }
     }
 
     fn fail(&self, layer: &str, reason: String) -> NetError {
@@ -138,18 +148,13 @@ impl Walk<'_> {
             ceil: false,
         };
         let (height, width) = self.window(&conv.conv, size, &window)?;
-        let mut kind = format!("conv {kernel}x{kernel}");
-        for (sign, value) in [(" /", stride), (" g", groups), (" d", dilation)] {
-            if value != 1 {
-                kind += &format!("{sign}{value}");
-            }
-        }
         let weights = outputs * (conv.inputs / groups) * kernel * kernel;
         let macs = weights.saturating_mul(height).saturating_mul(width);
+        let (name, output) = (&conv.conv, [outputs, height, width]);
         self.layer(
-            &conv.conv,
-            kind,
-            [outputs, height, width],
+            format_args!("{name}"),
+            format_args!("{}", Kind(conv)),
+            output,
             weights + 2 * outputs,
             macs,
         );
@@ -180,29 +185,46 @@ impl Walk<'_> {
             StemPool::Avg => ("avg pool 2x2 /2", HALVE),
         };
         let (height, width) = self.window("the stem's pool", size, &window)?;
-        self.layer("stem pool", kind.into(), [channels, height, width], 0, 0);
+        self.layer(
+            format_args!("stem pool"),
+            format_args!("{kind}"),
+            [channels, height, width],
+            0,
+            0,
+        );
         Ok((height, width))
     }
 
-    fn vector(&mut self, name: &str, inputs: usize, outputs: usize, bias: bool) {
+    fn vector(&mut self, name: fmt::Arguments<'_>, inputs: usize, outputs: usize, bias: bool) {
         let (params, macs) = ((inputs + usize::from(bias)) * outputs, inputs * outputs);
-        self.layer(name, "conv 1x1".into(), [outputs, 1, 1], params, macs);
+        self.layer(
+            name,
+            format_args!("conv 1x1"),
+            [outputs, 1, 1],
+            params,
+            macs,
+        );
     }
 
     fn sk(&mut self, sk: &SkPlan, size: Size) -> Result<Size, NetError> {
         self.conv(&sk.paths[0], size)?;
         let out = self.conv(&sk.paths[1], size)?;
         let name = &sk.attention;
-        self.vector(&format!("{name}.fc_reduce"), sk.channels, sk.reduced, false);
+        self.vector(
+            format_args!("{name}.fc_reduce"),
+            sk.channels,
+            sk.reduced,
+            false,
+        );
         self.layer(
-            &format!("{name}.bn"),
-            "batch norm".into(),
+            format_args!("{name}.bn"),
+            format_args!("batch norm"),
             [sk.reduced, 1, 1],
             2 * sk.reduced,
             0,
         );
         self.vector(
-            &format!("{name}.fc_select"),
+            format_args!("{name}.fc_select"),
             sk.reduced,
             2 * sk.channels,
             false,
@@ -223,16 +245,26 @@ impl Walk<'_> {
                     let name = format!("{}.pool", block.name);
                     out = self.window(&name, out, &HALVE)?;
                     self.layer(
-                        &name,
-                        "avg pool 2x2 /2".into(),
+                        format_args!("{name}"),
+                        format_args!("avg pool 2x2 /2"),
                         [channels, out.0, out.1],
                         0,
                         0,
                     );
                 }
                 StepPlan::Se(se) => {
-                    self.vector(&format!("{}.fc1", se.name), se.channels, se.reduced, true);
-                    self.vector(&format!("{}.fc2", se.name), se.reduced, se.channels, true);
+                    self.vector(
+                        format_args!("{}.fc1", se.name),
+                        se.channels,
+                        se.reduced,
+                        true,
+                    );
+                    self.vector(
+                        format_args!("{}.fc2", se.name),
+                        se.reduced,
+                        se.channels,
+                        true,
+                    );
                 }
                 StepPlan::Sk(sk) => {
                     out = self.sk(sk, out)?;
@@ -241,8 +273,18 @@ impl Walk<'_> {
             }
         }
         if let Some(se) = &block.se {
-            self.vector(&format!("{}.fc1", se.name), se.channels, se.reduced, true);
-            self.vector(&format!("{}.fc2", se.name), se.reduced, se.channels, true);
+            self.vector(
+                format_args!("{}.fc1", se.name),
+                se.channels,
+                se.reduced,
+                true,
+            );
+            self.vector(
+                format_args!("{}.fc2", se.name),
+                se.reduced,
+                se.channels,
+                true,
+            );
         }
         let Some(shortcut) = &block.shortcut else {
             return Ok(out);
@@ -251,9 +293,9 @@ impl Walk<'_> {
         if shortcut.avg_pool {
             // Rounded up, unlike the anti-aliased branch: odd maps make the two differ.
             side = (size.0.div_ceil(2), size.1.div_ceil(2));
-            let name = format!("{}.shortcut pool", block.name);
             let output = [shortcut.conv.inputs, side.0, side.1];
-            self.layer(&name, "avg pool 2x2 /2 ceil".into(), output, 0, 0);
+            let name = format_args!("{}.shortcut pool", block.name);
+            self.layer(name, format_args!("avg pool 2x2 /2 ceil"), output, 0, 0);
         }
         side = self.conv(&shortcut.conv, side)?;
         if side == out {
@@ -265,6 +307,28 @@ impl Walk<'_> {
             out.0, out.1, side.0, side.1
         );
         Err(self.fail(&block.name, reason))
+    }
+}
+
+/// `conv 3x3 /2 g32`: kernel, and what differs from 1 of stride, groups and dilation.
+struct Kind<'a>(&'a ConvPlan);
+
+impl fmt::Display for Kind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConvPlan {
+            kernel,
+            stride,
+            groups,
+            dilation,
+            ..
+        } = *self.0;
+        write!(f, "conv {kernel}x{kernel}")?;
+        for (sign, value) in [(" /", stride), (" g", groups), (" d", dilation)] {
+            if value != 1 {
+                write!(f, "{sign}{value}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, Device, InplaceOp1, Layout, Result, Tensor};
 
 use super::{Activation, activate};
-use crate::kernels::{Squeezed, bias_activate};
+use crate::kernels::{MapShape, bias_activate};
 
 /// How the filters move over the map; the same along both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,12 @@ impl Conv {
         device: &Device,
     ) -> Result<Self> {
         let outputs = bias.len();
+        if outputs != shape[0] {
+            candle_core::bail!(
+                "expected {} biases, one for each filter, found {outputs}",
+                shape[0]
+            );
+        }
         let weight = Tensor::from_vec(filters, &shape, device)?;
         let bias = match device {
             Device::Cpu => Bias::Host(bias),
@@ -96,7 +102,7 @@ impl InplaceOp1 for BiasActivate<'_> {
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let (_, channels, height, width) = layout.shape().dims4()?;
         let (map, (start, end)) = (f32_values_mut(storage)?, contiguous(layout, self.name())?);
-        let shape = Squeezed {
+        let shape = MapShape {
             channels,
             plane: height * width,
         };

@@ -17,6 +17,9 @@ impl BatchNorm {
     /// the convolution alone compute both. `filters` has equally many values per output channel.
     ///
     /// The arithmetic is in f64: one rounding per weight, none accumulates.
+    ///
+    /// # Panics
+    /// If the four vectors are not equally long.
     pub fn fold(&self, filters: &mut [f32]) -> Vec<f32> {
         let channels = self.weight.len();
         let per_channel = filters.len() / channels.max(1);

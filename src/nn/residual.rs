@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, D, Device, InplaceOp2, InplaceOp3, Layout, Result,
 
 use super::conv::{contiguous, f32_values, f32_values_mut};
 use super::{Activation, activate};
-use crate::kernels::{Squeezed, scale_add_activate};
+use crate::kernels::{MapShape, scale_add_activate};
 
 /// `activation(branch * gate + shortcut)` for maps `[N, C, H, W]` and a gate `[N, C]`.
 ///
@@ -67,7 +67,7 @@ impl Tail {
         gate: Option<(&CpuStorage, &Layout)>,
     ) -> Result<()> {
         let (batch, channels, height, width) = map.1.shape().dims4()?;
-        let shape = Squeezed {
+        let shape = MapShape {
             channels,
             plane: height * width,
         };
