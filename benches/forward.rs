@@ -3,21 +3,25 @@
 //!
 //! ```text
 //! cargo bench --bench forward                  # seresnet50, seresnext50_32x4d, senet154
-//! cargo bench --bench forward -- skresnet18
+//! cargo bench --bench forward -- legacy_seresnet50
 //! ```
 //!
-//! Both sides run in turn, so that a noisy machine disturbs them alike; the figures are medians, with
-//! the fastest and slowest run, and their ratio.
+//! Both sides must give the same logits; then they run in turn, so that a noisy machine disturbs
+//! them alike. The figures are medians, with the fastest and slowest run, and their ratio.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 #[path = "../tests/golden/formula.rs"]
 mod formula;
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::Instant;
 
 use candle_core::{D, Device, Result, Tensor};
-use senet::nets::{Activation, BlockPlan, ConvPlan, Network, Plan, SePlan, StemPool, StepPlan};
+use senet::nets::{
+    Activation, BlockPlan, ConvPlan, LinearPlan, Network, Plan, SePlan, StemPool, StepPlan,
+};
+use senet::nn::BatchNorm;
 use senet::weights::Weights;
 use senet::{ModelSpec, Zoo};
 
@@ -52,9 +56,14 @@ fn compare(architecture: &str) {
     let plan = spec.network.plan(spec.naming, spec.classes()).unwrap();
     let weights = Weights::from_bytes("formula", formula::weights(&plan).0).unwrap();
     let network = Network::load(&plan, &weights, &Device::Cpu).unwrap();
-    drop(weights);
-    let plain = Plain::new(&plan).unwrap();
+    let plain = Plain::new(&plan, &weights).unwrap();
     let (x, _) = formula::pictures(1, 224, 224);
+    let difference = (network.forward(&x).unwrap() - plain.forward(&x).unwrap())
+        .unwrap()
+        .abs()
+        .unwrap();
+    let difference = difference.max_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!(difference < 1e-3, "the logits differ by {difference}");
 
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
@@ -106,17 +115,21 @@ impl std::fmt::Display for Summary {
     }
 }
 
-/// The network in Candle's operations; its weights are random, which costs the same time.
+/// The network in Candle's operations.
 struct Plain<'a> {
     plan: &'a Plan,
-    layers: std::collections::HashMap<&'a str, (Tensor, Tensor)>,
+    weights: &'a Weights,
+    layers: HashMap<&'a str, (Tensor, Tensor)>,
+    modules: HashMap<&'a str, [(Tensor, Tensor); 2]>,
 }
 
 impl<'a> Plain<'a> {
-    fn new(plan: &'a Plan) -> Result<Self> {
+    fn new(plan: &'a Plan, weights: &'a Weights) -> Result<Self> {
         let mut plain = Self {
             plan,
-            layers: std::collections::HashMap::new(),
+            weights,
+            layers: HashMap::new(),
+            modules: HashMap::new(),
         };
         plan.stem
             .iter()
@@ -128,7 +141,7 @@ impl<'a> Plain<'a> {
                     StepPlan::Conv(conv) => plain.conv(conv)?,
                     StepPlan::AvgPool => {}
                     StepPlan::Se(se) => plain.se(se)?,
-                    StepPlan::Sk(_) => unimplemented!("selective kernels have no plain twin here"),
+                    StepPlan::Sk(_) => candle_core::bail!("selective kernels are not compared"),
                 }
             }
             block.se.iter().try_for_each(|se| plain.se(se))?;
@@ -137,51 +150,59 @@ impl<'a> Plain<'a> {
                 .iter()
                 .try_for_each(|shortcut| plain.conv(&shortcut.conv))?;
         }
-        let head = &plan.classifier;
-        plain.layer(
-            &head.name,
-            &[head.inputs, head.outputs],
-            &[head.outputs],
-            head.inputs,
-        )?;
+        let LinearPlan {
+            name,
+            inputs,
+            outputs,
+        } = &plan.classifier;
+        let layer = plain.linear(name, *inputs, *outputs)?;
+        plain.layers.insert(name, layer);
         Ok(plain)
     }
 
-    fn layer(
-        &mut self,
-        name: &'a str,
-        weight: &[usize],
-        bias: &[usize],
-        fan_in: usize,
-    ) -> Result<()> {
-        let spread = (1.0 / fan_in as f32).sqrt();
-        let weight = Tensor::randn(0f32, spread, weight, &Device::Cpu)?;
-        self.layers.insert(
-            name,
-            (weight, Tensor::randn(0f32, 0.1, bias, &Device::Cpu)?),
-        );
-        Ok(())
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        self.weights.f32(name).map_err(candle_core::Error::wrap)
     }
 
     fn conv(&mut self, conv: &'a ConvPlan) -> Result<()> {
-        let inputs = conv.inputs / conv.groups;
-        let weight = [conv.outputs, inputs, conv.kernel, conv.kernel];
-        let fan_in = inputs * conv.kernel * conv.kernel;
-        self.layer(&conv.conv, &weight, &[1, conv.outputs, 1, 1], fan_in)
+        let part = |part: &str| {
+            self.weights
+                .f64(&format!("{}.{part}", conv.norm))
+                .map_err(candle_core::Error::wrap)
+        };
+        let norm = BatchNorm {
+            weight: part("weight")?,
+            bias: part("bias")?,
+            running_mean: part("running_mean")?,
+            running_var: part("running_var")?,
+        };
+        let mut filters = self.values(&format!("{}.weight", conv.conv))?;
+        let bias = norm.fold(&mut filters);
+        let shape = (
+            conv.outputs,
+            conv.inputs / conv.groups,
+            conv.kernel,
+            conv.kernel,
+        );
+        let filters = Tensor::from_vec(filters, shape, &Device::Cpu)?;
+        let bias = Tensor::from_vec(bias, (1, conv.outputs, 1, 1), &Device::Cpu)?;
+        self.layers.insert(&conv.conv, (filters, bias));
+        Ok(())
+    }
+
+    fn linear(&self, name: &str, inputs: usize, outputs: usize) -> Result<(Tensor, Tensor)> {
+        let weight = self.values(&format!("{name}.weight"))?;
+        let weight = Tensor::from_vec(weight, (outputs, inputs), &Device::Cpu)?
+            .t()?
+            .contiguous()?;
+        let bias = Tensor::from_vec(self.values(&format!("{name}.bias"))?, outputs, &Device::Cpu)?;
+        Ok((weight, bias))
     }
 
     fn se(&mut self, se: &'a SePlan) -> Result<()> {
-        let SePlan {
-            name,
-            channels,
-            reduced,
-            ..
-        } = se;
-        let spread = (1.0 / *channels as f32).sqrt();
-        let weight = Tensor::randn(0f32, spread, (*channels, 2 * reduced), &Device::Cpu)?;
-        let squeeze = weight.narrow(1, 0, *reduced)?.contiguous()?;
-        let excite = weight.narrow(1, *reduced, *reduced)?.t()?.contiguous()?;
-        self.layers.insert(name, (squeeze, excite));
+        let fc1 = self.linear(&format!("{}.fc1", se.name), se.channels, se.reduced)?;
+        let fc2 = self.linear(&format!("{}.fc2", se.name), se.reduced, se.channels)?;
+        self.modules.insert(&se.name, [fc1, fc2]);
         Ok(())
     }
 
@@ -190,11 +211,14 @@ impl<'a> Plain<'a> {
         for conv in &self.plan.stem {
             x = self.run(conv, &x)?;
         }
+        // After ReLU a border of zeros is never the largest.
+        let pad = |x: &Tensor, before, after| {
+            x.pad_with_zeros(2, before, after)?
+                .pad_with_zeros(3, before, after)
+        };
         x = match self.plan.stem_pool {
-            StemPool::MaxPad | StemPool::MaxCeil => x
-                .pad_with_zeros(2, 1, 1)?
-                .pad_with_zeros(3, 1, 1)?
-                .max_pool2d_with_stride(3, 2)?,
+            StemPool::MaxPad => pad(&x, 1, 1)?.max_pool2d_with_stride(3, 2)?,
+            StemPool::MaxCeil => pad(&x, 0, 1)?.max_pool2d_with_stride(3, 2)?,
             StemPool::Avg => x.avg_pool2d(2)?,
             StemPool::None => x,
         };
@@ -226,9 +250,13 @@ impl<'a> Plain<'a> {
     }
 
     fn scale(&self, se: &SePlan, x: &Tensor) -> Result<Tensor> {
-        let (squeeze, excite) = &self.layers[se.name.as_str()];
-        let hidden = x.mean((2, 3))?.matmul(squeeze)?.relu()?;
-        let gate = candle_nn::ops::sigmoid(&hidden.matmul(excite)?)?;
+        let [(squeeze, squeeze_bias), (excite, excite_bias)] = &self.modules[se.name.as_str()];
+        let hidden = x
+            .mean((2, 3))?
+            .matmul(squeeze)?
+            .broadcast_add(squeeze_bias)?
+            .relu()?;
+        let gate = candle_nn::ops::sigmoid(&hidden.matmul(excite)?.broadcast_add(excite_bias)?)?;
         x.broadcast_mul(&gate.unsqueeze(D::Minus1)?.unsqueeze(D::Minus1)?)
     }
 
@@ -239,7 +267,7 @@ impl<'a> Plain<'a> {
                 StepPlan::Conv(conv) => self.run(conv, &y)?,
                 StepPlan::AvgPool => y.avg_pool2d(2)?,
                 StepPlan::Se(se) => self.scale(se, &y)?,
-                StepPlan::Sk(_) => unimplemented!("selective kernels have no plain twin here"),
+                StepPlan::Sk(_) => candle_core::bail!("selective kernels are not compared"),
             };
         }
         if let Some(se) = &block.se {

@@ -71,7 +71,7 @@ pub(super) fn run(
     let stop = stop_on_interrupt()?;
     let bar = messages.bar(
         inputs.len() as u64,
-        "{bar:30.cyan/dim} {pos} of {len} pictures  {per_sec}  {eta}",
+        "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}",
     );
     let decode = arguments.preprocess.decode_options();
     let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &model, &decode, slot);
@@ -119,6 +119,9 @@ pub(super) fn run(
 /// The first Ctrl-C lets the batch end, so that every printed row is whole; the second kills.
 fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
+    if interrupts_are_ignored() {
+        return Ok(stop);
+    }
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
@@ -128,6 +131,18 @@ fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     })
     .context("cannot watch for Ctrl-C")?;
     Ok(stop)
+}
+
+/// A shell starts a script's background jobs with Ctrl-C ignored, and so it must stay. Linux alone
+/// tells without a system call that Rust's library lacks.
+fn interrupts_are_ignored() -> bool {
+    const SIGINT: u32 = 2;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    mask >> (SIGINT - 1) & 1 == 1
 }
 
 fn prepare(

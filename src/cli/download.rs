@@ -1,5 +1,7 @@
 //! `senet download`: weights into the cache.
 
+use std::io::Write;
+
 use clap::Args;
 
 use super::output::{Messages, Results};

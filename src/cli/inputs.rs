@@ -45,7 +45,6 @@ pub(super) fn collect(
     arguments: &[PathBuf],
     files_from: Option<&Path>,
 ) -> anyhow::Result<Vec<Input>> {
-    let is_stdin = |path: &Path| path.as_os_str() == "-";
     let stdin_uses = arguments.iter().filter(|path| is_stdin(path)).count()
         + usize::from(files_from.is_some_and(is_stdin));
     if stdin_uses > 1 {
@@ -79,7 +78,11 @@ pub(super) fn collect(
     Ok(inputs)
 }
 
-fn read_stdin() -> anyhow::Result<Vec<u8>> {
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+pub(super) fn read_stdin() -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let stdin = std::io::stdin().lock();
     stdin

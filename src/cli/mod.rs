@@ -22,7 +22,7 @@ use output::{Messages, Results, Style};
 
 /// Every input was answered, every comparison held.
 const SUCCESS: u8 = 0;
-/// Some inputs failed; the others were answered.
+/// Some or all inputs failed, each with its own error; or a comparison did not hold.
 const SOME_FAILED: u8 = 1;
 /// Nothing could be done: arguments, model, device or network.
 const NOTHING_DONE: u8 = 2;
@@ -39,7 +39,7 @@ const INTERRUPTED: u8 = 130;
         senet classify -m demo tests/data/pictures/ankle-boot.png\n  \
         senet list resnext\n  \
         senet download se-resnet50\n\n\
-        Exit codes: 0 all done, 1 some inputs failed or a comparison did not hold,\n\
+        Exit codes: 0 all done, 1 inputs failed (each says why) or a comparison did not hold,\n\
         2 nothing could be done, 130 interrupted. Results go to stdout, messages to stderr."
 )]
 struct Cli {
@@ -83,25 +83,28 @@ pub fn main() -> ExitCode {
         }
     };
     let messages = Messages { quiet: cli.quiet };
-    let code = run(cli.command, messages).unwrap_or_else(|error| {
-        if is_broken_pipe(&error) {
-            return SUCCESS;
-        }
+    let mut results = Results::new();
+    let code = run(cli.command, messages, &mut results).unwrap_or_else(|error| {
+        let error = match results.failure() {
+            // The reader of our results has enough, as `head` has after ten lines.
+            Some(io::ErrorKind::BrokenPipe) => return SUCCESS,
+            Some(_) => error.context("cannot write to standard output"),
+            None => error,
+        };
         report(&error);
         NOTHING_DONE
     });
     ExitCode::from(code)
 }
 
-fn run(command: Command, messages: Messages) -> anyhow::Result<u8> {
-    let mut results = Results::new();
+fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::Result<u8> {
     let code = match command {
-        Command::Classify(arguments) => classify::run(&arguments, messages, &mut results)?,
-        Command::List(arguments) => list::run(&arguments, &mut results)?,
-        Command::Info(arguments) => info::run(&arguments, messages, &mut results)?,
-        Command::Download(arguments) => download::run(&arguments, messages, &mut results)?,
-        Command::Verify(arguments) => verify::run(&arguments, messages, &mut results)?,
-        Command::Preprocess(arguments) => preprocess::run(&arguments, messages)?,
+        Command::Classify(arguments) => classify::run(&arguments, messages, results)?,
+        Command::List(arguments) => list::run(&arguments, results)?,
+        Command::Info(arguments) => info::run(&arguments, messages, results)?,
+        Command::Download(arguments) => download::run(&arguments, messages, results)?,
+        Command::Verify(arguments) => verify::run(&arguments, messages, results)?,
+        Command::Preprocess(arguments) => preprocess::run(&arguments, messages, results)?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "senet", &mut script);
@@ -111,18 +114,6 @@ fn run(command: Command, messages: Messages) -> anyhow::Result<u8> {
     };
     results.flush()?;
     Ok(code)
-}
-
-/// The reader of our results has enough, as `head` has after ten lines.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let broken = |cause: &(dyn std::error::Error + 'static)| {
-        let io = cause.downcast_ref::<io::Error>();
-        let json = cause
-            .downcast_ref::<serde_json::Error>()
-            .and_then(serde_json::Error::io_error_kind);
-        io.map(io::Error::kind).or(json) == Some(io::ErrorKind::BrokenPipe)
-    };
-    error.chain().any(broken)
 }
 
 /// `error: what failed`, its causes, and what to do about it.

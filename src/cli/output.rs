@@ -1,23 +1,53 @@
 //! What a command says: results on stdout, everything else on stderr.
 
+use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-/// Writes results; a reader that has gone away ends the program quietly.
+/// Writes results, and remembers why that failed.
 pub(super) struct Results {
-    out: BufWriter<StdoutLock<'static>>,
+    out: BufWriter<Stdout>,
     pub style: Style,
+}
+
+/// Tells a failure to write from all other failures, whose kinds may be the same.
+struct Stdout {
+    lock: StdoutLock<'static>,
+    failure: Option<io::ErrorKind>,
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.lock
+            .write(bytes)
+            .inspect_err(|error| self.failure = Some(error.kind()))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.lock
+            .flush()
+            .inspect_err(|error| self.failure = Some(error.kind()))
+    }
 }
 
 impl Results {
     pub(super) fn new() -> Self {
-        let stdout = io::stdout();
+        let lock = io::stdout().lock();
+        let style = Style::detect(lock.is_terminal());
         Self {
-            style: Style::detect(stdout.is_terminal()),
-            out: BufWriter::new(stdout.lock()),
+            out: BufWriter::new(Stdout {
+                lock,
+                failure: None,
+            }),
+            style,
         }
+    }
+
+    /// Why results could not be written, if so.
+    pub(super) fn failure(&self) -> Option<io::ErrorKind> {
+        self.out.get_ref().failure
     }
 
     pub(super) fn line(&mut self, line: impl AsRef<str>) -> io::Result<()> {
@@ -33,10 +63,6 @@ impl Results {
     pub(super) fn json_pretty(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut self.out, value)?;
         writeln!(self.out)
-    }
-
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }
 
@@ -113,6 +139,9 @@ impl Messages {
         }
         let style = ProgressStyle::with_template(template)
             .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let _ = write!(out, "{:.0}/s", state.per_sec());
+            })
             .progress_chars("━╸ ");
         let bar = ProgressBar::new(length).with_style(style);
         bar.enable_steady_tick(Duration::from_millis(200));

@@ -9,7 +9,8 @@ use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::args::PreprocessArgs;
-use super::output::Messages;
+use super::inputs;
+use super::output::{Messages, Results};
 use super::{SUCCESS, session};
 use crate::cards::DEFAULT_MODEL;
 use crate::error::Error;
@@ -23,13 +24,13 @@ use crate::image::{self, Transform};
     normalised."
 )]
 pub(super) struct Arguments {
-    /// Picture
+    /// Picture, or - for standard input
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
     /// Model whose preprocessing is used
     #[arg(short, long, value_name = "MODEL", default_value = DEFAULT_MODEL)]
     model: String,
-    /// File to write
+    /// File to write, or - for standard output
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     /// Use the cache alone and make no request
@@ -39,13 +40,22 @@ pub(super) struct Arguments {
     preprocess: PreprocessArgs,
 }
 
-pub(super) fn run(arguments: &Arguments, messages: Messages) -> anyhow::Result<u8> {
+pub(super) fn run(
+    arguments: &Arguments,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
     let hub = session::hub_options(arguments.offline)?;
     let mut spec = session::find(&arguments.model, &hub, messages)?;
     arguments.preprocess.apply(&mut spec.input);
     let transform = Transform::new(&spec.input).map_err(Error::from)?;
-    let picture = image::open(&arguments.image, &arguments.preprocess.decode_options())
-        .map_err(Error::from)?;
+    let options = arguments.preprocess.decode_options();
+    let picture = if inputs::is_stdin(&arguments.image) {
+        image::decode(&inputs::read_stdin()?, &options)
+    } else {
+        image::open(&arguments.image, &options)
+    };
+    let picture = picture.map_err(Error::from)?;
     let [height, width] = transform.size();
     let mut values = vec![0.0_f32; 3 * height * width];
     transform.write(&picture, &mut values);
@@ -57,8 +67,12 @@ pub(super) fn run(arguments: &Arguments, messages: Messages) -> anyhow::Result<u
     let view = TensorView::new(Dtype::F32, vec![1, 3, height, width], &bytes)?;
     let metadata = HashMap::from([("model".to_owned(), spec.name.clone())]);
     let file = safetensors::serialize([("input", view)], Some(metadata))?;
-    write_whole(&arguments.out, &file)
-        .with_context(|| format!("cannot write {}", arguments.out.display()))?;
+    if arguments.out.as_os_str() == "-" {
+        results.write_all(&file)?;
+    } else {
+        write_whole(&arguments.out, &file)
+            .with_context(|| format!("cannot write {}", arguments.out.display()))?;
+    }
     messages.note(format!(
         "wrote input [1, 3, {height}, {width}] for {}",
         spec.name

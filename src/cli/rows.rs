@@ -1,5 +1,7 @@
 //! The forms in which answers are printed.
 
+use std::io::Write;
+
 use clap::ValueEnum;
 use serde::Serialize;
 

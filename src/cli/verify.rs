@@ -47,8 +47,8 @@ pub(super) struct Arguments {
 
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(number) if number > 0.0 => Ok(number),
-        _ => Err("expected a number above 0".into()),
+        Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
+        _ => Err("expected a finite number above 0".into()),
     }
 }
 

@@ -99,10 +99,16 @@ impl Expected {
                 max_abs / self.scale()
             }),
             tolerance: self.tolerance,
-            ok: max_abs <= self.tolerance,
+            ok: max_abs.is_finite() && max_abs <= self.tolerance,
             top_k: whole_logits.then(|| top_k(&self.values, found, shape)),
             note: None,
         }
+    }
+
+    /// A tolerance relative to infinity would forgive everything.
+    pub(super) fn is_finite(&self) -> bool {
+        let mut numbers = self.values.iter().chain(self.stats.iter().flatten());
+        numbers.all(|number| number.is_finite())
     }
 
     /// As [`Row::max_abs`]; NaN if a number on either side is.

@@ -60,6 +60,9 @@ impl Golden {
             });
         };
         for entry in &mut expected {
+            if !entry.is_finite() {
+                return Err(reader.malformed(&entry.name, "finite numbers", "NaN or infinity"));
+            }
             let relative = if scale > 0.0 {
                 entry.scale() / scale
             } else {

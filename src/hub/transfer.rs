@@ -94,10 +94,12 @@ pub(super) fn open(
             location: Box::new(location.clone()),
             source: Box::new(source),
         })?;
-        if home && metadata.is_none() {
+        let status = response.status();
+        // A refusal has headers of its own kind; its status and text say more.
+        let wanted = status.is_redirection() || status == StatusCode::OK;
+        if wanted && home && metadata.is_none() {
             metadata = read_metadata(response.headers()).map_err(|problem| bad(&problem))?;
         }
-        let status = response.status();
         if status.is_redirection() {
             let target = header(response.headers(), LOCATION.as_str())
                 .ok_or_else(|| bad("a redirect to nowhere"))?;

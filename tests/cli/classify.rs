@@ -222,6 +222,27 @@ fn names_that_are_not_unicode_and_loops_of_links() {
     env.check("classify-odd-names", &demo(&["photos", "-k", "1", "-q"]));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_that_says_where() {
+    let env = folder();
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = env
+        .command(&demo(&["photos/boot.png"]))
+        .stdout(full)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(
+        stderr.contains("error: cannot write to standard output"),
+        "{stderr}"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_leaves_whole_rows() {
@@ -254,4 +275,32 @@ fn ctrl_c_leaves_whole_rows() {
     assert!((1..100_000).contains(&rows.count()));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(stderr.contains("note: interrupted after"), "{stderr}");
+}
+
+/// `nohup`, and a job that a script puts into the background, ignore a signal from the start.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_was_ignored_stays_so() {
+    let env = folder();
+    env.write("list.txt", "photos/boot.png\n".repeat(300));
+    let script =
+        "trap '' INT HUP; \"$@\" & pid=$!; sleep 0.3; kill -INT $pid; kill -HUP $pid; wait $pid";
+    let program = env.command(&[]).get_program().to_owned();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(program).args(demo(&[
+        "--files-from",
+        "list.txt",
+        "--csv",
+    ]));
+    let output = command.current_dir(env.path("")).output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(
+        output.stdout.iter().filter(|&&byte| byte == b'\n').count(),
+        1 + 300 * 5
+    );
 }

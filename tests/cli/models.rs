@@ -105,6 +105,35 @@ fn download_then_use_the_cache() {
 }
 
 #[test]
+fn a_repository_of_older_days_has_a_pytorch_file() {
+    let mut env = Env::new();
+    let weights = weights_of(&demo_plan(3));
+    let config = config(3, "\"x\": 1");
+    let server = HubServer::start(&[
+        ("someone/pets", "pytorch_model.bin", &weights),
+        ("someone/pets", "config.json", config.as_bytes()),
+    ]);
+    env.set("HF_ENDPOINT", server.url());
+    env.set("HF_HOME", "cache");
+    env.picture("ankle-boot.png", "boot.png");
+    for arguments in [
+        &["download", "hf-hub:someone/pets"][..],
+        &["classify", "boot.png", "-m", "hf-hub:someone/pets"],
+        &[
+            "classify",
+            "boot.png",
+            "-m",
+            "hf-hub:someone/pets",
+            "--offline",
+        ],
+    ] {
+        let output = env.run(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
 fn a_local_directory() {
     let env = Env::new();
     env.picture("ankle-boot.png", "boot.png");

@@ -31,6 +31,21 @@ fn preprocess_writes_what_the_network_sees() {
 }
 
 #[test]
+fn preprocess_through_pipes() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "boot.png");
+    assert!(
+        env.run(&["preprocess", "boot.png", "-m", "demo", "-o", "file"])
+            .status
+            .success()
+    );
+    let png = std::fs::read(env.path("boot.png")).unwrap();
+    let output = env.run_with_stdin(&["preprocess", "-", "-m", "demo", "-o", "-"], &png);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stdout, std::fs::read(env.path("file")).unwrap());
+}
+
+#[test]
 fn preprocess_that_fails_leaves_nothing() {
     let env = Env::new();
     env.picture("ankle-boot.png", "boot.png");
