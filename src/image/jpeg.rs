@@ -27,7 +27,6 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
 /// the missing part with grey, Pillow refuses the file, and so does this crate. Otherwise the EXIF
 /// block, if there is one.
 fn scan(bytes: &[u8]) -> Option<Option<&[u8]>> {
-    const START_OF_SCAN: u8 = 0xDA;
     const END_OF_IMAGE: u8 = 0xD9;
     const APP1: u8 = 0xE1;
     let mut exif = None;
@@ -50,11 +49,8 @@ fn scan(bytes: &[u8]) -> Option<Option<&[u8]>> {
         if marker == APP1 && exif.is_none() {
             exif = segment.strip_prefix(b"Exif\0\0");
         }
+        // What follows the header of a scan is compressed data, where a 0xFF is followed by a zero.
         rest = &rest[length.max(2)..];
-        if marker == START_OF_SCAN {
-            // Compressed data: a 0xFF in it is followed by a zero, the loop above skips both.
-            continue;
-        }
     }
 }
 

@@ -120,6 +120,9 @@ impl<'a> Raster<'a> {
 }
 
 /// Resizes the width of `rows`; without `taps` it copies.
+///
+/// Two rows share each multiplication: one in the lower half of an `i64`, one in the upper. No sum
+/// leaves the 32 bits of its half, so both can be taken apart again exactly.
 fn resize_across(
     source: &Raster<'_>,
     rows: &Range<usize>,
@@ -128,23 +131,39 @@ fn resize_across(
 ) -> Vec<u8> {
     let row_bytes = columns.len() * CHANNELS;
     let mut result = vec![0; rows.len() * row_bytes];
-    let span = taps.map_or(columns.clone(), Taps::span);
-    for (y, row) in rows.clone().zip(result.chunks_exact_mut(row_bytes)) {
-        let old = source.row(y, &span);
-        let Some(taps) = taps else {
-            row.copy_from_slice(old);
-            continue;
-        };
-        let old = old.as_chunks::<CHANNELS>().0;
-        let pixels = row.as_chunks_mut::<CHANNELS>().0.iter_mut();
-        for (pixel, (first, weights)) in pixels.zip(taps.iter()) {
-            let [mut r, mut g, mut b] = [HALF; CHANNELS];
-            for (old, &weight) in old[first - span.start..].iter().zip(weights) {
-                r += i32::from(old[0]) * weight;
-                g += i32::from(old[1]) * weight;
-                b += i32::from(old[2]) * weight;
+    let Some(taps) = taps else {
+        for (y, row) in rows.clone().zip(result.chunks_exact_mut(row_bytes)) {
+            row.copy_from_slice(source.row(y, columns));
+        }
+        return result;
+    };
+    let span = taps.span();
+    let mut both = vec![[0; CHANNELS]; span.len()];
+    let pairs = result.chunks_mut(2 * row_bytes);
+    for (y, pair) in rows.clone().step_by(2).zip(pairs) {
+        // A last odd row is paired with itself.
+        let first_row = source.row(y, &span).as_chunks::<CHANNELS>().0;
+        let second_row = source.row((y + 1).min(rows.end - 1), &span);
+        let second_row = second_row.as_chunks::<CHANNELS>().0;
+        for ((both, a), b) in both.iter_mut().zip(first_row).zip(second_row) {
+            *both = std::array::from_fn(|c| i64::from(a[c]) | i64::from(b[c]) << 32);
+        }
+        let (first_out, second_out) = pair.split_at_mut(row_bytes);
+        let mut second_out = second_out.as_chunks_mut::<CHANNELS>().0.iter_mut();
+        let first_out = first_out.as_chunks_mut::<CHANNELS>().0.iter_mut();
+        for (pixel, (first, weights)) in first_out.zip(taps.iter()) {
+            let [mut r, mut g, mut b] = [i64::from(HALF) | i64::from(HALF) << 32; CHANNELS];
+            for (old, &weight) in both[first - span.start..].iter().zip(weights) {
+                let weight = i64::from(weight);
+                r += old[0] * weight;
+                g += old[1] * weight;
+                b += old[2] * weight;
             }
-            *pixel = [r, g, b].map(round);
+            *pixel = [r, g, b].map(|sums| round(sums as i32));
+            if let Some(pixel) = second_out.next() {
+                *pixel =
+                    [r, g, b].map(|sums| round(((sums - i64::from(sums as i32)) >> 32) as i32));
+            }
         }
     }
     result
