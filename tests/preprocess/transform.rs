@@ -70,6 +70,7 @@ fn spec_helpers() {
 
 #[test]
 #[ignore = "a measurement: cargo test --release --test preprocess speed -- --ignored --nocapture"]
+#[allow(clippy::print_stdout, reason = "the measurement is what it is for")]
 fn speed() {
     let fastest = |what: &str, run: &mut dyn FnMut()| {
         let times = (0..10).map(|_| {
