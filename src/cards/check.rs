@@ -2,7 +2,7 @@
 
 use super::resolve::hub_name;
 use super::{Card, CardError};
-use crate::hub::WeightsRef;
+use crate::hub::{WeightsRef, release_name};
 use crate::image::InputSpec;
 use crate::labels::LabelSet;
 use crate::nets::NetError;
@@ -139,9 +139,9 @@ fn weights(weights: &WeightsRef) -> Result<(), Problem> {
         }
     }
     match release {
-        Some(url) if !is_release(url) => {
+        Some(url) if !url.starts_with("https://") || release_name(url).is_none() => {
             let reason =
-                format!("expected an https address that ends in `-<hash>.pth`, found `{url}`");
+                format!("expected an https address that ends like `-<hash>.pth`, found `{url}`");
             Err(("weights.release", reason))
         }
         _ => Ok(()),
@@ -151,15 +151,6 @@ fn weights(weights: &WeightsRef) -> Result<(), Problem> {
 fn is_hex(text: &str) -> bool {
     text.bytes()
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
-/// PyTorch's convention: the name ends in at least 8 digits of the file's SHA-256.
-fn is_release(url: &str) -> bool {
-    let stem = url
-        .strip_prefix("https://")
-        .and_then(|rest| rest.strip_suffix(".pth"));
-    stem.and_then(|stem| stem.rsplit_once('-'))
-        .is_some_and(|(_, hash)| (8..=64).contains(&hash.len()) && is_hex(hash))
 }
 
 /// Checks numbers that come from a card or from a `config.json`. The field's name is that of

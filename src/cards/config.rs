@@ -2,7 +2,8 @@
 //!
 //! Both layouts are read: that of 2023, which the Hub holds, and today's with `model_args`. Fields
 //! that say nothing about inference are passed over. A missing field has timm's default
-//! (`PretrainedCfg` in timm `models/_pretrained.py`).
+//! (`PretrainedCfg` in timm `models/_pretrained.py`). Control characters become U+FFFD, because names
+//! and error messages end up in a terminal.
 
 use std::borrow::Cow;
 use std::fs;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 use super::suggest::near;
 use super::{CardError, ModelSpec, WeightsSource, Zoo, check};
 use crate::image::{CropMode, InputSpec, Interpolation};
-use crate::labels::{Label, LabelSet};
+use crate::labels::{Label, LabelSet, printable};
 
 const CONFIG_FILE: &str = "config.json";
 /// In the order of preference: a safetensors file cannot run code and opens at once.
@@ -78,9 +79,15 @@ impl ModelSpec {
             file: file.clone(),
             source,
         })?;
+        let root = printable_value(root);
         let root = Fields::new(&file, "", &root)?;
-        // Before 2023 everything stood at the top.
-        let pretrained = root.table("pretrained_cfg")?.unwrap_or(root);
+        let nested = root.table("pretrained_cfg")?;
+        // Before 2023 everything stood at the top, and timm called the labels otherwise.
+        let pretrained = nested.unwrap_or(root);
+        let label_fields = match nested {
+            Some(nested) => [(root, "label_names"), (nested, "label_names")],
+            None => [(root, "labels"), (root, "label_names")],
+        };
 
         let zoo = Zoo::builtin()?;
         let architecture: String = root.required("architecture", "a name")?;
@@ -108,7 +115,7 @@ impl ModelSpec {
             network: card.network.clone(),
             naming: card.naming,
             input: input(pretrained)?,
-            labels: labels(root, pretrained, classes)?,
+            labels: labels(label_fields, pretrained, classes)?,
             weights,
         })
     }
@@ -150,21 +157,32 @@ fn check_pool(fields: Fields<'_>) -> Result<(), CardError> {
     }
 }
 
-/// The top-level number is decisive; `pretrained_cfg` keeps that of the original checkpoint.
+/// The number at the top or in `model_args` is decisive, and they must agree: `pretrained_cfg` keeps
+/// that of the original checkpoint.
 fn classes(root: Fields<'_>, pretrained: Fields<'_>) -> Result<usize, CardError> {
-    let number = |fields: Fields<'_>| fields.optional("num_classes", "a whole number");
-    let (fields, classes) = match number(root)? {
-        Some(classes) => (root, classes),
-        None => (pretrained, number(pretrained)?.unwrap_or(1000)),
+    let number = |fields: Fields<'_>| -> Result<Option<usize>, CardError> {
+        let reason = match fields.optional("num_classes", "a whole number")? {
+            Some(0) => "the model has no classifier, expected at least one class".to_owned(),
+            Some(found) if found > MAX_CLASSES => {
+                format!("expected at most {MAX_CLASSES}, found {found}")
+            }
+            fine => return Ok(fine),
+        };
+        Err(fields.error("num_classes", reason))
     };
-    if (1..=MAX_CLASSES).contains(&classes) {
-        return Ok(classes);
+    let top = number(root)?;
+    let arguments = match root.table("model_args")? {
+        Some(arguments) => number(arguments)?.map(|classes| (arguments, classes)),
+        None => None,
+    };
+    match (top, arguments) {
+        (Some(top), Some((arguments, found))) if top != found => {
+            let reason = format!("expected {top} as in the field `num_classes`, found {found}");
+            Err(arguments.error("num_classes", reason))
+        }
+        (Some(classes), _) | (None, Some((_, classes))) => Ok(classes),
+        (None, None) => Ok(number(pretrained)?.unwrap_or(1000)),
     }
-    let reason = match classes {
-        0 => "the model has no classifier, expected at least one class".to_owned(),
-        found => format!("expected at most {MAX_CLASSES}, found {found}"),
-    };
-    Err(fields.error("num_classes", reason))
 }
 
 fn input(fields: Fields<'_>) -> Result<InputSpec, CardError> {
@@ -207,15 +225,16 @@ fn input(fields: Fields<'_>) -> Result<InputSpec, CardError> {
     Ok(input)
 }
 
+/// `places` are the tables and fields that may hold the names, in timm's order.
 fn labels(
-    root: Fields<'_>,
+    places: [(Fields<'_>, &'static str); 2],
     pretrained: Fields<'_>,
     classes: usize,
 ) -> Result<Cow<'static, LabelSet>, CardError> {
-    let named = [root, pretrained]
+    let named = places
         .into_iter()
-        .find(|fields| fields.get("label_names").is_some());
-    let Some(fields) = named else {
+        .find(|(fields, name)| fields.get(name).is_some());
+    let Some((fields, field)) = named else {
         let own: Option<usize> = pretrained.optional("num_classes", "a whole number")?;
         let standard = match classes {
             _ if own.is_some_and(|own| own != classes) => None,
@@ -228,11 +247,11 @@ fn labels(
             None => Cow::Owned(LabelSet::numbered(classes)),
         });
     };
-    let descriptions = [root, pretrained]
+    let descriptions = places
         .into_iter()
-        .find_map(|fields| fields.table("label_descriptions").transpose());
+        .find_map(|(fields, _)| fields.table("label_descriptions").transpose());
     let descriptions = descriptions.transpose()?;
-    let names = label_names(fields, classes)?;
+    let names = label_names(fields, field, classes)?;
     let mut entries = Vec::with_capacity(classes);
     for (index, name) in names.into_iter().enumerate() {
         let described = match (&name, descriptions) {
@@ -270,10 +289,13 @@ fn is_wordnet_id(label: &str) -> bool {
 }
 
 /// Names from a list, or from a table of numbers and names, which may have gaps.
-fn label_names(fields: Fields<'_>, classes: usize) -> Result<Vec<Option<String>>, CardError> {
-    const FIELD: &str = "label_names";
-    if let Some(Value::Object(_)) = fields.get(FIELD) {
-        let table = fields.table(FIELD)?.unwrap_or(fields);
+fn label_names(
+    fields: Fields<'_>,
+    field: &'static str,
+    classes: usize,
+) -> Result<Vec<Option<String>>, CardError> {
+    if let Some(Value::Object(_)) = fields.get(field) {
+        let table = fields.table(field)?.unwrap_or(fields);
         let mut names = vec![None; classes];
         for index in table.map.keys() {
             let slot = index
@@ -288,12 +310,25 @@ fn label_names(fields: Fields<'_>, classes: usize) -> Result<Vec<Option<String>>
         }
         return Ok(names);
     }
-    let names: Vec<String> = fields.required(FIELD, "a list or a table of names")?;
+    let names: Vec<String> = fields.required(field, "a list or a table of names")?;
     if names.len() != classes {
         let reason = format!("expected {classes} names, found {}", names.len());
-        return Err(fields.error(FIELD, reason));
+        return Err(fields.error(field, reason));
     }
     Ok(names.into_iter().map(Some).collect())
+}
+
+/// The same with U+FFFD for control characters, in names of fields too.
+fn printable_value(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(printable(&text)),
+        Value::Array(items) => items.into_iter().map(printable_value).collect(),
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(name, value)| (printable(&name), printable_value(value)))
+            .collect(),
+        other => other,
+    }
 }
 
 /// A table of the file, with its place for error messages.

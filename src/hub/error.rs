@@ -280,7 +280,10 @@ impl HubError {
                  the file has changed at its source and must not be used"
                     .to_owned()
             }
-            Self::Offline { location, .. } => offline_hint(location),
+            // The name that the user gave the model is right whatever it is: a card, a repository.
+            Self::Offline { .. } => "run `senet download` with the model's name where there is a \
+                 network, without --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
+                .to_owned(),
             Self::Disk { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => {
                     "free some space, or set HF_HUB_CACHE to another disk".to_owned()
@@ -315,27 +318,6 @@ fn denied_hint(location: &Location, reason: Denial) -> String {
             "the access token may have expired or may not read {}: see {endpoint}/settings/tokens",
             page(location)
         ),
-    }
-}
-
-fn offline_hint(location: &Location) -> String {
-    match location {
-        Location::Hub {
-            repo,
-            revision,
-            file,
-            ..
-        } => match repo.strip_prefix("timm/") {
-            Some(model) => format!(
-                "run `senet download {model}` where there is a network, without HF_HUB_OFFLINE"
-            ),
-            None => format!(
-                "run `hf download {repo} {file} --revision {revision}` where there is a network, without HF_HUB_OFFLINE"
-            ),
-        },
-        Location::Release { .. } => {
-            "run `senet download` where there is a network, without HF_HUB_OFFLINE".to_owned()
-        }
     }
 }
 

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{Denial, HubError, Location};
 pub use options::{DEFAULT_ENDPOINT, HubOptions};
+pub(crate) use release::release_name;
 
 use remote::RemoteFile;
 
@@ -37,8 +38,8 @@ pub struct WeightsRef {
     /// SHA-256 of that file, 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// The authors' release file outside the hub. Its name ends in `-` and the first 8 hexadecimal
-    /// digits of its SHA-256, as PyTorch's `check_hash` expects.
+    /// The authors' release file outside the hub. Its name has the first digits of its SHA-256; see
+    /// [`release_digits`](crate::weights::release_digits).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
     /// File under `models/weights/` that is part of the program.
@@ -55,6 +56,9 @@ pub const DEFAULT_REVISION: &str = "main";
 pub trait Progress {
     /// `done` of `total` bytes of `file` are here; `total` is `None` where the server does not say.
     /// The first call has `done` 0. A call with a smaller `done` starts another file.
+    ///
+    /// `file` is the name of the file that is being fetched: of the release file where that one
+    /// stands in for the repository's.
     fn advance(&self, file: &str, done: u64, total: Option<u64>);
 }
 
@@ -76,8 +80,10 @@ pub fn downloaded(weights: &WeightsRef, options: &HubOptions) -> Option<PathBuf>
 
 /// The file of a card's `[weights]`, downloaded if it is not on this machine.
 ///
-/// Where the hub does not give the file and the card names a release file, that one is taken: it
-/// holds the same weights in PyTorch's format. If both fail, the hub's error is returned.
+/// Where the hub does not give the file and the card names a release file, that one is taken: the
+/// file that the authors publish themselves, as a PyTorch pickle. Whether it holds the same numbers
+/// as the repository's is said in the card's notes, as far as it is known. `progress` and the path
+/// tell which of the two it is. If both fail, the hub's error is returned.
 ///
 /// # Errors
 /// [`HubError`]; [`HubError::NoRemote`] where the table has neither a repository nor a release.

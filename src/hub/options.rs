@@ -44,15 +44,17 @@ impl fmt::Debug for HubOptions {
 impl HubOptions {
     /// The settings of the process's environment.
     ///
-    /// * cache: `HF_HUB_CACHE`, else `$HF_HOME/hub`, else `$XDG_CACHE_HOME/huggingface/hub`, else
-    ///   `~/.cache/huggingface/hub`
+    /// * cache: `HF_HUB_CACHE`, else `HUGGINGFACE_HUB_CACHE`, else `$HF_HOME/hub`, else
+    ///   `$XDG_CACHE_HOME/huggingface/hub`, else `~/.cache/huggingface/hub`
     /// * own cache: `SENET_CACHE`, else `$XDG_CACHE_HOME/senet`, else `~/.cache/senet`
     /// * endpoint: `HF_ENDPOINT`, else [`DEFAULT_ENDPOINT`]
-    /// * token: `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else the file `token` in `HF_HOME`; none
-    ///   where `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set
-    /// * offline: `HF_HUB_OFFLINE` is 1, true, yes or on
+    /// * token: `HF_TOKEN`, else `HUGGING_FACE_HUB_TOKEN`, else the file `HF_TOKEN_PATH`, else the
+    ///   file `token` in `HF_HOME`; none where `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set
+    /// * offline: `HF_HUB_OFFLINE`, else `TRANSFORMERS_OFFLINE`, is 1, true, yes or on
     ///
-    /// An empty variable counts as not set.
+    /// An empty variable counts as not set. In paths a leading `~` and then `$NAME` and `${NAME}`
+    /// are expanded, as in a file of variables that no shell has read; a name that is not set stays
+    /// as it is.
     ///
     /// # Errors
     /// [`HubError::NoHome`] where a folder would have to lie in a home folder and there is none.
@@ -70,7 +72,10 @@ impl HubOptions {
     ) -> Result<Self, HubError> {
         let home = home.filter(|home| !home.as_os_str().is_empty());
         let set = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let path = |name: &str| set(name).map(|value| expand_home(value, home.as_deref()));
+        let path = |name: &str| {
+            let path = expand_home(set(name)?, home.as_deref());
+            Some(expand_variables(path, &lookup))
+        };
         let text =
             |name: &str| Some(set(name)?.to_str()?.trim().to_owned()).filter(|s| !s.is_empty());
 
@@ -84,13 +89,14 @@ impl HubOptions {
         let token = if is_true(text("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
             None
         } else {
-            text("HF_TOKEN").or_else(|| match path("HF_TOKEN_PATH") {
+            let variables = text("HF_TOKEN").or_else(|| text("HUGGING_FACE_HUB_TOKEN"));
+            variables.or_else(|| match path("HF_TOKEN_PATH") {
                 Some(file) => read_token(&file),
                 None => Cache::new(hf_home.as_ref().ok()?.join("hub")).token(),
             })
         };
         Ok(Self {
-            cache: match path("HF_HUB_CACHE") {
+            cache: match path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE")) {
                 Some(path) => path,
                 None => hf_home.map_err(|_| HubError::NoHome)?.join("hub"),
             },
@@ -103,7 +109,7 @@ impl HubOptions {
                 .trim_end_matches('/')
                 .to_owned(),
             token,
-            offline: is_true(text("HF_HUB_OFFLINE")),
+            offline: is_true(text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE"))),
         })
     }
 }
@@ -118,13 +124,39 @@ fn is_true(value: Option<String>) -> bool {
     })
 }
 
-/// `~/x` in a variable that no shell has expanded, as in an environment file.
+/// `~/x` in a variable that no shell has expanded.
 fn expand_home(value: OsString, home: Option<&Path>) -> PathBuf {
     let path = PathBuf::from(value);
     match (path.strip_prefix("~"), home) {
         (Ok(rest), Some(home)) => home.join(rest),
         _ => path,
     }
+}
+
+/// `$NAME` and `${NAME}`, as Python's `os.path.expandvars` does it on POSIX systems.
+fn expand_variables(path: PathBuf, lookup: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let Some(mut rest) = path.to_str().filter(|path| path.contains('$')) else {
+        return path;
+    };
+    let mut expanded = OsString::new();
+    while let Some((before, after)) = rest.split_once('$') {
+        expanded.push(before);
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let braced = after
+            .strip_prefix('{')
+            .and_then(|rest| rest.split_once('}'));
+        let (name, tail) = braced.unwrap_or_else(|| {
+            let end = after.find(|c| !word(c)).unwrap_or(after.len());
+            after.split_at(end)
+        });
+        match Some(name).filter(|name| !name.is_empty()).and_then(&lookup) {
+            Some(value) => expanded.push(value),
+            None => expanded.push(&rest[before.len()..rest.len() - tail.len()]),
+        }
+        rest = tail;
+    }
+    expanded.push(rest);
+    expanded.into()
 }
 
 fn read_token(file: &Path) -> Option<String> {
@@ -172,6 +204,30 @@ mod tests {
                 vec![("HF_HUB_CACHE", ""), ("HF_HOME", "~/hf")],
                 "/home/me/hf/hub",
             ),
+            (
+                vec![("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HOME", "/hf")],
+                "/old",
+            ),
+            (
+                vec![("HUGGINGFACE_HUB_CACHE", "/old"), ("HF_HUB_CACHE", "/c")],
+                "/c",
+            ),
+            (
+                vec![
+                    ("HF_HOME", "$DATA/${USER_}x/$NONE"),
+                    ("DATA", "/d"),
+                    ("USER_", "$DATA"),
+                ],
+                "/d/$DATAx/$NONE/hub",
+            ),
+            (
+                vec![("HF_HUB_CACHE", "~/é$/${}/$DATA.1${DATA"), ("DATA", "d")],
+                "/home/me/é$/${}/d.1${DATA",
+            ),
+            (
+                vec![("XDG_CACHE_HOME", "$X"), ("X", "/x")],
+                "/x/huggingface/hub",
+            ),
         ] {
             assert_eq!(options(&variables).cache, Path::new(cache), "{variables:?}");
         }
@@ -203,6 +259,13 @@ mod tests {
                 offline,
                 "{value}"
             );
+        }
+        for (hub, transformers, offline) in [("", "1", true), ("0", "1", false), ("1", "0", true)] {
+            let variables = [
+                ("HF_HUB_OFFLINE", hub),
+                ("TRANSFORMERS_OFFLINE", transformers),
+            ];
+            assert_eq!(options(&variables).offline, offline, "{variables:?}");
         }
     }
 
@@ -243,6 +306,14 @@ mod tests {
             ),
             (
                 vec![("HF_TOKEN", " direct "), ("HF_TOKEN_PATH", other)],
+                Some("direct"),
+            ),
+            (
+                vec![("HUGGING_FACE_HUB_TOKEN", "old"), ("HF_TOKEN_PATH", other)],
+                Some("old"),
+            ),
+            (
+                vec![("HUGGING_FACE_HUB_TOKEN", "old"), ("HF_TOKEN", "direct")],
                 Some("direct"),
             ),
             (

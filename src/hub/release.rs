@@ -1,7 +1,7 @@
 //! Files that authors publish outside the hub, such as the assets of a GitHub release.
 //!
-//! They lie in `release/` of the program's own cache. The name of such a file ends in `-` and the
-//! first digits of its SHA-256 (`senet154-c7b49a05.pth`), which is what PyTorch's loader checks.
+//! They lie in `release/` of the program's own cache. The name of such a file has the first digits
+//! of its SHA-256 (`senet154-c7b49a05.pth`); see [`release_digits`].
 
 use std::path::PathBuf;
 
@@ -9,10 +9,11 @@ use super::cache::Part;
 use super::error::Location;
 use super::options::without_password;
 use super::{HubError, HubOptions, Progress, transfer};
+use crate::weights::release_digits;
 
 /// The file if it is on this machine.
 pub(super) fn cached(url: &str, options: &HubOptions) -> Option<PathBuf> {
-    let (name, _) = split(url).ok()?;
+    let (name, _) = release_name(url)?;
     Some(path(name, options)).filter(|path| path.is_file())
 }
 
@@ -22,7 +23,11 @@ pub(super) fn fetch(
     options: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
-    let (name, digits) = split(url)?;
+    let (name, digits) = release_name(url).ok_or_else(|| HubError::BadName {
+        what: "the release file",
+        value: url.to_owned(),
+        expected: "an address whose file name has a `-`, 8 or more digits of the SHA-256, and an extension",
+    })?;
     let path = path(name, options);
     if path.is_file() {
         return Ok(path);
@@ -39,7 +44,7 @@ pub(super) fn fetch(
     let incoming = transfer::open(url, None, &location)?;
     let mut part = Part::create(&path)?;
     let found = incoming.save(&mut part, &location, progress)?;
-    if !found.starts_with(&digits.to_ascii_lowercase()) {
+    if !found.starts_with(digits) {
         return Err(HubError::Checksum {
             location: Box::new(location),
             expected: format!("{digits}…"),
@@ -54,26 +59,15 @@ fn path(name: &str, options: &HubOptions) -> PathBuf {
     options.own_cache.join("release").join(name)
 }
 
-/// The file name of an address, and the digits of the SHA-256 in it.
-fn split(url: &str) -> Result<(&str, &str), HubError> {
-    let name = url.rsplit('/').next().unwrap_or(url);
-    let digits = name
-        .split_once('.')
-        .and_then(|(stem, _)| stem.rsplit_once('-'))
-        .map(|(_, digits)| digits)
-        .filter(|digits| (8..=64).contains(&digits.len()))
-        .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+/// The file name of a release's address and the digits of the SHA-256 in it, or `None` if it cannot
+/// be one: the name becomes that of a file in the cache.
+pub(crate) fn release_name(url: &str) -> Option<(&str, &str)> {
+    let (_, rest) = url.split_once("://")?;
+    let (_, name) = rest.rsplit_once('/')?;
     let plain = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    match digits {
-        Some(digits) if plain && url.contains("://") => Ok((name, digits)),
-        _ => Err(HubError::BadName {
-            what: "the release file",
-            value: url.to_owned(),
-            expected: "an address that ends in `-`, 8 or more digits of the SHA-256, and an extension",
-        }),
-    }
+    Some((name, release_digits(name)?)).filter(|_| plain)
 }
 
 #[cfg(test)]
@@ -81,19 +75,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_come_from_the_end_of_the_name() {
+    fn digits_come_from_the_name() {
         let url = "https://example.org/v0.1-cadene/se_resnet50-ce0d4300.pth";
-        assert_eq!(
-            split(url).unwrap(),
-            ("se_resnet50-ce0d4300.pth", "ce0d4300")
-        );
+        let name = "se_resnet50-ce0d4300.pth";
+        assert_eq!(release_name(url), Some((name, "ce0d4300")));
+        let url = "https://example.org/net-v1.5-ce0d4300.pth.tar";
+        let name = "net-v1.5-ce0d4300.pth.tar";
+        assert_eq!(release_name(url), Some((name, "ce0d4300")));
         for bad in [
             "https://example.org/se_resnet50.pth",
             "https://example.org/se_resnet50-final.pth",
             "https://example.org/x-ce0d4300.pth?raw=1",
+            "https://x-ce0d4300.pth",
             "x-ce0d4300.pth",
         ] {
-            assert!(matches!(split(bad), Err(HubError::BadName { .. })), "{bad}");
+            assert_eq!(release_name(bad), None, "{bad}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One file of one repository: its address, its place in the cache, and the way from one to the
 //! other.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::{HubError, HubOptions, Progress};
 
 /// A file of a repository of one hub, with its place in the cache.
 pub(super) struct RemoteFile<'a> {
-    revision: &'a str,
+    revision: Cow<'a, str>,
     file: &'a str,
     repo: Repo,
     cache: RepoCache,
@@ -50,13 +51,19 @@ impl<'a> RemoteFile<'a> {
         if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
             return Err(bad("the address of the hub", endpoint, "https://…"));
         }
+        // Hubs and Python's cache write a commit in lower case.
+        let revision = if is_commit(revision) {
+            Cow::Owned(revision.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(revision)
+        };
         let location = Location::Hub {
             endpoint: without_password(endpoint),
             repo: repo.to_owned(),
-            revision: revision.to_owned(),
+            revision: revision.clone().into_owned(),
             file: file.to_owned(),
         };
-        let repo = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_owned());
+        let repo = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_string());
         let cache = RepoCache::new(&options.cache, &repo);
         Ok(Self {
             revision,
@@ -121,7 +128,7 @@ impl<'a> RemoteFile<'a> {
         match metadata {
             None => Err(self.bad_answer("it lacks the header X-Repo-Commit of a hub".to_owned())),
             Some(Metadata { commit, .. })
-                if is_commit(self.revision) && !self.revision.eq_ignore_ascii_case(&commit) =>
+                if is_commit(&self.revision) && !self.revision.eq_ignore_ascii_case(&commit) =>
             {
                 Err(self.bad_answer(format!("expected that commit, found {commit}")))
             }

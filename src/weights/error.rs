@@ -71,6 +71,16 @@ pub enum WeightsError {
         /// What is not supported.
         problem: String,
     },
+    /// A tensor that is a view of stored numbers in a way that is not read.
+    #[error("tensor `{name}` of `{file}` is not supported: {problem}")]
+    UnsupportedTensor {
+        /// Path or name.
+        file: String,
+        /// The tensor.
+        name: String,
+        /// What the view does to the stored numbers.
+        problem: &'static str,
+    },
     /// A PyTorch file without a dict of tensors where one is looked for.
     #[error("`{file}` has no state dict: {problem}")]
     NoStateDict {
@@ -110,7 +120,7 @@ pub enum WeightsError {
         found: String,
     },
     /// The file name has no hash to compare with.
-    #[error("`{file_name}` does not end in `-` and at least 8 hexadecimal digits of a SHA-256")]
+    #[error("`{file_name}` has no `-` before at least 8 hexadecimal digits of a SHA-256 and a `.`")]
     NotReleaseName {
         /// The name.
         file_name: String,
@@ -181,6 +191,9 @@ impl WeightsError {
             }
             Self::ForeignObject { .. } | Self::Unsupported { .. } | Self::NoStateDict { .. } => {
                 save
+            }
+            Self::UnsupportedTensor { .. } => {
+                "in Python, save `tensor.resolve_conj().resolve_neg().contiguous()` in its place"
             }
             Self::MissingTensor { .. } => "the file may belong to another network",
             _ => return None,

@@ -3,8 +3,8 @@
 //! [`Weights::open`] tells the format by the content, maps the file into memory and makes an index
 //! of its tensors. Three containers are read: safetensors, the zip archive that `torch.save` writes
 //! since PyTorch 1.6, and the stream it wrote before. Of a training checkpoint the state dict is
-//! taken that timm would take, and the `module.` and `_orig_mod.` that wrappers put before names
-//! are removed.
+//! taken that timm would take. The `module.` and `_orig_mod.` that wrappers put before names are
+//! removed, whichever the format.
 //!
 //! Files may come from anywhere. Nothing in them is executed; every offset, size and stride is
 //! checked against the file when it is opened, before memory is taken for it; and the work that a
@@ -26,8 +26,12 @@ use std::path::Path;
 pub use dtype::DType;
 use dtype::Element;
 pub use error::{LooksLike, WeightsError};
-pub use hash::{check_release_name, sha256_of};
+pub use hash::{check_release_name, release_digits, sha256_of};
 use map::Bytes;
+
+/// What `DistributedDataParallel` and `torch.compile` put before every name, in the order in which
+/// timm's `clean_state_dict` takes them off.
+const WRAPPER_PREFIXES: [&str; 3] = ["_orig_mod.", "module.", "_orig_mod."];
 
 /// A weights file that was opened and checked: its bytes and an index of its tensors.
 pub struct Weights {
@@ -97,9 +101,9 @@ impl Weights {
             });
         };
         Ok(Self {
+            entries: unwrapped(&source, entries)?,
             source,
             bytes,
-            entries,
         })
     }
 
@@ -108,7 +112,7 @@ impl Weights {
         &self.source
     }
 
-    /// The tensors' names in alphabetical order.
+    /// The tensors' names, without the prefixes of wrappers, in alphabetical order.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
@@ -191,6 +195,30 @@ impl std::fmt::Debug for Weights {
             .field("tensors", &self.entries.len())
             .finish_non_exhaustive()
     }
+}
+
+/// The same tensors without the prefixes of wrappers. Two that would share a name are an error: it
+/// cannot be known which of them is meant.
+fn unwrapped(
+    file: &str,
+    entries: BTreeMap<String, Entry>,
+) -> Result<BTreeMap<String, Entry>, WeightsError> {
+    let mut unwrapped = BTreeMap::new();
+    for (name, entry) in entries {
+        let mut plain = name.as_str();
+        for prefix in WRAPPER_PREFIXES {
+            plain = plain.strip_prefix(prefix).unwrap_or(plain);
+        }
+        if unwrapped.insert(plain.to_owned(), entry).is_some() {
+            return Err(WeightsError::Unsupported {
+                file: file.to_owned(),
+                problem: format!(
+                    "without the prefixes of wrappers, tensor `{name}` and another are both `{plain}`"
+                ),
+            });
+        }
+    }
+    Ok(unwrapped)
 }
 
 /// The places of a strided tensor's `count` elements in row-major order, counted from the first.

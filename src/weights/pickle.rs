@@ -21,10 +21,6 @@ const STATE_DICT_KEYS: [(&str, bool); 4] = [
     ("model", true),
 ];
 
-/// What `DistributedDataParallel` and `torch.compile` put before every name, in the order in which
-/// timm's `clean_state_dict` takes them off.
-const WRAPPER_PREFIXES: [&str; 3] = ["_orig_mod.", "module.", "_orig_mod."];
-
 /// A tensor as the pickle describes it. Nothing is checked against the file yet.
 pub(super) struct Described {
     pub(super) name: String,
@@ -77,7 +73,6 @@ pub(super) fn checkpoint(file: &str, object: Object) -> Result<Checkpoint, Weigh
     let mut tensors = Vec::new();
     for (key, value) in pairs {
         if let (Object::Unicode(name), Some(value)) = (key, rebuilt(file, value)?) {
-            let name = clean(&name).to_owned();
             tensors.push(describe(file, name, value)?);
         }
     }
@@ -95,13 +90,6 @@ fn damaged(file: &str, problem: String) -> WeightsError {
         file: file.to_owned(),
         problem,
     }
-}
-
-fn clean(mut name: &str) -> &str {
-    for prefix in WRAPPER_PREFIXES {
-        name = name.strip_prefix(prefix).unwrap_or(name);
-    }
-    name
 }
 
 /// The entries of a dict, in whichever way it was written.
@@ -183,10 +171,18 @@ fn rebuilt(file: &str, object: Object) -> Result<Option<Vec<Object>>, WeightsErr
 }
 
 fn describe(file: &str, name: String, args: Vec<Object>) -> Result<Described, WeightsError> {
-    // (storage, offset, shape, strides), then flags and hooks that inference has no use for.
+    // (storage, offset, shape, strides, requires gradient, hooks, metadata).
     let mut args = args.into_iter();
     let mut next = || args.next().unwrap_or(Object::None);
     let (storage, offset, shape, strides) = (next(), next(), next(), next());
+    let (_, _, metadata) = (next(), next(), next());
+    if let Some(problem) = lazy_view(metadata) {
+        return Err(WeightsError::UnsupportedTensor {
+            file: file.to_owned(),
+            name,
+            problem,
+        });
+    }
     let impossible = || {
         let problem = "an impossible storage, offset, shape or stride";
         damaged(file, format!("tensor `{name}` has {problem}"))
@@ -205,6 +201,24 @@ fn describe(file: &str, name: String, args: Vec<Object>) -> Result<Described, We
         shape,
         strides,
         name,
+    })
+}
+
+/// Why the stored numbers are not the tensor's values: PyTorch may leave a change of sign to whoever
+/// reads them, and says so in the metadata.
+fn lazy_view(metadata: Object) -> Option<&'static str> {
+    const UNKNOWN: &str = "its metadata is not known";
+    if metadata == Object::None {
+        return None;
+    }
+    let Some(bits) = dict(metadata) else {
+        return Some(UNKNOWN);
+    };
+    let set = bits.iter().find(|(_, set)| *set != Object::Bool(false));
+    set.map(|(bit, _)| match bit {
+        Object::Unicode(bit) if bit == "neg" => "its values are stored negated",
+        Object::Unicode(bit) if bit == "conj" => "its values are stored conjugated",
+        _ => UNKNOWN,
     })
 }
 

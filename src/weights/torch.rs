@@ -45,11 +45,12 @@ pub(super) fn legacy_start(bytes: &[u8]) -> Option<usize> {
         .map(|at| at + LEGACY_MAGIC.len())
 }
 
-/// Where the members of a zip archive are, by their names.
+/// Where the members of a zip archive are, by their names; `None` for one that is compressed or
+/// encrypted, which matters only if it is needed.
 ///
 /// Data is taken from the file directly, so the archive's own checksums are not compared: PyTorch
 /// can be told to leave them out.
-fn members(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Place>, WeightsError> {
+fn members(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Option<Place>>, WeightsError> {
     let damaged = |problem: String| WeightsError::Damaged {
         file: file.to_owned(),
         problem,
@@ -73,10 +74,8 @@ fn members(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Place>, WeightsE
         let member = archive.by_index_raw(i).map_err(broken)?;
         let name = member.name().map_err(broken)?.into_owned();
         if member.compression() != CompressionMethod::Stored || member.encrypted() {
-            return Err(WeightsError::Unsupported {
-                file: file.to_owned(),
-                problem: format!("member `{name}` is compressed or encrypted"),
-            });
+            members.insert(name, None);
+            continue;
         }
         let length = member.size();
         let end = member
@@ -86,7 +85,7 @@ fn members(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Place>, WeightsE
             (Some(start), Some(end))
                 if end <= bytes.len() as u64 && member.compressed_size() == length =>
             {
-                members.insert(name, (start, length));
+                members.insert(name, Some((start, length)));
             }
             _ => return Err(damaged(format!("member `{name}` is not inside the file"))),
         }
@@ -100,36 +99,47 @@ pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
         file: file.to_owned(),
         looks_like,
     };
+    let unsupported = |problem: String| WeightsError::Unsupported {
+        file: file.to_owned(),
+        problem,
+    };
     let members = members(file, bytes)?;
-    let content = |(start, length): Place| &bytes[start as usize..][..length as usize];
 
     // `torch.save` puts all members into one folder, which is called after the file or `archive`.
-    let pickle = members.iter().find_map(|(name, &place)| {
+    let folder = members.keys().find_map(|name| {
         let folder = name.strip_suffix("data.pkl")?;
-        (folder.is_empty() || folder.ends_with('/')).then_some((folder, place))
+        (folder.is_empty() || folder.ends_with('/')).then_some(folder)
     });
-    let Some((folder, pickle)) = pickle else {
+    let Some(folder) = folder else {
         return Err(not_weights(LooksLike::Zip));
     };
     if members.contains_key(&format!("{folder}constants.pkl")) {
         return Err(not_weights(LooksLike::TorchScript));
     }
-    if let Some(&order) = members.get(&format!("{folder}byteorder"))
-        && content(order) != b"little"
-    {
-        return Err(WeightsError::Unsupported {
-            file: file.to_owned(),
-            problem: NOT_LITTLE_ENDIAN.to_owned(),
-        });
+    let place = |name: &str| match members.get(&format!("{folder}{name}")) {
+        None => Ok(None),
+        Some(Some(place)) => Ok(Some(*place)),
+        Some(None) => {
+            let problem = format!("member `{folder}{name}` is compressed or encrypted");
+            Err(unsupported(problem))
+        }
+    };
+    let content = |name: &str| -> Result<Option<&[u8]>, WeightsError> {
+        Ok(place(name)?.map(|(start, length)| &bytes[start as usize..][..length as usize]))
+    };
+    if content("byteorder")?.is_some_and(|order| order != b"little") {
+        return Err(unsupported(NOT_LITTLE_ENDIAN.to_owned()));
     }
 
-    let (object, _) = run(file, content(pickle))?;
+    let (object, _) = run(file, content("data.pkl")?.unwrap_or_default())?;
     let checkpoint = checkpoint(file, object)?;
-    let places = checkpoint.storages.keys().filter_map(|key| {
-        let place = members.get(&format!("{folder}data/{key}"))?;
-        Some((key.clone(), *place))
-    });
-    let places = places.collect();
+    let mut places = HashMap::new();
+    for tensor in &checkpoint.tensors {
+        let key = &tensor.storage.key;
+        if let Some(place) = place(&format!("data/{key}"))? {
+            places.insert(key.clone(), place);
+        }
+    }
     place_tensors(file, checkpoint, &places)
 }
 
@@ -227,7 +237,14 @@ fn place_tensors(
             let problem = format!("its data `{}` is missing", tensor.storage.key);
             return Err(damaged(&name, &problem));
         };
-        let entry = place_tensor(tensor, place).map_err(|problem| damaged(&name, problem))?;
+        let entry = place_tensor(tensor, place).map_err(|problem| match problem {
+            Misplaced::Damaged(problem) => damaged(&name, problem),
+            Misplaced::Repeats => WeightsError::UnsupportedTensor {
+                file: file.to_owned(),
+                name: name.clone(),
+                problem: "it repeats values that are stored once, as after `expand`",
+            },
+        })?;
         if entries.insert(name.clone(), entry).is_some() {
             return Err(damaged(&name, "it occurs twice"));
         }
@@ -235,8 +252,22 @@ fn place_tensors(
     Ok(entries)
 }
 
+/// Why a tensor has no place in its storage.
+enum Misplaced {
+    Damaged(&'static str),
+    /// Some elements are the same ones, by a stride of zero for example. PyTorch reads that; here it
+    /// would let a few bytes stand for terabytes.
+    Repeats,
+}
+
+impl From<&'static str> for Misplaced {
+    fn from(problem: &'static str) -> Self {
+        Self::Damaged(problem)
+    }
+}
+
 /// Checks that every element of a tensor is inside its storage, and its storage inside the file.
-fn place_tensor(tensor: Described, (start, length): Place) -> Result<Entry, &'static str> {
+fn place_tensor(tensor: Described, (start, length): Place) -> Result<Entry, Misplaced> {
     const OVERFLOW: &str = "its size overflows";
     let Described {
         storage,
@@ -251,22 +282,18 @@ fn place_tensor(tensor: Described, (start, length): Place) -> Result<Entry, &'st
         .checked_mul(size)
         .is_none_or(|bytes| bytes > length)
     {
-        return Err("its storage is larger than the data in the file");
+        return Err("its storage is larger than the data in the file".into());
     }
     let (first, available) = storage.view.unwrap_or((0, storage.elements));
     if first
         .checked_add(available)
         .is_none_or(|end| end > storage.elements)
     {
-        return Err("its view is outside its storage");
+        return Err("its view is outside its storage".into());
     }
 
     let elements = shape.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
     let elements = elements.ok_or(OVERFLOW)?;
-    // Without this, strides of zero could make a few bytes stand for terabytes.
-    if elements > available {
-        return Err("it has more elements than its storage");
-    }
     if elements > 0 {
         let last = shape
             .iter()
@@ -275,8 +302,11 @@ fn place_tensor(tensor: Described, (start, length): Place) -> Result<Entry, &'st
                 at.checked_add((dim - 1).checked_mul(stride)?)
             });
         if last.ok_or(OVERFLOW)? >= available {
-            return Err("it reaches outside its storage");
+            return Err("it reaches outside its storage".into());
         }
+    }
+    if elements > available {
+        return Err(Misplaced::Repeats);
     }
 
     let start = if elements == 0 {

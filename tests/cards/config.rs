@@ -77,6 +77,58 @@ fn the_flat_layout_before_2023() {
         (spec.input.size, spec.input.crop_pct, spec.classes()),
         ([96, 64], 1.0, 3)
     );
+    // timm renames `labels`, in this layout alone.
+    let flat =
+        r#"{"architecture": "skresnet18", "num_classes": 3, "labels": ["cat", "dog", "emu"]}"#;
+    assert_eq!(names(&parse(flat).unwrap()), ["cat", "dog", "emu"]);
+    match parse(&flat.replacen("\"cat\", ", "", 1)) {
+        Err(CardError::Field { field, .. }) => assert_eq!(field, "labels"),
+        other => panic!("{other:?}"),
+    }
+    let both = flat.replacen("}", r#", "label_names": ["a", "b", "c"]}"#, 1);
+    assert_eq!(names(&parse(&both).unwrap()), ["cat", "dog", "emu"]);
+    let nested = flat.replacen("\"labels\"", "\"pretrained_cfg\": {}, \"labels\"", 1);
+    assert_eq!(names(&parse(&nested).unwrap())[0], "class 0");
+}
+
+#[test]
+fn the_number_of_classes_among_the_arguments_counts() {
+    let top = "\"num_classes\": 10, \"num_features\"";
+    let spec = changed(top, "\"num_features\"").unwrap();
+    assert_eq!(spec.classes(), 10);
+    let text = r#"{"architecture": "skresnet18", "model_args": {"num_classes": 7}}"#;
+    assert_eq!(parse(text).unwrap().classes(), 7);
+    let error = changed("{\"num_classes\": 10,", "{\"num_classes\": 11,").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "org/repo/config.json: field `model_args.num_classes`: \
+         expected 10 as in the field `num_classes`, found 11"
+    );
+    let error = parse(&text.replacen('7', "0", 1)).unwrap_err().to_string();
+    assert!(
+        error.contains("`model_args.num_classes`: the model has no"),
+        "{error}"
+    );
+}
+
+#[test]
+fn control_characters_do_not_reach_a_terminal() {
+    let list = r#"["c0", "c1","#;
+    let spec = changed(list, r#"["a\nb", "\u001b[31mred","#).unwrap();
+    assert_eq!(names(&spec)[..2], ["a\u{fffd}b", "\u{fffd}[31mred"]);
+    // With a description that is found all the same.
+    let described =
+        r#""label_descriptions": {"a\nb": "one\r\u009b2J"}, "label_names": ["a\nb", "c1","#;
+    let spec = changed(&format!("\"label_names\": {list}"), described).unwrap();
+    assert_eq!(spec.labels.entries[0].full, "one\u{fffd}\u{fffd}2J");
+    for (from, to) in [
+        ("\"seresnet50\"", r#""\u001b[2Jnet""#),
+        ("{\"num_classes\": 10,", r#"{"\u001b[2J": 10,"#),
+        ("\"global_pool\": \"avg\"", r#""global_pool": "\u001b[2J""#),
+    ] {
+        let error = changed(from, to).unwrap_err().to_string();
+        assert!(!error.contains(char::is_control), "{error}");
+    }
 }
 
 #[test]
@@ -95,7 +147,7 @@ fn the_number_of_classes_at_the_top_is_decisive() {
     assert_eq!(spec.classes(), 37);
     assert_eq!(names(&spec)[17], "class 17");
     // A thousand classes of one's own, trained from a checkpoint of ten, are not ImageNet's.
-    let own = CURRENT.replacen("\"num_classes\": 10", "\"num_classes\": 1000", 1);
+    let own = CURRENT.replacen("\"num_classes\": 10", "\"num_classes\": 1000", 2);
     let start = own.find(" \"global_pool\"").unwrap();
     let end = own.find(" \"model_args\"").unwrap();
     let spec = parse(&own.replacen(&own[start..end], "", 1)).unwrap();
@@ -172,7 +224,11 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
             "\"num_classes\": 99999999999",
             "num_classes",
         ),
-        ("\"num_classes\": 10", "\"num_classes\": 11", "label_names"),
+        (
+            "\"num_classes\": 10",
+            "\"num_classes\": 11",
+            "model_args.num_classes",
+        ),
         (
             "\"num_features\": 2048",
             "\"num_features\": 512",

@@ -11,7 +11,7 @@ use super::common::hub_server::{COMMIT, Mode, sha256};
 use super::{FILE, REPO, TOKEN, chain, files_in, setup, weights};
 
 #[derive(Default)]
-struct Recorder(Mutex<Vec<(String, u64, Option<u64>)>>);
+pub(super) struct Recorder(pub(super) Mutex<Vec<(String, u64, Option<u64>)>>);
 
 impl Progress for Recorder {
     fn advance(&self, file: &str, done: u64, total: Option<u64>) {
@@ -146,10 +146,9 @@ fn offline_makes_no_request() {
     let error = fetch(REPO, "main", "config.json", &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::Offline { .. }), "{error:?}");
     assert!(
-        error
-            .hint()
-            .unwrap()
-            .contains("senet download seresnet50.ra2_in1k"),
+        error.hint().unwrap().contains(
+            "`senet download` with the model's name where there is a network, without --offline"
+        ),
         "{:?}",
         error.hint()
     );
@@ -173,6 +172,11 @@ fn files_that_python_downloaded_are_found() {
     assert_eq!(cached(REPO, "main", FILE, &setup.options), None);
     fs::write(repo.join("refs/main"), format!("{COMMIT}\n")).unwrap();
     assert_eq!(setup.fetch().unwrap(), snapshot.join(FILE));
+    // A commit may be typed in capitals.
+    let capitals = COMMIT.to_ascii_uppercase();
+    assert_ne!(capitals, COMMIT);
+    let found = cached(REPO, &capitals, FILE, &setup.options);
+    assert_eq!(found.unwrap(), snapshot.join(FILE));
     // A ref that was written badly does not lead out of the cache.
     fs::write(setup.folder.path().join(FILE), "elsewhere").unwrap();
     fs::write(repo.join("refs/main"), "../../..").unwrap();

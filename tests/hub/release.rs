@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use senet::hub::{HubError, Location, WeightsRef, download};
 
+use super::cache::Recorder;
 use super::common::hub_server::{HubServer, Mode, sha256};
 use super::{FILE, REPO, files_in, setup};
 
@@ -74,8 +75,13 @@ fn the_release_stands_in_for_a_hub_that_refuses() {
         ..WeightsRef::default()
     };
     setup.server.set(Mode::Broken);
-    let path = download(&card, &setup.options, &()).unwrap();
+    let progress = Recorder::default();
+    let path = download(&card, &setup.options, &progress).unwrap();
     assert!(path.ends_with(&name), "{}", path.display());
+    // Whoever watches sees that it is the other file.
+    let calls = progress.0.into_inner().unwrap();
+    assert!(!calls.is_empty());
+    assert!(calls.iter().all(|(file, ..)| *file == name), "{calls:?}");
     fs::remove_file(path).unwrap();
     // If both fail, the hub's error is the one to act on.
     server.set(Mode::Cut);

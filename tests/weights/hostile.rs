@@ -224,7 +224,7 @@ fn tensors_stay_inside_their_storage() {
     }
     refused(f32(17, 0, &[16], &[1]), "larger than the data");
     refused(f32(i64::MAX, 0, &[16], &[1]), "larger than the data");
-    refused(f32(16, 0, &[17], &[1]), "more elements");
+    refused(f32(16, 0, &[17], &[1]), "outside its storage");
     refused(f32(16, 1, &[16], &[1]), "outside its storage");
     refused(f32(16, 0, &[4, 4], &[5, 1]), "outside its storage");
     refused(f32(8, 8, &[1], &[1]), "outside its storage");
@@ -234,7 +234,7 @@ fn tensors_stay_inside_their_storage() {
         "overflows",
     );
     refused(f32(16, 0, &[i64::MAX, i64::MAX], &[0, 0]), "overflows");
-    refused(f32(16, 0, &[1 << 40], &[0]), "more elements");
+    refused(f32(16, 0, &[1 << 40], &[0]), "repeats values");
     refused(f32(16, -1, &[1], &[1]), "impossible");
     refused(f32(16, 0, &[-1], &[1]), "impossible");
     refused(f32(16, 0, &[2], &[-1]), "impossible");
@@ -270,7 +270,56 @@ fn tensors_stay_inside_their_storage() {
     refused(archive(&pickle(twice), &[0; 64]), "two types or sizes");
     let same = tensor("FloatStorage", 16, 0, &[1], &[1]);
     let same = dict(&[("a", same.clone()), ("module.a", same)]);
+    refused(archive(&pickle(same), &[0; 64]), "are both `a`");
+    let same = tensor("FloatStorage", 16, 0, &[1], &[1]);
+    let same = dict(&[("a", same.clone()), ("a", same)]);
     refused(archive(&pickle(same), &[0; 64]), "`a`: it occurs twice");
+}
+
+#[test]
+fn views_that_change_their_values_are_not_taken_for_them() {
+    let file = |metadata: Vec<u8>| {
+        let view = rebuild(&[
+            storage("FloatStorage", 16),
+            int(0),
+            ints(&[2]),
+            ints(&[1]),
+            b"\x89".to_vec(),
+            b"ccollections\nOrderedDict\n)R".to_vec(),
+            metadata,
+        ]);
+        archive(&pickle(dict(&[("a", view)])), &[0; 64])
+    };
+    let (yes, no) = (b"\x88".to_vec(), b"\x89".to_vec());
+    for (metadata, why) in [
+        (dict(&[("neg", yes.clone())]), "stored negated"),
+        (
+            dict(&[("conj", no.clone()), ("neg", yes.clone())]),
+            "stored negated",
+        ),
+        (dict(&[("conj", yes.clone())]), "stored conjugated"),
+        (dict(&[("other", yes.clone())]), "not known"),
+        (int(1), "not known"),
+    ] {
+        refused(file(metadata.clone()), why);
+        let error = Weights::from_bytes("w", file(metadata)).unwrap_err();
+        assert!(
+            matches!(&error, WeightsError::UnsupportedTensor { name, .. } if name == "a"),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("resolve_neg()"));
+    }
+    for metadata in [b"N".to_vec(), dict(&[]), dict(&[("neg", no)])] {
+        assert!(Weights::from_bytes("w", file(metadata)).is_ok());
+    }
+    // Valid in PyTorch, so not called damaged.
+    let expanded = tensor("FloatStorage", 1, 0, &[3], &[0]);
+    let error = Weights::from_bytes("w", archive(&pickle(dict(&[("a", expanded)])), &[0; 4]));
+    let error = error.unwrap_err();
+    assert!(
+        matches!(error, WeightsError::UnsupportedTensor { .. }),
+        "{error}"
+    );
 }
 
 #[test]

@@ -10,7 +10,9 @@ mod hostile;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use senet::weights::{DType, LooksLike, Weights, WeightsError, check_release_name, sha256_of};
+use senet::weights::{
+    DType, LooksLike, Weights, WeightsError, check_release_name, release_digits, sha256_of,
+};
 
 use build::{archive, dict, pickle, refused, safetensors, tensor, zip};
 
@@ -209,15 +211,68 @@ fn other_zip_archives_are_recognised() {
     ];
     refused(zip(&members), "not little-endian");
     refused(zip(&members[..1]), "its data `0` is missing");
-    // The compression method is at byte 8 of a local header and at byte 10 of a central one.
-    let mut deflated = archive(&good, &[0; 4]);
-    for (magic, at) in [(b"PK\x03\x04", 8), (b"PK\x01\x02", 10)] {
-        let places: Vec<usize> = (0..deflated.len() - 4)
-            .filter(|&i| deflated[i..].starts_with(magic))
-            .collect();
-        places.iter().for_each(|place| deflated[place + at] = 8);
+}
+
+#[test]
+fn compression_matters_where_it_is_met() {
+    let good = pickle(dict(&[("a", tensor("FloatStorage", 1, 0, &[1], &[1]))]));
+    let members: [(&str, &[u8]); 4] = [
+        ("m/data.pkl", &good),
+        ("m/byteorder", b"little"),
+        ("m/data/0", &[0, 0, 0xc0, 0x3f]),
+        ("m/code/net.py", b"def forward(self)"),
+    ];
+    for (name, _) in &members[..3] {
+        let why = format!("member `{name}` is compressed");
+        refused(called_deflated(zip(&members), name), &why);
     }
-    refused(deflated, "compressed");
+    let file = called_deflated(zip(&members), "m/code/net.py");
+    assert_eq!(
+        Weights::from_bytes("w", file).unwrap().f32("a").unwrap(),
+        [1.5]
+    );
+
+    // `torch.jit.save` compresses the code and nothing else.
+    let script = [&members[..], &[("m/constants.pkl", b"\x80\x02).")]].concat();
+    match Weights::from_bytes("w", called_deflated(zip(&script), "m/code/net.py")) {
+        Err(WeightsError::NotWeights { looks_like, .. }) => {
+            assert_eq!(looks_like, LooksLike::TorchScript);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The archive with both headers of one member changed to say that it is compressed.
+fn called_deflated(mut archive: Vec<u8>, member: &str) -> Vec<u8> {
+    // Magic number, and the places of the compression method and of the name.
+    for (magic, method, name) in [(b"PK\x03\x04", 8, 30), (b"PK\x01\x02", 10, 46)] {
+        let at = (0..archive.len()).find(|&i| {
+            archive[i..].starts_with(magic)
+                && archive
+                    .get(i + name..)
+                    .is_some_and(|b| b.starts_with(member.as_bytes()))
+        });
+        archive[at.unwrap() + method] = 8;
+    }
+    archive
+}
+
+#[test]
+fn the_prefixes_of_wrappers_are_removed_in_every_format() {
+    let header = |first: &str, second: &str| {
+        format!(
+            r#"{{"{first}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}},
+                "{second}":{{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}}}"#
+        )
+    };
+    let wrapped = header("module.fc.weight", "_orig_mod.module.fc.bias");
+    let weights = Weights::from_bytes("w", safetensors(&wrapped, &[0; 8])).unwrap();
+    assert_eq!(
+        weights.names().collect::<Vec<_>>(),
+        ["fc.bias", "fc.weight"]
+    );
+    let both = header("fc.bias", "module.fc.bias");
+    refused(safetensors(&both, &[0; 8]), "are both `fc.bias`");
 }
 
 #[test]
@@ -238,7 +293,23 @@ fn release_names_are_checked() {
         }
         other => panic!("{other:?}"),
     }
-    for name in ["model.pth", "model-ba78.pth", "model-ba7816bx.pth", "-"] {
+    // `torch.hub` finds the digits wherever a `-` and a `.` enclose them.
+    for name in [
+        "v0.1-ba7816bf.pth",
+        "net-ba7816bf.v2.pth",
+        "net-ba7816bf.pth.tar",
+    ] {
+        assert_eq!(release_digits(name), Some("ba7816bf"), "{name}");
+        check_release_name(&path, name).unwrap();
+    }
+    for name in [
+        "model.pth",
+        "model-ba78.pth",
+        "model-ba7816bx.pth",
+        "model-BA7816BF.pth",
+        "model-ba7816bf",
+        "-",
+    ] {
         let error = check_release_name(&path, name).unwrap_err();
         assert!(
             matches!(error, WeightsError::NotReleaseName { .. }),
