@@ -93,6 +93,11 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
             "release = \"http://a.b/c-01234567.pth\"\nfile =",
             "weights.release",
         ),
+        (
+            "file =",
+            "release = \"https://a.b/c-01234567.pth?raw=1\"\nfile =",
+            "weights.release",
+        ),
         ("size = [224, 224]", "size = [0, 224]", "input.size"),
         ("crop_pct = 0.875", "crop_pct = 1.3", "input.crop_pct"),
         ("crop_pct = 0.875", "crop_pct = 0.0", "input.crop_pct"),
