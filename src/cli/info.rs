@@ -289,12 +289,5 @@ fn print_layers(layers: &[LayerTrace], results: &mut Results) -> anyhow::Result<
     let params = layers.iter().map(|layer| layer.params).sum();
     let macs = layers.iter().map(|layer| layer.macs).sum();
     row("all", "", String::new(), params, macs);
-    for (index, line) in table.lines().iter().enumerate() {
-        results.line(if index == 0 {
-            results.style.bold(line)
-        } else {
-            line.clone()
-        })?;
-    }
-    Ok(())
+    Ok(table.print(results)?)
 }

@@ -132,12 +132,5 @@ fn print_table(
             state.into(),
         ]);
     }
-    for (index, line) in table.lines().iter().enumerate() {
-        results.line(if index == 0 {
-            results.style.bold(line)
-        } else {
-            line.clone()
-        })?;
-    }
-    Ok(())
+    Ok(table.print(results)?)
 }

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use output::{Messages, Results, Style};
+use output::{Messages, Results, Style, printable};
 
 /// Every input was answered, every comparison held.
 const SUCCESS: u8 = 0;
@@ -119,18 +119,18 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
 /// `error: what failed`, its causes, and what to do about it.
 fn report(error: &anyhow::Error) {
     let style = Style::detect(io::stderr().is_terminal());
-    let mut text = format!("{} {error}", style.red("error:"));
+    let mut text = format!("{} {}", style.red("error:"), printable(&error.to_string()));
     let mut last = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
         // Transparent errors repeat their cause.
         if !last.contains(&cause) {
-            text += &format!("\n  caused by: {cause}");
+            text += &format!("\n  caused by: {}", printable(&cause));
         }
         last = cause;
     }
     if let Some(hint) = hint(error) {
-        text += &format!("\n{} {hint}", style.cyan("hint:"));
+        text += &format!("\n{} {}", style.cyan("hint:"), printable(&hint));
     }
     let _ = writeln!(io::stderr(), "{text}");
 }

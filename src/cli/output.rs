@@ -76,6 +76,20 @@ impl Write for Results {
     }
 }
 
+/// Names in foreign files may hold sequences that steer a terminal.
+pub(super) fn printable(text: &str) -> String {
+    let harmless = |c: char| c == '\n' || !c.is_control();
+    text.chars()
+        .map(|c| {
+            if harmless(c) {
+                c
+            } else {
+                char::REPLACEMENT_CHARACTER
+            }
+        })
+        .collect()
+}
+
 /// Emphasis, where a person reads along.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
@@ -128,7 +142,12 @@ impl Messages {
         if !self.quiet {
             let style = Style::detect(io::stderr().is_terminal());
             // A closed stderr leaves nobody to tell.
-            let _ = writeln!(io::stderr(), "{} {}", style.dim("note:"), text.as_ref());
+            let _ = writeln!(
+                io::stderr(),
+                "{} {}",
+                style.dim("note:"),
+                printable(text.as_ref())
+            );
         }
     }
 
@@ -171,6 +190,18 @@ impl Table {
 
     pub(super) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
+    }
+
+    /// Prints the table, its heading in bold.
+    pub(super) fn print(&self, results: &mut Results) -> io::Result<()> {
+        for (index, line) in self.lines().iter().enumerate() {
+            results.line(if index == 0 {
+                results.style.bold(line)
+            } else {
+                line.clone()
+            })?;
+        }
+        Ok(())
     }
 
     pub(super) fn lines(&self) -> Vec<String> {

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::inputs::Input;
-use super::output::Results;
+use super::output::{Results, printable};
 use crate::error::Error;
 use crate::model::Prediction;
 
@@ -252,7 +252,7 @@ fn text_row(results: &mut Results, labels: LabelStyle, row: &Row<'_>) -> anyhow:
             results.line(format!(
                 "  {} {}",
                 style.red("error:"),
-                row.error_text(error)
+                printable(row.error_text(error))
             ))?;
             if let Some(hint) = &error.hint {
                 results.line(format!("  {} {hint}", style.cyan("hint:")))?;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::NetError;
-use super::plan::{BlockPlan, ConvPlan, LinearPlan, Plan, SkPlan, StepPlan};
+use super::plan::{BlockPlan, ConvPlan, LinearPlan, Plan, SePlan, SkPlan, StepPlan};
 use super::spec::StemPool;
 
 /// One layer as it is applied to one picture.
@@ -206,6 +206,16 @@ impl Walk {
         );
     }
 
+    fn se(&mut self, se: &SePlan) {
+        let SePlan {
+            name,
+            channels,
+            reduced,
+        } = se;
+        self.vector(format_args!("{name}.fc1"), *channels, *reduced, true);
+        self.vector(format_args!("{name}.fc2"), *reduced, *channels, true);
+    }
+
     fn sk(&mut self, sk: &SkPlan, size: Size) -> Result<Size, NetError> {
         self.conv(&sk.paths[0], size)?;
         let out = self.conv(&sk.paths[1], size)?;
@@ -252,20 +262,7 @@ impl Walk {
                         0,
                     );
                 }
-                StepPlan::Se(se) => {
-                    self.vector(
-                        format_args!("{}.fc1", se.name),
-                        se.channels,
-                        se.reduced,
-                        true,
-                    );
-                    self.vector(
-                        format_args!("{}.fc2", se.name),
-                        se.reduced,
-                        se.channels,
-                        true,
-                    );
-                }
+                StepPlan::Se(se) => self.se(se),
                 StepPlan::Sk(sk) => {
                     out = self.sk(sk, out)?;
                     channels = sk.channels;
@@ -273,18 +270,7 @@ impl Walk {
             }
         }
         if let Some(se) = &block.se {
-            self.vector(
-                format_args!("{}.fc1", se.name),
-                se.channels,
-                se.reduced,
-                true,
-            );
-            self.vector(
-                format_args!("{}.fc2", se.name),
-                se.reduced,
-                se.channels,
-                true,
-            );
+            self.se(se);
         }
         let Some(shortcut) = &block.shortcut else {
             return Ok(out);

@@ -210,6 +210,12 @@ fn other_weights() {
     run("weights-missing", "gap.safetensors", "demo");
     env.write("nan.safetensors", tensors(&demo_plan(10), &[], f32::NAN));
     run("weights-nan", "nan.safetensors", "demo");
+    let red = TensorView::new(Dtype::F32, vec![1], &[0; 4]).unwrap();
+    env.write(
+        "steer.safetensors",
+        safetensors::serialize([("\u{1b}[31mred", red)], None).unwrap(),
+    );
+    run("weights-control-characters", "steer.safetensors", "demo");
     env.write("page.bin", "<html>sign in</html>");
     run("weights-html", "page.bin", "demo");
     env.write(
