@@ -8,11 +8,11 @@
 //! * A file that ends before its pixels do is an error, also where a decoder would fill in grey. A
 //!   JPEG is taken to be whole when it has its end marker.
 //!
-//! PNG, GIF, BMP, TIFF and WebP come out equal to Pillow's pixels; JPEG does with the feature
-//! `turbojpeg`. Without it, a JPEG is within 4 of 255, below 0.5 in the mean, except where the
-//! chroma is stored at half the size: in the last column and the last row the decoder mixes in the
-//! chroma that pads the last block, which at sharp edges of colour can make a difference of 50, and
-//! pictures of a few pixels differ everywhere.
+//! PNG, GIF, BMP, WebP and TIFF (but for JPEG data in a TIFF, which may differ by 1) come out equal
+//! to Pillow's pixels; JPEG does with the feature `turbojpeg`. Without it, a JPEG is usually within
+//! 4 of 255, below 0.5 in the mean. Where its chroma is stored at half the size, the last column and
+//! the last row can differ by about 50 at sharp edges of colour, because the decoder mixes in the
+//! chroma that pads the last block; and pictures of a few pixels differ everywhere.
 
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};

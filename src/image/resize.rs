@@ -2,11 +2,11 @@
 //!
 //! Two passes, one for each edge, each a weighted mean over a window of the source that grows with
 //! the reduction. Weights are fixed-point numbers with [`FRACTION_BITS`] bits; the result of each
-//! pass is rounded to 8 bits. A pass is left out when its size does not change. The sizes say which pass comes
-//! first; that is new in Pillow 13.0, older versions always begin with the horizontal one, and now
-//! and then give a pixel that is rounded otherwise. One thing is done
-//! besides: only the part of the result that a crop keeps is computed, because a very long picture
-//! would otherwise be enlarged to gigabytes only to be cut.
+//! pass is rounded to 8 bits. A pass is left out when its size does not change. The sizes say which
+//! pass comes first: that is new in Pillow 13.0; older versions always begin with the horizontal one
+//! and now and then round a pixel otherwise. One thing is done besides: only the part of the result
+//! that a crop keeps is computed, because a very long picture would otherwise be enlarged to
+//! gigabytes only to be cut.
 
 use std::ops::Range;
 

@@ -216,13 +216,13 @@ fn too_large_pictures_are_refused_by_their_header() {
     }
     // The limit counts for every decoder.
     let options = DecodeOptions {
-        max_pixels: 60,
+        max_pixels: 30,
         exif: false,
     };
     for name in KINDS {
         let found = decode(&read(name), &options);
         assert!(
-            matches!(found, Err(ImageError::TooLarge { limit: 60, .. })),
+            matches!(found, Err(ImageError::TooLarge { limit: 30, .. })),
             "{name}: {found:?}"
         );
     }
