@@ -80,7 +80,7 @@ fn largest_values(bytes: &[u8], compression: u32) -> Result<[u32; 3], ImageError
     }
 }
 
-/// Turns values that were widened to the nearest back to few bits, and widens them by rounding down.
+/// Narrows values that were widened to the nearest, and widens them again by rounding down.
 fn round_down(picture: &mut RgbImage, largest: [u32; 3]) {
     for pixel in picture.as_chunks_mut::<3>().0 {
         for (value, largest) in pixel.iter_mut().zip(largest) {
@@ -90,11 +90,11 @@ fn round_down(picture: &mut RgbImage, largest: [u32; 3]) {
     }
 }
 
-/// The palette index of each pixel of run-length data, the lowest row first. `None` if the data ends
-/// before every pixel has one.
+/// The palette index of each pixel of run-length data, the lowest row first. `None` if the data
+/// ends before every pixel has one.
 ///
-/// A run that goes past the end of its row is cut, a literal one goes on in the next row, and the end of
-/// a row that has no pixels is not counted: so does Pillow.
+/// A run that goes past the end of its row is cut, a literal one goes on in the next row, and the
+/// end of a row that has no pixels is not counted: so does Pillow.
 fn run_length(bytes: &[u8], (width, height): (usize, usize), four_bits: bool) -> Option<Vec<u8>> {
     const END_OF_ROW: u8 = 0;
     const END_OF_PICTURE: u8 = 1;

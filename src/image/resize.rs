@@ -18,8 +18,8 @@ const FRACTION_BITS: u32 = 22;
 const HALF: i32 = 1 << (FRACTION_BITS - 1);
 const CHANNELS: usize = 3;
 
-/// Resizes to `width` x `height` pixels as `Image.resize` of Pillow 13.0 does. Older versions pass over
-/// the two edges in another order where much height is lost, and may differ by a rounding there.
+/// Resizes to `width` x `height` pixels as `Image.resize` of Pillow 13.0 does. Older versions pass
+/// over the two edges in another order where much height is lost, and may round otherwise there.
 ///
 /// An empty picture, which has nothing to take pixels from, gives a black one.
 pub fn resize(
