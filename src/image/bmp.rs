@@ -1,28 +1,149 @@
-//! Pillow's widening of the 16-bit BMP kinds.
+//! BMP as Pillow reads it.
 //!
-//! The decoder rounds a 5-bit value to the nearest of 0..=255, Pillow rounds it down.
+//! The decoder of the `image` crate differs in two things, which are done here. It rounds a 5-bit
+//! value to the nearest of 0..=255, where Pillow rounds down. And it makes black of the pixels that
+//! run-length data leaves out, where Pillow takes the first colour of the palette.
 
-use ::image::RgbImage;
+use std::io::Cursor;
 
-/// Changes the pixels of a decoded BMP to Pillow's, if the file has 16 bits a pixel.
-pub(super) fn widen_as_pillow(bytes: &[u8], picture: &mut RgbImage) {
-    const BIT_FIELDS: u32 = 3;
-    const GREEN_MASK_565: u32 = 0x07E0;
-    let number = |at: usize| match bytes.get(at..at + 4) {
+use ::image::codecs::bmp::BmpDecoder;
+use ::image::{ImageDecoder, RgbImage};
+
+use super::decode::{DecodeOptions, from_pixels, read_pixels};
+use super::error::ImageError;
+
+const FORMAT: &str = "BMP";
+
+/// Values of the header's field of compression.
+const RUN_LENGTH_8: u32 = 1;
+const RUN_LENGTH_4: u32 = 2;
+const BIT_FIELDS: u32 = 3;
+
+pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    let decoder =
+        BmpDecoder::new(Cursor::new(bytes)).map_err(|error| ImageError::decode(FORMAT, error))?;
+    let (width, height) = decoder.dimensions();
+    options.check_size(FORMAT, width, height)?;
+    // The header of 12 bytes, the only one that is laid out otherwise, has none of these kinds.
+    let (bits, compression) = match number(bytes, 14) {
+        ..40 => (0, 0),
+        _ => (number(bytes, 28) & 0xFFFF, number(bytes, 30)),
+    };
+    match compression {
+        RUN_LENGTH_8 | RUN_LENGTH_4 => {
+            let size = (width as usize, height as usize);
+            let indices = run_length(bytes, size, compression == RUN_LENGTH_4);
+            let indices = indices.ok_or_else(|| {
+                let reason = "its run-length data ends before the last pixel";
+                ImageError::decode(FORMAT, reason)
+            })?;
+            let palette = decoder.get_palette().unwrap_or_default();
+            let colour = |&index: &u8| palette.get(usize::from(index)).copied().unwrap_or_default();
+            // The rows of such a file always go from the bottom to the top.
+            let rows = indices.chunks_exact(size.0).rev();
+            let pixels = rows.flatten().flat_map(colour).collect();
+            from_pixels(width, height, pixels, FORMAT)
+        }
+        _ if bits == 16 => {
+            let largest = largest_values(bytes, compression)?;
+            let mut picture = read_pixels(decoder, false, FORMAT)?;
+            round_down(&mut picture, largest);
+            Ok(picture)
+        }
+        _ => read_pixels(decoder, false, FORMAT),
+    }
+}
+
+/// The 32-bit number at `at`; a decoder that took the header has seen that it is there.
+fn number(bytes: &[u8], at: usize) -> u32 {
+    match bytes.get(at..at + 4) {
         Some(&[a, b, c, d]) => u32::from_le_bytes([a, b, c, d]),
         _ => 0,
-    };
-    // The header of 12 bytes, the only one that is laid out otherwise, has no such kinds.
-    let (header, bits, compression) = (number(14), number(28) & 0xFFFF, number(30));
-    if header < 40 || bits != 16 {
-        return;
     }
-    let has_6_bit_green = compression == BIT_FIELDS && number(58) == GREEN_MASK_565;
-    let largest = [31, if has_6_bit_green { 63 } else { 31 }, 31];
+}
+
+/// The largest red, green and blue of a file with 16 bits a pixel.
+fn largest_values(bytes: &[u8], compression: u32) -> Result<[u32; 3], ImageError> {
+    if compression != BIT_FIELDS {
+        return Ok([31; 3]);
+    }
+    match [54, 58, 62].map(|at| number(bytes, at)) {
+        [0x7C00, 0x03E0, 0x001F] => Ok([31; 3]),
+        [0xF800, 0x07E0, 0x001F] => Ok([31, 63, 31]),
+        [red, green, blue] => {
+            let reason = format!(
+                "its colour masks are {red:#06x}, {green:#06x}, {blue:#06x}; only those of 5-5-5 \
+                 and 5-6-5 bits are supported"
+            );
+            Err(ImageError::decode(FORMAT, reason))
+        }
+    }
+}
+
+/// Narrows values that were widened to the nearest, and widens them again by rounding down.
+fn round_down(picture: &mut RgbImage, largest: [u32; 3]) {
     for pixel in picture.as_chunks_mut::<3>().0 {
         for (value, largest) in pixel.iter_mut().zip(largest) {
             let narrow = (u32::from(*value) * largest + 127) / 255;
             *value = (narrow * 255 / largest) as u8;
         }
     }
+}
+
+/// The palette index of each pixel of run-length data, the lowest row first. `None` if the data
+/// ends before every pixel has one.
+///
+/// A run that goes past the end of its row is cut, a literal one goes on in the next row, and the
+/// end of a row that has no pixels is not counted: so does Pillow.
+fn run_length(bytes: &[u8], (width, height): (usize, usize), four_bits: bool) -> Option<Vec<u8>> {
+    const END_OF_ROW: u8 = 0;
+    const END_OF_PICTURE: u8 = 1;
+    const JUMP: u8 = 2;
+    let count = width * height;
+    let mut indices = Vec::new();
+    let mut column = 0;
+    // Literal runs are padded to an even place in the file.
+    let mut at = (number(bytes, 10) as usize).min(bytes.len());
+    while indices.len() < count {
+        let &[length, value] = bytes.get(at..at + 2)?.as_array()?;
+        at += 2;
+        match (length, value) {
+            (0, END_OF_ROW) => {
+                indices.resize(indices.len().next_multiple_of(width), 0);
+                column = 0;
+            }
+            (0, END_OF_PICTURE) => return None,
+            (0, JUMP) => {
+                let &[right, up] = bytes.get(at..at + 2)?.as_array()?;
+                at += 2;
+                let end = indices.len() + usize::from(right) + usize::from(up) * width;
+                indices.resize(end.min(count), 0);
+                column = indices.len() % width;
+            }
+            (0, length) => {
+                let kept = usize::from(length).min(count - indices.len());
+                let stored = if four_bits { kept.div_ceil(2) } else { kept };
+                let run = bytes.get(at..at + stored)?;
+                if four_bits {
+                    let halves = run.iter().flat_map(|&pair| split(pair));
+                    indices.extend(halves.take(kept));
+                } else {
+                    indices.extend_from_slice(run);
+                }
+                at = (at + stored).next_multiple_of(2);
+                column += usize::from(length);
+            }
+            (length, value) => {
+                let length = usize::from(length).min(width.saturating_sub(column));
+                let pattern = if four_bits { split(value) } else { [value; 2] };
+                indices.extend(pattern.into_iter().cycle().take(length));
+                column += length;
+            }
+        }
+    }
+    Some(indices)
+}
+
+fn split(pair: u8) -> [u8; 2] {
+    [pair >> 4, pair & 15]
 }

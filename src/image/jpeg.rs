@@ -1,8 +1,9 @@
 //! JPEG: a check that the file is whole, then one of two decoders.
 //!
-//! Without the feature `turbojpeg` the decoder is pure Rust; its pixels differ from libjpeg's by a
-//! few units, mostly where chroma is enlarged. With the feature it is libjpeg-turbo at its default
-//! settings, which is what Pillow uses, and the pixels are equal.
+//! Without the feature `turbojpeg` the decoder is pure Rust. It enlarges chroma with the same filter
+//! as libjpeg, but rounds twice, and filters across the whole last block where libjpeg stops at the
+//! edge of the picture; it has no option for that. With the feature it is libjpeg-turbo at its
+//! default settings, which is what Pillow uses, and the pixels are equal.
 
 use ::image::RgbImage;
 use ::image::metadata::Orientation;
@@ -69,7 +70,7 @@ mod backend {
             .map_err(|error| ImageError::decode(FORMAT, error))?;
         let (width, height) = decoder.dimensions();
         options.check_size(FORMAT, width, height)?;
-        read_pixels(decoder, FORMAT)
+        read_pixels(decoder, false, FORMAT)
     }
 }
 

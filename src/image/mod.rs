@@ -1,7 +1,8 @@
 //! Pictures to network input: decode, resize, crop, normalise.
 //!
-//! Everything here reproduces what timm does with Pillow and torchvision, bit for bit where the
-//! decoder allows it (see [`decode`]): [`open`] or [`decode`] a file to RGB, then let a
+//! Everything here reproduces what timm does with Pillow 13.0 and torchvision, bit for bit where the
+//! decoder allows it (see [`decode`]; older versions of Pillow resize in another order, see
+//! [`resize`]): [`open`] or [`decode`] a file to RGB, then let a
 //! [`Transform`] made from the card's [`InputSpec`] write the tensor into a slot of a batch.
 
 mod bmp;

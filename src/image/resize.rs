@@ -1,10 +1,12 @@
-//! Pillow's antialiased resize of 8-bit pictures, bit for bit.
+//! The antialiased resize of 8-bit pictures of Pillow 13.0, bit for bit.
 //!
 //! Two passes, one for each edge, each a weighted mean over a window of the source that grows with
 //! the reduction. Weights are fixed-point numbers with [`FRACTION_BITS`] bits; the result of each
-//! pass is rounded to 8 bits. A pass is left out when its size does not change. One thing is done
-//! besides: only the part of the result that a crop keeps is computed, because a very long picture
-//! would otherwise be enlarged to gigabytes only to be cut.
+//! pass is rounded to 8 bits. A pass is left out when its size does not change. The sizes say which
+//! pass comes first: that is new in Pillow 13.0; older versions always begin with the horizontal one
+//! and now and then round a pixel otherwise. One thing is done besides: only the part of the result
+//! that a crop keeps is computed, because a very long picture would otherwise be enlarged to
+//! gigabytes only to be cut.
 
 use std::ops::Range;
 
@@ -16,7 +18,8 @@ const FRACTION_BITS: u32 = 22;
 const HALF: i32 = 1 << (FRACTION_BITS - 1);
 const CHANNELS: usize = 3;
 
-/// Resizes to `width` x `height` pixels as Pillow's `Image.resize` does.
+/// Resizes to `width` x `height` pixels as `Image.resize` of Pillow 13.0 does. Older versions pass
+/// over the two edges in another order where much height is lost, and may round otherwise there.
 ///
 /// An empty picture, which has nothing to take pixels from, gives a black one.
 pub fn resize(

@@ -1,7 +1,8 @@
 //! The first page of a TIFF.
 //!
 //! Read without the `image` crate's wrapper, because that converts CMYK in its own way and does
-//! not read grey of 2 or 4 bits. Palettes, floats and samples of other widths are refused.
+//! not read grey of 2 or 4 bits. Palettes, floats, samples of other widths and bytes with their bits
+//! in reverse order are refused.
 
 use std::io::Cursor;
 
@@ -20,6 +21,12 @@ const FORMAT: &str = "TIFF";
 
 /// `ExtraSamples` of an alpha channel that the colours are already multiplied with.
 const ASSOCIATED_ALPHA: u16 = 1;
+
+/// `FillOrder` of bytes whose lowest bit comes first.
+const LOWEST_BIT_FIRST: u16 = 2;
+
+/// `PhotometricInterpretation` of grey where the largest value is black.
+const WHITE_IS_ZERO: u16 = 0;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     let broken = |error: ::tiff::TiffError| ImageError::decode(FORMAT, error);
@@ -47,6 +54,21 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
             return Err(ImageError::decode(FORMAT, reason));
         }
     };
+    if decoder.find_tag_unsigned(Tag::FillOrder).map_err(broken)? == Some(LOWEST_BIT_FIRST) {
+        let reason = "its bytes start with the lowest bit (FillOrder 2), which is not supported";
+        return Err(ImageError::decode(FORMAT, reason));
+    }
+    // The decoder turns white-is-zero round. Pillow does so too, but not with 16 bits: there it
+    // shows the values as they are, and knows no file in big-endian order.
+    let turned_round = bits == 16
+        && decoder
+            .find_tag_unsigned(Tag::PhotometricInterpretation)
+            .map_err(broken)?
+            == Some(WHITE_IS_ZERO);
+    if turned_round && bytes.starts_with(b"MM") {
+        let reason = "grey of 16 bits in big-endian order where zero is white is not supported";
+        return Err(ImageError::decode(FORMAT, reason));
+    }
     let orientation = decoder
         .find_tag_unsigned::<u8>(Tag::Orientation)
         .ok()
@@ -64,6 +86,9 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let samples: Vec<u8> = match data {
         DecodingResult::U8(packed) if bits < 8 => unpack(&packed, width as usize, bits),
         DecodingResult::U8(samples) => samples,
+        DecodingResult::U16(samples) if turned_round => {
+            samples.into_iter().map(|s| clip(u16::MAX - s)).collect()
+        }
         DecodingResult::U16(samples) if channels == 1 => samples.into_iter().map(clip).collect(),
         DecodingResult::U16(samples) => samples.into_iter().map(high).collect(),
         _ => {

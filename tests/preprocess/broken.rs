@@ -56,13 +56,14 @@ fn the_format_is_found_by_content() {
 }
 
 /// One small picture of each decoder.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "rgba.png",
     "palette-transparent.png",
     "interlaced.png",
     "offset-transparent.gif",
     "palette.bmp",
     "rgb-565.bmp",
+    "rle8.bmp",
     "rgb-lzw.tif",
     "cmyk.tif",
     "lossless-alpha.webp",
@@ -215,13 +216,13 @@ fn too_large_pictures_are_refused_by_their_header() {
     }
     // The limit counts for every decoder.
     let options = DecodeOptions {
-        max_pixels: 60,
+        max_pixels: 30,
         exif: false,
     };
     for name in KINDS {
         let found = decode(&read(name), &options);
         assert!(
-            matches!(found, Err(ImageError::TooLarge { limit: 60, .. })),
+            matches!(found, Err(ImageError::TooLarge { limit: 30, .. })),
             "{name}: {found:?}"
         );
     }
@@ -239,4 +240,92 @@ fn empty_pictures_are_refused() {
         let found = decode(&bytes, &DecodeOptions::default());
         assert!(matches!(found, Err(ImageError::Decode { .. })), "{found:?}");
     }
+}
+
+fn refusal(bytes: &[u8]) -> String {
+    match decode(bytes, &DecodeOptions::default()) {
+        Err(error @ ImageError::Decode { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A TIFF of one strip with numbers of 16 bits in its tags.
+fn tiff(big_endian: bool, tags: &[(u16, u16)], data: &[u8]) -> Vec<u8> {
+    let number = |value: u16| match big_endian {
+        true => value.to_be_bytes(),
+        false => value.to_le_bytes(),
+    };
+    let long = |value: u16| match big_endian {
+        true => u32::from(value).to_be_bytes(),
+        false => u32::from(value).to_le_bytes(),
+    };
+    let start = 8 + 2 + 12 * (tags.len() as u16 + 2) + 4;
+    let strip = [(273, start), (279, data.len() as u16)];
+    let mut tags: Vec<(u16, u16)> = tags.iter().chain(&strip).copied().collect();
+    tags.sort();
+    let mut bytes = if big_endian { b"MM" } else { b"II" }.to_vec();
+    bytes.extend(number(42));
+    bytes.extend(long(8));
+    bytes.extend(number(tags.len() as u16));
+    for (tag, value) in tags {
+        bytes.extend([number(tag), number(3)].concat());
+        bytes.extend(long(1));
+        bytes.extend([number(value), [0; 2]].concat());
+    }
+    bytes.extend([0; 4]);
+    bytes.extend(data);
+    bytes
+}
+
+#[test]
+fn kinds_of_tiff_that_cannot_be_shown_right_are_refused() {
+    // Two pixels of 16 bits, or 32 bits in two rows.
+    let tags = |bits, photometric, fill_order| {
+        let (width, height) = if bits == 16 { (2, 1) } else { (16, 2) };
+        [
+            (256, width),
+            (257, height),
+            (258, bits),
+            (259, 1),
+            (262, photometric),
+            (266, fill_order),
+            (277, 1),
+            (278, height),
+        ]
+    };
+    let data = [0x12, 0x34, 0x00, 0x56];
+    for big_endian in [false, true] {
+        for (bits, photometric) in [(1, 0), (1, 1), (16, 1)] {
+            let plain = tiff(big_endian, &tags(bits, photometric, 1), &data);
+            decode(&plain, &DecodeOptions::default()).unwrap();
+            let turned = tiff(big_endian, &tags(bits, photometric, 2), &data);
+            assert!(refusal(&turned).contains("FillOrder 2"));
+        }
+    }
+    let white_is_zero = tiff(false, &tags(16, 0, 1), &[200, 0, 1, 1]);
+    let found = decode(&white_is_zero, &DecodeOptions::default()).unwrap();
+    assert_eq!(found.as_raw(), &[200, 200, 200, 255, 255, 255]);
+    let white_is_zero = tiff(true, &tags(16, 0, 1), &data);
+    assert!(refusal(&white_is_zero).contains("big-endian"));
+}
+
+#[test]
+fn bmp_masks_that_pillow_does_not_know_are_refused() {
+    for masks in [[0xF00, 0xF0, 0xF], [0x1F, 0x7E0, 0xF800]] {
+        let masks: Vec<u8> = masks.into_iter().flat_map(u32::to_le_bytes).collect();
+        let text = refusal(&patched("rgb-565.bmp", &[(54, &masks)]));
+        assert!(text.contains("colour masks"), "{text}");
+    }
+}
+
+/// Pillow does not make up the pixels that follow an early end either.
+#[test]
+fn run_length_data_must_reach_the_last_pixel() {
+    let bytes = read("rle8.bmp");
+    let (all, end) = (&bytes[..bytes.len() - 4], &bytes[bytes.len() - 2..]);
+    assert!(refusal(&[all, end].concat()).contains("before the last pixel"));
+    let part_of_a_row = [all, &[5, 8], end].concat();
+    assert!(refusal(&part_of_a_row).contains("before the last pixel"));
+    let past_the_end = [all, &[0, 2, 0, 200], end].concat();
+    decode(&past_the_end, &DecodeOptions::default()).unwrap();
 }

@@ -1,13 +1,8 @@
-//! Specifications at their edges, and the time that a large picture takes.
+//! Specifications at their edges.
 
 use std::time::{Duration, Instant};
 
-use senet::image::{
-    CropMode, DecodeOptions, ImageError, InputSpec, Interpolation, RgbImage, Transform, decode,
-    resize,
-};
-
-use crate::{Random, read};
+use senet::image::{CropMode, ImageError, InputSpec, Interpolation, RgbImage, Transform};
 
 fn spec() -> InputSpec {
     InputSpec {
@@ -66,36 +61,4 @@ fn spec_helpers() {
     let other = spec().with_size([288, 320]);
     assert_eq!((other.size, other.crop_pct), ([288, 320], 0.875));
     assert_eq!(other.scale_size(), [329, 365]);
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release --test preprocess speed -- --ignored --nocapture"]
-#[allow(clippy::print_stdout, reason = "the measurement is what it is for")]
-fn speed() {
-    let fastest = |what: &str, run: &mut dyn FnMut()| {
-        let times = (0..10).map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed()
-        });
-        println!("{what}: {:?}", times.min().unwrap());
-    };
-    let picture = Random(1).picture(4000, 3000);
-    for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
-        fastest(
-            &format!("4000 x 3000 to 341 x 256, {interpolation:?}"),
-            &mut || {
-                resize(&picture, 341, 256, interpolation);
-            },
-        );
-    }
-    let transform = Transform::new(&spec()).unwrap();
-    let mut out = vec![0.0; 3 * 224 * 224];
-    fastest("4000 x 3000, resize, crop and normalise", &mut || {
-        transform.write(&picture, &mut out);
-    });
-    let bytes = read("large.jpg");
-    fastest("JPEG of 1024 x 680", &mut || {
-        decode(&bytes, &DecodeOptions::default()).unwrap();
-    });
 }

@@ -72,6 +72,13 @@ def noise(width, height, seed=1):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
+def stripes(width, height):
+    """Red and blue columns, the other way round in the lower half: the sharpest edges in colour. The last
+    column and row are where decoders differ most."""
+    columns = np.arange(width) % 2 + (np.arange(height) >= height // 2)[:, None]
+    return Image.fromarray(np.array([[255, 0, 0], [0, 0, 255], [255, 0, 0]], np.uint8)[columns])
+
+
 def ramp16(width, height):
     """16-bit grey whose small values matter: below, around and above 255."""
     return (np.arange(width * height, dtype=np.uint32) * 37 % 65536).astype(np.uint16).reshape(height, width) // np.where(
@@ -197,6 +204,7 @@ def pictures():
     yield "grey-key.png", saved(grey, "PNG", transparency=128)
     yield "rgb-key.png", saved(small, "PNG", transparency=tuple(int(v) for v in array[5, 5]))
     yield "grey-16bit.png", png16(ramp16(40, 30), 0)
+    yield "grey-key-16bit.png", png16(ramp16(20, 15), 0, (b"tRNS", struct.pack(">H", 37)))
     yield "grey-alpha-16bit.png", png16(np.stack([ramp16(20, 15), ramp16(20, 15)[::-1]], 2), 4)
     yield "rgb-16bit.png", png16(np.random.default_rng(8).integers(0, 65536, (21, 17, 3)), 2)
     yield "rgba-16bit.png", png16(np.random.default_rng(9).integers(0, 65536, (12, 13, 4)), 6)
@@ -234,6 +242,11 @@ def pictures():
                              masks=struct.pack("<III", 0xF800, 0x07E0, 0x001F))
     yield "rle8.bmp", bmp(12, 3, 8, 1, bytes([5, 1, 7, 2, 0, 0, 0, 5, 3, 4, 5, 6, 7, 0, 7, 9, 0, 0, 12, 8, 0, 1]),
                           palette=bytes(np.arange(40, dtype=np.uint8) * 5))
+    # Pixels left out by ends of rows and by jumps; the first colour of the palette is not black.
+    left_out = bytes([5, 1, 0, 0, 3, 7, 0, 2, 4, 2, 2, 9, 0, 0, 0, 3, 6, 5, 4, 0, 0, 0, 0, 2, 1, 0, 11, 8, 0, 0, 0, 1])
+    yield "rle8-left-out.bmp", bmp(12, 6, 8, 1, left_out, palette=bytes(np.arange(40, dtype=np.uint8) * 5 + 50))
+    yield "rle4-left-out.bmp", bmp(12, 3, 4, 2, bytes([7, 0x12, 0, 5, 0x34, 0x56, 0x70, 0, 0, 0, 5, 0x9A, 0, 0, 12, 0xBC, 0, 0, 0, 1]),
+                                   palette=bytes(np.arange(64, dtype=np.uint8) * 3 + 60))
 
     # TIFF.
     crop = (0, 0, 33, 21)
@@ -245,6 +258,11 @@ def pictures():
     yield "grey-alpha.tif", saved(Image.merge("LA", [grey, alpha]).crop(crop), "TIFF")
     yield "bilevel.tif", saved(grey.convert("1").crop(crop), "TIFF")
     yield "grey-16bit.tif", saved(Image.fromarray(ramp16(20, 15)), "TIFF")
+    # Pillow writes no such file, and reads it as if zero were black.
+    black_is_zero = saved(Image.fromarray(ramp16(20, 15)), "TIFF")
+    photometric = struct.pack("<HHI", 262, 3, 1)
+    assert black_is_zero.count(photometric + b"\1\0") == 1
+    yield "grey-16bit-white-is-zero.tif", black_is_zero.replace(photometric + b"\1\0", photometric + b"\0\0")
     yield "cmyk.tif", saved(noise(16, 16, 5).convert("CMYK"), "TIFF")
     inks = Image.fromarray(np.random.default_rng(12).integers(0, 256, (40, 40, 4), dtype=np.uint8), "CMYK")
     yield "cmyk-all.tif", saved(inks, "TIFF")
@@ -262,6 +280,7 @@ def pictures():
     yield "444.jpg", saved(photo, "JPEG", quality=90, subsampling="4:4:4")
     yield "422.jpg", saved(photo, "JPEG", quality=85, subsampling="4:2:2")
     yield "420.jpg", saved(photo, "JPEG", quality=85, subsampling="4:2:0")
+    yield "colour-edges.jpg", saved(stripes(100, 61), "JPEG", quality=85, subsampling="4:2:0")
     yield "grey.jpg", saved(photo.convert("L"), "JPEG", quality=85)
     yield "progressive.jpg", saved(photo, "JPEG", quality=80, progressive=True)
     yield "restart.jpg", saved(photo, "JPEG", quality=75, restart_marker_rows=2)
