@@ -107,7 +107,6 @@ fn a_changed_number_fails_in_its_row_alone() {
         ("pre_logits", 100, 1e-3, "pre_logits"),
         ("gate.layer3.2.se", 5, -1e-3, "gate.layer3.2.se"),
         ("stage.stage2.probe", 63, 1e-2, "stage.stage2"),
-        ("logits", 0, f32::NAN, "logits"),
     ] {
         let report = compare(|tensors| add(tensors.get_mut(tensor).unwrap(), at, amount));
         let failed: Vec<&str> = report
@@ -118,6 +117,27 @@ fn a_changed_number_fails_in_its_row_alone() {
             .collect();
         assert_eq!(failed, [row_name]);
         assert!(!report.ok);
+    }
+}
+
+/// A tolerance relative to infinity would let everything pass.
+#[test]
+fn numbers_that_are_not_finite_are_refused() {
+    for (tensor, value) in [
+        ("logits", f32::NAN),
+        ("pre_logits", f32::INFINITY),
+        ("gate.layer3.2.se", f32::NEG_INFINITY),
+        ("stage.stage2.probe", f32::NAN),
+    ] {
+        let error = read(
+            |tensors| add(tensors.get_mut(tensor).unwrap(), 0, value),
+            1e-4,
+        )
+        .unwrap_err();
+        assert!(
+            matches!(error, GoldenError::Malformed { .. }),
+            "{tensor}: {error}"
+        );
     }
 }
 
