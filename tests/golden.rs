@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 use senet::golden::{Expected, Golden, Report};
-use senet::nets::{Activation, Naming, Network, NetworkSpec, Plan, StemPool, StepPlan};
+use senet::nets::{Activation, Naming, Network, NetworkSpec, Plan, Point, StemPool, StepPlan};
 use senet::weights::Weights;
 use serde::Deserialize;
 
@@ -370,4 +370,49 @@ fn another_epsilon_is_noticed() {
         "epsilon 1e-3",
         &golden.compare(&load(&plan, changed)).unwrap(),
     );
+}
+
+/// What the trace says of a size is what comes out at that size.
+#[test]
+fn maps_have_the_sizes_of_the_trace() {
+    let sizes = [
+        (32, 32),
+        (33, 64),
+        (47, 95),
+        (127, 34),
+        (161, 97),
+        (32, 512),
+    ];
+    for arch in [
+        "legacy_seresnet18",
+        "seresnext26d_32x4d",
+        "seresnext26ts",
+        "skresnet18",
+    ] {
+        let (network, naming) = spec(arch);
+        let plan = network.plan(naming, 10).unwrap();
+        let network = load(&plan, formula::weights(&plan).0);
+        for (height, width) in sizes {
+            let layers = plan.trace(height, width).unwrap();
+            let traced = |name: &str| layers.iter().find(|layer| layer.name == name).unwrap();
+            let (mut pooled, mut last) = (Vec::new(), Vec::new());
+            let (x, _) = formula::pictures(1, height, width);
+            let logits = network.forward_observed(&x, &mut |point, x| {
+                match point {
+                    Point::StemPool => pooled = x.dims()[1..].to_vec(),
+                    Point::Stage(_) => last = x.dims()[2..].to_vec(),
+                    _ => {}
+                }
+                Ok(())
+            });
+            assert_eq!(logits.unwrap().dims(), [1, 10]);
+            assert_eq!(
+                pooled,
+                traced("stem pool").output,
+                "{arch} at {height}x{width}"
+            );
+            let mean = format!("mean {}x{}", last[0], last[1]);
+            assert_eq!(traced("pool").kind, mean, "{arch} at {height}x{width}");
+        }
+    }
 }
