@@ -26,7 +26,7 @@ fn counts_are_those_of_the_cards() {
             card.name
         );
         let gmacs = layers.iter().map(|layer| layer.macs).sum::<u64>() as f64 / 1e9;
-        let stated = card.gmacs.unwrap();
+        let Some(stated) = card.gmacs else { continue };
         assert!(
             (gmacs - stated).abs() < 6e-5,
             "{}: {gmacs} and {stated}",

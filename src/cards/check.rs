@@ -3,12 +3,9 @@
 use super::resolve::hub_name;
 use super::{Card, CardError};
 use crate::hub::{WeightsRef, release_name};
-use crate::image::InputSpec;
+use crate::image::{InputSpec, MAX_INPUT_SIZE};
 use crate::labels::LabelSet;
 use crate::nets::NetError;
-
-/// Larger pictures are not what these networks are for, and their buffers would not fit.
-const MAX_SIZE: usize = 8192;
 
 /// A field's name and what is wrong with it.
 type Problem = (&'static str, String);
@@ -181,13 +178,13 @@ pub(super) fn input(input: &InputSpec) -> Result<(), Problem> {
 fn size(field: &'static str, [height, width]: [usize; 2]) -> Result<(), Problem> {
     if [height, width]
         .iter()
-        .all(|side| (1..=MAX_SIZE).contains(side))
+        .all(|side| (1..=MAX_INPUT_SIZE).contains(side))
     {
         return Ok(());
     }
     Err((
         field,
-        format!("expected 1 to {MAX_SIZE} pixels, found {height}x{width}"),
+        format!("expected 1 to {MAX_INPUT_SIZE} pixels, found {height}x{width}"),
     ))
 }
 

@@ -22,8 +22,8 @@ pub use zoo::Zoo;
 
 include!(concat!(env!("OUT_DIR"), "/weights.rs"));
 
-/// What is run where no model is named: of the cards below 30 million parameters, the one with the
-/// highest published top-1 accuracy.
+/// What is run where no model is named: of the ImageNet-1k checkpoints below 30 million parameters,
+/// the one with the highest published top-1 accuracy.
 pub const DEFAULT_MODEL: &str = "seresnext50_32x4d.racm_in1k";
 
 /// What `demo` means: the small network whose weights are part of the program.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 
 use crate::device::DeviceChoice;
-use crate::image::{DecodeOptions, InputSpec, Interpolation};
+use crate::image::{DecodeOptions, InputSpec, Interpolation, MAX_INPUT_SIZE};
 
 /// Which network, and where it runs.
 #[derive(Args, Debug)]
@@ -46,7 +46,7 @@ pub(super) struct PreprocessArgs {
     /// Resampling filter [default: the model's]
     #[arg(long, value_name = "FILTER")]
     pub interpolation: Option<Filter>,
-    /// Do not turn pictures as their EXIF orientation says
+    /// Do not turn pictures as their EXIF orientation says (a TIFF is always turned)
     #[arg(long)]
     pub no_exif: bool,
     /// Largest picture to decode, width times height
@@ -99,8 +99,10 @@ impl FromStr for ImageSize {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let side = |text: &str| match text.parse::<usize>() {
-            Ok(pixels @ 1..=16384) => Ok(pixels),
-            _ => Err("expected N or HEIGHTxWIDTH, each from 1 to 16384 pixels".to_owned()),
+            Ok(pixels @ 1..=MAX_INPUT_SIZE) => Ok(pixels),
+            _ => Err(format!(
+                "expected N or HEIGHTxWIDTH, each from 1 to {MAX_INPUT_SIZE} pixels"
+            )),
         };
         match text.split_once('x') {
             Some((height, width)) => Ok(Self([side(height)?, side(width)?])),

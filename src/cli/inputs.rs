@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use walkdir::WalkDir;
 
-/// Larger than any picture within the pixel limit; a stream that goes on for ever is cut off here.
-const STDIN_LIMIT: u64 = 1 << 30;
+use crate::image::MAX_FILE_BYTES;
+
+/// The longest line of a list: paths end long before.
+const MAX_LINE: u64 = 1 << 16;
 
 /// Files in a folder are pictures if their name ends so; a file that is named is one whatever its name.
 const EXTENSIONS: [&str; 10] = [
@@ -86,32 +88,46 @@ pub(super) fn read_stdin() -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let stdin = std::io::stdin().lock();
     stdin
-        .take(STDIN_LIMIT + 1)
+        .take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .context("cannot read standard input")?;
-    if bytes.len() as u64 > STDIN_LIMIT {
-        bail!("standard input is longer than 1 GiB, which no picture is");
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        bail!("standard input is longer than {MAX_FILE_BYTES} bytes, which no picture should be");
     }
     Ok(bytes)
 }
 
 fn read_list(list: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let reader: Box<dyn BufRead> = if list.as_os_str() == "-" {
+    let what = || format!("cannot read the list {}", list.display());
+    let mut reader: Box<dyn BufRead> = if is_stdin(list) {
         Box::new(std::io::stdin().lock())
     } else {
-        let file = std::fs::File::open(list)
-            .with_context(|| format!("cannot read the list {}", list.display()))?;
-        Box::new(std::io::BufReader::new(file))
+        Box::new(std::io::BufReader::new(
+            std::fs::File::open(list).with_context(what)?,
+        ))
     };
     let mut paths = Vec::new();
-    for line in reader.split(b'\n') {
-        let line = line.with_context(|| format!("cannot read the list {}", list.display()))?;
-        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+    loop {
+        let mut line = Vec::new();
+        let read = (&mut reader)
+            .take(MAX_LINE)
+            .read_until(b'\n', &mut line)
+            .with_context(what)?;
+        if read as u64 == MAX_LINE && line.last() != Some(&b'\n') {
+            bail!(
+                "{}: a line has more than {MAX_LINE} bytes, which no path has",
+                what()
+            );
+        }
+        if read == 0 {
+            return Ok(paths);
+        }
+        let line = line.strip_suffix(b"\n").unwrap_or(&line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if !line.is_empty() {
             paths.push(path_from_bytes(line));
         }
     }
-    Ok(paths)
 }
 
 #[cfg(unix)]

@@ -232,7 +232,8 @@ fn csv_row(
 
 fn text_row(results: &mut Results, labels: LabelStyle, row: &Row<'_>) -> anyhow::Result<()> {
     let style = results.style;
-    results.line(style.bold(&row.input.to_string()))?;
+    // A name may hold a line break or steer the terminal.
+    results.line(style.bold(&crate::labels::printable(&row.input.to_string())))?;
     match &row.answer {
         Ok(predictions) => {
             let names: Vec<String> = predictions.iter().map(|p| labels.of(p)).collect();
@@ -255,7 +256,7 @@ fn text_row(results: &mut Results, labels: LabelStyle, row: &Row<'_>) -> anyhow:
                 printable(row.error_text(error))
             ))?;
             if let Some(hint) = &error.hint {
-                results.line(format!("  {} {hint}", style.cyan("hint:")))?;
+                results.line(format!("  {} {}", style.cyan("hint:"), printable(hint)))?;
             }
         }
     }

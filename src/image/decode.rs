@@ -14,7 +14,9 @@
 //! the last row can differ by about 50 at sharp edges of colour, because the decoder mixes in the
 //! chroma that pads the last block; and pictures of a few pixels differ everywhere.
 
+use std::fs::File;
 use std::io::Cursor;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -72,12 +74,30 @@ impl DecodeOptions {
     }
 }
 
+/// Longer than any picture that the default limit of pixels lets through; a device that never ends
+/// is cut off here.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Reads a file and decodes it; see [`decode`]. Errors carry the path.
 pub fn open(path: &Path, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    let bytes = std::fs::read(path).map_err(|error| ImageError::Read {
+    let bytes = read(path).map_err(|error| ImageError::Read {
         path: path.to_owned(),
         error,
     })?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(ImageError::FileTooLong {
+            limit: MAX_FILE_BYTES,
+        }
+        .in_file(path));
+    }
     decode(&bytes, options).map_err(|error| error.in_file(path))
 }
 

@@ -18,6 +18,9 @@ pub enum ImageError {
         path: PathBuf,
         error: Box<ImageError>,
     },
+    /// Not read to its end.
+    #[error("the file is longer than {limit} bytes, which no picture should be")]
+    FileTooLong { limit: u64 },
     /// The first bytes are not those of a format this crate reads.
     #[error("{found}, expected a picture: {KNOWN_FORMATS}")]
     UnknownFormat { found: Content },
@@ -91,7 +94,10 @@ impl ImageError {
                 "if the picture is trusted, raise the limit with `--max-pixels {}`",
                 u64::from(*width) * u64::from(*height)
             )),
-            Self::Read { .. } | Self::Decode { .. } | Self::InvalidSpec { .. } => None,
+            Self::Read { .. }
+            | Self::FileTooLong { .. }
+            | Self::Decode { .. }
+            | Self::InvalidSpec { .. } => None,
         }
     }
 

@@ -17,8 +17,8 @@ mod transform;
 
 pub use ::image::RgbImage;
 
-pub use decode::{DecodeOptions, decode, open};
+pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, open};
 pub use error::{Content, ImageError};
 pub use resize::resize;
-pub use spec::{CropMode, InputSpec, Interpolation};
+pub use spec::{CropMode, InputSpec, Interpolation, MAX_INPUT_SIZE};
 pub use transform::Transform;

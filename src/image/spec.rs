@@ -23,15 +23,11 @@ pub struct InputSpec {
     pub test_crop_pct: Option<f64>,
 }
 
-impl InputSpec {
-    /// The same preprocessing at another height and width.
-    pub fn with_size(&self, size: [usize; 2]) -> Self {
-        Self {
-            size,
-            ..self.clone()
-        }
-    }
+/// Largest height and width of a network's input, in pixels: at four thousand a single map of the
+/// wider networks takes a gigabyte.
+pub const MAX_INPUT_SIZE: usize = 4096;
 
+impl InputSpec {
     /// Height and width that the picture is resized to before the crop: `floor(size / crop_pct)`.
     pub fn scale_size(&self) -> [usize; 2] {
         self.size

@@ -38,8 +38,8 @@ pub enum NetError {
     #[error("the input holds NaN or infinite values")]
     InputNotFinite,
     /// The network's numbers overflowed.
-    #[error("the logits are not finite: the weights do not suit this network or this input")]
-    LogitsNotFinite,
+    #[error("the numbers overflowed: the weights do not suit this network or this input")]
+    NumbersNotFinite,
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
 }
@@ -72,7 +72,7 @@ impl NetError {
             Self::Spec { .. }
             | Self::InputShape { .. }
             | Self::InputNotFinite
-            | Self::LogitsNotFinite
+            | Self::NumbersNotFinite
             | Self::Tensor(_) => None,
         }
     }

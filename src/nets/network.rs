@@ -143,7 +143,12 @@ impl Network {
     /// # Errors
     /// As [`Network::forward`].
     pub fn features(&self, x: &Tensor) -> Result<Tensor, NetError> {
-        self.pooled(x, &mut Watch(None))
+        let features = self.pooled(x, &mut Watch(None))?;
+        if all_finite(&features)? {
+            Ok(features)
+        } else {
+            Err(NetError::NumbersNotFinite)
+        }
     }
 
     fn run(&self, x: &Tensor, observer: Option<&mut Observer<'_>>) -> Result<Tensor, NetError> {
@@ -152,7 +157,7 @@ impl Network {
         if all_finite(&logits)? {
             Ok(logits)
         } else {
-            Err(NetError::LogitsNotFinite)
+            Err(NetError::NumbersNotFinite)
         }
     }
 

@@ -143,7 +143,9 @@ impl Planner<'_> {
         let spec = self.spec;
         let name = match self.naming {
             Naming::Byobnet => format!("stages.{stage}.{index}"),
-            _ => format!("layer{}.{index}", stage + 1),
+            Naming::Resnet | Naming::Senet | Naming::Sknet => {
+                format!("layer{}.{index}", stage + 1)
+            }
         };
         let stride = if stage > 0 && index == 0 { 2 } else { 1 };
         let steps = match spec.block {

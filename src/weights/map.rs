@@ -32,6 +32,10 @@ pub(super) fn map_file(path: &Path) -> io::Result<Bytes> {
     if metadata.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
+    if !metadata.is_file() {
+        let reason = "it is a pipe or a device, expected a regular file, which can be mapped";
+        return Err(io::Error::other(reason));
+    }
     if metadata.len() == 0 {
         // Not every system maps zero bytes.
         return Ok(Bytes::Static(&[]));

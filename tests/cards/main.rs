@@ -40,8 +40,6 @@ fn the_zoo_holds_every_file() {
         .map(|card| card.name.to_string())
         .collect();
     assert_eq!(names, stems);
-    assert_eq!(zoo().cards().len(), 35);
-    assert_eq!(zoo().architectures().len(), 27);
 }
 
 #[test]

@@ -17,7 +17,7 @@ the architecture allows it. Per tensor:
     error     largest |f32 - f64| of timm itself over the whole tensor, the base of the tolerance
 
 All values are from a run in double precision (10 significant digits). `cadene.logits` are those of
-the package pretrainedmodels with the same weights. Two files more, seresnet20.safetensors and
+the package pretrainedmodels with the same weights. Two files more, seresnet20.golden.safetensors and
 seresnet20.golden.json, hold one run in the layout that `senet verify --golden` reads.
 """
 
