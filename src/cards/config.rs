@@ -17,9 +17,9 @@ use super::{CardError, ModelSpec, WeightsSource, Zoo, check};
 use crate::image::{CropMode, InputSpec, Interpolation};
 use crate::labels::{Label, LabelSet, printable};
 
-const CONFIG_FILE: &str = "config.json";
+pub(crate) const CONFIG_FILE: &str = "config.json";
 /// In the order of preference: a safetensors file cannot run code and opens at once.
-const WEIGHTS_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+pub(crate) const WEIGHTS_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// A damaged number must not become an allocation. ImageNet-22k has 21,841 classes.
 const MAX_CLASSES: usize = 1_000_000;
 /// timm's constructor arguments that change nothing in inference (timm `models/resnet.py`).

@@ -15,6 +15,7 @@ mod suggest;
 mod zoo;
 
 pub use card::{Card, CardName, Published};
+pub(crate) use config::{CONFIG_FILE, WEIGHTS_FILES};
 pub use error::CardError;
 pub use resolve::Selection;
 pub use spec::{ModelSpec, WeightsSource};

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::args::ImageSize;
 use super::output::{Messages, Results, Table};
 use super::{SUCCESS, session};
-use crate::cards::{Card, ModelSpec, Published, Selection, WeightsSource, Zoo};
+use crate::cards::{Card, ModelSpec, Published, WeightsSource, Zoo};
 use crate::error::Error;
 use crate::hub::{self, HubOptions, WeightsRef};
 use crate::image::InputSpec;
@@ -85,10 +85,7 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let hub = session::hub_options(arguments.offline)?;
     let spec = session::find(&arguments.model, &hub, messages)?;
-    let card = match Zoo::builtin().map_err(Error::from)?.resolve(&spec.name) {
-        Ok(Selection::Card { card, .. }) => Some(card),
-        _ => None,
-    };
+    let card = Zoo::builtin().map_err(Error::from)?.get(&spec.name);
     let plan = spec
         .network
         .plan(spec.naming, spec.classes())

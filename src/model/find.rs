@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cards::{CardError, ModelSpec, Selection, WeightsSource, Zoo, embedded_weights};
+use crate::cards::{
+    CONFIG_FILE, CardError, ModelSpec, Selection, WEIGHTS_FILES, WeightsSource, Zoo,
+    embedded_weights,
+};
 use crate::error::{Error, Result};
 use crate::hub::{self, HubError, HubOptions, Progress, WeightsRef};
 use crate::nets::NetError;
 use crate::weights::{Weights, check_release_name};
-
-/// Files of a repository in timm's layout, the weights in order of preference.
-const CONFIG_FILE: &str = "config.json";
-const WEIGHTS_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 
 /// A model that was found by name.
 #[derive(Clone, Debug)]
@@ -142,10 +141,8 @@ pub fn fetch(reference: &WeightsRef, hub: &HubOptions, progress: &dyn Progress) 
 
 /// A file that is named like the authors' release has to be it.
 fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
-    let release = reference
-        .release
-        .as_deref()
-        .and_then(|url| url.rsplit('/').next());
+    let release = reference.release.as_deref().and_then(hub::release_name);
+    let release = release.map(|(name, _)| name);
     let name = path.file_name().and_then(|name| name.to_str());
     if let Some(name) = name.filter(|name| Some(*name) == release) {
         check_release_name(path, name)?;
