@@ -1,5 +1,9 @@
 //! Arithmetic on slices: no tensors, no devices, no files.
 
 mod elementwise;
+mod matrix;
+mod simd;
 
 pub use elementwise::{Activation, MapShape, bias_activate, scale_add_activate};
+pub use matrix::MatMut;
+pub use simd::{Isa, Kernel, MAX_LANES, Portable, Simd};

@@ -1,0 +1,112 @@
+//! A window on a matrix that several threads fill, each its own rows and columns.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+
+/// Rows of `columns` values, `stride` apart, that nobody else touches.
+#[derive(Debug)]
+pub struct MatMut<'a> {
+    start: *mut f32,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a MatMut is the only way to its values, like `&mut [f32]`, which is Send.
+unsafe impl Send for MatMut<'_> {}
+// SAFETY: through `&MatMut` nothing can be read or written but its sizes.
+unsafe impl Sync for MatMut<'_> {}
+
+impl<'a> MatMut<'a> {
+    /// All rows of `values`, each `columns` long, one after another.
+    ///
+    /// # Panics
+    /// If the values are not whole rows.
+    pub fn new(values: &'a mut [f32], columns: usize) -> Self {
+        let rows = values.len() / columns.max(1);
+        assert_eq!(rows * columns, values.len());
+        Self {
+            start: values.as_mut_ptr(),
+            rows,
+            columns,
+            stride: columns,
+            lifetime: PhantomData,
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Values from the start of a row to the start of the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The first value of a row; valid for `columns` values.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline(always)]
+    pub fn row_ptr(&mut self, row: usize) -> *mut f32 {
+        assert!(row < self.rows);
+        // SAFETY: row < rows, so the offset stays inside the values given to `new`.
+        unsafe { self.start.add(row * self.stride) }
+    }
+
+    #[inline(always)]
+    pub fn row(&mut self, row: usize) -> &mut [f32] {
+        let (start, columns) = (self.row_ptr(row), self.columns);
+        // SAFETY: a row has `columns` values, borrowed from `self` alone.
+        unsafe { std::slice::from_raw_parts_mut(start, columns) }
+    }
+
+    /// The same window for a shorter time.
+    pub fn reborrow(&mut self) -> MatMut<'_> {
+        MatMut {
+            lifetime: PhantomData,
+            ..*self
+        }
+    }
+
+    /// The rows above `at`, and the rest.
+    ///
+    /// # Panics
+    /// If there are fewer rows.
+    pub fn split_rows(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.rows);
+        let below = Self {
+            // SAFETY: at <= rows: at most one past the last row. `wrapping_add` because past the
+            // last row of a window of columns there may be less than a stride.
+            start: self.start.wrapping_add(at * self.stride),
+            rows: self.rows - at,
+            ..self
+        };
+        (Self { rows: at, ..self }, below)
+    }
+
+    /// The columns left of `at`, and the rest.
+    ///
+    /// # Panics
+    /// If there are fewer columns.
+    pub fn split_columns(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.columns);
+        let right = Self {
+            start: self.start.wrapping_add(at),
+            columns: self.columns - at,
+            ..self
+        };
+        (
+            Self {
+                columns: at,
+                ..self
+            },
+            right,
+        )
+    }
+}

@@ -1,0 +1,89 @@
+//! AVX2 with FMA: 16 registers of 8 values.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::{Isa, Kernel, Simd};
+
+/// Proof that the machine has AVX2 and FMA: made by [`Avx2::detect`] alone.
+#[derive(Clone, Copy)]
+pub struct Avx2(());
+
+impl Avx2 {
+    #[inline]
+    pub fn detect() -> Option<Self> {
+        Isa::Avx2.is_available().then_some(Self(()))
+    }
+
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn with_features<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: `self` proves that the machine has these features.
+        unsafe { with_features(self, kernel) }
+    }
+}
+
+// SAFETY of every block below: `self` proves that the machine has AVX2 and FMA, all that the
+// intrinsics require.
+impl Simd for Avx2 {
+    const LANES: usize = 8;
+    const ROWS: usize = 6;
+    type V = __m256;
+    type Lanes = __m256i;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn relu(self, x: __m256) -> __m256 {
+        // The second operand is the result where either is NaN.
+        // SAFETY: see above.
+        unsafe { _mm256_max_ps(_mm256_setzero_ps(), x) }
+    }
+    #[inline(always)]
+    fn lanes(self, order: &[u8]) -> __m256i {
+        let order: [i32; 8] = std::array::from_fn(|lane| i32::from(order[lane]));
+        // SAFETY: see above; the array has 8 values, an unaligned load reads them.
+        unsafe { _mm256_loadu_si256(order.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn permute(self, x: __m256, lanes: __m256i) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_permutevar8x32_ps(x, lanes) }
+    }
+    #[inline(always)]
+    unsafe fn load_unchecked(self, from: *const f32) -> __m256 {
+        // SAFETY: the caller vouches for 8 values; the load need not be aligned.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store_unchecked(self, x: __m256, to: *mut f32) {
+        // SAFETY: the caller vouches for 8 values; the store need not be aligned.
+        unsafe { _mm256_storeu_ps(to, x) }
+    }
+}

@@ -1,0 +1,89 @@
+//! AVX-512F: 32 registers of 16 values.
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::{Isa, Kernel, Simd};
+
+/// Proof that the machine has AVX-512F: made by [`Avx512::detect`] alone.
+#[derive(Clone, Copy)]
+pub struct Avx512(());
+
+impl Avx512 {
+    #[inline]
+    pub fn detect() -> Option<Self> {
+        Isa::Avx512.is_available().then_some(Self(()))
+    }
+
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        fn with_features<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: `self` proves that the machine has these features.
+        unsafe { with_features(self, kernel) }
+    }
+}
+
+// SAFETY of every block below: `self` proves that the machine has AVX-512F, all that the
+// intrinsics require.
+impl Simd for Avx512 {
+    const LANES: usize = 16;
+    const ROWS: usize = 14;
+    type V = __m512;
+    type Lanes = __m512i;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn relu(self, x: __m512) -> __m512 {
+        // The second operand is the result where either is NaN.
+        // SAFETY: see above.
+        unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
+    }
+    #[inline(always)]
+    fn lanes(self, order: &[u8]) -> __m512i {
+        let order: [i32; 16] = std::array::from_fn(|lane| i32::from(order[lane]));
+        // SAFETY: see above; the array has 16 values, an unaligned load reads them.
+        unsafe { _mm512_loadu_si512(order.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn permute(self, x: __m512, lanes: __m512i) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_permutexvar_ps(lanes, x) }
+    }
+    #[inline(always)]
+    unsafe fn load_unchecked(self, from: *const f32) -> __m512 {
+        // SAFETY: the caller vouches for 16 values; the load need not be aligned.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store_unchecked(self, x: __m512, to: *mut f32) {
+        // SAFETY: the caller vouches for 16 values; the store need not be aligned.
+        unsafe { _mm512_storeu_ps(to, x) }
+    }
+}

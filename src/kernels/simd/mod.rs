@@ -1,0 +1,177 @@
+//! Vectors of the machine: one trait, an implementation for each instruction set, chosen at run time.
+//!
+//! A kernel is written once, generic over [`Simd`], and handed to [`Isa::run`], which compiles it
+//! for each instruction set and runs the one that the machine has.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use std::sync::OnceLock;
+
+pub use portable::Portable;
+
+/// Lanes of the widest vector.
+pub const MAX_LANES: usize = 16;
+
+/// Arithmetic on vectors of `LANES` values. A value of the implementing type proves that the
+/// machine has its instructions.
+///
+/// # Safety
+/// `ROWS` and `LANES` are what the micro-kernel may keep in registers; `load` and `store` check
+/// their slices, the `_unchecked` ones leave that to the caller.
+pub trait Simd: Copy + Send + Sync + 'static {
+    const LANES: usize;
+    /// Most rows of a micro-tile that is two vectors wide.
+    const ROWS: usize;
+    type V: Copy;
+    /// Which source lane each lane of a permutation takes.
+    type Lanes: Copy;
+
+    fn splat(self, x: f32) -> Self::V;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the machine can.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `max(x, 0)`; NaN stays NaN.
+    fn relu(self, x: Self::V) -> Self::V;
+    /// Lane order for [`Simd::permute`]; entries are below `LANES`, of which there are as many.
+    fn lanes(self, order: &[u8]) -> Self::Lanes;
+    /// `[x[order[0]], x[order[1]], ...]`.
+    fn permute(self, x: Self::V, lanes: Self::Lanes) -> Self::V;
+
+    /// # Safety
+    /// `from` is valid for reading `LANES` values.
+    unsafe fn load_unchecked(self, from: *const f32) -> Self::V;
+    /// # Safety
+    /// `to` is valid for writing `LANES` values.
+    unsafe fn store_unchecked(self, x: Self::V, to: *mut f32);
+
+    /// The first `LANES` values.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Self::V {
+        assert!(from.len() >= Self::LANES);
+        // SAFETY: the slice has LANES values.
+        unsafe { self.load_unchecked(from.as_ptr()) }
+    }
+
+    /// Writes the first `LANES` values.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[inline(always)]
+    fn store(self, x: Self::V, to: &mut [f32]) {
+        assert!(to.len() >= Self::LANES);
+        // SAFETY: the slice has LANES values.
+        unsafe { self.store_unchecked(x, to.as_mut_ptr()) }
+    }
+
+    /// The values there are, at most `LANES`, the rest 0.
+    #[inline(always)]
+    fn load_some(self, from: &[f32]) -> Self::V {
+        if from.len() >= Self::LANES {
+            return self.load(from);
+        }
+        let mut lanes = [0.0; MAX_LANES];
+        lanes[..from.len()].copy_from_slice(from);
+        self.load(&lanes)
+    }
+
+    /// Writes as many lanes as there is room for, at most `LANES`.
+    #[inline(always)]
+    fn store_some(self, x: Self::V, to: &mut [f32]) {
+        if to.len() >= Self::LANES {
+            return self.store(x, to);
+        }
+        let mut lanes = [0.0; MAX_LANES];
+        self.store(x, &mut lanes);
+        let count = to.len();
+        to.copy_from_slice(&lanes[..count]);
+    }
+}
+
+/// Work that is compiled for every instruction set.
+pub trait Kernel {
+    type Output;
+    /// Marked `#[inline(always)]` by implementations, so that it takes the features of its caller.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What the compiler makes of arrays: SSE2 on x86-64, NEON on aarch64.
+    Portable,
+    /// AVX2 with FMA.
+    Avx2,
+    /// AVX-512F.
+    Avx512,
+}
+
+impl Isa {
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// The environment variable that forces one, for tests and comparisons.
+    pub const VARIABLE: &'static str = "SENET_ISA";
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Whether this machine can run it.
+    pub fn is_available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx512 => is_x86_feature_detected!("avx512f") && Self::Avx2.is_available(),
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        matches!(self, Self::Portable)
+    }
+
+    /// The widest that this machine has, or the one that `SENET_ISA` names if the machine has it.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let forced = std::env::var(Self::VARIABLE).ok();
+            let available = || Self::ALL.into_iter().filter(|isa| isa.is_available());
+            available()
+                .find(|isa| Some(isa.name()) == forced.as_deref())
+                .or_else(|| available().last())
+                .unwrap_or(Self::Portable)
+        })
+    }
+
+    /// Runs the kernel compiled for this instruction set; for the portable one if the machine does
+    /// not have it.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Avx512 => {
+                if let Some(simd) = avx512::Avx512::detect() {
+                    return simd.run(kernel);
+                }
+            }
+            Self::Avx2 => {
+                if let Some(simd) = avx2::Avx2::detect() {
+                    return simd.run(kernel);
+                }
+            }
+            Self::Portable => {}
+        }
+        kernel.run(Portable)
+    }
+}

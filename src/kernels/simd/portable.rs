@@ -1,0 +1,68 @@
+//! Arrays that the compiler turns into the vectors it may assume: SSE2 or NEON.
+#![allow(unsafe_code)]
+
+use super::Simd;
+
+/// Runs everywhere.
+#[derive(Clone, Copy)]
+pub struct Portable;
+
+#[inline(always)]
+fn lanewise(f: impl Fn(usize) -> f32) -> [f32; 4] {
+    std::array::from_fn(f)
+}
+
+impl Simd for Portable {
+    const LANES: usize = 4;
+    const ROWS: usize = 6;
+    type V = [f32; 4];
+    type Lanes = [u8; 4];
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [x; 4]
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // Without the instruction `mul_add` would be a function call.
+        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
+            lanewise(|i| a[i].mul_add(b[i], c[i]))
+        } else {
+            lanewise(|i| a[i] * b[i] + c[i])
+        }
+    }
+    #[inline(always)]
+    fn relu(self, x: Self::V) -> Self::V {
+        lanewise(|i| if x[i] < 0.0 { 0.0 } else { x[i] })
+    }
+    #[inline(always)]
+    fn lanes(self, order: &[u8]) -> Self::Lanes {
+        std::array::from_fn(|lane| order[lane])
+    }
+    #[inline(always)]
+    fn permute(self, x: Self::V, lanes: Self::Lanes) -> Self::V {
+        lanewise(|i| x[usize::from(lanes[i] & 3)])
+    }
+    #[inline(always)]
+    unsafe fn load_unchecked(self, from: *const f32) -> Self::V {
+        // SAFETY: the caller vouches for 4 values.
+        unsafe { from.cast::<Self::V>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_unchecked(self, x: Self::V, to: *mut f32) {
+        // SAFETY: the caller vouches for 4 values.
+        unsafe { to.cast::<Self::V>().write_unaligned(x) }
+    }
+}
