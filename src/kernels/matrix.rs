@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Rows of `columns` values, `stride` apart, that nobody else touches.
 #[derive(Debug)]
@@ -66,11 +67,22 @@ impl<'a> MatMut<'a> {
         unsafe { std::slice::from_raw_parts_mut(start, columns) }
     }
 
-    /// The same window for a shorter time.
-    pub fn reborrow(&mut self) -> MatMut<'_> {
+    /// Some of the rows and columns, for as long as nobody else uses `self`.
+    ///
+    /// # Panics
+    /// If there are no such rows or columns.
+    #[inline(always)]
+    pub fn window(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_> {
+        assert!(rows.start <= rows.end && rows.end <= self.rows);
+        assert!(columns.start <= columns.end && columns.end <= self.columns);
         MatMut {
+            start: self
+                .start
+                .wrapping_add(rows.start * self.stride + columns.start),
+            rows: rows.len(),
+            columns: columns.len(),
+            stride: self.stride,
             lifetime: PhantomData,
-            ..*self
         }
     }
 
@@ -81,8 +93,8 @@ impl<'a> MatMut<'a> {
     pub fn split_rows(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows);
         let below = Self {
-            // SAFETY: at <= rows: at most one past the last row. `wrapping_add` because past the
-            // last row of a window of columns there may be less than a stride.
+            // Past the last row of a window of columns there may be less than a stride: an address
+            // that may lie outside, but then has no rows.
             start: self.start.wrapping_add(at * self.stride),
             rows: self.rows - at,
             ..self

@@ -7,16 +7,16 @@ use super::{Isa, Kernel, Simd};
 
 /// Proof that the machine has AVX2 and FMA: made by [`Avx2::detect`] alone.
 #[derive(Clone, Copy)]
-pub struct Avx2(());
+pub(super) struct Avx2(());
 
 impl Avx2 {
     #[inline]
-    pub fn detect() -> Option<Self> {
+    pub(super) fn detect() -> Option<Self> {
         Isa::Avx2.is_available().then_some(Self(()))
     }
 
     #[inline]
-    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx2,fma")]
         fn with_features<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
             kernel.run(simd)

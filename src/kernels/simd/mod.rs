@@ -129,6 +129,24 @@ impl Isa {
         }
     }
 
+    /// Values in a vector.
+    pub fn lanes(self) -> usize {
+        match self {
+            Self::Portable => Portable::LANES,
+            Self::Avx2 => 8,
+            Self::Avx512 => 16,
+        }
+    }
+
+    /// Most rows of a micro-tile.
+    pub fn rows(self) -> usize {
+        match self {
+            Self::Portable => Portable::ROWS,
+            Self::Avx2 => 6,
+            Self::Avx512 => 14,
+        }
+    }
+
     /// Whether this machine can run it.
     pub fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
@@ -149,7 +167,7 @@ impl Isa {
             let available = || Self::ALL.into_iter().filter(|isa| isa.is_available());
             available()
                 .find(|isa| Some(isa.name()) == forced.as_deref())
-                .or_else(|| available().last())
+                .or_else(|| available().next_back())
                 .unwrap_or(Self::Portable)
         })
     }

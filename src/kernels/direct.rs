@@ -1,0 +1,176 @@
+//! Convolution as a product: the window of each output pixel is a row of inputs (Dukhan, "The
+//! Indirect Convolution Algorithm", arXiv:1907.02129, with the gathering done a block at a time).
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::gemm::{Finish, Packed, Rows, gemm};
+use super::micro::ROW;
+use super::{ConvGeometry, Isa, MatMut};
+
+/// A dense convolution of any kernel, stride, padding and dilation on maps `[N, H, W, C]`.
+#[derive(Debug)]
+pub struct DirectConv {
+    geometry: ConvGeometry,
+    packed: Packed,
+}
+
+impl DirectConv {
+    /// From filters `[outputs, inputs, kernel, kernel]` and one bias per output.
+    ///
+    /// # Panics
+    /// If the lengths do not fit the geometry, or it has groups.
+    pub fn new(isa: Isa, filters: &[f32], bias: &[f32], geometry: ConvGeometry) -> Self {
+        let ConvGeometry {
+            inputs,
+            outputs,
+            kernel,
+            groups,
+            ..
+        } = geometry;
+        let taps = kernel * kernel;
+        assert_eq!(
+            (groups, bias.len(), filters.len()),
+            (1, outputs, outputs * inputs * taps)
+        );
+        // The inputs of a window in the order in which they lie in a map: tap by tap.
+        let packed = Packed::new(isa, inputs * taps, bias, |output, index| {
+            filters[(output * inputs + index % inputs) * taps + index / inputs]
+        });
+        Self { geometry, packed }
+    }
+
+    /// `y[N, H', W', outputs] = finish(conv(x[N, H, W, inputs]) + bias)`.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn run(
+        &self,
+        x: &[f32],
+        [batch, height, width]: [usize; 3],
+        y: &mut [f32],
+        finish: Finish<'_>,
+    ) {
+        let ConvGeometry {
+            inputs,
+            outputs,
+            kernel,
+            stride,
+            padding,
+            ..
+        } = self.geometry;
+        let output = [self.geometry.output(height), self.geometry.output(width)];
+        assert_eq!(x.len(), batch * height * width * inputs);
+        assert_eq!(y.len(), batch * output[0] * output[1] * outputs);
+        let y = MatMut::new(y, outputs);
+        if kernel == 1 && stride == 1 && padding == 0 {
+            return gemm(&self.packed, &Pixels { x, inputs }, y, finish);
+        }
+        let windows = Windows {
+            x,
+            size: [height, width],
+            output,
+            geometry: self.geometry,
+        };
+        gemm(&self.packed, &windows, y, finish);
+    }
+}
+
+/// The pixels of a map are the rows of a product as they lie there.
+pub(super) struct Pixels<'a> {
+    pub x: &'a [f32],
+    pub inputs: usize,
+}
+
+impl Rows for Pixels<'_> {
+    #[inline(always)]
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) {
+        for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
+            let from = &self.x[row * self.inputs..][depth.clone()];
+            to[..from.len()].copy_from_slice(from);
+        }
+    }
+}
+
+/// The window of every output pixel, zeros where it leaves the map.
+struct Windows<'a> {
+    x: &'a [f32],
+    size: [usize; 2],
+    output: [usize; 2],
+    geometry: ConvGeometry,
+}
+
+impl Windows<'_> {
+    /// The map's pixels from column `left` on in row `top`, where they exist.
+    fn offset(&self, picture: usize, top: usize, left: usize) -> usize {
+        ((picture * self.size[0] + top) * self.size[1] + left) * self.geometry.inputs
+    }
+}
+
+impl Rows for Windows<'_> {
+    #[inline(always)]
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) {
+        let ConvGeometry {
+            inputs,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            ..
+        } = self.geometry;
+        let [height, width] = self.size;
+        for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
+            let (pixel, picture) = (
+                row % (self.output[0] * self.output[1]),
+                row / (self.output[0] * self.output[1]),
+            );
+            let (top, left) = (
+                pixel / self.output[1] * stride,
+                pixel % self.output[1] * stride,
+            );
+            let mut at = depth.start;
+            let mut to = &mut to[..depth.len()];
+            while at < depth.end {
+                let (tap, channel) = (at / inputs, at % inputs);
+                let (y, x) = (
+                    top + tap / kernel * dilation,
+                    left + tap % kernel * dilation,
+                );
+                let inside = y >= padding && y < height + padding && x >= padding;
+                // Without dilation the taps of a filter's row are neighbours in the map, too.
+                let run = if dilation == 1 && inside && x < width + padding {
+                    let taps = (kernel - tap % kernel).min(width + padding - x);
+                    taps * inputs - channel
+                } else {
+                    inputs - channel
+                };
+                let run = run.min(depth.end - at);
+                let (now, rest) = to.split_at_mut(run);
+                if inside && x < width + padding {
+                    let from = self.offset(picture, y - padding, x - padding) + channel;
+                    now.copy_from_slice(&self.x[from..from + run]);
+                } else {
+                    now.fill(0.0);
+                }
+                to = rest;
+                at += run;
+            }
+        }
+    }
+}
+
+/// `[N, C, H, W]` to `[N, H, W, C]`.
+pub fn to_channels_last(x: &[f32], [channels, plane]: [usize; 2], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    let size = (channels * plane).max(1);
+    y.par_chunks_exact_mut(size)
+        .zip(x.par_chunks_exact(size))
+        .for_each(|(y, x)| {
+            for (pixel, to) in y.chunks_exact_mut(channels).enumerate() {
+                for (channel, value) in to.iter_mut().enumerate() {
+                    *value = x[channel * plane + pixel];
+                }
+            }
+        });
+}

@@ -1,0 +1,369 @@
+//! Matrix product with weights that were packed once: `[rows, depth] x [depth, outputs]`.
+//!
+//! The rows are gathered, a block of them and [`DEPTH`] inputs at a time, into packed rows that stay
+//! in the second cache while all panels of weights pass by. Where the rows come from is the
+//! caller's affair: pixels of a map, windows of a convolution, the inputs of a linear layer.
+
+use std::ops::Range;
+
+use super::micro::{DEPTH, ROW, Tile, multiply};
+use super::scratch::with_scratch;
+use super::{Isa, Kernel, MatMut, Simd};
+
+/// Tiles whose rows are packed at a time.
+const TILES: usize = 8;
+
+/// Weights in the order in which the micro-kernel reads them: blocks of inputs, in them panels of
+/// one or two vectors of outputs, in them an input's weights side by side. Missing outputs are 0.
+#[derive(Debug)]
+pub struct Packed {
+    isa: Isa,
+    depth: usize,
+    outputs: usize,
+    vectors: usize,
+    width: usize,
+    values: Vec<f32>,
+    /// One per output of every panel.
+    bias: Vec<f32>,
+}
+
+impl Packed {
+    /// From `weight(output, input)` and one bias per output.
+    pub fn new(isa: Isa, depth: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32) -> Self {
+        let outputs = bias.len();
+        let lanes = isa.lanes();
+        let vectors = if outputs > lanes { 2 } else { 1 };
+        let width = vectors * lanes;
+        let panels = outputs.div_ceil(width);
+        let mut padded = bias.to_vec();
+        padded.resize(panels * width, 0.0);
+        let mut values = vec![0.0; panels * width * depth];
+        let mut rest = values.as_mut_slice();
+        for inputs in blocks(depth) {
+            for panel in 0..panels {
+                let (this, others) = rest.split_at_mut(inputs.len() * width);
+                rest = others;
+                let first = panel * width;
+                for column in 0..width.min(outputs - first) {
+                    for (row, input) in inputs.clone().enumerate() {
+                        this[row * width + column] = weight(first + column, input);
+                    }
+                }
+            }
+        }
+        Self {
+            isa,
+            depth,
+            outputs,
+            vectors,
+            width,
+            values,
+            bias: padded,
+        }
+    }
+
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    pub(super) fn panels(&self) -> usize {
+        self.bias.len() / self.width
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(super) fn vectors(&self) -> usize {
+        self.vectors
+    }
+
+    /// Weights of one panel for one block of inputs.
+    pub(super) fn panel(&self, inputs: &Range<usize>, panel: usize) -> &[f32] {
+        let start = inputs.start * self.bias.len() + panel * self.width * inputs.len();
+        &self.values[start..start + self.width * inputs.len()]
+    }
+}
+
+/// The inputs cut into equal blocks of at most [`DEPTH`].
+pub(super) fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let count = depth.div_ceil(DEPTH).max(1);
+    let size = depth.div_ceil(count);
+    (0..count).map(move |i| (i * size).min(depth)..((i + 1) * size).min(depth))
+}
+
+/// Where the rows of a product come from.
+pub trait Rows: Sync {
+    /// Writes the inputs `depth` of each of `rows` into `packed`, one row every [`ROW`] values.
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]);
+}
+
+/// What happens to each result, and the sums that the squeeze needs.
+#[derive(Debug, Default)]
+pub struct Finish<'a> {
+    pub relu: bool,
+    pub sums: Option<RowSums<'a>>,
+}
+
+/// Sums over segments of rows: one row of `outputs` values a segment.
+#[derive(Debug)]
+pub struct RowSums<'a> {
+    /// Rows to a segment, such as the pixels of a picture.
+    pub segment: usize,
+    pub sums: &'a mut [f32],
+}
+
+/// `y = finish(rows * weights + bias)`.
+///
+/// # Panics
+/// If `y` does not have `packed.outputs()` columns, or the sums are not one row per segment.
+pub fn gemm(packed: &Packed, rows: &impl Rows, y: MatMut<'_>, finish: Finish<'_>) {
+    assert_eq!(y.columns(), packed.outputs);
+    if y.rows() == 0 {
+        return;
+    }
+    let relu = finish.relu;
+    let grid = Grid::new(
+        packed,
+        y.rows(),
+        finish.sums.as_ref().map(|sums| sums.segment),
+    );
+    let product = Product {
+        packed,
+        rows,
+        relu,
+        grid,
+    };
+    let tasks = 0..grid.row_tasks;
+    let panels = 0..grid.panel_tasks;
+    let Some(RowSums { segment, sums }) = finish.sums else {
+        return product.split(tasks, panels, y, None);
+    };
+    assert_eq!(sums.len() * segment, y.rows() * packed.outputs);
+    if grid.parts == 1 {
+        sums.fill(0.0);
+        return product.split(tasks, panels, y, Some(MatMut::new(sums, packed.outputs)));
+    }
+    let mut partial = vec![0.0; grid.row_tasks * packed.outputs];
+    let slots = MatMut::new(&mut partial, packed.outputs);
+    product.split(tasks, panels, y, Some(slots));
+    for (sums, partial) in sums
+        .chunks_exact_mut(packed.outputs)
+        .zip(partial.chunks_exact(grid.parts * packed.outputs))
+    {
+        sums.fill(0.0);
+        for part in partial.chunks_exact(packed.outputs) {
+            sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+        }
+    }
+}
+
+/// How a product is cut into tasks: by rows as long as there are enough of them, because a task
+/// then packs its own rows and no others, then by panels.
+#[derive(Clone, Copy, Debug)]
+struct Grid {
+    row_tasks: usize,
+    /// Rows to a task; where segments count, a part of one segment or several whole ones.
+    task_rows: usize,
+    /// Rows that a tile must not leave.
+    segment: usize,
+    /// Tasks to a segment, 1 also where a task has several segments.
+    parts: usize,
+    panel_tasks: usize,
+    task_panels: usize,
+}
+
+impl Grid {
+    fn new(packed: &Packed, rows: usize, segment: Option<usize>) -> Self {
+        let threads = rayon::current_num_threads();
+        let tile = packed.isa.rows();
+        let (unit, units) = match segment {
+            Some(segment) if rows > segment => (segment, rows / segment),
+            _ => (rows, 1),
+        };
+        // Below four tiles a task would spend its time on packing and on reading weights.
+        let most = (unit / (4 * tile)).max(1);
+        let per_unit = match most * units / threads {
+            0 => most,
+            times => (threads * times.min(4)).div_ceil(units).clamp(1, most),
+        };
+        let (task_rows, parts) = if per_unit > 1 {
+            let size = unit.div_ceil(per_unit).next_multiple_of(tile);
+            (size, unit.div_ceil(size))
+        } else {
+            (unit * units.div_ceil(4 * threads).max(1), 1)
+        };
+        let row_tasks = if parts > 1 {
+            units * parts
+        } else {
+            rows.div_ceil(task_rows)
+        };
+        let wanted = threads.div_ceil(row_tasks).min(packed.panels());
+        let task_panels = packed.panels().div_ceil(wanted);
+        Self {
+            row_tasks,
+            task_rows,
+            segment: unit,
+            parts,
+            panel_tasks: packed.panels().div_ceil(task_panels),
+            task_panels,
+        }
+    }
+
+    /// First row of a task.
+    fn start(&self, task: usize, rows: usize) -> usize {
+        if self.parts > 1 {
+            task / self.parts * self.segment + task % self.parts * self.task_rows
+        } else {
+            (task * self.task_rows).min(rows)
+        }
+    }
+}
+
+struct Product<'a, R> {
+    packed: &'a Packed,
+    rows: &'a R,
+    relu: bool,
+    grid: Grid,
+}
+
+impl<R: Rows> Product<'_, R> {
+    fn split(
+        &self,
+        tasks: Range<usize>,
+        panels: Range<usize>,
+        y: MatMut<'_>,
+        sums: Option<MatMut<'_>>,
+    ) {
+        let total = usize::MAX;
+        if tasks.len() > 1 {
+            let middle = tasks.start + tasks.len() / 2;
+            let (first, at) = (
+                self.grid.start(tasks.start, total),
+                self.grid.start(middle, total),
+            );
+            let (above, below) = y.split_rows(at - first);
+            let slots = middle - tasks.start;
+            let slots = if self.grid.parts > 1 {
+                slots
+            } else {
+                slots * self.grid.task_rows / self.grid.segment
+            };
+            let (sums_above, sums_below) = sums.map(|sums| sums.split_rows(slots)).unzip();
+            rayon::join(
+                || self.split(tasks.start..middle, panels.clone(), above, sums_above),
+                || self.split(middle..tasks.end, panels.clone(), below, sums_below),
+            );
+        } else if panels.len() > 1 {
+            let middle = panels.start + panels.len() / 2;
+            let columns = (middle - panels.start) * self.grid.task_panels * self.packed.width;
+            let (left, right) = y.split_columns(columns);
+            let (sums_left, sums_right) = sums.map(|sums| sums.split_columns(columns)).unzip();
+            rayon::join(
+                || self.split(tasks.clone(), panels.start..middle, left, sums_left),
+                || self.split(tasks.clone(), middle..panels.end, right, sums_right),
+            );
+        } else {
+            let panels = panels.start * self.grid.task_panels
+                ..(panels.end * self.grid.task_panels).min(self.packed.panels());
+            let first = self.grid.start(tasks.start, total);
+            let isa = self.packed.isa;
+            // The memory is taken outside: a closure inside would not be compiled for the
+            // instruction set.
+            with_scratch(TILES * isa.rows() * ROW, |scratch| {
+                isa.run(Task {
+                    product: self,
+                    first,
+                    panels,
+                    y,
+                    sums,
+                    scratch,
+                });
+            });
+        }
+    }
+}
+
+/// The rows from `first` on, as many as `y` has, times some panels.
+struct Task<'a, R> {
+    product: &'a Product<'a, R>,
+    first: usize,
+    panels: Range<usize>,
+    y: MatMut<'a>,
+    sums: Option<MatMut<'a>>,
+    scratch: &'a mut [f32],
+}
+
+impl<R: Rows> Kernel for Task<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.product.packed.vectors {
+            1 => self.run_vectors::<S, 1>(simd),
+            _ => self.run_vectors::<S, 2>(simd),
+        }
+    }
+}
+
+impl<R: Rows> Task<'_, R> {
+    #[inline(always)]
+    fn run_vectors<S: Simd, const VECTORS: usize>(mut self, simd: S) {
+        let Product { packed, grid, .. } = *self.product;
+        let rows = self.y.rows();
+        let mut row = 0;
+        while row < rows {
+            let segment = row / grid.segment;
+            let end = rows
+                .min((segment + 1) * grid.segment)
+                .min(row + TILES * S::ROWS);
+            for inputs in blocks(packed.depth) {
+                let source = self.first + row..self.first + end;
+                self.product.rows.pack(source, inputs.clone(), self.scratch);
+                for panel in self.panels.clone() {
+                    self.panel::<S, VECTORS>(simd, panel, &inputs, row..end, segment);
+                }
+            }
+            row = end;
+        }
+    }
+
+    /// All tiles of some rows with one panel.
+    #[inline(always)]
+    fn panel<S: Simd, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        panel: usize,
+        inputs: &Range<usize>,
+        rows: Range<usize>,
+        segment: usize,
+    ) {
+        let packed = self.product.packed;
+        let weights = packed.panel(inputs, panel);
+        let bias = &packed.bias[panel * packed.width..];
+        let last = inputs.end == packed.depth;
+        let column = (panel - self.panels.start) * packed.width;
+        let columns = packed.width.min(self.y.columns() - column);
+        // Tiles of nearly equal height: a last one of few rows would wait for its own results.
+        let tiles = rows.len().div_ceil(S::ROWS);
+        let height = rows.len().div_ceil(tiles);
+        for start in rows.clone().step_by(height) {
+            let end = rows.end.min(start + height);
+            let sums = self.sums.as_mut().filter(|_| last);
+            let tile = Tile {
+                packed: &self.scratch[(start - rows.start) * ROW..],
+                panel: weights,
+                depth: inputs.len(),
+                y: self.y.window(start..end, column..column + columns),
+                bias: (inputs.start == 0).then_some(bias),
+                relu: last && self.product.relu,
+                sums: sums.map(|sums| &mut sums.row(segment)[column..column + columns]),
+            };
+            multiply::<S, VECTORS>(simd, tile);
+        }
+    }
+}
