@@ -1,9 +1,14 @@
 //! Arithmetic on slices: no tensors, no devices, no files.
 
 mod elementwise;
+mod geometry;
+mod math;
 mod matrix;
+#[cfg(test)]
+mod reference;
 mod simd;
 
 pub use elementwise::{Activation, MapShape, bias_activate, scale_add_activate};
+pub use geometry::ConvGeometry;
 pub use matrix::MatMut;
 pub use simd::{Isa, Kernel, MAX_LANES, Portable, Simd};
