@@ -2,6 +2,7 @@
 
 mod elementwise;
 mod geometry;
+mod grouped;
 mod math;
 mod matrix;
 #[cfg(test)]
@@ -10,5 +11,6 @@ mod simd;
 
 pub use elementwise::{Activation, MapShape, bias_activate, scale_add_activate};
 pub use geometry::ConvGeometry;
+pub use grouped::GroupedConv;
 pub use matrix::MatMut;
 pub use simd::{Isa, Kernel, MAX_LANES, Portable, Simd};
