@@ -60,6 +60,41 @@ impl Simd for Avx2 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        // The second operand is the result where either is NaN, which leaves NaN in the first.
+        // SAFETY: see above.
+        unsafe {
+            let larger = _mm256_max_ps(a, b);
+            _mm256_blendv_ps(larger, a, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a))
+        }
+    }
+    #[inline(always)]
+    fn clamp(self, x: __m256, low: f32, high: f32) -> __m256 {
+        // The second operand is the result where either is NaN.
+        // SAFETY: see above.
+        unsafe { _mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), x)) }
+    }
+    #[inline(always)]
+    fn scale(self, x: __m256, n: __m256) -> __m256 {
+        // In two steps, because neither 2^128 nor 2^-150 is a normal value.
+        // SAFETY: see above.
+        unsafe {
+            let power = |n| {
+                let exponent = _mm256_add_epi32(n, _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+            };
+            let n = _mm256_cvtps_epi32(n);
+            let half = _mm256_srai_epi32::<1>(n);
+            let rest = _mm256_sub_epi32(n, half);
+            _mm256_mul_ps(_mm256_mul_ps(x, power(half)), power(rest))
+        }
+    }
+    #[inline(always)]
     fn relu(self, x: __m256) -> __m256 {
         // The second operand is the result where either is NaN.
         // SAFETY: see above.

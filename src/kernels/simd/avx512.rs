@@ -60,6 +60,31 @@ impl Simd for Avx512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // The second operand is the result where either is NaN, which leaves NaN in the first.
+        // SAFETY: see above.
+        unsafe {
+            let larger = _mm512_max_ps(a, b);
+            _mm512_mask_mov_ps(larger, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), a)
+        }
+    }
+    #[inline(always)]
+    fn clamp(self, x: __m512, low: f32, high: f32) -> __m512 {
+        // The second operand is the result where either is NaN.
+        // SAFETY: see above.
+        unsafe { _mm512_min_ps(_mm512_set1_ps(high), _mm512_max_ps(_mm512_set1_ps(low), x)) }
+    }
+    #[inline(always)]
+    fn scale(self, x: __m512, n: __m512) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_scalef_ps(x, n) }
+    }
+    #[inline(always)]
     fn relu(self, x: __m512) -> __m512 {
         // The second operand is the result where either is NaN.
         // SAFETY: see above.

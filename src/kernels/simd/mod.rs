@@ -37,6 +37,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the machine can.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger of the two; NaN if either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `x`, but not below `low` nor above `high`; NaN stays NaN.
+    fn clamp(self, x: Self::V, low: f32, high: f32) -> Self::V;
+    /// `x * 2^n` for whole `n` in -150..=128 and normal `x`: infinity above the range of values,
+    /// rounded to subnormal values and 0 below it. NaN in `x` stays NaN.
+    fn scale(self, x: Self::V, n: Self::V) -> Self::V;
     /// `max(x, 0)`; NaN stays NaN.
     fn relu(self, x: Self::V) -> Self::V;
     /// Lane order for [`Simd::permute`]; entries are below `LANES`, of which there are as many.

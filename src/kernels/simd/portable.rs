@@ -44,6 +44,34 @@ impl Simd for Portable {
         }
     }
     #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        lanewise(|i| {
+            if a[i] > b[i] || a[i].is_nan() {
+                a[i]
+            } else {
+                b[i]
+            }
+        })
+    }
+    #[inline(always)]
+    fn clamp(self, x: Self::V, low: f32, high: f32) -> Self::V {
+        lanewise(|i| x[i].clamp(low, high))
+    }
+    #[inline(always)]
+    fn scale(self, x: Self::V, n: Self::V) -> Self::V {
+        // In two steps, because neither 2^128 nor 2^-150 is a normal value.
+        lanewise(|i| {
+            let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+            let n = n[i] as i32;
+            let half = n >> 1;
+            x[i] * power(half) * power(n - half)
+        })
+    }
+    #[inline(always)]
     fn relu(self, x: Self::V) -> Self::V {
         lanewise(|i| if x[i] < 0.0 { 0.0 } else { x[i] })
     }

@@ -1,0 +1,201 @@
+//! Functions that the machine has no instruction for.
+
+use super::elementwise::Activation;
+use super::simd::Simd;
+
+/// `e^x` within 2 units in the last place, over the whole range: infinity above 88.73, 0 below
+/// -103.98, NaN for NaN.
+///
+/// `x = n ln 2 + r` with whole `n` and |r| <= ln 2 / 2; the polynomial for `e^r` and the two parts
+/// of ln 2 are those of `expf` in Cephes (S. L. Moshier, netlib.org/cephes).
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(simd: S, x: S::V) -> S::V {
+    // Adding and subtracting 1.5 * 2^23 leaves the nearest whole number.
+    const ROUND: f32 = 12_582_912.0;
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    const POLYNOMIAL: [f32; 6] = [
+        1.987_569_1e-4,
+        1.398_199_9e-3,
+        8.333_452e-3,
+        4.166_579_6e-2,
+        1.666_666_5e-1,
+        5.000_000_1e-1,
+    ];
+
+    // Beyond these the result is 0 or infinite anyway, and `n` could leave the range of `scale`.
+    let x = simd.clamp(x, -104.0, 89.0);
+    let shifted = simd.fma(x, simd.splat(std::f32::consts::LOG2_E), simd.splat(ROUND));
+    let n = simd.sub(shifted, simd.splat(ROUND));
+    let r = simd.fma(n, simd.splat(-LN_2_HIGH), x);
+    let r = simd.fma(n, simd.splat(-LN_2_LOW), r);
+
+    let mut sum = simd.splat(POLYNOMIAL[0]);
+    for &coefficient in &POLYNOMIAL[1..] {
+        sum = simd.fma(sum, r, simd.splat(coefficient));
+    }
+    let sum = simd.fma(simd.mul(sum, r), r, r);
+    simd.scale(simd.add(sum, simd.splat(1.0)), n)
+}
+
+/// `1 + e^-x`.
+#[inline(always)]
+fn one_plus_exp_of_minus<S: Simd>(simd: S, x: S::V) -> S::V {
+    let exp = exp(simd, simd.sub(simd.splat(0.0), x));
+    simd.add(simd.splat(1.0), exp)
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::V) -> S::V {
+    simd.div(simd.splat(1.0), one_plus_exp_of_minus(simd, x))
+}
+
+/// `x * sigmoid(x)`, with one rounding less.
+#[inline(always)]
+pub(crate) fn silu<S: Simd>(simd: S, x: S::V) -> S::V {
+    simd.div(x, one_plus_exp_of_minus(simd, x))
+}
+
+/// The activation of every lane, or the lanes as they are.
+#[inline(always)]
+pub(crate) fn activate<S: Simd>(simd: S, x: S::V, activation: Option<Activation>) -> S::V {
+    match activation {
+        Some(Activation::Relu) => simd.relu(x),
+        Some(Activation::Silu) => silu(simd, x),
+        None => x,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::simd::{Isa, Kernel, MAX_LANES};
+
+    /// What a function makes of the lanes of a vector.
+    #[derive(Clone, Copy)]
+    enum Function {
+        Exp,
+        Sigmoid,
+        Activate(Option<Activation>),
+        /// The larger of `x` and a constant.
+        Max(f32),
+    }
+
+    struct Apply<'a> {
+        function: Function,
+        values: &'a [f32],
+    }
+
+    impl Kernel for Apply<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) -> Vec<f32> {
+            let mut found = vec![0.0; self.values.len()];
+            for (x, y) in self.values.chunks(S::LANES).zip(found.chunks_mut(S::LANES)) {
+                let x = simd.load_some(x);
+                let result = match self.function {
+                    Function::Exp => exp(simd, x),
+                    Function::Sigmoid => sigmoid(simd, x),
+                    Function::Activate(activation) => activate(simd, x, activation),
+                    Function::Max(other) => simd.max(simd.splat(other), x),
+                };
+                simd.store_some(result, y);
+            }
+            found
+        }
+    }
+
+    fn available() -> impl Iterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    /// Distance in units in the last place of the value found.
+    fn ulps(found: f32, exact: f64) -> f64 {
+        let rounded = exact as f32;
+        if found == rounded {
+            return 0.0;
+        }
+        let ulp = f64::from(f32::from_bits(rounded.abs().to_bits() + 1)) - f64::from(rounded.abs());
+        (f64::from(found) - exact).abs() / ulp
+    }
+
+    #[test]
+    fn exp_is_within_two_ulps() {
+        let values: Vec<f32> = (-110_000..100_000)
+            .map(|i| i as f32 * 1e-3 + 3e-5)
+            .chain((-40..10).map(|e| 1.5 * 2f32.powi(e)))
+            .chain((-40..10).map(|e| -1.5 * 2f32.powi(e)))
+            .collect();
+        for isa in available() {
+            let function = Function::Exp;
+            let values = &values;
+            let found = isa.run(Apply { function, values });
+            for (&x, &y) in values.iter().zip(&found) {
+                let error = ulps(y, f64::from(x).exp());
+                assert!(error <= 2.0, "{}: exp({x}) = {y}: {error}", isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn exp_at_the_ends() {
+        let values = &[
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::MAX,
+            f32::MIN,
+            f32::NAN,
+            0.0,
+        ];
+        let function = Function::Exp;
+        for isa in available() {
+            let found = isa.run(Apply { function, values });
+            assert_eq!(found[..4], [f32::INFINITY, 0.0, f32::INFINITY, 0.0]);
+            assert!(found[4].is_nan());
+            assert_eq!(found[5], 1.0);
+        }
+    }
+
+    #[test]
+    fn activations_match_scalar_ones() {
+        let values: Vec<f32> = (-2000..2000).map(|i| i as f32 * 0.061).collect();
+        let values = &values;
+        for isa in available() {
+            let sigmoid = isa.run(Apply {
+                function: Function::Sigmoid,
+                values,
+            });
+            for (&x, &y) in values.iter().zip(&sigmoid) {
+                let exact = 1.0 / (1.0 + (-f64::from(x)).exp());
+                assert!((f64::from(y) - exact).abs() <= 2e-7 * exact + 1e-37);
+            }
+            for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
+                let function = Function::Activate(activation);
+                let found = isa.run(Apply { function, values });
+                for (&x, &y) in values.iter().zip(&found) {
+                    let expected = activation.map_or(x, |activation| activation.apply(x));
+                    assert!((y - expected).abs() <= 5e-7 * expected.abs() + 1e-37);
+                }
+                let values = &[f32::NAN; MAX_LANES];
+                let found = isa.run(Apply { function, values });
+                assert!(found.iter().all(|y| y.is_nan()));
+            }
+        }
+    }
+
+    #[test]
+    fn max_keeps_nan_of_either() {
+        for isa in available() {
+            let values = &[1.0, -3.0, f32::NAN, f32::NEG_INFINITY];
+            let function = Function::Max(0.5);
+            let found = isa.run(Apply { function, values });
+            assert_eq!((found[0], found[1], found[3]), (1.0, 0.5, 0.5));
+            assert!(found[2].is_nan());
+            let function = Function::Max(f32::NAN);
+            let found = isa.run(Apply { function, values });
+            assert!(found.iter().all(|y| y.is_nan()));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the kernels compute, written out one value at a time in double precision, for their tests.
+//!
+//! All maps are channels-last: `[N, H, W, C]`.
+
+use super::elementwise::Activation;
+use super::geometry::ConvGeometry;
+
+/// The convolution of `x`, `[n, h, w, inputs]`, with `filters`,
+/// `[outputs, inputs / groups, kernel, kernel]`, plus the bias: `[n, output(h), output(w), outputs]`.
+pub(crate) fn conv(
+    x: &[f32],
+    [n, h, w]: [usize; 3],
+    filters: &[f32],
+    bias: &[f32],
+    geometry: ConvGeometry,
+) -> Vec<f64> {
+    let ConvGeometry {
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        groups,
+    } = geometry;
+    let (cin, cout) = (inputs / groups, outputs / groups);
+    let (oh, ow) = (geometry.output(h), geometry.output(w));
+    // The pixel that a tap falls on, if it is one.
+    let pixel = |out: usize, tap: usize, size: usize| {
+        (out * stride + tap * dilation)
+            .checked_sub(padding)
+            .filter(|&at| at < size)
+    };
+    let mut y = Vec::with_capacity(n * oh * ow * outputs);
+    for (picture, oy, ox, o) in indices([n, oh, ow, outputs]) {
+        let mut sum = f64::from(bias[o]);
+        for (i, ky, kx, _) in indices([cin, kernel, kernel, 1]) {
+            if let (Some(iy), Some(ix)) = (pixel(oy, ky, h), pixel(ox, kx, w)) {
+                let value = x[((picture * h + iy) * w + ix) * inputs + o / cout * cin + i];
+                let weight = filters[((o * cin + i) * kernel + ky) * kernel + kx];
+                sum += f64::from(value) * f64::from(weight);
+            }
+        }
+        y.push(sum);
+    }
+    y
+}
+
+/// All index tuples of an array, the last index running fastest.
+fn indices(sizes: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    let [a, b, c, d] = sizes;
+    (0..a * b * c * d).map(move |i| (i / (b * c * d), i / (c * d) % b, i / d % c, i % d))
+}
+
+/// The activation of one value.
+pub(crate) fn activate(x: f64, activation: Option<Activation>) -> f64 {
+    match activation {
+        None => x,
+        Some(Activation::Relu) if x < 0.0 => 0.0,
+        Some(Activation::Relu) => x,
+        Some(Activation::Silu) => x / (1.0 + (-x).exp()),
+    }
+}
