@@ -1,6 +1,6 @@
 //! Functions that the machine has no instruction for.
 
-use super::elementwise::Activation;
+use super::activation::Activation;
 use super::simd::Simd;
 
 /// `e^x` within 2 units in the last place, over the whole range: infinity above 88.73, 0 below

@@ -2,11 +2,13 @@
 //!
 //! Maps are channels-last, `[N, H, W, C]`.
 
+mod activation;
+mod conv;
 mod direct;
-mod elementwise;
 mod gemm;
 mod geometry;
 mod grouped;
+mod linear;
 mod math;
 mod matrix;
 mod micro;
@@ -15,12 +17,16 @@ mod pool;
 mod reference;
 mod scratch;
 mod simd;
+mod tail;
 
+pub use activation::Activation;
+pub use conv::Conv;
 pub use direct::{DirectConv, to_channels_last};
-pub use elementwise::{Activation, MapShape, bias_activate, scale_add_activate};
 pub use gemm::{Finish, Packed, RowSums, Rows, gemm};
 pub use geometry::ConvGeometry;
 pub use grouped::GroupedConv;
+pub use linear::Linear;
 pub use matrix::MatMut;
 pub use pool::Pool;
 pub use simd::{Isa, Kernel, MAX_LANES, Portable, Simd};
+pub use tail::{Pass, mean, pass_over, sigmoid_all};

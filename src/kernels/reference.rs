@@ -2,7 +2,7 @@
 //!
 //! All maps are channels-last: `[N, H, W, C]`.
 
-use super::elementwise::Activation;
+use super::activation::Activation;
 use super::geometry::ConvGeometry;
 
 /// The convolution of `x`, `[n, h, w, inputs]`, with `filters`,

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::Device;
-
 use super::plan::{ConvPlan, LinearPlan, Plan, SePlan, SkPlan};
 use super::{NetError, TensorMismatch};
-use crate::nn::{BatchNorm, Conv, Geometry, KernelAttention, Linear, SqueezeExcite};
+use crate::nn::{Backend, BatchNorm, Conv, ConvGeometry, KernelAttention, Linear, SqueezeExcite};
 use crate::weights::Weights;
 
 /// PyTorch's training counter: in most files, in none of the arithmetic.
@@ -47,10 +45,10 @@ pub(super) fn check_tensors(plan: &Plan, weights: &Weights) -> Result<(), NetErr
     }
 }
 
-/// Makes layers on one device from one file.
+/// Makes layers for one backend from one file.
 pub(super) struct Loader<'a> {
     pub weights: &'a Weights,
-    pub device: &'a Device,
+    pub backend: &'a Backend,
 }
 
 impl Loader<'_> {
@@ -120,8 +118,10 @@ impl Loader<'_> {
             groups,
             ..
         } = *plan;
-        let shape = [outputs, inputs / groups, kernel, kernel];
-        let geometry = Geometry {
+        let geometry = ConvGeometry {
+            inputs,
+            outputs,
+            kernel,
             stride,
             padding,
             dilation,
@@ -129,11 +129,10 @@ impl Loader<'_> {
         };
         Ok(Conv::new(
             filters,
-            shape,
             bias,
             geometry,
             plan.activation,
-            self.device,
+            self.backend,
         )?)
     }
 
@@ -152,8 +151,8 @@ impl Loader<'_> {
         let bias = self.norm(&format!("{name}.bn"))?.fold(&mut reduce);
         let select = self.values(&format!("{name}.fc_select.weight"))?;
         Ok(KernelAttention {
-            reduce: Linear::new(reduce, Some(bias), plan.reduced, self.device)?,
-            select: Linear::new(select, None, 2 * plan.channels, self.device)?,
+            reduce: Linear::new(reduce, Some(bias), plan.reduced, self.backend)?,
+            select: Linear::new(select, None, 2 * plan.channels, self.backend)?,
         })
     }
 
@@ -164,6 +163,6 @@ impl Loader<'_> {
     fn linear(&self, name: &str, outputs: usize) -> Result<Linear, NetError> {
         let weight = self.values(&format!("{name}.weight"))?;
         let bias = self.values(&format!("{name}.bias"))?;
-        Ok(Linear::new(weight, Some(bias), outputs, self.device)?)
+        Ok(Linear::new(weight, Some(bias), outputs, self.backend)?)
     }
 }

@@ -1,12 +1,13 @@
 //! The network that runs.
 
 use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
 
 use super::NetError;
 use super::load::{Loader, check_tensors};
 use super::plan::{BlockPlan, PICTURE_CHANNELS, Plan, SePlan, StepPlan};
 use super::spec::StemPool;
-use crate::nn::{self, Activation, Conv, KernelAttention, Linear, SqueezeExcite};
+use crate::nn::{self, Activation, Backend, Conv, KernelAttention, Linear, Map, SqueezeExcite};
 use crate::weights::Weights;
 
 /// A place in the network whose tensor can be observed.
@@ -34,7 +35,7 @@ pub type Observer<'a> = dyn FnMut(Point<'_>, &Tensor) -> Result<(), NetError> + 
 #[derive(Debug)]
 pub struct Network {
     plan: Plan,
-    device: Device,
+    backend: Backend,
     stem: Vec<Conv>,
     stages: Vec<Vec<Block>>,
     head_conv: Option<Conv>,
@@ -84,11 +85,22 @@ impl Network {
     /// [`NetError::Tensors`] if the file does not hold exactly the plan's tensors (BatchNorm's
     /// `num_batches_tracked` aside), [`NetError::NotFinite`] if one holds NaN or infinity.
     pub fn load(plan: &Plan, weights: &Weights, device: &Device) -> Result<Self, NetError> {
+        Self::load_on(plan, weights, Backend::of(device))
+    }
+
+    /// As [`Network::load`], made of the layers of `backend`.
+    ///
+    /// # Errors
+    /// As [`Network::load`].
+    pub fn load_on(plan: &Plan, weights: &Weights, backend: Backend) -> Result<Self, NetError> {
         check_tensors(plan, weights)?;
-        let loader = Loader { weights, device };
+        let loader = Loader {
+            weights,
+            backend: &backend,
+        };
         let stage = |blocks: &Vec<BlockPlan>| {
             blocks
-                .iter()
+                .par_iter()
                 .map(|block| Block::load(block, &loader))
                 .collect()
         };
@@ -98,7 +110,11 @@ impl Network {
                 .iter()
                 .map(|conv| loader.conv(conv))
                 .collect::<Result<_, _>>()?,
-            stages: plan.stages.iter().map(stage).collect::<Result<_, _>>()?,
+            stages: plan
+                .stages
+                .par_iter()
+                .map(stage)
+                .collect::<Result<_, _>>()?,
             head_conv: plan
                 .head_conv
                 .as_ref()
@@ -106,7 +122,7 @@ impl Network {
                 .transpose()?,
             classifier: loader.classifier(&plan.classifier)?,
             plan: plan.clone(),
-            device: device.clone(),
+            backend,
         })
     }
 
@@ -115,7 +131,7 @@ impl Network {
     }
 
     pub fn device(&self) -> &Device {
-        &self.device
+        self.backend.device()
     }
 
     /// Logits `[N, classes]` of normalised pictures `[N, 3, H, W]` in f32, on the network's device.
@@ -180,14 +196,11 @@ impl Network {
 
     fn pooled(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         self.check_input(x)?;
-        let mut x = x
-            .to_dtype(DType::F32)?
-            .to_device(&self.device)?
-            .contiguous()?;
+        let mut x = self.backend.enter(&x.to_dtype(DType::F32)?)?;
         for conv in &self.stem {
             x = conv.forward(&x)?;
         }
-        watch.see(Point::Stem, &x)?;
+        watch.see_map(Point::Stem, &x)?;
         x = match self.plan.stem_pool {
             StemPool::MaxPad => nn::max_pool_pad(&x)?,
             StemPool::MaxCeil => nn::max_pool_ceil(&x)?,
@@ -195,19 +208,22 @@ impl Network {
             StemPool::None => x,
         };
         if self.plan.stem_pool != StemPool::None {
-            watch.see(Point::StemPool, &x)?;
+            watch.see_map(Point::StemPool, &x)?;
         }
         for (index, stage) in self.stages.iter().enumerate() {
             for block in stage {
                 x = block.forward(&x, watch)?;
             }
-            watch.see(Point::Stage(index + 1), &x)?;
+            watch.see_map(Point::Stage(index + 1), &x)?;
         }
-        if let Some(conv) = &self.head_conv {
-            x = conv.forward(&x)?;
-            watch.see(Point::FinalConv, &x)?;
-        }
-        let features = nn::global_mean(&x)?;
+        let features = match &self.head_conv {
+            Some(conv) => {
+                let (x, features) = conv.forward_squeezed(&x)?;
+                watch.see_map(Point::FinalConv, &x)?;
+                features
+            }
+            None => nn::global_mean(&x)?,
+        };
         watch.see(Point::PreLogits, &features)?;
         Ok(features)
     }
@@ -226,6 +242,14 @@ impl Watch<'_, '_> {
     fn see(&mut self, point: Point<'_>, x: &Tensor) -> Result<(), NetError> {
         match &mut self.0 {
             Some(observer) => observer(point, x),
+            None => Ok(()),
+        }
+    }
+
+    /// The map is put into the layout of tensors only if somebody looks.
+    fn see_map(&mut self, point: Point<'_>, x: &Map) -> Result<(), NetError> {
+        match &mut self.0 {
+            Some(observer) => observer(point, &x.to_tensor()?),
             None => Ok(()),
         }
     }
@@ -265,45 +289,64 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
-        let mut y = x.clone();
-        for step in &self.steps {
-            y = match step {
-                Step::Conv(conv) => conv.forward(&y)?,
-                Step::AvgPool => nn::avg_pool(&y)?,
-                Step::Se(se) => {
-                    let gate = se.gate(&y, watch)?;
-                    y.broadcast_mul(&gate.unsqueeze(2)?.unsqueeze(3)?)?
-                }
-                Step::Sk(sk) => sk.forward(&y, watch)?,
-            };
-        }
-        let gate = match &self.se {
-            Some(se) => Some(se.gate(&y, watch)?),
+    fn forward(&self, x: &Map, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
+        let shortcut = match &self.shortcut {
+            Some(projection) => Some(projection.forward(x)?),
             None => None,
         };
-        let shortcut = match &self.shortcut {
-            Some(projection) => projection.forward(x)?,
-            None => x.clone(),
+        let mut branch = None;
+        let mut squeeze = None;
+        for (index, step) in self.steps.iter().enumerate() {
+            let y = branch.as_ref().unwrap_or(x);
+            let squeezed = match self.steps.get(index + 1) {
+                Some(next) => matches!(next, Step::Se(_)),
+                None => self.se.is_some(),
+            };
+            branch = Some(match step {
+                Step::Conv(conv) if squeezed => {
+                    let (y, mean) = conv.forward_squeezed(y)?;
+                    squeeze = Some(mean);
+                    y
+                }
+                Step::Conv(conv) => conv.forward(y)?,
+                Step::AvgPool => nn::avg_pool(y)?,
+                Step::Se(se) => {
+                    let gate = se.gate(y, squeeze.take(), watch)?;
+                    match branch.take() {
+                        Some(y) => nn::scale(y, &gate)?,
+                        None => return Err(empty_branch()),
+                    }
+                }
+                Step::Sk(sk) => sk.forward(y, watch)?,
+            });
+        }
+        let y = branch.ok_or_else(empty_branch)?;
+        let gate = match &self.se {
+            Some(se) => Some(se.gate(&y, squeeze, watch)?),
+            None => None,
         };
-        // `y` is the last step's own output: every branch ends in a convolution.
+        let shortcut = shortcut.as_ref().unwrap_or(x);
         Ok(nn::residual_tail(
             y,
             gate.as_ref(),
-            &shortcut,
+            shortcut,
             self.activation,
         )?)
     }
 }
 
+/// A planner never makes one; the planned blocks begin with a convolution.
+fn empty_branch() -> NetError {
+    NetError::spec("block", "a block's branch begins with a convolution")
+}
+
 impl Projection {
-    fn forward(&self, x: &Tensor) -> Result<Tensor, NetError> {
-        let x = if self.avg_pool {
-            &nn::avg_pool_ceil(x)?
+    fn forward(&self, x: &Map) -> Result<Map, NetError> {
+        if self.avg_pool {
+            Ok(self.conv.forward(&nn::avg_pool_ceil(x)?)?)
         } else {
-            x
-        };
-        Ok(self.conv.forward(x)?)
+            Ok(self.conv.forward(x)?)
+        }
     }
 }
 
@@ -316,28 +359,36 @@ impl Se {
         })
     }
 
-    fn gate(&self, y: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
-        let gate = self.module.gate(y)?;
+    /// The gate of `y`, whose squeeze may be known already.
+    fn gate(
+        &self,
+        y: &Map,
+        squeeze: Option<Tensor>,
+        watch: &mut Watch<'_, '_>,
+    ) -> Result<Tensor, NetError> {
+        let squeeze = match squeeze {
+            Some(squeeze) => squeeze,
+            None => nn::global_mean(y)?,
+        };
+        let gate = self.module.gate(&squeeze)?;
         watch.see(Point::Gate(&self.name), &gate)?;
         Ok(gate)
     }
 }
 
 impl Sk {
-    fn forward(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
-        let inputs = if self.split_input {
-            let half = x.dim(1)? / 2;
+    fn forward(&self, x: &Map, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
+        let paths = if self.split_input {
+            let half = self.paths[0].inputs();
             [
-                x.narrow(1, 0, half)?.contiguous()?,
-                x.narrow(1, half, half)?.contiguous()?,
+                self.paths[0].forward(&x.channels(0, half)?)?,
+                self.paths[1].forward(&x.channels(half, half)?)?,
             ]
         } else {
-            [x.clone(), x.clone()]
+            [self.paths[0].forward(x)?, self.paths[1].forward(x)?]
         };
-        let first = self.paths[0].forward(&inputs[0])?;
-        let second = self.paths[1].forward(&inputs[1])?;
-        let gate = self.attention.gate([&first, &second])?;
+        let gate = self.attention.gate([&paths[0], &paths[1]])?;
         watch.see(Point::Gate(&self.name), &gate)?;
-        Ok(nn::select([&first, &second], &gate)?)
+        Ok(nn::select(paths, &gate)?)
     }
 }

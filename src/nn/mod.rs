@@ -1,27 +1,28 @@
 //! Layers on Candle tensors, in evaluation mode.
 //!
-//! A layer is made from plain numbers, already folded, and maps a batch `[N, C, H, W]` to a batch.
-//! On the CPU, bias, activation and the tail of a residual block are passes of our own over the map;
-//! the rest, and everything on other devices, are Candle's operations. A network does not see the
-//! difference, so a layer can be made faster here alone.
+//! A layer is made from plain numbers, already folded, for one [`Backend`]: on the CPU our kernels,
+//! which own their packed weights and work on channels-last maps; on other devices Candle's
+//! operations on `[N, C, H, W]`. A network sees a [`Map`] and not which of the two it is.
 
 mod conv;
 mod linear;
+mod map;
 mod norm;
 mod pool;
 mod residual;
 mod se;
 mod sk;
 
-pub use conv::{Conv, Geometry};
-pub use linear::Linear;
+pub use conv::Conv;
+pub use linear::{Linear, global_mean};
+pub use map::{Backend, Engine, Map};
 pub use norm::BatchNorm;
-pub use pool::{avg_pool, avg_pool_ceil, global_mean, max_pool_ceil, max_pool_pad};
-pub use residual::residual_tail;
+pub use pool::{avg_pool, avg_pool_ceil, max_pool_ceil, max_pool_pad};
+pub use residual::{residual_tail, scale};
 pub use se::SqueezeExcite;
 pub use sk::{KernelAttention, select};
 
-pub use crate::kernels::Activation;
+pub use crate::kernels::{Activation, ConvGeometry, Isa};
 
 use candle_core::{Result, Tensor};
 

@@ -2,19 +2,18 @@
 
 use candle_core::{Result, Tensor};
 
-/// Mean over height and width: `[N, C, H, W]` to `[N, C]`.
-///
-/// # Errors
-/// If the device fails.
-pub fn global_mean(x: &Tensor) -> Result<Tensor> {
-    x.mean((2, 3))
-}
+use super::Map;
+use crate::kernels::Pool;
 
 /// Max 3x3, stride 2, padding 1.
 ///
 /// # Errors
 /// If the device fails.
-pub fn max_pool_pad(x: &Tensor) -> Result<Tensor> {
+pub fn max_pool_pad(x: &Map) -> Result<Map> {
+    pool(x, Pool::MaxPad, max_pool_pad_plain)
+}
+
+fn max_pool_pad_plain(x: &Tensor) -> Result<Tensor> {
     pad_lowest(&pad_lowest(x, 2, 1, 1)?, 3, 1, 1)?.max_pool2d_with_stride(3, 2)
 }
 
@@ -22,7 +21,11 @@ pub fn max_pool_pad(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// If a side has fewer than two pixels or the device fails.
-pub fn max_pool_ceil(x: &Tensor) -> Result<Tensor> {
+pub fn max_pool_ceil(x: &Map) -> Result<Map> {
+    pool(x, Pool::MaxCeil, max_pool_ceil_plain)
+}
+
+fn max_pool_ceil_plain(x: &Tensor) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     // One more row makes the last window whole; for odd sizes it already is.
     let x = pad_lowest(x, 2, 0, (height + 1) % 2)?;
@@ -33,7 +36,11 @@ pub fn max_pool_ceil(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// If a side has fewer than two pixels or the device fails.
-pub fn avg_pool(x: &Tensor) -> Result<Tensor> {
+pub fn avg_pool(x: &Map) -> Result<Map> {
+    pool(x, Pool::Average, avg_pool_plain)
+}
+
+fn avg_pool_plain(x: &Tensor) -> Result<Tensor> {
     x.avg_pool2d(2)
 }
 
@@ -41,7 +48,11 @@ pub fn avg_pool(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// If the device fails.
-pub fn avg_pool_ceil(x: &Tensor) -> Result<Tensor> {
+pub fn avg_pool_ceil(x: &Map) -> Result<Map> {
+    pool(x, Pool::AverageCeil, avg_pool_ceil_plain)
+}
+
+fn avg_pool_ceil_plain(x: &Tensor) -> Result<Tensor> {
     // The mean of a row and its copy is the mean of the row.
     let repeat_last = |x: &Tensor, axis: usize| {
         let size = x.dim(axis)?;
@@ -52,6 +63,19 @@ pub fn avg_pool_ceil(x: &Tensor) -> Result<Tensor> {
         }
     };
     repeat_last(&repeat_last(x, 2)?, 3)?.avg_pool2d(2)
+}
+
+fn pool(x: &Map, pool: Pool, plain: fn(&Tensor) -> Result<Tensor>) -> Result<Map> {
+    let Some(engine) = x.engine() else {
+        return Ok(Map::plain(plain(&x.tensor)?));
+    };
+    let (batch, height, width, channels) = x.tensor.dims4()?;
+    let (h, w) = (pool.output(height), pool.output(width));
+    let y = engine.map([batch, h, w, channels])?;
+    y.fill_from(&x.tensor, |y, x| {
+        pool.run(engine.isa, x, [batch, height, width, channels], y);
+    })?;
+    Ok(y)
 }
 
 /// Borders that no maximum chooses. Zeros would not do: after SiLU a whole window can be negative.
@@ -138,19 +162,19 @@ mod tests {
             let half_up = (height.div_ceil(2), width.div_ceil(2));
             let half_down = (height / 2, width / 2);
             assert_eq!(
-                found(max_pool_pad(&x).unwrap()),
+                found(max_pool_pad_plain(&x).unwrap()),
                 windows(&rows, half_up, 3, 1, max)
             );
             assert_eq!(
-                found(max_pool_ceil(&x).unwrap()),
+                found(max_pool_ceil_plain(&x).unwrap()),
                 windows(&rows, half_down, 3, 0, max)
             );
             assert_eq!(
-                found(avg_pool(&x).unwrap()),
+                found(avg_pool_plain(&x).unwrap()),
                 windows(&rows, half_down, 2, 0, mean)
             );
             assert_eq!(
-                found(avg_pool_ceil(&x).unwrap()),
+                found(avg_pool_ceil_plain(&x).unwrap()),
                 windows(&rows, half_up, 2, 0, mean)
             );
         }

@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
-use super::{Linear, global_mean};
+use super::Linear;
 
-/// `sigmoid(fc2(relu(fc1(mean(x)))))`: one factor in 0..1 per channel.
+/// `sigmoid(fc2(relu(fc1(mean))))`: one factor in 0..1 per channel.
 ///
 /// The 1x1 convolutions of the weights files act on single pixels, so they are matrix products.
 /// The hidden activation is ReLU in every model, the SiLU ones included (timm `squeeze_excite.py`).
@@ -15,12 +15,11 @@ pub struct SqueezeExcite {
 }
 
 impl SqueezeExcite {
-    /// The gate `[N, C]` of a map `[N, C, H, W]`.
+    /// The gate `[N, C]` of a map whose squeeze, the mean of each channel, is `[N, C]`.
     ///
     /// # Errors
     /// If the channels do not fit or the device fails.
-    pub fn gate(&self, x: &Tensor) -> Result<Tensor> {
-        let hidden = self.fc1.forward(&global_mean(x)?)?.relu()?;
-        candle_nn::ops::sigmoid(&self.fc2.forward(&hidden)?)
+    pub fn gate(&self, squeeze: &Tensor) -> Result<Tensor> {
+        candle_nn::ops::sigmoid(&self.fc2.forward(&self.fc1.forward_relu(squeeze)?)?)
     }
 }

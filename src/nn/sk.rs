@@ -1,8 +1,12 @@
 //! Selective kernels (Li et al., arXiv:1903.06586, section 3.1).
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 
-use super::{Linear, global_mean};
+use super::linear::mean_of_sum;
+use super::map::OnSlices;
+use super::residual::planes;
+use super::{Linear, Map};
+use crate::kernels::{Pass, pass_over};
 
 /// The attention that weighs two paths against each other, per channel.
 #[derive(Debug)]
@@ -13,27 +17,48 @@ pub struct KernelAttention {
 }
 
 impl KernelAttention {
-    /// The gate `[N, 2, C]` of two maps `[N, C, H, W]`; over the paths it sums to one.
+    /// The gate `[N, 2, C]` of two maps; over the paths it sums to one.
     ///
     /// # Errors
     /// If the channels do not fit or the device fails.
-    pub fn gate(&self, paths: [&Tensor; 2]) -> Result<Tensor> {
-        let sum = (paths[0] + paths[1])?;
-        let hidden = self.reduce.forward(&global_mean(&sum)?)?.relu()?;
-        let scores = self.select.forward(&hidden)?;
+    pub fn gate(&self, paths: [&Map; 2]) -> Result<Tensor> {
+        let squeeze = mean_of_sum(paths[0], Some(paths[1]))?;
+        let scores = self.select.forward(&self.reduce.forward_relu(&squeeze)?)?;
         let (batch, both) = scores.dims2()?;
         candle_nn::ops::softmax(&scores.reshape((batch, 2, both / 2))?, 1)
     }
 }
 
-/// The weighed sum of the two paths.
+/// The weighed sum of the two paths, on the engine in the first one's memory.
 ///
 /// # Errors
 /// If the shapes do not fit or the device fails.
-pub fn select(paths: [&Tensor; 2], gate: &Tensor) -> Result<Tensor> {
-    let weigh = |index: usize| {
-        let gate = gate.narrow(1, index, 1)?.squeeze(1)?;
-        paths[index].broadcast_mul(&gate.unsqueeze(D::Minus1)?.unsqueeze(D::Minus1)?)
+pub fn select(paths: [Map; 2], gate: &Tensor) -> Result<Map> {
+    let [first, second] = paths;
+    let Some(engine) = first.engine() else {
+        let weigh = |map: &Map, index: usize| {
+            let gate = gate.narrow(1, index, 1)?.squeeze(1)?;
+            map.tensor.broadcast_mul(&planes(&gate)?)
+        };
+        return Ok(Map::plain((weigh(&first, 0)? + weigh(&second, 1)?)?));
     };
-    weigh(0)? + weigh(1)?
+    let (batch, height, width, channels) = first.tensor.dims4()?;
+    if second.tensor.shape() != first.tensor.shape() || gate.dims() != [batch, 2, channels] {
+        candle_core::bail!("the two paths and their gate do not fit");
+    }
+    let picture = height * width * channels;
+    let kernel = |y: &mut [f32], other: &[f32], gate: &[f32]| {
+        for (n, y) in y.chunks_exact_mut(picture).enumerate() {
+            let (a, b) = gate[2 * n * channels..][..2 * channels].split_at(channels);
+            let pass = Pass::Select {
+                gates: [a, b],
+                other: &other[n * picture..][..picture],
+            };
+            pass_over(engine.isa, y, channels, pass);
+        }
+    };
+    first
+        .tensor
+        .inplace_op3(&second.tensor, &gate.contiguous()?, &OnSlices(kernel))?;
+    Ok(first)
 }

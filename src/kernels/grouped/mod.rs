@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use block::Leaf;
 
-use super::elementwise::Activation;
+use super::activation::Activation;
 use super::geometry::ConvGeometry;
 use super::matrix::MatMut;
 use super::simd::{Isa, Kernel, Simd};

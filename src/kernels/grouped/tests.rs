@@ -1,7 +1,7 @@
 //! Against the convolution written out, on every instruction set of the machine.
 
 use super::GroupedConv;
-use crate::kernels::elementwise::Activation;
+use crate::kernels::activation::Activation;
 use crate::kernels::geometry::ConvGeometry;
 use crate::kernels::reference;
 use crate::kernels::simd::Isa;

@@ -1,0 +1,79 @@
+//! The convolution that suits a geometry.
+
+use super::tail::{Pass, pass_over};
+use super::{Activation, ConvGeometry, DirectConv, Finish, GroupedConv, Isa, RowSums};
+
+/// A convolution with bias and activation on maps `[N, H, W, C]`.
+#[derive(Debug)]
+pub struct Conv {
+    isa: Isa,
+    geometry: ConvGeometry,
+    activation: Option<Activation>,
+    algorithm: Algorithm,
+}
+
+#[derive(Debug)]
+enum Algorithm {
+    Direct(DirectConv),
+    Grouped(GroupedConv),
+}
+
+impl Conv {
+    /// Packs filters `[outputs, inputs / groups, kernel, kernel]` and one bias per output.
+    ///
+    /// # Panics
+    /// If a slice does not fit the geometry.
+    pub fn new(
+        isa: Isa,
+        filters: &[f32],
+        bias: &[f32],
+        geometry: ConvGeometry,
+        activation: Option<Activation>,
+    ) -> Self {
+        let algorithm = if geometry.groups == 1 {
+            Algorithm::Direct(DirectConv::new(isa, filters, bias, geometry))
+        } else {
+            Algorithm::Grouped(GroupedConv::new(isa, filters, bias, geometry))
+        };
+        Self {
+            isa,
+            geometry,
+            activation,
+            algorithm,
+        }
+    }
+
+    pub fn geometry(&self) -> &ConvGeometry {
+        &self.geometry
+    }
+
+    /// Whether [`Conv::run`] can add up the channels on its way.
+    pub fn sums(&self) -> bool {
+        matches!(self.algorithm, Algorithm::Direct(_)) && self.activation != Some(Activation::Silu)
+    }
+
+    /// `y[N, H', W', outputs] = activation(conv(x[N, H, W, inputs]) + bias)`, and the sum of each
+    /// channel of each picture into `sums[N, outputs]`, where [`Conv::sums`] says so.
+    ///
+    /// # Panics
+    /// If a slice does not fit, or sums are asked for that it cannot give.
+    pub fn run(&self, x: &[f32], size: [usize; 3], y: &mut [f32], sums: Option<&mut [f32]>) {
+        assert!(sums.is_none() || self.sums());
+        match &self.algorithm {
+            Algorithm::Direct(conv) => {
+                let [_, height, width] = size;
+                let segment = self.geometry.output(height) * self.geometry.output(width);
+                let finish = Finish {
+                    relu: self.activation == Some(Activation::Relu),
+                    sums: sums.map(|sums| RowSums { segment, sums }),
+                };
+                conv.run(x, size, y, finish);
+                if self.activation == Some(Activation::Silu) {
+                    let silu = Pass::Activate(Activation::Silu);
+                    pass_over(self.isa, y, self.geometry.outputs, silu);
+                }
+            }
+            Algorithm::Grouped(conv) => conv.run(x, size, y, self.activation),
+        }
+    }
+}
