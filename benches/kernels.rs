@@ -61,8 +61,32 @@ fn main() {
         }
         all.sort_by(f64::total_cmp);
         let flops = 2.0 * (oh * oh * o * i * k * k) as f64;
+        let mut extra = String::new();
+        if Winograd::supports(&g) {
+            for size in [TileSize::Two, TileSize::Four] {
+                let conv = Winograd::new(isa, &filters, &bias, g, size);
+                let mut z = vec![0.0; y.len()];
+                let mut all = vec![];
+                for _ in 0..40 {
+                    let t = Instant::now();
+                    conv.run(&x, [1, h, h], &mut z, true);
+                    all.push(t.elapsed().as_secs_f64());
+                }
+                all.sort_by(f64::total_cmp);
+                let scale = y.iter().fold(0f32, |m, v| m.max(v.abs()));
+                let diff = y
+                    .iter()
+                    .zip(&z)
+                    .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+                extra += &format!(
+                    "  {size:?} {:.3} ms, diff {:.1e}",
+                    all[20] * 1e3,
+                    diff / scale
+                );
+            }
+        }
         println!(
-            "{h:4} {i:5} {o:5} {k}x{k}/{s}: median {:.3} ms {:.0} GFLOP/s, best {:.0}",
+            "{h:4} {i:5} {o:5} {k}x{k}/{s}: median {:.3} ms {:.0} GFLOP/s, best {:.0}{extra}",
             all[20] * 1e3,
             flops / all[20] / 1e9,
             flops / best / 1e9

@@ -1,7 +1,9 @@
 //! The convolution that suits a geometry.
 
 use super::tail::{Pass, pass_over};
-use super::{Activation, ConvGeometry, DirectConv, Finish, GroupedConv, Isa, RowSums};
+use super::{
+    Activation, ConvGeometry, DirectConv, Finish, GroupedConv, Isa, RowSums, TileSize, Winograd,
+};
 
 /// A convolution with bias and activation on maps `[N, H, W, C]`.
 #[derive(Debug)]
@@ -15,6 +17,7 @@ pub struct Conv {
 #[derive(Debug)]
 enum Algorithm {
     Direct(DirectConv),
+    Winograd(Winograd),
     Grouped(GroupedConv),
 }
 
@@ -30,10 +33,12 @@ impl Conv {
         geometry: ConvGeometry,
         activation: Option<Activation>,
     ) -> Self {
-        let algorithm = if geometry.groups == 1 {
-            Algorithm::Direct(DirectConv::new(isa, filters, bias, geometry))
-        } else {
+        let algorithm = if geometry.groups > 1 {
             Algorithm::Grouped(GroupedConv::new(isa, filters, bias, geometry))
+        } else if let Some(size) = tile_size(&geometry) {
+            Algorithm::Winograd(Winograd::new(isa, filters, bias, geometry, size))
+        } else {
+            Algorithm::Direct(DirectConv::new(isa, filters, bias, geometry))
         };
         Self {
             isa,
@@ -68,12 +73,37 @@ impl Conv {
                     sums: sums.map(|sums| RowSums { segment, sums }),
                 };
                 conv.run(x, size, y, finish);
-                if self.activation == Some(Activation::Silu) {
-                    let silu = Pass::Activate(Activation::Silu);
-                    pass_over(self.isa, y, self.geometry.outputs, silu);
-                }
+                self.silu(y);
+            }
+            Algorithm::Winograd(conv) => {
+                conv.run(x, size, y, self.activation == Some(Activation::Relu));
+                self.silu(y);
             }
             Algorithm::Grouped(conv) => conv.run(x, size, y, self.activation),
         }
+    }
+
+    /// The activation that no product applies on its way.
+    fn silu(&self, y: &mut [f32]) {
+        if self.activation == Some(Activation::Silu) {
+            let silu = Pass::Activate(Activation::Silu);
+            pass_over(self.isa, y, self.geometry.outputs, silu);
+        }
+    }
+}
+
+/// The tile that is fastest for a geometry, if any is faster than the direct convolution.
+///
+/// The larger tile saves more multiplications and reads 2.25 times more weights, which decides
+/// where there are many of them and the maps are small (`cargo bench --bench kernels`).
+fn tile_size(geometry: &ConvGeometry) -> Option<TileSize> {
+    const FEWEST_INPUTS: usize = 16;
+    const MOST_FOR_FOUR: usize = 128 * 128;
+    if !Winograd::supports(geometry) || geometry.inputs < FEWEST_INPUTS {
+        None
+    } else if geometry.inputs * geometry.outputs <= MOST_FOR_FOUR {
+        Some(TileSize::Four)
+    } else {
+        Some(TileSize::Two)
     }
 }

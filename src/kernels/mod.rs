@@ -18,6 +18,7 @@ mod reference;
 mod scratch;
 mod simd;
 mod tail;
+mod winograd;
 
 pub use activation::Activation;
 pub use conv::Conv;
@@ -30,3 +31,4 @@ pub use matrix::MatMut;
 pub use pool::Pool;
 pub use simd::{Isa, Kernel, MAX_LANES, Portable, Simd};
 pub use tail::{Pass, mean, pass_over, sigmoid_all};
+pub use winograd::{TileSize, Winograd};

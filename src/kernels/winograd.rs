@@ -1,0 +1,471 @@
+//! Dense 3x3 convolution of stride 1 with fewer multiplications (Lavin and Gray, "Fast Algorithms
+//! for Convolutional Neural Networks", arXiv:1509.09308).
+//!
+//! A tile of 2x2 or 4x4 output pixels takes a window of 4x4 or 6x6 input pixels. Window and filter
+//! are transformed, multiplied position by position, and transformed back; the products of all
+//! tiles at one position are a matrix product. An infinite input becomes NaN.
+
+use std::ops::Range;
+
+use super::gemm::{Packed, blocks};
+use super::micro::{ROW, Tile, multiply};
+use super::scratch::with_scratch;
+use super::{ConvGeometry, Isa, Kernel, MatMut, Simd};
+
+/// Output pixels along one side of a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TileSize {
+    /// F(2x2, 3x3): 2.25 times fewer multiplications.
+    Two,
+    /// F(4x4, 3x3): 4 times fewer, about one decimal digit less exact.
+    Four,
+}
+
+impl TileSize {
+    fn outputs(self) -> usize {
+        match self {
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
+
+    /// Side of the window.
+    fn window(self) -> usize {
+        self.outputs() + 2
+    }
+
+    /// The filter's transform along one axis, a row per position.
+    fn filter(self) -> &'static [[f64; 3]] {
+        match self {
+            Self::Two => &[
+                [1.0, 0.0, 0.0],
+                [0.5, 0.5, 0.5],
+                [0.5, -0.5, 0.5],
+                [0.0, 0.0, 1.0],
+            ],
+            Self::Four => &[
+                [1.0 / 4.0, 0.0, 0.0],
+                [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+                [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+                [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+                [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+                [0.0, 0.0, 1.0],
+            ],
+        }
+    }
+}
+
+/// A dense 3x3 convolution of stride 1 and dilation 1 on maps `[N, H, W, C]`.
+#[derive(Debug)]
+pub struct Winograd {
+    isa: Isa,
+    geometry: ConvGeometry,
+    size: TileSize,
+    /// Transformed filters, for each position of the window.
+    positions: Vec<Packed>,
+    bias: Vec<f32>,
+}
+
+impl Winograd {
+    /// Whether the geometry is such a convolution.
+    pub fn supports(geometry: &ConvGeometry) -> bool {
+        (
+            geometry.kernel,
+            geometry.stride,
+            geometry.dilation,
+            geometry.groups,
+        ) == (3, 1, 1, 1)
+            && geometry.padding <= 2
+    }
+
+    /// From filters `[outputs, inputs, 3, 3]` and one bias per output.
+    ///
+    /// # Panics
+    /// If the geometry is not supported or a slice does not fit it.
+    pub fn new(
+        isa: Isa,
+        filters: &[f32],
+        bias: &[f32],
+        geometry: ConvGeometry,
+        size: TileSize,
+    ) -> Self {
+        assert!(Self::supports(&geometry));
+        let ConvGeometry {
+            inputs, outputs, ..
+        } = geometry;
+        assert_eq!((filters.len(), bias.len()), (outputs * inputs * 9, outputs));
+        let zeros = vec![0.0; outputs];
+        let window = size.window();
+        let transform = size.filter();
+        let positions = (0..window * window)
+            .map(|position| {
+                let (rows, columns) = (transform[position / window], transform[position % window]);
+                let mut factors = [0.0; 9];
+                for (tap, factor) in factors.iter_mut().enumerate() {
+                    *factor = rows[tap / 3] * columns[tap % 3];
+                }
+                Packed::new(isa, inputs, &zeros, |output, input| {
+                    let filter = &filters[(output * inputs + input) * 9..][..9];
+                    let products = filter.iter().zip(&factors);
+                    products.map(|(&w, f)| f64::from(w) * f).sum::<f64>() as f32
+                })
+            })
+            .collect();
+        let mut bias = bias.to_vec();
+        bias.resize(outputs.next_multiple_of(isa.lanes()), 0.0);
+        Self {
+            isa,
+            geometry,
+            size,
+            positions,
+            bias,
+        }
+    }
+
+    /// `y[N, H', W', outputs] = conv(x[N, H, W, inputs]) + bias`, negative results to 0 if `relu`.
+    ///
+    /// # Panics
+    /// If a slice does not fit.
+    pub fn run(&self, x: &[f32], [batch, height, width]: [usize; 3], y: &mut [f32], relu: bool) {
+        let output = [self.geometry.output(height), self.geometry.output(width)];
+        assert_eq!(x.len(), batch * height * width * self.geometry.inputs);
+        assert_eq!(
+            y.len(),
+            batch * output[0] * output[1] * self.geometry.outputs
+        );
+        if y.is_empty() {
+            return;
+        }
+        let strips = output[0].div_ceil(self.size.outputs());
+        let tiles = output[1].div_ceil(self.size.outputs());
+        let threads = rayon::current_num_threads();
+        let panels = self.positions[0].panels();
+        // Two micro-tiles to a task, so that weights are read for more than one.
+        let strips_per_task = (2 * self.isa.rows()).div_ceil(tiles);
+        let row_tasks = (batch * strips / strips_per_task).clamp(1, 4 * threads);
+        let wanted = threads.div_ceil(row_tasks).min(panels);
+        let pass = Pass {
+            conv: self,
+            x,
+            size: [height, width],
+            output,
+            strips,
+            tiles,
+            relu,
+            task_strips: (batch * strips).div_ceil(row_tasks),
+            task_panels: panels.div_ceil(wanted),
+        };
+        let y = MatMut::new(y, self.geometry.outputs);
+        pass.split(y, 0..batch * strips, 0..panels);
+    }
+}
+
+/// One call of [`Winograd::run`].
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    conv: &'a Winograd,
+    x: &'a [f32],
+    size: [usize; 2],
+    output: [usize; 2],
+    /// Rows of tiles to a picture.
+    strips: usize,
+    /// Tiles to a strip.
+    tiles: usize,
+    relu: bool,
+    task_strips: usize,
+    task_panels: usize,
+}
+
+impl Pass<'_> {
+    /// First output pixel of a strip, counted over all pictures.
+    fn pixel(&self, strip: usize) -> usize {
+        let (picture, row) = (strip / self.strips, strip % self.strips);
+        (picture * self.output[0] + row * self.conv.size.outputs()) * self.output[1]
+    }
+
+    fn split(self, y: MatMut<'_>, strips: Range<usize>, panels: Range<usize>) {
+        let width = self.conv.positions[0].width();
+        if strips.len() > self.task_strips {
+            let middle = strips.start + strips.len() / 2;
+            let (top, bottom) = y.split_rows(self.pixel(middle) - self.pixel(strips.start));
+            rayon::join(
+                || self.split(top, strips.start..middle, panels.clone()),
+                || self.split(bottom, middle..strips.end, panels.clone()),
+            );
+        } else if panels.len() > self.task_panels {
+            let middle = panels.start + panels.len() / 2;
+            let (left, right) = y.split_columns((middle - panels.start) * width);
+            rayon::join(
+                || self.split(left, strips.clone(), panels.start..middle),
+                || self.split(right, strips.clone(), middle..panels.end),
+            );
+        } else {
+            let isa = self.conv.isa;
+            let positions = self.conv.positions.len();
+            let depth_blocks = blocks(self.conv.geometry.inputs).count();
+            let most = (2 * isa.rows()).min(strips.len() * self.tiles);
+            let inputs = positions * depth_blocks * most * ROW;
+            let products = positions * most * panels.len() * width;
+            with_scratch(inputs + products, |scratch| {
+                let (inputs, products) = scratch.split_at_mut(inputs);
+                isa.run(Task {
+                    pass: self,
+                    strips,
+                    panels,
+                    most,
+                    y,
+                    inputs,
+                    products,
+                });
+            });
+        }
+    }
+}
+
+/// Some strips times some panels, `most` tiles at a time.
+struct Task<'a> {
+    pass: Pass<'a>,
+    strips: Range<usize>,
+    panels: Range<usize>,
+    most: usize,
+    y: MatMut<'a>,
+    /// Transformed windows: for each position and block of inputs, a packed row to a tile.
+    inputs: &'a mut [f32],
+    /// For each position, a row of outputs to a tile.
+    products: &'a mut [f32],
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let first = self.strips.start * self.pass.tiles;
+        let end = self.strips.end * self.pass.tiles;
+        let mut start = first;
+        while start < end {
+            let tiles = start..end.min(start + self.most);
+            match (self.pass.conv.size, self.pass.conv.positions[0].vectors()) {
+                (TileSize::Two, 1) => self.block::<S, 4, 2, 1>(simd, &tiles),
+                (TileSize::Two, _) => self.block::<S, 4, 2, 2>(simd, &tiles),
+                (TileSize::Four, 1) => self.block::<S, 6, 4, 1>(simd, &tiles),
+                (TileSize::Four, _) => self.block::<S, 6, 4, 2>(simd, &tiles),
+            }
+            start = tiles.end;
+        }
+    }
+}
+
+impl Task<'_> {
+    #[inline(always)]
+    fn block<S: Simd, const W: usize, const M: usize, const VECTORS: usize>(
+        &mut self,
+        simd: S,
+        tiles: &Range<usize>,
+    ) {
+        for (row, tile) in tiles.clone().enumerate() {
+            self.transform_window::<S, W, M>(simd, row, tile);
+        }
+        self.multiply::<S, VECTORS>(simd, tiles.len());
+        for (row, tile) in tiles.clone().enumerate() {
+            self.transform_products::<S, W, M>(simd, row, tile);
+        }
+    }
+
+    /// Picture, and first output row and column of a tile.
+    #[inline(always)]
+    fn place(&self, tile: usize, side: usize) -> (usize, usize, usize) {
+        let (strip, column) = (tile / self.pass.tiles, tile % self.pass.tiles);
+        let (picture, row) = (strip / self.pass.strips, strip % self.pass.strips);
+        (picture, row * side, column * side)
+    }
+
+    #[inline(always)]
+    fn transform_window<S: Simd, const W: usize, const M: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        tile: usize,
+    ) {
+        let ConvGeometry {
+            inputs: channels,
+            padding,
+            ..
+        } = self.pass.conv.geometry;
+        let [height, width] = self.pass.size;
+        let (picture, top, left) = self.place(tile, M);
+        let depth_blocks = blocks(channels).count();
+        // Where each pixel of the window lies, if it lies in the map.
+        let mut places = [[None; W]; W];
+        for (i, places) in places.iter_mut().enumerate() {
+            for (j, place) in places.iter_mut().enumerate() {
+                let (y, x) = (top + i, left + j);
+                if y >= padding && x >= padding && y - padding < height && x - padding < width {
+                    let pixel = (picture * height + y - padding) * width + x - padding;
+                    *place = Some(pixel * channels);
+                }
+            }
+        }
+        for (block, depth) in blocks(channels).enumerate() {
+            let mut channel = depth.start;
+            while channel < depth.end {
+                let end = depth.end.min(channel + S::LANES);
+                let mut window = [[simd.splat(0.0); W]; W];
+                for i in 0..W {
+                    for j in 0..W {
+                        if let Some(at) = places[i][j] {
+                            window[i][j] = simd.load_some(&self.pass.x[at + channel..at + end]);
+                        }
+                    }
+                }
+                let mut half = [[simd.splat(0.0); W]; W];
+                for j in 0..W {
+                    let mut column = [simd.splat(0.0); W];
+                    for i in 0..W {
+                        column[i] = window[i][j];
+                    }
+                    let column = input_axis(simd, column);
+                    for i in 0..W {
+                        half[i][j] = column[i];
+                    }
+                }
+                for i in 0..W {
+                    let values = input_axis(simd, half[i]);
+                    for j in 0..W {
+                        let position = i * W + j;
+                        let at = ((position * depth_blocks + block) * self.most + row) * ROW
+                            + (channel - depth.start);
+                        // Lanes past the block's end are zeros that nobody reads.
+                        simd.store(values[j], &mut self.inputs[at..at + S::LANES]);
+                    }
+                }
+                channel = end;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn multiply<S: Simd, const VECTORS: usize>(&mut self, simd: S, tiles: usize) {
+        let conv = self.pass.conv;
+        let width = VECTORS * S::LANES;
+        let columns = self.panels.len() * width;
+        let zeros = [0.0; 2 * super::MAX_LANES];
+        let depth_blocks = blocks(conv.geometry.inputs).count();
+        let count = tiles.div_ceil(S::ROWS);
+        let height = tiles.div_ceil(count);
+        let products = self.products.chunks_exact_mut(self.most * columns);
+        for (position, (packed, products)) in conv.positions.iter().zip(products).enumerate() {
+            let mut products = MatMut::new(products, columns);
+            for (block, depth) in blocks(conv.geometry.inputs).enumerate() {
+                let rows = &self.inputs[(position * depth_blocks + block) * self.most * ROW..];
+                for (index, panel) in self.panels.clone().enumerate() {
+                    let weights = packed.panel(&depth, panel);
+                    for tile in 0..count {
+                        let (start, end) = (tile * height, tiles.min((tile + 1) * height));
+                        let tile = Tile {
+                            packed: &rows[start * ROW..],
+                            panel: weights,
+                            depth: depth.len(),
+                            y: products.window(start..end, index * width..(index + 1) * width),
+                            bias: (block == 0).then_some(&zeros),
+                            relu: false,
+                            sums: None,
+                        };
+                        multiply::<S, VECTORS>(simd, tile);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn transform_products<S: Simd, const W: usize, const M: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        tile: usize,
+    ) {
+        let columns = self.panels.len() * self.pass.conv.positions[0].width();
+        let first = self.panels.start * self.pass.conv.positions[0].width();
+        let [height, width] = self.pass.output;
+        let (picture, top, left) = self.place(tile, M);
+        let start = self.pass.pixel(self.strips.start);
+        let outputs = self.y.columns();
+        let mut channel = 0;
+        while channel < outputs {
+            let end = outputs.min(channel + S::LANES);
+            let bias = simd.load(&self.pass.conv.bias[first + channel..]);
+            let mut half = [[simd.splat(0.0); W]; M];
+            for j in 0..W {
+                let mut column = [simd.splat(0.0); W];
+                for i in 0..W {
+                    let at = ((i * W + j) * self.most + row) * columns + channel;
+                    column[i] = simd.load(&self.products[at..at + S::LANES]);
+                }
+                let column = output_axis::<S, W, M>(simd, column);
+                for i in 0..M {
+                    half[i][j] = column[i];
+                }
+            }
+            for i in 0..M {
+                let values = output_axis::<S, W, M>(simd, half[i]);
+                for j in 0..M {
+                    if top + i < height && left + j < width {
+                        let pixel = (picture * height + top + i) * width + left + j - start;
+                        let mut value = simd.add(values[j], bias);
+                        if self.pass.relu {
+                            value = simd.relu(value);
+                        }
+                        simd.store_some(value, &mut self.y.row(pixel)[channel..end]);
+                    }
+                }
+            }
+            channel = end;
+        }
+    }
+}
+
+/// The window's transform along one axis.
+#[inline(always)]
+fn input_axis<S: Simd, const W: usize>(simd: S, d: [S::V; W]) -> [S::V; W] {
+    let mut t = d;
+    if W == 4 {
+        t[0] = simd.sub(d[0], d[2]);
+        t[1] = simd.add(d[1], d[2]);
+        t[2] = simd.sub(d[2], d[1]);
+        t[3] = simd.sub(d[1], d[3]);
+    } else {
+        let (two, four, five) = (simd.splat(2.0), simd.splat(4.0), simd.splat(-5.0));
+        let minus_four = simd.splat(-4.0);
+        // d4 - 4 d2 and d3 - 4 d1, d4 - d2 and 2 (d3 - d1).
+        let even = simd.fma(d[2], minus_four, d[4]);
+        let odd = simd.fma(d[1], minus_four, d[3]);
+        let outer = simd.sub(d[4], d[2]);
+        let inner = simd.mul(two, simd.sub(d[3], d[1]));
+        t[0] = simd.fma(four, d[0], simd.fma(five, d[2], d[4]));
+        t[1] = simd.add(even, odd);
+        t[2] = simd.sub(even, odd);
+        t[3] = simd.add(outer, inner);
+        t[4] = simd.sub(outer, inner);
+        t[5] = simd.fma(four, d[1], simd.fma(five, d[3], d[5]));
+    }
+    t
+}
+
+/// The products' transform along one axis.
+#[inline(always)]
+fn output_axis<S: Simd, const W: usize, const M: usize>(simd: S, m: [S::V; W]) -> [S::V; M] {
+    let mut y = [simd.splat(0.0); M];
+    if W == 4 {
+        y[0] = simd.add(simd.add(m[0], m[1]), m[2]);
+        y[1] = simd.sub(simd.sub(m[1], m[2]), m[3]);
+    } else {
+        let (sum, difference) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
+        let (far_sum, far_difference) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
+        y[0] = simd.add(simd.add(m[0], sum), far_sum);
+        y[1] = simd.fma(simd.splat(2.0), far_difference, difference);
+        y[2] = simd.fma(simd.splat(4.0), far_sum, sum);
+        y[3] = simd.fma(simd.splat(8.0), far_difference, simd.add(difference, m[5]));
+    }
+    y
+}
