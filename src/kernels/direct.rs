@@ -35,8 +35,17 @@ impl DirectConv {
             (1, outputs, outputs * inputs * taps)
         );
         // The inputs of a window in the order in which they lie in a map: tap by tap.
-        let packed = Packed::new(isa, inputs * taps, bias, |output, index| {
-            filters[(output * inputs + index % inputs) * taps + index / inputs]
+        let packed = Packed::new(isa, inputs * taps, bias, |output, row| {
+            let filter = &filters[output * inputs * taps..][..inputs * taps];
+            if taps == 1 {
+                return row.copy_from_slice(filter);
+            }
+            for (tap, row) in row.chunks_exact_mut(inputs).enumerate() {
+                let weights = filter.iter().skip(tap).step_by(taps);
+                row.iter_mut()
+                    .zip(weights)
+                    .for_each(|(to, &weight)| *to = weight);
+            }
         });
         Self { geometry, packed }
     }

@@ -28,8 +28,9 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// From `weight(output, input)` and one bias per output.
-    pub fn new(isa: Isa, depth: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32) -> Self {
+    /// From one bias per output and the weights, of which `row(output, inputs)` writes those of an
+    /// output in the order of its inputs.
+    pub fn new(isa: Isa, depth: usize, bias: &[f32], row: impl Fn(usize, &mut [f32])) -> Self {
         let outputs = bias.len();
         let lanes = isa.lanes();
         let vectors = if outputs > lanes { 2 } else { 1 };
@@ -38,15 +39,19 @@ impl Packed {
         let mut padded = bias.to_vec();
         padded.resize(panels * width, 0.0);
         let mut values = vec![0.0; panels * width * depth];
-        let mut rest = values.as_mut_slice();
-        for inputs in blocks(depth) {
-            for panel in 0..panels {
-                let (this, others) = rest.split_at_mut(inputs.len() * width);
-                rest = others;
-                let first = panel * width;
-                for column in 0..width.min(outputs - first) {
-                    for (row, input) in inputs.clone().enumerate() {
-                        this[row * width + column] = weight(first + column, input);
+        let mut rows = vec![0.0; width * depth];
+        for panel in 0..panels {
+            let columns = width.min(outputs - panel * width);
+            for (column, inputs) in rows.chunks_exact_mut(depth).take(columns).enumerate() {
+                row(panel * width + column, inputs);
+            }
+            rows[columns * depth..].fill(0.0);
+            for inputs in blocks(depth) {
+                let start = (inputs.start * panels + panel * inputs.len()) * width;
+                let panel = &mut values[start..start + inputs.len() * width];
+                for (input, weights) in inputs.zip(panel.chunks_exact_mut(width)) {
+                    for (column, weight) in weights.iter_mut().enumerate() {
+                        *weight = rows[column * depth + input];
                     }
                 }
             }

@@ -15,8 +15,8 @@ impl Linear {
     pub fn new(isa: Isa, weight: &[f32], bias: &[f32]) -> Self {
         let inputs = weight.len() / bias.len().max(1);
         assert_eq!(inputs * bias.len(), weight.len());
-        Self(Packed::new(isa, inputs, bias, |output, input| {
-            weight[output * inputs + input]
+        Self(Packed::new(isa, inputs, bias, |output, row| {
+            row.copy_from_slice(&weight[output * inputs..][..inputs]);
         }))
     }
 

@@ -33,26 +33,44 @@ impl TileSize {
     fn window(self) -> usize {
         self.outputs() + 2
     }
+}
 
-    /// The filter's transform along one axis, a row per position.
-    fn filter(self) -> &'static [[f64; 3]] {
-        match self {
-            Self::Two => &[
-                [1.0, 0.0, 0.0],
-                [0.5, 0.5, 0.5],
-                [0.5, -0.5, 0.5],
-                [0.0, 0.0, 1.0],
-            ],
-            Self::Four => &[
-                [1.0 / 4.0, 0.0, 0.0],
-                [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-                [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-                [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-                [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-                [0.0, 0.0, 1.0],
-            ],
+/// The filter's transform along one axis, a row per position of the window.
+const FILTER_TWO: [[f64; 3]; 4] = [
+    [1.0, 0.0, 0.0],
+    [0.5, 0.5, 0.5],
+    [0.5, -0.5, 0.5],
+    [0.0, 0.0, 1.0],
+];
+
+const FILTER_FOUR: [[f64; 3]; 6] = [
+    [1.0 / 4.0, 0.0, 0.0],
+    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
+    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
+    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
+    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
+    [0.0, 0.0, 1.0],
+];
+
+/// Writes `transform * filter * transform^T`, position by position, rounded once.
+#[inline]
+fn write_filter<'a, const W: usize>(
+    transform: &[[f64; 3]; W],
+    filter: &[f32],
+    to: impl Iterator<Item = &'a mut f32>,
+) {
+    let dot = |row: &[f64; 3], x: [f64; 3]| row[0] * x[0] + row[1] * x[1] + row[2] * x[2];
+    let column = |x: usize| [0, 3, 6].map(|row| f64::from(filter[row + x]));
+    let columns = [column(0), column(1), column(2)];
+    let mut values = [[0.0; W]; W];
+    for (values, row) in values.iter_mut().zip(transform) {
+        let half = columns.map(|column| dot(row, column));
+        for (value, row) in values.iter_mut().zip(transform) {
+            *value = dot(row, half);
         }
     }
+    to.zip(values.as_flattened())
+        .for_each(|(to, &value)| *to = value as f32);
 }
 
 /// A dense 3x3 convolution of stride 1 and dilation 1 on maps `[N, H, W, C]`.
@@ -95,19 +113,20 @@ impl Winograd {
         } = geometry;
         assert_eq!((filters.len(), bias.len()), (outputs * inputs * 9, outputs));
         let zeros = vec![0.0; outputs];
-        let window = size.window();
-        let transform = size.filter();
-        let positions = (0..window * window)
-            .map(|position| {
-                let (rows, columns) = (transform[position / window], transform[position % window]);
-                let mut factors = [0.0; 9];
-                for (tap, factor) in factors.iter_mut().enumerate() {
-                    *factor = rows[tap / 3] * columns[tap % 3];
-                }
-                Packed::new(isa, inputs, &zeros, |output, input| {
-                    let filter = &filters[(output * inputs + input) * 9..][..9];
-                    let products = filter.iter().zip(&factors);
-                    products.map(|(&w, f)| f64::from(w) * f).sum::<f64>() as f32
+        let positions = size.window() * size.window();
+        let mut transformed = vec![0.0; positions * outputs * inputs];
+        for (index, filter) in filters.chunks_exact(9).enumerate() {
+            let to = transformed[index..].iter_mut().step_by(outputs * inputs);
+            match size {
+                TileSize::Two => write_filter(&FILTER_TWO, filter, to),
+                TileSize::Four => write_filter(&FILTER_FOUR, filter, to),
+            }
+        }
+        let positions = transformed
+            .chunks_exact(outputs * inputs)
+            .map(|weights| {
+                Packed::new(isa, inputs, &zeros, |output, row| {
+                    row.copy_from_slice(&weights[output * inputs..][..inputs]);
                 })
             })
             .collect();

@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 /// Bytes that stay where they are for as long as the value lives.
 pub(super) enum Bytes {
@@ -23,6 +26,33 @@ impl std::ops::Deref for Bytes {
             Self::Owned(bytes) => bytes,
         }
     }
+}
+
+impl Bytes {
+    /// Tells the system that a range will hardly be read again, so that a file's pages do not stay
+    /// in this process beside what was made of them. What is read again comes from the file again.
+    pub(super) fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(map) = self {
+            release_pages(map, range);
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+}
+
+#[cfg(unix)]
+#[allow(unsafe_code)]
+fn release_pages(map: &Mmap, range: Range<usize>) {
+    if range.start > range.end || range.end > map.len() {
+        return;
+    }
+    // SAFETY: the range lies inside the map, which is a file's and was never written through, so a
+    // page that is dropped comes back with the file's bytes at the next access.
+    let advised =
+        unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
+    // A system that does not take the advice keeps the pages: more memory, nothing worse.
+    drop(advised);
 }
 
 /// Maps the file at `path` for reading.

@@ -33,6 +33,9 @@ use map::Bytes;
 /// timm's `clean_state_dict` takes them off.
 const WRAPPER_PREFIXES: [&str; 3] = ["_orig_mod.", "module.", "_orig_mod."];
 
+/// Bytes of a tensor from which on it is worth a call to give its pages back once it was read.
+const RELEASED_FROM: usize = 1 << 18;
+
 /// A weights file that was opened and checked: its bytes and an index of its tensors.
 pub struct Weights {
     source: String,
@@ -178,9 +181,15 @@ impl Weights {
             });
         };
         let data = self.bytes.get(entry.start..).unwrap_or(&[]);
-        let count = entry.shape.iter().product();
+        let count: usize = entry.shape.iter().product();
         Ok(match &entry.strides {
-            None => data.chunks_exact(size).take(count).map(decode).collect(),
+            None => {
+                let values = data.chunks_exact(size).take(count).map(decode).collect();
+                if count * size >= RELEASED_FROM {
+                    self.bytes.release(entry.start..entry.start + count * size);
+                }
+                values
+            }
             Some(strides) => gather(&entry.shape, strides, count)
                 .map(|at| decode(&data[at * size..]))
                 .collect(),
