@@ -55,20 +55,17 @@ impl Loader<'_> {
     /// A tensor's values; NaN or infinity would spoil answers without a word.
     fn values(&self, name: &str) -> Result<Vec<f32>, NetError> {
         let values = self.weights.f32(name)?;
-        self.finite(name, values.iter().map(|&value| f64::from(value)))?;
-        Ok(values)
+        match not_finite(&values) {
+            Some(value) => Err(self.not_finite(name, value, "")),
+            None => Ok(values),
+        }
     }
 
     fn values_f64(&self, name: &str) -> Result<Vec<f64>, NetError> {
         let values = self.weights.f64(name)?;
-        self.finite(name, values.iter().copied())?;
-        Ok(values)
-    }
-
-    fn finite(&self, name: &str, mut values: impl Iterator<Item = f64>) -> Result<(), NetError> {
-        match values.find(|value| !value.is_finite()) {
-            Some(value) => Err(self.not_finite(name, value, "")),
-            None => Ok(()),
+        match values.iter().find(|value| !value.is_finite()) {
+            Some(&value) => Err(self.not_finite(name, value, "")),
+            None => Ok(values),
         }
     }
 
@@ -104,8 +101,7 @@ impl Loader<'_> {
         let mut filters = self.values(&name)?;
         let bias = self.norm(&plan.norm)?.fold(&mut filters);
         // A tiny variance or a huge scale can overflow f32 although the file is finite.
-        let folded = filters.iter().chain(&bias).map(|&value| f64::from(value));
-        if let Some(value) = folded.into_iter().find(|value| !value.is_finite()) {
+        if let Some(value) = not_finite(&filters).or_else(|| not_finite(&bias)) {
             return Err(self.not_finite(&name, value, "after folding the BatchNorm"));
         }
         let ConvPlan {
@@ -165,4 +161,17 @@ impl Loader<'_> {
         let bias = self.values(&format!("{name}.bias"))?;
         Ok(Linear::new(weight, Some(bias), outputs, self.backend)?)
     }
+}
+
+/// The first value that is not finite. Whole chunks are looked at without a branch per value: this
+/// reads every weight of a network.
+fn not_finite(values: &[f32]) -> Option<f64> {
+    let finite = |chunk: &[f32]| {
+        chunk
+            .iter()
+            .fold(true, |all, value| all & value.is_finite())
+    };
+    let chunk = values.chunks(1 << 10).find(|chunk| !finite(chunk))?;
+    let value = chunk.iter().find(|value| !value.is_finite())?;
+    Some(f64::from(*value))
 }

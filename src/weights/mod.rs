@@ -145,7 +145,26 @@ impl Weights {
     /// # Errors
     /// [`WeightsError::MissingTensor`], [`WeightsError::WrongDtype`].
     pub fn f32(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
-        self.values(name)
+        // Nearly every value of every network comes this way: no call per value.
+        match self.entries.get(name) {
+            Some(entry) if entry.dtype == DType::F32 && entry.strides.is_none() => {
+                let bytes = self.bytes.get(entry.start..).unwrap_or(&[]);
+                let (values, _) = bytes.as_chunks();
+                let count = entry.shape.iter().product();
+                let values = values.iter().take(count).copied();
+                let values = values.map(f32::from_le_bytes).collect();
+                self.release(entry, count * size_of::<f32>());
+                Ok(values)
+            }
+            _ => self.values(name),
+        }
+    }
+
+    /// Gives the pages of a large tensor back that was read.
+    fn release(&self, entry: &Entry, len: usize) {
+        if len >= RELEASED_FROM {
+            self.bytes.release(entry.start..entry.start + len);
+        }
     }
 
     /// Values of a floating-point tensor in row-major order, exactly.
@@ -185,9 +204,7 @@ impl Weights {
         Ok(match &entry.strides {
             None => {
                 let values = data.chunks_exact(size).take(count).map(decode).collect();
-                if count * size >= RELEASED_FROM {
-                    self.bytes.release(entry.start..entry.start + count * size);
-                }
+                self.release(entry, count * size);
                 values
             }
             Some(strides) => gather(&entry.shape, strides, count)
