@@ -18,6 +18,8 @@ mod reference;
 mod scratch;
 mod simd;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod winograd;
 
 pub use activation::Activation;

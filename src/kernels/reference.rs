@@ -4,6 +4,7 @@
 
 use super::activation::Activation;
 use super::geometry::ConvGeometry;
+use super::simd::Isa;
 
 /// The convolution of `x`, `[n, h, w, inputs]`, with `filters`,
 /// `[outputs, inputs / groups, kernel, kernel]`, plus the bias: `[n, output(h), output(w), outputs]`.
@@ -60,4 +61,21 @@ pub(crate) fn activate(x: f64, activation: Option<Activation>) -> f64 {
         Some(Activation::Relu) => x,
         Some(Activation::Silu) => x / (1.0 + (-x).exp()),
     }
+}
+
+/// Values in -1..1, other ones for other seeds.
+pub(crate) fn random(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// The instruction sets of this machine.
+pub(crate) fn available() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.is_available())
 }

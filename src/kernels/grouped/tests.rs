@@ -3,24 +3,8 @@
 use super::GroupedConv;
 use crate::kernels::activation::Activation;
 use crate::kernels::geometry::ConvGeometry;
-use crate::kernels::reference;
+use crate::kernels::reference::{self, available, random};
 use crate::kernels::simd::Isa;
-
-/// Values in -1..1, other ones for other seeds.
-fn random(count: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
-}
-
-fn available() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| isa.is_available())
-}
 
 fn geometry(inputs: usize, outputs: usize, groups: usize) -> ConvGeometry {
     ConvGeometry {

@@ -1,0 +1,345 @@
+//! The kernels against their references, on every instruction set of the machine.
+
+use super::reference::{self, available, random};
+use super::{
+    Activation, Conv, ConvGeometry, DirectConv, Finish, Isa, Linear, Pass, RowSums, TileSize,
+    Winograd, mean, pass_over,
+};
+
+fn dense(inputs: usize, outputs: usize, kernel: usize) -> ConvGeometry {
+    ConvGeometry {
+        inputs,
+        outputs,
+        kernel,
+        stride: 1,
+        padding: kernel / 2,
+        dilation: 1,
+        groups: 1,
+    }
+}
+
+struct Case {
+    geometry: ConvGeometry,
+    shape: [usize; 3],
+    filters: Vec<f32>,
+    bias: Vec<f32>,
+    x: Vec<f32>,
+    exact: Vec<f64>,
+}
+
+impl Case {
+    fn new(geometry: ConvGeometry, shape: [usize; 3]) -> Self {
+        let [n, h, w] = shape;
+        let filters = random(geometry.outputs * geometry.depth(), 1);
+        let bias = random(geometry.outputs, 2);
+        let x = random(n * h * w * geometry.inputs, 3);
+        let exact = reference::conv(&x, shape, &filters, &bias, geometry);
+        Self {
+            geometry,
+            shape,
+            filters,
+            bias,
+            x,
+            exact,
+        }
+    }
+
+    /// The largest value of the output, at least 1.
+    fn scale(&self) -> f64 {
+        self.exact.iter().fold(1.0, |most, y| y.abs().max(most))
+    }
+
+    fn check(&self, isa: Isa, y: &[f32], activation: Option<Activation>, bound: f64) {
+        assert_eq!(y.len(), self.exact.len());
+        for (index, (&y, &exact)) in y.iter().zip(&self.exact).enumerate() {
+            let exact = reference::activate(exact, activation);
+            assert!(
+                (f64::from(y) - exact).abs() <= bound * self.scale(),
+                "{} {:?} {:?} at {index}: {y} for {exact}",
+                isa.name(),
+                self.geometry,
+                self.shape
+            );
+        }
+    }
+
+    /// The sums of each picture's channels.
+    fn sums(&self, relu: bool) -> Vec<f64> {
+        let outputs = self.geometry.outputs;
+        let mut sums = vec![0.0; self.shape[0] * outputs];
+        let picture = self.exact.len() / self.shape[0];
+        for (index, &y) in self.exact.iter().enumerate() {
+            let y = if relu && y < 0.0 { 0.0 } else { y };
+            sums[index / picture * outputs + index % outputs] += y;
+        }
+        sums
+    }
+}
+
+/// Geometries and shapes that leave no edge out: vectors not filled, tiles not filled, several
+/// blocks of inputs, windows that leave the map, more pictures than one.
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (inputs, outputs, kernel) in [
+        (1, 1, 1),
+        (3, 5, 1),
+        (17, 33, 1),
+        (64, 40, 1),
+        (300, 48, 1),
+        (3, 16, 7),
+        (5, 7, 3),
+        (40, 31, 3),
+        (2, 9, 5),
+    ] {
+        for shape in [[1, 1, 1], [2, 3, 5], [1, 8, 7], [3, 7, 7], [1, 17, 13]] {
+            for (stride, dilation) in [(1, 1), (2, 1), (1, 2), (3, 1)] {
+                let geometry = ConvGeometry {
+                    stride,
+                    dilation,
+                    padding: kernel / 2 * dilation,
+                    ..dense(inputs, outputs, kernel)
+                };
+                cases.push(Case::new(geometry, shape));
+            }
+        }
+    }
+    cases
+}
+
+#[test]
+fn direct_convolution_and_its_sums() {
+    for case in cases() {
+        let bound = 1e-6 * (case.geometry.depth() as f64).sqrt();
+        for isa in available() {
+            let conv = DirectConv::new(isa, &case.filters, &case.bias, case.geometry);
+            for relu in [false, true] {
+                let mut y = vec![f32::NAN; case.exact.len()];
+                let finish = Finish { relu, sums: None };
+                conv.run(&case.x, case.shape, &mut y, finish);
+                case.check(isa, &y, relu.then_some(Activation::Relu), bound);
+
+                let [n, h, w] = case.shape;
+                let segment = case.geometry.output(h) * case.geometry.output(w);
+                let mut sums = vec![f32::NAN; n * case.geometry.outputs];
+                let row_sums = RowSums {
+                    segment,
+                    sums: &mut sums,
+                };
+                let mut again = vec![f32::NAN; case.exact.len()];
+                let finish = Finish {
+                    relu,
+                    sums: Some(row_sums),
+                };
+                conv.run(&case.x, case.shape, &mut again, finish);
+                case.check(isa, &again, relu.then_some(Activation::Relu), bound);
+                for (found, exact) in sums.iter().zip(case.sums(relu)) {
+                    let allowed = bound * case.scale() * segment as f64;
+                    assert!((f64::from(*found) - exact).abs() <= allowed);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn enough_rows_for_every_way_to_cut_them() {
+    for (inputs, outputs, shape) in [
+        (8, 96, [1, 56, 56]),
+        (8, 40, [5, 20, 20]),
+        (8, 20, [9, 3, 3]),
+        (520, 70, [1, 14, 14]),
+    ] {
+        let case = Case::new(dense(inputs, outputs, 1), shape);
+        let segment = shape[1] * shape[2];
+        for threads in [1, 2, 3, 8] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let isa = Isa::best();
+                let conv = DirectConv::new(isa, &case.filters, &case.bias, case.geometry);
+                let run = || {
+                    let mut sums = vec![f32::NAN; shape[0] * outputs];
+                    let mut y = vec![f32::NAN; case.exact.len()];
+                    let row_sums = RowSums {
+                        segment,
+                        sums: &mut sums,
+                    };
+                    let finish = Finish {
+                        relu: false,
+                        sums: Some(row_sums),
+                    };
+                    conv.run(&case.x, shape, &mut y, finish);
+                    (y, sums)
+                };
+                let (y, sums) = run();
+                case.check(isa, &y, None, 1e-6 * (inputs as f64).sqrt());
+                for (found, exact) in sums.iter().zip(case.sums(false)) {
+                    let allowed = 1e-5 * case.scale() * segment as f64;
+                    assert!((f64::from(*found) - exact).abs() <= allowed);
+                }
+                assert_eq!(
+                    (y, sums),
+                    run(),
+                    "not the same twice with {threads} threads"
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn winograd_stays_within_its_bounds() {
+    for (inputs, outputs) in [(1, 1), (3, 5), (16, 16), (20, 33), (64, 64), (260, 8)] {
+        for shape in [
+            [1, 1, 1],
+            [2, 3, 5],
+            [1, 8, 7],
+            [3, 7, 7],
+            [1, 17, 13],
+            [2, 30, 4],
+        ] {
+            for padding in [0, 1, 2] {
+                let geometry = ConvGeometry {
+                    padding,
+                    ..dense(inputs, outputs, 3)
+                };
+                let case = Case::new(geometry, shape);
+                for isa in available() {
+                    for (size, bound) in [(TileSize::Two, 1e-5), (TileSize::Four, 1e-4)] {
+                        let conv = Winograd::new(isa, &case.filters, &case.bias, geometry, size);
+                        for relu in [false, true] {
+                            let mut y = vec![f32::NAN; case.exact.len()];
+                            conv.run(&case.x, shape, &mut y, relu);
+                            case.check(isa, &y, relu.then_some(Activation::Relu), bound);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn any_geometry_finds_a_convolution_that_computes_it() {
+    for (inputs, outputs, kernel, groups) in [
+        (32, 48, 3, 1),
+        (200, 200, 3, 1),
+        (32, 64, 3, 32),
+        (128, 64, 3, 2),
+        (64, 64, 3, 64),
+        (24, 24, 1, 3),
+    ] {
+        for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
+            let geometry = ConvGeometry {
+                groups,
+                ..dense(inputs, outputs, kernel)
+            };
+            let case = Case::new(geometry, [2, 6, 5]);
+            for isa in available() {
+                let conv = Conv::new(isa, &case.filters, &case.bias, geometry, activation);
+                let mut y = vec![f32::NAN; case.exact.len()];
+                conv.run(&case.x, case.shape, &mut y, None);
+                case.check(isa, &y, activation, 2e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_stays_so() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for kernel in [1, 3] {
+            let geometry = dense(32, 32, kernel);
+            let mut case = Case::new(geometry, [1, 9, 9]);
+            case.x[(4 * 9 + 4) * 32 + 7] = value;
+            for isa in available() {
+                let conv = Conv::new(isa, &case.filters, &case.bias, geometry, None);
+                let mut y = vec![0.0; case.exact.len()];
+                conv.run(&case.x, case.shape, &mut y, None);
+                assert!(!y[(4 * 9 + 4) * 32].is_finite());
+                let relu = Some(Activation::Relu);
+                let conv = Conv::new(isa, &case.filters, &case.bias, geometry, relu);
+                conv.run(&case.x, case.shape, &mut y, None);
+                let centre = &y[(4 * 9 + 4) * 32..][..32];
+                assert!(centre.iter().any(|y| !y.is_finite()));
+            }
+        }
+    }
+}
+
+#[test]
+fn linear_layers_of_any_batch() {
+    for (batch, inputs, outputs) in [(1, 1, 1), (1, 2048, 128), (5, 128, 1000), (3, 7, 33)] {
+        let (weight, bias) = (random(inputs * outputs, 1), random(outputs, 2));
+        let x = random(batch * inputs, 3);
+        for isa in available() {
+            let mut y = vec![f32::NAN; batch * outputs];
+            Linear::new(isa, &weight, &bias).run(&x, &mut y, false);
+            for (index, &y) in y.iter().enumerate() {
+                let (n, o) = (index / outputs, index % outputs);
+                let products = (0..inputs)
+                    .map(|i| f64::from(x[n * inputs + i]) * f64::from(weight[o * inputs + i]));
+                let exact = f64::from(bias[o]) + products.sum::<f64>();
+                let bound = 1e-6 * (inputs as f64).sqrt() * exact.abs().max(1.0);
+                assert!((f64::from(y) - exact).abs() <= bound, "{y} for {exact}");
+            }
+        }
+    }
+}
+
+#[test]
+fn passes_equal_their_formulas() {
+    for (pixels, channels) in [(1, 1), (5, 3), (49, 64), (300, 70)] {
+        let (y, other) = (random(pixels * channels, 1), random(pixels * channels, 2));
+        let (first, second) = (random(channels, 3), random(channels, 4));
+        for isa in available() {
+            let check = |pass: Pass<'_>, formula: &dyn Fn(usize, usize) -> f64| {
+                let mut found = y.clone();
+                pass_over(isa, &mut found, channels, pass);
+                for (index, &found) in found.iter().enumerate() {
+                    let exact = formula(index, index % channels);
+                    assert!(
+                        (f64::from(found) - exact).abs() <= 1e-6,
+                        "{pass:?} at {index}"
+                    );
+                }
+            };
+            let wide = |values: &[f32], index: usize| f64::from(values[index]);
+            for activation in [Activation::Relu, Activation::Silu] {
+                check(Pass::Activate(activation), &|i, _| {
+                    reference::activate(wide(&y, i), Some(activation))
+                });
+                for gate in [None, Some(first.as_slice())] {
+                    let tail = Pass::Tail {
+                        gate,
+                        shortcut: &other,
+                        activation,
+                    };
+                    check(tail, &|i, c| {
+                        let gate = gate.map_or(1.0, |gate| f64::from(gate[c]));
+                        let sum = wide(&y, i) * gate + wide(&other, i);
+                        reference::activate(sum, Some(activation))
+                    });
+                }
+            }
+            check(Pass::Scale(&first), &|i, c| wide(&y, i) * wide(&first, c));
+            let select = Pass::Select {
+                gates: [&first, &second],
+                other: &other,
+            };
+            check(select, &|i, c| {
+                wide(&y, i) * wide(&first, c) + wide(&other, i) * wide(&second, c)
+            });
+            for both in [None, Some(other.as_slice())] {
+                let mut means = vec![f32::NAN; channels];
+                mean(isa, &y, both, channels, &mut means);
+                for (c, &found) in means.iter().enumerate() {
+                    let values = (c..y.len()).step_by(channels);
+                    let sum: f64 = values
+                        .map(|i| wide(&y, i) + both.map_or(0.0, |other| wide(other, i)))
+                        .sum();
+                    assert!((f64::from(found) - sum / pixels as f64).abs() <= 1e-5);
+                }
+            }
+        }
+    }
+}
