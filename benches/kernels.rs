@@ -1,95 +1,126 @@
-use senet::kernels::*;
+//! Convolutions of the networks, one by one: milliseconds, GFLOP/s of the direct algorithm's
+//! operations, and the Winograd tiles beside it where they apply.
+//!
+//! ```text
+//! cargo bench --bench kernels
+//! RAYON_NUM_THREADS=1 SENET_ISA=avx2 cargo bench --bench kernels
+//! ```
+//!
+//! Every Winograd result is compared with the direct one before its time counts.
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+
 use std::time::Instant;
+
+use senet::kernels::{ConvGeometry, DirectConv, Finish, GroupedConv, Isa, TileSize, Winograd};
+
+const ROUNDS: usize = 41;
+
+/// Side of the map, inputs, outputs, kernel, stride, groups.
+const SHAPES: [[usize; 6]; 26] = [
+    [224, 3, 64, 7, 2, 1],
+    [56, 64, 64, 1, 1, 1],
+    [56, 64, 256, 1, 1, 1],
+    [56, 256, 64, 1, 1, 1],
+    [28, 512, 128, 1, 1, 1],
+    [28, 128, 512, 1, 1, 1],
+    [14, 1024, 256, 1, 1, 1],
+    [14, 256, 1024, 1, 1, 1],
+    [7, 2048, 512, 1, 1, 1],
+    [7, 512, 2048, 1, 1, 1],
+    [28, 512, 512, 1, 1, 1],
+    [14, 1024, 1024, 1, 1, 1],
+    [7, 2048, 2048, 1, 1, 1],
+    [112, 64, 128, 3, 1, 1],
+    [56, 64, 64, 3, 1, 1],
+    [28, 128, 128, 3, 1, 1],
+    [14, 256, 256, 3, 1, 1],
+    [7, 512, 512, 3, 1, 1],
+    [28, 512, 1024, 3, 2, 1],
+    [56, 128, 128, 3, 1, 32],
+    [28, 256, 256, 3, 1, 32],
+    [14, 512, 512, 3, 1, 32],
+    [7, 1024, 1024, 3, 1, 32],
+    [56, 128, 256, 3, 1, 64],
+    [28, 256, 512, 3, 1, 64],
+    [14, 512, 1024, 3, 1, 64],
+];
+
 fn main() {
     let isa = Isa::best();
-    println!("{isa:?} threads {}", rayon::current_num_threads());
-    for (h, i, o, k, s) in [
-        (56, 64, 64, 1, 1),
-        (56, 64, 256, 1, 1),
-        (56, 256, 64, 1, 1),
-        (28, 512, 128, 1, 1),
-        (28, 128, 512, 1, 1),
-        (14, 1024, 256, 1, 1),
-        (14, 256, 1024, 1, 1),
-        (7, 2048, 512, 1, 1),
-        (7, 512, 2048, 1, 1),
-        (7, 2048, 2048, 1, 1),
-        (28, 512, 512, 1, 1),
-        (14, 1024, 1024, 1, 1),
-        (56, 64, 64, 3, 1),
-        (28, 128, 128, 3, 1),
-        (14, 256, 256, 3, 1),
-        (7, 512, 512, 3, 1),
-        (224, 3, 64, 7, 2),
-        (28, 512, 1024, 3, 2),
-    ] {
-        let g = ConvGeometry {
-            inputs: i,
-            outputs: o,
-            kernel: k,
-            stride: s,
-            padding: k / 2,
-            dilation: 1,
-            groups: 1,
-        };
-        let filters: Vec<f32> = (0..o * i * k * k)
-            .map(|j| ((j * 37 % 101) as f32 - 50.0) * 0.01)
-            .collect();
-        let bias = vec![0.1; o];
-        let conv = DirectConv::new(isa, &filters, &bias, g);
-        let x: Vec<f32> = (0..h * h * i)
-            .map(|j| ((j * 31 % 97) as f32 - 48.0) * 0.02)
-            .collect();
-        let oh = g.output(h);
-        let mut y = vec![0.0; oh * oh * o];
-        let mut best = f64::MAX;
-        let mut all = vec![];
-        for _ in 0..40 {
-            let t = Instant::now();
-            conv.run(
-                &x,
-                [1, h, h],
-                &mut y,
-                Finish {
-                    relu: true,
-                    sums: None,
-                },
-            );
-            let d = t.elapsed().as_secs_f64();
-            best = best.min(d);
-            all.push(d);
-        }
-        all.sort_by(f64::total_cmp);
-        let flops = 2.0 * (oh * oh * o * i * k * k) as f64;
-        let mut extra = String::new();
-        if Winograd::supports(&g) {
-            for size in [TileSize::Two, TileSize::Four] {
-                let conv = Winograd::new(isa, &filters, &bias, g, size);
-                let mut z = vec![0.0; y.len()];
-                let mut all = vec![];
-                for _ in 0..40 {
-                    let t = Instant::now();
-                    conv.run(&x, [1, h, h], &mut z, true);
-                    all.push(t.elapsed().as_secs_f64());
-                }
-                all.sort_by(f64::total_cmp);
-                let scale = y.iter().fold(0f32, |m, v| m.max(v.abs()));
-                let diff = y
-                    .iter()
-                    .zip(&z)
-                    .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-                extra += &format!(
-                    "  {size:?} {:.3} ms, diff {:.1e}",
-                    all[20] * 1e3,
-                    diff / scale
-                );
-            }
-        }
-        println!(
-            "{h:4} {i:5} {o:5} {k}x{k}/{s}: median {:.3} ms {:.0} GFLOP/s, best {:.0}{extra}",
-            all[20] * 1e3,
-            flops / all[20] / 1e9,
-            flops / best / 1e9
-        );
+    let threads = rayon::current_num_threads();
+    println!("{}, {threads} threads; median of {ROUNDS}", isa.name());
+    for shape in SHAPES {
+        measure(isa, shape);
     }
+}
+
+fn measure(isa: Isa, [side, inputs, outputs, kernel, stride, groups]: [usize; 6]) {
+    let geometry = ConvGeometry {
+        inputs,
+        outputs,
+        kernel,
+        stride,
+        padding: kernel / 2,
+        dilation: 1,
+        groups,
+    };
+    let weights = outputs * geometry.depth();
+    let filters: Vec<f32> = (0..weights).map(|i| (i as f32 * 0.37).sin()).collect();
+    let bias = vec![0.1; outputs];
+    let x: Vec<f32> = (0..side * side * inputs)
+        .map(|i| (i as f32 * 0.71).cos())
+        .collect();
+    let pixels = geometry.output(side) * geometry.output(side);
+    let operations = 2.0 * (pixels * weights) as f64;
+    let size = [1, side, side];
+    let mut y = vec![0.0; pixels * outputs];
+    let report = |name: &str, milliseconds: f64| {
+        let speed = operations / milliseconds / 1e6;
+        println!(
+            "{side:4}x{side:<3} {inputs:5} to {outputs:<5} {kernel}x{kernel} /{stride} g{groups:<3} \
+             {name:15} {milliseconds:7.3} ms {speed:6.0} GFLOP/s"
+        );
+    };
+    if groups > 1 {
+        let conv = GroupedConv::new(isa, &filters, &bias, geometry);
+        let time = median(|| conv.run(&x, size, &mut y, None));
+        return report("grouped", time);
+    }
+    let conv = DirectConv::new(isa, &filters, &bias, geometry);
+    let time = median(|| conv.run(&x, size, &mut y, Finish::default()));
+    report("direct", time);
+    if !Winograd::supports(&geometry) {
+        return;
+    }
+    for (name, tile) in [
+        ("winograd 2x2", TileSize::Two),
+        ("winograd 4x4", TileSize::Four),
+    ] {
+        let conv = Winograd::new(isa, &filters, &bias, geometry, tile);
+        let mut z = vec![0.0; y.len()];
+        let time = median(|| conv.run(&x, size, &mut z, false));
+        let scale = y.iter().fold(1.0, |most: f32, y| most.max(y.abs()));
+        let largest = y
+            .iter()
+            .zip(&z)
+            .fold(0.0, |most: f32, (y, z)| most.max((y - z).abs()));
+        assert!(
+            largest <= 1e-4 * scale,
+            "{name}: off by {largest} of {scale}"
+        );
+        report(name, time);
+    }
+}
+
+/// Milliseconds of a call, after one that warms up.
+fn median(mut run: impl FnMut()) -> f64 {
+    run();
+    let mut times = [0.0; ROUNDS];
+    for time in &mut times {
+        let start = Instant::now();
+        run();
+        *time = start.elapsed().as_secs_f64() * 1e3;
+    }
+    times.sort_by(f64::total_cmp);
+    times[ROUNDS / 2]
 }

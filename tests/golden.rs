@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 use senet::golden::{Expected, Golden, Report};
 use senet::nets::{Activation, Naming, Network, NetworkSpec, Plan, Point, StemPool, StepPlan};
+use senet::nn::{Backend, Engine, Isa};
 use senet::weights::Weights;
 use serde::Deserialize;
 
@@ -172,11 +173,17 @@ fn check(arch: &str) {
         digest, recorded.weights_digest,
         "the formula's weights are not those of the recording"
     );
-    let network = load(&plan, weights);
-    for run in &recorded.runs {
-        let report = run.golden().compare(&network).unwrap();
-        assert_eq!(report.rows.len(), run.tensors.len());
-        assert!(report.ok, "{arch} {:?}:\n{}", run.input, failures(&report));
+    let weights = Weights::from_bytes("formula", weights).unwrap();
+    let engines = Isa::ALL.into_iter().filter(|isa| isa.is_available());
+    let engines = engines.map(|isa| Backend::Engine(Engine::new(isa)));
+    for backend in engines.chain([Backend::Candle(Device::Cpu)]) {
+        let network = Network::load_on(&plan, &weights, backend.clone()).unwrap();
+        for run in &recorded.runs {
+            let report = run.golden().compare(&network).unwrap();
+            assert_eq!(report.rows.len(), run.tensors.len());
+            let failures = failures(&report);
+            assert!(report.ok, "{arch} {:?} {backend:?}:\n{failures}", run.input);
+        }
     }
 }
 

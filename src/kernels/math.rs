@@ -20,7 +20,7 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::V) -> S::V {
         8.333_452e-3,
         4.166_579_6e-2,
         1.666_666_5e-1,
-        5.000_000_1e-1,
+        0.5,
     ];
 
     // Beyond these the result is 0 or infinite anyway, and `n` could leave the range of `scale`.

@@ -3,6 +3,10 @@
 //! Everything that is a sum over channels is cut into such tiles: up to [`Simd::ROWS`] pixels by
 //! one or two vectors of output channels, over at most [`DEPTH`] inputs at a time.
 #![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "plain loops of constant length, which become registers"
+)]
 
 use super::{MAX_LANES, MatMut, Simd};
 

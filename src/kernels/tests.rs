@@ -51,10 +51,11 @@ impl Case {
 
     fn check(&self, isa: Isa, y: &[f32], activation: Option<Activation>, bound: f64) {
         assert_eq!(y.len(), self.exact.len());
+        let allowed = bound * self.scale();
         for (index, (&y, &exact)) in y.iter().zip(&self.exact).enumerate() {
             let exact = reference::activate(exact, activation);
             assert!(
-                (f64::from(y) - exact).abs() <= bound * self.scale(),
+                (f64::from(y) - exact).abs() <= allowed,
                 "{} {:?} {:?} at {index}: {y} for {exact}",
                 isa.name(),
                 self.geometry,
@@ -132,8 +133,8 @@ fn direct_convolution_and_its_sums() {
                 };
                 conv.run(&case.x, case.shape, &mut again, finish);
                 case.check(isa, &again, relu.then_some(Activation::Relu), bound);
+                let allowed = bound * case.scale() * segment as f64;
                 for (found, exact) in sums.iter().zip(case.sums(relu)) {
-                    let allowed = bound * case.scale() * segment as f64;
                     assert!((f64::from(*found) - exact).abs() <= allowed);
                 }
             }
@@ -172,8 +173,8 @@ fn enough_rows_for_every_way_to_cut_them() {
                 };
                 let (y, sums) = run();
                 case.check(isa, &y, None, 1e-6 * (inputs as f64).sqrt());
+                let allowed = 1e-5 * case.scale() * segment as f64;
                 for (found, exact) in sums.iter().zip(case.sums(false)) {
-                    let allowed = 1e-5 * case.scale() * segment as f64;
                     assert!((f64::from(*found) - exact).abs() <= allowed);
                 }
                 assert_eq!(

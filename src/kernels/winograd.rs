@@ -5,6 +5,11 @@
 //! are transformed, multiplied position by position, and transformed back; the products of all
 //! tiles at one position are a matrix product. An infinite input becomes NaN.
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "plain loops of constant length, which become registers"
+)]
+
 use std::ops::Range;
 
 use super::gemm::{Packed, blocks};
