@@ -1,6 +1,7 @@
 //! The command line: arguments in, results on stdout, exit code out.
 
 mod args;
+mod bench;
 mod classify;
 mod download;
 mod info;
@@ -53,6 +54,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Classify(classify::Arguments),
+    Bench(bench::Arguments),
     List(list::Arguments),
     Info(info::Arguments),
     Download(download::Arguments),
@@ -100,6 +102,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::Result<u8> {
     let code = match command {
         Command::Classify(arguments) => classify::run(&arguments, messages, results)?,
+        Command::Bench(arguments) => bench::run(&arguments, messages, results)?,
         Command::List(arguments) => list::run(&arguments, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,
         Command::Download(arguments) => download::run(&arguments, messages, results)?,

@@ -12,6 +12,7 @@ mod linear;
 mod math;
 mod matrix;
 mod micro;
+mod peak;
 mod pool;
 #[cfg(test)]
 mod reference;
@@ -30,6 +31,7 @@ pub use geometry::ConvGeometry;
 pub use grouped::GroupedConv;
 pub use linear::Linear;
 pub use matrix::MatMut;
+pub use peak::peak_flops;
 pub use pool::Pool;
 pub use simd::{Isa, Kernel, MAX_LANES, Portable, Simd};
 pub use tail::{Pass, mean, pass_over, sigmoid_all};

@@ -1,0 +1,233 @@
+//! `senet bench`: how fast networks run on this machine.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use clap::Args;
+use serde::Serialize;
+
+use super::args::{DeviceArgs, ImageSize};
+use super::output::{Messages, Results, Table};
+use super::{SUCCESS, session};
+use crate::cards::DEMO_MODEL;
+use crate::error::Error;
+use crate::kernels::{Isa, peak_flops};
+use crate::model::Model;
+
+/// Passes before the clock runs.
+const WARM_UP: u32 = 3;
+
+/// Measure how fast networks run on this machine
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  senet bench\n  senet bench se-resnet50 skresnet18 --batch-size 1,8 --json"
+)]
+pub(super) struct Arguments {
+    /// Checkpoints, architectures, local directories with config.json, or hf-hub:ORG/REPO[@REVISION]
+    #[arg(value_name = "MODEL", default_value = DEMO_MODEL)]
+    models: Vec<String>,
+    /// Weights file (.safetensors, .bin, .pth) in place of the one model's own
+    #[arg(short, long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Pictures that go through the network together; several sizes with commas between them
+    #[arg(short, long, value_name = "N", default_value = "1", value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch_size: Vec<u32>,
+    /// Input size in pixels: N or HEIGHTxWIDTH [default: the model's]
+    #[arg(long, value_name = "SIZE")]
+    img_size: Option<ImageSize>,
+    /// Passes that are measured, after 3 that are not
+    #[arg(long, value_name = "N", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    runs: u32,
+    /// One JSON list
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// A header line, then one line for each model and batch size
+    #[arg(long)]
+    csv: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Use the cache alone and make no request
+    #[arg(long)]
+    offline: bool,
+}
+
+/// The first fields are called as in timm's benchmark results.
+#[derive(Serialize)]
+struct Row {
+    model: String,
+    infer_samples_per_sec: f64,
+    /// Milliseconds a batch, median.
+    infer_step_time: f64,
+    infer_batch_size: u32,
+    infer_img_size: usize,
+    infer_gmacs: f64,
+    /// Millions.
+    param_count: f64,
+    threads: usize,
+    isa: Option<&'static str>,
+    gflops: f64,
+    peak_share: Option<f64>,
+    peak_memory_mib: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    step_times_ms: Vec<f64>,
+}
+
+pub(super) fn run(
+    arguments: &Arguments,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
+    if arguments.weights.is_some() && arguments.models.len() > 1 {
+        anyhow::bail!(
+            "--weights is for one model, found {}",
+            arguments.models.len()
+        );
+    }
+    let hub = session::hub_options(arguments.offline)?;
+    let specs = arguments
+        .models
+        .iter()
+        .map(|name| session::find(name, &hub, messages))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let device = session::open_device(&arguments.device, &arguments.models.join(", "), messages)?;
+    let isa = matches!(device, Device::Cpu).then(Isa::best);
+    let peak = isa.map(peak_flops);
+    let mut rows = Vec::new();
+    for mut spec in specs {
+        if let Some(ImageSize(size)) = arguments.img_size {
+            spec.input.size = size;
+        }
+        let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
+        let model = Model::new(spec, &weights, &device)?;
+        drop(weights);
+        for &batch in &arguments.batch_size {
+            rows.push(measure(&model, batch, arguments.runs, isa, peak)?);
+        }
+    }
+    if arguments.json {
+        results.json_pretty(&rows)?;
+    } else if arguments.csv {
+        let mut csv = csv::Writer::from_writer(results);
+        for mut row in rows {
+            row.step_times_ms.clear();
+            csv.serialize(row)?;
+        }
+        csv.flush()?;
+    } else {
+        print(&rows, results)?;
+    }
+    Ok(SUCCESS)
+}
+
+fn measure(
+    model: &Model,
+    batch: u32,
+    runs: u32,
+    isa: Option<Isa>,
+    peak: Option<f64>,
+) -> anyhow::Result<Row> {
+    let [height, width] = model.spec().input.size;
+    let plan = model.network().plan();
+    let trace = plan.trace(height, width).map_err(Error::from)?;
+    let gmacs = trace.iter().map(|layer| layer.macs).sum::<u64>() as f64 / 1e9;
+    let x = input(model, batch as usize)?;
+    let mut times = Vec::new();
+    for index in 0..WARM_UP + runs {
+        let start = Instant::now();
+        // Logits are on the CPU when all is done, whatever the device.
+        let logits = model.network().forward(&x).map_err(Error::from)?;
+        logits.to_device(&Device::Cpu).map_err(Error::from)?;
+        if index >= WARM_UP {
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    let step = median(&times);
+    let gflops = 2.0 * gmacs * f64::from(batch) / (step / 1e3);
+    Ok(Row {
+        model: model.spec().name.clone(),
+        infer_samples_per_sec: f64::from(batch) / (step / 1e3),
+        infer_step_time: step,
+        infer_batch_size: batch,
+        infer_img_size: height.max(width),
+        infer_gmacs: gmacs,
+        param_count: plan.param_count() as f64 / 1e6,
+        threads: rayon::current_num_threads(),
+        isa: isa.map(Isa::name),
+        gflops,
+        peak_share: peak.map(|peak| gflops * 1e9 / peak),
+        peak_memory_mib: peak_memory_mib(),
+        step_times_ms: times,
+    })
+}
+
+/// Values between -2 and 2 that follow from their position alone.
+fn input(model: &Model, batch: usize) -> anyhow::Result<Tensor> {
+    let value = |index: usize| (index * 7919 % 4001) as f32 / 1000.0 - 2.0;
+    let values = (0..batch * model.picture_len()).map(value).collect();
+    Ok(model.batch_from(values)?)
+}
+
+/// Of at least one value.
+fn median(times: &[f64]) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    }
+}
+
+/// The most memory that the process has had; Linux alone tells.
+fn peak_memory_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+fn print(rows: &[Row], results: &mut Results) -> anyhow::Result<()> {
+    let mut table = Table::new(&[
+        "model",
+        ">px",
+        ">batch",
+        ">threads",
+        ">ms per batch (min..max)",
+        ">images/s",
+        ">GFLOP/s",
+        ">of peak",
+        ">peak MiB",
+        ">parameters",
+    ]);
+    for row in rows {
+        let low = row
+            .step_times_ms
+            .iter()
+            .copied()
+            .fold(f64::INFINITY, f64::min);
+        let high = row.step_times_ms.iter().copied().fold(0.0, f64::max);
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+        table.row(vec![
+            row.model.clone(),
+            row.infer_img_size.to_string(),
+            row.infer_batch_size.to_string(),
+            row.threads.to_string(),
+            format!("{:.2} ({low:.2}..{high:.2})", row.infer_step_time),
+            format!("{:.1}", row.infer_samples_per_sec),
+            format!("{:.1}", row.gflops),
+            or_dash(
+                row.peak_share
+                    .map(|share| format!("{:.0} %", share * 100.0)),
+            ),
+            or_dash(row.peak_memory_mib.map(|mib| format!("{mib:.0}"))),
+            format!("{:.2} M", row.param_count),
+        ]);
+    }
+    Ok(table.print(results)?)
+}

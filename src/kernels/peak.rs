@@ -1,0 +1,56 @@
+//! What the machine can do at most: independent chains of fused multiply-adds in registers.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use super::simd::{Isa, Kernel, Simd};
+
+/// Enough to hide the latency of two units, few enough for 16 registers.
+const CHAINS: usize = 12;
+const STEPS: usize = 10_000;
+const RUN: Duration = Duration::from_millis(20);
+const RUNS: usize = 5;
+
+struct Chains;
+
+impl Kernel for Chains {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> f32 {
+        let factor = simd.splat(black_box(0.5));
+        let term = simd.splat(black_box(0.25));
+        let mut sums = [simd.splat(black_box(1.0)); CHAINS];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = simd.fma(*sum, factor, term);
+            }
+        }
+        let mut total = sums[0];
+        for &sum in &sums[1..] {
+            total = simd.add(total, sum);
+        }
+        let mut lanes = [0.0; super::MAX_LANES];
+        simd.store(total, &mut lanes);
+        lanes[0]
+    }
+}
+
+/// Floating-point operations a second that all threads of the current pool reach together with
+/// nothing but multiply-adds, which count as two; the best of a few short runs.
+pub fn peak_flops(isa: Isa) -> f64 {
+    let operations = (2 * CHAINS * STEPS * isa.lanes()) as f64;
+    let run = || {
+        let rates = rayon::broadcast(|_| {
+            let start = Instant::now();
+            let mut done = 0.0;
+            while start.elapsed() < RUN {
+                black_box(isa.run(Chains));
+                done += operations;
+            }
+            done / start.elapsed().as_secs_f64()
+        });
+        rates.iter().sum::<f64>()
+    };
+    (0..RUNS).map(|_| run()).fold(0.0, f64::max)
+}
