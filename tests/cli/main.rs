@@ -7,6 +7,7 @@
 mod common;
 mod env;
 
+mod bench;
 mod classify;
 mod models;
 mod tensors;
@@ -26,6 +27,7 @@ fn help() {
         "download",
         "verify",
         "preprocess",
+        "bench",
         "completions",
     ] {
         env.check(&format!("help-{command}"), &[command, "--help"]);

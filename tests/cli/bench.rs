@@ -1,0 +1,65 @@
+//! `senet bench`: its errors, and the fields of its results; times differ from run to run.
+
+use serde_json::Value;
+
+use super::env::Env;
+
+#[test]
+fn wrong_arguments() {
+    let env = Env::new();
+    env.check("bench-json-and-csv", &["bench", "--json", "--csv"]);
+    env.check("bench-batch-size", &["bench", "--batch-size", "1,0"]);
+    env.check("bench-runs-zero", &["bench", "--runs", "0"]);
+    env.check("bench-unknown", &["bench", "resnet50"]);
+    env.check(
+        "bench-weights-of-two",
+        &["bench", "demo", "demo", "-w", "a"],
+    );
+}
+
+#[test]
+fn json_has_the_columns_of_timm() {
+    let env = Env::new();
+    let arguments = [
+        "bench",
+        "demo",
+        "--json",
+        "--runs",
+        "2",
+        "--batch-size",
+        "1,3",
+    ];
+    let output = env.run(&[&arguments[..], &["--threads", "2"]].concat());
+    assert_eq!(output.status.code(), Some(0));
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(rows.len(), 2);
+    for (row, batch) in rows.iter().zip([1, 3]) {
+        assert_eq!(row["model"], "seresnet20.fashion_mnist");
+        assert_eq!(row["infer_batch_size"], batch);
+        assert_eq!(row["infer_img_size"], 28);
+        assert_eq!(row["threads"], 2);
+        assert_eq!(row["step_times_ms"].as_array().unwrap().len(), 2);
+        for field in [
+            "infer_samples_per_sec",
+            "infer_step_time",
+            "infer_gmacs",
+            "param_count",
+            "gflops",
+            "peak_share",
+        ] {
+            assert!(row[field].as_f64().unwrap() > 0.0, "{field}");
+        }
+    }
+}
+
+#[test]
+fn csv_has_a_header_and_no_samples() {
+    let env = Env::new();
+    let output = env.run(&["bench", "demo", "--csv", "--runs", "1"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].starts_with("model,infer_samples_per_sec,infer_step_time,"));
+    assert!(!text.contains("step_times_ms"));
+}
