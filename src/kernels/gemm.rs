@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::aligned::Aligned;
 use super::micro::{DEPTH, ROW, Tile, multiply};
 use super::scratch::with_scratch;
 use super::{Isa, Kernel, MatMut, Simd};
@@ -22,7 +23,7 @@ pub struct Packed {
     outputs: usize,
     vectors: usize,
     width: usize,
-    values: Vec<f32>,
+    values: Aligned,
     /// One per output of every panel.
     bias: Vec<f32>,
 }
@@ -38,7 +39,7 @@ impl Packed {
         let panels = outputs.div_ceil(width);
         let mut padded = bias.to_vec();
         padded.resize(panels * width, 0.0);
-        let mut values = vec![0.0; panels * width * depth];
+        let mut values = Aligned::zeros(panels * width * depth);
         let mut rows = vec![0.0; width * depth];
         for panel in 0..panels {
             let columns = width.min(outputs - panel * width);

@@ -3,6 +3,7 @@
 //! Maps are channels-last, `[N, H, W, C]`.
 
 mod activation;
+mod aligned;
 mod conv;
 mod direct;
 mod gemm;
@@ -24,6 +25,7 @@ mod tests;
 mod winograd;
 
 pub use activation::Activation;
+pub use aligned::{SLACK, line_start};
 pub use conv::Conv;
 pub use direct::{DirectConv, to_channels_last};
 pub use gemm::{Finish, Packed, RowSums, Rows, gemm};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, Device, InplaceOp2, InplaceOp3, Layout, Result, Tensor};
 
-use crate::kernels::{Isa, to_channels_last};
+use crate::kernels::{Isa, SLACK, line_start, to_channels_last};
 
 /// Which layers a network is made of.
 #[derive(Clone, Debug)]
@@ -72,7 +72,12 @@ impl Engine {
         let len = dims.iter().product();
         let memory = match self.take(len) {
             Some(memory) => memory,
-            None => Tensor::from_vec(vec![0f32; len], len, &Device::Cpu)?,
+            None => {
+                let values = vec![0f32; len + SLACK];
+                let start = line_start(&values);
+                let memory = Tensor::from_vec(values, len + SLACK, &Device::Cpu)?;
+                memory.narrow(0, start, memory.elem_count() - start)?
+            }
         };
         let tensor = memory.narrow(0, 0, len)?.reshape(&dims)?;
         let engine = self.clone();
