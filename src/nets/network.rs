@@ -29,7 +29,7 @@ pub enum Point<'a> {
 }
 
 /// Sees a tensor as the network passes a point; an error stops the run.
-pub type Observer<'a> = dyn FnMut(Point<'_>, &Tensor) -> Result<(), NetError> + 'a;
+pub type Observer<'a> = dyn FnMut(Point<'_>, &Tensor) -> Result<(), NetError> + Send + 'a;
 
 /// A network with its weights on a device, in evaluation mode, BatchNorm folded.
 #[derive(Debug)]
@@ -196,6 +196,11 @@ impl Network {
 
     fn pooled(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         self.check_input(x)?;
+        // On a thread of the pool from start to end: from outside, every layer would have to wake it.
+        rayon::scope(|_| self.run_layers(x, watch))
+    }
+
+    fn run_layers(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         let mut x = self.backend.enter(&x.to_dtype(DType::F32)?)?;
         for conv in &self.stem {
             x = conv.forward(&x)?;
