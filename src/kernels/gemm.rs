@@ -1,6 +1,6 @@
 //! Matrix product with weights that were packed once: `[rows, depth] x [depth, outputs]`.
 //!
-//! The rows are gathered, a block of them and [`DEPTH`] inputs at a time, into packed rows that stay
+//! The rows are gathered, a block of them and `DEPTH` inputs at a time, into packed rows that stay
 //! in the second cache while all panels of weights pass by. Where the rows come from is the
 //! caller's affair: pixels of a map, windows of a convolution, the inputs of a linear layer.
 
@@ -68,6 +68,10 @@ impl Packed {
         }
     }
 
+    pub(super) fn isa(&self) -> Isa {
+        self.isa
+    }
+
     pub fn depth(&self) -> usize {
         self.depth
     }
@@ -104,7 +108,7 @@ pub(super) fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone
 
 /// Where the rows of a product come from.
 pub trait Rows: Sync {
-    /// Writes the inputs `depth` of each of `rows` into `packed`, one row every [`ROW`] values.
+    /// Writes the inputs `depth` of each of `rows` into `packed`, one row every `ROW` values.
     fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]);
 }
 

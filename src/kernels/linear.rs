@@ -1,6 +1,7 @@
 //! Matrix product with bias: the layers after the squeeze and the classifier.
 
 use super::direct::Pixels;
+use super::tail::sigmoid_all;
 use super::{Finish, Isa, MatMut, Packed, gemm};
 
 /// `x W^T + b`.
@@ -42,5 +43,14 @@ impl Linear {
             y,
             Finish { relu, sums: None },
         );
+    }
+
+    /// As [`Linear::run`], and the logistic function of every result.
+    ///
+    /// # Panics
+    /// As [`Linear::run`].
+    pub fn run_sigmoid(&self, x: &[f32], y: &mut [f32]) {
+        self.run(x, y, false);
+        sigmoid_all(self.0.isa(), y);
     }
 }

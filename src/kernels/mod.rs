@@ -36,5 +36,5 @@ pub use matrix::MatMut;
 pub use peak::peak_flops;
 pub use pool::Pool;
 pub use simd::{Isa, Kernel, MAX_LANES, Portable, Simd};
-pub use tail::{Pass, mean, pass_over, sigmoid_all};
+pub use tail::{Pass, mean, pass_over};
 pub use winograd::{TileSize, Winograd};

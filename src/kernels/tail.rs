@@ -165,7 +165,7 @@ impl Kernel for Sum<'_> {
 }
 
 /// The logistic function of every value, in place.
-pub fn sigmoid_all(isa: Isa, x: &mut [f32]) {
+pub(super) fn sigmoid_all(isa: Isa, x: &mut [f32]) {
     isa.run(Sigmoid(x));
 }
 

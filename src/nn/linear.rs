@@ -56,7 +56,16 @@ impl Linear {
     /// # Errors
     /// If the width does not fit or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, false)
+        match &self.0 {
+            Layer::Engine(linear) => on_engine(linear, x, |x, y| linear.run(x, y, false)),
+            Layer::Candle { weight, bias } => {
+                let y = x.matmul(weight)?;
+                match bias {
+                    Some(bias) => y.broadcast_add(bias),
+                    None => Ok(y),
+                }
+            }
+        }
     }
 
     /// `relu(x W^T + b)`.
@@ -64,33 +73,39 @@ impl Linear {
     /// # Errors
     /// As [`Linear::forward`].
     pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        self.run(x, true)
-    }
-
-    fn run(&self, x: &Tensor, relu: bool) -> Result<Tensor> {
         match &self.0 {
-            Layer::Engine(linear) => {
-                let (batch, inputs) = x.dims2()?;
-                if inputs != linear.inputs() {
-                    let expected = linear.inputs();
-                    candle_core::bail!("expected {expected} inputs, found {inputs}");
-                }
-                let y = vec![0f32; batch * linear.outputs()];
-                let y = Tensor::from_vec(y, (batch, linear.outputs()), &Device::Cpu)?;
-                let kernel = |y: &mut [f32], x: &[f32]| linear.run(x, y, relu);
-                y.inplace_op2(x, &OnSlices(kernel))?;
-                Ok(y)
-            }
-            Layer::Candle { weight, bias } => {
-                let y = x.matmul(weight)?;
-                let y = match bias {
-                    Some(bias) => y.broadcast_add(bias)?,
-                    None => y,
-                };
-                if relu { y.relu() } else { Ok(y) }
-            }
+            Layer::Engine(linear) => on_engine(linear, x, |x, y| linear.run(x, y, true)),
+            Layer::Candle { .. } => self.forward(x)?.relu(),
         }
     }
+
+    /// `sigmoid(x W^T + b)`.
+    ///
+    /// # Errors
+    /// As [`Linear::forward`].
+    pub fn forward_sigmoid(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.0 {
+            Layer::Engine(linear) => on_engine(linear, x, |x, y| linear.run_sigmoid(x, y)),
+            Layer::Candle { .. } => candle_nn::ops::sigmoid(&self.forward(x)?),
+        }
+    }
+}
+
+fn on_engine(
+    linear: &kernels::Linear,
+    x: &Tensor,
+    run: impl Fn(&[f32], &mut [f32]),
+) -> Result<Tensor> {
+    let (batch, inputs) = x.dims2()?;
+    if inputs != linear.inputs() {
+        let expected = linear.inputs();
+        candle_core::bail!("expected {expected} inputs, found {inputs}");
+    }
+    let y = vec![0f32; batch * linear.outputs()];
+    let y = Tensor::from_vec(y, (batch, linear.outputs()), &Device::Cpu)?;
+    let kernel = |y: &mut [f32], x: &[f32]| run(x, y);
+    y.inplace_op2(x, &OnSlices(kernel))?;
+    Ok(y)
 }
 
 /// Mean over height and width of a map: `[N, C]`.

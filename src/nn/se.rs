@@ -20,6 +20,6 @@ impl SqueezeExcite {
     /// # Errors
     /// If the channels do not fit or the device fails.
     pub fn gate(&self, squeeze: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::sigmoid(&self.fc2.forward(&self.fc1.forward_relu(squeeze)?)?)
+        self.fc2.forward_sigmoid(&self.fc1.forward_relu(squeeze)?)
     }
 }

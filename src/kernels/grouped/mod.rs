@@ -16,7 +16,7 @@ use block::Leaf;
 use super::activation::Activation;
 use super::geometry::ConvGeometry;
 use super::matrix::MatMut;
-use super::simd::{Isa, Kernel, Simd};
+use super::simd::{Isa, Kernel, MAX_LANES, Simd};
 
 /// Where a vector of output channels finds its operands in the channels of an input pixel.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ enum Source {
     /// All lanes in one group, whose first channel this is.
     Splat(usize),
     /// For each input of a group where to load and how to order the lanes.
-    Permute(Vec<(usize, Vec<u8>)>),
+    Permute(Vec<(usize, [u8; MAX_LANES])>),
     /// For each input of a group the channel of every lane.
     Scattered(Vec<Vec<usize>>),
 }
@@ -46,8 +46,11 @@ impl Source {
             let permutation = |j: usize| {
                 // The load must end where the channels end.
                 let base = (groups.start() * cin + j).min(geometry.inputs - lanes);
-                let order = channels(j).map(|channel| (channel - base) as u8);
-                (base, order.collect())
+                let mut order = [0; MAX_LANES];
+                for (lane, channel) in order.iter_mut().zip(channels(j)) {
+                    *lane = (channel - base) as u8;
+                }
+                (base, order)
             };
             Self::Permute((0..cin).map(permutation).collect())
         } else {

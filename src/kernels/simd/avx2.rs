@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Isa, Kernel, Simd};
+use super::{Isa, Kernel, MAX_LANES, Simd};
 
 /// Proof that the machine has AVX2 and FMA: made by [`Avx2::detect`] alone.
 #[derive(Clone, Copy)]
@@ -101,10 +101,9 @@ impl Simd for Avx2 {
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), x) }
     }
     #[inline(always)]
-    fn lanes(self, order: &[u8]) -> __m256i {
-        let order: [i32; 8] = std::array::from_fn(|lane| i32::from(order[lane]));
-        // SAFETY: see above; the array has 8 values, an unaligned load reads them.
-        unsafe { _mm256_loadu_si256(order.as_ptr().cast()) }
+    fn lanes(self, order: &[u8; MAX_LANES]) -> __m256i {
+        // SAFETY: see above; the array has the 8 bytes that an unaligned load reads.
+        unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(order.as_ptr().cast())) }
     }
     #[inline(always)]
     fn permute(self, x: __m256, lanes: __m256i) -> __m256 {

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Isa, Kernel, Simd};
+use super::{Isa, Kernel, MAX_LANES, Simd};
 
 /// Proof that the machine has AVX-512F: made by [`Avx512::detect`] alone.
 #[derive(Clone, Copy)]
@@ -91,10 +91,9 @@ impl Simd for Avx512 {
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), x) }
     }
     #[inline(always)]
-    fn lanes(self, order: &[u8]) -> __m512i {
-        let order: [i32; 16] = std::array::from_fn(|lane| i32::from(order[lane]));
-        // SAFETY: see above; the array has 16 values, an unaligned load reads them.
-        unsafe { _mm512_loadu_si512(order.as_ptr().cast()) }
+    fn lanes(self, order: &[u8; MAX_LANES]) -> __m512i {
+        // SAFETY: see above; the array has the 16 bytes that an unaligned load reads.
+        unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(order.as_ptr().cast())) }
     }
     #[inline(always)]
     fn permute(self, x: __m512, lanes: __m512i) -> __m512 {

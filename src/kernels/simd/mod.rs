@@ -47,8 +47,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn scale(self, x: Self::V, n: Self::V) -> Self::V;
     /// `max(x, 0)`; NaN stays NaN.
     fn relu(self, x: Self::V) -> Self::V;
-    /// Lane order for [`Simd::permute`]; entries are below `LANES`, of which there are as many.
-    fn lanes(self, order: &[u8]) -> Self::Lanes;
+    /// Lane order for [`Simd::permute`] from the first `LANES` entries, each below `LANES`.
+    fn lanes(self, order: &[u8; MAX_LANES]) -> Self::Lanes;
     /// `[x[order[0]], x[order[1]], ...]`.
     fn permute(self, x: Self::V, lanes: Self::Lanes) -> Self::V;
 

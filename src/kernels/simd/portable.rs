@@ -1,7 +1,7 @@
 //! Arrays that the compiler turns into the vectors it may assume: SSE2 or NEON.
 #![allow(unsafe_code)]
 
-use super::Simd;
+use super::{MAX_LANES, Simd};
 
 /// Runs everywhere.
 #[derive(Clone, Copy)]
@@ -76,7 +76,7 @@ impl Simd for Portable {
         lanewise(|i| if x[i] < 0.0 { 0.0 } else { x[i] })
     }
     #[inline(always)]
-    fn lanes(self, order: &[u8]) -> Self::Lanes {
+    fn lanes(self, order: &[u8; MAX_LANES]) -> Self::Lanes {
         std::array::from_fn(|lane| order[lane])
     }
     #[inline(always)]
