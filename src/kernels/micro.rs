@@ -17,6 +17,10 @@ pub(super) const DEPTH: usize = 256;
 /// into different sets of the cache; a constant, so that rows are addressed without a register each.
 pub(super) const ROW: usize = DEPTH + 16;
 
+/// Inputs whose weights are asked for ahead: the first tile of a block finds them far away, and the
+/// panel after this one follows in memory.
+const AHEAD: usize = 32;
+
 /// Most rows that any instruction set has registers for.
 const MAX_ROWS: usize = 14;
 
@@ -99,7 +103,9 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(simd: S, mut ti
         for k in 0..tile.depth {
             let mut weights = [simd.splat(0.0); VECTORS];
             for v in 0..VECTORS {
-                weights[v] = simd.load_unchecked(b.add(k * width + v * S::LANES));
+                let at = b.add(k * width + v * S::LANES);
+                simd.prefetch(at.wrapping_add(AHEAD * width));
+                weights[v] = simd.load_unchecked(at);
             }
             for r in 0..R {
                 let x = simd.splat(*a.add(r * ROW + k));

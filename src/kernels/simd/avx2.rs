@@ -111,6 +111,11 @@ impl Simd for Avx2 {
         unsafe { _mm256_permutevar8x32_ps(x, lanes) }
     }
     #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> __m256 {
         // SAFETY: the caller vouches for 8 values; the load need not be aligned.
         unsafe { _mm256_loadu_ps(from) }

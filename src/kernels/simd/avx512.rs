@@ -101,6 +101,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_permutexvar_ps(lanes, x) }
     }
     #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> __m512 {
         // SAFETY: the caller vouches for 16 values; the load need not be aligned.
         unsafe { _mm512_loadu_ps(from) }

@@ -52,6 +52,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// `[x[order[0]], x[order[1]], ...]`.
     fn permute(self, x: Self::V, lanes: Self::Lanes) -> Self::V;
 
+    /// Asks for a cache line that will be read soon; any address will do.
+    fn prefetch(self, at: *const f32);
+
     /// # Safety
     /// `from` is valid for reading `LANES` values.
     unsafe fn load_unchecked(self, from: *const f32) -> Self::V;

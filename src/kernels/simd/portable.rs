@@ -84,6 +84,8 @@ impl Simd for Portable {
         lanewise(|i| x[usize::from(lanes[i] & 3)])
     }
     #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
+    #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> Self::V {
         // SAFETY: the caller vouches for 4 values.
         unsafe { from.cast::<Self::V>().read_unaligned() }
