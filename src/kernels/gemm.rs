@@ -225,11 +225,11 @@ impl Grid {
     }
 
     /// First row of a task.
-    fn start(&self, task: usize, rows: usize) -> usize {
+    fn start(&self, task: usize) -> usize {
         if self.parts > 1 {
             task / self.parts * self.segment + task % self.parts * self.task_rows
         } else {
-            (task * self.task_rows).min(rows)
+            task * self.task_rows
         }
     }
 }
@@ -249,13 +249,9 @@ impl<R: Rows> Product<'_, R> {
         y: MatMut<'_>,
         sums: Option<MatMut<'_>>,
     ) {
-        let total = usize::MAX;
         if tasks.len() > 1 {
             let middle = tasks.start + tasks.len() / 2;
-            let (first, at) = (
-                self.grid.start(tasks.start, total),
-                self.grid.start(middle, total),
-            );
+            let (first, at) = (self.grid.start(tasks.start), self.grid.start(middle));
             let (above, below) = y.split_rows(at - first);
             let slots = middle - tasks.start;
             let slots = if self.grid.parts > 1 {
@@ -280,7 +276,7 @@ impl<R: Rows> Product<'_, R> {
         } else {
             let panels = panels.start * self.grid.task_panels
                 ..(panels.end * self.grid.task_panels).min(self.packed.panels());
-            let first = self.grid.start(tasks.start, total);
+            let first = self.grid.start(tasks.start);
             let isa = self.packed.isa;
             // The memory is taken outside: a closure inside would not be compiled for the
             // instruction set.

@@ -93,12 +93,6 @@ const NEAR: usize = 6 << 10;
 const TASK: usize = 1 << 16;
 
 impl GroupedConv {
-    /// Whether this kernel is the right one: more than one group, and groups so thin that a matrix
-    /// product would leave most of its tile empty. Other geometries are computed correctly too.
-    pub fn supports(geometry: &ConvGeometry) -> bool {
-        geometry.is_valid() && geometry.groups > 1 && geometry.group_outputs() <= 32
-    }
-
     /// Packs `filters`, `[outputs, inputs / groups, kernel, kernel]`, and `bias`, `[outputs]`.
     ///
     /// # Panics
@@ -132,10 +126,6 @@ impl GroupedConv {
                 .map(|vector| Source::new(&geometry, vector * lanes, lanes))
                 .collect(),
         }
-    }
-
-    pub fn geometry(&self) -> &ConvGeometry {
-        &self.geometry
     }
 
     /// `y = activation(conv(x) + bias)` for `x` of shape `[n, h, w, inputs]` and `y` of shape

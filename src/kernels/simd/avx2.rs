@@ -28,7 +28,8 @@ impl Avx2 {
 
 // SAFETY of every block below: `self` proves that the machine has AVX2 and FMA, all that the
 // intrinsics require.
-impl Simd for Avx2 {
+// SAFETY: a vector has 8 values, which is LANES; loads and stores touch these alone.
+unsafe impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
     type V = __m256;

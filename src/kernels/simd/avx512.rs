@@ -28,7 +28,8 @@ impl Avx512 {
 
 // SAFETY of every block below: `self` proves that the machine has AVX-512F, all that the
 // intrinsics require.
-impl Simd for Avx512 {
+// SAFETY: a vector has 16 values, which is LANES; loads and stores touch these alone.
+unsafe impl Simd for Avx512 {
     const LANES: usize = 16;
     const ROWS: usize = 14;
     type V = __m512;

@@ -21,9 +21,9 @@ pub const MAX_LANES: usize = 16;
 /// machine has its instructions.
 ///
 /// # Safety
-/// `ROWS` and `LANES` are what the micro-kernel may keep in registers; `load` and `store` check
-/// their slices, the `_unchecked` ones leave that to the caller.
-pub trait Simd: Copy + Send + Sync + 'static {
+/// `V` holds `LANES` values, at most [`MAX_LANES`], and the unchecked loads and stores touch no more
+/// than these: the checked ones and the micro-kernel rely on it.
+pub unsafe trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Most rows of a micro-tile that is two vectors wide.
     const ROWS: usize;

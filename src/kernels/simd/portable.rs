@@ -12,7 +12,8 @@ fn lanewise(f: impl Fn(usize) -> f32) -> [f32; 4] {
     std::array::from_fn(f)
 }
 
-impl Simd for Portable {
+// SAFETY: a vector has 4 values, which is LANES; loads and stores touch these alone.
+unsafe impl Simd for Portable {
     const LANES: usize = 4;
     const ROWS: usize = 6;
     type V = [f32; 4];
