@@ -9,9 +9,10 @@ mod plan;
 mod planner;
 mod spec;
 mod trace;
+mod watch;
 
 pub use error::{NetError, TensorMismatch};
-pub use network::{Network, Observer, Point};
+pub use network::Network;
 pub use plan::{
     BlockPlan, ConvPlan, LinearPlan, Naming, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan,
     TensorPlan,
@@ -21,3 +22,4 @@ pub use spec::{
     StrideOn,
 };
 pub use trace::LayerTrace;
+pub use watch::{LayerTime, Observer, Point};

@@ -5,78 +5,62 @@ use rayon::prelude::*;
 
 use super::NetError;
 use super::load::{Loader, check_tensors};
-use super::plan::{BlockPlan, PICTURE_CHANNELS, Plan, SePlan, StepPlan};
+use super::plan::{BlockPlan, ConvPlan, PICTURE_CHANNELS, Plan, SePlan, StepPlan};
 use super::spec::StemPool;
+use super::watch::{Clock, LayerTime, Observer, Point, Watch};
 use crate::nn::{self, Activation, Backend, Conv, KernelAttention, Linear, Map, SqueezeExcite};
 use crate::weights::Weights;
-
-/// A place in the network whose tensor can be observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point<'a> {
-    /// After the stem's last activation, before its pool.
-    Stem,
-    /// After the stem's pool, where there is one.
-    StemPool,
-    /// After the last block of a stage, counted from 1.
-    Stage(usize),
-    /// After the final 1x1 convolution, where there is one.
-    FinalConv,
-    /// A module's gate: `[N, C]` factors of an SE module, `[N, 2, C]` weights of an SK unit. The
-    /// name is the module's in the weights file, such as `layer1.0.se` or `layer1.0.conv1.attn`.
-    Gate(&'a str),
-    /// The pooled features `[N, num_features]`.
-    PreLogits,
-}
-
-/// Sees a tensor as the network passes a point; an error stops the run.
-pub type Observer<'a> = dyn FnMut(Point<'_>, &Tensor) -> Result<(), NetError> + Send + 'a;
 
 /// A network with its weights on a device, in evaluation mode, BatchNorm folded.
 #[derive(Debug)]
 pub struct Network {
     plan: Plan,
     backend: Backend,
-    stem: Vec<Conv>,
+    stem: Vec<Named<Conv>>,
     stages: Vec<Vec<Block>>,
-    head_conv: Option<Conv>,
+    head_conv: Option<Named<Conv>>,
     classifier: Linear,
+}
+
+/// A layer and its name in the weights file.
+#[derive(Debug)]
+struct Named<T> {
+    name: String,
+    layer: T,
 }
 
 #[derive(Debug)]
 struct Block {
+    name: String,
     steps: Vec<Step>,
-    se: Option<Se>,
+    se: Option<Named<SqueezeExcite>>,
     shortcut: Option<Projection>,
     activation: Activation,
 }
 
 #[derive(Debug)]
 enum Step {
-    Conv(Conv),
+    Conv(Named<Conv>),
     AvgPool,
-    Se(Se),
-    Sk(Sk),
-}
-
-#[derive(Debug)]
-struct Se {
-    name: String,
-    module: SqueezeExcite,
+    Se(Named<SqueezeExcite>),
+    Sk(Box<Sk>),
 }
 
 #[derive(Debug)]
 struct Sk {
-    name: String,
-    paths: [Conv; 2],
+    paths: [Named<Conv>; 2],
     split_input: bool,
-    attention: KernelAttention,
+    attention: Named<KernelAttention>,
 }
 
 #[derive(Debug)]
 struct Projection {
     avg_pool: bool,
-    conv: Conv,
+    conv: Named<Conv>,
 }
+
+/// What comes before the stem: checks, and the layout of the backend.
+const ENTRY: &str = "input";
 
 impl Network {
     /// Builds the plan's layers from a file's tensors.
@@ -108,7 +92,7 @@ impl Network {
             stem: plan
                 .stem
                 .iter()
-                .map(|conv| loader.conv(conv))
+                .map(|conv| Named::conv(conv, &loader))
                 .collect::<Result<_, _>>()?,
             stages: plan
                 .stages
@@ -118,7 +102,7 @@ impl Network {
             head_conv: plan
                 .head_conv
                 .as_ref()
-                .map(|conv| loader.conv(conv))
+                .map(|conv| Named::conv(conv, &loader))
                 .transpose()?,
             classifier: loader.classifier(&plan.classifier)?,
             plan: plan.clone(),
@@ -139,7 +123,7 @@ impl Network {
     /// # Errors
     /// If the input is no such batch, does not fit the network, or numbers are not finite.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, NetError> {
-        self.run(x, None)
+        self.run(x, &mut Watch::default())
     }
 
     /// As [`Network::forward`], showing `observer` the tensor at every [`Point`] on the way.
@@ -151,7 +135,26 @@ impl Network {
         x: &Tensor,
         observer: &mut Observer<'_>,
     ) -> Result<Tensor, NetError> {
-        self.run(x, Some(observer))
+        let mut watch = Watch {
+            observer: Some(observer),
+            clock: None,
+        };
+        self.run(x, &mut watch)
+    }
+
+    /// The time of every layer in one pass, in running order: a shortcut's layers come before the
+    /// branch's. On the engine a layer's work is done when the next one begins; other devices are
+    /// waited for after each layer, which makes the whole slower than [`Network::forward`].
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn layer_times(&self, x: &Tensor) -> Result<Vec<LayerTime>, NetError> {
+        let mut watch = Watch {
+            observer: None,
+            clock: Some(Clock::start(self.device())),
+        };
+        self.run(x, &mut watch)?;
+        Ok(watch.clock.map(|clock| clock.laps).unwrap_or_default())
     }
 
     /// Pooled features before the classifier, `[N, num_features]`.
@@ -159,7 +162,7 @@ impl Network {
     /// # Errors
     /// As [`Network::forward`].
     pub fn features(&self, x: &Tensor) -> Result<Tensor, NetError> {
-        let features = self.pooled(x, &mut Watch(None))?;
+        let features = self.pooled(x, &mut Watch::default())?;
         if all_finite(&features)? {
             Ok(features)
         } else {
@@ -167,9 +170,10 @@ impl Network {
         }
     }
 
-    fn run(&self, x: &Tensor, observer: Option<&mut Observer<'_>>) -> Result<Tensor, NetError> {
-        let features = self.pooled(x, &mut Watch(observer))?;
+    fn run(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
+        let features = self.pooled(x, watch)?;
         let logits = self.classifier.forward(&features)?;
+        watch.lap(&self.plan.classifier.name, "")?;
         if all_finite(&logits)? {
             Ok(logits)
         } else {
@@ -202,8 +206,9 @@ impl Network {
 
     fn run_layers(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         let mut x = self.backend.enter(&x.to_dtype(DType::F32)?)?;
+        watch.lap(ENTRY, "")?;
         for conv in &self.stem {
-            x = conv.forward(&x)?;
+            x = conv.forward(&x, watch)?;
         }
         watch.see_map(Point::Stem, &x)?;
         x = match self.plan.stem_pool {
@@ -213,6 +218,7 @@ impl Network {
             StemPool::None => x,
         };
         if self.plan.stem_pool != StemPool::None {
+            watch.lap("stem pool", "")?;
             watch.see_map(Point::StemPool, &x)?;
         }
         for (index, stage) in self.stages.iter().enumerate() {
@@ -223,12 +229,13 @@ impl Network {
         }
         let features = match &self.head_conv {
             Some(conv) => {
-                let (x, features) = conv.forward_squeezed(&x)?;
+                let (x, features) = conv.forward_squeezed(&x, watch)?;
                 watch.see_map(Point::FinalConv, &x)?;
                 features
             }
             None => nn::global_mean(&x)?,
         };
+        watch.lap("pool", "")?;
         watch.see(Point::PreLogits, &features)?;
         Ok(features)
     }
@@ -240,23 +247,28 @@ fn all_finite(x: &Tensor) -> Result<bool, NetError> {
     Ok(sum.is_finite())
 }
 
-/// The observer, if anybody looks.
-struct Watch<'a, 'b>(Option<&'a mut Observer<'b>>);
-
-impl Watch<'_, '_> {
-    fn see(&mut self, point: Point<'_>, x: &Tensor) -> Result<(), NetError> {
-        match &mut self.0 {
-            Some(observer) => observer(point, x),
-            None => Ok(()),
-        }
+impl Named<Conv> {
+    fn conv(plan: &ConvPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
+        Ok(Self {
+            name: plan.conv.clone(),
+            layer: loader.conv(plan)?,
+        })
     }
 
-    /// The map is put into the layout of tensors only if somebody looks.
-    fn see_map(&mut self, point: Point<'_>, x: &Map) -> Result<(), NetError> {
-        match &mut self.0 {
-            Some(observer) => observer(point, &x.to_tensor()?),
-            None => Ok(()),
-        }
+    fn forward(&self, x: &Map, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
+        let y = self.layer.forward(x)?;
+        watch.lap(&self.name, "")?;
+        Ok(y)
+    }
+
+    fn forward_squeezed(
+        &self,
+        x: &Map,
+        watch: &mut Watch<'_, '_>,
+    ) -> Result<(Map, Tensor), NetError> {
+        let both = self.layer.forward_squeezed(x)?;
+        watch.lap(&self.name, "")?;
+        Ok(both)
     }
 }
 
@@ -264,30 +276,36 @@ impl Block {
     fn load(plan: &BlockPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
         let step = |step: &StepPlan| -> Result<Step, NetError> {
             Ok(match step {
-                StepPlan::Conv(conv) => Step::Conv(loader.conv(conv)?),
+                StepPlan::Conv(conv) => Step::Conv(Named::conv(conv, loader)?),
                 StepPlan::AvgPool => Step::AvgPool,
-                StepPlan::Se(se) => Step::Se(Se::load(se, loader)?),
-                StepPlan::Sk(sk) => Step::Sk(Sk {
-                    name: sk.attention.clone(),
-                    paths: [loader.conv(&sk.paths[0])?, loader.conv(&sk.paths[1])?],
+                StepPlan::Se(se) => Step::Se(Named::se(se, loader)?),
+                StepPlan::Sk(sk) => Step::Sk(Box::new(Sk {
+                    paths: [
+                        Named::conv(&sk.paths[0], loader)?,
+                        Named::conv(&sk.paths[1], loader)?,
+                    ],
                     split_input: sk.split_input,
-                    attention: loader.attention(sk)?,
-                }),
+                    attention: Named {
+                        name: sk.attention.clone(),
+                        layer: loader.attention(sk)?,
+                    },
+                })),
             })
         };
         let projection = |shortcut: &super::ShortcutPlan| {
-            let conv = loader.conv(&shortcut.conv)?;
+            let conv = Named::conv(&shortcut.conv, loader)?;
             Ok::<_, NetError>(Projection {
                 avg_pool: shortcut.avg_pool,
                 conv,
             })
         };
         Ok(Self {
+            name: plan.name.clone(),
             steps: plan.steps.iter().map(step).collect::<Result<_, _>>()?,
             se: plan
                 .se
                 .as_ref()
-                .map(|se| Se::load(se, loader))
+                .map(|se| Named::se(se, loader))
                 .transpose()?,
             shortcut: plan.shortcut.as_ref().map(projection).transpose()?,
             activation: plan.activation,
@@ -296,7 +314,7 @@ impl Block {
 
     fn forward(&self, x: &Map, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
         let shortcut = match &self.shortcut {
-            Some(projection) => Some(projection.forward(x)?),
+            Some(projection) => Some(projection.forward(x, &self.name, watch)?),
             None => None,
         };
         let mut branch = None;
@@ -309,12 +327,16 @@ impl Block {
             };
             branch = Some(match step {
                 Step::Conv(conv) if squeezed => {
-                    let (y, mean) = conv.forward_squeezed(y)?;
+                    let (y, mean) = conv.forward_squeezed(y, watch)?;
                     squeeze = Some(mean);
                     y
                 }
-                Step::Conv(conv) => conv.forward(y)?,
-                Step::AvgPool => nn::avg_pool(y)?,
+                Step::Conv(conv) => conv.forward(y, watch)?,
+                Step::AvgPool => {
+                    let y = nn::avg_pool(y)?;
+                    watch.lap(&self.name, ".pool")?;
+                    y
+                }
                 Step::Se(se) => {
                     let gate = se.gate(y, squeeze.take(), watch)?;
                     match branch.take() {
@@ -331,12 +353,9 @@ impl Block {
             None => None,
         };
         let shortcut = shortcut.as_ref().unwrap_or(x);
-        Ok(nn::residual_tail(
-            y,
-            gate.as_ref(),
-            shortcut,
-            self.activation,
-        )?)
+        let y = nn::residual_tail(y, gate.as_ref(), shortcut, self.activation)?;
+        watch.lap(&self.name, ".tail")?;
+        Ok(y)
     }
 }
 
@@ -346,21 +365,22 @@ fn empty_branch() -> NetError {
 }
 
 impl Projection {
-    fn forward(&self, x: &Map) -> Result<Map, NetError> {
+    fn forward(&self, x: &Map, block: &str, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
         if self.avg_pool {
-            Ok(self.conv.forward(&nn::avg_pool_ceil(x)?)?)
+            let x = nn::avg_pool_ceil(x)?;
+            watch.lap(block, ".shortcut pool")?;
+            self.conv.forward(&x, watch)
         } else {
-            Ok(self.conv.forward(x)?)
+            self.conv.forward(x, watch)
         }
     }
 }
 
-impl Se {
-    fn load(plan: &SePlan, loader: &Loader<'_>) -> Result<Self, NetError> {
-        let module = loader.se(plan)?;
+impl Named<SqueezeExcite> {
+    fn se(plan: &SePlan, loader: &Loader<'_>) -> Result<Self, NetError> {
         Ok(Self {
             name: plan.name.clone(),
-            module,
+            layer: loader.se(plan)?,
         })
     }
 
@@ -375,7 +395,8 @@ impl Se {
             Some(squeeze) => squeeze,
             None => nn::global_mean(y)?,
         };
-        let gate = self.module.gate(&squeeze)?;
+        let gate = self.layer.gate(&squeeze)?;
+        watch.lap(&self.name, "")?;
         watch.see(Point::Gate(&self.name), &gate)?;
         Ok(gate)
     }
@@ -384,16 +405,22 @@ impl Se {
 impl Sk {
     fn forward(&self, x: &Map, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
         let paths = if self.split_input {
-            let half = self.paths[0].inputs();
+            let half = self.paths[0].layer.inputs();
             [
-                self.paths[0].forward(&x.channels(0, half)?)?,
-                self.paths[1].forward(&x.channels(half, half)?)?,
+                self.paths[0].forward(&x.channels(0, half)?, watch)?,
+                self.paths[1].forward(&x.channels(half, half)?, watch)?,
             ]
         } else {
-            [self.paths[0].forward(x)?, self.paths[1].forward(x)?]
+            [
+                self.paths[0].forward(x, watch)?,
+                self.paths[1].forward(x, watch)?,
+            ]
         };
-        let gate = self.attention.gate([&paths[0], &paths[1]])?;
-        watch.see(Point::Gate(&self.name), &gate)?;
-        Ok(nn::select(paths, &gate)?)
+        let Named { name, layer } = &self.attention;
+        let gate = layer.gate([&paths[0], &paths[1]])?;
+        watch.see(Point::Gate(name), &gate)?;
+        let y = nn::select(paths, &gate)?;
+        watch.lap(name, "")?;
+        Ok(y)
     }
 }

@@ -11,6 +11,7 @@ fn wrong_arguments() {
     env.check("bench-batch-size", &["bench", "--batch-size", "1,0"]);
     env.check("bench-runs-zero", &["bench", "--runs", "0"]);
     env.check("bench-unknown", &["bench", "resnet50"]);
+    env.check("bench-layers-csv", &["bench", "--layers", "--csv"]);
     env.check(
         "bench-weights-of-two",
         &["bench", "demo", "demo", "-w", "a"],
@@ -62,4 +63,21 @@ fn csv_has_a_header_and_no_samples() {
     assert_eq!(lines.len(), 2, "{text}");
     assert!(lines[0].starts_with("model,infer_samples_per_sec,infer_step_time,"));
     assert!(!text.contains("step_times_ms"));
+}
+
+#[test]
+fn layers_are_those_of_the_plan() {
+    let env = Env::new();
+    let output = env.run(&["bench", "demo", "--layers", "--json", "--runs", "2"]);
+    assert_eq!(output.status.code(), Some(0));
+    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let layers = rows[0]["layers"].as_array().unwrap();
+    let operations: f64 = layers
+        .iter()
+        .map(|layer| layer["gflops"].as_f64().unwrap() * layer["ms"].as_f64().unwrap() / 1e3)
+        .sum();
+    let gmacs = rows[0]["infer_gmacs"].as_f64().unwrap();
+    assert!((operations / (2.0 * gmacs) - 1.0).abs() < 1e-9);
+    // Input, stem, nine blocks of two convolutions, gate and tail, two projections, pool, classifier.
+    assert_eq!(layers.len(), 1 + 1 + 9 * 4 + 2 + 1 + 1);
 }

@@ -1,5 +1,7 @@
 //! `senet bench`: how fast networks run on this machine.
 
+mod layers;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -7,10 +9,10 @@ use candle_core::{Device, Tensor};
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{DeviceArgs, ImageSize};
-use super::output::{Messages, Results, Table};
-use super::{SUCCESS, session};
 use crate::cards::DEMO_MODEL;
+use crate::cli::args::{DeviceArgs, ImageSize};
+use crate::cli::output::{Messages, Results, Table};
+use crate::cli::{SUCCESS, session};
 use crate::error::Error;
 use crate::kernels::{Isa, peak_flops};
 use crate::model::Model;
@@ -41,6 +43,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 20,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
+    /// The time of every layer as well
+    #[arg(long, conflicts_with = "csv")]
+    layers: bool,
     /// One JSON list
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -73,6 +78,8 @@ struct Row {
     peak_memory_mib: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     step_times_ms: Vec<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<layers::LayerRow>,
 }
 
 pub(super) fn run(
@@ -104,7 +111,7 @@ pub(super) fn run(
         let model = Model::new(spec, &weights, &device)?;
         drop(weights);
         for &batch in &arguments.batch_size {
-            rows.push(measure(&model, batch, arguments.runs, isa, peak)?);
+            rows.push(measure(&model, batch, arguments, isa, peak)?);
         }
     }
     if arguments.json {
@@ -125,7 +132,7 @@ pub(super) fn run(
 fn measure(
     model: &Model,
     batch: u32,
-    runs: u32,
+    arguments: &Arguments,
     isa: Option<Isa>,
     peak: Option<f64>,
 ) -> anyhow::Result<Row> {
@@ -135,7 +142,7 @@ fn measure(
     let gmacs = trace.iter().map(|layer| layer.macs).sum::<u64>() as f64 / 1e9;
     let x = input(model, batch as usize)?;
     let mut times = Vec::new();
-    for index in 0..WARM_UP + runs {
+    for index in 0..WARM_UP + arguments.runs {
         let start = Instant::now();
         // Logits are on the CPU when all is done, whatever the device.
         let logits = model.network().forward(&x).map_err(Error::from)?;
@@ -144,6 +151,11 @@ fn measure(
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
+    let layers = if arguments.layers {
+        layers::measure(model, &x, arguments.runs, peak)?
+    } else {
+        Vec::new()
+    };
     let step = median(&times);
     let gflops = 2.0 * gmacs * f64::from(batch) / (step / 1e3);
     Ok(Row {
@@ -160,6 +172,7 @@ fn measure(
         peak_share: peak.map(|peak| gflops * 1e9 / peak),
         peak_memory_mib: peak_memory_mib(),
         step_times_ms: times,
+        layers,
     })
 }
 
@@ -229,5 +242,13 @@ fn print(rows: &[Row], results: &mut Results) -> anyhow::Result<()> {
             format!("{:.2} M", row.param_count),
         ]);
     }
-    Ok(table.print(results)?)
+    table.print(results)?;
+    for row in rows.iter().filter(|row| !row.layers.is_empty()) {
+        let (model, batch) = (&row.model, row.infer_batch_size);
+        let title = results.style.bold(&format!("{model}, batch {batch}"));
+        results.line("")?;
+        results.line(title)?;
+        layers::print(&row.layers, results)?;
+    }
+    Ok(())
 }

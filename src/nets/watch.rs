@@ -1,0 +1,97 @@
+//! What can be seen of a network while it runs: tensors at points, and the time of layers.
+
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor};
+
+use super::NetError;
+use crate::nn::Map;
+
+/// A place in the network whose tensor can be observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point<'a> {
+    /// After the stem's last activation, before its pool.
+    Stem,
+    /// After the stem's pool, where there is one.
+    StemPool,
+    /// After the last block of a stage, counted from 1.
+    Stage(usize),
+    /// After the final 1x1 convolution, where there is one.
+    FinalConv,
+    /// A module's gate: `[N, C]` factors of an SE module, `[N, 2, C]` weights of an SK unit. The
+    /// name is the module's in the weights file, such as `layer1.0.se` or `layer1.0.conv1.attn`.
+    Gate(&'a str),
+    /// The pooled features `[N, num_features]`.
+    PreLogits,
+}
+
+/// Sees a tensor as the network passes a point; an error stops the run.
+pub type Observer<'a> = dyn FnMut(Point<'_>, &Tensor) -> Result<(), NetError> + Send + 'a;
+
+/// The time that a layer took in one pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerTime {
+    /// As in [`Plan::trace`](super::Plan::trace), an SE module or the attention of an SK unit being
+    /// one layer; `BLOCK.tail` is a block's scale, sum and last activation.
+    pub name: String,
+    pub time: Duration,
+}
+
+/// Whoever looks, if anybody does; it costs nothing otherwise.
+#[derive(Default)]
+pub(super) struct Watch<'a, 'b> {
+    pub(super) observer: Option<&'a mut Observer<'b>>,
+    pub(super) clock: Option<Clock>,
+}
+
+impl Watch<'_, '_> {
+    pub(super) fn see(&mut self, point: Point<'_>, x: &Tensor) -> Result<(), NetError> {
+        match &mut self.observer {
+            Some(observer) => observer(point, x),
+            None => Ok(()),
+        }
+    }
+
+    /// The map is put into the layout of tensors only if somebody looks.
+    pub(super) fn see_map(&mut self, point: Point<'_>, x: &Map) -> Result<(), NetError> {
+        match &mut self.observer {
+            Some(observer) => observer(point, &x.to_tensor()?),
+            None => Ok(()),
+        }
+    }
+
+    /// A layer has been put to work; `part` is for what has no name of its own.
+    pub(super) fn lap(&mut self, name: &str, part: &str) -> Result<(), NetError> {
+        match &mut self.clock {
+            Some(clock) => clock.lap(format!("{name}{part}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The laps of one pass.
+pub(super) struct Clock {
+    device: Device,
+    last: Instant,
+    pub(super) laps: Vec<LayerTime>,
+}
+
+impl Clock {
+    pub(super) fn start(device: &Device) -> Self {
+        Self {
+            device: device.clone(),
+            last: Instant::now(),
+            laps: Vec::new(),
+        }
+    }
+
+    /// Waits until the device has done what it was told: a GPU answers before.
+    fn lap(&mut self, name: String) -> Result<(), NetError> {
+        self.device.synchronize()?;
+        let now = Instant::now();
+        let time = now - self.last;
+        self.laps.push(LayerTime { name, time });
+        self.last = now;
+        Ok(())
+    }
+}
