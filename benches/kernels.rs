@@ -1,8 +1,10 @@
 //! Convolutions of the networks, one by one: milliseconds, GFLOP/s of the direct algorithm's
-//! operations, and the Winograd tiles beside it where they apply.
+//! operations, its share of the measured peak, and the Winograd tiles beside it where they apply.
+//! Arguments choose the shapes whose line contains one of them.
 //!
 //! ```text
 //! cargo bench --bench kernels
+//! cargo bench --bench kernels -- "1x1 /1" g32
 //! RAYON_NUM_THREADS=1 SENET_ISA=avx2 cargo bench --bench kernels
 //! ```
 //!
@@ -11,7 +13,9 @@
 
 use std::time::Instant;
 
-use senet::kernels::{ConvGeometry, DirectConv, Finish, GroupedConv, Isa, TileSize, Winograd};
+use senet::kernels::{
+    ConvGeometry, DirectConv, Finish, GroupedConv, Isa, TileSize, Winograd, peak_flops,
+};
 
 const ROUNDS: usize = 41;
 
@@ -48,13 +52,32 @@ const SHAPES: [[usize; 6]; 26] = [
 fn main() {
     let isa = Isa::best();
     let threads = rayon::current_num_threads();
-    println!("{}, {threads} threads; median of {ROUNDS}", isa.name());
+    let peak = peak_flops(isa) / 1e9;
+    println!(
+        "{}, {threads} threads, peak {peak:.0} GFLOP/s; median (fastest) of {ROUNDS}",
+        isa.name()
+    );
+    // Cargo adds `--bench`.
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
     for shape in SHAPES {
-        measure(isa, shape);
+        let name = name(shape);
+        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part)) {
+            measure(isa, peak, shape);
+        }
     }
 }
 
-fn measure(isa: Isa, [side, inputs, outputs, kernel, stride, groups]: [usize; 6]) {
+fn name([side, inputs, outputs, kernel, stride, groups]: [usize; 6]) -> String {
+    format!(
+        "{side:4}x{side:<3} {inputs:5} to {outputs:<5} {kernel}x{kernel} /{stride} g{groups:<3}"
+    )
+}
+
+fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
+    let [side, inputs, outputs, kernel, stride, groups] = shape;
     let geometry = ConvGeometry {
         inputs,
         outputs,
@@ -74,21 +97,22 @@ fn measure(isa: Isa, [side, inputs, outputs, kernel, stride, groups]: [usize; 6]
     let operations = 2.0 * (pixels * weights) as f64;
     let size = [1, side, side];
     let mut y = vec![0.0; pixels * outputs];
-    let report = |name: &str, milliseconds: f64| {
-        let speed = operations / milliseconds / 1e6;
+    let report = |algorithm: &str, [median, fastest]: [f64; 2]| {
+        let speed = operations / median / 1e6;
+        let share = speed / peak * 100.0;
         println!(
-            "{side:4}x{side:<3} {inputs:5} to {outputs:<5} {kernel}x{kernel} /{stride} g{groups:<3} \
-             {name:15} {milliseconds:7.3} ms {speed:6.0} GFLOP/s"
+            "{} {algorithm:15} {median:7.3} ({fastest:.3}) ms {speed:6.0} GFLOP/s {share:4.0} %",
+            name(shape)
         );
     };
     if groups > 1 {
         let conv = GroupedConv::new(isa, &filters, &bias, geometry);
-        let time = median(|| conv.run(&x, size, &mut y, None));
-        return report("grouped", time);
+        let times = time(|| conv.run(&x, size, &mut y, None));
+        return report("grouped", times);
     }
     let conv = DirectConv::new(isa, &filters, &bias, geometry);
-    let time = median(|| conv.run(&x, size, &mut y, Finish::default()));
-    report("direct", time);
+    let times = time(|| conv.run(&x, size, &mut y, Finish::default()));
+    report("direct", times);
     if !Winograd::supports(&geometry) {
         return;
     }
@@ -98,7 +122,7 @@ fn measure(isa: Isa, [side, inputs, outputs, kernel, stride, groups]: [usize; 6]
     ] {
         let conv = Winograd::new(isa, &filters, &bias, geometry, tile);
         let mut z = vec![0.0; y.len()];
-        let time = median(|| conv.run(&x, size, &mut z, false));
+        let times = time(|| conv.run(&x, size, &mut z, false));
         let scale = y.iter().fold(1.0, |most: f32, y| most.max(y.abs()));
         let largest = y
             .iter()
@@ -108,12 +132,12 @@ fn measure(isa: Isa, [side, inputs, outputs, kernel, stride, groups]: [usize; 6]
             largest <= 1e-4 * scale,
             "{name}: off by {largest} of {scale}"
         );
-        report(name, time);
+        report(name, times);
     }
 }
 
-/// Milliseconds of a call, after one that warms up.
-fn median(mut run: impl FnMut()) -> f64 {
+/// Milliseconds of a call, median and fastest, after one that warms up.
+fn time(mut run: impl FnMut()) -> [f64; 2] {
     run();
     let mut times = [0.0; ROUNDS];
     for time in &mut times {
@@ -122,5 +146,5 @@ fn median(mut run: impl FnMut()) -> f64 {
         *time = start.elapsed().as_secs_f64() * 1e3;
     }
     times.sort_by(f64::total_cmp);
-    times[ROUNDS / 2]
+    [times[ROUNDS / 2], times[0]]
 }

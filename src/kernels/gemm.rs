@@ -1,18 +1,23 @@
 //! Matrix product with weights that were packed once: `[rows, depth] x [depth, outputs]`.
 //!
-//! The rows are gathered, a block of them and `DEPTH` inputs at a time, into packed rows that stay
+//! The rows are gathered, a block of them and some hundred inputs at a time, into packed rows that stay
 //! in the second cache while all panels of weights pass by. Where the rows come from is the
 //! caller's affair: pixels of a map, windows of a convolution, the inputs of a linear layer.
 
 use std::ops::Range;
 
 use super::aligned::Aligned;
-use super::micro::{DEPTH, ROW, Tile, multiply};
+use super::micro::{ROW, Tile, most_depth, multiply};
 use super::scratch::with_scratch;
 use super::{Isa, Kernel, MatMut, Simd};
 
 /// Tiles whose rows are packed at a time.
 const TILES: usize = 8;
+
+/// Rows and outputs below which a task is not worth its packing and its reading of weights, as long
+/// as every thread has one.
+const TASK_ROWS: usize = 96;
+const TASK_OUTPUTS: usize = 256;
 
 /// Weights in the order in which the micro-kernel reads them: blocks of inputs, in them panels of
 /// one or two vectors of outputs, in them an input's weights side by side. Missing outputs are 0.
@@ -47,7 +52,7 @@ impl Packed {
                 row(panel * width + column, inputs);
             }
             rows[columns * depth..].fill(0.0);
-            for inputs in blocks(depth) {
+            for inputs in blocks(isa, depth) {
                 let start = (inputs.start * panels + panel * inputs.len()) * width;
                 let panel = &mut values[start..start + inputs.len() * width];
                 for (input, weights) in inputs.zip(panel.chunks_exact_mut(width)) {
@@ -99,9 +104,9 @@ impl Packed {
     }
 }
 
-/// The inputs cut into equal blocks of at most [`DEPTH`].
-pub(super) fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    let count = depth.div_ceil(DEPTH).max(1);
+/// The inputs cut into equal blocks of at most [`most_depth`].
+pub(super) fn blocks(isa: Isa, depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let count = depth.div_ceil(most_depth(isa)).max(1);
     let size = depth.div_ceil(count);
     (0..count).map(move |i| (i * size).min(depth)..((i + 1) * size).min(depth))
 }
@@ -190,29 +195,36 @@ struct Grid {
 impl Grid {
     fn new(packed: &Packed, rows: usize, segment: Option<usize>) -> Self {
         let threads = rayon::current_num_threads();
-        let tile = packed.isa.rows();
         let (unit, units) = match segment {
             Some(segment) if rows > segment => (segment, rows / segment),
             _ => (rows, 1),
         };
-        // Below four tiles a task would spend its time on packing and on reading weights.
-        let most = (unit / (4 * tile)).max(1);
-        let per_unit = match most * units / threads {
-            0 => most,
-            times => (threads * times.min(4)).div_ceil(units).clamp(1, most),
+        let per_unit = |least: usize, tasks: usize| {
+            let most = (unit / least).max(1);
+            tasks.div_ceil(units).clamp(1, most)
         };
-        let (task_rows, parts) = if per_unit > 1 {
-            let size = unit.div_ceil(per_unit).next_multiple_of(tile);
-            (size, unit.div_ceil(size))
+        // Several tasks a thread, so that none waits for another; but a task reads all its weights
+        // for its rows and packs its rows for its weights, so neither may be few.
+        let tasks = 4 * threads;
+        let mut parts = per_unit(TASK_ROWS, tasks);
+        let mut row_tasks = (parts * units).min(tasks);
+        let least = (TASK_OUTPUTS / packed.width).max(1);
+        let mut wanted = (tasks / row_tasks).clamp(1, (packed.panels() / least).max(1));
+        if row_tasks * wanted < threads {
+            parts = per_unit(4 * packed.isa.rows(), threads);
+            row_tasks = parts * units;
+            wanted = threads.div_ceil(row_tasks).min(packed.panels());
+        }
+        let task_rows = if parts > 1 {
+            unit.div_ceil(parts)
         } else {
-            (unit * units.div_ceil(4 * threads).max(1), 1)
+            unit * units.div_ceil(tasks)
         };
         let row_tasks = if parts > 1 {
             units * parts
         } else {
             rows.div_ceil(task_rows)
         };
-        let wanted = threads.div_ceil(row_tasks).min(packed.panels());
         let task_panels = packed.panels().div_ceil(wanted);
         Self {
             row_tasks,
@@ -231,6 +243,19 @@ impl Grid {
         } else {
             task * self.task_rows
         }
+    }
+}
+
+/// Rows cut into tiles of nearly equal height: one of few rows would wait for its own results.
+struct Tiles {
+    rows: Range<usize>,
+    count: usize,
+}
+
+impl Tiles {
+    fn rows(&self, tiles: &Range<usize>) -> Range<usize> {
+        let at = |tile: usize| self.rows.start + tile * self.rows.len() / self.count;
+        at(tiles.start)..at(tiles.end)
     }
 }
 
@@ -321,31 +346,39 @@ impl<R: Rows> Task<'_, R> {
     fn run_vectors<S: Simd, const VECTORS: usize>(mut self, simd: S) {
         let Product { packed, grid, .. } = *self.product;
         let rows = self.y.rows();
-        let mut row = 0;
-        while row < rows {
-            let segment = row / grid.segment;
-            let end = rows
-                .min((segment + 1) * grid.segment)
-                .min(row + TILES * S::ROWS);
-            for inputs in blocks(packed.depth) {
-                let source = self.first + row..self.first + end;
-                self.product.rows.pack(source, inputs.clone(), self.scratch);
-                for panel in self.panels.clone() {
-                    self.panel::<S, VECTORS>(simd, panel, &inputs, row..end, segment);
+        let mut start = 0;
+        while start < rows {
+            let segment = start / grid.segment;
+            let end = rows.min((segment + 1) * grid.segment);
+            let tiles = Tiles {
+                rows: start..end,
+                count: (end - start).div_ceil(S::ROWS),
+            };
+            let count = tiles.count.div_ceil(TILES);
+            for block in 0..count {
+                let block = block * tiles.count / count..(block + 1) * tiles.count / count;
+                for inputs in blocks(packed.isa, packed.depth) {
+                    let source = tiles.rows(&block);
+                    let source = self.first + source.start..self.first + source.end;
+                    self.product.rows.pack(source, inputs.clone(), self.scratch);
+                    for panel in self.panels.clone() {
+                        self.panel::<S, VECTORS>(simd, panel, &inputs, &tiles, &block, segment);
+                    }
                 }
             }
-            row = end;
+            start = end;
         }
     }
 
-    /// All tiles of some rows with one panel.
+    /// Some tiles with one panel.
     #[inline(always)]
     fn panel<S: Simd, const VECTORS: usize>(
         &mut self,
         simd: S,
         panel: usize,
         inputs: &Range<usize>,
-        rows: Range<usize>,
+        tiles: &Tiles,
+        block: &Range<usize>,
         segment: usize,
     ) {
         let packed = self.product.packed;
@@ -354,17 +387,15 @@ impl<R: Rows> Task<'_, R> {
         let last = inputs.end == packed.depth;
         let column = (panel - self.panels.start) * packed.width;
         let columns = packed.width.min(self.y.columns() - column);
-        // Tiles of nearly equal height: a last one of few rows would wait for its own results.
-        let tiles = rows.len().div_ceil(S::ROWS);
-        let height = rows.len().div_ceil(tiles);
-        for start in rows.clone().step_by(height) {
-            let end = rows.end.min(start + height);
+        let first = tiles.rows(block).start;
+        for tile in block.clone() {
+            let rows = tiles.rows(&(tile..tile + 1));
             let sums = self.sums.as_mut().filter(|_| last);
             let tile = Tile {
-                packed: &self.scratch[(start - rows.start) * ROW..],
+                packed: &self.scratch[(rows.start - first) * ROW..],
                 panel: weights,
                 depth: inputs.len(),
-                y: self.y.window(start..end, column..column + columns),
+                y: self.y.window(rows, column..column + columns),
                 bias: (inputs.start == 0).then_some(bias),
                 relu: last && self.product.relu,
                 sums: sums.map(|sums| &mut sums.row(segment)[column..column + columns]),

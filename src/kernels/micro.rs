@@ -1,25 +1,37 @@
 //! The product of a few rows with a panel of weights, in registers.
 //!
 //! Everything that is a sum over channels is cut into such tiles: up to [`Simd::ROWS`] pixels by
-//! one or two vectors of output channels, over at most [`DEPTH`] inputs at a time.
+//! one or two vectors of output channels, over some hundred inputs at a time.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
     reason = "plain loops of constant length, which become registers"
 )]
 
-use super::{MAX_LANES, MatMut, Simd};
+use super::{Isa, MAX_LANES, MatMut, Simd};
 
-/// Most inputs that one pass over a tile sums: a panel of this depth stays in the first cache.
-pub(super) const DEPTH: usize = 256;
+/// Most inputs that one pass over a tile sums.
+const MAX_DEPTH: usize = 512;
+
+/// Most values of a panel. More inputs at a time mean fewer passes; a panel of 32 KiB still comes
+/// fast enough, from the second cache where the first has no more than that.
+const PANEL: usize = 8192;
+
+/// Most inputs that one pass of an instruction set sums.
+pub(super) fn most_depth(isa: Isa) -> usize {
+    (PANEL / (2 * isa.lanes())).min(MAX_DEPTH)
+}
 
 /// From one packed row to the next. Not a multiple of the page, so that the rows of a tile fall
 /// into different sets of the cache; a constant, so that rows are addressed without a register each.
-pub(super) const ROW: usize = DEPTH + 16;
+pub(super) const ROW: usize = MAX_DEPTH + 16;
 
 /// Inputs whose weights are asked for ahead: the first tile of a block finds them far away, and the
 /// panel after this one follows in memory.
 const AHEAD: usize = 32;
+
+/// Values in a line of the cache.
+const LINE: usize = 16;
 
 /// Most rows that any instruction set has registers for.
 const MAX_ROWS: usize = 14;
@@ -48,7 +60,7 @@ pub(super) struct Tile<'a> {
 #[inline(always)]
 pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, tile: Tile<'_>) {
     let (width, rows, columns) = (VECTORS * S::LANES, tile.y.rows(), tile.y.columns());
-    assert!(rows > 0 && rows <= S::ROWS && tile.depth <= DEPTH && columns <= width);
+    assert!(rows > 0 && rows <= S::ROWS && tile.depth <= MAX_DEPTH && columns <= width);
     assert!(tile.packed.len() >= (rows - 1) * ROW + tile.depth);
     assert!(tile.panel.len() >= tile.depth * width);
     assert!(tile.bias.is_none_or(|bias| bias.len() >= width));
@@ -87,6 +99,12 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(simd: S, mut ti
         (whole.as_mut_ptr(), width)
     };
     let (a, b) = (tile.packed.as_ptr(), tile.panel.as_ptr());
+    if tile.bias.is_some() {
+        for at in 0..R * width.div_ceil(LINE) {
+            let (r, line) = (at % R, at / R);
+            simd.prefetch_write(results.wrapping_add(r * stride + line * LINE));
+        }
+    }
     let mut sums = [[simd.splat(0.0); VECTORS]; R];
     // SAFETY: offsets stay below the lengths that `multiply` checked: bias and panel rows have
     // `width` values, packed row `r` has `depth` from `r * ROW`, each of `R` results has `width`.
@@ -104,7 +122,9 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(simd: S, mut ti
             let mut weights = [simd.splat(0.0); VECTORS];
             for v in 0..VECTORS {
                 let at = b.add(k * width + v * S::LANES);
-                simd.prefetch(at.wrapping_add(AHEAD * width));
+                if (v * S::LANES).is_multiple_of(LINE) {
+                    simd.prefetch(at.wrapping_add(AHEAD * width));
+                }
                 weights[v] = simd.load_unchecked(at);
             }
             for r in 0..R {

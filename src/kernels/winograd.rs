@@ -164,8 +164,7 @@ impl Winograd {
         let tiles = output[1].div_ceil(self.size.outputs());
         let threads = rayon::current_num_threads();
         let panels = self.positions[0].panels();
-        // Two micro-tiles to a task, so that weights are read for more than one.
-        let strips_per_task = (2 * self.isa.rows()).div_ceil(tiles);
+        let strips_per_task = self.most_tiles().div_ceil(tiles);
         let row_tasks = (batch * strips / strips_per_task).clamp(1, 4 * threads);
         let wanted = threads.div_ceil(row_tasks).min(panels);
         let pass = Pass {
@@ -181,6 +180,16 @@ impl Winograd {
         };
         let y = MatMut::new(y, self.geometry.outputs);
         pass.split(y, 0..batch * strips, 0..panels);
+    }
+
+    /// Tiles of the map that a task takes at a time: more micro-tiles where the weights of all
+    /// positions are more than the caches near a core hold, because each reads them all.
+    fn most_tiles(&self) -> usize {
+        let ConvGeometry {
+            inputs, outputs, ..
+        } = self.geometry;
+        let micro_tiles = if inputs * outputs > 128 * 128 { 4 } else { 2 };
+        micro_tiles * self.isa.rows()
     }
 }
 
@@ -226,8 +235,8 @@ impl Pass<'_> {
         } else {
             let isa = self.conv.isa;
             let positions = self.conv.positions.len();
-            let depth_blocks = blocks(self.conv.geometry.inputs).count();
-            let most = (2 * isa.rows()).min(strips.len() * self.tiles);
+            let depth_blocks = blocks(isa, self.conv.geometry.inputs).count();
+            let most = self.conv.most_tiles().min(strips.len() * self.tiles);
             let inputs = positions * depth_blocks * most * ROW;
             let products = positions * most * panels.len() * width;
             with_scratch(inputs + products, |scratch| {
@@ -318,7 +327,7 @@ impl Task<'_> {
         } = self.pass.conv.geometry;
         let [height, width] = self.pass.size;
         let (picture, top, left) = self.place(tile, M);
-        let depth_blocks = blocks(channels).count();
+        let depth_blocks = blocks(self.pass.conv.isa, channels).count();
         // Where each pixel of the window lies, if it lies in the map.
         let mut places = [[None; W]; W];
         for (i, places) in places.iter_mut().enumerate() {
@@ -330,7 +339,7 @@ impl Task<'_> {
                 }
             }
         }
-        for (block, depth) in blocks(channels).enumerate() {
+        for (block, depth) in blocks(self.pass.conv.isa, channels).enumerate() {
             let mut channel = depth.start;
             while channel < depth.end {
                 let end = depth.end.min(channel + S::LANES);
@@ -374,13 +383,13 @@ impl Task<'_> {
         let width = VECTORS * S::LANES;
         let columns = self.panels.len() * width;
         let zeros = [0.0; 2 * super::MAX_LANES];
-        let depth_blocks = blocks(conv.geometry.inputs).count();
+        let depth_blocks = blocks(conv.isa, conv.geometry.inputs).count();
         let count = tiles.div_ceil(S::ROWS);
         let height = tiles.div_ceil(count);
         let products = self.products.chunks_exact_mut(self.most * columns);
         for (position, (packed, products)) in conv.positions.iter().zip(products).enumerate() {
             let mut products = MatMut::new(products, columns);
-            for (block, depth) in blocks(conv.geometry.inputs).enumerate() {
+            for (block, depth) in blocks(conv.isa, conv.geometry.inputs).enumerate() {
                 let rows = &self.inputs[(position * depth_blocks + block) * self.most * ROW..];
                 for (index, panel) in self.panels.clone().enumerate() {
                     let weights = packed.panel(&depth, panel);

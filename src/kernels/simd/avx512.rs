@@ -102,6 +102,11 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_permutexvar_ps(lanes, x) }
     }
     #[inline(always)]
+    fn prefetch_write(self, at: *const f32) {
+        // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
+    }
+    #[inline(always)]
     fn prefetch(self, at: *const f32) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }

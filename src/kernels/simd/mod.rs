@@ -54,6 +54,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
 
     /// Asks for a cache line that will be read soon; any address will do.
     fn prefetch(self, at: *const f32);
+    /// As [`Simd::prefetch`], of one that will be written.
+    fn prefetch_write(self, at: *const f32);
 
     /// # Safety
     /// `from` is valid for reading `LANES` values.

@@ -87,6 +87,8 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
     #[inline(always)]
+    fn prefetch_write(self, _: *const f32) {}
+    #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> Self::V {
         // SAFETY: the caller vouches for 4 values.
         unsafe { from.cast::<Self::V>().read_unaligned() }
