@@ -1,4 +1,5 @@
 //! The sums of a few pixels of a row, kept in registers.
+#![allow(unsafe_code)]
 
 use std::ops::Range;
 
@@ -39,8 +40,12 @@ struct Outputs {
 
 /// The operands of a vector of output channels, input channel by input channel.
 trait Operand<S: Simd>: Copy {
-    /// From the pixel that starts at `pixel` in `row`.
-    fn load(self, simd: S, row: &[f32], pixel: usize) -> S::V;
+    /// One past the last channel of a pixel that is read.
+    fn end(self) -> usize;
+
+    /// # Safety
+    /// `pixel` is valid for reading [`Operand::end`] values.
+    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V;
 }
 
 #[derive(Clone, Copy)]
@@ -48,8 +53,14 @@ struct Splat(usize);
 
 impl<S: Simd> Operand<S> for Splat {
     #[inline(always)]
-    fn load(self, simd: S, row: &[f32], pixel: usize) -> S::V {
-        simd.splat(row[pixel + self.0])
+    fn end(self) -> usize {
+        self.0 + 1
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
+        // SAFETY: the caller vouches for one value more than the offset.
+        simd.splat(unsafe { *pixel.add(self.0) })
     }
 }
 
@@ -61,8 +72,46 @@ struct Permute<L> {
 
 impl<S: Simd> Operand<S> for Permute<S::Lanes> {
     #[inline(always)]
-    fn load(self, simd: S, row: &[f32], pixel: usize) -> S::V {
-        simd.permute(simd.load(&row[pixel + self.base..]), self.order)
+    fn end(self) -> usize {
+        self.base + S::LANES
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
+        // SAFETY: the caller vouches for a vector from the offset on.
+        simd.permute(
+            unsafe { simd.load_unchecked(pixel.add(self.base)) },
+            self.order,
+        )
+    }
+}
+
+/// As [`Permute`], but every four lanes have their operands in four channels, which processors
+/// reorder faster: in those at the same place, or, if `SAME`, all in the first ones.
+#[derive(Clone, Copy)]
+struct Near<L, const SAME: bool> {
+    base: usize,
+    order: L,
+}
+
+impl<S: Simd, const SAME: bool> Operand<S> for Near<S::Lanes, SAME> {
+    #[inline(always)]
+    fn end(self) -> usize {
+        self.base + if SAME { 4 } else { S::LANES }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
+        // SAFETY: the caller vouches for four values or a vector from the offset on.
+        let x = unsafe {
+            let from = pixel.add(self.base);
+            if SAME {
+                simd.load_four(from)
+            } else {
+                simd.load_unchecked(from)
+            }
+        };
+        simd.permute_fours(x, self.order)
     }
 }
 
@@ -71,13 +120,30 @@ struct Scattered<'a>(&'a [usize]);
 
 impl<S: Simd> Operand<S> for Scattered<'_> {
     #[inline(always)]
-    fn load(self, simd: S, row: &[f32], pixel: usize) -> S::V {
+    fn end(self) -> usize {
+        self.0.iter().max().map_or(0, |last| last + 1)
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
         let mut lanes = [0.0; MAX_LANES];
-        for (lane, channel) in lanes.iter_mut().zip(self.0) {
-            *lane = row[pixel + channel];
+        for (lane, &channel) in lanes.iter_mut().zip(self.0) {
+            // SAFETY: the caller vouches for one value more than the largest of these offsets.
+            *lane = unsafe { *pixel.add(channel) };
         }
         simd.load(&lanes)
     }
+}
+
+/// Most columns of the map that a block of outputs needs: 14 outputs, two columns apart.
+const MOST_COLUMNS: usize = 2 * 13 + 3;
+
+/// Where the columns that a block needs begin, for each of three rows of taps. Each is valid for
+/// reading all channels of a pixel; outside the map they are zeros.
+struct Columns {
+    places: [[*const f32; MOST_COLUMNS]; 3],
+    /// The rows of taps that fall on the map.
+    rows: Range<usize>,
 }
 
 impl Kernel for Leaf<'_, '_> {
@@ -140,13 +206,19 @@ impl Leaf<'_, '_> {
             conv, output_width, ..
         } = self.pass;
         let first = (row - self.rows.start) * output_width + outputs.start;
+        let step = match outputs.walk {
+            Walk::Single => 1,
+            Walk::Double => 2,
+            Walk::Plain => 0,
+        };
+        let columns = self.pass.columns(row, outputs, step * (P - 1) + 3);
         for vector in self.vectors.clone() {
             let bias = simd.load(&conv.bias[vector * S::LANES..]);
             let sums: [S::V; P] = match &conv.sources[vector] {
                 Source::Splat(base) => {
                     let operand = |j: usize| Splat(base + j);
                     self.pass
-                        .walk(simd, row, outputs, vector, [bias; P], operand)
+                        .walk(simd, row, outputs, &columns, vector, [bias; P], operand)
                 }
                 Source::Permute(inputs) => {
                     let operand = |j: usize| {
@@ -155,7 +227,25 @@ impl Leaf<'_, '_> {
                         Permute::<S::Lanes> { base: *base, order }
                     };
                     self.pass
-                        .walk(simd, row, outputs, vector, [bias; P], operand)
+                        .walk(simd, row, outputs, &columns, vector, [bias; P], operand)
+                }
+                Source::Near(inputs) => {
+                    let operand = |j: usize| {
+                        let (base, order) = &inputs[j];
+                        let order = simd.lanes(order);
+                        Near::<S::Lanes, false> { base: *base, order }
+                    };
+                    self.pass
+                        .walk(simd, row, outputs, &columns, vector, [bias; P], operand)
+                }
+                Source::Same(inputs) => {
+                    let operand = |j: usize| {
+                        let (base, order) = &inputs[j];
+                        let order = simd.lanes(order);
+                        Near::<S::Lanes, true> { base: *base, order }
+                    };
+                    self.pass
+                        .walk(simd, row, outputs, &columns, vector, [bias; P], operand)
                 }
                 Source::Scattered(inputs) => {
                     let operand = |j: usize| Scattered(&inputs[j]);
@@ -180,99 +270,107 @@ impl Pass<'_> {
         simd: S,
         row: usize,
         outputs: Outputs,
+        columns: &Columns,
         vector: usize,
         sums: [S::V; P],
         operand: impl Fn(usize) -> O,
     ) -> [S::V; P] {
-        let geometry = &self.conv.geometry;
-        let first = outputs.start * geometry.stride;
-        let last = first
-            + (P - 1) * outputs.spacing * geometry.stride
-            + (geometry.kernel - 1) * geometry.dilation;
-        let inside = first >= geometry.padding && last - geometry.padding < self.width;
-        match (outputs.walk, inside) {
-            (Walk::Single, false) => {
-                self.rolling::<S, O, P, 1, true>(simd, row, outputs, vector, sums, operand)
-            }
-            (Walk::Single, true) => {
-                self.rolling::<S, O, P, 1, false>(simd, row, outputs, vector, sums, operand)
-            }
-            (Walk::Double, false) => {
-                self.rolling::<S, O, P, 2, true>(simd, row, outputs, vector, sums, operand)
-            }
-            (Walk::Double, true) => {
-                self.rolling::<S, O, P, 2, false>(simd, row, outputs, vector, sums, operand)
-            }
-            (Walk::Plain, _) => self.plain(simd, row, outputs, vector, sums, operand),
+        match outputs.walk {
+            Walk::Single => self.rolling::<S, O, P, 1>(simd, columns, vector, sums, operand),
+            Walk::Double => self.rolling::<S, O, P, 2>(simd, columns, vector, sums, operand),
+            Walk::Plain => self.plain(simd, row, outputs, vector, sums, operand),
         }
     }
 
-    /// The rows of the map that the taps of an output row fall on, each with the weights of these
-    /// taps, `[inputs / groups, kernel, lanes]`.
+    /// The row of the map that tap `ky` of an output row falls on.
     #[inline(always)]
-    fn tap_rows(&self, row: usize, vector: usize) -> impl Iterator<Item = (&[f32], &[f32])> {
+    fn tap_row(&self, row: usize, ky: usize) -> Option<&[f32]> {
         let geometry = &self.conv.geometry;
         let (picture, oy) = (row / self.output_height, row % self.output_height);
-        let taps = geometry.group_inputs() * geometry.kernel * self.conv.lanes;
         let length = self.width * geometry.inputs;
-        let weights = self.conv.weights[vector * geometry.kernel * taps..].chunks_exact(taps);
-        (0..geometry.kernel)
-            .zip(weights)
-            .filter_map(move |(ky, weights)| {
-                let y = (oy * geometry.stride + ky * geometry.dilation)
-                    .checked_sub(geometry.padding)
-                    .filter(|&y| y < self.height)?;
-                Some((
-                    &self.x[(picture * self.height + y) * length..][..length],
-                    weights,
-                ))
-            })
+        let y = (oy * geometry.stride + ky * geometry.dilation)
+            .checked_sub(geometry.padding)
+            .filter(|&y| y < self.height)?;
+        Some(&self.x[(picture * self.height + y) * length..][..length])
+    }
+
+    /// The weights of each row of taps, `[inputs / groups, kernel, lanes]`.
+    #[inline(always)]
+    fn tap_weights(&self, vector: usize) -> impl Iterator<Item = &[f32]> {
+        let geometry = &self.conv.geometry;
+        let taps = geometry.group_inputs() * geometry.kernel * self.conv.lanes;
+        self.conv.weights[vector * geometry.kernel * taps..].chunks_exact(taps)
+    }
+
+    /// The first `count` columns of a block, for kernels of three rows.
+    #[inline(always)]
+    fn columns(&self, row: usize, outputs: Outputs, count: usize) -> Columns {
+        let geometry = &self.conv.geometry;
+        let inputs = geometry.inputs;
+        let mut columns = Columns {
+            places: [[self.conv.zeros.as_ptr(); MOST_COLUMNS]; 3],
+            rows: 3..0,
+        };
+        // Left of the map this wraps around to a column far right of it.
+        let first = (outputs.start * geometry.stride).wrapping_sub(geometry.padding);
+        for (ky, places) in columns.places.iter_mut().enumerate() {
+            let Some(row) = self.tap_row(row, ky) else {
+                continue;
+            };
+            columns.rows = columns.rows.start.min(ky)..ky + 1;
+            for (index, place) in places.iter_mut().take(count).enumerate() {
+                let column = first.wrapping_add(index * geometry.dilation);
+                if column < self.width {
+                    *place = row[column * inputs..][..inputs].as_ptr();
+                }
+            }
+        }
+        columns
     }
 
     /// For kernels of three columns: every column is loaded once for all outputs of the block that
-    /// it contributes to. `STEP` columns from output to output; `EDGE` if some are outside the map.
+    /// it contributes to. `STEP` columns from output to output.
     #[inline(always)]
-    fn rolling<S: Simd, O: Operand<S>, const P: usize, const STEP: usize, const EDGE: bool>(
+    fn rolling<S: Simd, O: Operand<S>, const P: usize, const STEP: usize>(
         &self,
         simd: S,
-        row: usize,
-        outputs: Outputs,
+        columns: &Columns,
         vector: usize,
         mut sums: [S::V; P],
         operand: impl Fn(usize) -> O,
     ) -> [S::V; P] {
-        let geometry = &self.conv.geometry;
-        let inputs = geometry.inputs;
-        // Left of the map this wraps around to a column far right of it.
-        let first = (outputs.start * geometry.stride).wrapping_sub(geometry.padding);
-        for (row, weights) in self.tap_rows(row, vector) {
-            for (j, taps) in weights.chunks_exact(3 * S::LANES).enumerate() {
-                let operand = operand(j);
-                let column = |index: usize| {
-                    let column = first.wrapping_add(index * geometry.dilation);
-                    if EDGE && column >= self.width {
-                        simd.splat(0.0)
-                    } else {
-                        operand.load(simd, row, column * inputs)
-                    }
-                };
-                let taps: [S::V; 3] = std::array::from_fn(|kx| simd.load(&taps[kx * S::LANES..]));
-                let mut left = column(0);
-                let mut middle = column(1);
-                for (p, sum) in sums.iter_mut().enumerate() {
-                    if STEP == 2 && p > 0 {
-                        middle = column(2 * p + 1);
-                    }
-                    let right = column(STEP * p + 2);
-                    *sum = simd.fma(left, taps[0], *sum);
-                    *sum = simd.fma(middle, taps[1], *sum);
-                    *sum = simd.fma(right, taps[2], *sum);
-                    (left, middle) = if STEP == 1 {
-                        (middle, right)
-                    } else {
-                        (right, middle)
-                    };
+        let (inputs, depth) = (self.conv.geometry.inputs, self.conv.geometry.group_inputs());
+        assert!(self.conv.zeros.len() == inputs && STEP * (P - 1) + 3 <= MOST_COLUMNS);
+        let rows = columns.rows.clone();
+        let weights = &self.conv.weights[(vector * 3 + rows.start) * depth * 3 * S::LANES..];
+        // One loop over rows and channels: of two, the outer one would keep sums in memory.
+        let (mut ky, mut j) = (rows.start, 0);
+        for taps in weights.chunks_exact(3 * S::LANES).take(rows.len() * depth) {
+            let operand = operand(j);
+            assert!(operand.end() <= inputs);
+            let places = &columns.places[ky];
+            // SAFETY: every column is valid for `inputs` values, and no more are read.
+            let column = |index: usize| unsafe { operand.load(simd, places[index]) };
+            let taps: [S::V; 3] = std::array::from_fn(|kx| simd.load(&taps[kx * S::LANES..]));
+            let mut left = column(0);
+            let mut middle = column(1);
+            for p in 0..P {
+                if STEP == 2 && p > 0 {
+                    middle = column(2 * p + 1);
                 }
+                let right = column(STEP * p + 2);
+                sums[p] = simd.fma(left, taps[0], sums[p]);
+                sums[p] = simd.fma(middle, taps[1], sums[p]);
+                sums[p] = simd.fma(right, taps[2], sums[p]);
+                (left, middle) = if STEP == 1 {
+                    (middle, right)
+                } else {
+                    (right, middle)
+                };
+            }
+            j += 1;
+            if j == depth {
+                (ky, j) = (ky + 1, 0);
             }
         }
         sums
@@ -291,10 +389,14 @@ impl Pass<'_> {
     ) -> [S::V; P] {
         let geometry = &self.conv.geometry;
         let distance = outputs.spacing * geometry.stride;
-        for (row, weights) in self.tap_rows(row, vector) {
+        for (ky, weights) in (0..geometry.kernel).zip(self.tap_weights(vector)) {
+            let Some(row) = self.tap_row(row, ky) else {
+                continue;
+            };
             for (index, weights) in weights.chunks_exact(S::LANES).enumerate() {
                 let (j, kx) = (index / geometry.kernel, index % geometry.kernel);
                 let operand = operand(j);
+                assert!(operand.end() <= geometry.inputs);
                 let weights = simd.load(weights);
                 // Left of the map this wraps around to a column far right of it.
                 let first = (outputs.start * geometry.stride + kx * geometry.dilation)
@@ -302,7 +404,9 @@ impl Pass<'_> {
                 for (p, sum) in sums.iter_mut().enumerate() {
                     let column = first.wrapping_add(p * distance);
                     if column < self.width {
-                        let x = operand.load(simd, row, column * geometry.inputs);
+                        let pixel = &row[column * geometry.inputs..][..geometry.inputs];
+                        // SAFETY: a pixel has all inputs, and no more are read.
+                        let x = unsafe { operand.load(simd, pixel.as_ptr()) };
                         *sum = simd.fma(x, weights, *sum);
                     }
                 }

@@ -25,6 +25,10 @@ enum Source {
     Splat(usize),
     /// For each input of a group where to load and how to order the lanes.
     Permute(Vec<(usize, [u8; MAX_LANES])>),
+    /// As `Permute`, where every four lanes take from four channels in the same place.
+    Near(Vec<(usize, [u8; MAX_LANES])>),
+    /// As `Near`, where all lanes take from the same four channels.
+    Same(Vec<(usize, [u8; MAX_LANES])>),
     /// For each input of a group the channel of every lane.
     Scattered(Vec<Vec<usize>>),
 }
@@ -41,6 +45,30 @@ impl Source {
         // Lanes past the last channel have zero weights; any channel in reach will do.
         let channels =
             |j: usize| (0..lanes).map(move |lane| (first + lane).min(last) / cout * cin + j);
+        let start = groups.start() * cin;
+        let orders = |from: &dyn Fn(usize) -> usize| {
+            let order = |j: usize| {
+                let mut order = [0; MAX_LANES];
+                for (lane, (to, channel)) in order.iter_mut().zip(channels(j)).enumerate() {
+                    *to = (channel.checked_sub(start + from(lane))?)
+                        .try_into()
+                        .ok()
+                        .filter(|&place: &u8| place < 4)?;
+                }
+                Some((start, order))
+            };
+            (0..cin).map(order).collect::<Option<Vec<_>>>()
+        };
+        if start + 4 <= geometry.inputs
+            && let Some(inputs) = orders(&|_| 0)
+        {
+            return Self::Same(inputs);
+        }
+        if start + lanes <= geometry.inputs
+            && let Some(inputs) = orders(&|lane| lane / 4 * 4)
+        {
+            return Self::Near(inputs);
+        }
         let reach = (groups.end() - groups.start()) * cin;
         if reach < lanes && lanes <= geometry.inputs {
             let permutation = |j: usize| {
@@ -70,6 +98,8 @@ pub struct GroupedConv {
     weights: Vec<f32>,
     /// `[vectors, lanes]`.
     bias: Vec<f32>,
+    /// The channels of a pixel outside the map.
+    zeros: Vec<f32>,
     /// One for each vector.
     sources: Vec<Source>,
 }
@@ -122,6 +152,7 @@ impl GroupedConv {
             lanes,
             weights,
             bias: padded,
+            zeros: vec![0.0; geometry.inputs],
             sources: (0..vectors)
                 .map(|vector| Source::new(&geometry, vector * lanes, lanes))
                 .collect(),

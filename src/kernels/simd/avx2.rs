@@ -117,9 +117,22 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
     }
     #[inline(always)]
+    fn permute_fours(self, x: __m256, lanes: __m256i) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_permutevar_ps(x, lanes) }
+    }
+    #[inline(always)]
     fn prefetch(self, at: *const f32) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn load_four(self, from: *const f32) -> __m256 {
+        // SAFETY: the caller vouches for 4 values; the load need not be aligned.
+        unsafe {
+            let four = _mm_loadu_ps(from);
+            _mm256_set_m128(four, four)
+        }
     }
     #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> __m256 {

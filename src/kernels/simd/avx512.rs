@@ -107,9 +107,19 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
     }
     #[inline(always)]
+    fn permute_fours(self, x: __m512, lanes: __m512i) -> __m512 {
+        // SAFETY: see above.
+        unsafe { _mm512_permutevar_ps(x, lanes) }
+    }
+    #[inline(always)]
     fn prefetch(self, at: *const f32) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn load_four(self, from: *const f32) -> __m512 {
+        // SAFETY: the caller vouches for 4 values; the load need not be aligned.
+        unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(from)) }
     }
     #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> __m512 {

@@ -52,10 +52,19 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// `[x[order[0]], x[order[1]], ...]`.
     fn permute(self, x: Self::V, lanes: Self::Lanes) -> Self::V;
 
+    /// As [`Simd::permute`] within each four lanes: an order's values are below 4.
+    fn permute_fours(self, x: Self::V, lanes: Self::Lanes) -> Self::V;
+
     /// Asks for a cache line that will be read soon; any address will do.
     fn prefetch(self, at: *const f32);
     /// As [`Simd::prefetch`], of one that will be written.
     fn prefetch_write(self, at: *const f32);
+
+    /// The same four values in each four lanes.
+    ///
+    /// # Safety
+    /// `from` is valid for reading 4 values.
+    unsafe fn load_four(self, from: *const f32) -> Self::V;
 
     /// # Safety
     /// `from` is valid for reading `LANES` values.

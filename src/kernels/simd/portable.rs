@@ -85,9 +85,18 @@ unsafe impl Simd for Portable {
         lanewise(|i| x[usize::from(lanes[i] & 3)])
     }
     #[inline(always)]
+    fn permute_fours(self, x: Self::V, lanes: Self::Lanes) -> Self::V {
+        self.permute(x, lanes)
+    }
+    #[inline(always)]
     fn prefetch(self, _: *const f32) {}
     #[inline(always)]
     fn prefetch_write(self, _: *const f32) {}
+    #[inline(always)]
+    unsafe fn load_four(self, from: *const f32) -> Self::V {
+        // SAFETY: the caller vouches for 4 values, all that a vector has.
+        unsafe { self.load_unchecked(from) }
+    }
     #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> Self::V {
         // SAFETY: the caller vouches for 4 values.
