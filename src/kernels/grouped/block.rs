@@ -1,5 +1,9 @@
 //! The sums of a few pixels of a row, kept in registers.
 #![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "plain loops of constant length, which become registers"
+)]
 
 use std::ops::Range;
 
@@ -33,6 +37,8 @@ enum Walk {
 #[derive(Clone, Copy)]
 struct Outputs {
     walk: Walk,
+    /// Output row, counted over all pictures.
+    row: usize,
     /// The first output pixel and the distance to the next, in pixels.
     start: usize,
     spacing: usize,
@@ -165,17 +171,18 @@ impl Kernel for Leaf<'_, '_> {
                 let count = (self.pass.output_width - start).div_ceil(spacing);
                 let outputs = Outputs {
                     walk,
+                    row,
                     start,
                     spacing,
                 };
                 if S::ROWS >= 14 && count >= 14 {
-                    self.sequence::<S, 14>(simd, row, outputs, count);
+                    self.sequence::<S, 14>(simd, outputs, count);
                 } else if count >= 7 {
-                    self.sequence::<S, 7>(simd, row, outputs, count);
+                    self.sequence::<S, 7>(simd, outputs, count);
                 } else if count >= 4 {
-                    self.sequence::<S, 4>(simd, row, outputs, count);
+                    self.sequence::<S, 4>(simd, outputs, count);
                 } else {
-                    self.sequence::<S, 1>(simd, row, outputs, count);
+                    self.sequence::<S, 1>(simd, outputs, count);
                 }
             }
         }
@@ -185,40 +192,34 @@ impl Kernel for Leaf<'_, '_> {
 impl Leaf<'_, '_> {
     /// `count` outputs of a row, `P` at a time; the last ones again if `P` does not divide `count`.
     #[inline(always)]
-    fn sequence<S: Simd, const P: usize>(
-        &mut self,
-        simd: S,
-        row: usize,
-        outputs: Outputs,
-        count: usize,
-    ) {
+    fn sequence<S: Simd, const P: usize>(&mut self, simd: S, outputs: Outputs, count: usize) {
         for at in (0..count).step_by(P) {
             let at = at.min(count - P);
             let start = outputs.start + at * outputs.spacing;
-            self.block::<S, P>(simd, row, Outputs { start, ..outputs });
+            self.block::<S, P>(simd, Outputs { start, ..outputs });
         }
     }
 
     /// `P` outputs of a row, all vectors.
     #[inline(always)]
-    fn block<S: Simd, const P: usize>(&mut self, simd: S, row: usize, outputs: Outputs) {
+    fn block<S: Simd, const P: usize>(&mut self, simd: S, outputs: Outputs) {
         let Pass {
             conv, output_width, ..
         } = self.pass;
-        let first = (row - self.rows.start) * output_width + outputs.start;
+        let first = (outputs.row - self.rows.start) * output_width + outputs.start;
         let step = match outputs.walk {
             Walk::Single => 1,
             Walk::Double => 2,
             Walk::Plain => 0,
         };
-        let columns = self.pass.columns(row, outputs, step * (P - 1) + 3);
+        let columns = self.pass.columns(outputs, step * (P - 1) + 3);
         for vector in self.vectors.clone() {
             let bias = simd.load(&conv.bias[vector * S::LANES..]);
             let sums: [S::V; P] = match &conv.sources[vector] {
                 Source::Splat(base) => {
                     let operand = |j: usize| Splat(base + j);
                     self.pass
-                        .walk(simd, row, outputs, &columns, vector, [bias; P], operand)
+                        .walk(simd, outputs, &columns, vector, [bias; P], operand)
                 }
                 Source::Permute(inputs) => {
                     let operand = |j: usize| {
@@ -227,7 +228,7 @@ impl Leaf<'_, '_> {
                         Permute::<S::Lanes> { base: *base, order }
                     };
                     self.pass
-                        .walk(simd, row, outputs, &columns, vector, [bias; P], operand)
+                        .walk(simd, outputs, &columns, vector, [bias; P], operand)
                 }
                 Source::Near(inputs) => {
                     let operand = |j: usize| {
@@ -236,7 +237,7 @@ impl Leaf<'_, '_> {
                         Near::<S::Lanes, false> { base: *base, order }
                     };
                     self.pass
-                        .walk(simd, row, outputs, &columns, vector, [bias; P], operand)
+                        .walk(simd, outputs, &columns, vector, [bias; P], operand)
                 }
                 Source::Same(inputs) => {
                     let operand = |j: usize| {
@@ -245,12 +246,11 @@ impl Leaf<'_, '_> {
                         Near::<S::Lanes, true> { base: *base, order }
                     };
                     self.pass
-                        .walk(simd, row, outputs, &columns, vector, [bias; P], operand)
+                        .walk(simd, outputs, &columns, vector, [bias; P], operand)
                 }
                 Source::Scattered(inputs) => {
                     let operand = |j: usize| Scattered(&inputs[j]);
-                    self.pass
-                        .plain(simd, row, outputs, vector, [bias; P], operand)
+                    self.pass.plain(simd, outputs, vector, [bias; P], operand)
                 }
             };
             let channel = (vector - self.vectors.start) * S::LANES;
@@ -268,7 +268,6 @@ impl Pass<'_> {
     fn walk<S: Simd, O: Operand<S>, const P: usize>(
         &self,
         simd: S,
-        row: usize,
         outputs: Outputs,
         columns: &Columns,
         vector: usize,
@@ -278,7 +277,7 @@ impl Pass<'_> {
         match outputs.walk {
             Walk::Single => self.rolling::<S, O, P, 1>(simd, columns, vector, sums, operand),
             Walk::Double => self.rolling::<S, O, P, 2>(simd, columns, vector, sums, operand),
-            Walk::Plain => self.plain(simd, row, outputs, vector, sums, operand),
+            Walk::Plain => self.plain(simd, outputs, vector, sums, operand),
         }
     }
 
@@ -304,20 +303,25 @@ impl Pass<'_> {
 
     /// The first `count` columns of a block, for kernels of three rows.
     #[inline(always)]
-    fn columns(&self, row: usize, outputs: Outputs, count: usize) -> Columns {
+    fn columns(&self, outputs: Outputs, count: usize) -> Columns {
         let geometry = &self.conv.geometry;
         let inputs = geometry.inputs;
         let mut columns = Columns {
             places: [[self.conv.zeros.as_ptr(); MOST_COLUMNS]; 3],
-            rows: 3..0,
+            rows: 0..0,
         };
         // Left of the map this wraps around to a column far right of it.
         let first = (outputs.start * geometry.stride).wrapping_sub(geometry.padding);
         for (ky, places) in columns.places.iter_mut().enumerate() {
-            let Some(row) = self.tap_row(row, ky) else {
+            let Some(row) = self.tap_row(outputs.row, ky) else {
                 continue;
             };
-            columns.rows = columns.rows.start.min(ky)..ky + 1;
+            let top = if columns.rows.is_empty() {
+                ky
+            } else {
+                columns.rows.start
+            };
+            columns.rows = top..ky + 1;
             for (index, place) in places.iter_mut().take(count).enumerate() {
                 let column = first.wrapping_add(index * geometry.dilation);
                 if column < self.width {
@@ -381,7 +385,6 @@ impl Pass<'_> {
     fn plain<S: Simd, O: Operand<S>, const P: usize>(
         &self,
         simd: S,
-        row: usize,
         outputs: Outputs,
         vector: usize,
         mut sums: [S::V; P],
@@ -390,7 +393,7 @@ impl Pass<'_> {
         let geometry = &self.conv.geometry;
         let distance = outputs.spacing * geometry.stride;
         for (ky, weights) in (0..geometry.kernel).zip(self.tap_weights(vector)) {
-            let Some(row) = self.tap_row(row, ky) else {
+            let Some(row) = self.tap_row(outputs.row, ky) else {
                 continue;
             };
             for (index, weights) in weights.chunks_exact(S::LANES).enumerate() {
