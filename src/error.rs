@@ -6,6 +6,7 @@
 
 use crate::cards::CardError;
 use crate::device::DeviceError;
+use crate::eval::EvalError;
 use crate::golden::GoldenError;
 use crate::hub::HubError;
 use crate::image::ImageError;
@@ -24,6 +25,8 @@ pub enum Error {
     Card(#[from] CardError),
     #[error(transparent)]
     Device(#[from] DeviceError),
+    #[error(transparent)]
+    Eval(#[from] EvalError),
     #[error(transparent)]
     Golden(#[from] GoldenError),
     #[error(transparent)]
@@ -51,6 +54,7 @@ impl Error {
         match self {
             Self::Card(error) => error.hint(),
             Self::Device(error) => error.hint(),
+            Self::Eval(error) => error.hint(),
             Self::Golden(error) => error.hint(),
             Self::Hub(error) => error.hint(),
             Self::Image(error) => error.hint(),

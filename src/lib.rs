@@ -6,6 +6,7 @@ pub mod cards;
 pub mod cli;
 pub mod device;
 pub mod error;
+pub mod eval;
 pub mod golden;
 pub mod hub;
 pub mod image;

@@ -1,26 +1,11 @@
 //! The model inside the program on all 10,000 test pictures of Fashion-MNIST, beside PyTorch.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+mod common;
 
 use candle_core::Device;
-use flate2::read::GzDecoder;
 use senet::hub::HubOptions;
 use senet::image::RgbImage;
 use senet::{Model, Zoo};
-
-/// Where Debian's package `dataset-fashion-mnist` puts it.
-const DATA: &str = "/usr/share/datasets/fashion-mnist";
-
-fn read(name: &str, header: usize) -> Vec<u8> {
-    let folder = std::env::var("FASHION_MNIST").unwrap_or_else(|_| DATA.to_owned());
-    let path = Path::new(&folder).join(name);
-    let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let mut bytes = Vec::new();
-    GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
-    bytes.split_off(header)
-}
 
 /// What PyTorch answers on the same weights; see `tests/tools/train_fashion_mnist.py`.
 fn answers_of_torch() -> Vec<usize> {
@@ -43,15 +28,14 @@ fn accuracy_on_all_test_pictures() {
         ..HubOptions::from_env().unwrap()
     };
     let model = Model::open("demo", &offline, &Device::Cpu).unwrap();
-    let pictures: Vec<RgbImage> = read("t10k-images-idx3-ubyte.gz", 16)
-        .chunks_exact(28 * 28)
+    let (pictures, labels) = common::fashion_mnist::test_set();
+    let pictures: Vec<RgbImage> = pictures
+        .iter()
         .map(|grey| {
             let rgb = grey.iter().flat_map(|&value| [value; 3]).collect();
             RgbImage::from_raw(28, 28, rgb).unwrap()
         })
         .collect();
-    let labels = read("t10k-labels-idx1-ubyte.gz", 8);
-    assert_eq!((pictures.len(), labels.len()), (10_000, 10_000));
 
     let mut answers = Vec::new();
     let mut in_top5 = 0;

@@ -37,6 +37,16 @@ pub(super) struct DeviceArgs {
 /// Changes to the preprocessing of the model's card.
 #[derive(Args, Debug)]
 pub(super) struct PreprocessArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Do not turn pictures as their EXIF orientation says (a TIFF is always turned)
+    #[arg(long)]
+    pub no_exif: bool,
+}
+
+/// Changes to the size of the card's input and how it is reached.
+#[derive(Args, Debug)]
+pub(super) struct InputArgs {
     /// Input size in pixels: N or HEIGHTxWIDTH [default: the model's]
     #[arg(long, value_name = "SIZE")]
     pub img_size: Option<ImageSize>,
@@ -46,15 +56,12 @@ pub(super) struct PreprocessArgs {
     /// Resampling filter [default: the model's]
     #[arg(long, value_name = "FILTER")]
     pub interpolation: Option<Filter>,
-    /// Do not turn pictures as their EXIF orientation says (a TIFF is always turned)
-    #[arg(long)]
-    pub no_exif: bool,
     /// Largest picture to decode, width times height
     #[arg(long, value_name = "PIXELS", default_value_t = DecodeOptions::default().max_pixels)]
     pub max_pixels: u64,
 }
 
-impl PreprocessArgs {
+impl InputArgs {
     pub(super) fn apply(&self, input: &mut InputSpec) {
         if let Some(ImageSize(size)) = self.img_size {
             input.size = size;
@@ -66,10 +73,12 @@ impl PreprocessArgs {
             input.interpolation = filter.into();
         }
     }
+}
 
+impl PreprocessArgs {
     pub(super) fn decode_options(&self) -> DecodeOptions {
         DecodeOptions {
-            max_pixels: self.max_pixels,
+            max_pixels: self.input.max_pixels,
             exif: !self.no_exif,
         }
     }

@@ -2,10 +2,8 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use anyhow::Context;
 use clap::Args;
 
 use super::args::{ModelArgs, PreprocessArgs};
@@ -61,14 +59,14 @@ pub(super) fn run(
     results: &mut Results,
 ) -> anyhow::Result<u8> {
     let inputs = inputs::collect(&arguments.inputs, arguments.files_from.as_deref())?;
-    let adapt = |spec: &mut crate::ModelSpec| arguments.preprocess.apply(&mut spec.input);
+    let adapt = |spec: &mut crate::ModelSpec| arguments.preprocess.input.apply(&mut spec.input);
     let model = session::open(&arguments.model, adapt, messages)?;
     let mut writer = match (arguments.json, arguments.csv) {
         (true, _) => Writer::json(results, arguments.labels, &model.spec().name),
         (_, true) => Writer::csv(results, arguments.labels)?,
         _ => Writer::text(results, arguments.labels),
     };
-    let stop = stop_on_interrupt()?;
+    let stop = session::stop_on_interrupt()?;
     let bar = messages.bar(
         inputs.len() as u64,
         "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}",
@@ -114,35 +112,6 @@ pub(super) fn run(
         return Ok(INTERRUPTED);
     }
     Ok(if failed == 0 { SUCCESS } else { SOME_FAILED })
-}
-
-/// The first Ctrl-C lets the batch end, so that every printed row is whole; the second kills.
-fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    if interrupts_are_ignored() {
-        return Ok(stop);
-    }
-    let flag = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            #[expect(clippy::exit, reason = "the user has asked twice")]
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-    })
-    .context("cannot watch for Ctrl-C")?;
-    Ok(stop)
-}
-
-/// A shell starts a script's background jobs with Ctrl-C ignored, and so it must stay. Linux alone
-/// tells without a system call that Rust's library lacks.
-fn interrupts_are_ignored() -> bool {
-    const SIGINT: u32 = 2;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0);
-    mask >> (SIGINT - 1) & 1 == 1
 }
 
 fn prepare(

@@ -7,15 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use walkdir::WalkDir;
 
-use crate::image::MAX_FILE_BYTES;
+use crate::image::{MAX_FILE_BYTES, is_picture_name};
 
 /// The longest line of a list: paths end long before.
 const MAX_LINE: u64 = 1 << 16;
-
-/// Files in a folder are pictures if their name ends so; a file that is named is one whatever its name.
-const EXTENSIONS: [&str; 10] = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff",
-];
 
 /// One picture to look at.
 #[derive(Clone, Debug)]
@@ -159,13 +154,4 @@ fn push_path(path: PathBuf, inputs: &mut Vec<Input>) {
             }),
         }
     }
-}
-
-fn is_picture_name(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|found| {
-        EXTENSIONS
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(found))
-    })
 }

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod classify;
 mod download;
+mod eval;
 mod info;
 mod inputs;
 mod list;
@@ -54,6 +55,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Classify(classify::Arguments),
+    Eval(eval::Arguments),
     Bench(bench::Arguments),
     List(list::Arguments),
     Info(info::Arguments),
@@ -102,6 +104,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::Result<u8> {
     let code = match command {
         Command::Classify(arguments) => classify::run(&arguments, messages, results)?,
+        Command::Eval(arguments) => eval::run(&arguments, messages, results)?,
         Command::Bench(arguments) => bench::run(&arguments, messages, results)?,
         Command::List(arguments) => list::run(&arguments, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,

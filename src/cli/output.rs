@@ -151,6 +151,18 @@ impl Messages {
         }
     }
 
+    /// One input's error, which is told even if nothing else is.
+    pub(super) fn failure(self, text: impl AsRef<str>) {
+        let style = Style::detect(io::stderr().is_terminal());
+        // A closed stderr leaves nobody to tell.
+        let _ = writeln!(
+            io::stderr(),
+            "{} {}",
+            style.red("error:"),
+            printable(text.as_ref())
+        );
+    }
+
     /// A bar that is drawn only for a person at a terminal.
     pub(super) fn bar(self, length: u64, template: &str) -> ProgressBar {
         if self.quiet || !io::stderr().is_terminal() {

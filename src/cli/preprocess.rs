@@ -47,7 +47,7 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let hub = session::hub_options(arguments.offline)?;
     let mut spec = session::find(&arguments.model, &hub, messages)?;
-    arguments.preprocess.apply(&mut spec.input);
+    arguments.preprocess.input.apply(&mut spec.input);
     let transform = Transform::new(&spec.input).map_err(Error::from)?;
     let options = arguments.preprocess.decode_options();
     let picture = if inputs::is_stdin(&arguments.image) {

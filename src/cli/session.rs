@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use candle_core::Device;
 use indicatif::ProgressBar;
 
+use super::INTERRUPTED;
 use super::args::{DeviceArgs, ModelArgs};
 use super::output::Messages;
 use crate::cards::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec};
@@ -96,6 +99,35 @@ fn set_threads(threads: Option<u16>) -> anyhow::Result<usize> {
         .build_global()
         .context("cannot start the threads")?;
     Ok(threads)
+}
+
+/// The first Ctrl-C lets the batch end, so that every printed row is whole; the second kills.
+pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    if interrupts_are_ignored() {
+        return Ok(stop);
+    }
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            #[expect(clippy::exit, reason = "the user has asked twice")]
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+    })
+    .context("cannot watch for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// A shell starts a script's background jobs with Ctrl-C ignored, and so it must stay. Linux alone
+/// tells without a system call that Rust's library lacks.
+fn interrupts_are_ignored() -> bool {
+    const SIGINT: u32 = 2;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    mask >> (SIGINT - 1) & 1 == 1
 }
 
 /// A progress bar for each file that has to be fetched.

@@ -26,6 +26,21 @@ use ::image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, L
 use super::error::{Content, ImageError};
 use super::{bmp, gif, jpeg, tiff};
 
+/// Files in a folder are pictures if their name ends so; a file that is named is one whatever its name.
+const EXTENSIONS: [&str; 10] = [
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff",
+];
+
+/// Whether a file found in a folder is taken for a picture: by the end of its name, in any case.
+pub fn is_picture_name(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|found| {
+        EXTENSIONS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(found))
+    })
+}
+
 /// How [`decode`] and [`open`] treat a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {

@@ -17,7 +17,7 @@ mod transform;
 
 pub use ::image::RgbImage;
 
-pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, open};
+pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, is_picture_name, open};
 pub use error::{Content, ImageError};
 pub use resize::resize;
 pub use spec::{CropMode, InputSpec, Interpolation, MAX_INPUT_SIZE};

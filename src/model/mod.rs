@@ -126,9 +126,24 @@ impl Model {
     /// # Errors
     /// As [`Network::forward`].
     pub fn classify_batch(&self, batch: &Tensor, k: usize) -> Result<Vec<Vec<Prediction<'_>>>> {
-        let logits = self.network.forward(batch)?.to_dtype(DType::F32)?;
-        let rows = logits.to_device(&Device::Cpu)?.to_vec2::<f32>()?;
+        let rows = self.rows(batch)?;
         Ok(rows.iter().map(|logits| self.best(logits, k)).collect())
+    }
+
+    /// The logits of pictures that [`Model::transform`] wrote one after another, a row a picture.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    pub fn logits(&self, values: Vec<f32>) -> Result<Vec<Vec<f32>>> {
+        if values.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows(&self.batch_from(values)?)
+    }
+
+    fn rows(&self, batch: &Tensor) -> Result<Vec<Vec<f32>>> {
+        let logits = self.network.forward(batch)?.to_dtype(DType::F32)?;
+        Ok(logits.to_device(&Device::Cpu)?.to_vec2::<f32>()?)
     }
 
     fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {

@@ -13,6 +13,11 @@ const MIN_DIGITS: usize = 8;
 /// All digits of a SHA-256.
 const MAX_DIGITS: usize = 64;
 
+/// Two lower-case digits a byte.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// SHA-256 of the file at `path`, as 64 lower-case hexadecimal digits. Reads it in small pieces.
 ///
 /// # Errors
@@ -33,11 +38,7 @@ pub fn sha256_of(path: &Path) -> Result<String, WeightsError> {
             Err(error) => return Err(unreadable(error)),
         }
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hexadecimal(&hash.finalize()))
 }
 
 /// The first digits of the SHA-256 that the name of a release file promises: `c7b49a05` for

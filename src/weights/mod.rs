@@ -26,8 +26,10 @@ use std::path::Path;
 pub use dtype::DType;
 use dtype::Element;
 pub use error::{LooksLike, WeightsError};
+pub(crate) use hash::hexadecimal;
 pub use hash::{check_release_name, release_digits, sha256_of};
 use map::Bytes;
+use sha2::{Digest, Sha256};
 
 /// What `DistributedDataParallel` and `torch.compile` put before every name, in the order in which
 /// timm's `clean_state_dict` takes them off.
@@ -181,6 +183,29 @@ impl Weights {
     /// [`WeightsError::MissingTensor`], [`WeightsError::WrongDtype`].
     pub fn i64(&self, name: &str) -> Result<Vec<i64>, WeightsError> {
         self.values(name)
+    }
+
+    /// SHA-256 over the names, shapes and values of all tensors, as 64 lower-case hexadecimal digits:
+    /// the same for the same weights in another kind of file.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    pub fn fingerprint(&self) -> Result<String, WeightsError> {
+        let mut hash = Sha256::new();
+        for (name, entry) in &self.entries {
+            hash.update(format!("{name}\0{:?}\n", entry.shape));
+            match self.f32(name) {
+                Ok(values) => values
+                    .chunks(1 << 14)
+                    .for_each(|values| hash.update(bytemuck::cast_slice(values))),
+                Err(WeightsError::WrongDtype { .. }) => {
+                    let values = self.i64(name)?;
+                    hash.update(bytemuck::cast_slice(&values));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(hexadecimal(&hash.finalize()))
     }
 
     fn values<T: Element>(&self, name: &str) -> Result<Vec<T>, WeightsError> {

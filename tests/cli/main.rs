@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod env;
+mod eval;
 
 mod bench;
 mod classify;
@@ -28,6 +29,7 @@ fn help() {
         "verify",
         "preprocess",
         "bench",
+        "eval",
         "completions",
     ] {
         env.check(&format!("help-{command}"), &[command, "--help"]);

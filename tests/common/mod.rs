@@ -2,4 +2,5 @@
 // Each test program uses a part of them.
 #![allow(dead_code)]
 
+pub(crate) mod fashion_mnist;
 pub(crate) mod hub_server;

@@ -1,0 +1,219 @@
+//! Which class of a model a text means.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use super::EvalError;
+use crate::labels::LabelSet;
+
+/// The classes of a model by what people and data sets call them.
+#[derive(Debug)]
+pub struct Classes<'a> {
+    set: &'a LabelSet,
+    ids: HashMap<&'a str, usize>,
+    names: HashMap<String, BTreeSet<usize>>,
+    synonyms: HashMap<String, BTreeSet<usize>>,
+    /// Texts that the user gave a meaning; `None` leaves pictures out.
+    map: HashMap<String, Option<usize>>,
+}
+
+/// What a text means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Class(usize),
+    LeftOut,
+    Several(Vec<usize>),
+    Unknown,
+}
+
+impl<'a> Classes<'a> {
+    pub fn new(set: &'a LabelSet) -> Self {
+        let mut classes = Self {
+            set,
+            ids: HashMap::new(),
+            names: HashMap::new(),
+            synonyms: HashMap::new(),
+            map: HashMap::new(),
+        };
+        for (index, label) in set.entries.iter().enumerate() {
+            if let Some(id) = &label.id {
+                classes.ids.insert(id, index);
+            }
+            for name in [&label.name, &label.full] {
+                classes.names.entry(plain(name)).or_default().insert(index);
+            }
+            for name in label.full.split(", ") {
+                classes
+                    .synonyms
+                    .entry(plain(name))
+                    .or_default()
+                    .insert(index);
+            }
+        }
+        classes
+    }
+
+    /// Takes meanings from a file: on each line a name, a separator (a tab, else a comma, else a
+    /// blank) and a class as [`Classes`] knows it, or `-` to leave pictures of that name out.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or a line has no two parts or names no class.
+    pub fn read_map(&mut self, path: &Path) -> Result<(), EvalError> {
+        for (line, text) in read_lines(path)? {
+            let wrong = |expected| EvalError::Line {
+                path: path.display().to_string(),
+                line,
+                expected,
+                found: text.clone(),
+            };
+            let (name, class) = self
+                .split(&text)
+                .ok_or_else(|| wrong("a name and a class"))?;
+            let class = match self.meaning(class) {
+                _ if class == "-" => None,
+                Meaning::Class(index) => Some(index),
+                Meaning::Several(_) => return Err(wrong("a class, and this name has several")),
+                _ => return Err(wrong("a class of the model after the name")),
+            };
+            self.map.insert(name.to_owned(), class);
+        }
+        Ok(())
+    }
+
+    /// A WordNet id, a name (in any case, `_` for blanks), or an index, in this order; what the user
+    /// has mapped before all.
+    pub(super) fn meaning(&self, text: &str) -> Meaning {
+        if let Some(class) = self.map.get(text) {
+            return class.map_or(Meaning::LeftOut, Meaning::Class);
+        }
+        if let Some(&index) = self.ids.get(text) {
+            return Meaning::Class(index);
+        }
+        for names in [&self.names, &self.synonyms] {
+            if let Some(found) = names.get(&plain(text)) {
+                let found: Vec<usize> = found.iter().copied().collect();
+                return match found[..] {
+                    [index] => Meaning::Class(index),
+                    _ => Meaning::Several(found),
+                };
+            }
+        }
+        match text.parse::<usize>() {
+            Ok(index) if index < self.set.len() && !text.starts_with('+') => Meaning::Class(index),
+            _ => Meaning::Unknown,
+        }
+    }
+
+    /// The two parts of a line, a name and a class: around the first tab, else the first comma, else
+    /// the first blank if a class follows, else the last one.
+    pub(super) fn split<'t>(&self, line: &'t str) -> Option<(&'t str, &'t str)> {
+        let blank = || {
+            let (name, class) = line.split_once(char::is_whitespace)?;
+            match self.meaning(class.trim()) {
+                Meaning::Unknown => line.rsplit_once(char::is_whitespace),
+                _ => Some((name, class)),
+            }
+        };
+        let parts = line.split_once('\t').or_else(|| line.split_once(','));
+        let (name, class) = parts.or_else(blank)?;
+        let (name, class) = (name.trim(), class.trim());
+        (!name.is_empty() && !class.is_empty()).then_some((name, class))
+    }
+
+    pub(super) fn set_name(&self) -> String {
+        format!("{} ({} classes)", self.set.name, self.set.len())
+    }
+
+    /// The error of a text with several meanings.
+    pub(super) fn ambiguous(&self, path: &Path, text: &str, indices: &[usize]) -> EvalError {
+        let describe = |&index: &usize| match &self.set.entries[index].id {
+            Some(id) => format!("{index} ({id})"),
+            None => index.to_string(),
+        };
+        EvalError::Ambiguous {
+            path: path.display().to_string(),
+            text: text.to_owned(),
+            set: self.set.name.clone(),
+            count: indices.len(),
+            classes: indices.iter().map(describe).collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+/// A name without what people write differently: `T-shirt/top`, `t-shirt_top`.
+fn plain(name: &str) -> String {
+    let blank = |c: char| if matches!(c, '_' | '/' | '-') { ' ' } else { c };
+    name.trim().to_lowercase().chars().map(blank).collect()
+}
+
+/// Lines that say something, with their numbers from 1.
+pub(super) fn read_lines(path: &Path) -> Result<Vec<(usize, String)>, EvalError> {
+    let bytes = std::fs::read(path).map_err(|error| EvalError::Unreadable {
+        path: path.display().to_string(),
+        error,
+    })?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.trim_start_matches('\u{feff}');
+    let lines = text.lines().map(str::trim).zip(1..);
+    Ok(lines
+        .filter(|(line, _)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(line, number)| (number, line.to_owned()))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn imagenet_by_id_name_and_index() {
+        let set = LabelSet::builtin("imagenet-1k").unwrap();
+        let classes = Classes::new(set);
+        assert_eq!(classes.meaning("n01440764"), Meaning::Class(0));
+        assert_eq!(classes.meaning("tench"), Meaning::Class(0));
+        assert_eq!(classes.meaning("Great_White_Shark"), Meaning::Class(2));
+        assert_eq!(classes.meaning("Tinca tinca"), Meaning::Class(0));
+        assert_eq!(classes.meaning("999"), Meaning::Class(999));
+        for unknown in ["1000", "-1", "+1", "n99999999", "", "photos"] {
+            assert_eq!(classes.meaning(unknown), Meaning::Unknown, "{unknown}");
+        }
+        // A bird and a machine.
+        assert_eq!(classes.meaning("crane"), Meaning::Several(vec![134, 517]));
+    }
+
+    #[test]
+    fn every_class_is_found_by_its_id_and_its_index() {
+        let set = LabelSet::builtin("imagenet-1k").unwrap();
+        let classes = Classes::new(set);
+        for (index, label) in set.entries.iter().enumerate() {
+            let id = label.id.as_deref().unwrap();
+            assert_eq!(classes.meaning(id), Meaning::Class(index));
+            assert_eq!(classes.meaning(&index.to_string()), Meaning::Class(index));
+        }
+    }
+
+    #[test]
+    fn a_map_comes_first_and_can_leave_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("map.txt");
+        std::fs::write(&path, "# mine\n\nkran\tn03126707\ntench,goldfish\nrest -\n").unwrap();
+        let set = LabelSet::builtin("imagenet-1k").unwrap();
+        let mut classes = Classes::new(set);
+        classes.read_map(&path).unwrap();
+        assert_eq!(classes.meaning("kran"), Meaning::Class(517));
+        assert_eq!(classes.meaning("tench"), Meaning::Class(1));
+        assert_eq!(classes.meaning("rest"), Meaning::LeftOut);
+        for (text, line) in [
+            ("x great white shark\na\tb\n", 2),
+            ("a\tb\nlonely\n", 1),
+            ("a\t0\nlonely\n", 2),
+            ("x,crane", 1),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            match classes.read_map(&path) {
+                Err(EvalError::Line { line: found, .. }) => assert_eq!(found, line),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}

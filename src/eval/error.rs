@@ -1,0 +1,105 @@
+//! What can be wrong with a validation set or a file of results.
+
+use std::io;
+
+/// A data set or a results file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    #[error("cannot read {path}: {error}")]
+    Unreadable { path: String, error: io::Error },
+    #[error("cannot write {path}: {error}")]
+    Unwritable { path: String, error: io::Error },
+    #[error("{path} is no folder")]
+    NotAFolder { path: String },
+    #[error("no pictures found in {path}")]
+    Empty { path: String },
+    #[error("{path} has pictures that lie in no class folder ({pictures}; the first is {first})")]
+    NoClassFolder {
+        path: String,
+        pictures: usize,
+        first: String,
+    },
+    /// Folders or labels that mean no class of the model.
+    #[error("{count} of the {what} in {path} are no classes of {set}: {names}")]
+    UnknownClasses {
+        what: &'static str,
+        path: String,
+        set: String,
+        count: usize,
+        /// The first of them.
+        names: String,
+    },
+    #[error("{path}: `{text}` means {count} classes of {set}: {classes}")]
+    Ambiguous {
+        path: String,
+        text: String,
+        set: String,
+        count: usize,
+        classes: String,
+    },
+    #[error("{path}, line {line}: expected {expected}, found `{found}`")]
+    Line {
+        path: String,
+        line: usize,
+        expected: &'static str,
+        found: String,
+    },
+    #[error(
+        "none of the {listed} pictures that {path} names lies in {folder}; the first is {first}"
+    )]
+    NothingListed {
+        path: String,
+        folder: String,
+        listed: usize,
+        first: String,
+    },
+    #[error("expected a shard as INDEX/COUNT, from 1/COUNT to COUNT/COUNT, found `{text}`")]
+    Shard { text: String },
+    #[error("{path} exists already")]
+    Exists { path: String },
+    #[error(
+        "{path} holds the results of something else: its {field} is {found}, expected {expected}"
+    )]
+    Mismatch {
+        path: String,
+        field: &'static str,
+        expected: String,
+        found: String,
+    },
+    #[error("{path}: picture {index} has another result than in {other}")]
+    Conflict {
+        path: String,
+        other: String,
+        index: usize,
+    },
+}
+
+impl EvalError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::NoClassFolder { .. } => {
+                "give each class a folder (a WordNet id, a class name or an index), or name the \
+                 classes of the pictures in a file: `--labels FILE`"
+            }
+            Self::UnknownClasses { .. } => {
+                "`--class-map FILE` says which class a folder or label means, one a line: the name, \
+                 a tab, the class; `-` for a class leaves its pictures out"
+            }
+            Self::Ambiguous { .. } => {
+                "use the WordNet id or the index of the class, or a `--class-map`"
+            }
+            Self::NothingListed { .. } => "the names in the file are relative to the folder",
+            Self::Exists { .. } => "`--resume` goes on with it; another name starts anew",
+            Self::Mismatch { .. } => {
+                "results of one file have to come from one model, one preprocessing and one data set"
+            }
+            Self::NotAFolder { .. } => {
+                "a validation set is a folder with a folder for each class, or with `--labels FILE`"
+            }
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}

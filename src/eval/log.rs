@@ -1,0 +1,253 @@
+//! Results files: a line of JSON with the [`Header`], then one for each picture, in any order.
+//!
+//! Lines are only ever appended and written whole, so a run that is killed leaves at most one
+//! unfinished line, which the next run cuts off.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{EvalError, Header, Record};
+
+/// The form of the file.
+const VERSION: u32 = 1;
+
+/// A results file that grows.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    /// A new file with its header.
+    ///
+    /// # Errors
+    /// [`EvalError::Exists`] if there is one of that name, [`EvalError::Unwritable`].
+    pub fn create(path: &Path, header: &Header) -> Result<Self, EvalError> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => EvalError::Exists {
+                path: path.display().to_string(),
+            },
+            _ => unwritable(path, error),
+        })?;
+        let mut log = Self {
+            path: path.to_owned(),
+            file,
+        };
+        log.write(&[header])?;
+        Ok(log)
+    }
+
+    /// Goes on with a file, or begins one if there is none or a run was killed before its header
+    /// was whole. Returns what it holds already.
+    ///
+    /// # Errors
+    /// [`EvalError::Mismatch`] if the file's header is another, [`EvalError::Line`] if a whole line
+    /// is no record, [`EvalError::Conflict`] if it has two results for a picture.
+    pub fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), EvalError> {
+        if !path.exists() {
+            return Ok((Self::create(path, header)?, Vec::new()));
+        }
+        let content = read(path)?;
+        let file = OpenOptions::new().append(true).open(path);
+        let file = file.map_err(|error| unwritable(path, error))?;
+        let cut = file.set_len(content.whole);
+        cut.map_err(|error| unwritable(path, error))?;
+        let mut log = Self {
+            path: path.to_owned(),
+            file,
+        };
+        match content.header {
+            Some(found) => compare(path, header, &found)?,
+            None => log.write(&[header])?,
+        }
+        let mut records = BTreeMap::new();
+        collect(&mut records, path, content.records)?;
+        Ok((
+            log,
+            records.into_values().map(|(record, _)| record).collect(),
+        ))
+    }
+
+    /// Appends records; when it returns they survive the end of the process.
+    ///
+    /// # Errors
+    /// [`EvalError::Unwritable`].
+    pub fn append(&mut self, records: &[Record]) -> Result<(), EvalError> {
+        self.write(records)
+    }
+
+    fn write(&mut self, lines: &[impl Serialize]) -> Result<(), EvalError> {
+        let mut text = Vec::new();
+        for line in lines {
+            let written = serde_json::to_writer(&mut text, line);
+            written.map_err(|error| unwritable(&self.path, error.into()))?;
+            text.push(b'\n');
+        }
+        let written = self.file.write_all(&text);
+        written.map_err(|error| unwritable(&self.path, error))
+    }
+}
+
+/// The records of several files of one data set, each picture once, in the data set's order.
+///
+/// # Errors
+/// As [`Log::resume`]; and if a file has no header or there are no files.
+pub fn merge(paths: &[PathBuf]) -> Result<(Header, Vec<Record>), EvalError> {
+    let mut first: Option<Header> = None;
+    let mut records = BTreeMap::new();
+    for path in paths {
+        let content = read(path)?;
+        let header = content.header.ok_or_else(|| EvalError::Line {
+            path: path.display().to_string(),
+            line: 1,
+            expected: "the header of a results file",
+            found: "nothing".into(),
+        })?;
+        match &first {
+            Some(first) => compare(path, first, &header)?,
+            None => first = Some(header),
+        }
+        collect(&mut records, path, content.records)?;
+    }
+    let header = first.ok_or_else(|| EvalError::Empty {
+        path: "the list of results files".into(),
+    })?;
+    let records = records.into_values().map(|(record, _)| record);
+    Ok((header, records.collect()))
+}
+
+fn collect<'a>(
+    all: &mut BTreeMap<usize, (Record, &'a Path)>,
+    path: &'a Path,
+    records: Vec<Record>,
+) -> Result<(), EvalError> {
+    for record in records {
+        match all.entry(record.index) {
+            Entry::Vacant(entry) => {
+                entry.insert((record, path));
+            }
+            Entry::Occupied(entry) if entry.get().0 == record => {}
+            Entry::Occupied(entry) => {
+                return Err(EvalError::Conflict {
+                    path: path.display().to_string(),
+                    other: entry.get().1.display().to_string(),
+                    index: record.index,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Content {
+    header: Option<Header>,
+    records: Vec<Record>,
+    /// Bytes of whole lines.
+    whole: u64,
+}
+
+fn read(path: &Path) -> Result<Content, EvalError> {
+    let unreadable = |error| EvalError::Unreadable {
+        path: path.display().to_string(),
+        error,
+    };
+    let mut reader = BufReader::new(File::open(path).map_err(unreadable)?);
+    let mut content = Content {
+        header: None,
+        records: Vec::new(),
+        whole: 0,
+    };
+    for number in 1.. {
+        let mut line = Vec::new();
+        let length = reader.read_until(b'\n', &mut line).map_err(unreadable)?;
+        if line.last() != Some(&b'\n') {
+            break;
+        }
+        let wrong = |expected| EvalError::Line {
+            path: path.display().to_string(),
+            line: number,
+            expected,
+            found: String::from_utf8_lossy(&line)
+                .trim()
+                .chars()
+                .take(80)
+                .collect(),
+        };
+        if let Some(header) = &content.header {
+            let record = serde_json::from_slice::<Record>(&line);
+            let record = record.map_err(|_| wrong("the result of a picture"))?;
+            let classes = header.classes.len();
+            let fits = record.label < classes
+                && record.index < header.pictures
+                && record.answer().is_none_or(|answer| {
+                    answer.prediction < classes && (1..=classes).contains(&answer.rank)
+                });
+            if !fits {
+                return Err(wrong("a picture and classes that the header has"));
+            }
+            content.records.push(record);
+        } else {
+            let header = serde_json::from_slice::<Header>(&line).ok();
+            let header = header.filter(|header| header.senet_eval == VERSION);
+            content.header = Some(header.ok_or_else(|| wrong("the header of a results file"))?);
+        }
+        content.whole += length as u64;
+    }
+    Ok(content)
+}
+
+fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalError> {
+    let input = |header: &Header| serde_json::to_string(&header.input).unwrap_or_default();
+    let fields = [
+        ("model", expected.model.clone(), found.model.clone()),
+        ("weights", expected.weights.clone(), found.weights.clone()),
+        ("preprocessing", input(expected), input(found)),
+        (
+            "EXIF setting",
+            expected.exif.to_string(),
+            found.exif.to_string(),
+        ),
+        (
+            "number of pictures",
+            expected.pictures.to_string(),
+            found.pictures.to_string(),
+        ),
+        ("data set", expected.data.clone(), found.data.clone()),
+        (
+            "list of classes",
+            expected.classes.join(", "),
+            found.classes.join(", "),
+        ),
+    ];
+    match fields
+        .into_iter()
+        .find(|(_, expected, found)| expected != found)
+    {
+        None => Ok(()),
+        Some((field, expected, found)) => Err(EvalError::Mismatch {
+            path: path.display().to_string(),
+            field,
+            expected,
+            found,
+        }),
+    }
+}
+
+fn unwritable(path: &Path, error: io::Error) -> EvalError {
+    EvalError::Unwritable {
+        path: path.display().to_string(),
+        error,
+    }
+}
+
+impl Header {
+    /// The version that this program writes.
+    pub const VERSION: u32 = VERSION;
+}

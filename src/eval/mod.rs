@@ -1,0 +1,20 @@
+//! Accuracy on a validation set: labelled pictures in, one record a picture, a report from records.
+//!
+//! [`Dataset`] finds the pictures and what they show, by the meaning of folder names and never by
+//! their position, so that any part of a data set scores right. Every picture becomes a
+//! [`Record`], and a [`Report`] is made from records alone: the same records give the same report
+//! to the last bit, whether they come from one run, an interrupted one or several machines.
+
+mod classes;
+mod dataset;
+mod error;
+mod log;
+mod record;
+mod report;
+
+pub use classes::Classes;
+pub use dataset::{Dataset, Item, Options, Shard};
+pub use error::EvalError;
+pub use log::{Log, merge};
+pub use record::{Answer, Header, Outcome, Record};
+pub use report::{Bin, ClassReport, Confusion, Interval, Report, TopK};

@@ -1,0 +1,225 @@
+//! `senet eval`: labels by meaning, shards, resumption, reports.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::common::fashion_mnist;
+use super::env::Env;
+
+/// Class folders in all the ways in which a class can be called, and pictures that fail.
+fn folders(env: &Env) {
+    env.picture("ankle-boot.png", "set/Ankle boot/a.png");
+    env.picture("ankle-boot.png", "set/ankle_boot/nested/a.PNG");
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.picture("ankle-boot.png", "set/sneaker/a.png");
+    env.picture("grey.png", "set/T-shirt_top/grey.png");
+    env.picture("exact-224.png", "set/3/exact.png");
+    env.write("set/bag/broken.png", b"\x89PNG\r\n\x1a\nno more");
+    env.write("set/bag/notes.txt", b"not a picture");
+    fs::create_dir_all(env.path("set/Trouser")).unwrap();
+}
+
+fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["eval", "set", "-m", "demo", "-q"], more].concat()
+}
+
+#[test]
+fn labels_have_a_meaning_whatever_the_other_folders_are() {
+    let env = Env::new();
+    folders(&env);
+    env.check("eval-folders", &eval(&[]));
+    env.check("eval-folders-json", &eval(&["--json", "-k", "1,2"]));
+    // A part of the folders scores as it did in the whole.
+    fs::remove_dir_all(env.path("set/Ankle boot")).unwrap();
+    fs::remove_dir_all(env.path("set/bag")).unwrap();
+    env.check("eval-subset", &eval(&[]));
+}
+
+#[test]
+fn labels_from_a_file() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/a.png");
+    env.picture("ankle-boot.png", "set/sub/b.png");
+    env.picture("ankle-boot.png", "set/unlisted.png");
+    let lists: [(&str, &str); 3] = [
+        (
+            "heading",
+            "ImageId,PredictionString\na,9 1 2 3 4\nsub/b,Sneaker\n",
+        ),
+        ("blanks", "./a.png 9\nsub/b.png 7\n"),
+        (
+            "tabs",
+            "\u{feff}# mine\r\na.png\tAnkle boot\r\nsub/b.png\tsneaker\r\n",
+        ),
+    ];
+    let mut reports = Vec::new();
+    for (name, text) in lists {
+        env.write(name, text);
+        let output = env.run(&eval(&["--labels", name, "--json"]));
+        assert_eq!(output.status.code(), Some(0), "{name}: {output:?}");
+        reports.push(output.stdout);
+    }
+    assert!(reports.windows(2).all(|pair| pair[0] == pair[1]));
+    let report: Value = serde_json::from_slice(&reports[0]).unwrap();
+    assert_eq!(report["answered"], 2);
+    assert_eq!(report["top"][0]["correct"], 1);
+    env.write("missing", "a.png 9\ngone.png 9\n");
+    env.check("eval-listed-but-missing", &eval(&["--labels", "missing"]));
+}
+
+#[test]
+fn what_is_no_validation_set() {
+    let env = Env::new();
+    env.check("eval-no-folder", &eval(&[]));
+    env.write("set/readme.txt", b"");
+    env.check("eval-empty", &eval(&[]));
+    env.picture("ankle-boot.png", "set/loose.png");
+    env.check("eval-loose", &eval(&[]));
+    fs::remove_file(env.path("set/loose.png")).unwrap();
+    env.picture("ankle-boot.png", "set/Bag/a.png");
+    for folder in ["hats", "10", "-1", "n01440764", "socks", "belts"] {
+        env.picture("ankle-boot.png", &format!("set/{folder}/a.png"));
+    }
+    env.check("eval-unknown-classes", &eval(&[]));
+    env.write(
+        "map",
+        "hats\t-\n10,-\n-1,-\nn01440764 Ankle boot\nsocks\tAnkle boot\nbelts\t-\n",
+    );
+    env.check("eval-class-map", &eval(&["--class-map", "map"]));
+    env.write("bad-map", "hats\tcap\n");
+    env.check("eval-bad-class-map", &eval(&["--class-map", "bad-map"]));
+    env.write("list", "x.png 1\ny.png 2\n");
+    env.check("eval-nothing-listed", &eval(&["--labels", "list"]));
+    env.write("list", "Bag/a.png 1\nBag/a.png 2\n");
+    env.check("eval-two-labels", &eval(&["--labels", "list"]));
+    env.check("eval-shard", &eval(&["--shard", "3/2"]));
+    env.check("eval-no-test-size", &eval(&["--test-size"]));
+    env.check(
+        "eval-nothing-published",
+        &eval(&["--class-map", "map", "--expect", "--img-size", "32"]),
+    );
+    env.check("eval-without-folder", &["eval"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn links_are_followed_but_not_in_circles() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "elsewhere/a.png");
+    fs::create_dir_all(env.path("set/Bag")).unwrap();
+    std::os::unix::fs::symlink(env.path("elsewhere"), env.path("set/Ankle boot")).unwrap();
+    std::os::unix::fs::symlink(env.path("set"), env.path("set/Bag/loop")).unwrap();
+    std::os::unix::fs::symlink("nowhere", env.path("set/Bag/dangling.png")).unwrap();
+    let output = env.run(&eval(&["--json"]));
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["answered"], &report["failed"]),
+        (&1.into(), &1.into())
+    );
+}
+
+#[test]
+fn shards_and_interrupted_runs_give_the_whole_report() {
+    let env = Env::new();
+    folders(&env);
+    let whole = env.run(&eval(&["--json", "--results", "whole.jsonl"]));
+    assert_eq!(whole.status.code(), Some(1), "one picture is broken");
+    env.check("eval-exists", &eval(&["--results", "whole.jsonl"]));
+
+    let mut files = Vec::new();
+    for shard in 1..=7 {
+        let file = format!("{shard}.jsonl");
+        let shard = format!("{shard}/7");
+        let output = env.run(&eval(&["--results", &file, "--shard", &shard]));
+        assert!(
+            output.stderr.is_empty() || output.status.code() == Some(1),
+            "{output:?}"
+        );
+        files.push(file);
+    }
+    files.reverse();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let merged = env.run(&[&["eval", "merge", "--json"], &files[..]].concat());
+    assert_eq!(merged.stdout, whole.stdout);
+
+    // Killed at any byte of its file, a run goes on to the same report.
+    let bytes = fs::read(env.path("whole.jsonl")).unwrap();
+    for cut in (0..bytes.len()).step_by(bytes.len() / 30) {
+        fs::write(env.path("cut.jsonl"), &bytes[..cut]).unwrap();
+        let output = env.run(&eval(&["--json", "--results", "cut.jsonl", "--resume"]));
+        assert_eq!(output.stdout, whole.stdout, "cut at {cut}");
+    }
+    env.check(
+        "eval-merge-incomplete",
+        &["eval", "merge", "2.jsonl", "5.jsonl"],
+    );
+    env.check(
+        "eval-other-input",
+        &eval(&["--results", "whole.jsonl", "--resume", "--img-size", "32"]),
+    );
+    env.write("bad.jsonl", [&bytes[..], b"{\"index\":99}\n"].concat());
+    env.check("eval-bad-results", &["eval", "merge", "bad.jsonl"]);
+    env.write("png.jsonl", b"\x89PNG\r\n\x1a\nno more");
+    env.check("eval-no-results", &["eval", "merge", "png.jsonl"]);
+}
+
+#[test]
+fn a_limit_takes_from_all_classes() {
+    let env = Env::new();
+    for class in 0..5 {
+        for picture in 0..4 {
+            env.picture("ankle-boot.png", &format!("set/{class}/{picture}.png"));
+        }
+    }
+    let output = env.run(&eval(&["--json", "--limit", "5"]));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let classes = report["classes"].as_array().unwrap();
+    assert_eq!(classes.len(), 5);
+    assert!(classes.iter().all(|class| class["answered"] == 1));
+}
+
+#[test]
+fn wrong_labels_are_noticed() {
+    let env = Env::new();
+    for picture in 0..30 {
+        env.picture("ankle-boot.png", &format!("set/bag/{picture}.png"));
+    }
+    let output = env.run(&["eval", "set", "-m", "demo", "--expect"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.contains("about what guessing among 10 classes gives"),
+        "{stderr}"
+    );
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains(": differs"), "{stdout}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+#[ignore = "needs Debian's dataset-fashion-mnist; cargo test --release --test cli fashion -- --ignored --nocapture"]
+#[expect(
+    clippy::print_stderr,
+    reason = "the figures are what the test is run for"
+)]
+fn fashion_mnist_as_png_files_in_class_folders() {
+    let env = Env::new();
+    let (pictures, labels) = fashion_mnist::test_set();
+    for (index, (grey, label)) in pictures.iter().zip(&labels).enumerate() {
+        let path = env.path(&format!("set/{label}/{index:05}.png"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::GrayImage::from_raw(28, 28, grey.clone())
+            .unwrap()
+            .save(path)
+            .unwrap();
+    }
+    let output = env.run(&["eval", "set", "-m", "demo", "--expect", "--json"]);
+    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["answered"], 10_000);
+    assert_eq!(report["top"][0]["correct"], 9_375);
+    assert_eq!(report["top"][1]["correct"], 9_997);
+    assert_eq!(report["published"]["agrees"], true);
+}
