@@ -1,0 +1,96 @@
+//! The figures of a report beside scikit-learn, torchmetrics and statsmodels, on stored predictions
+//! (`tests/tools/make_metrics.py`).
+
+use senet::eval::{Answer, Header, Interval, Outcome, Record, Report};
+use senet::image::{CropMode, InputSpec, Interpolation};
+use serde_json::Value;
+
+fn header(pictures: usize, classes: usize) -> Header {
+    Header {
+        senet_eval: Header::VERSION,
+        model: "stored".into(),
+        weights: String::new(),
+        input: InputSpec {
+            size: [28, 28],
+            crop_pct: 1.0,
+            crop_mode: CropMode::Center,
+            interpolation: Interpolation::Bilinear,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            test_size: None,
+            test_crop_pct: None,
+        },
+        exif: false,
+        pictures,
+        data: String::new(),
+        classes: (0..classes).map(|class| format!("class {class}")).collect(),
+    }
+}
+
+#[test]
+fn figures_are_those_of_other_packages() {
+    let stored: Value = serde_json::from_str(include_str!("data/eval/metrics.json")).unwrap();
+    let logits: Vec<Vec<f32>> = serde_json::from_value(stored["logits"].clone()).unwrap();
+    let labels: Vec<usize> = serde_json::from_value(stored["labels"].clone()).unwrap();
+    let expected = &stored["expected"];
+    let records: Vec<Record> = logits
+        .iter()
+        .zip(&labels)
+        .enumerate()
+        .map(|(index, (logits, &label))| Record {
+            index,
+            picture: format!("{index}.png"),
+            label,
+            outcome: Outcome::Answer(Answer::new(logits, label)),
+        })
+        .collect();
+    let report = Report::new(
+        &header(records.len(), logits[0].len()),
+        &records,
+        &[1, 2, 5],
+    );
+
+    for top in &report.top {
+        assert_eq!(
+            top.correct,
+            expected["top"][top.k.to_string()],
+            "top-{}",
+            top.k
+        );
+    }
+    let close = |found: f64, expected: &Value, tolerance: f64| {
+        let expected = expected.as_f64().unwrap();
+        assert!(
+            (found - expected).abs() < tolerance,
+            "{found} and {expected}"
+        );
+    };
+    close(report.loss.unwrap(), &expected["loss"], 1e-12);
+    // Torchmetrics adds up in single precision.
+    close(
+        report.calibration_error.unwrap(),
+        &expected["calibration_error"],
+        1e-6,
+    );
+    let Interval { low, high } = report.top[0].interval;
+    close(low, &expected["interval"][0], 1e-12);
+    close(high, &expected["interval"][1], 1e-12);
+
+    let confusion: Vec<Vec<usize>> = serde_json::from_value(expected["confusion"].clone()).unwrap();
+    assert_eq!(report.classes.len(), 6, "one of seven does not occur");
+    for class in &report.classes {
+        let row = &confusion[class.index];
+        assert_eq!(class.answered, row.iter().sum::<usize>());
+        assert_eq!(class.correct, row[class.index]);
+    }
+    let mut mistakes = 0;
+    for mistake in &report.confusions {
+        assert_eq!(
+            mistake.pictures,
+            confusion[mistake.label][mistake.prediction]
+        );
+        mistakes += mistake.pictures;
+    }
+    let right: usize = (0..7).map(|class| confusion[class][class]).sum();
+    assert_eq!(mistakes + right, records.len());
+}
