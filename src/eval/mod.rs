@@ -9,6 +9,7 @@ mod classes;
 mod dataset;
 mod error;
 mod log;
+mod pair;
 mod record;
 mod report;
 
@@ -16,5 +17,6 @@ pub use classes::Classes;
 pub use dataset::{Dataset, Item, Options, Shard};
 pub use error::EvalError;
 pub use log::{Log, merge};
+pub use pair::{Difference, Pair};
 pub use record::{Answer, Header, Outcome, Record};
 pub use report::{Bin, ClassReport, Confusion, Interval, Report, TopK};

@@ -1,6 +1,8 @@
 //! `senet eval`: labels by meaning, shards, resumption, reports.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -163,6 +165,50 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
     env.check("eval-bad-results", &["eval", "merge", "bad.jsonl"]);
     env.write("png.jsonl", b"\x89PNG\r\n\x1a\nno more");
     env.check("eval-no-results", &["eval", "merge", "png.jsonl"]);
+}
+
+#[test]
+fn killed_thirty_times_it_loses_and_doubles_nothing() {
+    let env = Env::new();
+    for picture in 0..300 {
+        env.picture(
+            "ankle-boot.png",
+            &format!("set/{}/{picture}.png", picture % 10),
+        );
+    }
+    let whole = env.run(&eval(&["--json"]));
+    let arguments = eval(&["--json", "-b", "2", "--results", "killed.jsonl", "--resume"]);
+    for moment in 0..30 {
+        let mut child = env
+            .command(&arguments)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(moment * 7 % 90));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let resumed = env.run(&arguments);
+    assert_eq!(resumed.stdout, whole.stdout);
+    let lines = fs::read_to_string(env.path("killed.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), 301, "a header and a line a picture");
+}
+
+#[test]
+fn two_models_on_the_same_pictures() {
+    let env = Env::new();
+    folders(&env);
+    env.run(&eval(&["--results", "a.jsonl"]));
+    env.run(&eval(&["--results", "b.jsonl", "--img-size", "48"]));
+    env.check("eval-compare", &["eval", "compare", "a.jsonl", "b.jsonl"]);
+    env.check(
+        "eval-compare-json",
+        &["eval", "compare", "a.jsonl", "b.jsonl", "--json"],
+    );
+    env.run(&eval(&["--results", "c.jsonl", "--limit", "3"]));
+    let output = env.run(&["eval", "compare", "a.jsonl", "c.jsonl"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("its data set is"));
 }
 
 #[test]

@@ -18,8 +18,8 @@ use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::cards::{ModelSpec, Zoo};
 use crate::error::Error;
 use crate::eval::{
-    Answer, Classes, Dataset, Header, Interval, Item, Log, Options, Outcome, Record, Report, Shard,
-    merge,
+    Answer, Classes, Dataset, Header, Interval, Item, Log, Options, Outcome, Pair, Record, Report,
+    Shard, merge,
 };
 use crate::image::{self, DecodeOptions};
 use crate::model::{Model, Prepared, prepare_ahead};
@@ -34,7 +34,8 @@ use crate::model::{Model, Prepared, prepare_ahead};
         senet eval pictures/ --labels labels.csv --json\n  \
         senet eval imagenet/val --results a.jsonl --shard 1/2     # on one machine\n  \
         senet eval imagenet/val --results b.jsonl --shard 2/2     # on another\n  \
-        senet eval merge a.jsonl b.jsonl\n\n\
+        senet eval merge a.jsonl b.jsonl\n  \
+        senet eval compare senet154.jsonl se-resnet50.jsonl\n\n\
         A class folder is a WordNet id, a class name or an index. A picture that cannot be read is\n\
         counted as failed, told on stderr, and part of no share; the exit code is then 1."
 )]
@@ -93,6 +94,18 @@ enum Command {
         #[command(flatten)]
         form: Form,
     },
+    /// Compare two models picture by picture, by their results on one data set
+    Compare {
+        /// What `senet eval --results` wrote for one model
+        #[arg(value_name = "FIRST")]
+        first: PathBuf,
+        /// And for the other
+        #[arg(value_name = "SECOND")]
+        second: PathBuf,
+        /// One JSON object, with every picture that one alone has right
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What is reported, and how.
@@ -120,6 +133,18 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     match (&arguments.command, &arguments.data) {
         (Some(Command::Merge { files, form }), _) => run_merge(files, form, messages, results),
+        (
+            Some(Command::Compare {
+                first,
+                second,
+                json,
+            }),
+            _,
+        ) => {
+            let pair = Pair::open(first, second).map_err(Error::from)?;
+            print::pair(&pair, *json, results)?;
+            Ok(SUCCESS)
+        }
         (None, Some(folder)) => run_eval(folder, arguments, messages, results),
         (None, None) => bail!("expected a folder of pictures"),
     }

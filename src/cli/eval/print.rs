@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Comparison;
 use crate::cli::output::{Results, Table, printable};
-use crate::eval::{ClassReport, Interval, Report};
+use crate::eval::{ClassReport, Interval, Pair, Report};
 
 /// Classes and mistakes that are shown to people; the JSON has all.
 const SHOWN: usize = 10;
@@ -107,6 +107,46 @@ fn confusions(report: &Report, results: &mut Results) -> anyhow::Result<()> {
             printable(&confusion.label_name),
             printable(&confusion.prediction_name),
             confusion.pictures.to_string(),
+        ]);
+    }
+    Ok(table.print(results)?)
+}
+
+pub(super) fn pair(pair: &Pair, json: bool, results: &mut Results) -> anyhow::Result<()> {
+    if json {
+        return Ok(results.json_pretty(pair)?);
+    }
+    let title = format!(
+        "{} and {} on {} pictures",
+        pair.first, pair.second, pair.pictures
+    );
+    results.line(results.style.bold(&title))?;
+    let share = |count: usize| percent(count as f64 / pair.pictures.max(1) as f64);
+    let rows = [
+        ("both right", pair.both_right),
+        ("only the first right", pair.only_first_right),
+        ("only the second right", pair.only_second_right),
+        ("neither right", pair.neither_right),
+    ];
+    for (name, count) in rows {
+        results.line(format!("  {name:<22} {count:>7}  {:>8}", share(count)))?;
+    }
+    let p = match pair.p_value {
+        p if p < 0.0001 => "< 0.0001".to_owned(),
+        p => format!("{p:.4}"),
+    };
+    results.line(format!("  {:<22} {p:>7}", "McNemar's test, p"))?;
+    if pair.differing.is_empty() {
+        return Ok(());
+    }
+    results.line("")?;
+    let mut table = Table::new(&["only one is right about", "shows", "first", "second"]);
+    for difference in pair.differing.iter().take(SHOWN) {
+        table.row(vec![
+            printable(&difference.picture),
+            printable(&difference.label),
+            printable(&difference.first),
+            printable(&difference.second),
         ]);
     }
     Ok(table.print(results)?)

@@ -1,0 +1,139 @@
+//! Two models on the same pictures.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{EvalError, Header, Record, merge};
+
+/// How the answers of two models differ, on the pictures that both have answered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pair {
+    pub first: String,
+    pub second: String,
+    /// Pictures that both have answered.
+    pub pictures: usize,
+    pub both_right: usize,
+    pub only_first_right: usize,
+    pub only_second_right: usize,
+    pub neither_right: usize,
+    /// McNemar's exact test, two-sided: how often chance alone would make the two differ so much, were
+    /// they equally good.
+    pub p_value: f64,
+    /// Pictures on which one of them alone is right.
+    pub differing: Vec<Difference>,
+}
+
+/// A picture on which one of two models alone is right.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    pub picture: String,
+    pub label: String,
+    pub first: String,
+    pub second: String,
+}
+
+impl Pair {
+    /// From two results files of one data set.
+    ///
+    /// # Errors
+    /// As [`merge`]; [`EvalError::Mismatch`] if the files are about different pictures or classes.
+    pub fn open(first: &Path, second: &Path) -> Result<Self, EvalError> {
+        let (header, records) = merge(&[first.to_owned()])?;
+        let (other, others) = merge(&[second.to_owned()])?;
+        let fields = [
+            ("data set", &header.data, &other.data),
+            (
+                "list of classes",
+                &header.classes.join(", "),
+                &other.classes.join(", "),
+            ),
+        ];
+        for (field, expected, found) in fields {
+            if expected != found {
+                return Err(EvalError::Mismatch {
+                    path: second.display().to_string(),
+                    field,
+                    expected: expected.clone(),
+                    found: found.clone(),
+                });
+            }
+        }
+        Ok(Self::new((&header, &records), (&other, &others)))
+    }
+
+    fn new(first: (&Header, &[Record]), second: (&Header, &[Record])) -> Self {
+        let others: HashMap<usize, &Record> = second.1.iter().map(|r| (r.index, r)).collect();
+        let mut pair = Self {
+            first: first.0.model.clone(),
+            second: second.0.model.clone(),
+            pictures: 0,
+            both_right: 0,
+            only_first_right: 0,
+            only_second_right: 0,
+            neither_right: 0,
+            p_value: 1.0,
+            differing: Vec::new(),
+        };
+        let name = |class: usize| first.0.classes[class].clone();
+        for record in first.1 {
+            let other = others.get(&record.index).and_then(|other| other.answer());
+            let (Some(a), Some(b)) = (record.answer(), other) else {
+                continue;
+            };
+            pair.pictures += 1;
+            let right = (a.prediction == record.label, b.prediction == record.label);
+            match right {
+                (true, true) => pair.both_right += 1,
+                (true, false) => pair.only_first_right += 1,
+                (false, true) => pair.only_second_right += 1,
+                (false, false) => pair.neither_right += 1,
+            }
+            if right.0 != right.1 {
+                pair.differing.push(Difference {
+                    picture: record.picture.clone(),
+                    label: name(record.label),
+                    first: name(a.prediction),
+                    second: name(b.prediction),
+                });
+            }
+        }
+        pair.p_value = mcnemar(pair.only_first_right, pair.only_second_right);
+        pair
+    }
+}
+
+/// The probability that a fair coin falls at least as unevenly as `b` to `c`.
+fn mcnemar(b: usize, c: usize) -> f64 {
+    let n = b + c;
+    // Binomial probabilities one after another, as logarithms: 0.5^n underflows soon.
+    let mut term = -(n as f64) * std::f64::consts::LN_2;
+    let mut tail = 0.0;
+    for k in 0..=b.min(c) {
+        tail += term.exp();
+        term += ((n - k) as f64 / (k + 1) as f64).ln();
+    }
+    (2.0 * tail).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mcnemar;
+
+    #[test]
+    fn p_values_of_scipy() {
+        // scipy.stats.binomtest(b, b + c).pvalue
+        for (b, c, expected) in [
+            (0, 0, 1.0),
+            (5, 5, 1.0),
+            (0, 8, 0.0078125),
+            (2, 10, 0.03857421875),
+            (60, 100, 0.001953728034064355),
+            (1000, 1100, 0.03072070786424249),
+        ] {
+            let found = mcnemar(b, c);
+            assert!((found - expected).abs() < 1e-9, "{b} {c}: {found}");
+        }
+    }
+}
