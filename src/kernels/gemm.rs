@@ -19,6 +19,9 @@ const TILES: usize = 8;
 const TASK_ROWS: usize = 96;
 const TASK_OUTPUTS: usize = 256;
 
+/// Between the rows that are packed, so that those of a panel do not share few sets of the cache.
+pub(super) const SPREAD: usize = 16;
+
 /// Weights in the order in which the micro-kernel reads them: blocks of inputs, in them panels of
 /// one or two vectors of outputs, in them an input's weights side by side. Missing outputs are 0.
 #[derive(Debug)]
@@ -37,39 +40,53 @@ impl Packed {
     /// From one bias per output and the weights, of which `row(output, inputs)` writes those of an
     /// output in the order of its inputs.
     pub fn new(isa: Isa, depth: usize, bias: &[f32], row: impl Fn(usize, &mut [f32])) -> Self {
-        let outputs = bias.len();
+        let mut packed = Self::zeros(isa, depth, bias);
+        let stride = depth + SPREAD;
+        let mut rows = vec![0.0; packed.width * stride];
+        for panel in 0..packed.panels() {
+            let first = panel * packed.width;
+            let columns = packed.width.min(packed.outputs - first);
+            for (column, inputs) in rows.chunks_exact_mut(stride).take(columns).enumerate() {
+                row(first + column, &mut inputs[..depth]);
+            }
+            packed.fill(panel, &rows, stride);
+        }
+        packed
+    }
+
+    /// With all weights 0, to be filled panel by panel.
+    pub(super) fn zeros(isa: Isa, depth: usize, bias: &[f32]) -> Self {
         let lanes = isa.lanes();
+        let outputs = bias.len();
         let vectors = if outputs > lanes { 2 } else { 1 };
         let width = vectors * lanes;
         let panels = outputs.div_ceil(width);
         let mut padded = bias.to_vec();
         padded.resize(panels * width, 0.0);
-        let mut values = Aligned::zeros(panels * width * depth);
-        let mut rows = vec![0.0; width * depth];
-        for panel in 0..panels {
-            let columns = width.min(outputs - panel * width);
-            for (column, inputs) in rows.chunks_exact_mut(depth).take(columns).enumerate() {
-                row(panel * width + column, inputs);
-            }
-            rows[columns * depth..].fill(0.0);
-            for inputs in blocks(isa, depth) {
-                let start = (inputs.start * panels + panel * inputs.len()) * width;
-                let panel = &mut values[start..start + inputs.len() * width];
-                for (input, weights) in inputs.zip(panel.chunks_exact_mut(width)) {
-                    for (column, weight) in weights.iter_mut().enumerate() {
-                        *weight = rows[column * depth + input];
-                    }
-                }
-            }
-        }
         Self {
             isa,
             depth,
             outputs,
             vectors,
             width,
-            values,
+            values: Aligned::zeros(panels * width * depth),
             bias: padded,
+        }
+    }
+
+    /// Sets the weights of a panel: those of its first output, `stride` values later those of the
+    /// next.
+    pub(super) fn fill(&mut self, panel: usize, rows: &[f32], stride: usize) {
+        let (width, panels) = (self.width, self.panels());
+        let columns = width.min(self.outputs - panel * width);
+        for inputs in blocks(self.isa, self.depth) {
+            let start = (inputs.start * panels + panel * inputs.len()) * width;
+            let values = &mut self.values[start..start + inputs.len() * width];
+            for (input, weights) in inputs.zip(values.chunks_exact_mut(width)) {
+                for (column, weight) in weights.iter_mut().take(columns).enumerate() {
+                    *weight = rows[column * stride + input];
+                }
+            }
         }
     }
 

@@ -12,7 +12,7 @@
 
 use std::ops::Range;
 
-use super::gemm::{Packed, blocks};
+use super::gemm::{Packed, SPREAD, blocks};
 use super::micro::{ROW, Tile, multiply};
 use super::scratch::with_scratch;
 use super::{ConvGeometry, Isa, Kernel, MatMut, Simd};
@@ -118,23 +118,28 @@ impl Winograd {
         } = geometry;
         assert_eq!((filters.len(), bias.len()), (outputs * inputs * 9, outputs));
         let zeros = vec![0.0; outputs];
-        let positions = size.window() * size.window();
-        let mut transformed = vec![0.0; positions * outputs * inputs];
-        for (index, filter) in filters.chunks_exact(9).enumerate() {
-            let to = transformed[index..].iter_mut().step_by(outputs * inputs);
-            match size {
-                TileSize::Two => write_filter(&FILTER_TWO, filter, to),
-                TileSize::Four => write_filter(&FILTER_FOUR, filter, to),
+        let mut positions: Vec<Packed> = (0..size.window() * size.window())
+            .map(|_| Packed::zeros(isa, inputs, &zeros))
+            .collect();
+        // A panel of outputs at a time, which the second cache holds for all positions.
+        let (width, panels) = (positions[0].width(), positions[0].panels());
+        let stride = inputs + SPREAD;
+        let position = width * stride + SPREAD;
+        let mut rows = vec![0.0; positions.len() * position];
+        for panel in 0..panels {
+            let filters = filters[panel * width * inputs * 9..].chunks_exact(9);
+            for (index, filter) in filters.take(width * inputs).enumerate() {
+                let at = index / inputs * stride + index % inputs;
+                let to = rows[at..].iter_mut().step_by(position);
+                match size {
+                    TileSize::Two => write_filter(&FILTER_TWO, filter, to),
+                    TileSize::Four => write_filter(&FILTER_FOUR, filter, to),
+                }
+            }
+            for (packed, rows) in positions.iter_mut().zip(rows.chunks_exact(position)) {
+                packed.fill(panel, rows, stride);
             }
         }
-        let positions = transformed
-            .chunks_exact(outputs * inputs)
-            .map(|weights| {
-                Packed::new(isa, inputs, &zeros, |output, row| {
-                    row.copy_from_slice(&weights[output * inputs..][..inputs]);
-                })
-            })
-            .collect();
         let mut bias = bias.to_vec();
         bias.resize(outputs.next_multiple_of(isa.lanes()), 0.0);
         Self {
