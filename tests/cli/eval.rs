@@ -123,6 +123,27 @@ fn links_are_followed_but_not_in_circles() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn names_need_not_be_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let env = Env::new();
+    let picture = fs::read(super::env::data("pictures/ankle-boot.png")).unwrap();
+    fs::create_dir_all(env.path("set/9")).unwrap();
+    for name in [&b"\xff.png"[..], b"\xfe.png"] {
+        let path = env.path("set/9").join(std::ffi::OsStr::from_bytes(name));
+        fs::write(path, &picture).unwrap();
+    }
+    let output = env.run(&eval(&["--json", "--results", "names.jsonl"]));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["answered"], &report["failed"]),
+        (&2.into(), &0.into())
+    );
+    let merged = env.run(&["eval", "merge", "--json", "names.jsonl"]);
+    assert_eq!(merged.stdout, output.stdout);
+}
+
+#[test]
 fn shards_and_interrupted_runs_give_the_whole_report() {
     let env = Env::new();
     folders(&env);
