@@ -13,7 +13,7 @@ use super::rows::{LabelStyle, Row, RowError, Writer};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::image::{self, DecodeOptions};
-use crate::model::{Model, Prediction, Prepared, prepare_ahead};
+use crate::model::{Model, Prepared, prepare_ahead};
 
 /// Tell what pictures show
 #[derive(Args, Debug)]
@@ -136,46 +136,17 @@ fn classify<'a>(
     top_k: usize,
     inputs: &'a [Input],
 ) -> Vec<Row<'a>> {
-    let good = batch
-        .outcomes
-        .iter()
-        .filter(|outcome| outcome.is_ok())
-        .count();
-    let mut answers = answers(model, batch.values, good, top_k).into_iter();
+    let mut rows = model.logits_each(&batch.values).into_iter();
+    let mut next = || match rows.next() {
+        Some(Ok(logits)) => Ok(model.best(&logits, top_k)),
+        Some(Err(error)) => Err(RowError::from(&error)),
+        None => Err(RowError::new("the network gave no answer")),
+    };
     let inputs = &inputs[batch.first..];
     let rows = inputs.iter().zip(batch.outcomes);
     rows.map(|(input, outcome)| {
-        let missing = || Err(RowError::new("the network gave no answer"));
-        let answer = outcome.and_then(|()| answers.next().unwrap_or_else(missing));
+        let answer = outcome.and_then(|()| next());
         Row { input, answer }
     })
     .collect()
-}
-
-/// One answer for each of the `count` pictures in `values`. If the batch fails, each picture is
-/// tried alone, so that one cannot take the others with it.
-fn answers(
-    model: &Model,
-    values: Vec<f32>,
-    count: usize,
-    top_k: usize,
-) -> Vec<Result<Vec<Prediction<'_>>, RowError>> {
-    let run = |values: Vec<f32>| {
-        let batch = model.batch_from(values)?;
-        model.classify_batch(&batch, top_k)
-    };
-    if count == 0 {
-        return Vec::new();
-    }
-    if count == 1 {
-        let answer = run(values).map_err(|error| RowError::from(&error));
-        return vec![answer.map(|mut rows| rows.pop().unwrap_or_default())];
-    }
-    match run(values.clone()) {
-        Ok(rows) => rows.into_iter().map(Ok).collect(),
-        Err(_) => values
-            .chunks_exact(model.picture_len())
-            .flat_map(|picture| answers(model, picture.to_vec(), 1, top_k))
-            .collect(),
-    }
 }

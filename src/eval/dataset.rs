@@ -1,6 +1,6 @@
 //! Where the pictures of a validation set lie and what they show.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -86,16 +86,14 @@ impl Dataset {
         };
         let total = labelled.len();
         let kept = options.limit.map_or(total, |limit| limit.min(total));
-        let mut labelled = labelled.into_iter().enumerate();
-        let items = (0..kept).filter_map(|position| {
-            let wanted = position * total / kept;
-            let (_, (relative, label)) = labelled.find(|(at, _)| *at == wanted)?;
-            Some(Item {
-                index: position,
-                name: name(&relative),
+        let items = (0..kept).map(|index| {
+            let (relative, label) = &labelled[index * total / kept];
+            Item {
+                index,
+                name: name(relative),
                 path: folder.join(relative),
-                label,
-            })
+                label: *label,
+            }
         });
         Ok(Self {
             items: items.collect(),
@@ -193,7 +191,7 @@ struct Meanings<'a, 'c> {
     what: &'static str,
     classes: &'a Classes<'c>,
     known: HashMap<String, Option<usize>>,
-    unknown: BTreeMap<String, ()>,
+    unknown: BTreeSet<String>,
 }
 
 impl<'a, 'c> Meanings<'a, 'c> {
@@ -203,7 +201,7 @@ impl<'a, 'c> Meanings<'a, 'c> {
             what,
             classes,
             known: HashMap::new(),
-            unknown: BTreeMap::new(),
+            unknown: BTreeSet::new(),
         }
     }
 
@@ -218,7 +216,7 @@ impl<'a, 'c> Meanings<'a, 'c> {
                 return Err(self.classes.ambiguous(self.path, text, &indices));
             }
             Meaning::Unknown => {
-                self.unknown.insert(text.to_owned(), ());
+                self.unknown.insert(text.to_owned());
                 None
             }
         };
@@ -232,7 +230,7 @@ impl<'a, 'c> Meanings<'a, 'c> {
         if count == 0 {
             return Ok(());
         }
-        let names: Vec<String> = self.unknown.into_keys().take(SHOWN).collect();
+        let names: Vec<String> = self.unknown.into_iter().take(SHOWN).collect();
         let more = if count > SHOWN { ", …" } else { "" };
         Err(EvalError::UnknownClasses {
             what: self.what,
@@ -260,7 +258,7 @@ fn listed(
     by_name.extend(files.iter().map(|file| (name(file), file)));
     let mut meanings = Meanings::new(list, "labels", classes);
     let mut labelled: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    let (mut found, mut left_out) = (0, 0);
+    let mut found = 0;
     let mut first = None;
     for (position, (line, text)) in read_lines(list)?.into_iter().enumerate() {
         let Some((picture, class)) = classes.split(&text) else {
@@ -282,7 +280,6 @@ fn listed(
         found += usize::from(file.is_some());
         first.get_or_insert_with(|| picture.to_owned());
         let Some(label) = meanings.of(class)? else {
-            left_out += 1;
             continue;
         };
         // One that is not there is a picture that cannot be read.
@@ -309,7 +306,7 @@ fn listed(
         });
     }
     let unlisted = files.iter().filter(|file| !labelled.contains_key(*file));
-    let left_out = unlisted.count().max(left_out);
+    let left_out = unlisted.count();
     Ok((labelled.into_iter().collect(), left_out))
 }
 

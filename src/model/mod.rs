@@ -130,15 +130,21 @@ impl Model {
         Ok(rows.iter().map(|logits| self.best(logits, k)).collect())
     }
 
-    /// The logits of pictures that [`Model::transform`] wrote one after another, a row a picture.
-    ///
-    /// # Errors
-    /// As [`Network::forward`].
-    pub fn logits(&self, values: Vec<f32>) -> Result<Vec<Vec<f32>>> {
+    /// The logits of each picture that [`Model::transform`] wrote, one after another. If the batch
+    /// fails, each picture is tried alone, so that one cannot take the others with it.
+    pub fn logits_each(&self, values: &[f32]) -> Vec<Result<Vec<f32>>> {
+        let run = |values: &[f32]| self.rows(&self.batch_from(values.to_vec())?);
+        let pictures = values.chunks_exact(self.picture_len());
         if values.is_empty() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        self.rows(&self.batch_from(values)?)
+        match run(values) {
+            Ok(rows) => rows.into_iter().map(Ok).collect(),
+            Err(error) if pictures.len() == 1 => vec![Err(error)],
+            Err(_) => pictures
+                .flat_map(|picture| self.logits_each(picture))
+                .collect(),
+        }
     }
 
     fn rows(&self, batch: &Tensor) -> Result<Vec<Vec<f32>>> {
@@ -146,7 +152,8 @@ impl Model {
         Ok(logits.to_device(&Device::Cpu)?.to_vec2::<f32>()?)
     }
 
-    fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {
+    /// The `k` most probable classes by the logits of one picture, best first.
+    pub fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {
         let probabilities = softmax(logits);
         top_k(logits, k)
             .into_iter()

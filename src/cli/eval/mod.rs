@@ -368,43 +368,26 @@ fn measure(
     Ok(stopped)
 }
 
-/// One record for each picture of the batch. If the batch fails, each picture is tried alone, so
-/// that one cannot take the others with it.
+/// One record for each picture of the batch.
 fn records(model: &Model, batch: Prepared<String>, items: &[&Item]) -> Vec<Record> {
-    let length = model.picture_len();
-    let rows: Vec<Result<Vec<f32>, String>> = match model.logits(batch.values.clone()) {
-        Ok(rows) => rows.into_iter().map(Ok).collect(),
-        Err(_) => batch
-            .values
-            .chunks_exact(length)
-            .map(|picture| {
-                let row = model.logits(picture.to_vec());
-                let row = row.map_err(|error| RowError::from(&error).text)?;
-                row.into_iter().next().ok_or_else(no_answer)
-            })
-            .collect(),
+    let mut rows = model.logits_each(&batch.values).into_iter();
+    let mut next = || match rows.next() {
+        Some(Ok(logits)) => Ok(logits),
+        Some(Err(error)) => Err(RowError::from(&error).text),
+        None => Err("the network gave no answer".into()),
     };
-    let mut rows = rows.into_iter();
     let items = items[batch.first..].iter().zip(batch.outcomes);
     items
-        .map(|(item, prepared)| {
-            let row = prepared.and_then(|()| rows.next().unwrap_or_else(|| Err(no_answer())));
-            let outcome = match row {
+        .map(|(item, prepared)| Record {
+            index: item.index,
+            picture: item.name.clone(),
+            label: item.label,
+            outcome: match prepared.and_then(|()| next()) {
                 Ok(logits) => Outcome::Answer(Answer::new(&logits, item.label)),
                 Err(error) => Outcome::Error { error },
-            };
-            Record {
-                index: item.index,
-                picture: item.name.clone(),
-                label: item.label,
-                outcome,
-            }
+            },
         })
         .collect()
-}
-
-fn no_answer() -> String {
-    "the network gave no answer".into()
 }
 
 /// Measured beside published.
