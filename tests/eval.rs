@@ -1,25 +1,29 @@
 //! The figures of a report beside scikit-learn, torchmetrics and statsmodels, on stored predictions
 //! (`tests/tools/make_metrics.py`).
 
-use senet::eval::{Answer, Header, Interval, Outcome, Record, Report};
-use senet::image::{CropMode, InputSpec, Interpolation};
+use senet::eval::{Answer, Header, Interval, Member, Outcome, Record, Report};
+use senet::image::{CropMode, InputSpec, Interpolation, Views};
 use serde_json::Value;
 
 fn header(pictures: usize, classes: usize) -> Header {
     Header {
         senet_eval: Header::VERSION,
-        model: "stored".into(),
-        weights: String::new(),
-        input: InputSpec {
-            size: [28, 28],
-            crop_pct: 1.0,
-            crop_mode: CropMode::Center,
-            interpolation: Interpolation::Bilinear,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            test_size: None,
-            test_crop_pct: None,
-        },
+        members: vec![Member {
+            model: "stored".into(),
+            weights: String::new(),
+            input: InputSpec {
+                size: [28, 28],
+                crop_pct: 1.0,
+                crop_mode: CropMode::Center,
+                interpolation: Interpolation::Bilinear,
+                mean: [0.5; 3],
+                std: [0.5; 3],
+                test_size: None,
+                test_crop_pct: None,
+            },
+        }],
+        views: Views::One,
+        valid: None,
         exif: false,
         pictures,
         data: String::new(),
@@ -37,11 +41,15 @@ fn figures_are_those_of_other_packages() {
         .iter()
         .zip(&labels)
         .enumerate()
-        .map(|(index, (logits, &label))| Record {
-            index,
-            picture: format!("{index}.png"),
-            label,
-            outcome: Outcome::Answer(Answer::new(logits, label)),
+        .map(|(index, (logits, &label))| {
+            let logits: Vec<f64> = logits.iter().map(|&logit| logit.into()).collect();
+            let (label, answer) = Answer::new(&logits, &[label]);
+            Record {
+                index,
+                picture: format!("{index}.png"),
+                label,
+                outcome: Outcome::Answer(answer),
+            }
         })
         .collect();
     let report = Report::new(
@@ -72,6 +80,9 @@ fn figures_are_those_of_other_packages() {
         &expected["calibration_error"],
         1e-6,
     );
+    let best = report.temperature.unwrap();
+    close(best.value, &expected["temperature"]["value"], 2e-3);
+    close(best.loss, &expected["temperature"]["loss"], 1e-5);
     let Interval { low, high } = report.top[0].interval;
     close(low, &expected["interval"][0], 1e-12);
     close(high, &expected["interval"][1], 1e-12);

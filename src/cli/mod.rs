@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod classify;
+mod compare;
 mod download;
 mod eval;
 mod info;
@@ -56,6 +57,7 @@ struct Cli {
 enum Command {
     Classify(classify::Arguments),
     Eval(eval::Arguments),
+    Compare(compare::Arguments),
     Bench(bench::Arguments),
     List(list::Arguments),
     Info(info::Arguments),
@@ -105,6 +107,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
     let code = match command {
         Command::Classify(arguments) => classify::run(&arguments, messages, results)?,
         Command::Eval(arguments) => eval::run(&arguments, messages, results)?,
+        Command::Compare(arguments) => compare::run(&arguments, results)?,
         Command::Bench(arguments) => bench::run(&arguments, messages, results)?,
         Command::List(arguments) => list::run(&arguments, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,

@@ -2,9 +2,38 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use super::EvalError;
 use crate::labels::LabelSet;
+
+/// The set that ImageNet's own numbers and subsets are about.
+const IMAGENET: &str = "imagenet-1k";
+
+/// WordNet ids in the order of ILSVRC2012_ID, which counts from 1.
+const DEVKIT: &str = include_str!("../../models/labels/ilsvrc2012-devkit.txt");
+
+/// Data sets that have some of ImageNet's classes, and whose papers let a model answer with these
+/// alone.
+const SUBSETS: [(&str, &str); 2] = [
+    (
+        "imagenet-a",
+        include_str!("../../models/labels/imagenet-a.txt"),
+    ),
+    (
+        "imagenet-r",
+        include_str!("../../models/labels/imagenet-r.txt"),
+    ),
+];
+
+/// What the number of a class counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbering {
+    /// The outputs of the classifier from 0: the order of WordNet ids, which Caffe's lists use too.
+    Index,
+    /// The classes of ImageNet's development kit from 1.
+    Devkit,
+}
 
 /// The classes of a model by what people and data sets call them.
 #[derive(Debug)]
@@ -15,6 +44,8 @@ pub struct Classes<'a> {
     synonyms: HashMap<String, BTreeSet<usize>>,
     /// Texts that the user gave a meaning; `None` leaves pictures out.
     map: HashMap<String, Option<usize>>,
+    /// What the user says that numbers count.
+    numbering: Option<Numbering>,
 }
 
 /// What a text means.
@@ -34,6 +65,7 @@ impl<'a> Classes<'a> {
             names: HashMap::new(),
             synonyms: HashMap::new(),
             map: HashMap::new(),
+            numbering: None,
         };
         for (index, label) in set.entries.iter().enumerate() {
             if let Some(id) = &label.id {
@@ -80,6 +112,111 @@ impl<'a> Classes<'a> {
         Ok(())
     }
 
+    /// Says what numbers count, which is otherwise the outputs of the classifier or, in a list of
+    /// numbers alone, found out.
+    ///
+    /// # Errors
+    /// If the development kit's numbers are wanted and these are not its classes.
+    pub fn number_by(&mut self, numbering: Numbering) -> Result<(), EvalError> {
+        if numbering == Numbering::Devkit && self.set.name != IMAGENET {
+            return Err(EvalError::NotImageNet {
+                what: "the development kit's numbers",
+                set: self.set_name(),
+            });
+        }
+        self.numbering = Some(numbering);
+        Ok(())
+    }
+
+    /// The classes of a data set that has some of ImageNet's (`imagenet-a`, `imagenet-r`), or those
+    /// in a file with one a line; in order.
+    ///
+    /// # Errors
+    /// If this is neither, or a line means no class.
+    pub fn subset(&self, name: &str) -> Result<Vec<usize>, EvalError> {
+        let lines = match SUBSETS.iter().find(|(subset, _)| *subset == name) {
+            Some(_) if self.set.name != IMAGENET => {
+                return Err(EvalError::NotImageNet {
+                    what: "the classes of this data set",
+                    set: self.set_name(),
+                });
+            }
+            Some((_, text)) => lines(text),
+            None => read_lines(Path::new(name))?,
+        };
+        let mut subset = BTreeSet::new();
+        for (line, text) in lines {
+            let Meaning::Class(index) = self.meaning(&text) else {
+                return Err(EvalError::Line {
+                    path: name.to_owned(),
+                    line,
+                    expected: "a class of the model",
+                    found: text,
+                });
+            };
+            subset.insert(index);
+        }
+        Ok(subset.into_iter().collect())
+    }
+
+    /// The subset of ImageNet that has these classes, in order, and no others.
+    pub fn known_subset(&self, present: &[usize]) -> Option<&'static str> {
+        let names = SUBSETS.iter().map(|(name, _)| *name);
+        names
+            .into_iter()
+            .find(|name| self.subset(name).is_ok_and(|subset| subset == present))
+    }
+
+    /// The development kit's classes in its order, if these are ImageNet's.
+    pub fn devkit(&self) -> Option<&'static [usize]> {
+        static ORDER: LazyLock<Vec<usize>> = LazyLock::new(|| {
+            let set = LabelSet::builtin(IMAGENET);
+            let classes = set.as_ref().ok().map(|set| Classes::new(set));
+            let index = |(_, id): (usize, String)| classes.as_ref()?.ids.get(&*id).copied();
+            lines(DEVKIT).into_iter().filter_map(index).collect()
+        });
+        (self.set.name == IMAGENET).then_some(&ORDER)
+    }
+
+    /// The classes in a list that has a number for each picture. What the numbers count shows in
+    /// the first and last of them, if these occur: 0 or 1 000.
+    pub(super) fn numbered_list(
+        &self,
+        path: &Path,
+        numbers: &[&str],
+    ) -> Result<Vec<usize>, EvalError> {
+        let numbers = numbers.iter().map(|number| number.parse::<usize>());
+        let numbers: Vec<usize> = numbers.map(|n| n.unwrap_or(usize::MAX)).collect();
+        let last = self.set.len();
+        let devkit = self.devkit();
+        let numbering = match self.numbering {
+            Some(numbering) => numbering,
+            None if devkit.is_none() || numbers.contains(&0) => Numbering::Index,
+            None if numbers.contains(&last) => Numbering::Devkit,
+            None => {
+                return Err(EvalError::Numbering {
+                    path: path.display().to_string(),
+                    last,
+                });
+            }
+        };
+        let class = |(number, line): (usize, usize)| {
+            let index = match numbering {
+                Numbering::Index => (number < last).then_some(number),
+                Numbering::Devkit => {
+                    devkit.and_then(|order| order.get(number.wrapping_sub(1)).copied())
+                }
+            };
+            index.ok_or_else(|| EvalError::Line {
+                path: path.display().to_string(),
+                line,
+                expected: "the number of a class",
+                found: number.to_string(),
+            })
+        };
+        numbers.into_iter().zip(1..).map(class).collect()
+    }
+
     /// A WordNet id, a name (in any case, `_` for blanks), or an index, in this order; what the user
     /// has mapped before all.
     pub(super) fn meaning(&self, text: &str) -> Meaning {
@@ -98,10 +235,19 @@ impl<'a> Classes<'a> {
                 };
             }
         }
-        match text.parse::<usize>() {
-            Ok(index) if index < self.set.len() && !text.starts_with('+') => Meaning::Class(index),
-            _ => Meaning::Unknown,
-        }
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse::<usize>().ok().filter(|_| digits);
+        let index = match (self.numbering, self.devkit()) {
+            (Some(Numbering::Devkit), Some(order)) => {
+                number.and_then(|number| order.get(number.wrapping_sub(1)).copied())
+            }
+            _ => number.filter(|&number| number < self.set.len()),
+        };
+        index.map_or(Meaning::Unknown, Meaning::Class)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.set.len()
     }
 
     /// The two parts of a line, a name and a class: around the first tab, else the first comma, else
@@ -152,13 +298,16 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<(usize, String)>, EvalError>
         path: path.display().to_string(),
         error,
     })?;
-    let text = String::from_utf8_lossy(&bytes);
+    Ok(lines(&String::from_utf8_lossy(&bytes)))
+}
+
+fn lines(text: &str) -> Vec<(usize, String)> {
     let text = text.trim_start_matches('\u{feff}');
     let lines = text.lines().map(str::trim).zip(1..);
-    Ok(lines
+    lines
         .filter(|(line, _)| !line.is_empty() && !line.starts_with('#'))
         .map(|(line, number)| (number, line.to_owned()))
-        .collect())
+        .collect()
 }
 
 #[cfg(test)]

@@ -10,8 +10,21 @@ pub enum EvalError {
     Unreadable { path: String, error: io::Error },
     #[error("cannot write {path}: {error}")]
     Unwritable { path: String, error: io::Error },
-    #[error("{path} is no folder")]
-    NotAFolder { path: String },
+    #[error("{path} {}", if *exists { "is no folder, tar archive or Parquet table" } else { "does not exist" })]
+    NoData { path: String, exists: bool },
+    #[error("{path} holds both pictures ({picture}) and archives ({archive})")]
+    PicturesAndArchives {
+        path: String,
+        /// The first.
+        picture: String,
+        /// The first.
+        archive: String,
+    },
+    #[error("cannot use the archive {path}: {reason}")]
+    Archive { path: String, reason: String },
+    #[cfg(not(feature = "parquet"))]
+    #[error("cannot read {path}: this program was built without Parquet")]
+    NoParquet { path: String },
     #[error("no pictures found in {path}")]
     Empty { path: String },
     #[error("{path} has pictures that lie in no class folder ({pictures}; the first is {first})")]
@@ -54,6 +67,22 @@ pub enum EvalError {
         listed: usize,
         first: String,
     },
+    /// A list of labels that has a line for each picture's number.
+    #[error("{path} labels pictures by their numbers, and {picture} {reason}")]
+    Numbered {
+        path: String,
+        picture: String,
+        reason: String,
+    },
+    #[error(
+        "{path} is a list of numbers without 0 and {last}: it may count the model's outputs from 0 \
+         or the classes of ImageNet's development kit from 1"
+    )]
+    Numbering { path: String, last: usize },
+    #[error("{what} are about imagenet-1k, and the classes of the model are {set}")]
+    NotImageNet { what: &'static str, set: String },
+    #[error("all {pictures} pictures of {path} are left out")]
+    AllLeftOut { path: String, pictures: usize },
     #[error("expected a shard as INDEX/COUNT, from 1/COUNT to COUNT/COUNT, found `{text}`")]
     Shard { text: String },
     #[error("{path} exists already")]
@@ -95,9 +124,16 @@ impl EvalError {
             Self::Mismatch { .. } => {
                 "results of one file have to come from one model, one preprocessing and one data set"
             }
-            Self::NotAFolder { .. } => {
-                "a validation set is a folder with a folder for each class, or with `--labels FILE`"
+            Self::NoData { exists: true, .. } => {
+                "a validation set is a folder with a folder for each class, or with `--labels FILE`, \
+                 or an archive"
             }
+            Self::PicturesAndArchives { .. } => {
+                "name the archives themselves, or the folder of the pictures"
+            }
+            #[cfg(not(feature = "parquet"))]
+            Self::NoParquet { .. } => "build it with `cargo install --features parquet`",
+            Self::Numbering { .. } => "say which: `--label-ids index` or `--label-ids devkit`",
             _ => return None,
         };
         Some(text.to_owned())

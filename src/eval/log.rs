@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{EvalError, Header, Record};
+use super::{EvalError, Header, Member, Record};
 
 /// The form of the file.
 const VERSION: u32 = 1;
@@ -204,11 +204,31 @@ fn read(path: &Path) -> Result<Content, EvalError> {
 }
 
 fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalError> {
-    let input = |header: &Header| serde_json::to_string(&header.input).unwrap_or_default();
+    let members = |header: &Header, what: fn(&Member) -> String| {
+        let texts: Vec<String> = header.members.iter().map(what).collect();
+        texts.join(" + ")
+    };
+    let models = |header| members(header, |member| member.model.clone());
+    let weights = |header| members(header, |member| member.weights.clone());
+    let input = |header| {
+        members(header, |member| {
+            serde_json::to_string(&member.input).unwrap_or_default()
+        })
+    };
     let fields = [
-        ("model", expected.model.clone(), found.model.clone()),
-        ("weights", expected.weights.clone(), found.weights.clone()),
+        ("model", models(expected), models(found)),
+        ("weights", weights(expected), weights(found)),
         ("preprocessing", input(expected), input(found)),
+        (
+            "number of views",
+            expected.views.count().to_string(),
+            found.views.count().to_string(),
+        ),
+        (
+            "choice of valid classes",
+            format!("{:?}", expected.valid),
+            format!("{:?}", found.valid),
+        ),
         (
             "EXIF setting",
             expected.exif.to_string(),

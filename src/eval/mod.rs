@@ -8,15 +8,21 @@
 mod classes;
 mod dataset;
 mod error;
+mod find;
+mod label;
 mod log;
 mod pair;
 mod record;
 mod report;
+mod scores;
+mod source;
 
-pub use classes::Classes;
+pub use classes::{Classes, Numbering};
 pub use dataset::{Dataset, Item, Options, Shard};
 pub use error::EvalError;
 pub use log::{Log, merge};
 pub use pair::{Difference, Pair};
-pub use record::{Answer, Header, Outcome, Record};
-pub use report::{Bin, ClassReport, Confusion, Interval, Report, TopK};
+pub use record::{Answer, Header, Member, Outcome, Record, TEMPERATURES};
+pub use report::{Bin, ClassReport, Confusion, Interval, Report, Temperature, TopK};
+pub use scores::{average, restrict};
+pub use source::Source;

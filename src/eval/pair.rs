@@ -63,11 +63,12 @@ impl Pair {
         Ok(Self::new((&header, &records), (&other, &others)))
     }
 
-    fn new(first: (&Header, &[Record]), second: (&Header, &[Record])) -> Self {
+    /// From the records of two models of one data set.
+    pub fn new(first: (&Header, &[Record]), second: (&Header, &[Record])) -> Self {
         let others: HashMap<usize, &Record> = second.1.iter().map(|r| (r.index, r)).collect();
         let mut pair = Self {
-            first: first.0.model.clone(),
-            second: second.0.model.clone(),
+            first: first.0.model(),
+            second: second.0.model(),
             pictures: 0,
             both_right: 0,
             only_first_right: 0,

@@ -1,20 +1,24 @@
 //! What is kept of each picture, and of the run that it belongs to.
 
+use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
+
 use serde::{Deserialize, Serialize};
 
-use crate::image::InputSpec;
+use crate::image::{InputSpec, Views};
 
 /// The first line of a results file: all that has to be the same for results to belong together.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Header {
     /// Version of this form.
     pub senet_eval: u32,
-    pub model: String,
-    /// SHA-256 over the names, shapes and values of all tensors.
-    pub weights: String,
-    pub input: InputSpec,
+    /// One model, or the members of an ensemble.
+    pub members: Vec<Member>,
+    /// What is seen of each picture.
+    pub views: Views,
     /// Whether pictures are turned as their EXIF orientation says.
     pub exif: bool,
+    /// The classes that the model may answer with, if not all.
+    pub valid: Option<Vec<usize>>,
     /// Pictures in the whole data set.
     pub pictures: usize,
     /// [`Dataset::fingerprint`](super::Dataset::fingerprint).
@@ -23,13 +27,30 @@ pub struct Header {
     pub classes: Vec<String>,
 }
 
+/// One of the networks whose answers are averaged.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Member {
+    pub model: String,
+    /// SHA-256 over the names, shapes and values of all tensors; empty where nothing is kept.
+    pub weights: String,
+    pub input: InputSpec,
+}
+
+impl Header {
+    /// The names of the members.
+    pub fn model(&self) -> String {
+        let names: Vec<&str> = self.members.iter().map(|member| &*member.model).collect();
+        names.join(" + ")
+    }
+}
+
 /// The result of one picture; a line of a results file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Record {
     /// Position in the whole data set, from 0.
     pub index: usize,
     pub picture: String,
-    /// Output of the classifier that is right.
+    /// Output of the classifier that is right; of several right ones the most probable.
     pub label: usize,
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -55,41 +76,61 @@ pub struct Answer {
     pub rank: usize,
     /// Cross-entropy: minus the logarithm of the right class's probability.
     pub loss: f64,
+    /// The loss with all logits divided by each of [`TEMPERATURES`].
+    pub tempered: [f32; TEMPERATURES.len()],
 }
 
+/// Temperatures between which the one of least loss is looked for; powers of the square root of 2.
+pub const TEMPERATURES: [f64; 9] = [
+    0.25,
+    0.5 * FRAC_1_SQRT_2,
+    0.5,
+    FRAC_1_SQRT_2,
+    1.0,
+    SQRT_2,
+    2.0,
+    2.0 * SQRT_2,
+    4.0,
+];
+
 impl Answer {
-    /// From the finite logits of one picture and its right class.
+    /// From the logits of one picture, or its log-probabilities, and the classes that are right;
+    /// with that of them which is the most probable. Classes that may not be answered have minus
+    /// infinity.
     ///
     /// # Panics
-    /// If `label` is no class, or there are none.
-    pub fn new(logits: &[f32], label: usize) -> Self {
-        let right = logits[label];
-        let ahead =
-            |(index, &logit): (usize, &f32)| logit > right || (logit == right && index < label);
-        let before = logits
-            .iter()
-            .enumerate()
-            .filter(|&pair| ahead(pair))
+    /// If a label is no class, or there are no labels.
+    pub fn new(logits: &[f64], labels: &[usize]) -> (usize, Self) {
+        // Of equal ones the first is ahead.
+        let ahead = |a: usize, b: usize| logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+        let label =
+            labels[1..].iter().fold(
+                labels[0],
+                |best, &label| if ahead(label, best) { label } else { best },
+            );
+        let prediction = (0..logits.len()).fold(
+            0,
+            |best, index| if ahead(index, best) { index } else { best },
+        );
+        let before = (0..logits.len())
+            .filter(|&index| ahead(index, label))
             .count();
-        let better = |best: usize, index: usize| {
-            if logits[index] > logits[best] {
-                index
-            } else {
-                best
-            }
+        let (highest, right) = (logits[prediction], logits[label]);
+        let sum = |temperature: f64| -> f64 {
+            let powers = logits
+                .iter()
+                .map(|logit| ((logit - highest) / temperature).exp());
+            powers.sum()
         };
-        let prediction = (0..logits.len()).fold(0, better);
-        let highest = f64::from(logits[prediction]);
-        let sum: f64 = logits
-            .iter()
-            .map(|&logit| (f64::from(logit) - highest).exp())
-            .sum();
-        Self {
+        let loss = |temperature| sum(temperature).ln() + (highest - right) / temperature;
+        let answer = Self {
             prediction,
-            probability: 1.0 / sum,
+            probability: 1.0 / sum(1.0),
             rank: before + 1,
-            loss: sum.ln() + highest - f64::from(right),
-        }
+            loss: loss(1.0),
+            tempered: TEMPERATURES.map(|temperature| loss(temperature) as f32),
+        };
+        (label, answer)
     }
 }
 
@@ -109,10 +150,10 @@ mod tests {
 
     #[test]
     fn ranks_are_places_in_top_k() {
-        let logits = [0.5, 2.0, -1.0, 2.0, 0.5];
+        let logits = [0.5_f32, 2.0, -1.0, 2.0, 0.5];
         let order = top_k(&logits, 5);
         for (label, _) in logits.iter().enumerate() {
-            let answer = Answer::new(&logits, label);
+            let (_, answer) = Answer::new(&logits.map(f64::from), &[label]);
             assert_eq!(order[answer.rank - 1], label);
             assert_eq!(answer.prediction, order[0]);
             assert!((answer.loss + softmax(&logits)[label].ln()).abs() < 1e-12);
@@ -120,14 +161,23 @@ mod tests {
     }
 
     #[test]
+    fn of_several_right_classes_the_most_probable_counts() {
+        let logits = [0.5, 2.0, -1.0, 1.0];
+        let (label, answer) = Answer::new(&logits, &[2, 3, 0]);
+        assert_eq!((label, answer.prediction, answer.rank), (3, 1, 2));
+        let (label, answer) = Answer::new(&logits, &[2, 1]);
+        assert_eq!((label, answer.prediction, answer.rank), (1, 1, 1));
+    }
+
+    #[test]
     fn a_hopeless_class_has_a_finite_loss() {
-        let answer = Answer::new(&[1e4, 0.0], 1);
+        let (_, answer) = Answer::new(&[1e4, 0.0], &[1]);
         assert_eq!((answer.rank, answer.loss), (2, 1e4));
     }
 
     #[test]
     fn lines_are_read_as_they_were_written() {
-        let answer = Answer::new(&[0.1, 0.7, 0.2], 2);
+        let (_, answer) = Answer::new(&[0.1, 0.7, 0.2], &[2]);
         for outcome in [
             Outcome::Answer(answer),
             Outcome::Error {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Answer, Header, Record};
+use super::record::TEMPERATURES;
+use super::{Answer, Classes, Header, Record};
 
 /// Bins of the reliability table, as in Guo et al. (arXiv:1706.04599).
 const BINS: usize = 15;
@@ -29,6 +30,9 @@ pub struct Report {
     /// Expected calibration error over 15 bins of equal width (arXiv:1706.04599, equation 3).
     pub calibration_error: Option<f64>,
     pub reliability: Vec<Bin>,
+    /// The temperature that the logits have to be divided by for the least loss (arXiv:1706.04599,
+    /// section 4.2); `None` where it is not between 0.25 and 4.
+    pub temperature: Option<Temperature>,
     /// Classes that occur in the data.
     pub classes: Vec<ClassReport>,
     /// Mistakes by right and predicted class, the most frequent first.
@@ -50,6 +54,15 @@ pub struct TopK {
 pub struct Interval {
     pub low: f64,
     pub high: f64,
+}
+
+/// Temperature scaling.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Temperature {
+    /// Above 1 the model is too sure of its answers, below 1 not sure enough.
+    pub value: f64,
+    /// Mean cross-entropy at this temperature.
+    pub loss: f64,
 }
 
 /// Answers of about the same probability.
@@ -130,7 +143,7 @@ impl Report {
         let reliability = reliability(&answers);
         let gap = |bin: &Bin| bin.answers as f64 * (bin.accuracy - bin.mean_probability).abs();
         Self {
-            model: header.model.clone(),
+            model: header.model(),
             pictures: header.pictures,
             answered: all,
             failed: records.len() - all,
@@ -138,37 +151,95 @@ impl Report {
             loss: share(answers.iter().map(|(_, answer)| answer.loss).sum()),
             calibration_error: share(reliability.iter().map(gap).sum()),
             reliability,
+            temperature: temperature(&answers),
             classes: classes(&answers, &header.classes),
             confusions: confusions(&answers, &header.classes),
         }
     }
 
     /// What looks like wrong labels or wrong preprocessing, in plain words.
-    pub fn warning(&self, classes: usize) -> Option<String> {
+    pub fn warnings(
+        &self,
+        header: &Header,
+        records: &[Record],
+        classes: &Classes<'_>,
+    ) -> Vec<String> {
         const FEWEST: usize = 20;
-        let guessing = 1.0 / classes as f64;
-        let top1 = Interval::of(self.correct(), self.answered);
-        if self.answered >= FEWEST && top1.low <= 2.0 * guessing {
-            let percent = 100.0 * self.correct() as f64 / self.answered as f64;
-            return Some(format!(
-                "top-1 is {percent:.2} %, about what guessing among {classes} classes gives: the \
-                 labels are probably in another order than the model's, or the weights or the \
-                 preprocessing are not this model's"
-            ));
+        if self.answered < FEWEST {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        let possible = header.valid.as_ref().map_or(header.classes.len(), Vec::len);
+        let guessing = 1.0 / possible as f64;
+        let share = self.correct() as f64 / self.answered as f64;
+        if let Some((other, counts)) = other_numbering(records, classes) {
+            if Interval::of(other, self.answered).low > 2.0 * share.max(guessing) {
+                warnings.push(format!(
+                    "top-1 would be {:.2} % instead of {:.2} % if the numbers of the labels counted \
+                     {counts}",
+                    100.0 * other as f64 / self.answered as f64,
+                    100.0 * share
+                ));
+            }
         }
         let surest = self.calibration_error.unwrap_or_default();
-        if self.answered >= FEWEST && surest > 0.5 {
-            return Some(format!(
+        if warnings.is_empty() && Interval::of(self.correct(), self.answered).low <= 2.0 * guessing
+        {
+            warnings.push(format!(
+                "top-1 is {:.2} %, about what guessing among {possible} classes gives: the labels \
+                 are probably in another order than the model's, or the weights or the \
+                 preprocessing are not this model's",
+                100.0 * share
+            ));
+        } else if warnings.is_empty() && surest > 0.5 {
+            warnings.push(format!(
                 "the model is sure of its answers and mostly wrong (calibration error {surest:.2}): \
                  the labels are probably in another order than the model's"
             ));
         }
-        None
+        let present: Vec<usize> = self.classes.iter().map(|class| class.index).collect();
+        if let Some(subset) = classes
+            .known_subset(&present)
+            .filter(|_| header.valid.is_none())
+        {
+            warnings.push(format!(
+                "these are the classes of {subset}, whose published accuracies let the model answer \
+                 with them alone: `--valid-labels {subset}`"
+            ));
+        }
+        warnings
     }
 
     fn correct(&self) -> usize {
         self.classes.iter().map(|class| class.correct).sum()
     }
+}
+
+/// The number of right answers if the labels were meant in ImageNet's other numbering, where that
+/// is more than any other reading gives, and what they would count then.
+fn other_numbering(records: &[Record], classes: &Classes<'_>) -> Option<(usize, &'static str)> {
+    let devkit = classes.devkit()?;
+    let mut ids = vec![0; devkit.len()];
+    for (place, &index) in devkit.iter().enumerate() {
+        ids[index] = place + 1;
+    }
+    let count = |meant: &dyn Fn(usize) -> Option<usize>| {
+        let right = |record: &&Record| {
+            let answer = record.answer();
+            answer.is_some_and(|answer| meant(record.label) == Some(answer.prediction))
+        };
+        records.iter().filter(right).count()
+    };
+    let as_devkit = count(&|label| devkit.get(label.wrapping_sub(1)).copied());
+    let as_index = count(&|label| Some(ids[label]));
+    Some(if as_devkit > as_index {
+        (
+            as_devkit,
+            "the classes of the development kit (`--label-ids devkit`)",
+        )
+    } else {
+        (as_index, "the outputs of the model (`--label-ids index`)")
+    })
 }
 
 fn reliability(answers: &[(usize, &Answer)]) -> Vec<Bin> {
@@ -190,6 +261,46 @@ fn reliability(answers: &[(usize, &Answer)]) -> Vec<Bin> {
             accuracy: correct as f64 / answers as f64,
         })
         .collect()
+}
+
+/// The lowest point of a polynomial through the mean losses at the five temperatures around the
+/// least, over the logarithm of the temperature.
+fn temperature(answers: &[(usize, &Answer)]) -> Option<Temperature> {
+    const WIDTH: usize = 5;
+    let mut losses = [0.0; TEMPERATURES.len()];
+    for (_, answer) in answers {
+        for (sum, &loss) in losses.iter_mut().zip(&answer.tempered) {
+            *sum += f64::from(loss) / answers.len() as f64;
+        }
+    }
+    let least = (1..TEMPERATURES.len() - 1)
+        .find(|&i| losses[i] < losses[i - 1] && losses[i] <= losses[i + 1])?;
+    let first = least
+        .saturating_sub(WIDTH / 2)
+        .min(TEMPERATURES.len() - WIDTH);
+    // Lagrange's form, its argument counted in steps from the first point.
+    let value = |x: f64| -> f64 {
+        let term = |i: usize| -> f64 {
+            let others = (0..WIDTH).filter(|&j| j != i);
+            let factors = others.map(|j| (x - j as f64) / (i as f64 - j as f64));
+            losses[first + i] * factors.product::<f64>()
+        };
+        (0..WIDTH).map(term).sum()
+    };
+    let (mut low, mut high) = ((least - first) as f64 - 1.0, (least - first) as f64 + 1.0);
+    while high - low > 1e-7 {
+        let third = (high - low) / 3.0;
+        if value(low + third) < value(high - third) {
+            high -= third;
+        } else {
+            low += third;
+        }
+    }
+    let place = (low + high) / 2.0;
+    Some(Temperature {
+        value: TEMPERATURES[first] * (place * f64::ln(2.0) / 2.0).exp(),
+        loss: value(place),
+    })
 }
 
 fn classes(answers: &[(usize, &Answer)], names: &[String]) -> Vec<ClassReport> {

@@ -32,7 +32,12 @@ const EXTENSIONS: [&str; 10] = [
 ];
 
 /// Whether a file found in a folder is taken for a picture: by the end of its name, in any case.
+/// What macOS puts beside a file on foreign disks and in archives begins with `._`.
 pub fn is_picture_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    if name.as_encoded_bytes().starts_with(b"._") {
+        return false;
+    }
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|found| {
         EXTENSIONS

@@ -12,6 +12,9 @@ pub enum ImageError {
         path: PathBuf,
         error: std::io::Error,
     },
+    /// A picture that is not in a file of its own could not be read.
+    #[error("cannot read the picture: {0}")]
+    Unreadable(String),
     /// A file was read, but its content did not give a picture.
     #[error("`{}`: {error}", path.display())]
     InFile {
@@ -95,6 +98,7 @@ impl ImageError {
                 u64::from(*width) * u64::from(*height)
             )),
             Self::Read { .. }
+            | Self::Unreadable(_)
             | Self::FileTooLong { .. }
             | Self::Decode { .. }
             | Self::InvalidSpec { .. } => None,

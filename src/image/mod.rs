@@ -21,4 +21,4 @@ pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, is_picture_name, open};
 pub use error::{Content, ImageError};
 pub use resize::resize;
 pub use spec::{CropMode, InputSpec, Interpolation, MAX_INPUT_SIZE};
-pub use transform::Transform;
+pub use transform::{Transform, Views};

@@ -2,12 +2,38 @@
 
 use ::image::{Rgb, RgbImage};
 
+use serde::{Deserialize, Serialize};
+
 use super::error::ImageError;
 use super::resize::{Window, resize_window};
 use super::spec::{CropMode, InputSpec, Interpolation};
 
 /// Longest edge, in pixels, that a resize may aim at.
 const LARGEST_EDGE: usize = 1 << 16;
+
+/// What is seen of a picture; where there is more than one view, their probabilities are averaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Views {
+    /// The crop of the recipe.
+    #[default]
+    One,
+    /// That and its mirror image.
+    Flip,
+    /// The four corners and the centre, and those of the mirror image (torchvision's `TenCrop`).
+    TenCrop,
+}
+
+impl Views {
+    /// Number of inputs that one picture gives.
+    pub fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Flip => 2,
+            Self::TenCrop => 10,
+        }
+    }
+}
 
 /// Resize, crop and normalisation of one [`InputSpec`], ready to run.
 #[derive(Clone, Debug)]
@@ -83,6 +109,17 @@ impl Transform {
         let [height, width] = self.resized(picture);
         let rows = Crop::new(height, self.size[0]);
         let columns = Crop::new(width, self.size[1]);
+        self.cropped(picture, [height, width], &rows, &columns)
+    }
+
+    /// The part of the picture, resized to `edges`, that the crops keep.
+    fn cropped(
+        &self,
+        picture: &RgbImage,
+        [height, width]: [usize; 2],
+        rows: &Crop,
+        columns: &Crop,
+    ) -> RgbImage {
         let window = Window {
             columns: columns.start..columns.start + columns.length,
             rows: rows.start..rows.start + rows.length,
@@ -110,9 +147,47 @@ impl Transform {
     /// # Panics
     /// If `out` has not `3 * height * width` elements.
     pub fn write(&self, picture: &RgbImage, out: &mut [f32]) {
+        self.normalise(&self.pixels(picture), out);
+    }
+
+    /// Writes one input after another, one for each view of the picture.
+    ///
+    /// # Panics
+    /// If `out` has not `views.count() * 3 * height * width` elements.
+    pub fn write_views(&self, picture: &RgbImage, views: Views, out: &mut [f32]) {
+        let edges = self.resized(picture);
+        let [rows, columns] = [0, 1].map(|axis| Crop::new(edges[axis], self.size[axis]));
+        let length = out.len() / views.count();
+        let mut slots = out.chunks_exact_mut(length);
+        let mut write = |rows: &Crop, columns: &Crop, mirrored: bool| {
+            let mut pixels = self.cropped(picture, edges, rows, columns);
+            if mirrored {
+                ::image::imageops::flip_horizontal_in_place(&mut pixels);
+            }
+            if let Some(slot) = slots.next() {
+                self.normalise(&pixels, slot);
+            }
+        };
+        write(&rows, &columns, false);
+        match views {
+            Views::One => {}
+            Views::Flip => write(&rows, &columns, true),
+            Views::TenCrop => {
+                // The mirrored picture's own centre, which is another where the rest is odd.
+                write(&rows, &columns.opposite(edges[1]), true);
+                for rows in rows.corners(edges[0]) {
+                    for columns in columns.corners(edges[1]) {
+                        write(&rows, &columns, false);
+                        write(&rows, &columns, true);
+                    }
+                }
+            }
+        }
+    }
+
+    fn normalise(&self, pixels: &RgbImage, out: &mut [f32]) {
         let area = self.size[0] * self.size[1];
         assert_eq!(out.len(), 3 * area, "the slot for one picture");
-        let pixels = self.pixels(picture);
         for (channel, (plane, table)) in
             out.chunks_exact_mut(area).zip(&self.normalised).enumerate()
         {
@@ -188,5 +263,18 @@ impl Crop {
                 before: 0,
             }
         }
+    }
+
+    /// The same crop counted from the other end of an edge of `edge` pixels.
+    fn opposite(&self, edge: usize) -> Self {
+        Self {
+            start: edge - self.length - self.start,
+            ..*self
+        }
+    }
+
+    /// The crops at both ends of an edge of `edge` pixels.
+    fn corners(&self, edge: usize) -> [Self; 2] {
+        [0, edge - self.length].map(|start| Self { start, ..*self })
     }
 }

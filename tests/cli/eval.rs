@@ -221,13 +221,10 @@ fn two_models_on_the_same_pictures() {
     folders(&env);
     env.run(&eval(&["--results", "a.jsonl"]));
     env.run(&eval(&["--results", "b.jsonl", "--img-size", "48"]));
-    env.check("eval-compare", &["eval", "compare", "a.jsonl", "b.jsonl"]);
-    env.check(
-        "eval-compare-json",
-        &["eval", "compare", "a.jsonl", "b.jsonl", "--json"],
-    );
+    env.check("compare", &["compare", "a.jsonl", "b.jsonl"]);
+    env.check("compare-json", &["compare", "a.jsonl", "b.jsonl", "--json"]);
     env.run(&eval(&["--results", "c.jsonl", "--limit", "3"]));
-    let output = env.run(&["eval", "compare", "a.jsonl", "c.jsonl"]);
+    let output = env.run(&["compare", "a.jsonl", "c.jsonl"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("its data set is"));
 }

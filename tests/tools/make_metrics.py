@@ -1,10 +1,10 @@
-"""Expected figures of `senet eval`'s report, from scikit-learn, torchmetrics and statsmodels.
+"""Expected figures of `senet eval`'s report, from scikit-learn, SciPy, torchmetrics and statsmodels.
 
-    venv/bin/pip install numpy torch scikit-learn torchmetrics statsmodels
+    venv/bin/pip install numpy scipy torch scikit-learn torchmetrics statsmodels
     venv/bin/python tests/tools/make_metrics.py
 
 Writes tests/data/eval/metrics.json: logits of 400 made-up pictures of 7 classes, their labels, and
-what the three packages say about them. `tests/eval.rs` compares.
+what the packages say about them. `tests/eval.rs` compares.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 from statsmodels.stats.proportion import proportion_confint
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -28,6 +29,12 @@ def main() -> None:
     logits = logits.round(2).astype(np.float32)
     probabilities = torch.from_numpy(logits).double().softmax(1)
     predictions = logits.argmax(1)
+    best = minimize_scalar(
+        lambda t: log_loss(labels, (torch.from_numpy(logits).double() / t).softmax(1).numpy(), labels=range(CLASSES)),
+        bounds=(0.25, 4),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
     correct = int((predictions == labels).sum())
     expected = {
         "top": {
@@ -38,9 +45,10 @@ def main() -> None:
             probabilities, torch.from_numpy(labels), CLASSES, n_bins=15, norm="l1"
         ).item(),
         "interval": proportion_confint(correct, PICTURES, 0.05, "wilson"),
+        "temperature": {"value": best.x, "loss": best.fun},
         "confusion": confusion_matrix(labels, predictions, labels=range(CLASSES)).tolist(),
     }
-    packages = ["scikit-learn", "torchmetrics", "statsmodels", "torch", "numpy"]
+    packages = ["scikit-learn", "torchmetrics", "statsmodels", "scipy", "torch", "numpy"]
     data = {
         "made_with": {name: version(name) for name in packages},
         "logits": [[round(float(value), 2) for value in row] for row in logits],

@@ -1,30 +1,27 @@
 //! `senet eval`: accuracy on a validation set.
 
+mod measure;
 mod print;
+mod published;
+mod track;
 
-use std::collections::HashSet;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::args::{InputArgs, ModelArgs};
+use super::args::{DeviceArgs, InputArgs};
 use super::output::{Messages, Results};
-use super::rows::RowError;
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
-use crate::cards::{ModelSpec, Zoo};
+use crate::cards::ModelSpec;
 use crate::error::Error;
-use crate::eval::{
-    Answer, Classes, Dataset, Header, Interval, Item, Log, Options, Outcome, Pair, Record, Report,
-    Shard, merge,
-};
-use crate::image::{self, DecodeOptions};
-use crate::model::{Model, Prepared, prepare_ahead};
+use crate::eval::{Classes, Dataset, Item, Numbering, Options, Pair, Report, Shard, merge};
+use crate::image::Views;
+use measure::measure;
+pub(super) use print::pair as print_pair;
+use track::{Track, tracks};
 
-/// Measure accuracy on a folder of labelled pictures
+/// Measure accuracy on labelled pictures
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -35,19 +32,30 @@ use crate::model::{Model, Prepared, prepare_ahead};
         senet eval imagenet/val --results a.jsonl --shard 1/2     # on one machine\n  \
         senet eval imagenet/val --results b.jsonl --shard 2/2     # on another\n  \
         senet eval merge a.jsonl b.jsonl\n  \
-        senet eval compare senet154.jsonl se-resnet50.jsonl\n\n\
+        senet eval shards/ -m senet154 -m se-resnet50 --ensemble  # tar archives, decoded once\n  \
+        senet eval imagenet-r/ --valid-labels imagenet-r\n\n\
         A class folder is a WordNet id, a class name or an index. A picture that cannot be read is\n\
         counted as failed, told on stderr, and part of no share; the exit code is then 1."
 )]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Folder with a folder of pictures for each class, or with --labels
-    #[arg(value_name = "FOLDER", required = true)]
-    data: Option<PathBuf>,
-    /// File that names each picture's class: a name in FOLDER, a tab, comma or blank, the class
+    /// Folders with a folder of pictures for each class, tar archives (of such folders or in
+    /// WebDataset form), Parquet tables, or folders of these
+    #[arg(value_name = "DATA", required = true)]
+    data: Vec<PathBuf>,
+    /// File with each picture's class: a name in DATA, a tab, comma or blank, the class; or a
+    /// number or (in JSON) a list of them for each picture whose name ends in a number
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// What numbers of classes count: the model's outputs from 0 (also Caffe's lists), or the
+    /// classes of ImageNet's development kit from 1
+    #[arg(long, value_name = "WHAT")]
+    label_ids: Option<LabelIds>,
+    /// Let the model answer with these classes alone: imagenet-a, imagenet-r, or a file with one
+    /// class a line
+    #[arg(long, value_name = "CLASSES")]
+    valid_labels: Option<String>,
     /// File that says which class a folder or label means, in the same form; - leaves it out
     #[arg(long, value_name = "FILE")]
     class_map: Option<PathBuf>,
@@ -57,7 +65,7 @@ pub(super) struct Arguments {
     /// One of COUNT parts of the set, from 1/COUNT to COUNT/COUNT
     #[arg(long, value_name = "INDEX/COUNT")]
     shard: Option<Shard>,
-    /// Write one JSON object a line for each picture
+    /// Write one JSON object a line for each picture; with several models, a folder of such files
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
     /// Go on with the results of an earlier run that ended before its time
@@ -72,8 +80,28 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "N", default_value_t = 8,
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch_size: u32,
+    /// Model as for `senet classify`; several see each picture in one pass
+    #[arg(short, long = "model", value_name = "MODEL", default_value = crate::cards::DEFAULT_MODEL)]
+    models: Vec<String>,
+    /// Also average the probabilities of the models
+    #[arg(long)]
+    ensemble: bool,
+    /// Weights file (.safetensors, .bin, .pth) in place of the model's own
+    #[arg(short, long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     #[command(flatten)]
-    model: ModelArgs,
+    device: DeviceArgs,
+    /// Use the cache alone and make no request
+    #[arg(long)]
+    offline: bool,
+    /// Average the probabilities of several views of each picture
+    #[arg(
+        long,
+        value_name = "VIEWS",
+        default_value = "one",
+        hide_default_value = true
+    )]
+    views: ViewsArg,
     /// The larger input size that the recipe was tested at, where the card has one
     #[arg(long, conflicts_with_all = ["img_size", "crop_pct"])]
     test_size: bool,
@@ -94,18 +122,32 @@ enum Command {
         #[command(flatten)]
         form: Form,
     },
-    /// Compare two models picture by picture, by their results on one data set
-    Compare {
-        /// What `senet eval --results` wrote for one model
-        #[arg(value_name = "FIRST")]
-        first: PathBuf,
-        /// And for the other
-        #[arg(value_name = "SECOND")]
-        second: PathBuf,
-        /// One JSON object, with every picture that one alone has right
-        #[arg(long)]
-        json: bool,
-    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LabelIds {
+    Index,
+    Devkit,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ViewsArg {
+    #[value(hide = true)]
+    One,
+    /// The crop and its mirror image
+    Flip,
+    /// The corners and the centre, and their mirror images
+    TenCrop,
+}
+
+impl From<ViewsArg> for Views {
+    fn from(views: ViewsArg) -> Self {
+        match views {
+            ViewsArg::One => Self::One,
+            ViewsArg::Flip => Self::Flip,
+            ViewsArg::TenCrop => Self::TenCrop,
+        }
+    }
 }
 
 /// What is reported, and how.
@@ -131,22 +173,9 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    match (&arguments.command, &arguments.data) {
-        (Some(Command::Merge { files, form }), _) => run_merge(files, form, messages, results),
-        (
-            Some(Command::Compare {
-                first,
-                second,
-                json,
-            }),
-            _,
-        ) => {
-            let pair = Pair::open(first, second).map_err(Error::from)?;
-            print::pair(&pair, *json, results)?;
-            Ok(SUCCESS)
-        }
-        (None, Some(folder)) => run_eval(folder, arguments, messages, results),
-        (None, None) => bail!("expected a folder of pictures"),
+    match &arguments.command {
+        Some(Command::Merge { files, form }) => run_merge(files, form, messages, results),
+        None => run_eval(arguments, messages, results),
     }
 }
 
@@ -171,69 +200,59 @@ fn run_merge(
 }
 
 fn run_eval(
-    folder: &std::path::Path,
     arguments: &Arguments,
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let hub = session::hub_options(arguments.model.offline)?;
-    let mut spec = session::find(&arguments.model.model, &hub, messages)?;
-    adapt(&mut spec, arguments)?;
-    let dataset = open_dataset(folder, &spec, arguments)?;
+    check(arguments)?;
+    let hub = session::hub_options(arguments.offline)?;
+    let mut specs = Vec::new();
+    for name in &arguments.models {
+        let mut spec = session::find(name, &hub, messages)?;
+        adapt(&mut spec, arguments)?;
+        specs.push(spec);
+    }
+    let labels = specs[0].labels.clone();
+    if let Some(other) = specs
+        .iter()
+        .find(|spec| spec.labels.entries != labels.entries)
+    {
+        bail!(
+            "{} and {} do not have the same classes ({} and {})",
+            specs[0].name,
+            other.name,
+            labels.name,
+            other.labels.name
+        );
+    }
+    let classes = classes(&labels, arguments)?;
+    let valid = match &arguments.valid_labels {
+        Some(name) => Some(classes.subset(name).map_err(Error::from)?),
+        None => None,
+    };
+    let options = Options {
+        labels: arguments.labels.as_deref(),
+        only: valid.as_deref(),
+        limit: arguments.limit.map(|limit| limit as usize),
+    };
+    let dataset = Dataset::open(&arguments.data, &classes, &options).map_err(Error::from)?;
     if dataset.left_out > 0 {
         messages.note(format!("{} pictures left out: no class", dataset.left_out));
     }
-    let device = session::open_device(&arguments.model.device, &spec.name, messages)?;
-    let weights = arguments.model.weights.as_deref();
-    let weights = session::open_weights(&spec, weights, &hub, messages)?;
-    let mut header = Header {
-        senet_eval: Header::VERSION,
-        model: spec.name.clone(),
-        weights: String::new(),
-        input: spec.input.clone(),
-        exif: arguments.exif,
-        pictures: dataset.items.len(),
-        data: String::new(),
-        classes: spec.labels.entries.iter().map(|l| l.name.clone()).collect(),
-    };
-    let (mut log, mut records) = match &arguments.results {
-        Some(path) => {
-            header.weights = weights.fingerprint().map_err(Error::from)?;
-            header.data = dataset.fingerprint();
-            let (log, records) = if arguments.resume {
-                Log::resume(path, &header).map_err(Error::from)?
-            } else {
-                (Log::create(path, &header).map_err(Error::from)?, Vec::new())
-            };
-            (Some(log), records)
-        }
-        None => (None, Vec::new()),
-    };
-    let model = Model::new(spec, &weights, &device)?;
-    drop(weights);
+    let (mut tracks, models) = tracks(specs, &dataset, valid, arguments, &hub, messages)?;
 
-    let done: HashSet<usize> = records.iter().map(|record| record.index).collect();
     let shard = arguments.shard.unwrap_or(Shard { index: 1, count: 1 });
     let todo: Vec<&Item> = dataset
         .shard(shard)
-        .filter(|item| !done.contains(&item.index))
+        .filter(|item| !tracks.iter().all(|track| track.has(item.index)))
         .collect();
-    let stopped = measure(&model, &todo, arguments, messages, |new| {
-        if let Some(log) = &mut log {
-            log.append(&new).map_err(Error::from)?;
-        }
-        records.extend(new);
-        Ok(())
-    })?;
-    records.sort_by_key(|record| record.index);
-
-    let report = Report::new(&header, &records, &arguments.form.ks());
+    let stopped = measure(&models, &mut tracks, &todo, arguments, messages)?;
     if stopped {
         messages.note(format!(
             "interrupted after {} of {} pictures{}",
-            records.len(),
+            tracks[0].records().len(),
             dataset.shard(shard).count(),
-            if log.is_some() {
+            if arguments.results.is_some() {
                 "; --resume goes on"
             } else {
                 ""
@@ -241,21 +260,73 @@ fn run_eval(
         ));
         return Ok(INTERRUPTED);
     }
-    let comparison = if arguments.expect {
-        Some(compare(&records, &model)?)
-    } else {
-        None
-    };
-    if let Some(warning) = report.warning(header.classes.len()) {
-        messages.note(warning);
+    finish(&tracks, &classes, arguments, messages, results)
+}
+
+/// Reports on what was measured.
+fn finish(
+    tracks: &[Track],
+    classes: &Classes<'_>,
+    arguments: &Arguments,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
+    let ks = arguments.form.ks();
+    let mut reports = Vec::new();
+    let mut fine = true;
+    for track in tracks {
+        let report = Report::new(&track.header, track.records(), &ks);
+        for warning in report.warnings(&track.header, track.records(), classes) {
+            messages.note(if tracks.len() == 1 {
+                warning
+            } else {
+                format!("{}: {warning}", report.model)
+            });
+        }
+        let comparison = if arguments.expect && track.header.members.len() == 1 {
+            Some(published::compare(&track.header, track.records())?)
+        } else {
+            None
+        };
+        fine &= report.failed == 0 && comparison.as_ref().is_none_or(|c| c.agrees);
+        reports.push((report, comparison));
     }
-    print::report(&report, comparison.as_ref(), arguments.form.json, results)?;
-    let agrees = comparison.is_none_or(|comparison| comparison.agrees);
-    Ok(if report.failed == 0 && agrees {
-        SUCCESS
-    } else {
-        SOME_FAILED
-    })
+    match &reports[..] {
+        [(report, comparison)] => {
+            print::report(report, comparison.as_ref(), arguments.form.json, results)?;
+        }
+        _ => {
+            let mut pairs = Vec::new();
+            for (place, first) in tracks.iter().enumerate() {
+                for second in &tracks[place + 1..] {
+                    pairs.push(Pair::new(
+                        (&first.header, first.records()),
+                        (&second.header, second.records()),
+                    ));
+                }
+            }
+            print::several(&reports, &pairs, arguments.form.json, results)?;
+        }
+    }
+    Ok(if fine { SUCCESS } else { SOME_FAILED })
+}
+
+/// What clap cannot say.
+fn check(arguments: &Arguments) -> anyhow::Result<()> {
+    let models = &arguments.models;
+    if models.len() > 1 && arguments.weights.is_some() {
+        bail!(
+            "`--weights` is for one model, and {} are given",
+            models.len()
+        );
+    }
+    if models.len() < 2 && arguments.ensemble {
+        bail!("an ensemble has several members: `-m MODEL -m MODEL --ensemble`");
+    }
+    if let Some(twice) = (1..models.len()).find(|&place| models[..place].contains(&models[place])) {
+        bail!("{} is given twice", models[twice]);
+    }
+    Ok(())
 }
 
 fn adapt(spec: &mut ModelSpec, arguments: &Arguments) -> anyhow::Result<()> {
@@ -270,163 +341,20 @@ fn adapt(spec: &mut ModelSpec, arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_dataset(
-    folder: &std::path::Path,
-    spec: &ModelSpec,
+fn classes<'a>(
+    labels: &'a crate::labels::LabelSet,
     arguments: &Arguments,
-) -> anyhow::Result<Dataset> {
-    let mut classes = Classes::new(&spec.labels);
+) -> anyhow::Result<Classes<'a>> {
+    let mut classes = Classes::new(labels);
     if let Some(map) = &arguments.class_map {
         classes.read_map(map).map_err(Error::from)?;
     }
-    let options = Options {
-        labels: arguments.labels.as_deref(),
-        limit: arguments.limit.map(|limit| limit as usize),
-    };
-    Ok(Dataset::open(folder, &classes, &options).map_err(Error::from)?)
-}
-
-/// Runs the network over all items, a batch at a time; whether Ctrl-C ended it early.
-fn measure(
-    model: &Model,
-    items: &[&Item],
-    arguments: &Arguments,
-    messages: Messages,
-    mut keep: impl FnMut(Vec<Record>) -> anyhow::Result<()>,
-) -> anyhow::Result<bool> {
-    let stop = session::stop_on_interrupt()?;
-    let bar = messages.bar(
-        items.len() as u64,
-        "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}  {msg}",
-    );
-    let decode = DecodeOptions {
-        max_pixels: arguments.input.max_pixels,
-        exif: arguments.exif,
-    };
-    let preparing = AtomicU64::new(0);
-    let prepare = |item: &&Item, slot: &mut [f32]| {
-        let start = Instant::now();
-        let picture = image::open(&item.path, &decode);
-        let outcome = picture
-            .map(|picture| model.transform().write(&picture, slot))
-            .map_err(|error| {
-                let text = RowError::from(&Error::from(error)).text;
-                // Where the data set lies differs between machines.
-                let prefix = format!("`{}`: ", item.path.display());
-                text.strip_prefix(&prefix)
-                    .map_or(text.clone(), str::to_owned)
-            });
-        preparing.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        outcome
-    };
-    let start = Instant::now();
-    let mut network = Duration::ZERO;
-    let (mut answered, mut correct, mut stopped) = (0_usize, 0_usize, false);
-    let mut outcome = Ok(());
-    let batch_size = (arguments.batch_size as usize).min(items.len().max(1));
-    prepare_ahead(items, batch_size, model.picture_len(), prepare, |batch| {
-        if stop.load(Ordering::Relaxed) {
-            stopped = true;
-            return ControlFlow::Break(());
-        }
-        let clock = Instant::now();
-        let records = records(model, batch, items);
-        network += clock.elapsed();
-        for record in &records {
-            match &record.outcome {
-                Outcome::Answer(answer) => {
-                    answered += 1;
-                    correct += usize::from(answer.rank == 1);
-                }
-                Outcome::Error { error } => {
-                    bar.suspend(|| messages.failure(format!("{}: {error}", record.picture)));
-                }
-            }
-        }
-        bar.inc(records.len() as u64);
-        if answered > 0 {
-            let percent = 100.0 * correct as f64 / answered as f64;
-            bar.set_message(format!("top-1 {percent:.2} %"));
-        }
-        outcome = keep(records);
-        if outcome.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    });
-    bar.finish_and_clear();
-    outcome?;
-    let seconds = start.elapsed().as_secs_f64();
-    messages.note(format!(
-        "{answered} pictures in {seconds:.1} s, {:.0} a second; decoding and preprocessing took \
-         {:.1} s of all threads, the network {:.1} s",
-        answered as f64 / seconds,
-        preparing.into_inner() as f64 / 1e9,
-        network.as_secs_f64()
-    ));
-    Ok(stopped)
-}
-
-/// One record for each picture of the batch.
-fn records(model: &Model, batch: Prepared<String>, items: &[&Item]) -> Vec<Record> {
-    let mut rows = model.logits_each(&batch.values).into_iter();
-    let mut next = || match rows.next() {
-        Some(Ok(logits)) => Ok(logits),
-        Some(Err(error)) => Err(RowError::from(&error).text),
-        None => Err("the network gave no answer".into()),
-    };
-    let items = items[batch.first..].iter().zip(batch.outcomes);
-    items
-        .map(|(item, prepared)| Record {
-            index: item.index,
-            picture: item.name.clone(),
-            label: item.label,
-            outcome: match prepared.and_then(|()| next()) {
-                Ok(logits) => Outcome::Answer(Answer::new(&logits, item.label)),
-                Err(error) => Outcome::Error { error },
-            },
-        })
-        .collect()
-}
-
-/// Measured beside published.
-#[derive(serde::Serialize)]
-struct Comparison {
-    top1: f64,
-    top5: f64,
-    source: String,
-    /// Both lie in the intervals of what was measured.
-    agrees: bool,
-}
-
-fn compare(records: &[Record], model: &Model) -> anyhow::Result<Comparison> {
-    let (spec, input) = (model.spec(), &model.spec().input);
-    let zoo = Zoo::builtin().map_err(Error::from)?;
-    let card = zoo.get(&spec.name);
-    let published = card.and_then(|card| {
-        card.published.iter().find(|published| {
-            published.size == input.size && (published.crop_pct - input.crop_pct).abs() < 1e-9
-        })
-    });
-    let Some(published) = published else {
-        let [height, width] = input.size;
-        bail!(
-            "nothing was published for {} at {height}x{width} px with crop_pct {} \
-             (`senet info` shows what was)",
-            spec.name,
-            input.crop_pct
-        );
-    };
-    let answers: Vec<&Answer> = records.iter().filter_map(Record::answer).collect();
-    let within = |k: usize, percent: f64| {
-        let correct = answers.iter().filter(|answer| answer.rank <= k).count();
-        Interval::of(correct, answers.len()).contains(percent / 100.0)
-    };
-    Ok(Comparison {
-        top1: published.top1,
-        top5: published.top5,
-        source: published.source.clone(),
-        agrees: !answers.is_empty() && within(1, published.top1) && within(5, published.top5),
-    })
+    if let Some(ids) = arguments.label_ids {
+        let numbering = match ids {
+            LabelIds::Index => Numbering::Index,
+            LabelIds::Devkit => Numbering::Devkit,
+        };
+        classes.number_by(numbering).map_err(Error::from)?;
+    }
+    Ok(classes)
 }

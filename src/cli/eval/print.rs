@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::Comparison;
+use super::published::Comparison;
 use crate::cli::output::{Results, Table, printable};
-use crate::eval::{ClassReport, Interval, Pair, Report};
+use crate::eval::{ClassReport, Interval, Pair, Report, TopK};
 
 /// Classes and mistakes that are shown to people; the JSON has all.
 const SHOWN: usize = 10;
@@ -51,6 +51,10 @@ pub(super) fn report(
     let rest = [
         ("loss", report.loss),
         ("calibration error", report.calibration_error),
+        (
+            "best temperature",
+            report.temperature.map(|best| best.value),
+        ),
     ];
     for (name, value) in rest {
         if let Some(value) = value {
@@ -61,20 +65,86 @@ pub(super) fn report(
         results.line(format!("  {:<17} {}", "failed", report.failed))?;
     }
     if let Some(published) = published {
-        results.line(format!(
-            "  published         top-1 {} %, top-5 {} % ({}): {}",
-            published.top1,
-            published.top5,
-            published.source,
-            if published.agrees {
-                "agrees"
-            } else {
-                "differs"
-            }
-        ))?;
+        results.line(format!("  published         {}", published.verdict()))?;
     }
     classes(report, results)?;
     confusions(report, results)
+}
+
+#[derive(Serialize)]
+struct Several<'a> {
+    models: Vec<Everything<'a>>,
+    pairs: &'a [Pair],
+}
+
+/// Several models, a line each, and how they differ.
+pub(super) fn several(
+    reports: &[(Report, Option<Comparison>)],
+    pairs: &[Pair],
+    json: bool,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    if json {
+        let models = reports.iter().map(|(report, published)| Everything {
+            report,
+            published: published.as_ref(),
+        });
+        return Ok(results.json_pretty(&Several {
+            models: models.collect(),
+            pairs,
+        })?);
+    }
+    let first = &reports[0].0;
+    let title = format!("{} of {} pictures", first.answered, first.pictures);
+    results.line(results.style.bold(&title))?;
+    results.line("")?;
+    let tops: Vec<String> = first
+        .top
+        .iter()
+        .map(|top| format!(">top-{}", top.k))
+        .collect();
+    let mut heads = vec!["model"];
+    heads.extend(tops.iter().map(String::as_str));
+    heads.extend(["top-1 interval", ">loss", ">calibration error", "published"]);
+    let mut table = Table::new(&heads);
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.4}"));
+    for (report, published) in reports {
+        let mut row = vec![report.model.clone()];
+        let accuracy = |top: &TopK| top.accuracy.map_or_else(String::new, percent);
+        row.extend(report.top.iter().map(accuracy));
+        row.push(
+            report
+                .top
+                .first()
+                .map_or_else(String::new, |top| interval(top.interval)),
+        );
+        row.extend([number(report.loss), number(report.calibration_error)]);
+        row.push(
+            published
+                .as_ref()
+                .map_or_else(String::new, Comparison::verdict),
+        );
+        table.row(row);
+    }
+    table.print(results)?;
+    results.line("")?;
+    let mut table = Table::new(&[
+        "first",
+        "second",
+        ">only first right",
+        ">only second right",
+        ">p",
+    ]);
+    for pair in pairs {
+        table.row(vec![
+            pair.first.clone(),
+            pair.second.clone(),
+            pair.only_first_right.to_string(),
+            pair.only_second_right.to_string(),
+            p_value(pair.p_value),
+        ]);
+    }
+    Ok(table.print(results)?)
 }
 
 fn classes(report: &Report, results: &mut Results) -> anyhow::Result<()> {
@@ -112,7 +182,7 @@ fn confusions(report: &Report, results: &mut Results) -> anyhow::Result<()> {
     Ok(table.print(results)?)
 }
 
-pub(super) fn pair(pair: &Pair, json: bool, results: &mut Results) -> anyhow::Result<()> {
+pub(in crate::cli) fn pair(pair: &Pair, json: bool, results: &mut Results) -> anyhow::Result<()> {
     if json {
         return Ok(results.json_pretty(pair)?);
     }
@@ -131,10 +201,7 @@ pub(super) fn pair(pair: &Pair, json: bool, results: &mut Results) -> anyhow::Re
     for (name, count) in rows {
         results.line(format!("  {name:<22} {count:>7}  {:>8}", share(count)))?;
     }
-    let p = match pair.p_value {
-        p if p < 0.0001 => "< 0.0001".to_owned(),
-        p => format!("{p:.4}"),
-    };
+    let p = p_value(pair.p_value);
     results.line(format!("  {:<22} {p:>7}", "McNemar's test, p"))?;
     if pair.differing.is_empty() {
         return Ok(());
@@ -150,6 +217,14 @@ pub(super) fn pair(pair: &Pair, json: bool, results: &mut Results) -> anyhow::Re
         ]);
     }
     Ok(table.print(results)?)
+}
+
+fn p_value(p: f64) -> String {
+    if p < 0.0001 {
+        "< 0.0001".to_owned()
+    } else {
+        format!("{p:.4}")
+    }
 }
 
 fn percent(share: f64) -> String {

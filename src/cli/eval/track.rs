@@ -1,0 +1,145 @@
+//! What is measured in one pass: each model, and the ensemble of them.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use super::Arguments;
+use crate::cards::ModelSpec;
+use crate::cli::output::Messages;
+use crate::cli::session;
+use crate::error::Error;
+use crate::eval::{Dataset, Header, Log, Member, Record};
+use crate::hub::HubOptions;
+use crate::model::Model;
+
+/// The results of one model or of the ensemble.
+pub(super) struct Track {
+    pub header: Header,
+    log: Option<Log>,
+    records: Vec<Record>,
+    done: HashSet<usize>,
+}
+
+impl Track {
+    /// With what an earlier run has left in the file.
+    fn open(header: Header, file: Option<&Path>, resume: bool) -> anyhow::Result<Self> {
+        let (log, records) = match file {
+            Some(path) if resume => {
+                let (log, records) = Log::resume(path, &header).map_err(Error::from)?;
+                (Some(log), records)
+            }
+            Some(path) => {
+                let log = Log::create(path, &header).map_err(Error::from)?;
+                (Some(log), Vec::new())
+            }
+            None => (None, Vec::new()),
+        };
+        Ok(Self {
+            done: records.iter().map(|record| record.index).collect(),
+            header,
+            log,
+            records,
+        })
+    }
+
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.done.contains(&index)
+    }
+
+    /// Keeps the records of pictures that have none yet.
+    pub(super) fn keep(&mut self, mut records: Vec<Record>) -> anyhow::Result<()> {
+        records.retain(|record| self.done.insert(record.index));
+        if let Some(log) = &mut self.log {
+            log.append(&records).map_err(Error::from)?;
+        }
+        self.records.extend(records);
+        Ok(())
+    }
+
+    /// In the order of the data set.
+    pub(super) fn sort(&mut self) {
+        self.records.sort_by_key(|record| record.index);
+    }
+
+    pub(super) fn records(&self) -> &[Record] {
+        &self.records
+    }
+}
+
+/// Opens the models and a track for each, and one more for their ensemble if that is wanted.
+pub(super) fn tracks(
+    specs: Vec<ModelSpec>,
+    dataset: &Dataset,
+    valid: Option<Vec<usize>>,
+    arguments: &Arguments,
+    hub: &HubOptions,
+    messages: Messages,
+) -> anyhow::Result<(Vec<Track>, Vec<Model>)> {
+    let keeps = arguments.results.is_some();
+    let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
+    let labels = &specs[0].labels;
+    let mut header = Header {
+        senet_eval: Header::VERSION,
+        members: Vec::new(),
+        views: arguments.views.into(),
+        exif: arguments.exif,
+        valid,
+        pictures: dataset.items.len(),
+        data: if keeps {
+            dataset.fingerprint()
+        } else {
+            String::new()
+        },
+        classes: labels
+            .entries
+            .iter()
+            .map(|label| label.name.clone())
+            .collect(),
+    };
+    let device = session::open_device(&arguments.device, &names.join(", "), messages)?;
+    let (mut models, mut members) = (Vec::new(), Vec::new());
+    for spec in specs {
+        let weights = session::open_weights(&spec, arguments.weights.as_deref(), hub, messages)?;
+        members.push(Member {
+            model: spec.name.clone(),
+            weights: if keeps {
+                weights.fingerprint().map_err(Error::from)?
+            } else {
+                String::new()
+            },
+            input: spec.input.clone(),
+        });
+        models.push(Model::new(spec, &weights, &device)?);
+    }
+    let files = files(arguments, &names)?;
+    let mut tracks = Vec::new();
+    for (place, member) in members.iter().enumerate() {
+        header.members = vec![member.clone()];
+        let file = files.get(place).map(PathBuf::as_path);
+        tracks.push(Track::open(header.clone(), file, arguments.resume)?);
+    }
+    if arguments.ensemble {
+        header.members = members;
+        let file = files.last().map(PathBuf::as_path);
+        tracks.push(Track::open(header, file, arguments.resume)?);
+    }
+    Ok((tracks, models))
+}
+
+/// A results file for each model, and one more for the ensemble; none if none are wanted.
+fn files(arguments: &Arguments, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+    let Some(path) = &arguments.results else {
+        return Ok(Vec::new());
+    };
+    if names.len() == 1 {
+        return Ok(vec![path.clone()]);
+    }
+    std::fs::create_dir_all(path)
+        .with_context(|| format!("cannot make the folder {}", path.display()))?;
+    let names = names.iter().map(String::as_str).chain(["ensemble"]);
+    // The name of a local model may be a path.
+    let file = |name: &str| path.join(format!("{}.jsonl", name.replace(['/', '\\', ':'], "_")));
+    Ok(names.map(file).collect())
+}

@@ -1,0 +1,81 @@
+//! The pictures of folders, archives and tables, before they have labels.
+
+mod folder;
+#[cfg(feature = "parquet")]
+pub(super) mod parquet;
+mod tar;
+
+use std::path::Path;
+
+use super::{EvalError, Source};
+
+/// A picture that was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Its name in results: path inside of all that is evaluated, `/` between the parts.
+    pub name: String,
+    /// Its path inside of its folder or archive, as a list of labels names it.
+    pub inner: String,
+    /// Texts of which the first that means a class is its class: the names of folders, or one that
+    /// the archive states.
+    pub classes: Vec<String>,
+    pub source: Source,
+}
+
+/// The pictures of `paths`: folders by name, archives in their own order.
+pub(super) fn pictures(paths: &[impl AsRef<Path>]) -> Result<Vec<Found>, EvalError> {
+    let mut all = Vec::new();
+    for path in paths {
+        let path = path.as_ref();
+        let own_name = path.file_name().unwrap_or(path.as_os_str());
+        let own_name = own_name.to_string_lossy();
+        if is_archive(path) && !path.is_dir() {
+            all.extend(in_archive(path, &own_name)?);
+        } else if path.is_dir() {
+            let prefix = (paths.len() > 1).then_some(&*own_name);
+            all.extend(folder::pictures(path, prefix)?);
+        } else {
+            return Err(EvalError::NoData {
+                path: path.display().to_string(),
+                exists: path.exists(),
+            });
+        }
+    }
+    if all.is_empty() {
+        let paths = paths.iter().map(|path| path.as_ref().display().to_string());
+        return Err(EvalError::Empty {
+            path: paths.collect::<Vec<_>>().join(", "),
+        });
+    }
+    Ok(all)
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    let found = path.extension().and_then(|extension| extension.to_str());
+    found.is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
+fn is_archive(path: &Path) -> bool {
+    has_extension(path, "tar") || has_extension(path, "parquet")
+}
+
+/// The pictures of an archive that is called `name` in results.
+fn in_archive(path: &Path, name: &str) -> Result<Vec<Found>, EvalError> {
+    if has_extension(path, "tar") {
+        return tar::pictures(path, name);
+    }
+    #[cfg(feature = "parquet")]
+    return parquet::pictures(path, name);
+    #[cfg(not(feature = "parquet"))]
+    Err(EvalError::NoParquet {
+        path: path.display().to_string(),
+    })
+}
+
+/// The parts of a path with `/` between them.
+fn with_slashes(path: &Path) -> String {
+    let parts = path
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy());
+    parts.collect::<Vec<_>>().join("/")
+}

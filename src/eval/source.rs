@@ -1,0 +1,79 @@
+//! Where the bytes of a picture lie.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+#[cfg(feature = "parquet")]
+use super::find::parquet::Table;
+use crate::image::{self, DecodeOptions, ImageError, MAX_FILE_BYTES, RgbImage};
+
+/// A picture that is read when its turn comes.
+#[derive(Clone, Debug)]
+pub enum Source {
+    File(PathBuf),
+    /// A stretch of an archive.
+    Slice {
+        archive: Arc<Path>,
+        /// In bytes from the beginning of the archive.
+        offset: u64,
+        length: u64,
+    },
+    #[cfg(feature = "parquet")]
+    Row {
+        table: Arc<Table>,
+        row: usize,
+    },
+    /// Something by the name of a picture that is none, and why.
+    Nothing(&'static str),
+}
+
+impl Source {
+    /// Reads and decodes the picture.
+    ///
+    /// # Errors
+    /// As [`image::open`]; they do not name the data set's own place, which differs between
+    /// machines.
+    pub fn open(&self, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+        match self {
+            Self::File(path) => image::open(path, options).map_err(|error| match error {
+                ImageError::InFile { error, .. } => *error,
+                ImageError::Read { error, .. } => ImageError::Unreadable(error.to_string()),
+                error => error,
+            }),
+            Self::Slice {
+                archive,
+                offset,
+                length,
+            } => {
+                let bytes = slice(archive, *offset, *length)
+                    .map_err(|error| ImageError::Unreadable(error.to_string()))?;
+                image::decode(&bytes, options)
+            }
+            #[cfg(feature = "parquet")]
+            Self::Row { table, row } => {
+                let bytes = table.picture(*row).map_err(ImageError::Unreadable)?;
+                image::decode(&bytes, options)
+            }
+            Self::Nothing(reason) => Err(ImageError::Unreadable((*reason).into())),
+        }
+    }
+}
+
+fn slice(archive: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    if length > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!(
+            "{length} bytes long, which no picture should be"
+        )));
+    }
+    let mut file = File::open(archive)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.take(length).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == length {
+        Ok(bytes)
+    } else {
+        Err(io::Error::other("the archive has become shorter"))
+    }
+}
