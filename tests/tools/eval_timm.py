@@ -128,12 +128,12 @@ def main():
         agrees = expected[:2] == found[:2] and expected[3] == found[3] and abs(expected[2] - found[2]) < 1e-4
         failures += not agrees
         print(
-            f"{name:52} {expected[3]:>8} {expected[0]:>6} {found[0]:>6} {expected[1]:>6} {found[1]:>6} "
+            f"{name:56} {expected[3]:>8} {expected[0]:>6} {found[0]:>6} {expected[1]:>6} {found[1]:>6} "
             f"{expected[2]:>9.5f} {found[2] - expected[2]:>9.1e}  {'yes' if agrees else 'NO'}",
             flush=True,
         )
 
-    print(f"{'network, options':52} {'pictures':>8} {'top-1':>6} {'senet':>6} {'top-5':>6} {'senet':>6} "
+    print(f"{'network, options':56} {'pictures':>8} {'top-1':>6} {'senet':>6} {'top-5':>6} {'senet':>6} "
           f"{'loss':>9} {'senet':>9}  ok", flush=True)
     with tempfile.TemporaryDirectory(prefix="senet-timm-") as work:
         work = Path(work)
