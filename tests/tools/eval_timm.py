@@ -1,13 +1,24 @@
-"""`senet eval` beside timm's loader, transforms and accuracy: the same weights, the same folders.
+"""`senet eval` beside timm's own `validate.py`: the same weights, the same folders, the same options.
 
-    cargo build --release && venv/bin/python tests/tools/eval_timm.py
+    apt-get install git dataset-fashion-mnist
+    pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 safetensors numpy pillow
+    cargo build --release
+    python tests/tools/train_legacy_seresnet18.py --out target/legacy_seresnet18    # a few minutes
+    python tests/tools/eval_timm.py
 
-Makes 300 PNG pictures of awkward sizes and weights by formula, sorts half of the pictures into
-folders by what timm says they show (else nothing would be right) and the rest anywhere, and compares
-the counts of top-1 and top-5 and the mean loss. Needs torch and timm; see `make_golden.py`.
+`validate.py` is in none of timm's packages, so it is taken from timm's repository (--timm: an address or
+a clone) and run as it is, with timm as it is installed. Compared are the counts of top-1 and top-5, which
+must be equal, and the mean loss, which may differ by 1e-4, on
+
+* the 10,000 test pictures of Fashion-MNIST as grey PNG files, with a network that was trained on them,
+  opened on both sides from the folder that timm wrote;
+* 300 made-up pictures of 40 to 500 pixels a side, few of them square, with the same network, and with
+  networks at their full size whose weights come from a formula, opened by their names. Half of these
+  pictures lie in the folder of what the network says they show, else nothing would be right.
 """
 
 import argparse
+import importlib.util
 import json
 import random
 import subprocess
@@ -17,23 +28,57 @@ from pathlib import Path
 
 import numpy as np
 import timm
-import torch
 from PIL import Image
 from safetensors.torch import save_file
-from timm.data import ImageDataset, create_loader, resolve_data_config
-from timm.utils import accuracy
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/tools"))
+from fashion_pictures import DATA, write_pictures  # noqa: E402
 from make_golden import load_formula_weights  # noqa: E402
 
+REPOSITORY = "https://github.com/huggingface/pytorch-image-models"
+REVISION = "aa4b5850c1543fa488abf260f18390eda46cf85d"
+OPTIONS = [[], ["--crop-pct", "0.875"], ["--img-size", "40"], ["--interpolation", "bilinear"]]
 
-def wnids() -> list[str]:
-    lines = (ROOT / "models/labels/imagenet-1k.tsv").read_text().splitlines()
-    return [line.split("\t")[0] for line in lines if not line.startswith("#")]
+
+def fetch_validate(repository, folder):
+    """timm's script as a module."""
+    subprocess.run(["git", "clone", "--quiet", "--no-checkout", repository, folder / "timm"], check=True)
+    script = subprocess.run(
+        ["git", "-C", folder / "timm", "show", f"{REVISION}:validate.py"], check=True, capture_output=True
+    )
+    path = folder / "validate.py"
+    path.write_bytes(script.stdout)
+    spec = importlib.util.spec_from_file_location("validate", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def draw(number: int) -> Image.Image:
+def of_timm(validate, folder, options):
+    """Counts and loss. The script rounds what it prints, so its sums are read from its meters."""
+    meters = []
+
+    class Meter(timm.utils.AverageMeter):
+        def __init__(self):
+            super().__init__()
+            meters.append(self)
+
+    validate.AverageMeter = Meter
+    fixed = ["--device", "cpu", "--workers", "2", "--batch-size", "100"]
+    validate.validate(validate.parser.parse_args([str(folder), *fixed, *map(str, options)]))
+    _time, loss, top1, top5 = meters
+    counts = (round(meter.sum / 100) for meter in (top1, top5))
+    return *counts, loss.avg, top1.count
+
+
+def of_senet(senet, folder, options):
+    command = [senet, "eval", folder, "--json", "--quiet", *options]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return *(top["correct"] for top in report["top"]), report["loss"], report["answered"]
+
+
+def draw(number):
     """Blocks of colour and noise, 40 to 500 pixels a side."""
     noise = np.random.default_rng(number)
     height, width = noise.integers(40, 500, 2)
@@ -43,70 +88,78 @@ def draw(number: int) -> Image.Image:
     return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
 
 
-def loader(folder: Path, model: torch.nn.Module, class_map: Path):
-    config = resolve_data_config({}, model=model)
-    return create_loader(
-        ImageDataset(str(folder), class_map=str(class_map)),
-        input_size=config["input_size"],
-        batch_size=16,
-        use_prefetcher=False,
-        interpolation=config["interpolation"],
-        mean=config["mean"],
-        std=config["std"],
-        crop_pct=config["crop_pct"],
-        num_workers=0,
-        device=torch.device("cpu"),
-    )
+def made_up(folder, classes, senet, options):
+    """300 pictures, half of them where the network puts them."""
+    first = folder / "all" / classes[0]
+    first.mkdir(parents=True)
+    for number in range(300):
+        draw(number).save(first / f"{number:03}.png")
+    results = folder / "results.jsonl"
+    of_senet(senet, folder / "all", [*options, "--results", results])
+    anywhere = random.Random(7)
+    for line in results.read_text().splitlines()[1:]:
+        record = json.loads(line)
+        chosen = record["prediction"] if record["index"] % 2 else anywhere.randrange(len(classes))
+        target = folder / "set" / classes[chosen] / Path(record["picture"]).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (folder / "all" / record["picture"]).rename(target)
+    return folder / "set"
 
 
-def of_timm(folder: Path, model: torch.nn.Module, class_map: Path) -> tuple[dict, torch.Tensor]:
-    logits, targets = [], []
-    with torch.no_grad():
-        for pictures, target in loader(folder, model, class_map):
-            logits.append(model(pictures))
-            targets.append(target)
-    logits, targets = torch.cat(logits), torch.cat(targets)
-    top = accuracy(logits, targets, topk=(1, 5))
-    count = len(targets) / 100
-    loss = torch.nn.functional.cross_entropy(logits.double(), targets).item()
-    return {"top1": round(top[0].item() * count), "top5": round(top[1].item() * count), "loss": loss}, logits
-
-
-def main() -> None:
+def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=["legacy_seresnet18.in1k", "seresnet50.ra2_in1k", "skresnet18.ra_in1k"])
+    parser.add_argument("--trained", type=Path, default=ROOT / "target/legacy_seresnet18")
+    parser.add_argument("--models", nargs="*", default=["legacy_seresnet18.in1k", "seresnet50.ra2_in1k", "skresnet18.ra_in1k"])
     parser.add_argument("--senet", type=Path, default=ROOT / "target/release/senet")
+    parser.add_argument("--data", default=DATA, help="folder of Fashion-MNIST")
+    parser.add_argument("--timm", default=REPOSITORY, help="repository that has validate.py")
     args = parser.parse_args()
-    ids = wnids()
-    failed = False
-    for name in args.models:
-        with tempfile.TemporaryDirectory() as work:
-            work = Path(work)
+    for path in (args.senet, args.trained):
+        if not path.exists():
+            sys.exit(f"{path} does not exist; the text at the head of this script says how to make it")
+    senet, trained = args.senet.resolve(), args.trained.resolve()
+    lines = (ROOT / "models/labels/imagenet-1k.tsv").read_text().splitlines()
+    ids = [line.split("\t")[0] for line in lines if not line.startswith("#")]
+    failures = 0
+
+    def compare(validate, name, folder, for_timm, for_senet):
+        nonlocal failures
+        expected, found = of_timm(validate, folder, for_timm), of_senet(senet, folder, for_senet)
+        agrees = expected[:2] == found[:2] and expected[3] == found[3] and abs(expected[2] - found[2]) < 1e-4
+        failures += not agrees
+        print(
+            f"{name:56} {expected[3]:>8} {expected[0]:>6} {found[0]:>6} {expected[1]:>6} {found[1]:>6} "
+            f"{expected[2]:>9.5f} {found[2] - expected[2]:>9.1e}  {'yes' if agrees else 'NO'}",
+            flush=True,
+        )
+
+    print(f"{'network, options':56} {'pictures':>8} {'top-1':>6} {'senet':>6} {'top-5':>6} {'senet':>6} "
+          f"{'loss':>9} {'senet':>9}  ok", flush=True)
+    with tempfile.TemporaryDirectory(prefix="senet-timm-") as work:
+        work = Path(work)
+        validate = fetch_validate(args.timm, work)
+        sets = {
+            "Fashion-MNIST": write_pictures(work / "fashion", args.data),
+            "made up": made_up(work / "trained", [str(number) for number in range(10)], senet, ["-m", trained]),
+        }
+        for title, folder in sets.items():
+            for options in OPTIONS:
+                name = " ".join([args.trained.name, title, *options])
+                compare(validate, name, folder, ["--model", f"local-dir:{trained}", *options], ["-m", trained, *options])
+        (work / "classes.txt").write_text("\n".join(ids))
+        for name in args.models:
             model = timm.create_model(name, pretrained=False)
             load_formula_weights(model)
-            model.float().eval()
-            save_file(model.state_dict(), work / "weights.safetensors")
-            (work / "classes.txt").write_text("\n".join(ids))
-            first = work / "all" / ids[0]
-            first.mkdir(parents=True)
-            for number in range(300):
-                draw(number).save(first / f"{number:03}.png")
-            _, logits = of_timm(work / "all", model, work / "classes.txt")
-            anywhere = random.Random(7)
-            for number, said in enumerate(logits.argmax(1).tolist()):
-                chosen = said if number % 2 else anywhere.randrange(1000)
-                folder = work / "set" / ids[chosen]
-                folder.mkdir(parents=True, exist_ok=True)
-                (first / f"{number:03}.png").rename(folder / f"{number:03}.png")
-            expected, _ = of_timm(work / "set", model, work / "classes.txt")
-            command = [args.senet, "eval", work / "set", "-m", name, "-w", work / "weights.safetensors", "--json", "-q"]
-            report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-            found = {f"top{top['k']}": top["correct"] for top in report["top"]} | {"loss": report["loss"]}
-            agrees = all(found[key] == expected[key] for key in ("top1", "top5"))
-            agrees &= abs(found["loss"] - expected["loss"]) < 1e-4 and report["answered"] == 300
-            failed |= not agrees
-            print(name, "agrees" if agrees else "DIFFERS", "timm", expected, "senet", found, flush=True)
-    sys.exit(failed)
+            weights = work / f"{name}.safetensors"
+            save_file(model.float().state_dict(), weights)
+            for_timm = ["--model", name, "--checkpoint", weights, "--class-map", work / "classes.txt"]
+            for_senet = ["-m", name, "-w", weights]
+            folder = made_up(work / name, ids, senet, for_senet)
+            compare(validate, name, folder, [*for_timm, "--use-train-size"], for_senet)
+            if "test_input_size" in model.pretrained_cfg:
+                # Which is what timm takes where nothing is said.
+                compare(validate, f"{name} --test-size", folder, for_timm, [*for_senet, "--test-size"])
+    sys.exit(bool(failures))
 
 
 if __name__ == "__main__":
