@@ -2,8 +2,9 @@
 //! (`tests/tools/make_metrics.py`).
 
 use senet::eval::{Answer, Header, Interval, Member, Outcome, Record, Report};
-use senet::image::{CropMode, InputSpec, Interpolation, Views};
+use senet::image::{CropMode, DecodeOptions, InputSpec, Interpolation, Transform, Views};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 fn header(pictures: usize, classes: usize) -> Header {
     Header {
@@ -104,4 +105,40 @@ fn figures_are_those_of_other_packages() {
     }
     let right: usize = (0..7).map(|class| confusion[class][class]).sum();
     assert_eq!(mistakes + right, records.len());
+}
+
+#[test]
+fn views_are_those_of_torchvision() {
+    let stored: Value = serde_json::from_str(include_str!("data/eval/views.json")).unwrap();
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/pictures/exact-256x224.png"
+    );
+    let picture = senet::image::open(path.as_ref(), &DecodeOptions::default()).unwrap();
+    let mut input = header(1, 1).members.remove(0).input;
+    (input.size, input.crop_pct, input.mean, input.std) = ([101; 2], 0.7, [0.0; 3], [1.0; 3]);
+    let transform = Transform::new(&input).unwrap();
+    const AREA: usize = 101 * 101;
+    for (views, name) in [(Views::Flip, "flip"), (Views::TenCrop, "ten-crop")] {
+        let mut values = vec![0.0; views.count() * 3 * AREA];
+        transform.write_views(&picture, views, &mut values);
+        let mut single = vec![0.0; 3 * AREA];
+        transform.write(&picture, &mut single);
+        assert_eq!(
+            values[..3 * AREA],
+            single,
+            "the first view is the usual one"
+        );
+        let digest = |view: &[f32]| {
+            let byte = |index: usize| (view[index % 3 * AREA + index / 3] * 255.0).round() as u8;
+            let bytes: Vec<u8> = (0..view.len()).map(byte).collect();
+            let hash = Sha256::digest(&bytes);
+            hash.iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        let mut digests: Vec<String> = values.chunks(3 * AREA).map(digest).collect();
+        digests.sort();
+        assert_eq!(serde_json::json!(digests), stored[name], "{name}");
+    }
 }

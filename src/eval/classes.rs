@@ -246,6 +246,19 @@ impl<'a> Classes<'a> {
         index.map_or(Meaning::Unknown, Meaning::Class)
     }
 
+    /// Whether a list of names is one of all these classes in their order, but for a few that are
+    /// called otherwise.
+    #[cfg(feature = "parquet")]
+    pub(super) fn are_called(&self, names: &[String]) -> bool {
+        let fits = |(index, name): (usize, &String)| match self.meaning(name) {
+            Meaning::Class(found) => found == index,
+            Meaning::Several(found) => found.contains(&index),
+            Meaning::LeftOut | Meaning::Unknown => false,
+        };
+        let fitting = names.iter().enumerate().filter(|&pair| fits(pair)).count();
+        names.len() == self.len() && fitting * 10 >= names.len() * 9
+    }
+
     pub(super) fn len(&self) -> usize {
         self.set.len()
     }

@@ -72,7 +72,7 @@ impl Dataset {
         classes: &Classes<'_>,
         options: &Options<'_>,
     ) -> Result<Self, EvalError> {
-        let found = find::pictures(paths)?;
+        let found = find::pictures(paths, classes)?;
         let data = match paths {
             [path] => path.clone(),
             _ => "all paths".into(),

@@ -85,6 +85,8 @@ pub enum EvalError {
     AllLeftOut { path: String, pictures: usize },
     #[error("expected a shard as INDEX/COUNT, from 1/COUNT to COUNT/COUNT, found `{text}`")]
     Shard { text: String },
+    #[error("another run is writing to {path}")]
+    InUse { path: String },
     #[error("{path} exists already")]
     Exists { path: String },
     #[error(

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -27,9 +27,9 @@ impl Log {
     /// A new file with its header.
     ///
     /// # Errors
-    /// [`EvalError::Exists`] if there is one of that name, [`EvalError::Unwritable`].
+    /// [`EvalError::InUse`], [`EvalError::Exists`] if there is one of that name, [`EvalError::Unwritable`].
     pub fn create(path: &Path, header: &Header) -> Result<Self, EvalError> {
-        let file = OpenOptions::new().write(true).create_new(true).open(path);
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
         let file = file.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => EvalError::Exists {
                 path: path.display().to_string(),
@@ -38,7 +38,7 @@ impl Log {
         })?;
         let mut log = Self {
             path: path.to_owned(),
-            file,
+            file: locked(path, file)?,
         };
         log.write(&[header])?;
         Ok(log)
@@ -48,15 +48,15 @@ impl Log {
     /// was whole. Returns what it holds already.
     ///
     /// # Errors
-    /// [`EvalError::Mismatch`] if the file's header is another, [`EvalError::Line`] if a whole line
+    /// [`EvalError::InUse`], [`EvalError::Mismatch`] if the file's header is another, [`EvalError::Line`] if a whole line
     /// is no record, [`EvalError::Conflict`] if it has two results for a picture.
     pub fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), EvalError> {
         if !path.exists() {
             return Ok((Self::create(path, header)?, Vec::new()));
         }
-        let content = read(path)?;
         let file = OpenOptions::new().append(true).open(path);
-        let file = file.map_err(|error| unwritable(path, error))?;
+        let file = locked(path, file.map_err(|error| unwritable(path, error))?)?;
+        let content = read(path)?;
         let cut = file.set_len(content.whole);
         cut.map_err(|error| unwritable(path, error))?;
         let mut log = Self {
@@ -257,6 +257,19 @@ fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalErr
             expected,
             found,
         }),
+    }
+}
+
+/// Two runs that write into one file would lose each other's lines.
+fn locked(path: &Path, file: File) -> Result<File, EvalError> {
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(EvalError::InUse {
+            path: path.display().to_string(),
+        }),
+        // Some network file systems have no locks.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) => Err(unwritable(path, error)),
     }
 }
 

@@ -54,7 +54,7 @@ impl Source {
             #[cfg(feature = "parquet")]
             Self::Row { table, row } => {
                 let bytes = table.picture(*row).map_err(ImageError::Unreadable)?;
-                image::decode(&bytes, options)
+                image::decode(bytes.data(), options)
             }
             Self::Nothing(reason) => Err(ImageError::Unreadable((*reason).into())),
         }

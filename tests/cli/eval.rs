@@ -162,6 +162,13 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
         );
         files.push(file);
     }
+    let lock = fs::File::open(env.path("1.jsonl")).unwrap();
+    lock.lock().unwrap();
+    env.check(
+        "eval-in-use",
+        &eval(&["--results", "1.jsonl", "--shard", "1/7", "--resume"]),
+    );
+    drop(lock);
     files.reverse();
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let merged = env.run(&[&["eval", "merge", "--json"], &files[..]].concat());

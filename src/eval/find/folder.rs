@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::{Found, in_archive, is_archive, with_slashes};
-use crate::eval::{EvalError, Source};
+use crate::eval::{Classes, EvalError, Source};
 use crate::image::is_picture_name;
 
 /// The pictures below the folder, or those of the archives below it. Links are followed, but for
 /// those that lead back up.
-pub(super) fn pictures(folder: &Path, prefix: Option<&str>) -> Result<Vec<Found>, EvalError> {
+pub(super) fn pictures(
+    folder: &Path,
+    prefix: Option<&str>,
+    classes: &Classes<'_>,
+) -> Result<Vec<Found>, EvalError> {
     let files = files(folder)?;
     let (archives, pictures): (Vec<PathBuf>, Vec<PathBuf>) =
         files.into_iter().partition(|file| is_archive(file));
@@ -25,7 +29,7 @@ pub(super) fn pictures(folder: &Path, prefix: Option<&str>) -> Result<Vec<Found>
     let mut found = Vec::new();
     for archive in archives {
         let name = named(&with_slashes(&archive));
-        found.extend(in_archive(&folder.join(&archive), &name)?);
+        found.extend(in_archive(&folder.join(&archive), &name, classes)?);
     }
     found.extend(pictures.into_iter().map(|picture| {
         let inner = with_slashes(&picture);

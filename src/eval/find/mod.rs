@@ -7,7 +7,7 @@ mod tar;
 
 use std::path::Path;
 
-use super::{EvalError, Source};
+use super::{Classes, EvalError, Source};
 
 /// A picture that was found.
 #[derive(Debug)]
@@ -23,17 +23,20 @@ pub(super) struct Found {
 }
 
 /// The pictures of `paths`: folders by name, archives in their own order.
-pub(super) fn pictures(paths: &[impl AsRef<Path>]) -> Result<Vec<Found>, EvalError> {
+pub(super) fn pictures(
+    paths: &[impl AsRef<Path>],
+    classes: &Classes<'_>,
+) -> Result<Vec<Found>, EvalError> {
     let mut all = Vec::new();
     for path in paths {
         let path = path.as_ref();
         let own_name = path.file_name().unwrap_or(path.as_os_str());
         let own_name = own_name.to_string_lossy();
         if is_archive(path) && !path.is_dir() {
-            all.extend(in_archive(path, &own_name)?);
+            all.extend(in_archive(path, &own_name, classes)?);
         } else if path.is_dir() {
             let prefix = (paths.len() > 1).then_some(&*own_name);
-            all.extend(folder::pictures(path, prefix)?);
+            all.extend(folder::pictures(path, prefix, classes)?);
         } else {
             return Err(EvalError::NoData {
                 path: path.display().to_string(),
@@ -60,12 +63,16 @@ fn is_archive(path: &Path) -> bool {
 }
 
 /// The pictures of an archive that is called `name` in results.
-fn in_archive(path: &Path, name: &str) -> Result<Vec<Found>, EvalError> {
+#[cfg_attr(
+    not(feature = "parquet"),
+    expect(unused_variables, reason = "only a table names classes")
+)]
+fn in_archive(path: &Path, name: &str, classes: &Classes<'_>) -> Result<Vec<Found>, EvalError> {
     if has_extension(path, "tar") {
         return tar::pictures(path, name);
     }
     #[cfg(feature = "parquet")]
-    return parquet::pictures(path, name);
+    return parquet::pictures(path, name, classes);
     #[cfg(not(feature = "parquet"))]
     Err(EvalError::NoParquet {
         path: path.display().to_string(),

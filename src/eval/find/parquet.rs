@@ -1,1 +1,214 @@
+//! Parquet tables in the form of the Hugging Face hub's picture data sets: a column `image`, which
+//! holds `bytes`, and a column `label`.
 
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use parquet::data_type::ByteArray;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::reader::RowIter;
+use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
+
+use super::Found;
+use crate::eval::{Classes, EvalError, Source};
+
+/// Row groups whose pictures are held: a batch may lie in two.
+const HELD: usize = 2;
+
+type Pictures = Result<Arc<Vec<Option<ByteArray>>>, String>;
+
+/// A table whose pictures are read a row group at a time.
+pub struct Table {
+    reader: SerializedFileReader<File>,
+    /// The first row of each group.
+    starts: Vec<usize>,
+    held: Mutex<VecDeque<(usize, Pictures)>>,
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("starts", &self.starts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The rows of the table at `path`, which is called `name` in results. Only labels are read here.
+///
+/// Labels mean what the table's own list of class names says, if it has one; else they are numbers
+/// of classes.
+pub(super) fn pictures(
+    path: &Path,
+    name: &str,
+    classes: &Classes<'_>,
+) -> Result<Vec<Found>, EvalError> {
+    let wrong = |reason| EvalError::Archive {
+        path: path.display().to_string(),
+        reason,
+    };
+    let table = Table::open(path).map_err(wrong)?;
+    let names = table.class_names();
+    // Names that two classes share are told apart by their place in a list of all classes.
+    let own = names
+        .as_ref()
+        .is_some_and(|names| classes.are_called(names));
+    let names = names.filter(|_| !own);
+    let labels = table.labels().map_err(wrong)?;
+    let table = Arc::new(table);
+    let found = labels.into_iter().enumerate().map(|(row, label)| {
+        let inner = row.to_string();
+        let number = label.parse::<usize>().ok();
+        let called = number.and_then(|number| names.as_ref()?.get(number).cloned());
+        Found {
+            name: format!("{name}/{inner}"),
+            inner,
+            classes: vec![called.unwrap_or(label)],
+            source: Source::Row {
+                table: Arc::clone(&table),
+                row,
+            },
+        }
+    });
+    Ok(found.collect())
+}
+
+impl Table {
+    fn open(path: &Path) -> Result<Self, String> {
+        let file = File::open(path).map_err(|error| error.to_string())?;
+        let reader = guarded(|| SerializedFileReader::new(file).map_err(|e| e.to_string()))?;
+        let mut start = 0;
+        let mut starts = Vec::new();
+        for group in reader.metadata().row_groups() {
+            starts.push(start);
+            start += usize::try_from(group.num_rows())
+                .map_err(|_| "a row group has less than no rows")?;
+        }
+        Ok(Self {
+            reader,
+            starts,
+            held: Mutex::default(),
+        })
+    }
+
+    /// The list of class names that `datasets` writes into its files.
+    fn class_names(&self) -> Option<Vec<String>> {
+        let metadata = self.reader.metadata().file_metadata();
+        let pairs = metadata.key_value_metadata()?;
+        let info = pairs.iter().find(|pair| pair.key == "huggingface")?;
+        let info: serde_json::Value = serde_json::from_str(info.value.as_ref()?).ok()?;
+        let names = info.pointer("/info/features/label/names")?;
+        serde_json::from_value(names.clone()).ok()
+    }
+
+    /// The label of each row, as a text.
+    fn labels(&self) -> Result<Vec<String>, String> {
+        let projection = self.column("label")?;
+        let mut labels = Vec::new();
+        for group in 0..self.starts.len() {
+            self.rows(group, projection.clone(), |row| {
+                labels.push(match row.get_column_iter().next() {
+                    Some((_, Field::Str(label))) => label.clone(),
+                    Some((_, Field::Null)) | None => "null".into(),
+                    Some((_, label)) => label.to_string(),
+                });
+            })?;
+        }
+        Ok(labels)
+    }
+
+    /// The bytes of the picture in a row.
+    ///
+    /// # Errors
+    /// If its row group cannot be read, or the row has none.
+    pub(in crate::eval) fn picture(&self, row: usize) -> Result<ByteArray, String> {
+        let group = self.starts.partition_point(|&start| start <= row) - 1;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = held.iter().find(|(other, _)| *other == group);
+        let pictures = match known {
+            Some((_, pictures)) => pictures.clone(),
+            None => {
+                let pictures = self.pictures(group);
+                held.truncate(HELD - 1);
+                held.push_front((group, pictures.clone()));
+                pictures
+            }
+        };
+        let pictures = pictures?;
+        let picture = pictures.get(row - self.starts[group]).cloned().flatten();
+        picture.ok_or_else(|| format!("row {row} has no picture"))
+    }
+
+    fn pictures(&self, group: usize) -> Pictures {
+        let projection = self.column("image")?;
+        let mut pictures = Vec::new();
+        self.rows(group, projection, |row| {
+            let field = row.get_column_iter().next().map(|(_, field)| field);
+            pictures.push(match field {
+                Some(Field::Group(image)) => {
+                    let bytes = image.get_column_iter().find(|(name, _)| *name == "bytes");
+                    bytes.and_then(|(_, bytes)| content(bytes))
+                }
+                Some(field) => content(field),
+                None => None,
+            });
+        })?;
+        Ok(Arc::new(pictures))
+    }
+
+    /// Schema of one column alone.
+    fn column(&self, name: &str) -> Result<Type, String> {
+        let schema = self.reader.metadata().file_metadata().schema();
+        let field = schema
+            .get_fields()
+            .iter()
+            .find(|field| field.name() == name);
+        let field = field.ok_or_else(|| {
+            let found = schema.get_fields().iter().map(|field| field.name());
+            let found = found.collect::<Vec<_>>().join(", ");
+            format!("expected the columns image and label, found {found}")
+        })?;
+        let group = Type::group_type_builder(schema.name()).with_fields(vec![Arc::clone(field)]);
+        group.build().map_err(|error| error.to_string())
+    }
+
+    fn rows(&self, group: usize, column: Type, mut each: impl FnMut(&Row)) -> Result<(), String> {
+        let wrong = |error: &dyn fmt::Display| format!("row group {group}: {error}");
+        let expected = self.reader.metadata().row_group(group).num_rows();
+        let read = guarded(|| {
+            let reader = self
+                .reader
+                .get_row_group(group)
+                .map_err(|e| e.to_string())?;
+            let rows = RowIter::from_row_group(Some(column), &*reader);
+            let mut count = 0;
+            for row in rows.map_err(|e| e.to_string())? {
+                each(&row.map_err(|e| e.to_string())?);
+                count += 1;
+            }
+            Ok(count)
+        });
+        match read {
+            Ok(count) if count == expected => Ok(()),
+            Ok(count) => Err(wrong(&format!("expected {expected} rows, found {count}"))),
+            Err(error) => Err(wrong(&error)),
+        }
+    }
+}
+
+fn content(field: &Field) -> Option<ByteArray> {
+    match field {
+        Field::Bytes(bytes) => Some(bytes.clone()),
+        _ => None,
+    }
+}
+
+/// The reader checks most of what a broken file can hold, and stops at the rest.
+fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let result = catch_unwind(AssertUnwindSafe(read));
+    result.unwrap_or_else(|_| Err("the data is broken".into()))
+}
