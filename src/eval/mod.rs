@@ -9,6 +9,7 @@ mod classes;
 mod dataset;
 mod error;
 mod log;
+pub mod page;
 mod pair;
 mod record;
 mod report;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Answer, Header, Record};
 
 /// Bins of the reliability table, as in Guo et al. (arXiv:1706.04599).
-const BINS: usize = 15;
+pub(super) const BINS: usize = 15;
 
 /// The 97.5th percentile of the normal distribution: intervals of 95 %.
 const Z: f64 = 1.959_963_984_540_054;

@@ -1,5 +1,6 @@
 //! `senet eval`: accuracy on a validation set.
 
+mod html;
 mod print;
 
 use std::collections::HashSet;
@@ -118,9 +119,17 @@ struct Form {
     /// One JSON object with all figures
     #[arg(long)]
     json: bool,
+    /// Write the report as a page for the browser too, with the surest mistakes as pictures where
+    /// they are at hand
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 impl Form {
+    fn page(&self) -> anyhow::Result<Option<html::Output>> {
+        Ok(self.html.as_deref().map(html::Output::new).transpose()?)
+    }
+
     fn ks(&self) -> Vec<usize> {
         self.top_k.iter().map(|&k| k as usize).collect()
     }
@@ -156,6 +165,7 @@ fn run_merge(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
+    let page = form.page()?;
     let (header, records) = merge(files).map_err(Error::from)?;
     let report = Report::new(&header, &records, &form.ks());
     let missing = header.pictures - records.len();
@@ -164,6 +174,9 @@ fn run_merge(
             "{missing} of {} pictures have no result in these files",
             header.pictures
         ));
+    }
+    if let Some(page) = page {
+        page.write(&header, &report, &records, None, |_| None)?;
     }
     print::report(&report, None, form.json, results)?;
     let complete = missing == 0 && report.failed == 0;
@@ -176,6 +189,7 @@ fn run_eval(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
+    let page = arguments.form.page()?;
     let hub = session::hub_options(arguments.model.offline)?;
     let mut spec = session::find(&arguments.model.model, &hub, messages)?;
     adapt(&mut spec, arguments)?;
@@ -249,6 +263,13 @@ fn run_eval(
     if let Some(warning) = report.warning(header.classes.len()) {
         messages.note(warning);
     }
+    if let Some(page) = page {
+        let picture = |record: &Record| {
+            let item = dataset.items.get(record.index)?;
+            image::open(&item.path, &decode_options(arguments)).ok()
+        };
+        page.write(&header, &report, &records, comparison.as_ref(), picture)?;
+    }
     print::report(&report, comparison.as_ref(), arguments.form.json, results)?;
     let agrees = comparison.is_none_or(|comparison| comparison.agrees);
     Ok(if report.failed == 0 && agrees {
@@ -268,6 +289,13 @@ fn adapt(spec: &mut ModelSpec, arguments: &Arguments) -> anyhow::Result<()> {
     }
     arguments.input.apply(&mut spec.input);
     Ok(())
+}
+
+fn decode_options(arguments: &Arguments) -> DecodeOptions {
+    DecodeOptions {
+        max_pixels: arguments.input.max_pixels,
+        exif: arguments.exif,
+    }
 }
 
 fn open_dataset(
@@ -299,10 +327,7 @@ fn measure(
         items.len() as u64,
         "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}  {msg}",
     );
-    let decode = DecodeOptions {
-        max_pixels: arguments.input.max_pixels,
-        exif: arguments.exif,
-    };
+    let decode = decode_options(arguments);
     let preparing = AtomicU64::new(0);
     let prepare = |item: &&Item, slot: &mut [f32]| {
         let start = Instant::now();
