@@ -7,6 +7,7 @@
 mod common;
 mod env;
 mod eval;
+mod eval_html;
 
 mod bench;
 mod classify;

@@ -8,7 +8,7 @@ use crate::eval::{Bin, Report};
 
 /// Edges of the drawing, which is as wide as a phone.
 const WIDTH: f64 = 360.0;
-const LEFT: f64 = 38.0;
+const LEFT: f64 = 46.0;
 const RIGHT: f64 = 6.0;
 const TOP: f64 = 10.0;
 const PLOT: f64 = WIDTH - LEFT - RIGHT;
@@ -26,11 +26,16 @@ pub(super) fn write(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
          <div class=\"two\">\n<figure>\n",
     )?;
     diagram(&report.reliability, out)?;
-    out.write_str(
-        "<figcaption><span class=\"key answer\"></span>accuracy \
-         <span class=\"key gap\"></span>gap to the mean probability \
-         <span class=\"key line\"></span>perfect calibration</figcaption>\n</figure>\n<div>\n",
-    )?;
+    out.write_str("<figcaption>")?;
+    for (key, meaning) in [
+        ("answer", "accuracy"),
+        ("over", "too sure"),
+        ("under", "not sure enough"),
+        ("line", "perfect"),
+    ] {
+        write!(out, "<span><i class=\"key {key}\"></i>{meaning}</span> ")?;
+    }
+    out.write_str("</figcaption>\n</figure>\n<div>\n")?;
     verdict(report, out)?;
     out.write_str(
         "<table>\n<thead><tr><th scope=\"col\">probability</th><th scope=\"col\" class=\"n\">answers</th>\
@@ -111,6 +116,7 @@ fn diagram(bins: &[Bin], out: &mut Formatter<'_>) -> fmt::Result {
     for bin in bins {
         let rect = |class, top, height| rect(class, x(bin.above) + 1.0, top, width, height);
         let (accuracy, mean) = (bin.accuracy, bin.mean_probability);
+        let gap = if mean > accuracy { "over" } else { "under" };
         // Even a single answer is seen.
         let tall = (COUNTS * bin.answers as f64 / most).max(1.0);
         writeln!(
@@ -121,8 +127,8 @@ fn diagram(bins: &[Bin], out: &mut Formatter<'_>) -> fmt::Result {
             percent(mean),
             percent(accuracy),
             rect("hover", TOP, floor - TOP),
-            rect("answer", y(accuracy), PLOT * accuracy),
-            rect("gap", y(accuracy.max(mean)), PLOT * (accuracy - mean).abs()),
+            rect("answer", y(accuracy.min(mean)), PLOT * accuracy.min(mean)),
+            rect(gap, y(accuracy.max(mean)), PLOT * (accuracy - mean).abs()),
             rect("count", floor - tall, tall),
         )?;
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Formatter};
 
-use super::markup::{count, interval, percent, pictures, text};
+use super::markup::{count, percent, rect, text};
 use crate::eval::{ClassReport, Report};
 
 /// Up to so many classes are all shown.
@@ -32,12 +32,18 @@ pub(super) fn write(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
              is the interval.</p>",
             count(classes.len())
         )?;
-        histogram(&classes, out)?;
         writeln!(out, "<h3>Worst {WORST}</h3>")?;
         columns("Worst classes", &classes[..WORST], out)?;
-        writeln!(out, "<h3>Best {BEST}</h3>")?;
+        writeln!(out, "<div class=\"two\">\n<div>\n<h3>Best {BEST}</h3>")?;
         let best: Vec<&ClassReport> = classes[best..].iter().rev().copied().collect();
         columns("Best classes", &best, out)?;
+        writeln!(
+            out,
+            "</div>\n<figure>\n<h3>All {}</h3>",
+            count(classes.len())
+        )?;
+        histogram(&classes, out)?;
+        out.write_str("</figure>\n</div>\n")?;
     }
     out.write_str("</section>\n")
 }
@@ -57,9 +63,9 @@ fn columns(caption: &str, classes: &[&ClassReport], out: &mut Formatter<'_>) -> 
         writeln!(
             out,
             "<table class=\"bars\">\n<caption class=\"unseen\">{caption}</caption>\n<thead><tr>\
-             <th scope=\"col\">class</th><th scope=\"col\"><span class=\"unseen\">bar</span></th>\
+             <th scope=\"col\">class</th><th scope=\"col\" class=\"bar\"><span class=\"unseen\">bar</span></th>\
              <th scope=\"col\" class=\"n\">accuracy</th><th scope=\"col\" class=\"n wide\">interval</th>\
-             <th scope=\"col\" class=\"n\">pictures</th></tr></thead>\n<tbody>"
+             <th scope=\"col\" class=\"n few\">pictures</th></tr></thead>\n<tbody>"
         )?;
         for class in part {
             row(class, out)?;
@@ -77,69 +83,66 @@ fn row(class: &ClassReport, out: &mut Formatter<'_>) -> fmt::Result {
          preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"track\" width=\"100\" height=\"10\"/>\
          <rect class=\"answer\" width=\"{:.2}\" height=\"10\"/>\
          <path class=\"whisker\" d=\"M{low:.2} 5H{high:.2}M{low:.2} 2.5v5M{high:.2} 2.5v5\"/></svg></td>\
-         <td class=\"n\">{}</td><td class=\"n wide\">{}</td><td class=\"n\">{}</td></tr>",
+         <td class=\"n\">{}</td><td class=\"n wide\">{low:.1} to {high:.1}\u{a0}%</td><td class=\"n\">{}</td></tr>",
         text(&class.name),
         class.accuracy * 100.0,
         percent(class.accuracy),
-        interval(class.interval),
         count(class.answered)
     )
 }
 
 /// How many classes have which accuracy.
 fn histogram(classes: &[&ClassReport], out: &mut Formatter<'_>) -> fmt::Result {
-    const STEP: f64 = 36.0;
-    const FLOOR: f64 = 150.0;
+    const STEP: f64 = 17.0;
+    const WIDTH: f64 = STEP * STEPS as f64;
+    const FLOOR: f64 = 190.0;
     let mut counts = [0_usize; STEPS];
     for class in classes {
         let step = (class.accuracy * STEPS as f64) as usize;
         counts[step.min(STEPS - 1)] += 1;
     }
     let most = counts.iter().copied().max().unwrap_or(1).max(1) as f64;
-    let width = STEP * STEPS as f64;
-    out.write_str("<figure class=\"scroll\" tabindex=\"0\">\n")?;
     writeln!(
         out,
-        "<svg class=\"histogram\" viewBox=\"-24 0 {} 186\" role=\"img\" \
+        "<svg class=\"diagram\" viewBox=\"-10 0 {} 228\" role=\"img\" \
          aria-label=\"Number of classes by accuracy\">\n\
-         <path class=\"axis\" d=\"M0 {FLOOR}H{width}\"/>",
-        width + 48.0
+         <path class=\"axis\" d=\"M0 {FLOOR}H{WIDTH}\"/>",
+        WIDTH + 20.0
     )?;
     for (step, &number) in counts.iter().enumerate() {
-        let left = STEP * step as f64;
-        if number > 0 {
-            let tall = (124.0 * number as f64 / most).max(1.0);
-            let name = if number == 1 { "class" } else { "classes" };
-            writeln!(
-                out,
-                "<g><title>{} {name} with {} to {} %</title><rect class=\"answer\" x=\"{:.1}\" y=\"{:.1}\" \
-                 width=\"{:.1}\" height=\"{tall:.1}\"/><text class=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{number}</text></g>",
-                count(number),
-                step * 100 / STEPS,
-                (step + 1) * 100 / STEPS,
-                left + 1.5,
-                FLOOR - tall,
-                STEP - 3.0,
-                left + STEP / 2.0,
-                FLOOR - tall - 5.0,
-            )?;
+        if number == 0 {
+            continue;
         }
-    }
-    for tick in (0..=STEPS).step_by(4) {
-        let across = STEP * tick as f64;
+        let left = STEP * step as f64;
+        let tall = (165.0 * number as f64 / most).max(1.0);
         writeln!(
             out,
-            "<text class=\"middle\" x=\"{across}\" y=\"167\">{}{}</text>",
-            tick * 100 / STEPS,
-            if tick == STEPS { " %" } else { "" }
+            "<g><title>{} with an accuracy of {} to {} %</title>{}\
+             <text class=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{number}</text></g>",
+            count(number),
+            step * 100 / STEPS,
+            (step + 1) * 100 / STEPS,
+            rect("answer", left + 1.0, FLOOR - tall, STEP - 2.0, tall),
+            left + STEP / 2.0,
+            FLOOR - tall - 4.0,
         )?;
     }
-    let answered = classes.iter().map(|class| class.answered).sum();
+    for tick in (0..=STEPS).step_by(5) {
+        let x = STEP * tick as f64;
+        let percent = tick * 100 / STEPS;
+        let (place, unit) = if tick == STEPS {
+            ("end", " %")
+        } else {
+            ("middle", "")
+        };
+        writeln!(
+            out,
+            "<text class=\"{place}\" x=\"{x}\" y=\"206\">{percent}{unit}</text>"
+        )?;
+    }
     writeln!(
         out,
-        "<text class=\"middle\" x=\"{}\" y=\"183\">accuracy of the class</text>\n</svg>\n\
-         <figcaption>Classes by accuracy; {}.</figcaption>\n</figure>",
-        width / 2.0,
-        pictures(answered)
+        "<text class=\"middle\" x=\"{}\" y=\"224\">accuracy of the class</text>\n</svg>",
+        WIDTH / 2.0
     )
 }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::{self, Formatter};
 
-use super::markup::{count, percent, pictures, short, text};
+use super::markup::{count, percent, pictures, rect, short, text};
 use crate::eval::{ClassReport, Confusion, Report};
 
 /// Classes of the map, and rows of the table.
 const MAP: usize = 30;
 const PAIRS: usize = 20;
+/// Up to so many classes make a map that the table has room beside.
+const FEW: usize = 12;
 /// Characters of a name beside the map.
 const NAME: usize = 22;
 
@@ -30,14 +32,17 @@ pub(super) fn write(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
             classes.len()
         )?;
     }
-    out.write_str(
-        " Mistakes are the darker, the larger their share of the row.</p>\n\
-         <figure class=\"scroll\" tabindex=\"0\" aria-label=\"Confusion map, may be scrolled\">\n",
+    out.write_str(" Mistakes are the darker, the larger their share of the row.</p>\n")?;
+    let wrap = if classes.len() > FEW { "one" } else { "two" };
+    writeln!(
+        out,
+        "<div class=\"{wrap}\">\n\
+         <figure class=\"scroll\" tabindex=\"0\" aria-label=\"Confusion map, may be scrolled\">"
     )?;
     map(report, &classes, all, out)?;
-    out.write_str("</figure>\n<h3>Most frequent mistakes</h3>\n")?;
+    out.write_str("</figure>\n<div class=\"pairs\">\n<h3>Most frequent mistakes</h3>\n")?;
     pairs(report, out)?;
-    out.write_str("</section>\n")
+    out.write_str("</div>\n</div>\n</section>\n")
 }
 
 /// The classes of the map with their names, in the order of the classifier; and whether that is all.
@@ -97,9 +102,9 @@ fn map(
     let mistakes = report.confusions.iter();
     let share = |pair: &Confusion| pair.pictures as f64 / by_index[&pair.label].answered as f64;
     let grid = Grid {
-        left: longest * 6.6 + 12.0,
-        top: longest * 6.2 + 12.0,
-        cell: if classes.len() > 12 { 25.0 } else { 40.0 },
+        left: longest * 7.2 + 12.0,
+        top: longest * 7.2 + 12.0,
+        cell: if classes.len() > FEW { 25.0 } else { 40.0 },
         columns: classes.len() + usize::from(!all),
         rows: classes
             .iter()
@@ -114,17 +119,25 @@ fn map(
         grid.cell * grid.columns as f64,
         grid.cell * grid.rows.len() as f64,
     );
-    writeln!(
+    write!(
         out,
         "<svg class=\"map\" width=\"{0:.0}\" height=\"{1:.0}\" viewBox=\"0 0 {0:.0} {1:.0}\" role=\"img\" \
          aria-label=\"Confusion map of {2} classes; the table below has the largest numbers\">\n\
-         <rect class=\"track\" x=\"{3:.1}\" y=\"{4:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>",
+         {3}<path class=\"lines\" d=\"",
         grid.left + width + 2.0,
         grid.top + height + 2.0,
         classes.len(),
-        grid.left,
-        grid.top,
+        rect("track", grid.left, grid.top, width, height),
     )?;
+    for line in 1..grid.columns {
+        let x = grid.left + grid.cell * line as f64;
+        write!(out, "M{x:.1} {:.1}v{height:.1}", grid.top)?;
+    }
+    for line in 1..grid.rows.len() {
+        let y = grid.top + grid.cell * line as f64;
+        write!(out, "M{:.1} {y:.1}h{width:.1}", grid.left)?;
+    }
+    out.write_str("\"/>\n")?;
     let others = (!all).then_some("all others");
     let names = classes.iter().map(|(_, name)| *name).chain(others);
     for (column, name) in names.enumerate() {

@@ -20,9 +20,9 @@ const FAILED: usize = 200;
 /// A small JPEG picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Thumbnail {
-    jpeg: Vec<u8>,
-    width: u32,
-    height: u32,
+    pub(super) jpeg: Vec<u8>,
+    pub(super) width: u32,
+    pub(super) height: u32,
 }
 
 impl Thumbnail {
