@@ -33,6 +33,7 @@ use crate::model::{Model, Prepared, prepare_ahead};
     after_help = "Examples:\n  \
         senet eval imagenet/val --model se-resnet50 --expect\n  \
         senet eval pictures/ --labels labels.csv --json\n  \
+        senet eval pictures/ --html report.html\n  \
         senet eval imagenet/val --results a.jsonl --shard 1/2     # on one machine\n  \
         senet eval imagenet/val --results b.jsonl --shard 2/2     # on another\n  \
         senet eval merge a.jsonl b.jsonl\n  \
