@@ -32,7 +32,9 @@ pub(super) fn write(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
             classes.len()
         )?;
     }
-    out.write_str(" Mistakes are the darker, the larger their share of the row.</p>\n")?;
+    out.write_str(
+        " The colour of mistakes is the stronger, the larger their share of the row.</p>\n",
+    )?;
     let wrap = if classes.len() > FEW { "one" } else { "two" };
     writeln!(
         out,

@@ -2,7 +2,7 @@
 //!
 //! The page holds all that it shows: no script, no font and no picture comes from elsewhere, and its
 //! content security policy forbids it. Names of classes and files are foreign text and go through
-//! [`markup::text`] wherever they stand. It is well-formed XML as well, so that a parser can check it.
+//! `markup::text` wherever they stand. It is well-formed XML as well, so that a parser can check it.
 
 mod calibration;
 mod classes;
