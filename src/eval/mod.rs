@@ -11,6 +11,7 @@ mod error;
 mod find;
 mod label;
 mod log;
+pub mod page;
 mod pair;
 mod record;
 mod report;

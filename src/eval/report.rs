@@ -9,7 +9,7 @@ use super::record::TEMPERATURES;
 use super::{Answer, Classes, Header, Record};
 
 /// Bins of the reliability table, as in Guo et al. (arXiv:1706.04599).
-const BINS: usize = 15;
+pub(super) const BINS: usize = 15;
 
 /// The 97.5th percentile of the normal distribution: intervals of 95 %.
 const Z: f64 = 1.959_963_984_540_054;
@@ -157,12 +157,13 @@ impl Report {
         }
     }
 
-    /// What looks like wrong labels or wrong preprocessing, in plain words.
+    /// What looks like wrong labels or wrong preprocessing, in plain words. Without the classes of
+    /// the model, ImageNet's numberings and subsets are not looked for.
     pub fn warnings(
         &self,
         header: &Header,
         records: &[Record],
-        classes: &Classes<'_>,
+        classes: Option<&Classes<'_>>,
     ) -> Vec<String> {
         const FEWEST: usize = 20;
         if self.answered < FEWEST {
@@ -172,7 +173,8 @@ impl Report {
         let possible = header.valid.as_ref().map_or(header.classes.len(), Vec::len);
         let guessing = 1.0 / possible as f64;
         let share = self.correct() as f64 / self.answered as f64;
-        if let Some((other, counts)) = other_numbering(records, classes) {
+        if let Some((other, counts)) = classes.and_then(|classes| other_numbering(records, classes))
+        {
             if Interval::of(other, self.answered).low > 2.0 * share.max(guessing) {
                 warnings.push(format!(
                     "top-1 would be {:.2} % instead of {:.2} % if the numbers of the labels counted \
@@ -199,7 +201,7 @@ impl Report {
         }
         let present: Vec<usize> = self.classes.iter().map(|class| class.index).collect();
         if let Some(subset) = classes
-            .known_subset(&present)
+            .and_then(|classes| classes.known_subset(&present))
             .filter(|_| header.valid.is_none())
         {
             warnings.push(format!(

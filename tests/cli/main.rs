@@ -8,6 +8,7 @@ mod common;
 mod env;
 mod eval;
 mod eval_data;
+mod eval_html;
 
 mod bench;
 mod classify;

@@ -10,7 +10,7 @@ use crate::cli::rows::RowError;
 use crate::cli::session;
 use crate::error::Error;
 use crate::eval::{Answer, Item, Outcome, Record, average, restrict};
-use crate::image::{DecodeOptions, ImageError, InputSpec, Views};
+use crate::image::{ImageError, InputSpec, Views};
 use crate::model::{Model, Prepared, prepare_ahead};
 
 /// Runs all models over all items; whether Ctrl-C ended it early. Each picture is decoded once.
@@ -26,10 +26,7 @@ pub(super) fn measure(
         items.len() as u64,
         "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}  {msg}",
     );
-    let decode = DecodeOptions {
-        max_pixels: arguments.input.max_pixels,
-        exif: arguments.exif,
-    };
+    let decode = arguments.decode_options();
     let layout = Layout::new(models, arguments.views.into());
     let (decoding, transforming) = (AtomicU64::new(0), AtomicU64::new(0));
     let prepare = |item: &&Item, slot: &mut [f32]| {

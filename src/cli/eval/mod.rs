@@ -1,5 +1,6 @@
 //! `senet eval`: accuracy on a validation set.
 
+mod html;
 mod measure;
 mod print;
 mod published;
@@ -15,8 +16,8 @@ use super::output::{Messages, Results};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::cards::ModelSpec;
 use crate::error::Error;
-use crate::eval::{Classes, Dataset, Item, Numbering, Options, Pair, Report, Shard, merge};
-use crate::image::Views;
+use crate::eval::{Classes, Dataset, Item, Numbering, Options, Pair, Record, Report, Shard, merge};
+use crate::image::{DecodeOptions, Views};
 use measure::measure;
 pub(super) use print::pair as print_pair;
 use track::{Track, tracks};
@@ -29,6 +30,7 @@ use track::{Track, tracks};
     after_help = "Examples:\n  \
         senet eval imagenet/val --model se-resnet50 --expect\n  \
         senet eval pictures/ --labels labels.csv --json\n  \
+        senet eval pictures/ --html report.html\n  \
         senet eval imagenet/val --results a.jsonl --shard 1/2     # on one machine\n  \
         senet eval imagenet/val --results b.jsonl --shard 2/2     # on another\n  \
         senet eval merge a.jsonl b.jsonl\n  \
@@ -140,6 +142,15 @@ enum ViewsArg {
     TenCrop,
 }
 
+impl Arguments {
+    fn decode_options(&self) -> DecodeOptions {
+        DecodeOptions {
+            max_pixels: self.input.max_pixels,
+            exif: self.exif,
+        }
+    }
+}
+
 impl From<ViewsArg> for Views {
     fn from(views: ViewsArg) -> Self {
         match views {
@@ -160,9 +171,17 @@ struct Form {
     /// One JSON object with all figures
     #[arg(long)]
     json: bool,
+    /// Write the report as a page for the browser too, with the surest mistakes as pictures where
+    /// they are at hand
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 impl Form {
+    fn page(&self) -> anyhow::Result<Option<html::Output>> {
+        Ok(self.html.as_deref().map(html::Output::new).transpose()?)
+    }
+
     fn ks(&self) -> Vec<usize> {
         self.top_k.iter().map(|&k| k as usize).collect()
     }
@@ -185,6 +204,7 @@ fn run_merge(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
+    let page = form.page()?;
     let (header, records) = merge(files).map_err(Error::from)?;
     let report = Report::new(&header, &records, &form.ks());
     let missing = header.pictures - records.len();
@@ -193,6 +213,13 @@ fn run_merge(
             "{missing} of {} pictures have no result in these files",
             header.pictures
         ));
+    }
+    let warnings = report.warnings(&header, &records, None);
+    for warning in &warnings {
+        messages.note(warning);
+    }
+    if let Some(page) = page {
+        page.write(&header, &report, &records, &warnings, None, |_| None)?;
     }
     print::report(&report, None, form.json, results)?;
     let complete = missing == 0 && report.failed == 0;
@@ -204,6 +231,7 @@ fn run_eval(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
+    let page = arguments.form.page()?;
     check(arguments)?;
     let hub = session::hub_options(arguments.offline)?;
     let mut specs = Vec::new();
@@ -260,12 +288,16 @@ fn run_eval(
         ));
         return Ok(INTERRUPTED);
     }
-    finish(&tracks, &classes, arguments, messages, results)
+    finish(
+        &tracks, &dataset, page, &classes, arguments, messages, results,
+    )
 }
 
 /// Reports on what was measured.
 fn finish(
     tracks: &[Track],
+    dataset: &Dataset,
+    page: Option<html::Output>,
     classes: &Classes<'_>,
     arguments: &Arguments,
     messages: Messages,
@@ -276,9 +308,10 @@ fn finish(
     let mut fine = true;
     for track in tracks {
         let report = Report::new(&track.header, track.records(), &ks);
-        for warning in report.warnings(&track.header, track.records(), classes) {
+        let warnings = report.warnings(&track.header, track.records(), Some(classes));
+        for warning in &warnings {
             messages.note(if tracks.len() == 1 {
-                warning
+                warning.clone()
             } else {
                 format!("{}: {warning}", report.model)
             });
@@ -288,6 +321,17 @@ fn finish(
         } else {
             None
         };
+        if let (Some(page), 1) = (&page, tracks.len()) {
+            let decode = arguments.decode_options();
+            page.write(
+                &track.header,
+                &report,
+                track.records(),
+                &warnings,
+                comparison.as_ref(),
+                |record: &Record| dataset.items.get(record.index)?.source.open(&decode).ok(),
+            )?;
+        }
         fine &= report.failed == 0 && comparison.as_ref().is_none_or(|c| c.agrees);
         reports.push((report, comparison));
     }
@@ -314,6 +358,12 @@ fn finish(
 /// What clap cannot say.
 fn check(arguments: &Arguments) -> anyhow::Result<()> {
     let models = &arguments.models;
+    if models.len() > 1 && arguments.form.html.is_some() {
+        bail!(
+            "a page shows one model: `--results` keeps all, and \
+             `senet eval merge FILE --html PAGE` makes a page of each"
+        );
+    }
     if models.len() > 1 && arguments.weights.is_some() {
         bail!(
             "`--weights` is for one model, and {} are given",
