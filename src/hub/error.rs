@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The remote file that an error is about. It never holds a token or a signed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,21 @@ pub enum Location {
         /// Its address.
         url: String,
     },
+    /// A picture on the web.
+    Picture {
+        /// Its address.
+        url: String,
+    },
+}
+
+impl Location {
+    /// The file's name, or its path in the repository.
+    pub(super) fn file_name(&self) -> &str {
+        match self {
+            Self::Hub { file, .. } => file,
+            Self::Release { url } | Self::Picture { url } => url.rsplit('/').next().unwrap_or(url),
+        }
+    }
 }
 
 impl fmt::Display for Location {
@@ -39,7 +55,7 @@ impl fmt::Display for Location {
                     "`{file}` of `{repo}` (revision `{revision}`) at {endpoint}"
                 )
             }
-            Self::Release { url } => write!(f, "{url}"),
+            Self::Release { url } | Self::Picture { url } => write!(f, "{url}"),
         }
     }
 }
@@ -134,6 +150,8 @@ pub enum HubError {
         status: u16,
         /// The server's own words, or nothing.
         message: String,
+        /// Seconds that the server asks to wait.
+        retry_after: Option<u64>,
     },
 
     /// No answer: the name does not resolve, nothing listens there, or it takes too long.
@@ -179,10 +197,12 @@ pub enum HubError {
     },
 
     /// The contents are not those that the card, the hub or the file's name promise. Nothing was kept.
-    #[error("wrong SHA-256 of {location}: expected {expected}, found {found}")]
+    #[error("wrong {kind} of {location}: expected {expected}, found {found}")]
     Checksum {
         /// The file.
         location: Box<Location>,
+        /// `SHA-256` or `git SHA-1`.
+        kind: &'static str,
         /// The digest, or its first digits, in hexadecimal.
         expected: String,
         /// The digest of what came.
@@ -198,7 +218,27 @@ pub enum HubError {
         cache: PathBuf,
     },
 
-    /// The cache cannot be written.
+    /// The file is longer than what is asked for.
+    #[error("{location} has more than {limit} bytes")]
+    TooLarge {
+        /// The file.
+        location: Box<Location>,
+        /// Most bytes that are taken.
+        limit: u64,
+    },
+
+    /// The disk has no room for the file. Nothing was downloaded.
+    #[error("no room in {}: {needed} bytes needed, {available} free", folder.display())]
+    NoSpace {
+        /// The folder.
+        folder: PathBuf,
+        /// Bytes that are still to come.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+
+    /// The cache cannot be read or written.
     #[error("cannot {action} {}", path.display())]
     Disk {
         /// What was tried.
@@ -230,7 +270,34 @@ impl HubError {
             | Self::BadName { .. }
             | Self::Checksum { .. }
             | Self::Offline { .. }
+            | Self::TooLarge { .. }
+            | Self::NoSpace { .. }
             | Self::Disk { .. } => false,
+        }
+    }
+
+    /// Whether the same request may succeed in a while. `reached` says that the server has answered
+    /// before: a server that never did is more likely away for good.
+    pub(super) fn may_pass(&self, reached: bool) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
+            Self::Interrupted { .. } => true,
+            Self::Unreachable { source, .. } => match &**source {
+                ureq::Error::Io(error) => reached || is_broken_connection(error.kind()),
+                ureq::Error::Timeout(_)
+                | ureq::Error::HostNotFound
+                | ureq::Error::ConnectionFailed => reached,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// How long the server asks to wait before the next request.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => retry_after.map(Duration::from_secs),
+            _ => None,
         }
     }
 
@@ -255,6 +322,10 @@ impl HubError {
             Self::Denied {
                 location, reason, ..
             } => denied_hint(location, *reason),
+            Self::Status {
+                retry_after: Some(seconds),
+                ..
+            } => format!("the server asks to wait {seconds} s: try again after that"),
             Self::Status { status, .. } if *status == 429 || *status >= 500 => {
                 "the server is busy or broken: try again later".to_owned()
             }
@@ -267,13 +338,16 @@ impl HubError {
                 Location::Hub { .. } => {
                     "check HF_ENDPOINT, and whether this network wants a login in the browser first"
                 }
-                Location::Release { .. } => {
+                Location::Release { .. } | Location::Picture { .. } => {
                     "check whether this network wants a login in the browser first"
                 }
             }
             .to_owned(),
+            Self::Interrupted { done, .. } if *done > 0 => {
+                "run the same command again: it goes on from there".to_owned()
+            }
             Self::Interrupted { .. } | Self::Length { .. } => {
-                "nothing was kept of it: run the same command again".to_owned()
+                "run the same command again".to_owned()
             }
             Self::Checksum { .. } => {
                 "nothing was kept of it: run the same command again; if it stays so, \
@@ -284,24 +358,37 @@ impl HubError {
             Self::Offline { .. } => "run `senet download` with the model's name where there is a \
                  network, without --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
                 .to_owned(),
+            Self::NoSpace { .. } => FREE_SPACE.to_owned(),
             Self::Disk { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => {
-                    "free some space, or set HF_HUB_CACHE to another disk".to_owned()
-                }
+                io::ErrorKind::StorageFull => FREE_SPACE.to_owned(),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     "set HF_HUB_CACHE to a folder that you can write".to_owned()
                 }
                 _ => return None,
             },
-            Self::NoRemote | Self::BadName { .. } | Self::Status { .. } => return None,
+            Self::NoRemote | Self::BadName { .. } | Self::Status { .. } | Self::TooLarge { .. } => {
+                return None;
+            }
         })
     }
+}
+
+const FREE_SPACE: &str = "free some space (`senet cache list` shows what the models take), or set HF_HUB_CACHE to another disk";
+
+fn is_broken_connection(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn denied_hint(location: &Location, reason: Denial) -> String {
     let endpoint = match location {
         Location::Hub { endpoint, .. } => endpoint,
-        Location::Release { url } => url,
+        Location::Release { url } | Location::Picture { url } => url,
     };
     match reason {
         Denial::Gated => {
@@ -325,7 +412,7 @@ fn denied_hint(location: &Location, reason: Denial) -> String {
 fn page(location: &Location) -> String {
     match location {
         Location::Hub { endpoint, repo, .. } => format!("{endpoint}/{repo}"),
-        Location::Release { url } => url.clone(),
+        Location::Release { url } | Location::Picture { url } => url.clone(),
     }
 }
 

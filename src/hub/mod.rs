@@ -5,19 +5,25 @@
 //! (which is Python's, so both share one cache), the token file and the list of a repository's
 //! files; the transfer is done here.
 
+mod answer;
 mod cache;
+mod digest;
 mod error;
+mod http;
+mod lock;
 mod options;
+mod partial;
 mod release;
 mod remote;
 mod transfer;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::{Denial, HubError, Location};
-pub use options::{DEFAULT_ENDPOINT, HubOptions};
+pub use options::{DEFAULT_ENDPOINT, HubOptions, Patience};
 pub(crate) use release::release_name;
 
 use remote::RemoteFile;
@@ -55,11 +61,18 @@ pub const DEFAULT_REVISION: &str = "main";
 /// Told how far a download has come, in the thread that downloads.
 pub trait Progress {
     /// `done` of `total` bytes of `file` are here; `total` is `None` where the server does not say.
-    /// The first call has `done` 0. A call with a smaller `done` starts another file.
+    /// The first call says what an earlier attempt left. A smaller `done` than before means another
+    /// file, or that this one has to be sent again from its beginning.
     ///
     /// `file` is the name of the file that is being fetched: of the release file where that one
     /// stands in for the repository's.
     fn advance(&self, file: &str, done: u64, total: Option<u64>);
+
+    /// Another process is downloading `file`: this one waits for it.
+    fn wait(&self, _file: &str) {}
+
+    /// The download of `file` failed with `error` and is tried again after `delay`.
+    fn retry(&self, _file: &str, _error: &HubError, _delay: Duration) {}
 }
 
 /// Keeps silent.
@@ -132,7 +145,8 @@ pub fn cached(repo: &str, revision: &str, file: &str, options: &HubOptions) -> O
 ///
 /// # Errors
 /// [`HubError`]: it says whether the name, the access, the network, the server or the disk is at
-/// fault. After an error the cache is as before.
+/// fault. After an error the cache is as before, but for the beginning of the file, with which the next
+/// call goes on.
 pub fn fetch(
     repo: &str,
     revision: &str,

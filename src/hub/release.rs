@@ -5,10 +5,15 @@
 
 use std::path::PathBuf;
 
-use super::cache::Part;
+use super::cache::LOCKS;
+use super::digest::Digest;
 use super::error::Location;
+use super::http::Client;
+use super::lock::Lock;
 use super::options::without_password;
-use super::{HubError, HubOptions, Progress, transfer};
+use super::partial::Partial;
+use super::transfer::{self, Expected};
+use super::{HubError, HubOptions, Progress};
 use crate::weights::release_digits;
 
 /// The file if it is on this machine.
@@ -41,18 +46,37 @@ pub(super) fn fetch(
             cache: options.own_cache.clone(),
         });
     }
-    let incoming = transfer::open(url, None, &location)?;
-    let mut part = Part::create(&path)?;
-    let found = incoming.save(&mut part, &location, progress)?;
-    if !found.starts_with(digits) {
-        return Err(HubError::Checksum {
-            location: Box::new(location),
-            expected: format!("{digits}…"),
-            found,
-        });
+    let client = Client::new(url, None, &location, &options.patience);
+    let expected = Expected {
+        digests: vec![Digest::Sha256(digits.to_owned())],
+        ..Expected::default()
+    };
+    let lock = Lock::wait(&lock_path(name, options), || progress.wait(name))?;
+    // Another process may have brought it.
+    if path.is_file() {
+        return Ok(path);
     }
-    part.persist(&path)?;
+    let mut partial = Partial::open(&path, &lock)?;
+    match transfer::complete(
+        &client,
+        &expected,
+        &mut partial,
+        &options.patience,
+        progress,
+    ) {
+        Ok(_) => partial.finish(&path)?,
+        Err(error) => {
+            if let HubError::Checksum { .. } = error {
+                partial.discard();
+            }
+            return Err(error);
+        }
+    }
     Ok(path)
+}
+
+fn lock_path(name: &str, options: &HubOptions) -> PathBuf {
+    options.own_cache.join(LOCKS).join(format!("{name}.lock"))
 }
 
 fn path(name: &str, options: &HubOptions) -> PathBuf {
