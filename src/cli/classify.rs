@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 
-use super::args::{ModelArgs, PreprocessArgs};
+use super::args::{ModelArgs, PreprocessArgs, SourceArgs};
 use super::inputs::{self, Input};
 use super::output::{Messages, Results};
 use super::rows::{LabelStyle, Row, RowError, Writer};
@@ -50,6 +50,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
     preprocess: PreprocessArgs,
 }
 
@@ -60,7 +62,7 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let inputs = inputs::collect(&arguments.inputs, arguments.files_from.as_deref())?;
     let adapt = |spec: &mut crate::ModelSpec| arguments.preprocess.input.apply(&mut spec.input);
-    let model = session::open(&arguments.model, adapt, messages)?;
+    let model = session::open(&arguments.model, &arguments.source, adapt, messages)?;
     let mut writer = match (arguments.json, arguments.csv) {
         (true, _) => Writer::json(results, arguments.labels, &model.spec().name),
         (_, true) => Writer::csv(results, arguments.labels)?,

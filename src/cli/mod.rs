@@ -12,6 +12,7 @@ mod output;
 mod preprocess;
 mod rows;
 mod session;
+mod transfers;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};

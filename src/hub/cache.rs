@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::HubError;
+use super::digest::{self, Digest};
 use super::partial::{INCOMPLETE, write_whole};
 
 /// Folder of the locks in the cache.
@@ -95,6 +96,20 @@ impl RepoCache {
 /// Whether a revision is a full commit hash, which cannot move as a branch does.
 pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Whether a file of a snapshot is the one with this SHA-256. Where it is a link, the name of its blob
+/// tells; else it is read.
+pub(super) fn admits(path: &Path, sha256: &str) -> bool {
+    let blob = fs::read_link(path).ok();
+    let name = blob
+        .as_deref()
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str());
+    match name.and_then(Digest::of_etag) {
+        Some(Digest::Sha256(found)) => found.eq_ignore_ascii_case(sha256),
+        _ => digest::sha256(path).is_ok_and(|found| found.eq_ignore_ascii_case(sha256)),
+    }
 }
 
 /// `../../blobs/ETAG`, with one more `..` for each folder in the file's name.

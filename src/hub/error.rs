@@ -83,6 +83,33 @@ pub enum HubError {
     #[error("the weights have neither a repository nor a release file to download")]
     NoRemote,
 
+    /// A model that is no repository has no revisions.
+    #[error("`{model}` is not in a repository of the hub, so it has no revision `{revision}`")]
+    NoRepository {
+        /// The model.
+        model: String,
+        /// The revision.
+        revision: String,
+    },
+
+    /// A lock file that cannot be used.
+    #[error("cannot use the lock file {}: {problem}", path.display())]
+    LockFile {
+        /// The lock file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// The lock file does not list the file, or lists other contents for it.
+    #[error("the lock file {} does not admit {what}", lock.display())]
+    NotLocked {
+        /// The file.
+        what: String,
+        /// The lock file.
+        lock: PathBuf,
+    },
+
     /// A name that cannot be part of an address or of a path in the cache.
     #[error("{what} `{value}` is not valid: expected {expected}")]
     BadName {
@@ -227,6 +254,13 @@ pub enum HubError {
         limit: u64,
     },
 
+    /// Another process is downloading what should be deleted.
+    #[error("another process is downloading {}", path.display())]
+    Busy {
+        /// The partial file.
+        path: PathBuf,
+    },
+
     /// The disk has no room for the file. Nothing was downloaded.
     #[error("no room in {}: {needed} bytes needed, {available} free", folder.display())]
     NoSpace {
@@ -267,10 +301,14 @@ impl HubError {
             | Self::Length { .. } => true,
             Self::NoHome
             | Self::NoRemote
+            | Self::NoRepository { .. }
+            | Self::LockFile { .. }
+            | Self::NotLocked { .. }
             | Self::BadName { .. }
             | Self::Checksum { .. }
             | Self::Offline { .. }
             | Self::TooLarge { .. }
+            | Self::Busy { .. }
             | Self::NoSpace { .. }
             | Self::Disk { .. } => false,
         }
@@ -307,6 +345,10 @@ impl HubError {
             Self::NoHome => {
                 "set HF_HOME and SENET_CACHE to folders for downloaded files".to_owned()
             }
+            Self::LockFile { .. } => "`senet lock FILE` writes one".to_owned(),
+            Self::NotLocked { .. } => "`senet lock FILE` lists the files that are in the cache; \
+                 `senet cache verify` finds those that were changed"
+                .to_owned(),
             Self::RepoNotFound { endpoint, repo } => format!(
                 "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
             ),
@@ -358,6 +400,7 @@ impl HubError {
             Self::Offline { .. } => "run `senet download` with the model's name where there is a \
                  network, without --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
                 .to_owned(),
+            Self::Busy { .. } => "wait until it has finished, or end it".to_owned(),
             Self::NoSpace { .. } => FREE_SPACE.to_owned(),
             Self::Disk { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => FREE_SPACE.to_owned(),
@@ -366,7 +409,11 @@ impl HubError {
                 }
                 _ => return None,
             },
-            Self::NoRemote | Self::BadName { .. } | Self::Status { .. } | Self::TooLarge { .. } => {
+            Self::NoRemote
+            | Self::NoRepository { .. }
+            | Self::BadName { .. }
+            | Self::Status { .. }
+            | Self::TooLarge { .. } => {
                 return None;
             }
         })

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use ureq::http::header::{AUTHORIZATION, IF_RANGE, LOCATION, RANGE};
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_RANGE, LOCATION, RANGE};
 use ureq::http::{Method, Response, StatusCode};
 use ureq::{Agent, Body};
 
@@ -95,6 +95,16 @@ impl<'a> Client<'a> {
                 "it lacks the header X-Repo-Commit of a hub"
             })
         })
+    }
+
+    /// Length of the file by a server that need not be a hub.
+    ///
+    /// # Errors
+    /// [`HubError`] for a failed request and any status but success.
+    pub(super) fn length(&self) -> Result<Option<u64>, HubError> {
+        let answer = self.ask(&Method::HEAD, Start::default())?;
+        let length = header(answer.response.headers(), CONTENT_LENGTH.as_str());
+        Ok(length.and_then(|length| length.parse().ok()))
     }
 
     /// The file, or its part from `start` on: status 200, 206 or 416.

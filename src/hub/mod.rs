@@ -11,10 +11,12 @@ mod digest;
 mod error;
 mod http;
 mod lock;
+mod locked;
 mod options;
 mod partial;
 mod release;
 mod remote;
+mod scan;
 mod transfer;
 
 use std::path::PathBuf;
@@ -23,8 +25,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use error::{Denial, HubError, Location};
+pub use locked::{LockFile, LockedFile};
 pub use options::{DEFAULT_ENDPOINT, HubOptions, Patience};
 pub(crate) use release::release_name;
+pub use scan::{
+    CachedFile, CachedRepo, CachedRevision, Condition, Waste, WasteKind, check_release,
+    fingerprint, release_waste, scan, scan_releases,
+};
 
 use remote::RemoteFile;
 
@@ -86,7 +93,10 @@ impl Progress for () {
 pub fn downloaded(weights: &WeightsRef, options: &HubOptions) -> Option<PathBuf> {
     let from_hub = || {
         let (repo, revision, file) = hub_file(weights)?;
-        cached(repo, revision, file, options)
+        let path = cached(repo, revision, file, options)?;
+        let pin = weights.sha256.as_deref();
+        pin.is_none_or(|pin| cache::admits(&path, pin))
+            .then_some(path)
     };
     from_hub().or_else(|| release::cached(weights.release.as_deref()?, options))
 }
@@ -106,6 +116,9 @@ pub fn download(
     progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
     if let Some(path) = downloaded(weights, options) {
+        if let Some(lock) = &options.locked {
+            lock.check(&path)?;
+        }
         return Ok(path);
     }
     let release = weights.release.as_deref();
@@ -119,6 +132,29 @@ pub fn download(
     ) {
         (Err(error), Some(release)) if error.is_refusal() => {
             release::fetch(release, options, progress).map_err(|_| error)
+        }
+        (result, _) => result,
+    }
+}
+
+/// Length in bytes of the file that [`download`] would get, as far as its server says. The file itself
+/// is not asked for.
+///
+/// # Errors
+/// As [`download`].
+pub fn size(
+    weights: &WeightsRef,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<Option<u64>, HubError> {
+    let release = weights.release.as_deref();
+    let Some((repo, revision, file)) = hub_file(weights) else {
+        return release::size(release.ok_or(HubError::NoRemote)?, options);
+    };
+    let found = RemoteFile::new(repo, revision, file, options)?.size(options, progress);
+    match (found, release) {
+        (Err(error), Some(release)) if error.is_refusal() => {
+            release::size(release, options).map_err(|_| error)
         }
         (result, _) => result,
     }

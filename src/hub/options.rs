@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hf_hub::Cache;
 
-use super::HubError;
+use super::{HubError, LockFile};
 
 /// The public hub.
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -32,6 +33,8 @@ pub struct HubOptions {
     pub symlinks: bool,
     /// How long a server is waited for.
     pub patience: Patience,
+    /// Where it is given, no other files are used than those that it lists.
+    pub locked: Option<Arc<LockFile>>,
 }
 
 /// How long a server is waited for, and how often it is asked again.
@@ -67,6 +70,7 @@ impl fmt::Debug for HubOptions {
             .field("offline", &self.offline)
             .field("symlinks", &self.symlinks)
             .field("patience", &self.patience)
+            .field("locked", &self.locked.as_ref().map(|lock| &lock.path))
             .finish()
     }
 }
@@ -145,6 +149,7 @@ impl HubOptions {
             offline: is_true(text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE"))),
             symlinks: !is_true(text("HF_HUB_DISABLE_SYMLINKS")),
             patience: patience(text("HF_HUB_DOWNLOAD_TIMEOUT")),
+            locked: None,
         })
     }
 }

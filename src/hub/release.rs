@@ -3,7 +3,7 @@
 //! They lie in `release/` of the program's own cache. The name of such a file has the first digits
 //! of its SHA-256 (`senet154-c7b49a05.pth`); see [`release_digits`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::cache::LOCKS;
 use super::digest::Digest;
@@ -34,12 +34,50 @@ pub(super) fn fetch(
         expected: "an address whose file name has a `-`, 8 or more digits of the SHA-256, and an extension",
     })?;
     let path = path(name, options);
-    if path.is_file() {
-        return Ok(path);
-    }
     let location = Location::Release {
         url: without_password(url),
     };
+    if let Some(lock) = options
+        .locked
+        .as_ref()
+        .filter(|lock| !lock.has_release(url))
+    {
+        return Err(lock.refuse(&location));
+    }
+    bring(&path, url, name, digits, location, options, progress)?;
+    if let Some(lock) = &options.locked {
+        lock.check(&path)?;
+    }
+    Ok(path)
+}
+
+/// Length of the file, as its server says.
+pub(super) fn size(url: &str, options: &HubOptions) -> Result<Option<u64>, HubError> {
+    let location = Location::Release {
+        url: without_password(url),
+    };
+    if options.offline {
+        return Err(HubError::Offline {
+            location: Box::new(location),
+            cache: options.own_cache.clone(),
+        });
+    }
+    Client::new(url, None, &location, &options.patience).length()
+}
+
+/// Downloads the file unless it is there.
+fn bring(
+    path: &Path,
+    url: &str,
+    name: &str,
+    digits: &str,
+    location: Location,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<(), HubError> {
+    if path.is_file() {
+        return Ok(());
+    }
     if options.offline {
         return Err(HubError::Offline {
             location: Box::new(location),
@@ -54,9 +92,9 @@ pub(super) fn fetch(
     let lock = Lock::wait(&lock_path(name, options), || progress.wait(name))?;
     // Another process may have brought it.
     if path.is_file() {
-        return Ok(path);
+        return Ok(());
     }
-    let mut partial = Partial::open(&path, &lock)?;
+    let mut partial = Partial::open(path, &lock)?;
     match transfer::complete(
         &client,
         &expected,
@@ -64,15 +102,14 @@ pub(super) fn fetch(
         &options.patience,
         progress,
     ) {
-        Ok(_) => partial.finish(&path)?,
+        Ok(_) => partial.finish(path),
         Err(error) => {
             if let HubError::Checksum { .. } = error {
                 partial.discard();
             }
-            return Err(error);
+            Err(error)
         }
     }
-    Ok(path)
 }
 
 fn lock_path(name: &str, options: &HubOptions) -> PathBuf {

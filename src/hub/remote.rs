@@ -28,6 +28,8 @@ pub(super) struct RemoteFile<'a> {
     repo: Repo,
     cache: RepoCache,
     location: Location,
+    /// SHA-256 in the lock file.
+    locked: Option<String>,
 }
 
 impl<'a> RemoteFile<'a> {
@@ -68,6 +70,18 @@ impl<'a> RemoteFile<'a> {
             revision: revision.clone().into_owned(),
             file: file.to_owned(),
         };
+        let locked = match &options.locked {
+            Some(lock) => {
+                let found = lock.find(repo, &revision, file);
+                let (commit, sha256) = found.ok_or_else(|| lock.refuse(&location))?;
+                Some((commit.to_ascii_lowercase(), sha256.to_owned()))
+            }
+            None => None,
+        };
+        let (revision, locked) = match locked {
+            Some((commit, sha256)) => (Cow::Owned(commit), Some(sha256)),
+            None => (revision, None),
+        };
         let repo = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_string());
         let cache = RepoCache::new(&options.cache, &repo);
         Ok(Self {
@@ -76,6 +90,7 @@ impl<'a> RemoteFile<'a> {
             repo,
             cache,
             location,
+            locked,
         })
     }
 
@@ -91,21 +106,16 @@ impl<'a> RemoteFile<'a> {
         options: &HubOptions,
         progress: &dyn Progress,
     ) -> Result<PathBuf, HubError> {
+        let pin = self.locked.as_deref().or(pin);
         if let Some(path) = self.cached() {
+            if let Some(lock) = &options.locked {
+                lock.check(&path)?;
+            }
             return Ok(path);
         }
-        if options.offline {
-            return Err(HubError::Offline {
-                location: Box::new(self.location.clone()),
-                cache: options.cache.clone(),
-            });
-        }
-        let api = self
-            .api(options)
-            .map_err(|error| self.bad_answer(error.to_string()))?;
+        let api = self.online(options)?;
         let url = api.url(&percent_encode(self.file));
-        let token = options.token.as_deref();
-        let client = Client::new(&url, token, &self.location, &options.patience);
+        let client = self.client(&url, options);
         // The branch may move on between two requests; twice in a row means something else.
         for _ in 0..3 {
             let metadata = self
@@ -116,6 +126,36 @@ impl<'a> RemoteFile<'a> {
             }
         }
         Err(self.bad_answer("it changes again and again while it is downloaded".to_owned()))
+    }
+
+    /// Length of the file, as the hub says.
+    pub(super) fn size(
+        &self,
+        options: &HubOptions,
+        progress: &dyn Progress,
+    ) -> Result<Option<u64>, HubError> {
+        let api = self.online(options)?;
+        let url = api.url(&percent_encode(self.file));
+        let metadata = self.ask(&self.client(&url, options), options, progress);
+        metadata
+            .map(|metadata| metadata.size)
+            .map_err(|error| self.explain(error, &api))
+    }
+
+    fn online(&self, options: &HubOptions) -> Result<ApiRepo, HubError> {
+        if options.offline {
+            return Err(HubError::Offline {
+                location: Box::new(self.location.clone()),
+                cache: options.cache.clone(),
+            });
+        }
+        self.api(options)
+            .map_err(|error| self.bad_answer(error.to_string()))
+    }
+
+    fn client<'c>(&'c self, url: &'c str, options: &'c HubOptions) -> Client<'c> {
+        let token = options.token.as_deref();
+        Client::new(url, token, &self.location, &options.patience)
     }
 
     fn ask(

@@ -6,7 +6,7 @@ mod find;
 use candle_core::{DType, Device, Tensor};
 
 pub use batches::{Prepared, prepare_ahead};
-pub use find::{Found, fetch, find, open_weights};
+pub use find::{Found, at_revision, fetch, find, open_weights};
 
 use crate::cards::ModelSpec;
 use crate::error::{Error, Result};

@@ -10,6 +10,7 @@ mod eval;
 
 mod bench;
 mod classify;
+mod download;
 mod models;
 mod tensors;
 

@@ -49,6 +49,7 @@ fn setup() -> Setup {
             attempts: 3,
             delay: Duration::from_millis(5),
         },
+        locked: None,
     };
     Setup {
         server,
