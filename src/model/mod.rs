@@ -1,11 +1,13 @@
 //! Pictures in, answers out: a network with its preprocessing and the names of its classes.
 
 mod batches;
+mod cached;
 mod find;
 
 use candle_core::{DType, Device, Tensor};
 
 pub use batches::{Prepared, prepare_ahead};
+pub use cached::{cached, locked_files, pinned_commits};
 pub use find::{Found, at_revision, fetch, find, open_weights};
 
 use crate::cards::ModelSpec;

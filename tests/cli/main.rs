@@ -9,6 +9,7 @@ mod env;
 mod eval;
 
 mod bench;
+mod cache;
 mod classify;
 mod download;
 mod models;
@@ -27,6 +28,8 @@ fn help() {
         "list",
         "info",
         "download",
+        "cache",
+        "lock",
         "verify",
         "preprocess",
         "bench",
