@@ -371,6 +371,11 @@ impl HubError {
             Self::Status { status, .. } if *status == 429 || *status >= 500 => {
                 "the server is busy or broken: try again later".to_owned()
             }
+            Self::Unreachable { location, .. }
+                if matches!(**location, Location::Picture { .. }) =>
+            {
+                "check the address and the network (HTTPS_PROXY for a proxy)".to_owned()
+            }
             Self::Unreachable { .. } => {
                 "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror of the hub); \
                  models that are built in or already downloaded need none"
@@ -397,6 +402,10 @@ impl HubError {
                     .to_owned()
             }
             // The name that the user gave the model is right whatever it is: a card, a repository.
+            Self::Offline { location, .. } if matches!(**location, Location::Picture { .. }) => {
+                "leave out --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or save the picture"
+                    .to_owned()
+            }
             Self::Offline { .. } => "run `senet download` with the model's name where there is a \
                  network, without --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
                 .to_owned(),

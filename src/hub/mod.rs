@@ -14,6 +14,7 @@ mod lock;
 mod locked;
 mod options;
 mod partial;
+mod picture;
 mod release;
 mod remote;
 mod scan;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use error::{Denial, HubError, Location};
 pub use locked::{LockFile, LockedFile};
 pub use options::{DEFAULT_ENDPOINT, HubOptions, Patience};
+pub use picture::fetch_picture;
 pub(crate) use release::release_name;
 pub use scan::{
     CachedFile, CachedRepo, CachedRevision, Condition, Waste, WasteKind, check_release,
