@@ -5,6 +5,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,6 +18,10 @@ use crate::weights::hexadecimal;
 /// Free space that a download leaves on the disk for everything else, in bytes.
 const RESERVE: u64 = 16 << 20;
 
+/// Bytes after which the disk is told to write what has come, so that little is left to wait for at the
+/// end.
+const SYNC_EVERY: u64 = 16 << 20;
+
 /// The beginning of a file. It is kept unless it is discarded.
 pub(super) struct Partial {
     path: PathBuf,
@@ -26,6 +31,10 @@ pub(super) struct Partial {
     hasher: Sha256,
     /// Whether another process may go on with it.
     kept: bool,
+    /// Writes to the disk beside the download; its failure shows again at the end.
+    sync: Option<JoinHandle<()>>,
+    /// Length at which that is started again.
+    next_sync: u64,
 }
 
 impl Partial {
@@ -58,6 +67,8 @@ impl Partial {
             len: 0,
             hasher: Sha256::new(),
             kept,
+            sync: None,
+            next_sync: SYNC_EVERY,
         };
         partial.load()?;
         Ok(partial)
@@ -93,7 +104,19 @@ impl Partial {
             .map_err(disk("write", &self.path))?;
         self.hasher.update(bytes);
         self.len += bytes.len() as u64;
+        if self.len >= self.next_sync {
+            self.sync_beside();
+        }
         Ok(())
+    }
+
+    fn sync_beside(&mut self) {
+        self.next_sync = self.len + SYNC_EVERY;
+        // A slow disk is not asked twice.
+        let is_busy = self.sync.as_ref().is_some_and(|sync| !sync.is_finished());
+        if !is_busy && let Ok(file) = self.file.try_clone() {
+            self.sync = Some(thread::spawn(move || drop(file.sync_data())));
+        }
     }
 
     /// Forgets the bytes that are there.
@@ -105,6 +128,7 @@ impl Partial {
         empty(&mut self.file).map_err(disk("write", &self.path))?;
         self.hasher = Sha256::new();
         self.len = 0;
+        self.next_sync = SYNC_EVERY;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use senet::hub::{HubError, Progress, cached, fetch};
 
@@ -62,7 +63,14 @@ fn a_cached_file_needs_no_request() {
     let first = setup.fetch().unwrap();
     let before = setup.server.requests().len();
     assert_eq!(before, 2, "what it is, and its bytes");
-    assert_eq!(setup.fetch().unwrap(), first);
+    // The fastest of a few: the machine may be busy.
+    let hit = || {
+        let start = Instant::now();
+        assert_eq!(setup.fetch().unwrap(), first);
+        start.elapsed()
+    };
+    let fastest = (0..5).map(|_| hit()).min().unwrap();
+    assert!(fastest < Duration::from_millis(5), "{fastest:?}");
     assert_eq!(cached(REPO, "main", FILE, &setup.options).unwrap(), first);
     // The commit is known from the branch.
     assert_eq!(
