@@ -24,6 +24,29 @@ pub(super) struct ModelArgs {
     pub offline: bool,
 }
 
+/// Where weights come from.
+#[derive(Args, Debug, Default)]
+pub(super) struct HubArgs {
+    /// Use the cache alone and make no request
+    #[arg(long)]
+    pub offline: bool,
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+#[derive(Args, Debug, Default)]
+pub(super) struct SourceArgs {
+    /// Address of the hub or of a mirror [default: HF_ENDPOINT or https://huggingface.co]
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Branch, tag or commit of the model's repository in place of the card's
+    #[arg(long, value_name = "REVISION")]
+    pub revision: Option<String>,
+    /// Accept only the files that a lock file lists (see `senet lock`)
+    #[arg(long, value_name = "FILE", conflicts_with = "revision")]
+    pub locked: Option<PathBuf>,
+}
+
 #[derive(Args, Debug)]
 pub(super) struct DeviceArgs {
     /// auto (CUDA, then Metal, then CPU), cpu, cuda, cuda:N or metal

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 
-use super::args::{ModelArgs, PreprocessArgs};
+use super::args::{ModelArgs, PreprocessArgs, SourceArgs};
 use super::inputs::{self, Input};
 use super::output::{Messages, Results};
 use super::rows::{LabelStyle, Row, RowError, Writer};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
-use crate::image::{self, DecodeOptions};
+use crate::hub::{self, HubOptions};
+use crate::image::{self, DecodeOptions, MAX_FILE_BYTES};
 use crate::model::{Model, Prepared, prepare_ahead};
 
 /// Tell what pictures show
@@ -21,10 +22,11 @@ use crate::model::{Model, Prepared, prepare_ahead};
     senet classify photo.jpg\n  \
     senet classify --model se-resnet50 --top-k 3 photos/ more/*.png\n  \
     find . -name '*.jpg' | senet classify --files-from - --json > answers.jsonl\n  \
+    senet classify https://example.org/cat.jpg\n  \
     curl -s https://example.org/cat.jpg | senet classify -\n\n\
     A picture that cannot be read is a row with its error; the exit code is then 1.")]
 pub(super) struct Arguments {
-    /// Pictures, folders (searched recursively), or - for one picture on standard input
+    /// Pictures, folders (searched recursively), https:// addresses, or - for one picture on standard input
     #[arg(value_name = "INPUT", required_unless_present = "files_from")]
     inputs: Vec<PathBuf>,
     /// Read paths from a file, one a line (- for standard input)
@@ -50,6 +52,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
     preprocess: PreprocessArgs,
 }
 
@@ -60,7 +64,7 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let inputs = inputs::collect(&arguments.inputs, arguments.files_from.as_deref())?;
     let adapt = |spec: &mut crate::ModelSpec| arguments.preprocess.input.apply(&mut spec.input);
-    let model = session::open(&arguments.model, adapt, messages)?;
+    let model = session::open(&arguments.model, &arguments.source, adapt, messages)?;
     let mut writer = match (arguments.json, arguments.csv) {
         (true, _) => Writer::json(results, arguments.labels, &model.spec().name),
         (_, true) => Writer::csv(results, arguments.labels)?,
@@ -72,7 +76,8 @@ pub(super) fn run(
         "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}",
     );
     let decode = arguments.preprocess.decode_options();
-    let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &model, &decode, slot);
+    let hub = session::hub_options(arguments.model.offline)?;
+    let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &model, &decode, &hub, slot);
 
     let mut outcome = Ok(());
     let mut failed = 0;
@@ -118,10 +123,16 @@ fn prepare(
     input: &Input,
     model: &Model,
     options: &DecodeOptions,
+    hub: &HubOptions,
     slot: &mut [f32],
 ) -> Result<(), RowError> {
     let picture = match input {
         Input::File(path) => image::open(path, options),
+        Input::Url(url) => {
+            let bytes = hub::fetch_picture(url, MAX_FILE_BYTES, hub);
+            let bytes = bytes.map_err(|error| RowError::from(&Error::from(error)))?;
+            image::decode(&bytes, options)
+        }
         Input::Stdin(bytes) => image::decode(bytes, options),
         Input::Unreadable { reason, .. } => return Err(RowError::new(reason)),
     };

@@ -1,31 +1,89 @@
 //! `senet download`: weights into the cache.
 
 use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
+use anyhow::bail;
 use clap::Args;
+use serde::Serialize;
 
-use super::output::{Messages, Results};
-use super::session::{self, Download};
+use super::args::HubArgs;
+use super::list::normalise;
+use super::output::{Messages, Results, Table, human_bytes};
+use super::rows::RowError;
+use super::session;
+use super::transfers::Transfers;
 use super::{NOTHING_DONE, SOME_FAILED, SUCCESS};
-use crate::cards::WeightsSource;
-use crate::hub::HubOptions;
+use crate::cards::{ModelSpec, WeightsSource, Zoo};
+use crate::error::Error;
+use crate::hub::{self, HubOptions, WeightsRef};
 use crate::model;
+
+/// Downloads at the same time: enough to fill most connections, few enough for any server.
+const PARALLEL: usize = 4;
 
 /// Fetch weights into the Hugging Face cache and print where they are
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  senet download se-resnet50\n  senet download senet154 seresnext50_32x4d.racm_in1k\n  \
+    senet download --filter seresnext --dry-run\n  \
     senet download hf-hub:timm/seresnet50.a1_in1k@main\n\n\
-    The cache is Python's: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME or ~/.cache/huggingface/hub. What is \
-    there\nis not fetched again. HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are obeyed."
+    The cache is Python's: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME or ~/.cache/huggingface/hub. What \
+    is there is not fetched again, and what was interrupted goes on where it stopped. HF_ENDPOINT, \
+    HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY and NO_PROXY are obeyed.\n\n\
+    Exit codes: 0 all models are there, 1 some are not, 2 none is, 130 interrupted."
 )]
 pub(super) struct Arguments {
     /// Checkpoints, architectures or hf-hub:ORG/REPO[@REVISION]
-    #[arg(value_name = "MODEL", required = true)]
+    #[arg(value_name = "MODEL", required_unless_present_any = ["all", "filter"])]
     models: Vec<String>,
-    /// Use the cache alone and make no request
+    /// Every checkpoint that `senet list` shows
+    #[arg(long, conflicts_with_all = ["models", "filter"])]
+    all: bool,
+    /// The checkpoints that `senet list TEXT` shows
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Ask for the sizes and download nothing
     #[arg(long)]
-    offline: bool,
+    dry_run: bool,
+    /// One JSON object a line for each model
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    hub: HubArgs,
+}
+
+/// A model that is there, or with `--dry-run` could be.
+#[derive(Debug, Serialize)]
+struct Row {
+    model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<State>,
+    /// Where the file is; absent if it is nowhere yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<PathBuf>,
+    /// Length in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum State {
+    /// Part of the program.
+    Embedded,
+    /// A file of the user's.
+    Local,
+    /// It was there before.
+    Cached,
+    Downloaded,
+    /// Only with `--dry-run`.
+    ToDownload,
 }
 
 pub(super) fn run(
@@ -33,40 +91,197 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let hub = session::hub_options(arguments.offline)?;
+    let hub = session::hub_from(&arguments.hub)?;
+    let names = names(arguments)?;
+    session::exit_on_interrupt()?;
+    let transfers = Transfers::new(messages);
+    let mut rows = Vec::new();
     let mut failed = 0;
-    for model in &arguments.models {
-        match fetch(model, &hub, messages) {
-            Ok(line) => {
-                results.line(line)?;
-                results.flush()?;
-            }
-            Err(error) => {
-                failed += 1;
-                super::report(&error);
-            }
+    let job = |name: &str| bring(name, arguments, &hub, messages, &transfers);
+    in_parallel(&names, job, |name, outcome| {
+        if let Err(error) = &outcome {
+            failed += 1;
+            transfers.suspend(|| super::report(error));
         }
+        transfers.suspend(|| {
+            match outcome {
+                Ok(row) if arguments.json => results.json(&row)?,
+                Ok(row) if arguments.dry_run => rows.push(row),
+                Ok(row) => results.line(place(&row))?,
+                Err(error) if arguments.json => results.json(&Row {
+                    model: name.to_owned(),
+                    state: None,
+                    path: None,
+                    size: None,
+                    error: Some(
+                        error
+                            .downcast_ref::<Error>()
+                            .map_or_else(|| error.to_string(), |error| RowError::from(error).text),
+                    ),
+                })?,
+                Err(_) => {}
+            }
+            results.flush()?;
+            anyhow::Ok(())
+        })
+    })?;
+    if arguments.dry_run && !arguments.json {
+        print_plan(&rows, results)?;
     }
     Ok(match failed {
         0 => SUCCESS,
-        _ if failed == arguments.models.len() => NOTHING_DONE,
+        _ if failed == names.len() => NOTHING_DONE,
         _ => SOME_FAILED,
     })
 }
 
-fn fetch(name: &str, hub: &HubOptions, messages: Messages) -> anyhow::Result<String> {
-    let spec = session::find(name, hub, messages)?;
+/// What the arguments name, each once.
+fn names(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
+    let zoo = Zoo::builtin().map_err(Error::from)?;
+    let all = || zoo.cards().iter().map(|card| card.name.to_string());
+    let mut names: Vec<String> = Vec::new();
+    let mut push = |name: String| {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    };
+    arguments.models.iter().cloned().for_each(&mut push);
+    if arguments.all {
+        all().for_each(&mut push);
+    }
+    if let Some(filter) = &arguments.filter {
+        let wanted = normalise(filter);
+        all()
+            .filter(|name| normalise(name).contains(&wanted))
+            .for_each(&mut push);
+        if names.len() == arguments.models.len() {
+            bail!("no checkpoint's name contains `{filter}` (`senet list` shows all)");
+        }
+    }
+    Ok(names)
+}
+
+/// Runs `job` for a few names at a time, and `finish` in this thread in the order of the names.
+fn in_parallel<T: Send>(
+    names: &[String],
+    job: impl Fn(&str) -> T + Sync,
+    mut finish: impl FnMut(&str, T) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..PARALLEL.min(names.len()) {
+            let sender = sender.clone();
+            let (next, job) = (&next, &job);
+            scope.spawn(move || {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(name) = names.get(index) else {
+                        return;
+                    };
+                    if sender.send((index, job(name))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut early: Vec<Option<T>> = names.iter().map(|_| None).collect();
+        let mut shown = 0;
+        for (index, done) in receiver {
+            early[index] = Some(done);
+            while let Some(done) = early.get_mut(shown).and_then(Option::take) {
+                finish(&names[shown], done)?;
+                shown += 1;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn bring(
+    name: &str,
+    arguments: &Arguments,
+    hub: &HubOptions,
+    messages: Messages,
+    transfers: &Transfers,
+) -> anyhow::Result<Row> {
+    let revision = arguments.hub.source.revision.as_deref();
+    let spec = session::find_at(name, revision, hub, messages)?;
+    let row = |state, path: Option<PathBuf>, size| Row {
+        model: spec.name.clone(),
+        state: Some(state),
+        path,
+        size,
+        error: None,
+    };
     let reference = match &spec.weights {
-        WeightsSource::File(path) => return Ok(path.display().to_string()),
+        WeightsSource::File(path) => {
+            return Ok(row(State::Local, Some(path.clone()), length(path)));
+        }
         WeightsSource::Reference(reference) => reference,
     };
     if reference.embedded.is_some() {
-        messages.note(format!(
+        transfers.note(format!(
             "{} is part of the program: there is nothing to download",
             spec.name
         ));
-        return Ok(format!("embedded:{}", spec.name));
+        return Ok(row(State::Embedded, None, None));
     }
-    let path = model::fetch(reference, hub, &Download::new(messages))?;
-    Ok(path.display().to_string())
+    let before = hub::downloaded(reference, hub);
+    if arguments.dry_run {
+        return Ok(match before {
+            Some(path) => row(State::Cached, Some(path.clone()), length(&path)),
+            None => row(State::ToDownload, None, remote_size(&spec, reference, hub)?),
+        });
+    }
+    let path = model::fetch(reference, hub, &transfers.progress(&spec.name))?;
+    let state = if before.as_ref() == Some(&path) {
+        State::Cached
+    } else {
+        State::Downloaded
+    };
+    let size = length(&path);
+    Ok(row(state, Some(path), size))
+}
+
+fn remote_size(
+    spec: &ModelSpec,
+    reference: &WeightsRef,
+    hub: &HubOptions,
+) -> anyhow::Result<Option<u64>> {
+    let transfers = Transfers::new(Messages { quiet: true });
+    let progress = transfers.progress(&spec.name);
+    Ok(hub::size(reference, hub, &progress).map_err(Error::from)?)
+}
+
+fn length(path: &std::path::Path) -> Option<u64> {
+    Some(path.metadata().ok()?.len())
+}
+
+fn place(row: &Row) -> String {
+    match &row.path {
+        Some(path) => path.display().to_string(),
+        None => format!("embedded:{}", row.model),
+    }
+}
+
+fn print_plan(rows: &[Row], results: &mut Results) -> anyhow::Result<()> {
+    let mut table = Table::new(&["model", ">size", "state"]);
+    let mut total = 0;
+    for row in rows {
+        let state = match row.state {
+            Some(State::Embedded) => "in the program",
+            Some(State::Local) => "local",
+            Some(State::Cached) => "cached",
+            _ => "to download",
+        };
+        if row.state == Some(State::ToDownload) {
+            total += row.size.unwrap_or(0);
+        }
+        let size = row.size.map_or_else(|| "-".to_owned(), human_bytes);
+        table.row(vec![row.model.clone(), size, state.to_owned()]);
+    }
+    table.print(results)?;
+    Ok(results.line(format!("{} to download", human_bytes(total)))?)
 }

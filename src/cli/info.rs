@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::args::ImageSize;
+use super::args::{HubArgs, ImageSize};
 use super::output::{Messages, Results, Table};
 use super::{SUCCESS, session};
 use crate::cards::{Card, ModelSpec, Published, WeightsSource, Zoo};
@@ -30,9 +30,8 @@ pub(super) struct Arguments {
     /// One JSON object
     #[arg(long)]
     json: bool,
-    /// Use the cache alone and make no request
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    hub: HubArgs,
 }
 
 #[derive(Serialize)]
@@ -83,8 +82,13 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let hub = session::hub_options(arguments.offline)?;
-    let spec = session::find(&arguments.model, &hub, messages)?;
+    let hub = session::hub_from(&arguments.hub)?;
+    let spec = session::find_at(
+        &arguments.model,
+        arguments.hub.source.revision.as_deref(),
+        &hub,
+        messages,
+    )?;
     let card = Zoo::builtin().map_err(Error::from)?.get(&spec.name);
     let plan = spec
         .network

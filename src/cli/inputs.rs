@@ -16,6 +16,8 @@ const MAX_LINE: u64 = 1 << 16;
 #[derive(Clone, Debug)]
 pub(super) enum Input {
     File(PathBuf),
+    /// A picture on the web.
+    Url(String),
     /// The bytes that came through standard input.
     Stdin(std::sync::Arc<Vec<u8>>),
     /// A folder or list entry that could not be read: a row of its own, like a bad picture.
@@ -29,6 +31,7 @@ impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) | Self::Unreadable { path, .. } => path.display().fmt(f),
+            Self::Url(url) => f.write_str(url),
             Self::Stdin(_) => f.write_str("-"),
         }
     }
@@ -137,6 +140,13 @@ fn path_from_bytes(bytes: &[u8]) -> PathBuf {
 }
 
 fn push_path(path: PathBuf, inputs: &mut Vec<Input>) {
+    let url = path
+        .to_str()
+        .filter(|path| path.starts_with("https://") || path.starts_with("http://"));
+    if let Some(url) = url {
+        inputs.push(Input::Url(url.to_owned()));
+        return;
+    }
     if !path.is_dir() {
         inputs.push(Input::File(path));
         return;

@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Resul
 }
 
 /// As names are typed: `SE-ResNet` and `se_resnet` find `seresnet`.
-fn normalise(text: &str) -> String {
+pub(super) fn normalise(text: &str) -> String {
     text.to_lowercase().replace(['-', '_'], "")
 }
 

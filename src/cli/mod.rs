@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod cache;
 mod classify;
 mod compare;
 mod download;
@@ -9,10 +10,12 @@ mod eval;
 mod info;
 mod inputs;
 mod list;
+mod lock;
 mod output;
 mod preprocess;
 mod rows;
 mod session;
+mod transfers;
 mod verify;
 
 use std::io::{self, IsTerminal, Write};
@@ -62,6 +65,8 @@ enum Command {
     List(list::Arguments),
     Info(info::Arguments),
     Download(download::Arguments),
+    Cache(cache::Arguments),
+    Lock(lock::Arguments),
     Verify(verify::Arguments),
     Preprocess(preprocess::Arguments),
     /// Print a completion script for a shell
@@ -112,6 +117,8 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
         Command::List(arguments) => list::run(&arguments, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,
         Command::Download(arguments) => download::run(&arguments, messages, results)?,
+        Command::Cache(arguments) => cache::run(&arguments, messages, results)?,
+        Command::Lock(arguments) => lock::run(&arguments, messages, results)?,
         Command::Verify(arguments) => verify::run(&arguments, messages, results)?,
         Command::Preprocess(arguments) => preprocess::run(&arguments, messages, results)?,
         Command::Completions { shell } => {

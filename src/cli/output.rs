@@ -131,6 +131,16 @@ impl Style {
     }
 }
 
+/// `112.6 MB`: decimal units, as the hub's pages have them.
+pub(super) fn human_bytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
 /// Says things on stderr that are not results.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Messages {
@@ -163,9 +173,14 @@ impl Messages {
         );
     }
 
+    /// Whether there are bars: only for a person at a terminal.
+    pub(super) fn has_bars(self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
     /// A bar that is drawn only for a person at a terminal.
     pub(super) fn bar(self, length: u64, template: &str) -> ProgressBar {
-        if self.quiet || !io::stderr().is_terminal() {
+        if !self.has_bars() {
             return ProgressBar::hidden();
         }
         let style = ProgressStyle::with_template(template)

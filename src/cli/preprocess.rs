@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::args::PreprocessArgs;
+use super::args::{HubArgs, PreprocessArgs};
 use super::inputs;
 use super::output::{Messages, Results};
 use super::{SUCCESS, session};
@@ -33,9 +33,8 @@ pub(super) struct Arguments {
     /// File to write, or - for standard output
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
-    /// Use the cache alone and make no request
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    hub: HubArgs,
     #[command(flatten)]
     preprocess: PreprocessArgs,
 }
@@ -45,8 +44,13 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let hub = session::hub_options(arguments.offline)?;
-    let mut spec = session::find(&arguments.model, &hub, messages)?;
+    let hub = session::hub_from(&arguments.hub)?;
+    let mut spec = session::find_at(
+        &arguments.model,
+        arguments.hub.source.revision.as_deref(),
+        &hub,
+        messages,
+    )?;
     arguments.preprocess.input.apply(&mut spec.input);
     let transform = Transform::new(&spec.input).map_err(Error::from)?;
     let options = arguments.preprocess.decode_options();

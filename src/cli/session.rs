@@ -1,20 +1,19 @@
 //! What the commands that run a network have in common: threads, device, model.
 
-use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use candle_core::Device;
-use indicatif::ProgressBar;
 
 use super::INTERRUPTED;
-use super::args::{DeviceArgs, ModelArgs};
+use super::args::{DeviceArgs, HubArgs, ModelArgs, SourceArgs};
 use super::output::Messages;
+use super::transfers::Transfers;
 use crate::cards::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec};
 use crate::error::Error;
-use crate::hub::{HubOptions, Progress};
+use crate::hub::{HubOptions, LockFile};
 use crate::model::{self, Model};
 
 /// The settings of the environment, and `--offline`.
@@ -24,10 +23,48 @@ pub(super) fn hub_options(offline: bool) -> anyhow::Result<HubOptions> {
     Ok(options)
 }
 
+/// The settings of the environment, and what the arguments put in their place.
+pub(super) fn hub_from(arguments: &HubArgs) -> anyhow::Result<HubOptions> {
+    source(hub_options(arguments.offline)?, &arguments.source)
+}
+
+fn source(mut options: HubOptions, arguments: &SourceArgs) -> anyhow::Result<HubOptions> {
+    if let Some(endpoint) = &arguments.endpoint {
+        endpoint
+            .trim_end_matches('/')
+            .clone_into(&mut options.endpoint);
+    }
+    if let Some(path) = &arguments.locked {
+        options.locked = Some(Arc::new(LockFile::read(path).map_err(Error::from)?));
+    }
+    Ok(options)
+}
+
+/// Finds the model, at a revision if one is given, and says which checkpoint an alias means.
+pub(super) fn find_at(
+    name: &str,
+    revision: Option<&str>,
+    hub: &HubOptions,
+    messages: Messages,
+) -> anyhow::Result<ModelSpec> {
+    let Some(revision) = revision else {
+        return find(name, hub, messages);
+    };
+    if name.starts_with("hf-hub:") || name.starts_with("hf_hub:") {
+        if name.contains('@') {
+            bail!("`{name}` has a revision of its own: `--revision {revision}` contradicts it");
+        }
+        return find(&format!("{name}@{revision}"), hub, messages);
+    }
+    let mut spec = find(name, hub, messages)?;
+    model::at_revision(&mut spec, revision)?;
+    Ok(spec)
+}
+
 /// Finds the model and says which checkpoint an alias means.
 pub(super) fn find(name: &str, hub: &HubOptions, messages: Messages) -> anyhow::Result<ModelSpec> {
-    let download = Download::new(messages);
-    let found = model::find(name, hub, &download)?;
+    let transfers = Transfers::new(messages);
+    let found = model::find(name, hub, &transfers.progress(name))?;
     if let Some(note) = found.note {
         messages.note(note);
     }
@@ -37,11 +74,12 @@ pub(super) fn find(name: &str, hub: &HubOptions, messages: Messages) -> anyhow::
 /// Opens the device and the model with the weights that the arguments name.
 pub(super) fn open(
     arguments: &ModelArgs,
+    from: &SourceArgs,
     adapt: impl FnOnce(&mut ModelSpec),
     messages: Messages,
 ) -> anyhow::Result<Model> {
-    let hub = hub_options(arguments.offline)?;
-    let mut spec = find(&arguments.model, &hub, messages)?;
+    let hub = source(hub_options(arguments.offline)?, from)?;
+    let mut spec = find_at(&arguments.model, from.revision.as_deref(), &hub, messages)?;
     adapt(&mut spec);
     let device = open_device(&arguments.device, &spec.name, messages)?;
     let weights = open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
@@ -54,8 +92,8 @@ pub(super) fn open_weights(
     hub: &HubOptions,
     messages: Messages,
 ) -> anyhow::Result<crate::weights::Weights> {
-    let download = Download::new(messages);
-    let weights = model::open_weights(spec, file, hub, &download);
+    let transfers = Transfers::new(messages);
+    let weights = model::open_weights(spec, file, hub, &transfers.progress(&spec.name));
     weights.map_err(|error| match error {
         // Somebody who just tries the program needs to know that it can do without the hub.
         Error::Hub(_) if spec.name == DEFAULT_MODEL => anyhow::Error::new(error).context(format!(
@@ -118,6 +156,18 @@ pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
+/// The first Ctrl-C ends the program at once: what was downloaded so far is kept anyway.
+pub(super) fn exit_on_interrupt() -> anyhow::Result<()> {
+    if interrupts_are_ignored() {
+        return Ok(());
+    }
+    ctrlc::set_handler(|| {
+        #[expect(clippy::exit, reason = "a download may stand still in a system call")]
+        std::process::exit(i32::from(INTERRUPTED));
+    })
+    .context("cannot watch for Ctrl-C")
+}
+
 /// A shell starts a script's background jobs with Ctrl-C ignored, and so it must stay. Linux alone
 /// tells without a system call that Rust's library lacks.
 fn interrupts_are_ignored() -> bool {
@@ -128,42 +178,4 @@ fn interrupts_are_ignored() -> bool {
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0);
     mask >> (SIGINT - 1) & 1 == 1
-}
-
-/// A progress bar for each file that has to be fetched.
-pub(super) struct Download {
-    messages: Messages,
-    bar: RefCell<Option<(String, ProgressBar)>>,
-}
-
-impl Download {
-    pub(super) fn new(messages: Messages) -> Self {
-        Self {
-            messages,
-            bar: RefCell::new(None),
-        }
-    }
-}
-
-impl Progress for Download {
-    fn advance(&self, file: &str, done: u64, total: Option<u64>) {
-        let mut bar = self.bar.borrow_mut();
-        if bar.as_ref().is_none_or(|(shown, _)| shown != file) {
-            self.messages.note(format!("downloading {file}"));
-            let template = "{bar:30.cyan/dim} {bytes:>10} of {total_bytes}  {bytes_per_sec}  {eta}";
-            *bar = Some((
-                file.to_owned(),
-                self.messages.bar(total.unwrap_or(0), template),
-            ));
-        }
-        if let Some((_, bar)) = bar.as_ref() {
-            if let Some(total) = total {
-                bar.set_length(total);
-            }
-            bar.set_position(done);
-            if Some(done) == total {
-                bar.finish_and_clear();
-            }
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::args::DeviceArgs;
+use super::args::{DeviceArgs, HubArgs};
 use super::output::{Messages, Results, Table};
 use super::{SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
@@ -40,9 +40,8 @@ pub(super) struct Arguments {
     json: bool,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Use the cache alone and make no request
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    hub: HubArgs,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -65,8 +64,13 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let hub = session::hub_options(arguments.offline)?;
-    let spec = session::find(&arguments.model, &hub, messages)?;
+    let hub = session::hub_from(&arguments.hub)?;
+    let spec = session::find_at(
+        &arguments.model,
+        arguments.hub.source.revision.as_deref(),
+        &hub,
+        messages,
+    )?;
     let tolerance = match arguments.tolerance {
         Some(tolerance) => tolerance,
         None => suggested_tolerance(&arguments.golden)

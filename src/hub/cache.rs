@@ -2,20 +2,27 @@
 //! `models--ORG--NAME/{blobs/ETAG, refs/BRANCH, snapshots/COMMIT/FILE -> ../../blobs/ETAG}`.
 //!
 //! Every file is written beside its place under a name of its own and then renamed, so a name that
-//! the layout knows always stands for a whole file.
+//! the layout knows always stands for a whole file. One that is downloaded lies at
+//! `blobs/ETAG.incomplete` until then, and `.locks/models--ORG--NAME/ETAG.lock` keeps others out.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::HubError;
+use super::digest::{self, Digest};
+use super::partial::{INCOMPLETE, write_whole};
+
+/// Folder of the locks in the cache.
+pub(super) const LOCKS: &str = ".locks";
 
 /// One repository's folder in the cache.
 pub(super) struct RepoCache {
     folder: PathBuf,
+    locks: PathBuf,
     files: CacheRepo,
     revision: String,
 }
@@ -24,6 +31,7 @@ impl RepoCache {
     pub(super) fn new(cache: &Path, repo: &Repo) -> Self {
         Self {
             folder: cache.join(repo.folder_name()),
+            locks: cache.join(LOCKS).join(repo.folder_name()),
             files: Cache::new(cache.to_owned()).repo(repo.clone()),
             revision: repo.revision().to_owned(),
         }
@@ -49,6 +57,17 @@ impl RepoCache {
         self.files.blob_path(etag)
     }
 
+    /// The file whose lock belongs to these contents.
+    pub(super) fn lock(&self, etag: &str) -> PathBuf {
+        self.locks.join(format!("{etag}.lock"))
+    }
+
+    /// Makes the folder of a commit, without which Python calls the cache damaged.
+    pub(super) fn prepare(&self, commit: &str) -> Result<(), HubError> {
+        let folder = self.files.pointer_path(commit);
+        fs::create_dir_all(&folder).map_err(disk("create the folder", &folder))
+    }
+
     /// Makes the contents with this etag appear as `file` of `commit`, and the revision stand for
     /// that commit.
     pub(super) fn publish(
@@ -56,16 +75,15 @@ impl RepoCache {
         etag: &str,
         commit: &str,
         file: &str,
+        symlinks: bool,
     ) -> Result<PathBuf, HubError> {
         let pointer = self.files.pointer_path(commit).join(file);
-        link(&self.blob(etag), &pointer, &link_target(etag, file))
-            .map_err(disk("write", &pointer))?;
+        let target = link_target(etag, file);
+        let target = symlinks.then_some(target.as_path());
+        show(&self.blob(etag), &pointer, target).map_err(disk("write", &pointer))?;
         if self.revision != commit {
             let reference = self.ref_path();
-            let mut part = Part::create(&reference)?;
-            part.write_all(commit.as_bytes())
-                .map_err(disk("write", &reference))?;
-            part.persist(&reference)?;
+            write_whole(&reference, commit.as_bytes()).map_err(disk("write", &reference))?;
         }
         Ok(pointer)
     }
@@ -80,6 +98,20 @@ pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// Whether a file of a snapshot is the one with this SHA-256. Where it is a link, the name of its blob
+/// tells; else it is read.
+pub(super) fn admits(path: &Path, sha256: &str) -> bool {
+    let blob = fs::read_link(path).ok();
+    let name = blob
+        .as_deref()
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str());
+    match name.and_then(Digest::of_etag) {
+        Some(Digest::Sha256(found)) => found.eq_ignore_ascii_case(sha256),
+        _ => digest::sha256(path).is_ok_and(|found| found.eq_ignore_ascii_case(sha256)),
+    }
+}
+
 /// `../../blobs/ETAG`, with one more `..` for each folder in the file's name.
 fn link_target(etag: &str, file: &str) -> PathBuf {
     let mut target = PathBuf::from("../..");
@@ -89,17 +121,20 @@ fn link_target(etag: &str, file: &str) -> PathBuf {
     target.join("blobs").join(etag)
 }
 
-/// Replaces `pointer` by a link to the blob, or by the blob itself where links are not allowed.
-fn link(blob: &Path, pointer: &Path, target: &Path) -> io::Result<()> {
+/// Replaces `pointer` by a link to the blob, where there is a `target` for one. Else both names get the
+/// same contents, or the blob moves: there is one copy, whatever the file system can do.
+fn show(blob: &Path, pointer: &Path, target: Option<&Path>) -> io::Result<()> {
     if let Some(folder) = pointer.parent() {
         fs::create_dir_all(folder)?;
     }
     let temporary = beside(pointer);
-    symlink(target, &temporary)
-        .or_else(|_| fs::hard_link(blob, &temporary))
-        .or_else(|_| fs::copy(blob, &temporary).map(drop))
-        .and_then(|()| fs::rename(&temporary, pointer))
-        .inspect_err(|_| drop(fs::remove_file(&temporary)))
+    let linked = target.is_some_and(|target| symlink(target, &temporary).is_ok())
+        || fs::hard_link(blob, &temporary).is_ok();
+    if linked {
+        fs::rename(&temporary, pointer).inspect_err(|_| drop(fs::remove_file(&temporary)))
+    } else {
+        fs::rename(blob, pointer)
+    }
 }
 
 #[cfg(unix)]
@@ -112,71 +147,12 @@ fn symlink(target: &Path, link: &Path) -> io::Result<()> {
     std::os::windows::fs::symlink_file(target, link)
 }
 
-/// A file that is not whole yet. It is deleted unless it is persisted.
-pub(super) struct Part {
-    path: PathBuf,
-    file: File,
-    persisted: bool,
-}
-
-impl Part {
-    /// Starts a file that will be named `target`, in the same folder, which is made if need be.
-    pub(super) fn create(target: &Path) -> Result<Self, HubError> {
-        if let Some(folder) = target.parent() {
-            fs::create_dir_all(folder).map_err(disk("create the folder", folder))?;
-        }
-        let path = beside(target);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(disk("create", &path))?;
-        Ok(Self {
-            path,
-            file,
-            persisted: false,
-        })
-    }
-
-    /// Gives the file its name, once its bytes are on the disk: a crash must not leave a short file
-    /// under a final name.
-    pub(super) fn persist(mut self, target: &Path) -> Result<(), HubError> {
-        self.file.sync_all().map_err(disk("write", &self.path))?;
-        fs::rename(&self.path, target).map_err(disk("write", target))?;
-        self.persisted = true;
-        Ok(())
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Write for Part {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.persisted {
-            // Nobody else knows this name, and there is no one to tell if it cannot be deleted.
-            drop(fs::remove_file(&self.path));
-        }
-    }
-}
-
 /// A name in the same folder that no other thread or process uses.
-fn beside(target: &Path) -> PathBuf {
+pub(super) fn beside(target: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut name = target.file_name().unwrap_or_default().to_owned();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    name.push(format!(".{}-{count}.incomplete", std::process::id()));
+    name.push(format!(".{}-{count}{INCOMPLETE}", std::process::id()));
     target.with_file_name(name)
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The remote file that an error is about. It never holds a token or a signed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,21 @@ pub enum Location {
         /// Its address.
         url: String,
     },
+    /// A picture on the web.
+    Picture {
+        /// Its address.
+        url: String,
+    },
+}
+
+impl Location {
+    /// The file's name, or its path in the repository.
+    pub(super) fn file_name(&self) -> &str {
+        match self {
+            Self::Hub { file, .. } => file,
+            Self::Release { url } | Self::Picture { url } => url.rsplit('/').next().unwrap_or(url),
+        }
+    }
 }
 
 impl fmt::Display for Location {
@@ -39,7 +55,7 @@ impl fmt::Display for Location {
                     "`{file}` of `{repo}` (revision `{revision}`) at {endpoint}"
                 )
             }
-            Self::Release { url } => write!(f, "{url}"),
+            Self::Release { url } | Self::Picture { url } => write!(f, "{url}"),
         }
     }
 }
@@ -66,6 +82,33 @@ pub enum HubError {
     /// The table of a card names no place to download from.
     #[error("the weights have neither a repository nor a release file to download")]
     NoRemote,
+
+    /// A model that is no repository has no revisions.
+    #[error("`{model}` is not in a repository of the hub, so it has no revision `{revision}`")]
+    NoRepository {
+        /// The model.
+        model: String,
+        /// The revision.
+        revision: String,
+    },
+
+    /// A lock file that cannot be used.
+    #[error("cannot use the lock file {}: {problem}", path.display())]
+    LockFile {
+        /// The lock file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// The lock file does not list the file, or lists other contents for it.
+    #[error("the lock file {} does not admit {what}", lock.display())]
+    NotLocked {
+        /// The file.
+        what: String,
+        /// The lock file.
+        lock: PathBuf,
+    },
 
     /// A name that cannot be part of an address or of a path in the cache.
     #[error("{what} `{value}` is not valid: expected {expected}")]
@@ -134,6 +177,8 @@ pub enum HubError {
         status: u16,
         /// The server's own words, or nothing.
         message: String,
+        /// Seconds that the server asks to wait.
+        retry_after: Option<u64>,
     },
 
     /// No answer: the name does not resolve, nothing listens there, or it takes too long.
@@ -179,10 +224,12 @@ pub enum HubError {
     },
 
     /// The contents are not those that the card, the hub or the file's name promise. Nothing was kept.
-    #[error("wrong SHA-256 of {location}: expected {expected}, found {found}")]
+    #[error("wrong {kind} of {location}: expected {expected}, found {found}")]
     Checksum {
         /// The file.
         location: Box<Location>,
+        /// `SHA-256` or `git SHA-1`.
+        kind: &'static str,
         /// The digest, or its first digits, in hexadecimal.
         expected: String,
         /// The digest of what came.
@@ -198,7 +245,34 @@ pub enum HubError {
         cache: PathBuf,
     },
 
-    /// The cache cannot be written.
+    /// The file is longer than what is asked for.
+    #[error("{location} has more than {limit} bytes")]
+    TooLarge {
+        /// The file.
+        location: Box<Location>,
+        /// Most bytes that are taken.
+        limit: u64,
+    },
+
+    /// Another process is downloading what should be deleted.
+    #[error("another process is downloading {}", path.display())]
+    Busy {
+        /// The partial file.
+        path: PathBuf,
+    },
+
+    /// The disk has no room for the file. Nothing was downloaded.
+    #[error("no room in {}: {needed} bytes needed, {available} free", folder.display())]
+    NoSpace {
+        /// The folder.
+        folder: PathBuf,
+        /// Bytes that are still to come.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+
+    /// The cache cannot be read or written.
     #[error("cannot {action} {}", path.display())]
     Disk {
         /// What was tried.
@@ -227,10 +301,41 @@ impl HubError {
             | Self::Length { .. } => true,
             Self::NoHome
             | Self::NoRemote
+            | Self::NoRepository { .. }
+            | Self::LockFile { .. }
+            | Self::NotLocked { .. }
             | Self::BadName { .. }
             | Self::Checksum { .. }
             | Self::Offline { .. }
+            | Self::TooLarge { .. }
+            | Self::Busy { .. }
+            | Self::NoSpace { .. }
             | Self::Disk { .. } => false,
+        }
+    }
+
+    /// Whether the same request may succeed in a while. `reached` says that the server has answered
+    /// before: a server that never did is more likely away for good.
+    pub(super) fn may_pass(&self, reached: bool) -> bool {
+        match self {
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
+            Self::Interrupted { .. } => true,
+            Self::Unreachable { source, .. } => match &**source {
+                ureq::Error::Io(error) => reached || is_broken_connection(error.kind()),
+                ureq::Error::Timeout(_)
+                | ureq::Error::HostNotFound
+                | ureq::Error::ConnectionFailed => reached,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// How long the server asks to wait before the next request.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => retry_after.map(Duration::from_secs),
+            _ => None,
         }
     }
 
@@ -240,6 +345,10 @@ impl HubError {
             Self::NoHome => {
                 "set HF_HOME and SENET_CACHE to folders for downloaded files".to_owned()
             }
+            Self::LockFile { .. } => "`senet lock FILE` writes one".to_owned(),
+            Self::NotLocked { .. } => "`senet lock FILE` lists the files that are in the cache; \
+                 `senet cache verify` finds those that were changed"
+                .to_owned(),
             Self::RepoNotFound { endpoint, repo } => format!(
                 "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
             ),
@@ -255,8 +364,17 @@ impl HubError {
             Self::Denied {
                 location, reason, ..
             } => denied_hint(location, *reason),
+            Self::Status {
+                retry_after: Some(seconds),
+                ..
+            } => format!("the server asks to wait {seconds} s: try again after that"),
             Self::Status { status, .. } if *status == 429 || *status >= 500 => {
                 "the server is busy or broken: try again later".to_owned()
+            }
+            Self::Unreachable { location, .. }
+                if matches!(**location, Location::Picture { .. }) =>
+            {
+                "check the address and the network (HTTPS_PROXY for a proxy)".to_owned()
             }
             Self::Unreachable { .. } => {
                 "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror of the hub); \
@@ -267,13 +385,16 @@ impl HubError {
                 Location::Hub { .. } => {
                     "check HF_ENDPOINT, and whether this network wants a login in the browser first"
                 }
-                Location::Release { .. } => {
+                Location::Release { .. } | Location::Picture { .. } => {
                     "check whether this network wants a login in the browser first"
                 }
             }
             .to_owned(),
+            Self::Interrupted { done, .. } if *done > 0 => {
+                "run the same command again: it goes on from there".to_owned()
+            }
             Self::Interrupted { .. } | Self::Length { .. } => {
-                "nothing was kept of it: run the same command again".to_owned()
+                "run the same command again".to_owned()
             }
             Self::Checksum { .. } => {
                 "nothing was kept of it: run the same command again; if it stays so, \
@@ -281,27 +402,49 @@ impl HubError {
                     .to_owned()
             }
             // The name that the user gave the model is right whatever it is: a card, a repository.
+            Self::Offline { location, .. } if matches!(**location, Location::Picture { .. }) => {
+                "leave out --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or save the picture"
+                    .to_owned()
+            }
             Self::Offline { .. } => "run `senet download` with the model's name where there is a \
                  network, without --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
                 .to_owned(),
+            Self::Busy { .. } => "wait until it has finished, or end it".to_owned(),
+            Self::NoSpace { .. } => FREE_SPACE.to_owned(),
             Self::Disk { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => {
-                    "free some space, or set HF_HUB_CACHE to another disk".to_owned()
-                }
+                io::ErrorKind::StorageFull => FREE_SPACE.to_owned(),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     "set HF_HUB_CACHE to a folder that you can write".to_owned()
                 }
                 _ => return None,
             },
-            Self::NoRemote | Self::BadName { .. } | Self::Status { .. } => return None,
+            Self::NoRemote
+            | Self::NoRepository { .. }
+            | Self::BadName { .. }
+            | Self::Status { .. }
+            | Self::TooLarge { .. } => {
+                return None;
+            }
         })
     }
+}
+
+const FREE_SPACE: &str = "free some space (`senet cache list` shows what the models take), or set HF_HUB_CACHE to another disk";
+
+fn is_broken_connection(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 fn denied_hint(location: &Location, reason: Denial) -> String {
     let endpoint = match location {
         Location::Hub { endpoint, .. } => endpoint,
-        Location::Release { url } => url,
+        Location::Release { url } | Location::Picture { url } => url,
     };
     match reason {
         Denial::Gated => {
@@ -325,7 +468,7 @@ fn denied_hint(location: &Location, reason: Denial) -> String {
 fn page(location: &Location) -> String {
     match location {
         Location::Hub { endpoint, repo, .. } => format!("{endpoint}/{repo}"),
-        Location::Release { url } => url.clone(),
+        Location::Release { url } | Location::Picture { url } => url.clone(),
     }
 }
 

@@ -5,20 +5,35 @@
 //! (which is Python's, so both share one cache), the token file and the list of a repository's
 //! files; the transfer is done here.
 
+mod answer;
 mod cache;
+mod digest;
 mod error;
+mod http;
+mod lock;
+mod locked;
 mod options;
+mod partial;
+mod picture;
 mod release;
 mod remote;
+mod scan;
 mod transfer;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::{Denial, HubError, Location};
-pub use options::{DEFAULT_ENDPOINT, HubOptions};
+pub use locked::{LockFile, LockedFile};
+pub use options::{DEFAULT_ENDPOINT, HubOptions, Patience};
+pub use picture::fetch_picture;
 pub(crate) use release::release_name;
+pub use scan::{
+    CachedFile, CachedRepo, CachedRevision, Condition, Waste, WasteKind, check_release,
+    fingerprint, release_waste, scan, scan_releases,
+};
 
 use remote::RemoteFile;
 
@@ -55,11 +70,18 @@ pub const DEFAULT_REVISION: &str = "main";
 /// Told how far a download has come, in the thread that downloads.
 pub trait Progress {
     /// `done` of `total` bytes of `file` are here; `total` is `None` where the server does not say.
-    /// The first call has `done` 0. A call with a smaller `done` starts another file.
+    /// The first call says what an earlier attempt left. A smaller `done` than before means another
+    /// file, or that this one has to be sent again from its beginning.
     ///
     /// `file` is the name of the file that is being fetched: of the release file where that one
     /// stands in for the repository's.
     fn advance(&self, file: &str, done: u64, total: Option<u64>);
+
+    /// Another process is downloading `file`: this one waits for it.
+    fn wait(&self, _file: &str) {}
+
+    /// The download of `file` failed with `error` and is tried again after `delay`.
+    fn retry(&self, _file: &str, _error: &HubError, _delay: Duration) {}
 }
 
 /// Keeps silent.
@@ -73,7 +95,10 @@ impl Progress for () {
 pub fn downloaded(weights: &WeightsRef, options: &HubOptions) -> Option<PathBuf> {
     let from_hub = || {
         let (repo, revision, file) = hub_file(weights)?;
-        cached(repo, revision, file, options)
+        let path = cached(repo, revision, file, options)?;
+        let pin = weights.sha256.as_deref();
+        pin.is_none_or(|pin| cache::admits(&path, pin))
+            .then_some(path)
     };
     from_hub().or_else(|| release::cached(weights.release.as_deref()?, options))
 }
@@ -93,6 +118,9 @@ pub fn download(
     progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
     if let Some(path) = downloaded(weights, options) {
+        if let Some(lock) = &options.locked {
+            lock.check(&path)?;
+        }
         return Ok(path);
     }
     let release = weights.release.as_deref();
@@ -106,6 +134,29 @@ pub fn download(
     ) {
         (Err(error), Some(release)) if error.is_refusal() => {
             release::fetch(release, options, progress).map_err(|_| error)
+        }
+        (result, _) => result,
+    }
+}
+
+/// Length in bytes of the file that [`download`] would get, as far as its server says. The file itself
+/// is not asked for.
+///
+/// # Errors
+/// As [`download`].
+pub fn size(
+    weights: &WeightsRef,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<Option<u64>, HubError> {
+    let release = weights.release.as_deref();
+    let Some((repo, revision, file)) = hub_file(weights) else {
+        return release::size(release.ok_or(HubError::NoRemote)?, options);
+    };
+    let found = RemoteFile::new(repo, revision, file, options)?.size(options, progress);
+    match (found, release) {
+        (Err(error), Some(release)) if error.is_refusal() => {
+            release::size(release, options).map_err(|_| error)
         }
         (result, _) => result,
     }
@@ -132,7 +183,8 @@ pub fn cached(repo: &str, revision: &str, file: &str, options: &HubOptions) -> O
 ///
 /// # Errors
 /// [`HubError`]: it says whether the name, the access, the network, the server or the disk is at
-/// fault. After an error the cache is as before.
+/// fault. After an error the cache is as before, but for the beginning of the file, with which the next
+/// call goes on.
 pub fn fetch(
     repo: &str,
     revision: &str,

@@ -5,10 +5,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use hf_hub::Cache;
 
-use super::HubError;
+use super::{HubError, LockFile};
 
 /// The public hub.
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -26,6 +28,35 @@ pub struct HubOptions {
     pub token: Option<String>,
     /// Use the cache alone and make no request.
     pub offline: bool,
+    /// Whether a file of a snapshot may be a link to its contents. Where it may not, or the file system
+    /// has none, it is the contents' only copy.
+    pub symlinks: bool,
+    /// How long a server is waited for.
+    pub patience: Patience,
+    /// Where it is given, no other files are used than those that it lists.
+    pub locked: Option<Arc<LockFile>>,
+}
+
+/// How long a server is waited for, and how often it is asked again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Longest silence of a server before the connection counts as dead.
+    pub silence: Duration,
+    /// Attempts in a row that may fail.
+    pub attempts: u32,
+    /// Wait before the second attempt; it doubles with each further one.
+    pub delay: Duration,
+}
+
+impl Default for Patience {
+    /// Half a minute of silence; five attempts within about eight seconds.
+    fn default() -> Self {
+        Self {
+            silence: Duration::from_secs(30),
+            attempts: 5,
+            delay: Duration::from_millis(500),
+        }
+    }
 }
 
 /// Shows that there is a token, never which.
@@ -37,6 +68,9 @@ impl fmt::Debug for HubOptions {
             .field("endpoint", &without_password(&self.endpoint))
             .field("token", &self.token.as_ref().map(|_| "…"))
             .field("offline", &self.offline)
+            .field("symlinks", &self.symlinks)
+            .field("patience", &self.patience)
+            .field("locked", &self.locked.as_ref().map(|lock| &lock.path))
             .finish()
     }
 }
@@ -51,6 +85,9 @@ impl HubOptions {
     /// * token: `HF_TOKEN`, else `HUGGING_FACE_HUB_TOKEN`, else the file `HF_TOKEN_PATH`, else the
     ///   file `token` in `HF_HOME`; none where `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set
     /// * offline: `HF_HUB_OFFLINE`, else `TRANSFORMERS_OFFLINE`, is 1, true, yes or on
+    /// * no links in the cache: `HF_HUB_DISABLE_SYMLINKS` is one of these
+    /// * longest silence of a server: `HF_HUB_DOWNLOAD_TIMEOUT` in whole seconds, else
+    ///   [`Patience::default`]
     ///
     /// An empty variable counts as not set. In paths a leading `~` and then `$NAME` and `${NAME}`
     /// are expanded, as in a file of variables that no shell has read; a name that is not set stays
@@ -110,7 +147,22 @@ impl HubOptions {
                 .to_owned(),
             token,
             offline: is_true(text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE"))),
+            symlinks: !is_true(text("HF_HUB_DISABLE_SYMLINKS")),
+            patience: patience(text("HF_HUB_DOWNLOAD_TIMEOUT")),
+            locked: None,
         })
+    }
+}
+
+/// A value that is no number, or 0, is passed over.
+fn patience(silence: Option<String>) -> Patience {
+    let default = Patience::default();
+    let seconds = silence.and_then(|seconds| seconds.parse().ok());
+    Patience {
+        silence: seconds
+            .filter(|seconds| *seconds > 0)
+            .map_or(default.silence, Duration::from_secs),
+        ..default
     }
 }
 

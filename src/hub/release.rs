@@ -3,12 +3,17 @@
 //! They lie in `release/` of the program's own cache. The name of such a file has the first digits
 //! of its SHA-256 (`senet154-c7b49a05.pth`); see [`release_digits`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::cache::Part;
+use super::cache::LOCKS;
+use super::digest::Digest;
 use super::error::Location;
+use super::http::Client;
+use super::lock::Lock;
 use super::options::without_password;
-use super::{HubError, HubOptions, Progress, transfer};
+use super::partial::Partial;
+use super::transfer::{self, Expected};
+use super::{HubError, HubOptions, Progress};
 use crate::weights::release_digits;
 
 /// The file if it is on this machine.
@@ -29,9 +34,25 @@ pub(super) fn fetch(
         expected: "an address whose file name has a `-`, 8 or more digits of the SHA-256, and an extension",
     })?;
     let path = path(name, options);
-    if path.is_file() {
-        return Ok(path);
+    let location = Location::Release {
+        url: without_password(url),
+    };
+    if let Some(lock) = options
+        .locked
+        .as_ref()
+        .filter(|lock| !lock.has_release(url))
+    {
+        return Err(lock.refuse(&location));
     }
+    bring(&path, url, name, digits, location, options, progress)?;
+    if let Some(lock) = &options.locked {
+        lock.check(&path)?;
+    }
+    Ok(path)
+}
+
+/// Length of the file, as its server says.
+pub(super) fn size(url: &str, options: &HubOptions) -> Result<Option<u64>, HubError> {
     let location = Location::Release {
         url: without_password(url),
     };
@@ -41,18 +62,58 @@ pub(super) fn fetch(
             cache: options.own_cache.clone(),
         });
     }
-    let incoming = transfer::open(url, None, &location)?;
-    let mut part = Part::create(&path)?;
-    let found = incoming.save(&mut part, &location, progress)?;
-    if !found.starts_with(digits) {
-        return Err(HubError::Checksum {
+    Client::new(url, None, &location, &options.patience).length()
+}
+
+/// Downloads the file unless it is there.
+fn bring(
+    path: &Path,
+    url: &str,
+    name: &str,
+    digits: &str,
+    location: Location,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<(), HubError> {
+    if path.is_file() {
+        return Ok(());
+    }
+    if options.offline {
+        return Err(HubError::Offline {
             location: Box::new(location),
-            expected: format!("{digits}…"),
-            found,
+            cache: options.own_cache.clone(),
         });
     }
-    part.persist(&path)?;
-    Ok(path)
+    let client = Client::new(url, None, &location, &options.patience);
+    let expected = Expected {
+        digests: vec![Digest::Sha256(digits.to_owned())],
+        ..Expected::default()
+    };
+    let lock = Lock::wait(&lock_path(name, options), || progress.wait(name))?;
+    // Another process may have brought it.
+    if path.is_file() {
+        return Ok(());
+    }
+    let mut partial = Partial::open(path, &lock)?;
+    match transfer::complete(
+        &client,
+        &expected,
+        &mut partial,
+        &options.patience,
+        progress,
+    ) {
+        Ok(_) => partial.finish(path),
+        Err(error) => {
+            if let HubError::Checksum { .. } = error {
+                partial.discard();
+            }
+            Err(error)
+        }
+    }
+}
+
+fn lock_path(name: &str, options: &HubOptions) -> PathBuf {
+    options.own_cache.join(LOCKS).join(format!("{name}.lock"))
 }
 
 fn path(name: &str, options: &HubOptions) -> PathBuf {

@@ -10,10 +10,15 @@ use hf_hub::api::RepoInfo;
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
-use super::cache::{Part, RepoCache, is_commit};
+use super::answer::Metadata;
+use super::cache::{RepoCache, is_commit};
+use super::digest::Digest;
 use super::error::Location;
+use super::http::{Client, is_loopback};
+use super::lock::Lock;
 use super::options::without_password;
-use super::transfer::{self, Metadata, is_loopback};
+use super::partial::Partial;
+use super::transfer::{self, Attempts, Expected, Outcome};
 use super::{HubError, HubOptions, Progress};
 
 /// A file of a repository of one hub, with its place in the cache.
@@ -23,6 +28,8 @@ pub(super) struct RemoteFile<'a> {
     repo: Repo,
     cache: RepoCache,
     location: Location,
+    /// SHA-256 in the lock file.
+    locked: Option<String>,
 }
 
 impl<'a> RemoteFile<'a> {
@@ -63,6 +70,18 @@ impl<'a> RemoteFile<'a> {
             revision: revision.clone().into_owned(),
             file: file.to_owned(),
         };
+        let locked = match &options.locked {
+            Some(lock) => {
+                let found = lock.find(repo, &revision, file);
+                let (commit, sha256) = found.ok_or_else(|| lock.refuse(&location))?;
+                Some((commit.to_ascii_lowercase(), sha256.to_owned()))
+            }
+            None => None,
+        };
+        let (revision, locked) = match locked {
+            Some((commit, sha256)) => (Cow::Owned(commit), Some(sha256)),
+            None => (revision, None),
+        };
         let repo = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_string());
         let cache = RepoCache::new(&options.cache, &repo);
         Ok(Self {
@@ -71,6 +90,7 @@ impl<'a> RemoteFile<'a> {
             repo,
             cache,
             location,
+            locked,
         })
     }
 
@@ -86,65 +106,135 @@ impl<'a> RemoteFile<'a> {
         options: &HubOptions,
         progress: &dyn Progress,
     ) -> Result<PathBuf, HubError> {
+        let pin = self.locked.as_deref().or(pin);
         if let Some(path) = self.cached() {
+            if let Some(lock) = &options.locked {
+                lock.check(&path)?;
+            }
             return Ok(path);
         }
+        let api = self.online(options)?;
+        let url = api.url(&percent_encode(self.file));
+        let client = self.client(&url, options);
+        // The branch may move on between two requests; twice in a row means something else.
+        for _ in 0..3 {
+            let metadata = self
+                .ask(&client, options, progress)
+                .map_err(|error| self.explain(error, &api))?;
+            if let Some(path) = self.bring(&client, &metadata, pin, options, progress)? {
+                return Ok(path);
+            }
+        }
+        Err(self.bad_answer("it changes again and again while it is downloaded".to_owned()))
+    }
+
+    /// Length of the file, as the hub says.
+    pub(super) fn size(
+        &self,
+        options: &HubOptions,
+        progress: &dyn Progress,
+    ) -> Result<Option<u64>, HubError> {
+        let api = self.online(options)?;
+        let url = api.url(&percent_encode(self.file));
+        let metadata = self.ask(&self.client(&url, options), options, progress);
+        metadata
+            .map(|metadata| metadata.size)
+            .map_err(|error| self.explain(error, &api))
+    }
+
+    fn online(&self, options: &HubOptions) -> Result<ApiRepo, HubError> {
         if options.offline {
             return Err(HubError::Offline {
                 location: Box::new(self.location.clone()),
                 cache: options.cache.clone(),
             });
         }
-        let api = self
-            .api(options)
-            .map_err(|error| self.bad_answer(error.to_string()))?;
-        let url = api.url(&percent_encode(self.file));
-        let incoming = transfer::open(&url, options.token.as_deref(), &self.location)
-            .map_err(|error| self.explain(error, &api))?;
-        let metadata = self.check_metadata(incoming.metadata.clone())?;
-        if let (Some(pin), Some(announced)) = (pin, &metadata.sha256) {
+        self.api(options)
+            .map_err(|error| self.bad_answer(error.to_string()))
+    }
+
+    fn client<'c>(&'c self, url: &'c str, options: &'c HubOptions) -> Client<'c> {
+        let token = options.token.as_deref();
+        Client::new(url, token, &self.location, &options.patience)
+    }
+
+    fn ask(
+        &self,
+        client: &Client<'_>,
+        options: &HubOptions,
+        progress: &dyn Progress,
+    ) -> Result<Metadata, HubError> {
+        let mut attempts = Attempts::new(&options.patience, false);
+        let metadata = loop {
+            match client.head() {
+                Ok(metadata) => break metadata,
+                Err(error) => attempts.wait(error, &self.location, progress)?,
+            }
+        };
+        // A commit has to be answered by itself.
+        if is_commit(&self.revision) && self.revision != metadata.commit {
+            let commit = metadata.commit;
+            return Err(self.bad_answer(format!("expected that commit, found {commit}")));
+        }
+        Ok(metadata)
+    }
+
+    /// Brings the contents that the hub announced into the cache; `None` if they have changed since.
+    fn bring(
+        &self,
+        client: &Client<'_>,
+        metadata: &Metadata,
+        pin: Option<&str>,
+        options: &HubOptions,
+        progress: &dyn Progress,
+    ) -> Result<Option<PathBuf>, HubError> {
+        let promised = Digest::of_etag(&metadata.etag);
+        let pinned = pin.map(|pin| Digest::Sha256(pin.to_ascii_lowercase()));
+        if let (Some(pinned), Some(Digest::Sha256(announced))) = (&pinned, &promised) {
             // Saves a download that would be thrown away.
-            self.check_digest(pin, announced)?;
+            transfer::check_digest(&self.location, pinned, announced)?;
         }
-        let expected = pin.or(metadata.sha256.as_deref());
         let blob = self.cache.blob(&metadata.etag);
-        // Another revision may have brought the same contents.
-        let here = fs::metadata(&blob).is_ok_and(|blob| Some(blob.len()) == incoming.total);
-        let trusted = expected.is_none_or(|sha256| sha256.eq_ignore_ascii_case(&metadata.etag));
+        let lock = Lock::wait(&self.cache.lock(&metadata.etag), || {
+            progress.wait(self.file)
+        })?;
+        self.cache.prepare(&metadata.commit)?;
+        // Another process may have brought it, or another revision has the same contents.
+        let here = fs::metadata(&blob).is_ok_and(|blob| Some(blob.len()) == metadata.size);
+        let trusted = pinned
+            .as_ref()
+            .is_none_or(|pin| promised.as_ref() == Some(pin));
         if !(here && trusted) {
-            let mut part = Part::create(&blob)?;
-            let found = incoming.save(&mut part, &self.location, progress)?;
-            if let Some(expected) = expected {
-                self.check_digest(expected, &found)?;
+            if let Some(path) = self.cached().filter(|_| trusted) {
+                // On a file system without links the blob has moved there.
+                return Ok(Some(path));
             }
-            part.persist(&blob)?;
-        }
-        self.cache
-            .publish(&metadata.etag, &metadata.commit, self.file)
-    }
-
-    /// The answer has to come from a hub, and a commit has to be answered by itself.
-    fn check_metadata(&self, metadata: Option<Metadata>) -> Result<Metadata, HubError> {
-        match metadata {
-            None => Err(self.bad_answer("it lacks the header X-Repo-Commit of a hub".to_owned())),
-            Some(Metadata { commit, .. })
-                if is_commit(&self.revision) && !self.revision.eq_ignore_ascii_case(&commit) =>
-            {
-                Err(self.bad_answer(format!("expected that commit, found {commit}")))
+            let expected = Expected {
+                size: metadata.size,
+                digests: promised.into_iter().chain(pinned).collect(),
+                etag: Some(metadata.etag.clone()),
+                validator: metadata.validator.clone(),
+            };
+            let mut partial = Partial::open(&blob, &lock)?;
+            match transfer::complete(client, &expected, &mut partial, &options.patience, progress) {
+                Ok(Outcome::Done) => partial.finish(&blob)?,
+                Ok(Outcome::Changed) => {
+                    partial.discard();
+                    return Ok(None);
+                }
+                Err(error) => {
+                    if let HubError::Checksum { .. } = error {
+                        partial.discard();
+                    }
+                    return Err(error);
+                }
             }
-            Some(metadata) => Ok(metadata),
         }
-    }
-
-    fn check_digest(&self, expected: &str, found: &str) -> Result<(), HubError> {
-        if expected.eq_ignore_ascii_case(found) {
-            return Ok(());
-        }
-        Err(HubError::Checksum {
-            location: Box::new(self.location.clone()),
-            expected: expected.to_owned(),
-            found: found.to_owned(),
-        })
+        let (etag, commit) = (&metadata.etag, &metadata.commit);
+        let path = self
+            .cache
+            .publish(etag, commit, self.file, options.symlinks)?;
+        Ok(Some(path))
     }
 
     fn bad_answer(&self, problem: String) -> HubError {

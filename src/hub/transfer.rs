@@ -1,377 +1,387 @@
-//! One file over HTTP: the request, its redirects, the bytes.
-//!
-//! `hf-hub` has a client of its own, but it sends the token to the host that a file is redirected
-//! to, appends to a partial file without looking whether the server kept the range, and does not
-//! compare lengths. Here the token stays with the server it is meant for, and a file is whole or
-//! it is not there.
+//! The bytes of one file: from where an earlier attempt stopped, as often as it takes, checked at the
+//! end.
 
-use std::io::{Read, Write};
-use std::time::Duration;
+use std::io::{self, Read};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use sha2::{Digest, Sha256};
-use ureq::http::header::{AUTHORIZATION, LOCATION, TRANSFER_ENCODING};
-use ureq::http::{HeaderMap, Response, StatusCode};
-use ureq::{Agent, Body};
+use ureq::Body;
+use ureq::http::StatusCode;
+use ureq::http::header::TRANSFER_ENCODING;
 
-use super::cache::{Part, disk, is_commit};
-use super::error::{Denial, Location};
+use super::answer::header;
+use super::digest::Digest;
+use super::error::Location;
+use super::http::{Answer, Client, HTML_PAGE, Start};
+use super::options::Patience;
+use super::partial::Partial;
 use super::{HubError, Progress};
 
-/// As many as browsers and `huggingface_hub` allow, give or take.
-const MAX_REDIRECTS: usize = 10;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest silence that counts as a slow server rather than a dead one.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest part of a server's message that is worth showing.
-const MAX_MESSAGE: usize = 200;
+/// A connection that brought so much was good: the attempts after it are counted anew.
+const GOOD_ATTEMPT: u64 = 1 << 20;
+/// Slower than this, in bytes per second, counts as standing still.
+const SLOWEST: u64 = 1 << 10;
+/// Longest wait that a server may ask for before the next attempt.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
-/// What a hub says about a file beside its bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Metadata {
-    /// Commit that the revision stands for.
-    pub(super) commit: String,
-    /// Name of the contents in the cache.
-    pub(super) etag: String,
-    /// SHA-256 of the contents; hubs give it for large files.
-    pub(super) sha256: Option<String>,
-    /// Length of the contents.
-    size: Option<u64>,
+/// What a file has to be.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Expected {
+    /// Length in bytes, where it is known beforehand.
+    pub(super) size: Option<u64>,
+    /// Every one must hold.
+    pub(super) digests: Vec<Digest>,
+    /// Etag of the hub for these contents, and the server's own spelling of it.
+    pub(super) etag: Option<String>,
+    pub(super) validator: Option<String>,
 }
 
-/// A file whose bytes are about to come.
-pub(super) struct Incoming {
-    /// `None` where the server is not a hub.
-    pub(super) metadata: Option<Metadata>,
-    /// Length of the file, where the server says so.
-    pub(super) total: Option<u64>,
-    body: Body,
+/// How a download ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The file is whole and right.
+    Done,
+    /// The hub has other contents by now.
+    Changed,
 }
 
-/// The settings of every request.
-fn agent(url: &str) -> Agent {
-    let config = Agent::config_builder()
-        .user_agent(concat!("senet/", env!("CARGO_PKG_VERSION")))
-        // The length and the digest are those of the bytes as they are stored.
-        .accept_encoding("identity")
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .timeout_resolve(Some(CONNECT_TIMEOUT))
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_per_read(Some(SILENCE_TIMEOUT))
-        .timeout_per_write(Some(SILENCE_TIMEOUT));
-    // A proxy has no way back to a server on this machine.
-    if is_loopback(url) {
-        config.proxy(None).build().into()
-    } else {
-        config.build().into()
-    }
-}
-
-/// Asks for a file and follows redirects up to the answer that holds it.
+/// Brings `partial` to its full length and checks it.
 ///
 /// # Errors
-/// [`HubError`] for a failed request, any status but success, an HTML page in place of the file, and
-/// an answer that does not say how many bytes will come.
-pub(super) fn open(
-    url: &str,
-    token: Option<&str>,
-    location: &Location,
-) -> Result<Incoming, HubError> {
-    let bad = |problem: &str| HubError::BadAnswer {
-        location: Box::new(location.clone()),
-        problem: problem.to_owned(),
-    };
-    let agent = agent(url);
-    let mut metadata = None;
-    let mut at = url.to_owned();
-    for _ in 0..=MAX_REDIRECTS {
-        let home = origin(&at) == origin(url);
-        let mut request = agent.get(&at);
-        if let Some(token) = token.filter(|_| home) {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let response = request.call().map_err(|source| HubError::Unreachable {
-            location: Box::new(location.clone()),
-            source: Box::new(source),
-        })?;
-        let status = response.status();
-        // A refusal has headers of its own kind; its status and text say more.
-        let wanted = status.is_redirection() || status == StatusCode::OK;
-        if wanted && home && metadata.is_none() {
-            metadata = read_metadata(response.headers()).map_err(|problem| bad(&problem))?;
-        }
-        if status.is_redirection() {
-            let target = header(response.headers(), LOCATION.as_str())
-                .ok_or_else(|| bad("a redirect to nowhere"))?;
-            at = resolve(&at, target);
-            if url.starts_with("https://") && !at.starts_with("https://") {
-                return Err(bad("a redirect from https to an insecure address"));
-            }
-            continue;
-        }
-        if status != StatusCode::OK {
-            return Err(refusal(response, home, token.is_some(), location));
-        }
-        return accept(response, metadata, location);
+/// [`HubError`]. What was received stays in `partial`, but for contents that are not `expected`.
+pub(super) fn complete(
+    client: &Client<'_>,
+    expected: &Expected,
+    partial: &mut Partial,
+    patience: &Patience,
+    progress: &dyn Progress,
+) -> Result<Outcome, HubError> {
+    let mut resumed = partial.len() > 0;
+    if expected.size.is_some_and(|size| partial.len() > size) {
+        partial.restart()?;
     }
-    Err(bad("too many redirects"))
+    if let Some(size) = expected.size {
+        partial.check_space(size)?;
+    }
+    loop {
+        let mut file = Transfer {
+            client,
+            expected,
+            silence: patience.silence,
+            ranges: true,
+            // Nobody knows a file's etag without having asked for it.
+            reached: expected.etag.is_some(),
+        };
+        if file.receive(partial, patience, progress)? == Outcome::Changed {
+            return Ok(Outcome::Changed);
+        }
+        match check(client.location(), expected, partial) {
+            Ok(()) => return Ok(Outcome::Done),
+            // What an earlier attempt left may be of another version, or was damaged in a crash.
+            Err(HubError::Checksum { .. }) if resumed => {
+                resumed = false;
+                partial.restart()?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
-fn accept(
-    response: Response<Body>,
-    metadata: Option<Metadata>,
+fn check(location: &Location, expected: &Expected, partial: &Partial) -> Result<(), HubError> {
+    for digest in &expected.digests {
+        let found = match digest {
+            // It was taken on the way.
+            Digest::Sha256(_) => partial.sha256(),
+            Digest::GitBlob(_) => digest
+                .of_file(partial.path())
+                .map_err(super::cache::disk("read", partial.path()))?,
+        };
+        check_digest(location, digest, &found)?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// [`HubError::Checksum`].
+pub(super) fn check_digest(
     location: &Location,
-) -> Result<Incoming, HubError> {
-    let bad = |problem: &str| HubError::BadAnswer {
+    expected: &Digest,
+    found: &str,
+) -> Result<(), HubError> {
+    if expected.admits(found) {
+        return Ok(());
+    }
+    Err(HubError::Checksum {
         location: Box::new(location.clone()),
-        problem: problem.to_owned(),
-    };
-    let chunked = header(response.headers(), TRANSFER_ENCODING.as_str())
-        .is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
-    let body = response.into_body();
-    if body.mime_type() == Some("text/html") {
-        return Err(bad("expected a file, found an HTML page"));
-    }
-    let announced = metadata.as_ref().and_then(|metadata| metadata.size);
-    let total = match (announced, body.content_length()) {
-        (Some(expected), Some(found)) if expected != found => {
-            return Err(HubError::Length {
-                location: Box::new(location.clone()),
-                expected,
-                found,
-            });
-        }
-        (announced, length) => length.or(announced),
-    };
-    // Without either, the end of the file and a broken connection look the same.
-    if total.is_none() && !chunked {
-        return Err(bad("it does not say how long the file is"));
-    }
-    Ok(Incoming {
-        metadata,
-        total,
-        body,
+        kind: expected.kind(),
+        expected: expected.shown(),
+        found: found.to_owned(),
     })
 }
 
-impl Incoming {
-    /// Writes all bytes to `part` and returns their SHA-256 in lower-case hexadecimal.
-    ///
-    /// # Errors
-    /// [`HubError::Interrupted`], [`HubError::Length`], [`HubError::Disk`].
-    pub(super) fn save(
-        self,
-        part: &mut Part,
-        location: &Location,
+struct Transfer<'a> {
+    client: &'a Client<'a>,
+    expected: &'a Expected,
+    silence: Duration,
+    /// Whether the server may be asked for a part of the file.
+    ranges: bool,
+    reached: bool,
+}
+
+impl Transfer<'_> {
+    fn receive(
+        &mut self,
+        partial: &mut Partial,
+        patience: &Patience,
         progress: &dyn Progress,
-    ) -> Result<String, HubError> {
-        let Self { total, body, .. } = self;
-        let name = match location {
-            Location::Hub { file, .. } => file,
-            Location::Release { url } => url.rsplit('/').next().unwrap_or(url),
+    ) -> Result<Outcome, HubError> {
+        let mut best = partial.len();
+        let mut attempts = Attempts::new(patience, true);
+        loop {
+            // A whole file of an earlier process needs no request.
+            if Some(partial.len()) == self.expected.size {
+                let name = self.client.location().file_name();
+                progress.advance(name, partial.len(), self.expected.size);
+                return Ok(Outcome::Done);
+            }
+            let error = match self.attempt(partial, progress) {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            if partial.len() >= best + GOOD_ATTEMPT {
+                attempts = Attempts::new(patience, true);
+            }
+            attempts.reached = self.reached;
+            best = best.max(partial.len());
+            attempts.wait(error, self.client.location(), progress)?;
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        partial: &mut Partial,
+        progress: &dyn Progress,
+    ) -> Result<Outcome, HubError> {
+        if !self.ranges {
+            partial.restart()?;
+        }
+        let start = Start {
+            offset: partial.len(),
+            validator: self.expected.validator.as_deref(),
+        };
+        let answer = self.client.get(start)?;
+        self.reached = true;
+        let etag = answer.metadata.as_ref().map(|metadata| &metadata.etag);
+        if let (Some(expected), Some(found)) = (&self.expected.etag, etag)
+            && expected != found
+        {
+            return Ok(Outcome::Changed);
+        }
+        if whole(&answer) == Some(partial.len()) {
+            // Nothing is left to send: a crash came between the last byte and the new name.
+            return Ok(Outcome::Done);
+        }
+        if answer.response.status() == StatusCode::OK {
+            // Without ranges, or because the file has changed, it comes from the beginning.
+            if partial.len() > 0 {
+                partial.restart()?;
+            }
+        } else if part(&answer).is_none_or(|(first, _)| first != partial.len()) {
+            self.ranges = false;
+            return self.attempt(partial, progress);
+        }
+        let total = self.total(&answer)?;
+        if let Some(total) = total {
+            partial.check_space(total)?;
+        }
+        self.read(answer.response.into_body(), partial, total, progress)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Length of the whole file by this answer, which has to agree with what is known.
+    fn total(&self, answer: &Answer) -> Result<Option<u64>, HubError> {
+        let body = answer.response.body();
+        if body.mime_type() == Some("text/html") {
+            return Err(self.client.bad(HTML_PAGE));
+        }
+        let chunked = header(answer.response.headers(), TRANSFER_ENCODING.as_str())
+            .is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
+        let found = match part(answer) {
+            Some((_, total)) => total,
+            None => body.content_length(),
+        };
+        match (self.expected.size, found) {
+            (Some(expected), Some(found)) if expected != found => Err(HubError::Length {
+                location: Box::new(self.client.location().clone()),
+                expected,
+                found,
+            }),
+            // Without either, the end of the file and a broken connection look the same.
+            (None, None) if !chunked => {
+                Err(self.client.bad("it does not say how long the file is"))
+            }
+            (expected, found) => Ok(found.or(expected)),
+        }
+    }
+
+    fn read(
+        &self,
+        body: Body,
+        partial: &mut Partial,
+        total: Option<u64>,
+        progress: &dyn Progress,
+    ) -> Result<(), HubError> {
+        let location = self.client.location();
+        let name = location.file_name();
+        let interrupted = |done, source| HubError::Interrupted {
+            location: Box::new(location.clone()),
+            done,
+            total,
+            source,
         };
         let mut reader = body.into_reader();
         let mut buffer = vec![0; 128 * 1024];
-        let mut hasher = Sha256::new();
-        let mut done = 0;
-        progress.advance(name, done, total);
+        let mut pace = Pace::new(self.silence, partial.len());
+        progress.advance(name, partial.len(), total);
         loop {
             let count = match reader.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(source) => {
-                    return Err(HubError::Interrupted {
-                        location: Box::new(location.clone()),
-                        done,
-                        total,
-                        source,
-                    });
-                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => return Err(interrupted(partial.len(), source)),
             };
-            let bytes = &buffer[..count];
-            hasher.update(bytes);
-            if let Err(source) = part.write_all(bytes) {
-                return Err(disk("write", part.path())(source));
+            partial.append(&buffer[..count])?;
+            progress.advance(name, partial.len(), total);
+            pace.check(partial.len())
+                .map_err(|source| interrupted(partial.len(), source))?;
+            if total.is_some_and(|total| partial.len() > total) {
+                break;
             }
-            done += count as u64;
-            progress.advance(name, done, total);
         }
         match total {
-            Some(expected) if expected != done => Err(HubError::Length {
-                location: Box::new(location.clone()),
-                expected,
-                found: done,
-            }),
-            _ => Ok(hex(&hasher.finalize())),
+            Some(expected) if partial.len() > expected => {
+                let found = partial.len();
+                partial.restart()?;
+                Err(HubError::Length {
+                    location: Box::new(location.clone()),
+                    expected,
+                    found,
+                })
+            }
+            // Where only the hub has told the length, a broken connection looks like an end.
+            Some(expected) if partial.len() < expected => Err(interrupted(
+                partial.len(),
+                io::ErrorKind::UnexpectedEof.into(),
+            )),
+            _ => Ok(()),
         }
     }
 }
 
-/// The hub's headers; `None` for an answer without a commit, which is not (yet) the hub's own.
-fn read_metadata(headers: &HeaderMap) -> Result<Option<Metadata>, String> {
-    let Some(commit) = header(headers, "x-repo-commit") else {
-        return Ok(None);
+/// Tells a slow connection from one that drips.
+struct Pace {
+    window: Duration,
+    start: Instant,
+    done: u64,
+}
+
+impl Pace {
+    fn new(window: Duration, done: u64) -> Self {
+        Self {
+            window,
+            start: Instant::now(),
+            done,
+        }
+    }
+
+    fn check(&mut self, done: u64) -> io::Result<()> {
+        let elapsed = self.start.elapsed();
+        if elapsed < self.window {
+            return Ok(());
+        }
+        let rate = (done - self.done) as f64 / elapsed.as_secs_f64();
+        if rate < SLOWEST as f64 {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("slower than {SLOWEST} bytes per second"),
+            ));
+        }
+        *self = Self::new(self.window, done);
+        Ok(())
+    }
+}
+
+/// Counts failures in a row, and waits longer after each.
+pub(super) struct Attempts {
+    left: u32,
+    delay: Duration,
+    /// Whether the server has answered before, so that a lost network may come back.
+    reached: bool,
+}
+
+impl Attempts {
+    pub(super) fn new(patience: &Patience, reached: bool) -> Self {
+        Self {
+            reached,
+            left: patience.attempts.saturating_sub(1),
+            delay: patience.delay,
+        }
+    }
+
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// `error` itself where another attempt would not help, or enough were made.
+    pub(super) fn wait(
+        &mut self,
+        error: HubError,
+        location: &Location,
+        progress: &dyn Progress,
+    ) -> Result<(), HubError> {
+        let asked = error.retry_after().unwrap_or_default();
+        if self.left == 0 || !error.may_pass(self.reached) || asked > LONGEST_WAIT {
+            return Err(error);
+        }
+        self.left -= 1;
+        let delay = asked.max(scatter(self.delay));
+        self.delay *= 2;
+        progress.retry(location.file_name(), &error, delay);
+        thread::sleep(delay);
+        Ok(())
+    }
+}
+
+/// Between three quarters and five quarters of it, so that processes that failed together do not come
+/// back together.
+fn scatter(delay: Duration) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let nanos = now.map_or(0, |now| now.subsec_nanos()) ^ std::process::id();
+    delay.mul_f64(0.75 + f64::from(nanos % 1024) / 2048.0)
+}
+
+/// First byte of a part, and the length of the whole file; `None` for an answer that is no part.
+fn part(answer: &Answer) -> Option<(u64, Option<u64>)> {
+    let is_part = answer.response.status() == StatusCode::PARTIAL_CONTENT;
+    let range = header(answer.response.headers(), "content-range").filter(|_| is_part)?;
+    parse_range(range)
+}
+
+/// Length of the file in an answer to a range that begins after its end.
+fn whole(answer: &Answer) -> Option<u64> {
+    let is_outside = answer.response.status() == StatusCode::RANGE_NOT_SATISFIABLE;
+    let range = header(answer.response.headers(), "content-range").filter(|_| is_outside)?;
+    range.strip_prefix("bytes */")?.parse().ok()
+}
+
+/// First byte and length of the file in a `Content-Range: bytes 5-9/10`; the length may be `*`.
+fn parse_range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = value.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, _) = range.split_once('-')?;
+    let total = match total {
+        "*" => None,
+        total => Some(total.parse().ok()?),
     };
-    if !is_commit(commit) {
-        return Err(format!(
-            "its commit `{commit}` is not 40 hexadecimal digits"
-        ));
-    }
-    let linked = header(headers, "x-linked-etag").map(clean_etag);
-    let etag = linked
-        .or_else(|| header(headers, "etag").map(clean_etag))
-        .unwrap_or_default();
-    // It becomes a file name.
-    let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if etag.is_empty() || etag.starts_with('.') || etag.len() > 128 || !etag.bytes().all(safe) {
-        return Err(format!("its etag `{etag}` cannot name a file"));
-    }
-    let size = match header(headers, "x-linked-size") {
-        Some(size) => Some(
-            size.parse()
-                .map_err(|_| format!("its length `{size}` is not a number"))?,
-        ),
-        None => None,
-    };
-    Ok(Some(Metadata {
-        commit: commit.to_ascii_lowercase(),
-        etag: etag.to_owned(),
-        sha256: linked
-            .filter(|etag| is_sha256(etag))
-            .map(str::to_ascii_lowercase),
-        size,
-    }))
-}
-
-fn clean_etag(etag: &str) -> &str {
-    etag.trim_start_matches("W/").trim_matches('"')
-}
-
-/// Whether this is a whole SHA-256 in hexadecimal.
-pub(super) fn is_sha256(digest: &str) -> bool {
-    digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Turns a status other than success into an error. Only the hub itself speaks of repositories and
-/// tokens; `home` is false for the file server that it redirects to.
-fn refusal(mut response: Response<Body>, home: bool, token: bool, location: &Location) -> HubError {
-    let status = response.status().as_u16();
-    let headers = response.headers();
-    let code = header(headers, "x-error-code").unwrap_or("").to_owned();
-    let message: String = header(headers, "x-error-message")
-        .unwrap_or("")
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_MESSAGE)
-        .collect();
-    // Leaves the connection in order; what it says is for browsers.
-    drop(
-        response
-            .body_mut()
-            .with_config()
-            .limit(64 * 1024)
-            .read_to_vec(),
-    );
-    let boxed = Box::new(location.clone());
-    let Location::Hub {
-        endpoint,
-        repo,
-        revision,
-        ..
-    } = location
-    else {
-        return match status {
-            404 => HubError::NotFound { location: boxed },
-            _ => HubError::Status {
-                location: boxed,
-                status,
-                message,
-            },
-        };
-    };
-    let (endpoint, repo, revision) = (endpoint.clone(), repo.clone(), revision.clone());
-    match (code.as_str(), status) {
-        _ if !home => HubError::Status {
-            location: boxed,
-            status,
-            message,
-        },
-        ("RepoNotFound", 404) => HubError::RepoNotFound { endpoint, repo },
-        // Without a token the hub does not say whether a repository is private or missing.
-        ("RepoNotFound", 401) if !token => HubError::RepoNotFound { endpoint, repo },
-        ("RevisionNotFound", _) => HubError::RevisionNotFound {
-            endpoint,
-            repo,
-            revision,
-        },
-        ("EntryNotFound", _) => HubError::FileNotFound {
-            location: boxed,
-            present: Vec::new(),
-        },
-        (_, 404) => HubError::NotFound { location: boxed },
-        ("GatedRepo", 401 | 403) => HubError::Denied {
-            location: boxed,
-            status,
-            reason: Denial::Gated,
-        },
-        (_, 401 | 403) => HubError::Denied {
-            location: boxed,
-            status,
-            reason: if token {
-                Denial::Token
-            } else {
-                Denial::NoToken
-            },
-        },
-        _ => HubError::Status {
-            location: boxed,
-            status,
-            message,
-        },
-    }
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok().map(str::trim)
-}
-
-/// `scheme://host:port` of an address.
-fn origin(url: &str) -> &str {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |at| start + at);
-    &url[..end]
-}
-
-/// The address that a `Location` header means, seen from the address `base`.
-fn resolve(base: &str, target: &str) -> String {
-    if target.starts_with("http://") || target.starts_with("https://") {
-        target.to_owned()
-    } else if target.starts_with("//") {
-        let scheme = base.split_once("//").map_or("https:", |(scheme, _)| scheme);
-        format!("{scheme}{target}")
-    } else if target.starts_with('/') {
-        format!("{}{target}", origin(base))
-    } else {
-        let path = base.split(['?', '#']).next().unwrap_or(base);
-        let folder = path.rfind('/').map_or(path, |at| &path[..at]);
-        format!("{folder}/{target}")
-    }
-}
-
-/// Whether an address is on this machine.
-pub(super) fn is_loopback(url: &str) -> bool {
-    let host = origin(url).split_once("://").map_or("", |(_, host)| host);
-    ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
-        host.strip_prefix(name)
-            .is_some_and(|port| port.is_empty() || port.starts_with(':'))
-    })
+    Some((first.parse().ok()?, total))
 }
 
 #[cfg(test)]
@@ -379,41 +389,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redirects_resolve_as_in_a_browser() {
-        let base = "https://hub.example:8080/org/name/resolve/main/a.bin?download=true";
-        for (target, expected) in [
-            ("http://cdn.example/x", "http://cdn.example/x"),
-            ("//cdn.example/x", "https://cdn.example/x"),
-            ("/new/name/a.bin", "https://hub.example:8080/new/name/a.bin"),
-            (
-                "b.bin",
-                "https://hub.example:8080/org/name/resolve/main/b.bin",
-            ),
-        ] {
-            assert_eq!(resolve(base, target), expected, "{target}");
+    fn ranges_are_read() {
+        assert_eq!(parse_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(parse_range("bytes 5-9/*"), Some((5, None)));
+        for bad in ["", "bytes */10", "bytes 5/10", "5-9/10", "bytes 5-9/x"] {
+            assert_eq!(parse_range(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn loopback_is_the_whole_host() {
-        assert!(is_loopback("http://127.0.0.1:8080/x"));
-        assert!(is_loopback("http://localhost"));
-        assert!(!is_loopback("http://localhost.example/x"));
-        assert!(!is_loopback("https://huggingface.co/127.0.0.1"));
-    }
-
-    #[test]
-    fn etags_that_leave_the_cache_are_refused() {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            "x-repo-commit",
-            "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
-        );
-        for etag in ["", "\"../../x\"", "\"a/b\"", "\"..\""] {
-            headers.insert("etag", etag.parse().unwrap());
-            assert!(read_metadata(&headers).is_err(), "{etag}");
-        }
-        headers.insert("etag", "W/\"abc-1\"".parse().unwrap());
-        assert_eq!(read_metadata(&headers).unwrap().unwrap().etag, "abc-1");
+    fn a_drip_is_told_from_a_slow_connection() {
+        let mut pace = Pace::new(Duration::from_millis(20), 0);
+        assert!(pace.check(1).is_ok());
+        thread::sleep(Duration::from_millis(25));
+        assert!(pace.check(10_000).is_ok());
+        thread::sleep(Duration::from_millis(25));
+        assert!(pace.check(10_001).is_err());
     }
 }

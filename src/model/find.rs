@@ -97,6 +97,13 @@ pub fn open_weights(
     hub: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<Weights> {
+    let local = match &spec.weights {
+        WeightsSource::File(path) => Some(file.unwrap_or(path)),
+        WeightsSource::Reference(_) => file,
+    };
+    if let (Some(lock), Some(file)) = (&hub.locked, local) {
+        lock.check(file)?;
+    }
     match (&spec.weights, file) {
         (WeightsSource::File(path), None) => Ok(Weights::open(path)?),
         (WeightsSource::File(_), Some(file)) => Ok(Weights::open(file)?),
@@ -111,6 +118,26 @@ pub fn open_weights(
             let path = fetch(reference, hub, progress)?;
             open_checked(&path, reference)
         }
+    }
+}
+
+/// Makes `spec` take its weights from another branch, tag or commit of its repository. What the card
+/// says about the file (its hash, the release with the same numbers) does not hold there.
+///
+/// # Errors
+/// [`HubError::NoRepository`].
+pub fn at_revision(spec: &mut ModelSpec, revision: &str) -> Result<()> {
+    match &mut spec.weights {
+        WeightsSource::Reference(reference) if reference.repo.is_some() => {
+            reference.revision = Some(revision.to_owned());
+            reference.sha256 = None;
+            reference.release = None;
+            Ok(())
+        }
+        _ => Err(Error::Hub(HubError::NoRepository {
+            model: spec.name.clone(),
+            revision: revision.to_owned(),
+        })),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Pictures in, answers out: a network with its preprocessing and the names of its classes.
 
 mod batches;
+mod cached;
 mod find;
 
 use candle_core::{DType, Device, Tensor};
 
 pub use batches::{Prepared, prepare_ahead};
-pub use find::{Found, fetch, find, open_weights};
+pub use cached::{cached, locked_files, pinned_commits};
+pub use find::{Found, at_revision, fetch, find, open_weights};
 
 use crate::cards::ModelSpec;
 use crate::error::{Error, Result};

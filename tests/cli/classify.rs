@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::process::Stdio;
 
+use super::common::hub_server::{HubServer, Mode};
 use super::env::{Env, data};
 
 const DEMO: [&str; 5] = ["classify", "--model", "demo", "--threads", "2"];
@@ -332,4 +333,38 @@ fn a_signal_that_was_ignored_stays_so() {
         output.stdout.iter().filter(|&&byte| byte == b'\n').count(),
         1 + 300 * 5
     );
+}
+
+#[test]
+fn pictures_on_the_web() {
+    let mut env = Env::new();
+    env.set("HF_HUB_DOWNLOAD_TIMEOUT", "1");
+    let boot = std::fs::read(super::env::data("pictures/ankle-boot.png")).unwrap();
+    let server = HubServer::start(&[("v1", "boot.png", &boot)]);
+    let url = |name: &str| format!("{}/v1/{name}", server.file_server());
+    let run = |name: &str, more: &[&str]| {
+        let url = url(name);
+        let mut arguments = vec!["classify", "-m", "demo", "-q", &url];
+        arguments.extend(more);
+        let output = env.run(&arguments);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), text)
+    };
+    let (code, text) = run("boot.png", &[]);
+    assert!(code == Some(0) && text.contains("Ankle boot"), "{text}");
+    let (code, text) = run("none.png", &[]);
+    assert!(code == Some(1) && text.contains("not found"), "{text}");
+    let before = server.requests().len();
+    let (code, text) = run("boot.png", &["--offline"]);
+    assert!(code == Some(1) && text.contains("offline"), "{text}");
+    assert_eq!(server.requests().len(), before);
+    // It neither waits for ever nor shows half a picture.
+    for mode in [Mode::Stall, Mode::Cut] {
+        server.set(mode);
+        let (code, text) = run("boot.png", &[]);
+        assert!(
+            code == Some(1) && text.contains("interrupted"),
+            "{mode:?}: {text}"
+        );
+    }
 }

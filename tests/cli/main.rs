@@ -11,7 +11,9 @@ mod eval_data;
 mod eval_html;
 
 mod bench;
+mod cache;
 mod classify;
+mod download;
 mod models;
 mod tensors;
 
@@ -28,6 +30,8 @@ fn help() {
         "list",
         "info",
         "download",
+        "cache",
+        "lock",
         "verify",
         "preprocess",
         "bench",

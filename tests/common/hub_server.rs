@@ -5,7 +5,7 @@
 //! repository's files at `/api/models/{repo}/revision/{revision}`. It can misbehave in the ways that
 //! hubs, mirrors and networks do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 /// Commit that every branch stands for.
@@ -64,6 +65,32 @@ pub(crate) enum Mode {
     Html,
     /// A good answer for another commit.
     OtherCommit,
+    /// `HEAD` is answered well, the file itself with this status.
+    Busy(u16),
+    /// 429 that asks to come back after so many seconds.
+    TooMany(u64),
+    /// Names the length, sends so many bytes and hangs up.
+    CutAt(usize),
+    /// Sends half and then nothing, without hanging up.
+    Stall,
+    /// Takes the request and never answers.
+    Mute,
+    /// A byte now and then.
+    Drip,
+    /// Sends small pieces with a pause of so many milliseconds.
+    Trickle(u64),
+    /// Knows no ranges: sends everything, whatever is asked for.
+    NoRange,
+    /// Knows no ranges, and cuts.
+    NoRangeCut,
+    /// Sends another range than was asked for.
+    WrongRange,
+    /// Answers every range with 416.
+    NoSuchRange,
+    /// A header of a megabyte.
+    HugeHeader,
+    /// Promises 10 PB.
+    Vast,
 }
 
 /// A request that arrived.
@@ -77,10 +104,17 @@ pub(crate) struct Request {
     pub(crate) range: Option<String>,
 }
 
+/// Repository, name and contents.
+type File = ((String, String), Vec<u8>);
+
 struct Shared {
     /// Contents by `repo` and file name.
-    files: BTreeMap<(String, String), Vec<u8>>,
+    files: Mutex<BTreeMap<(String, String), Vec<u8>>>,
+    /// What takes the place of a file after the next `HEAD`.
+    next: Mutex<Option<File>>,
     mode: Mutex<Mode>,
+    /// Modes of the next requests for the bytes of files, before `mode` counts again.
+    plan: Mutex<VecDeque<Mode>>,
     requests: Mutex<Vec<Request>>,
     file_server: String,
     stop: AtomicBool,
@@ -100,13 +134,17 @@ impl HubServer {
         let file_server = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
-            files: files
-                .iter()
-                .map(|(repo, file, bytes)| {
-                    (((*repo).to_owned(), (*file).to_owned()), bytes.to_vec())
-                })
-                .collect(),
+            files: Mutex::new(
+                files
+                    .iter()
+                    .map(|(repo, file, bytes)| {
+                        (((*repo).to_owned(), (*file).to_owned()), bytes.to_vec())
+                    })
+                    .collect(),
+            ),
+            next: Mutex::default(),
             mode: Mutex::new(Mode::Direct),
+            plan: Mutex::default(),
             requests: Mutex::default(),
             file_server: url(&file_server),
             stop: AtomicBool::new(false),
@@ -135,6 +173,27 @@ impl HubServer {
 
     pub(crate) fn set(&self, mode: Mode) {
         *self.shared.mode.lock().unwrap() = mode;
+    }
+
+    /// Modes of the next requests for the bytes of files, one for each.
+    pub(crate) fn plan(&self, modes: &[Mode]) {
+        *self.shared.plan.lock().unwrap() = modes.iter().copied().collect();
+    }
+
+    /// Puts other contents in the place of a file.
+    pub(crate) fn replace(&self, repo: &str, file: &str, bytes: &[u8]) {
+        let key = (repo.to_owned(), file.to_owned());
+        self.shared
+            .files
+            .lock()
+            .unwrap()
+            .insert(key, bytes.to_vec());
+    }
+
+    /// The same, once the next `HEAD` is answered.
+    pub(crate) fn replace_after_head(&self, repo: &str, file: &str, bytes: &[u8]) {
+        let key = (repo.to_owned(), file.to_owned());
+        *self.shared.next.lock().unwrap() = Some((key, bytes.to_vec()));
     }
 
     /// Requests so far.
@@ -198,15 +257,28 @@ fn serve(stream: TcpStream, shared: &Shared, file_server: bool) -> std::io::Resu
         }
     }
     shared.requests.lock().unwrap().push(request.clone());
-    let mode = *shared.mode.lock().unwrap();
+    let usual = *shared.mode.lock().unwrap();
+    let planned = || shared.plan.lock().unwrap().pop_front();
+    let is_list = request.path.starts_with("/api/");
+    let is_head = request.method == "HEAD";
+    // A file that the hub redirects to is the same request's.
+    let is_redirected = file_server && !request.path.starts_with("/v1/");
+    let mode = if is_list || is_head || is_redirected {
+        usual
+    } else {
+        planned().unwrap_or(usual)
+    };
     let reply = if file_server {
         shared.stored(&request, mode)
-    } else if request.path.starts_with("/api/") {
+    } else if is_list {
         shared.list(&request, mode)
     } else {
         shared.resolve(&request, mode)
     };
-    reply.send(stream, &request)
+    if is_head && let Some((key, bytes)) = shared.next.lock().unwrap().take() {
+        shared.files.lock().unwrap().insert(key, bytes);
+    }
+    reply.send(stream, &request, &shared.stop)
 }
 
 /// An answer, as far as it is not like every other.
@@ -222,9 +294,13 @@ enum Framing {
     Length,
     Chunked,
     UntilClose,
-    /// Half of the promised bytes.
-    Cut,
-    Slow,
+    /// Some of the promised bytes.
+    Cut(usize),
+    /// So many bytes at a time, with a pause of so many milliseconds.
+    Slow(usize, u64),
+    /// Half, and then nothing.
+    Stall,
+    Mute,
 }
 
 impl Reply {
@@ -253,6 +329,10 @@ impl Reply {
         self
     }
 
+    fn whole(bytes: &[u8]) -> Self {
+        Self::new(200, bytes).with("Content-Type", "application/octet-stream")
+    }
+
     /// The whole file, or the range that was asked for.
     fn file(bytes: &[u8], request: &Request) -> Self {
         let range = request.range.as_deref().and_then(|range| {
@@ -264,7 +344,7 @@ impl Reply {
             Some((start, end))
         });
         let reply = match range {
-            None => Self::new(200, bytes),
+            None => Self::whole(bytes),
             Some((start, end)) if start < end => Self::new(206, &bytes[start..end]).with(
                 "Content-Range",
                 format!("bytes {start}-{}/{}", end - 1, bytes.len()),
@@ -278,7 +358,21 @@ impl Reply {
             .with("Accept-Ranges", "bytes")
     }
 
-    fn send(self, mut stream: TcpStream, request: &Request) -> std::io::Result<()> {
+    fn send(
+        self,
+        mut stream: TcpStream,
+        request: &Request,
+        stop: &AtomicBool,
+    ) -> std::io::Result<()> {
+        let silence = || {
+            while !stop.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        if self.framing == Framing::Mute {
+            silence();
+            return Ok(());
+        }
         let mut head = format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", self.status);
         for (name, value) in &self.headers {
             write!(head, "{name}: {value}\r\n").unwrap();
@@ -295,7 +389,12 @@ impl Reply {
         }
         match self.framing {
             Framing::Length | Framing::UntilClose => stream.write_all(&self.body)?,
-            Framing::Cut => stream.write_all(&self.body[..self.body.len() / 2])?,
+            Framing::Cut(count) => stream.write_all(&self.body[..count.min(self.body.len())])?,
+            Framing::Stall => {
+                stream.write_all(&self.body[..self.body.len() / 2])?;
+                silence();
+            }
+            Framing::Mute => {}
             Framing::Chunked => {
                 for chunk in self.body.chunks(1000) {
                     write!(stream, "{:x}\r\n", chunk.len())?;
@@ -304,11 +403,11 @@ impl Reply {
                 }
                 stream.write_all(b"0\r\n\r\n")?;
             }
-            Framing::Slow => {
-                for piece in self.body.chunks(self.body.len() / 5 + 1) {
+            Framing::Slow(count, pause) => {
+                for piece in self.body.chunks(count) {
                     stream.write_all(piece)?;
                     stream.flush()?;
-                    thread::sleep(Duration::from_millis(30));
+                    thread::sleep(Duration::from_millis(pause));
                 }
             }
         }
@@ -331,6 +430,11 @@ impl Shared {
             Mode::Gated => return Reply::new(403, b"").with("X-Error-Code", "GatedRepo"),
             Mode::Broken => return Reply::html(500),
             Mode::LoginPage => return Reply::html(200),
+            Mode::Busy(status) if request.method != "HEAD" => return Reply::html(status),
+            Mode::TooMany(seconds) => {
+                return Reply::new(429, b"").with("Retry-After", seconds.to_string());
+            }
+            Mode::Mute => return Reply::new(200, b"").framed(Framing::Mute),
             Mode::Loop => return Reply::new(302, b"").with("Location", request.path.clone()),
             Mode::Renamed if !request.path.starts_with("/new/") => {
                 return Reply::new(307, b"moved").with("Location", format!("/new{}", request.path));
@@ -349,17 +453,21 @@ impl Shared {
         };
         let missing = |code| Reply::new(404, b"").with("X-Error-Code", code);
         let file = file.replace("%20", " ");
-        if !self.files.keys().any(|(known, _)| known == repo) {
+        let files = self.files.lock().unwrap();
+        if !files.keys().any(|(known, _)| known == repo) {
             return missing("RepoNotFound");
         }
         if !["main", "refs%2Fpr%2F1", COMMIT].contains(&revision) {
             return missing("RevisionNotFound");
         }
-        let Some(bytes) = self.files.get(&(repo.to_owned(), file.clone())) else {
+        let Some(bytes) = files.get(&(repo.to_owned(), file.clone())) else {
             return missing("EntryNotFound");
         };
-        let digest = sha256(bytes);
-        let size = bytes.len() + usize::from(mode == Mode::WrongLength);
+        let size = match mode {
+            Mode::WrongLength => bytes.len() as u64 + 1,
+            Mode::Vast => 10_000_000_000_000_000,
+            _ => bytes.len() as u64,
+        };
         let reply = match mode {
             Mode::Redirect | Mode::RedirectCut | Mode::RedirectForbidden => {
                 let target = format!("{}/{repo}/{file}?signature=secret", self.file_server);
@@ -369,13 +477,25 @@ impl Shared {
             }
             Mode::Html => Reply::html(200),
             Mode::WrongBytes => Reply::file(&vec![b'?'; bytes.len()], request),
+            Mode::NoRange | Mode::NoRangeCut => Reply::whole(bytes),
+            Mode::WrongRange if request.range.is_some() => {
+                let range = format!("bytes 7-{}/{}", bytes.len() - 1, bytes.len());
+                Reply::new(206, &bytes[7..]).with("Content-Range", range)
+            }
+            Mode::NoSuchRange if request.range.is_some() => Reply::new(416, b""),
             _ => Reply::file(bytes, request),
         };
         let reply = match mode {
-            Mode::Html => reply,
-            _ => reply.with("X-Linked-Size", size.to_string()),
+            Mode::Html => reply.with("X-Linked-Etag", format!("\"{}\"", sha256(bytes))),
+            Mode::HugeHeader => reply.with("X-Padding", "x".repeat(1 << 20)),
+            // As on the hub: small files are stored in git itself.
+            _ if bytes.len() < SMALL => reply.with("ETag", format!("\"{}\"", git_sha1(bytes))),
+            _ => reply
+                .with("X-Linked-Size", size.to_string())
+                .with("X-Linked-Etag", format!("\"{}\"", sha256(bytes))),
         };
-        let reply = reply
+        let length = reply.body.len();
+        reply
             .with(
                 "X-Repo-Commit",
                 if mode == Mode::OtherCommit {
@@ -384,11 +504,13 @@ impl Shared {
                     COMMIT.to_owned()
                 },
             )
-            .with("X-Linked-Etag", format!("\"{digest}\""));
-        reply
             .framed(match mode {
-                Mode::Cut => Framing::Cut,
-                Mode::Slow => Framing::Slow,
+                Mode::Cut | Mode::NoRangeCut => Framing::Cut(length / 2),
+                Mode::CutAt(count) => Framing::Cut(count),
+                Mode::Slow => Framing::Slow(length / 5 + 1, 30),
+                Mode::Trickle(pause) => Framing::Slow(1 << 16, pause),
+                Mode::Drip => Framing::Slow(1, 20),
+                Mode::Stall => Framing::Stall,
                 Mode::Chunked => Framing::Chunked,
                 Mode::NoLength => Framing::UntilClose,
                 _ => Framing::Length,
@@ -405,6 +527,8 @@ impl Shared {
             .map_or("", |(repo, _)| repo);
         let files: Vec<String> = self
             .files
+            .lock()
+            .unwrap()
             .keys()
             .filter(|(known, _)| known == repo)
             .map(|(_, file)| format!("{{\"rfilename\":\"{file}\"}}"))
@@ -427,15 +551,25 @@ impl Shared {
             .next()
             .unwrap_or("")
             .trim_start_matches('/');
+        let files = self.files.lock().unwrap();
         let found = path
             .rsplit_once('/')
-            .and_then(|(repo, file)| self.files.get(&(repo.to_owned(), file.to_owned())));
+            .and_then(|(repo, file)| files.get(&(repo.to_owned(), file.to_owned())));
         match (found, mode) {
             (None, _) => Reply::html(404),
             (_, Mode::RedirectForbidden) => Reply::html(403),
+            (_, Mode::Busy(status)) => Reply::html(status),
             (Some(bytes), Mode::RedirectCut | Mode::Cut) => {
-                Reply::file(bytes, request).framed(Framing::Cut)
+                let reply = Reply::file(bytes, request);
+                let half = reply.body.len() / 2;
+                reply.framed(Framing::Cut(half))
             }
+            (Some(bytes), Mode::CutAt(count)) => {
+                Reply::file(bytes, request).framed(Framing::Cut(count))
+            }
+            (Some(bytes), Mode::Stall) => Reply::file(bytes, request).framed(Framing::Stall),
+            (Some(bytes), Mode::Drip) => Reply::file(bytes, request).framed(Framing::Slow(1, 20)),
+            (Some(bytes), Mode::Chunked) => Reply::file(bytes, request).framed(Framing::Chunked),
             // Its etag is not the hub's.
             (Some(bytes), _) => Reply::file(bytes, request).with("ETag", "\"of-the-file-server\""),
         }
@@ -449,6 +583,16 @@ impl Reply {
         }
         self
     }
+}
+
+/// Files shorter than this are named by git's hash.
+const SMALL: usize = 4096;
+
+/// `git hash-object`
+pub(crate) fn git_sha1(bytes: &[u8]) -> String {
+    let header = format!("blob {}\0", bytes.len());
+    let digest = Sha1::new_with_prefix(header).chain_update(bytes).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// SHA-256 in lower-case hexadecimal.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use senet::hub::{HubError, Progress, cached, fetch};
 
@@ -61,8 +62,15 @@ fn a_cached_file_needs_no_request() {
     let setup = setup();
     let first = setup.fetch().unwrap();
     let before = setup.server.requests().len();
-    assert_eq!(before, 1);
-    assert_eq!(setup.fetch().unwrap(), first);
+    assert_eq!(before, 2, "what it is, and its bytes");
+    // The fastest of a few: the machine may be busy.
+    let hit = || {
+        let start = Instant::now();
+        assert_eq!(setup.fetch().unwrap(), first);
+        start.elapsed()
+    };
+    let fastest = (0..5).map(|_| hit()).min().unwrap();
+    assert!(fastest < Duration::from_millis(5), "{fastest:?}");
     assert_eq!(cached(REPO, "main", FILE, &setup.options).unwrap(), first);
     // The commit is known from the branch.
     assert_eq!(
@@ -129,10 +137,11 @@ fn the_token_goes_to_the_hub_alone() {
     setup.server.set(Mode::Redirect);
     setup.fetch().unwrap();
     let requests = setup.server.requests();
-    assert_eq!(requests.len(), 2);
-    assert_eq!(requests[0].authorization, Some(format!("Bearer {TOKEN}")));
-    assert!(requests[1].file_server);
-    assert_eq!(requests[1].authorization, None);
+    assert_eq!(requests.len(), 3);
+    for request in requests {
+        let expected = (!request.file_server).then(|| format!("Bearer {TOKEN}"));
+        assert_eq!(request.authorization, expected, "{request:?}");
+    }
     assert!(!format!("{:?}", setup.options).contains(TOKEN));
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cards::DEMO_MODEL;
-use crate::cli::args::{DeviceArgs, ImageSize};
+use crate::cli::args::{DeviceArgs, HubArgs, ImageSize};
 use crate::cli::output::{Messages, Results, Table};
 use crate::cli::{SUCCESS, session};
 use crate::error::Error;
@@ -54,9 +54,8 @@ pub(super) struct Arguments {
     csv: bool,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Use the cache alone and make no request
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    hub: HubArgs,
 }
 
 /// The first fields are called as in timm's benchmark results.
@@ -93,11 +92,18 @@ pub(super) fn run(
             arguments.models.len()
         );
     }
-    let hub = session::hub_options(arguments.offline)?;
+    let hub = session::hub_from(&arguments.hub)?;
     let specs = arguments
         .models
         .iter()
-        .map(|name| session::find(name, &hub, messages))
+        .map(|name| {
+            session::find_at(
+                name,
+                arguments.hub.source.revision.as_deref(),
+                &hub,
+                messages,
+            )
+        })
         .collect::<anyhow::Result<Vec<_>>>()?;
     let device = session::open_device(&arguments.device, &arguments.models.join(", "), messages)?;
     let isa = matches!(device, Device::Cpu).then(Isa::best);

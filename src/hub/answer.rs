@@ -1,0 +1,187 @@
+//! What the answers of a hub say beside the bytes of a file.
+
+use ureq::Body;
+use ureq::http::{HeaderMap, Response};
+
+use super::HubError;
+use super::cache::is_commit;
+use super::error::{Denial, Location};
+
+/// Longest part of a server's message that is worth showing.
+const MAX_MESSAGE: usize = 200;
+
+/// What a hub says about a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Metadata {
+    /// Commit that the revision stands for.
+    pub(super) commit: String,
+    /// Name of the contents in the cache: their SHA-256 for large files, their hash in git for small
+    /// ones.
+    pub(super) etag: String,
+    /// Length of the contents in bytes.
+    pub(super) size: Option<u64>,
+    /// Etag in the server's spelling, if it promises these very bytes.
+    pub(super) validator: Option<String>,
+}
+
+/// The hub's headers; `None` for an answer without a commit, which is not (yet) the hub's own.
+/// `is_whole` says that the other headers are those of the whole file.
+pub(super) fn read_metadata(
+    headers: &HeaderMap,
+    is_whole: bool,
+) -> Result<Option<Metadata>, String> {
+    let Some(commit) = header(headers, "x-repo-commit") else {
+        return Ok(None);
+    };
+    if !is_commit(commit) {
+        return Err(format!(
+            "its commit `{commit}` is not 40 hexadecimal digits"
+        ));
+    }
+    let linked = header(headers, "x-linked-etag").map(clean_etag);
+    let etag = linked
+        .or_else(|| header(headers, "etag").map(clean_etag))
+        .unwrap_or_default();
+    // It becomes a file name.
+    let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if etag.is_empty() || etag.starts_with('.') || etag.len() > 128 || !etag.bytes().all(safe) {
+        return Err(format!("its etag `{etag}` cannot name a file"));
+    }
+    let length = || header(headers, "content-length").filter(|_| is_whole);
+    let size = match header(headers, "x-linked-size").or_else(length) {
+        Some(size) => Some(
+            size.parse()
+                .map_err(|_| format!("its length `{size}` is not a number"))?,
+        ),
+        None => None,
+    };
+    Ok(Some(Metadata {
+        commit: commit.to_ascii_lowercase(),
+        etag: etag.to_owned(),
+        validator: match header(headers, "etag") {
+            // A weak one promises no bytes, and a redirect's is not that of the file.
+            Some(etag) if is_whole && etag.starts_with('"') => Some(etag.to_owned()),
+            _ => None,
+        },
+        size,
+    }))
+}
+
+fn clean_etag(etag: &str) -> &str {
+    etag.trim_start_matches("W/").trim_matches('"')
+}
+
+/// Turns a status other than success into an error. Only the hub itself speaks of repositories and
+/// tokens; `home` is false for the file server that it redirects to.
+pub(super) fn refusal(
+    mut response: Response<Body>,
+    home: bool,
+    token: bool,
+    location: &Location,
+) -> HubError {
+    let status = response.status().as_u16();
+    let headers = response.headers();
+    let code = header(headers, "x-error-code").unwrap_or("").to_owned();
+    let message: String = header(headers, "x-error-message")
+        .unwrap_or("")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_MESSAGE)
+        .collect();
+    let retry_after = header(headers, "retry-after").and_then(|seconds| seconds.parse().ok());
+    // Leaves the connection in order; what it says is for browsers.
+    drop(
+        response
+            .body_mut()
+            .with_config()
+            .limit(64 * 1024)
+            .read_to_vec(),
+    );
+    let boxed = Box::new(location.clone());
+    let Location::Hub {
+        endpoint,
+        repo,
+        revision,
+        ..
+    } = location
+    else {
+        return match status {
+            404 => HubError::NotFound { location: boxed },
+            _ => HubError::Status {
+                location: boxed,
+                status,
+                message,
+                retry_after,
+            },
+        };
+    };
+    let (endpoint, repo, revision) = (endpoint.clone(), repo.clone(), revision.clone());
+    match (code.as_str(), status) {
+        _ if !home => HubError::Status {
+            location: boxed,
+            status,
+            message,
+            retry_after,
+        },
+        ("RepoNotFound", 404) => HubError::RepoNotFound { endpoint, repo },
+        // Without a token the hub does not say whether a repository is private or missing.
+        ("RepoNotFound", 401) if !token => HubError::RepoNotFound { endpoint, repo },
+        ("RevisionNotFound", _) => HubError::RevisionNotFound {
+            endpoint,
+            repo,
+            revision,
+        },
+        ("EntryNotFound", _) => HubError::FileNotFound {
+            location: boxed,
+            present: Vec::new(),
+        },
+        (_, 404) => HubError::NotFound { location: boxed },
+        ("GatedRepo", 401 | 403) => HubError::Denied {
+            location: boxed,
+            status,
+            reason: Denial::Gated,
+        },
+        (_, 401 | 403) => HubError::Denied {
+            location: boxed,
+            status,
+            reason: if token {
+                Denial::Token
+            } else {
+                Denial::NoToken
+            },
+        },
+        _ => HubError::Status {
+            location: boxed,
+            status,
+            message,
+            retry_after,
+        },
+    }
+}
+
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etags_that_leave_the_cache_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            "x-repo-commit",
+            "0123456789abcdef0123456789abcdef01234567".parse().unwrap(),
+        );
+        for etag in ["", "\"../../x\"", "\"a/b\"", "\"..\""] {
+            headers.insert("etag", etag.parse().unwrap());
+            assert!(read_metadata(&headers, true).is_err(), "{etag}");
+        }
+        headers.insert("etag", "W/\"abc-1\"".parse().unwrap());
+        assert_eq!(
+            read_metadata(&headers, true).unwrap().unwrap().etag,
+            "abc-1"
+        );
+    }
+}

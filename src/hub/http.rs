@@ -1,0 +1,258 @@
+//! Requests: one agent for a download, its redirects, and who may see the token.
+//!
+//! `hf-hub` has a client of its own, but it sends the token to the host that a file is redirected
+//! to. Here the token stays with the server it is meant for.
+
+use std::time::Duration;
+
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_RANGE, LOCATION, RANGE};
+use ureq::http::{Method, Response, StatusCode};
+use ureq::{Agent, Body};
+
+use super::HubError;
+use super::answer::{self, Metadata, header};
+use super::error::Location;
+use super::options::Patience;
+
+/// As many as browsers and `huggingface_hub` allow, give or take.
+const MAX_REDIRECTS: usize = 10;
+/// What networks with a login, and broken mirrors, send in place of a file.
+pub(super) const HTML_PAGE: &str = "expected a file, found an HTML page";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Asks for one file, as often as it takes.
+pub(super) struct Client<'a> {
+    agent: Agent,
+    url: &'a str,
+    token: Option<&'a str>,
+    location: &'a Location,
+}
+
+/// The part of a file that is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Start<'a> {
+    /// First byte.
+    pub(super) offset: u64,
+    /// Etag that the file must still have at the first server; else it is sent whole.
+    pub(super) validator: Option<&'a str>,
+}
+
+/// An answer that is neither a redirect nor a refusal.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    /// `None` where the server is not a hub.
+    pub(super) metadata: Option<Metadata>,
+}
+
+impl<'a> Client<'a> {
+    /// `location` is what errors are about.
+    pub(super) fn new(
+        url: &'a str,
+        token: Option<&'a str>,
+        location: &'a Location,
+        patience: &Patience,
+    ) -> Self {
+        let config = Agent::config_builder()
+            .user_agent(concat!("senet/", env!("CARGO_PKG_VERSION")))
+            // The length and the digest are those of the bytes as they are stored.
+            .accept_encoding("identity")
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_resolve(Some(CONNECT_TIMEOUT.min(patience.silence)))
+            .timeout_connect(Some(CONNECT_TIMEOUT.min(patience.silence)))
+            // Headers that drip are no answer.
+            .timeout_recv_response(Some(patience.silence))
+            .timeout_per_read(Some(patience.silence))
+            .timeout_per_write(Some(patience.silence));
+        // A proxy has no way back to a server on this machine.
+        let config = if is_loopback(url) {
+            config.proxy(None)
+        } else {
+            config
+        };
+        Self {
+            agent: config.build().into(),
+            url,
+            token,
+            location,
+        }
+    }
+
+    pub(super) fn location(&self) -> &Location {
+        self.location
+    }
+
+    /// What the hub says about the file, without its bytes.
+    ///
+    /// # Errors
+    /// [`HubError`] for a failed request and any status but success.
+    pub(super) fn head(&self) -> Result<Metadata, HubError> {
+        let answer = self.ask(&Method::HEAD, Start::default())?;
+        answer.metadata.ok_or_else(|| {
+            self.bad(if answer.response.body().mime_type() == Some("text/html") {
+                HTML_PAGE
+            } else {
+                "it lacks the header X-Repo-Commit of a hub"
+            })
+        })
+    }
+
+    /// Length of the file by a server that need not be a hub.
+    ///
+    /// # Errors
+    /// [`HubError`] for a failed request and any status but success.
+    pub(super) fn length(&self) -> Result<Option<u64>, HubError> {
+        let answer = self.ask(&Method::HEAD, Start::default())?;
+        let length = header(answer.response.headers(), CONTENT_LENGTH.as_str());
+        Ok(length.and_then(|length| length.parse().ok()))
+    }
+
+    /// The file, or its part from `start` on: status 200, 206 or 416.
+    ///
+    /// # Errors
+    /// [`HubError`] for a failed request and any other status.
+    pub(super) fn get(&self, start: Start<'_>) -> Result<Answer, HubError> {
+        self.ask(&Method::GET, start)
+    }
+
+    fn ask(&self, method: &Method, start: Start<'_>) -> Result<Answer, HubError> {
+        let mut metadata = None;
+        let mut at = self.url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let home = origin(&at) == origin(self.url);
+            let response = self.send(method, &at, home, start)?;
+            let status = response.status();
+            let is_part = matches!(
+                status,
+                StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+            );
+            let is_answer = status == StatusCode::OK || is_part && start.offset > 0;
+            // A refusal has headers of its own kind; its status and text say more.
+            if home && metadata.is_none() && (is_answer || status.is_redirection()) {
+                metadata = answer::read_metadata(response.headers(), status == StatusCode::OK)
+                    .map_err(|problem| self.bad(problem))?;
+            }
+            if status.is_redirection() {
+                let target = header(response.headers(), LOCATION.as_str())
+                    .ok_or_else(|| self.bad("a redirect to nowhere"))?;
+                at = resolve(&at, target);
+                // The file server behind a hub knows nothing of commits, and may not know `HEAD`.
+                if method == Method::HEAD && metadata.is_some() && origin(&at) != origin(self.url) {
+                    return Ok(Answer { response, metadata });
+                }
+                if self.url.starts_with("https://") && !at.starts_with("https://") {
+                    return Err(self.bad("a redirect from https to an insecure address"));
+                }
+                continue;
+            }
+            if !is_answer {
+                return Err(answer::refusal(
+                    response,
+                    home,
+                    self.token.is_some(),
+                    self.location,
+                ));
+            }
+            return Ok(Answer { response, metadata });
+        }
+        Err(self.bad("too many redirects"))
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        at: &str,
+        home: bool,
+        start: Start<'_>,
+    ) -> Result<Response<Body>, HubError> {
+        let mut request = if method == Method::HEAD {
+            self.agent.head(at)
+        } else {
+            self.agent.get(at)
+        };
+        if let Some(token) = self.token.filter(|_| home) {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if start.offset > 0 {
+            request = request.header(RANGE, format!("bytes={}-", start.offset));
+            // Other servers have etags of their own.
+            if let Some(validator) = start.validator.filter(|_| home) {
+                request = request.header(IF_RANGE, validator);
+            }
+        }
+        request.call().map_err(|source| HubError::Unreachable {
+            location: Box::new(self.location.clone()),
+            source: Box::new(source),
+        })
+    }
+
+    pub(super) fn bad(&self, problem: impl Into<String>) -> HubError {
+        HubError::BadAnswer {
+            location: Box::new(self.location.clone()),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// `scheme://host:port` of an address.
+fn origin(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |at| start + at);
+    &url[..end]
+}
+
+/// The address that a `Location` header means, seen from the address `base`.
+fn resolve(base: &str, target: &str) -> String {
+    if target.starts_with("http://") || target.starts_with("https://") {
+        target.to_owned()
+    } else if target.starts_with("//") {
+        let scheme = base.split_once("//").map_or("https:", |(scheme, _)| scheme);
+        format!("{scheme}{target}")
+    } else if target.starts_with('/') {
+        format!("{}{target}", origin(base))
+    } else {
+        let path = base.split(['?', '#']).next().unwrap_or(base);
+        let folder = path.rfind('/').map_or(path, |at| &path[..at]);
+        format!("{folder}/{target}")
+    }
+}
+
+/// Whether an address is on this machine.
+pub(super) fn is_loopback(url: &str) -> bool {
+    let host = origin(url).split_once("://").map_or("", |(_, host)| host);
+    ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
+        host.strip_prefix(name)
+            .is_some_and(|port| port.is_empty() || port.starts_with(':'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_resolve_as_in_a_browser() {
+        let base = "https://hub.example:8080/org/name/resolve/main/a.bin?download=true";
+        for (target, expected) in [
+            ("http://cdn.example/x", "http://cdn.example/x"),
+            ("//cdn.example/x", "https://cdn.example/x"),
+            ("/new/name/a.bin", "https://hub.example:8080/new/name/a.bin"),
+            (
+                "b.bin",
+                "https://hub.example:8080/org/name/resolve/main/b.bin",
+            ),
+        ] {
+            assert_eq!(resolve(base, target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_the_whole_host() {
+        assert!(is_loopback("http://127.0.0.1:8080/x"));
+        assert!(is_loopback("http://localhost"));
+        assert!(!is_loopback("http://localhost.example/x"));
+        assert!(!is_loopback("https://huggingface.co/127.0.0.1"));
+    }
+}

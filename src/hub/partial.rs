@@ -1,0 +1,209 @@
+//! A file that is not whole yet, under a name of its own until it is.
+//!
+//! It outlives the process, so that the next one goes on where this one stopped.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use sha2::{Digest as _, Sha256};
+
+use super::HubError;
+use super::cache::{beside, disk};
+use super::digest::read_all;
+use super::lock::Lock;
+use crate::weights::hexadecimal;
+
+/// Free space that a download leaves on the disk for everything else, in bytes.
+const RESERVE: u64 = 16 << 20;
+
+/// Bytes after which the disk is told to write what has come, so that little is left to wait for at the
+/// end.
+const SYNC_EVERY: u64 = 16 << 20;
+
+/// The beginning of a file. It is kept unless it is discarded.
+pub(super) struct Partial {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    /// Of what is there.
+    hasher: Sha256,
+    /// Whether another process may go on with it.
+    kept: bool,
+    /// Writes to the disk beside the download; its failure shows again at the end.
+    sync: Option<JoinHandle<()>>,
+    /// Length at which that is started again.
+    next_sync: u64,
+}
+
+impl Partial {
+    /// Opens what is there of `target`, `target.incomplete`, or starts it.
+    ///
+    /// Where the lock keeps no other process out, the file gets a name that no other process uses.
+    ///
+    /// # Errors
+    /// [`HubError::Disk`].
+    pub(super) fn open(target: &Path, lock: &Lock) -> Result<Self, HubError> {
+        if let Some(folder) = target.parent() {
+            fs::create_dir_all(folder).map_err(disk("create the folder", folder))?;
+        }
+        let kept = lock.is_exclusive();
+        let path = if kept {
+            incomplete(target)
+        } else {
+            beside(target)
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(disk("create", &path))?;
+        let mut partial = Self {
+            path,
+            file,
+            len: 0,
+            hasher: Sha256::new(),
+            kept,
+            sync: None,
+            next_sync: SYNC_EVERY,
+        };
+        partial.load()?;
+        Ok(partial)
+    }
+
+    /// Takes in what an earlier attempt left, and stands at its end.
+    fn load(&mut self) -> Result<(), HubError> {
+        let (hasher, len) = (&mut self.hasher, &mut self.len);
+        read_all(&self.file, |bytes| {
+            hasher.update(bytes);
+            *len += bytes.len() as u64;
+        })
+        .map_err(disk("read", &self.path))
+    }
+
+    /// Bytes that are there.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// SHA-256 of the bytes that are there.
+    pub(super) fn sha256(&self) -> String {
+        hexadecimal(&self.hasher.clone().finalize())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), HubError> {
+        self.file
+            .write_all(bytes)
+            .map_err(disk("write", &self.path))?;
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+        if self.len >= self.next_sync {
+            self.sync_beside();
+        }
+        Ok(())
+    }
+
+    fn sync_beside(&mut self) {
+        self.next_sync = self.len + SYNC_EVERY;
+        // A slow disk is not asked twice.
+        let is_busy = self.sync.as_ref().is_some_and(|sync| !sync.is_finished());
+        if !is_busy && let Ok(file) = self.file.try_clone() {
+            self.sync = Some(thread::spawn(move || drop(file.sync_data())));
+        }
+    }
+
+    /// Forgets the bytes that are there.
+    pub(super) fn restart(&mut self) -> Result<(), HubError> {
+        let empty = |file: &mut File| {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0)).map(drop)
+        };
+        empty(&mut self.file).map_err(disk("write", &self.path))?;
+        self.hasher = Sha256::new();
+        self.len = 0;
+        self.next_sync = SYNC_EVERY;
+        Ok(())
+    }
+
+    /// Fails if the disk has no room for the rest of a file of `size` bytes.
+    ///
+    /// # Errors
+    /// [`HubError::NoSpace`]. A disk that does not tell its free space is not at fault.
+    pub(super) fn check_space(&self, size: u64) -> Result<(), HubError> {
+        let needed = size.saturating_sub(self.len);
+        let Ok(available) = fs4::available_space(&self.path) else {
+            return Ok(());
+        };
+        if needed == 0 || needed.saturating_add(RESERVE) <= available {
+            return Ok(());
+        }
+        Err(HubError::NoSpace {
+            folder: self.path.parent().unwrap_or(&self.path).to_owned(),
+            needed,
+            available,
+        })
+    }
+
+    /// Gives the file its name, once its bytes are on the disk: a crash must not leave a short file
+    /// under a final name.
+    pub(super) fn finish(mut self, target: &Path) -> Result<(), HubError> {
+        self.file.sync_all().map_err(disk("write", &self.path))?;
+        fs::rename(&self.path, target).map_err(disk("write", target))?;
+        self.kept = true;
+        Ok(())
+    }
+
+    /// Deletes the file: its bytes are not what was promised.
+    pub(super) fn discard(mut self) {
+        self.kept = false;
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // An empty one is of no use to the next attempt.
+        if !self.kept || self.len == 0 && is_empty(&self.file) {
+            // There is no one to tell if it cannot be deleted.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+fn is_empty(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.len() == 0)
+}
+
+/// Name of the beginning of `target`. Python's client used the same.
+pub(super) fn incomplete(target: &Path) -> PathBuf {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(INCOMPLETE);
+    target.with_file_name(name)
+}
+
+/// What the name of every unfinished file ends with.
+pub(super) const INCOMPLETE: &str = ".incomplete";
+
+/// Writes a small file: whole, or not at all.
+///
+/// # Errors
+/// The file system's.
+pub(super) fn write_whole(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(folder) = target.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let path = beside(target);
+    let write = || {
+        let mut file = File::create_new(&path)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&path, target)
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&path)))
+}

@@ -1,0 +1,472 @@
+//! What is in the caches: listing, checking and deleting it. Nothing here makes a request.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use walkdir::WalkDir;
+
+use super::cache::{LOCKS, disk, is_commit};
+use super::digest::{self, Digest};
+use super::lock::Lock;
+use super::partial::INCOMPLETE;
+use super::{HubError, HubOptions};
+use crate::weights::release_digits;
+
+/// What folders of repositories with models begin with.
+const PREFIX: &str = "models--";
+
+/// One repository in the cache.
+#[derive(Clone, Debug)]
+pub struct CachedRepo {
+    /// `organisation/name`
+    pub repo: String,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its commits.
+    pub revisions: Vec<CachedRevision>,
+    /// Whole contents, each once, whether a commit uses them or not.
+    pub blobs: Vec<PathBuf>,
+    /// Beginnings of files whose download was interrupted, or goes on at this moment.
+    pub partials: Vec<PathBuf>,
+    locks: PathBuf,
+}
+
+/// One commit of a repository.
+#[derive(Clone, Debug)]
+pub struct CachedRevision {
+    /// 40 hexadecimal digits.
+    pub commit: String,
+    /// Branches and tags that stood for it when they were last asked for.
+    pub refs: Vec<String>,
+    /// Its files, by name.
+    pub files: Vec<CachedFile>,
+    folder: PathBuf,
+}
+
+/// One file of a commit, or a release file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachedFile {
+    /// Path in the repository, or name of the release file.
+    pub name: String,
+    /// Path in the cache.
+    pub path: PathBuf,
+    /// Where the contents are: elsewhere if the path is a link.
+    pub blob: PathBuf,
+    /// Length in bytes; `None` if the contents are missing.
+    pub size: Option<u64>,
+    /// When the contents were last read, as far as the file system says.
+    pub used: Option<SystemTime>,
+}
+
+/// What a check of contents found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// They are what their name promises.
+    Good,
+    /// They are something else.
+    Bad {
+        /// The digest that was promised.
+        expected: String,
+        /// That of the contents.
+        found: String,
+    },
+    /// There is a name and nothing behind it.
+    Missing,
+    /// Their name promises nothing.
+    Unknown,
+}
+
+impl CachedRepo {
+    /// Bytes of everything in it, each counted once.
+    pub fn size(&self) -> u64 {
+        let moved = self.revisions.iter().flat_map(|revision| &revision.files);
+        let moved = moved.filter(|file| file.blob == file.path && !self.has_blob_of(file));
+        let files: u64 = moved.filter_map(|file| file.size).sum();
+        let blobs: u64 = self.blobs.iter().chain(&self.partials).map(length).sum();
+        files + blobs
+    }
+
+    /// When anything in it was last read.
+    pub fn used(&self) -> Option<SystemTime> {
+        let files = self.revisions.iter().flat_map(|revision| &revision.files);
+        files.filter_map(|file| file.used).max()
+    }
+
+    /// Where there are no links, a file and a blob may be two names of the same contents.
+    fn has_blob_of(&self, file: &CachedFile) -> bool {
+        self.blobs.iter().any(|blob| same_file(blob, &file.path))
+    }
+
+    /// Compares the contents of a file of this repository with the digest in the blob's name.
+    ///
+    /// # Errors
+    /// [`HubError::Disk`].
+    pub fn check(&self, file: &CachedFile) -> Result<Condition, HubError> {
+        if file.size.is_none() {
+            return Ok(Condition::Missing);
+        }
+        let is_link = file.blob != file.path;
+        let blob = if is_link {
+            Some(&file.blob)
+        } else {
+            self.blobs.iter().find(|blob| same_file(blob, &file.path))
+        };
+        let name = blob.and_then(|blob| blob.file_name()?.to_str());
+        match name.and_then(Digest::of_etag) {
+            Some(digest) => check_contents(&file.blob, &digest),
+            None => Ok(Condition::Unknown),
+        }
+    }
+
+    /// Deletes the contents of a file, so that it can be downloaded again.
+    ///
+    /// # Errors
+    /// [`HubError::Disk`].
+    pub fn discard(&self, file: &CachedFile) -> Result<(), HubError> {
+        let twin = self.blobs.iter().find(|blob| same_file(blob, &file.path));
+        for path in [Some(&file.path), Some(&file.blob), twin]
+            .into_iter()
+            .flatten()
+        {
+            delete(path)?;
+        }
+        Ok(())
+    }
+
+    /// What nothing can use: contents that no commit has, beginnings of files that nobody is
+    /// downloading, and commits that no branch stands for any more, unless they are in `keep`.
+    pub fn waste(&self, keep: &BTreeSet<String>) -> Vec<Waste> {
+        let is_old = |revision: &&CachedRevision| {
+            revision.refs.is_empty() && !keep.contains(&revision.commit)
+        };
+        let (old, current): (Vec<_>, Vec<_>) = self.revisions.iter().partition(is_old);
+        let current: Vec<&CachedFile> = current.iter().flat_map(|r| &r.files).collect();
+        let is_used = |blob: &Path| {
+            let of = |file: &&CachedFile| file.blob == blob || same_file(&file.blob, blob);
+            current.iter().any(of)
+        };
+        let mut waste: Vec<Waste> = old
+            .iter()
+            .map(|revision| Waste {
+                path: revision.folder.clone(),
+                size: 0,
+                kind: WasteKind::Revision,
+            })
+            .collect();
+        let blobs = self.blobs.iter().filter(|blob| !is_used(blob));
+        waste.extend(blobs.map(|blob| Waste {
+            path: blob.clone(),
+            size: length(blob),
+            kind: WasteKind::Contents,
+        }));
+        let partials = self.partials.iter().filter(|path| !self.is_busy(path));
+        waste.extend(partials.map(|path| Waste {
+            path: path.clone(),
+            size: length(path),
+            kind: WasteKind::Partial,
+        }));
+        waste
+    }
+
+    /// Whether another process is downloading to this partial file.
+    fn is_busy(&self, partial: &Path) -> bool {
+        let name = partial.file_name().and_then(|name| name.to_str());
+        let etag = name
+            .and_then(|name| name.split('.').next())
+            .unwrap_or_default();
+        let lock = self.locks.join(format!("{etag}.lock"));
+        lock.is_file() && matches!(Lock::attempt(&lock), Ok(None) | Err(_))
+    }
+
+    /// Deletes the repository from the cache: first what points to others, so that no name without
+    /// contents is left if that is interrupted.
+    ///
+    /// # Errors
+    /// [`HubError::Busy`] while a file of it is being downloaded, [`HubError::Disk`].
+    pub fn remove(&self) -> Result<(), HubError> {
+        if let Some(partial) = self.partials.iter().find(|partial| self.is_busy(partial)) {
+            return Err(HubError::Busy {
+                path: partial.clone(),
+            });
+        }
+        for part in ["refs", "snapshots", "blobs"] {
+            delete(&self.folder.join(part))?;
+        }
+        delete(&self.folder)?;
+        delete(&self.locks)
+    }
+}
+
+/// Something in the cache that is of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waste {
+    /// File or folder.
+    pub path: PathBuf,
+    /// Bytes that its deletion frees by itself.
+    pub size: u64,
+    /// What it is.
+    pub kind: WasteKind,
+}
+
+/// Why something is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WasteKind {
+    /// The beginning of a file.
+    Partial,
+    /// Contents that no commit in the cache has.
+    Contents,
+    /// A commit that no branch stands for any more.
+    Revision,
+}
+
+impl Waste {
+    /// Deletes it.
+    ///
+    /// # Errors
+    /// [`HubError::Disk`].
+    pub fn remove(&self) -> Result<(), HubError> {
+        delete(&self.path)
+    }
+}
+
+/// The repositories with models in the cache, by name. Folders that are none are passed over.
+///
+/// # Errors
+/// [`HubError::Disk`] if the cache cannot be read; it need not exist.
+pub fn scan(options: &HubOptions) -> Result<Vec<CachedRepo>, HubError> {
+    let mut repos = Vec::new();
+    for folder in entries(&options.cache)? {
+        let name = folder
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let Some(repo) = name.strip_prefix(PREFIX).filter(|_| folder.is_dir()) else {
+            continue;
+        };
+        let locks = options.cache.join(LOCKS).join(name);
+        let repo = repo.replace("--", "/");
+        repos.push(scan_repo(repo, folder, locks)?);
+    }
+    repos.sort_by(|a, b| a.repo.cmp(&b.repo));
+    Ok(repos)
+}
+
+fn scan_repo(repo: String, folder: PathBuf, locks: PathBuf) -> Result<CachedRepo, HubError> {
+    let is_partial = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(INCOMPLETE));
+    let (partials, blobs) = entries(&folder.join("blobs"))?
+        .into_iter()
+        .partition(is_partial);
+    let refs = references(&folder.join("refs"));
+    let mut revisions = Vec::new();
+    for snapshot in entries(&folder.join("snapshots"))? {
+        let name = snapshot.file_name().and_then(|name| name.to_str());
+        let Some(commit) = name.filter(|name| is_commit(name)).map(str::to_owned) else {
+            continue;
+        };
+        let of = |(_, at): &&(String, String)| *at == commit;
+        revisions.push(CachedRevision {
+            refs: refs
+                .iter()
+                .filter(of)
+                .map(|(name, _)| name.clone())
+                .collect(),
+            files: files(&snapshot),
+            folder: snapshot,
+            commit,
+        });
+    }
+    Ok(CachedRepo {
+        repo,
+        folder,
+        revisions,
+        blobs,
+        partials,
+        locks,
+    })
+}
+
+/// Branches and tags with their commits.
+fn references(folder: &Path) -> Vec<(String, String)> {
+    let files = WalkDir::new(folder)
+        .sort_by_file_name()
+        .into_iter()
+        .flatten();
+    files
+        .filter(|entry| entry.file_type().is_file())
+        .filter_map(|entry| {
+            let name = relative(entry.path(), folder)?;
+            let commit = fs::read_to_string(entry.path()).ok()?.trim().to_owned();
+            Some((name, commit))
+        })
+        .collect()
+}
+
+fn files(snapshot: &Path) -> Vec<CachedFile> {
+    let entries = WalkDir::new(snapshot)
+        .sort_by_file_name()
+        .into_iter()
+        .flatten();
+    entries
+        .filter(|entry| !entry.file_type().is_dir())
+        .filter_map(|entry| {
+            let path = entry.path();
+            let blob = fs::read_link(path).map_or_else(
+                |_| path.to_owned(),
+                |target| plain(&path.parent().unwrap_or(snapshot).join(target)),
+            );
+            Some(file(relative(path, snapshot)?, path.to_owned(), blob))
+        })
+        .collect()
+}
+
+fn file(name: String, path: PathBuf, blob: PathBuf) -> CachedFile {
+    let metadata = fs::metadata(&path).ok();
+    CachedFile {
+        size: metadata.as_ref().map(fs::Metadata::len),
+        used: metadata.and_then(|metadata| metadata.accessed().ok()),
+        name,
+        path,
+        blob,
+    }
+}
+
+/// `a/../b` is `b`: the name of a blob that may be missing cannot be asked of the system.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        if part == std::path::Component::ParentDir {
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    plain
+}
+
+fn relative(path: &Path, folder: &Path) -> Option<String> {
+    let path = path.strip_prefix(folder).ok()?;
+    let parts: Option<Vec<&str>> = path.iter().map(|part| part.to_str()).collect();
+    Some(parts?.join("/"))
+}
+
+/// The release files in the program's own cache, by name.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_releases(options: &HubOptions) -> Result<Vec<CachedFile>, HubError> {
+    let paths = entries(&options.own_cache.join("release"))?;
+    let files = paths.into_iter().filter_map(|path| {
+        let name = path.file_name()?.to_str()?.to_owned();
+        (path.is_file() && !name.ends_with(INCOMPLETE)).then(|| file(name, path.clone(), path))
+    });
+    Ok(files.collect())
+}
+
+/// Compares a release file with the digits in its name.
+///
+/// # Errors
+/// [`HubError::Disk`].
+pub fn check_release(file: &CachedFile) -> Result<Condition, HubError> {
+    match release_digits(&file.name) {
+        Some(digits) => check_contents(&file.path, &Digest::Sha256(digits.to_owned())),
+        None => Ok(Condition::Unknown),
+    }
+}
+
+/// Interrupted downloads of release files that nobody goes on with.
+///
+/// # Errors
+/// As [`scan`].
+pub fn release_waste(options: &HubOptions) -> Result<Vec<Waste>, HubError> {
+    let paths = entries(&options.own_cache.join("release"))?;
+    let is_waste = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str())?;
+        let lock = format!("{}.lock", name.strip_suffix(INCOMPLETE)?);
+        let lock = options.own_cache.join(LOCKS).join(lock);
+        let is_busy = lock.is_file() && matches!(Lock::attempt(&lock), Ok(None) | Err(_));
+        (!is_busy).then_some(())
+    };
+    let paths = paths.into_iter().filter(|path| is_waste(path).is_some());
+    Ok(paths
+        .map(|path| Waste {
+            size: length(&path),
+            path,
+            kind: WasteKind::Partial,
+        })
+        .collect())
+}
+
+/// SHA-256 of a file in the cache, and its length in bytes.
+///
+/// # Errors
+/// [`HubError::Disk`].
+pub fn fingerprint(path: &Path) -> Result<(String, u64), HubError> {
+    let measure = || Ok((digest::sha256(path)?, fs::metadata(path)?.len()));
+    measure().map_err(disk("read", path))
+}
+
+fn check_contents(path: &Path, digest: &Digest) -> Result<Condition, HubError> {
+    let found = digest.of_file(path).map_err(disk("read", path))?;
+    Ok(if digest.admits(&found) {
+        Condition::Good
+    } else {
+        Condition::Bad {
+            expected: digest.shown(),
+            found,
+        }
+    })
+}
+
+/// The contents of a folder, by name; none where there is no folder.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
+    let read = || -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
+    };
+    let mut paths = match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        result => result.map_err(disk("read", folder))?,
+    };
+    paths.sort();
+    Ok(paths)
+}
+
+fn length(path: impl AsRef<Path>) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// Deletes a file, a link or a folder, if it is there.
+pub(super) fn delete(path: &Path) -> Result<(), HubError> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(disk("delete", path)),
+    }
+}
+
+#[cfg(unix)]
+fn same_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (fs::metadata(a), fs::metadata(b)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+/// Without a stable way to ask, equal contents have to do.
+#[cfg(not(unix))]
+fn same_file(a: &Path, b: &Path) -> bool {
+    let name = a.file_name().and_then(|name| name.to_str());
+    length(a) == length(b)
+        && name
+            .and_then(Digest::of_etag)
+            .is_some_and(|digest| digest.of_file(b).is_ok_and(|found| digest.admits(&found)))
+}

@@ -1,0 +1,109 @@
+//! The checkpoints in the caches. The Hugging Face cache is shared, so other programs' models are left
+//! out: what counts is in the zoo, or has a `config.json` of an architecture that is known here.
+
+use std::collections::BTreeSet;
+
+use crate::cards::{CONFIG_FILE, ModelSpec, WEIGHTS_FILES, WeightsSource, Zoo};
+use crate::error::Result;
+use crate::hub::{self, CachedFile, CachedRepo, HubOptions, LockedFile, WeightsRef};
+
+/// The repositories of checkpoints in the cache, by name.
+///
+/// # Errors
+/// If a cache cannot be read.
+pub fn cached(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
+    let zoo = Zoo::builtin()?;
+    let repos = hub::scan(hub)?.into_iter();
+    Ok(repos.filter(|repo| is_checkpoint(repo, zoo)).collect())
+}
+
+fn is_checkpoint(repo: &CachedRepo, zoo: &Zoo) -> bool {
+    let of_card = |name: &str| {
+        zoo.cards()
+            .iter()
+            .any(|card| card.weights.repo.as_deref() == Some(name))
+    };
+    if of_card(&repo.repo) {
+        return true;
+    }
+    let files = repo.revisions.iter().flat_map(|revision| &revision.files);
+    let configs = files.filter(|file| file.name == CONFIG_FILE);
+    configs
+        .filter_map(|file| std::fs::read_to_string(&file.path).ok())
+        .any(|text| {
+            let source = WeightsSource::Reference(WeightsRef::default());
+            ModelSpec::from_timm_config(&text, &repo.repo, source).is_ok()
+        })
+}
+
+/// Commits that cards name: no branch stands for them, and they are needed all the same.
+///
+/// # Errors
+/// If the built-in cards are wrong, which the program's tests rule out.
+pub fn pinned_commits() -> Result<BTreeSet<String>> {
+    let cards = Zoo::builtin()?.cards().iter();
+    Ok(cards
+        .filter_map(|card| card.weights.revision.clone())
+        .collect())
+}
+
+/// The entries of a lock file for everything that [`cached`] finds, and the release files of cards.
+/// Everything is read in order to be hashed.
+///
+/// # Errors
+/// If a cache cannot be read.
+pub fn locked_files(hub: &HubOptions) -> Result<Vec<LockedFile>> {
+    let mut files = Vec::new();
+    let is_needed = |file: &&CachedFile| {
+        file.size.is_some() && (file.name == CONFIG_FILE || is_weights(&file.name))
+    };
+    for repo in cached(hub)? {
+        for revision in &repo.revisions {
+            for file in revision.files.iter().filter(is_needed) {
+                let (sha256, size) = hub::fingerprint(&file.path)?;
+                let commit_alone = [revision.commit.clone()];
+                let names = match &revision.refs[..] {
+                    [] => &commit_alone[..],
+                    refs => refs,
+                };
+                files.extend(names.iter().map(|name| LockedFile::Hub {
+                    repo: repo.repo.clone(),
+                    revision: name.clone(),
+                    commit: revision.commit.clone(),
+                    file: file.name.clone(),
+                    size,
+                    sha256: sha256.clone(),
+                }));
+            }
+        }
+    }
+    let releases = hub::scan_releases(hub)?;
+    for url in Zoo::builtin()?
+        .cards()
+        .iter()
+        .filter_map(|card| card.weights.release.as_ref())
+    {
+        let name = url.rsplit('/').next().unwrap_or(url);
+        if let Some(file) = releases.iter().find(|file| file.name == name) {
+            let (sha256, size) = hub::fingerprint(&file.path)?;
+            files.push(LockedFile::Release {
+                release: url.clone(),
+                size,
+                sha256,
+            });
+        }
+    }
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+fn is_weights(name: &str) -> bool {
+    let of_card = || {
+        let zoo = Zoo::builtin().ok()?;
+        zoo.cards()
+            .iter()
+            .find(|card| card.weights.file.as_deref() == Some(name))
+    };
+    WEIGHTS_FILES.contains(&name) || of_card().is_some()
+}

@@ -1,0 +1,126 @@
+//! `senet cache` and `senet lock`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::common::hub_server::{COMMIT, HubServer, sha256};
+use super::env::Env;
+
+const MODEL: &str = "seresnet50.ra2_in1k";
+const REPO: &str = "timm/seresnet50.ra2_in1k";
+
+fn setup() -> (Env, HubServer) {
+    let server = HubServer::start(&[(REPO, "model.safetensors", &[7; 5000])]);
+    let mut env = Env::new();
+    env.set("HF_ENDPOINT", server.url());
+    env.set("HF_HOME", "cache");
+    assert_eq!(env.run(&["download", MODEL]).status.code(), Some(0));
+    (env, server)
+}
+
+fn blob(env: &Env) -> PathBuf {
+    let blobs = env.path("cache/hub/models--timm--seresnet50.ra2_in1k/blobs");
+    blobs.join(sha256(&[7; 5000]))
+}
+
+#[test]
+fn what_is_there_is_listed_and_foreign_models_are_not() {
+    let (env, _server) = setup();
+    env.write(
+        "cache/hub/models--org--llm/snapshots/x/model.safetensors",
+        "foreign",
+    );
+    env.check("cache-list", &["cache", "list"]);
+    let output = env.run(&["cache", "list", "--json"]);
+    let entry: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (entry["name"].as_str(), entry["size"].as_u64()),
+        (Some(REPO), Some(5000))
+    );
+    env.check("cache-path", &["cache", "path", MODEL]);
+    let output = env.run(&["cache", "path", "skresnet18"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn damage_is_found_and_repaired() {
+    let (env, server) = setup();
+    env.check("cache-verify", &["cache", "verify"]);
+    fs::write(blob(&env), vec![8; 5000]).unwrap();
+    env.check("cache-verify-bad", &["cache", "verify", MODEL]);
+    let before = server.requests().len();
+    env.check(
+        "cache-verify-repair",
+        &["cache", "verify", "--repair", "-q"],
+    );
+    assert!(server.requests().len() > before);
+    assert_eq!(fs::read(blob(&env)).unwrap(), [7; 5000]);
+    if cfg!(unix) {
+        fs::remove_file(blob(&env)).unwrap();
+        env.check("cache-verify-missing", &["cache", "verify"]);
+    }
+}
+
+#[test]
+fn deleting_asks_first() {
+    let (env, _server) = setup();
+    env.check("cache-remove-unasked", &["cache", "remove", MODEL]);
+    assert!(blob(&env).exists());
+    env.check(
+        "cache-remove-dry-run",
+        &["cache", "remove", MODEL, "--dry-run"],
+    );
+    assert!(blob(&env).exists());
+    // What is used stays; what is not, goes.
+    let rest = blob(&env).with_file_name("0123.incomplete");
+    fs::write(&rest, "begun").unwrap();
+    env.check("cache-prune", &["cache", "prune", "--yes"]);
+    assert!(blob(&env).exists() && !rest.exists());
+    let old = env.path("cache/hub/models--timm--seresnet50.ra2_in1k/refs/main");
+    fs::write(old, COMMIT.replace('0', "f")).unwrap();
+    env.check("cache-prune-old", &["cache", "prune", "--yes"]);
+    assert!(!blob(&env).exists());
+    assert_eq!(env.run(&["download", MODEL]).status.code(), Some(0));
+    assert_eq!(
+        env.run(&["cache", "remove", MODEL, "--yes"]).status.code(),
+        Some(0)
+    );
+    assert!(
+        !env.path("cache/hub/models--timm--seresnet50.ra2_in1k")
+            .exists()
+    );
+}
+
+#[test]
+fn a_lock_file_admits_what_it_lists() {
+    let (env, server) = setup();
+    env.check("lock", &["lock", "my.lock"]);
+    let text = fs::read_to_string(env.path("my.lock")).unwrap();
+    assert!(
+        text.contains(COMMIT) && text.contains(&sha256(&[7; 5000])),
+        "{text}"
+    );
+    let locked = |model: &str| {
+        env.run(&["download", model, "--locked", "my.lock"])
+            .status
+            .code()
+    };
+    assert_eq!(locked(MODEL), Some(0));
+    assert_eq!(locked("skresnet18.ra_in1k"), Some(2));
+    // Changed in place: a name is no proof.
+    fs::write(blob(&env), vec![8; 5000]).unwrap();
+    env.check(
+        "locked-changed",
+        &["download", MODEL, "--locked", "my.lock"],
+    );
+    // Changed on the hub: neither is a branch.
+    fs::remove_dir_all(env.path("cache/hub")).unwrap();
+    server.replace(REPO, "model.safetensors", &[9; 5000]);
+    assert_eq!(locked(MODEL), Some(2));
+    server.replace(REPO, "model.safetensors", &[7; 5000]);
+    assert_eq!(locked(MODEL), Some(0));
+    let last = server.requests().pop().unwrap();
+    assert!(last.path.contains(COMMIT), "{last:?}");
+    env.write("bad.lock", "version = 2\n");
+    env.check("locked-bad", &["download", MODEL, "--locked", "bad.lock"]);
+}

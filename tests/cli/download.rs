@@ -1,0 +1,385 @@
+//! `senet download` as a process: killed, interrupted, together with others, behind a proxy.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::common::hub_server::{COMMIT, HubServer, Mode, sha256};
+use super::env::Env;
+
+const MODEL: &str = "seresnet50.ra2_in1k";
+const REPO: &str = "timm/seresnet50.ra2_in1k";
+const FILE: &str = "model.safetensors";
+
+fn contents(len: u32) -> Vec<u8> {
+    (0..len).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect()
+}
+
+struct Setup {
+    env: Env,
+    server: HubServer,
+    bytes: Vec<u8>,
+}
+
+fn setup(len: u32) -> Setup {
+    let bytes = contents(len);
+    let server = HubServer::start(&[(REPO, FILE, &bytes)]);
+    let mut env = Env::new();
+    env.set("HF_ENDPOINT", server.url());
+    env.set("HF_HOME", "cache");
+    Setup { env, server, bytes }
+}
+
+impl Setup {
+    fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.env.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    fn repo(&self) -> PathBuf {
+        self.env.path("cache/hub/models--timm--seresnet50.ra2_in1k")
+    }
+
+    fn blob(&self) -> PathBuf {
+        self.repo().join("blobs").join(sha256(&self.bytes))
+    }
+
+    fn partial(&self) -> PathBuf {
+        self.blob().with_extension("incomplete")
+    }
+
+    fn pointer(&self) -> PathBuf {
+        self.repo().join("snapshots").join(COMMIT).join(FILE)
+    }
+
+    /// What lies under final names is whole and right, and nothing lies under strange names.
+    fn assert_sound(&self) {
+        for path in [self.blob(), self.pointer()] {
+            if path.exists() {
+                assert!(fs::read(&path).unwrap() == self.bytes, "{}", path.display());
+            }
+        }
+        for entry in fs::read_dir(self.repo().join("blobs"))
+            .into_iter()
+            .flatten()
+        {
+            let path = entry.unwrap().path();
+            assert!(
+                [self.blob(), self.partial()].contains(&path),
+                "{}",
+                path.display()
+            );
+        }
+    }
+
+    fn assert_done(&self, output: &Output) {
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+        assert!(fs::read(self.pointer()).unwrap() == self.bytes);
+        assert!(!self.partial().exists());
+    }
+
+    fn gets(&self) -> usize {
+        let requests = self.server.requests();
+        requests.iter().filter(|r| r.method == "GET").count()
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Waits until `ready`, at most ten seconds.
+fn wait_for(ready: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !ready() {
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "nothing happened"
+        );
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_at_any_moment_leaves_a_sound_cache() {
+    let setup = setup(2_000_000);
+    setup.server.set(Mode::Trickle(2));
+    let mut moment = 7_u64;
+    let mut finished = 0;
+    for _ in 0..50 {
+        let mut child = setup.start(&["download", MODEL]);
+        // Anything from before the first request to after the last byte.
+        moment = moment
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        thread::sleep(Duration::from_micros((moment >> 33) % 100_000));
+        child.kill().unwrap();
+        finished += u32::from(child.wait().unwrap().success());
+        setup.assert_sound();
+        if setup.pointer().exists() {
+            // From the start again, now and then with what a crash may leave.
+            fs::remove_dir_all(setup.repo()).unwrap();
+        }
+    }
+    assert!(finished < 50, "no kill came in time");
+    setup.assert_done(&setup.env.run(&["download", MODEL]));
+    setup.assert_sound();
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_what_has_come() {
+    let setup = setup(2_000_000);
+    setup.server.plan(&[Mode::Stall]);
+    let child = setup.start(&["download", MODEL]);
+    let len = || fs::metadata(setup.partial()).map_or(0, |metadata| metadata.len());
+    wait_for(|| len() == 1_000_000);
+    let id = child.id().to_string();
+    let killed = std::process::Command::new("kill")
+        .args(["-INT", &id])
+        .status();
+    assert!(killed.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert_eq!(len(), 1_000_000);
+    let output = setup.env.run(&["download", MODEL]);
+    setup.assert_done(&output);
+    assert!(
+        stderr(&output).contains("going on from 1.0 MB"),
+        "{}",
+        stderr(&output)
+    );
+    let requests = setup.server.requests();
+    assert_eq!(
+        requests.last().unwrap().range.as_deref(),
+        Some("bytes=1000000-")
+    );
+}
+
+#[test]
+fn eight_processes_download_once() {
+    let setup = setup(2_000_000);
+    setup.server.set(Mode::Trickle(10));
+    let children: Vec<Child> = (0..8).map(|_| setup.start(&["download", MODEL])).collect();
+    let mut waited = 0;
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        setup.assert_done(&output);
+        waited += usize::from(stderr(&output).contains("waiting for another process"));
+    }
+    assert_eq!(setup.gets(), 1);
+    assert!(waited > 0);
+}
+
+#[test]
+fn the_one_that_waits_goes_on_when_the_other_dies() {
+    let setup = setup(2_000_000);
+    setup.server.plan(&[Mode::Stall]);
+    let mut first = setup.start(&["download", MODEL]);
+    wait_for(|| setup.partial().exists());
+    let mut second = setup.start(&["download", MODEL]);
+    let mut line = String::new();
+    let mut messages = BufReader::new(second.stderr.take().unwrap());
+    messages.read_line(&mut line).unwrap();
+    assert!(line.contains("waiting for another process"), "{line}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    setup.assert_done(&second.wait_with_output().unwrap());
+    assert_eq!(setup.gets(), 2);
+}
+
+#[test]
+fn the_token_is_seen_by_the_hub_alone() {
+    const TOKEN: &str = "hf_SENTINELsentinelSENTINEL";
+    let mut setup = setup(300_000);
+    setup.env.set("RUST_LOG", "trace");
+    setup.env.set("HF_TOKEN", TOKEN);
+    setup.env.set("HF_HUB_DOWNLOAD_TIMEOUT", "1");
+    for mode in [
+        Mode::Redirect,
+        Mode::Renamed,
+        Mode::RedirectForbidden,
+        Mode::Unauthorised,
+        Mode::Gated,
+        Mode::Missing("RepoNotFound"),
+        Mode::MissingUnnamed,
+        Mode::LoginPage,
+        Mode::Loop,
+        Mode::WrongBytes,
+        Mode::Mute,
+    ] {
+        setup.server.set(mode);
+        for json in [&["download", MODEL][..], &["download", MODEL, "--json"]] {
+            let output = setup.env.run(json);
+            let text =
+                String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            assert!(!text.contains(TOKEN), "{mode:?}: {text}");
+        }
+        drop(fs::remove_dir_all(setup.repo()));
+    }
+    let requests = setup.server.requests();
+    assert!(requests.iter().any(|request| request.file_server));
+    for request in requests {
+        let expected = (!request.file_server).then(|| format!("Bearer {TOKEN}"));
+        assert_eq!(request.authorization, expected, "{request:?}");
+        assert!(!request.path.contains(TOKEN));
+    }
+}
+
+/// A proxy that tunnels every `CONNECT` to `target`, and the places it was asked for.
+fn proxy(target: &str) -> (String, thread::JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let target = target.trim_start_matches("http://").to_owned();
+    let asked = thread::spawn(move || {
+        let mut asked = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if !line.starts_with("CONNECT ") {
+                return asked;
+            }
+            asked.push(line.split(' ').nth(1).unwrap().to_owned());
+            while line.len() > 2 {
+                line.clear();
+                reader.read_line(&mut line).unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+            let mut server = TcpStream::connect(&target).unwrap();
+            let mut up = server.try_clone().unwrap();
+            thread::spawn(move || std::io::copy(&mut reader, &mut up));
+            let mut answer = Vec::new();
+            server.read_to_end(&mut answer).unwrap();
+            drop(stream.write_all(&answer));
+            drop(stream.shutdown(std::net::Shutdown::Both));
+        }
+        asked
+    });
+    (address, asked)
+}
+
+#[test]
+fn a_proxy_is_used_unless_it_must_not() {
+    let mut setup = setup(300_000);
+    let (address, asked) = proxy(setup.server.url());
+    setup.env.set("HF_ENDPOINT", "http://hub.invalid");
+    setup.env.set("HTTP_PROXY", &address);
+    setup.assert_done(&setup.env.run(&["download", MODEL]));
+    // Nothing was asked of the proxy for a host that is excepted.
+    fs::remove_dir_all(setup.repo()).unwrap();
+    setup.env.set("NO_PROXY", "hub.invalid");
+    let output = setup.env.run(&["download", MODEL]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("cannot reach the server"),
+        "{}",
+        stderr(&output)
+    );
+    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
+    stream.write_all(b"END\r\n").unwrap();
+    assert_eq!(asked.join().unwrap(), ["hub.invalid:80"; 2]);
+}
+
+#[test]
+fn an_endpoint_and_a_revision_can_be_given() {
+    let mut setup = setup(300_000);
+    let url = setup.server.url().to_owned();
+    setup.env.set("HF_ENDPOINT", "http://127.0.0.1:9");
+    let arguments = [
+        "download",
+        MODEL,
+        "--endpoint",
+        &url,
+        "--revision",
+        "refs/pr/1",
+    ];
+    setup.assert_done(&setup.env.run(&arguments));
+    let request = &setup.server.requests()[0];
+    assert!(
+        request.path.contains("/resolve/refs%2Fpr%2F1/"),
+        "{request:?}"
+    );
+    // Another revision is another file.
+    let output = setup.env.run(&["download", MODEL, "--offline"]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = setup
+        .env
+        .run(&["download", MODEL, "--offline", "--revision", COMMIT]);
+    setup.assert_done(&output);
+    setup.env.check(
+        "download-revision-twice",
+        &["download", "hf-hub:a/b@c", "--revision", "d"],
+    );
+    setup.env.check(
+        "download-revision-of-demo",
+        &["download", "demo", "--revision", "d"],
+    );
+}
+
+#[test]
+fn many_models_at_once() {
+    let cards = [
+        "seresnet50.a1_in1k",
+        "seresnet50.a2_in1k",
+        "seresnet50.ra2_in1k",
+    ];
+    let repos = cards.map(|card| format!("timm/{card}"));
+    let bytes = contents(200_000);
+    let files: Vec<(&str, &str, &[u8])> = repos
+        .iter()
+        .map(|repo| (repo.as_str(), FILE, bytes.as_slice()))
+        .collect();
+    let server = HubServer::start(&files);
+    let mut env = Env::new();
+    env.set("HF_HOME", "cache");
+    env.set("HF_ENDPOINT", server.url());
+    // The third of these is not on the hub.
+    env.check(
+        "download-dry-run",
+        &["download", cards[0], cards[1], "demo", "--dry-run", "-q"],
+    );
+    assert!(
+        server
+            .requests()
+            .iter()
+            .all(|request| request.method == "HEAD" || request.path.starts_with("/api"))
+    );
+    let output = env.run(&["download", "--filter", "seresnet50.a", "--json", "-q"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let states: Vec<(&str, Option<&str>)> = rows
+        .iter()
+        .map(|row| (row["model"].as_str().unwrap(), row["state"].as_str()))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            (cards[0], Some("downloaded")),
+            (cards[1], Some("downloaded")),
+            ("seresnet50.a3_in1k", None),
+        ]
+    );
+    assert!(
+        rows[2]["error"].as_str().unwrap().contains("no repository"),
+        "{}",
+        rows[3]
+    );
+    assert_eq!(rows[0]["size"], 200_000);
+    let output = env.run(&["download", cards[0], cards[1], "--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.matches("\"cached\"").count(), 2, "{text}");
+    env.check("download-filter-nothing", &["download", "--filter", "vgg"]);
+    env.check("download-nothing", &["download"]);
+}
