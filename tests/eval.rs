@@ -82,7 +82,7 @@ fn figures_are_those_of_other_packages() {
         1e-6,
     );
     let best = report.temperature.unwrap();
-    close(best.value, &expected["temperature"]["value"], 2e-3);
+    close(best.value, &expected["temperature"]["value"], 1e-3);
     close(best.loss, &expected["temperature"]["loss"], 1e-5);
     let Interval { low, high } = report.top[0].interval;
     close(low, &expected["interval"][0], 1e-12);

@@ -128,7 +128,7 @@ impl Answer {
             probability: 1.0 / sum(1.0),
             rank: before + 1,
             loss: loss(1.0),
-            tempered: TEMPERATURES.map(|temperature| loss(temperature) as f32),
+            tempered: TEMPERATURES.map(|temperature| loss(temperature).min(f32::MAX.into()) as f32),
         };
         (label, answer)
     }
@@ -173,6 +173,9 @@ mod tests {
     fn a_hopeless_class_has_a_finite_loss() {
         let (_, answer) = Answer::new(&[1e4, 0.0], &[1]);
         assert_eq!((answer.rank, answer.loss), (2, 1e4));
+        // JSON has no infinity.
+        let (_, answer) = Answer::new(&[3e38, -3e38], &[1]);
+        assert!(answer.tempered.iter().all(|loss| loss.is_finite()));
     }
 
     #[test]

@@ -265,31 +265,28 @@ fn reliability(answers: &[(usize, &Answer)]) -> Vec<Bin> {
         .collect()
 }
 
-/// The lowest point of a polynomial through the mean losses at the five temperatures around the
-/// least, over the logarithm of the temperature.
+/// The lowest point of the polynomial through the mean losses at all temperatures, over the
+/// logarithm of the temperature.
 fn temperature(answers: &[(usize, &Answer)]) -> Option<Temperature> {
-    const WIDTH: usize = 5;
-    let mut losses = [0.0; TEMPERATURES.len()];
+    const POINTS: usize = TEMPERATURES.len();
+    let mut losses = [0.0; POINTS];
     for (_, answer) in answers {
         for (sum, &loss) in losses.iter_mut().zip(&answer.tempered) {
             *sum += f64::from(loss) / answers.len() as f64;
         }
     }
-    let least = (1..TEMPERATURES.len() - 1)
-        .find(|&i| losses[i] < losses[i - 1] && losses[i] <= losses[i + 1])?;
-    let first = least
-        .saturating_sub(WIDTH / 2)
-        .min(TEMPERATURES.len() - WIDTH);
-    // Lagrange's form, its argument counted in steps from the first point.
+    let least =
+        (1..POINTS - 1).find(|&i| losses[i] < losses[i - 1] && losses[i] <= losses[i + 1])?;
+    // Lagrange's form, its argument counted in steps from the first temperature.
     let value = |x: f64| -> f64 {
         let term = |i: usize| -> f64 {
-            let others = (0..WIDTH).filter(|&j| j != i);
+            let others = (0..POINTS).filter(|&j| j != i);
             let factors = others.map(|j| (x - j as f64) / (i as f64 - j as f64));
-            losses[first + i] * factors.product::<f64>()
+            losses[i] * factors.product::<f64>()
         };
-        (0..WIDTH).map(term).sum()
+        (0..POINTS).map(term).sum()
     };
-    let (mut low, mut high) = ((least - first) as f64 - 1.0, (least - first) as f64 + 1.0);
+    let (mut low, mut high) = (least as f64 - 1.0, least as f64 + 1.0);
     while high - low > 1e-7 {
         let third = (high - low) / 3.0;
         if value(low + third) < value(high - third) {
@@ -300,7 +297,7 @@ fn temperature(answers: &[(usize, &Answer)]) -> Option<Temperature> {
     }
     let place = (low + high) / 2.0;
     Some(Temperature {
-        value: TEMPERATURES[first] * (place * f64::ln(2.0) / 2.0).exp(),
+        value: TEMPERATURES[0] * (place * f64::ln(2.0) / 2.0).exp(),
         loss: value(place),
     })
 }

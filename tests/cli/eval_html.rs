@@ -73,7 +73,7 @@ fn the_figures_are_those_of_the_json() {
     }
     let results = fs::read_to_string(env.path("a.jsonl")).unwrap();
     let header: Value = serde_json::from_str(results.lines().next().unwrap()).unwrap();
-    has(header["weights"].as_str().unwrap());
+    has(header["members"][0]["weights"].as_str().unwrap());
     has("it&#39;s &lt;img src=x onerror=a&gt;.jpg");
     has("<td>Bag/broken.png</td><td>cannot decode this PNG");
     let mistakes =

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::args::{DeviceArgs, InputArgs};
+use super::args::{DeviceArgs, HubArgs, InputArgs};
 use super::output::{Messages, Results};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::cards::ModelSpec;
@@ -93,9 +93,8 @@ pub(super) struct Arguments {
     weights: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Use the cache alone and make no request
-    #[arg(long)]
-    offline: bool,
+    #[command(flatten)]
+    hub: HubArgs,
     /// Average the probabilities of several views of each picture
     #[arg(
         long,
@@ -233,10 +232,11 @@ fn run_eval(
 ) -> anyhow::Result<u8> {
     let page = arguments.form.page()?;
     check(arguments)?;
-    let hub = session::hub_options(arguments.offline)?;
+    let hub = session::hub_from(&arguments.hub)?;
+    let revision = arguments.hub.source.revision.as_deref();
     let mut specs = Vec::new();
     for name in &arguments.models {
-        let mut spec = session::find(name, &hub, messages)?;
+        let mut spec = session::find_at(name, revision, &hub, messages)?;
         adapt(&mut spec, arguments)?;
         specs.push(spec);
     }
@@ -363,6 +363,9 @@ fn check(arguments: &Arguments) -> anyhow::Result<()> {
             "a page shows one model: `--results` keeps all, and \
              `senet eval merge FILE --html PAGE` makes a page of each"
         );
+    }
+    if models.len() > 1 && arguments.hub.source.revision.is_some() {
+        bail!("`--revision` is for one model: `-m hf-hub:ORG/REPO@REVISION` names one of several");
     }
     if models.len() > 1 && arguments.weights.is_some() {
         bail!(
