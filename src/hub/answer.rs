@@ -74,7 +74,7 @@ fn clean_etag(etag: &str) -> &str {
 /// Turns a status other than success into an error. Only the hub itself speaks of repositories and
 /// tokens; `home` is false for the file server that it redirects to.
 pub(super) fn refusal(
-    mut response: Response<Body>,
+    response: &Response<Body>,
     home: bool,
     token: bool,
     location: &Location,
@@ -89,14 +89,7 @@ pub(super) fn refusal(
         .take(MAX_MESSAGE)
         .collect();
     let retry_after = header(headers, "retry-after").and_then(|seconds| seconds.parse().ok());
-    // Leaves the connection in order; what it says is for browsers.
-    drop(
-        response
-            .body_mut()
-            .with_config()
-            .limit(64 * 1024)
-            .read_to_vec(),
-    );
+    // The body is for browsers, and a server could let it drip for hours.
     let boxed = Box::new(location.clone());
     let Location::Hub {
         endpoint,

@@ -147,7 +147,7 @@ impl<'a> Client<'a> {
             }
             if !is_answer {
                 return Err(answer::refusal(
-                    response,
+                    &response,
                     home,
                     self.token.is_some(),
                     self.location,

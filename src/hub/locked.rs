@@ -186,14 +186,17 @@ impl LockFile {
         }
     }
 
-    /// Checks that the contents of a file on this machine are those of one in the lock file. They are
-    /// read for that: a name proves nothing.
+    /// Checks that the contents of a file on this machine are those of one in the lock file: of the
+    /// one with the hash that is `expected`, if that is known. They are read for that: a name proves
+    /// nothing.
     ///
     /// # Errors
     /// [`HubError::NotLocked`], [`HubError::Disk`].
-    pub fn check(&self, path: &Path) -> Result<(), HubError> {
+    pub fn check(&self, path: &Path, expected: Option<&str>) -> Result<(), HubError> {
         let size = fs::metadata(path).map_err(disk("read", path))?.len();
-        let candidates = || self.files.iter().filter(|file| file.promise().0 == size);
+        let expected = |hash: &str| expected.is_none_or(|own| own.eq_ignore_ascii_case(hash));
+        let fits = |file: &&LockedFile| file.promise().0 == size && expected(file.sha256());
+        let candidates = || self.files.iter().filter(fits);
         // The length alone rules most files out.
         let is_listed = candidates().next().is_some() && {
             let found = digest::sha256(path).map_err(disk("read", path))?;

@@ -119,7 +119,7 @@ pub fn download(
 ) -> Result<PathBuf, HubError> {
     if let Some(path) = downloaded(weights, options) {
         if let Some(lock) = &options.locked {
-            lock.check(&path)?;
+            lock.check(&path, None)?;
         }
         return Ok(path);
     }

@@ -46,7 +46,7 @@ pub(super) fn fetch(
     }
     bring(&path, url, name, digits, location, options, progress)?;
     if let Some(lock) = &options.locked {
-        lock.check(&path)?;
+        lock.check(&path, None)?;
     }
     Ok(path)
 }

@@ -11,7 +11,7 @@ use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
 use super::answer::Metadata;
-use super::cache::{RepoCache, is_commit};
+use super::cache::{self, RepoCache, is_commit};
 use super::digest::Digest;
 use super::error::Location;
 use super::http::{Client, is_loopback};
@@ -109,9 +109,11 @@ impl<'a> RemoteFile<'a> {
         let pin = self.locked.as_deref().or(pin);
         if let Some(path) = self.cached() {
             if let Some(lock) = &options.locked {
-                lock.check(&path)?;
+                lock.check(&path, self.locked.as_deref())?;
             }
-            return Ok(path);
+            if pin.is_none_or(|pin| cache::admits(&path, pin)) {
+                return Ok(path);
+            }
         }
         let api = self.online(options)?;
         let url = api.url(&percent_encode(self.file));
@@ -273,6 +275,8 @@ impl<'a> RemoteFile<'a> {
 fn files(api: &ApiRepo) -> Option<Vec<String>> {
     const LIMIT: Duration = Duration::from_secs(10);
     let request = api.info_request().config().timeout_global(Some(LIMIT));
+    // A token that hf-hub adds would go along to another port of the same host.
+    let request = request.max_redirects(0);
     let request = if is_loopback(&api.url("")) {
         request.proxy(None).build()
     } else {

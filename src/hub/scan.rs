@@ -127,10 +127,9 @@ impl CachedRepo {
     /// [`HubError::Disk`].
     pub fn discard(&self, file: &CachedFile) -> Result<(), HubError> {
         let twin = self.blobs.iter().find(|blob| same_file(blob, &file.path));
-        for path in [Some(&file.path), Some(&file.blob), twin]
-            .into_iter()
-            .flatten()
-        {
+        // A link may lead anywhere; what is not the cache's is not deleted.
+        let own = self.blobs.iter().find(|blob| same_file(blob, &file.blob));
+        for path in [Some(&file.path), own, twin].into_iter().flatten() {
             delete(path)?;
         }
         Ok(())
@@ -195,8 +194,8 @@ impl CachedRepo {
         for part in ["refs", "snapshots", "blobs"] {
             delete(&self.folder.join(part))?;
         }
-        delete(&self.folder)?;
-        delete(&self.locks)
+        // The locks stay: another process may hold one or wait for it.
+        delete(&self.folder)
     }
 }
 

@@ -102,7 +102,7 @@ pub fn open_weights(
         WeightsSource::Reference(_) => file,
     };
     if let (Some(lock), Some(file)) = (&hub.locked, local) {
-        lock.check(file)?;
+        lock.check(file, None)?;
     }
     match (&spec.weights, file) {
         (WeightsSource::File(path), None) => Ok(Weights::open(path)?),

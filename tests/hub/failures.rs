@@ -154,6 +154,9 @@ fn contents_must_match_the_digest() {
     assert_eq!(downloaded(&right, &setup.options), None);
     let path = download(&right, &setup.options, &()).unwrap();
     assert_eq!(downloaded(&right, &setup.options), Some(path));
+    // What is in the cache by that name is not the file that another card means.
+    let error = download(&wrong, &setup.options, &()).unwrap_err();
+    assert!(matches!(error, HubError::Checksum { .. }), "{error:?}");
 }
 
 #[test]
