@@ -59,7 +59,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Classify(classify::Arguments),
-    Eval(eval::Arguments),
+    Eval(Box<eval::Arguments>),
     Compare(compare::Arguments),
     Bench(bench::Arguments),
     List(list::Arguments),

@@ -91,6 +91,8 @@ impl<'a> Classes<'a> {
     /// # Errors
     /// If the file cannot be read, or a line has no two parts or names no class.
     pub fn read_map(&mut self, path: &Path) -> Result<(), EvalError> {
+        // Classes are called as without the map, so that its lines may stand in any order.
+        let mut map = HashMap::new();
         for (line, text) in read_lines(path)? {
             let wrong = |expected| EvalError::Line {
                 path: path.display().to_string(),
@@ -107,8 +109,9 @@ impl<'a> Classes<'a> {
                 Meaning::Several(_) => return Err(wrong("a class, and this name has several")),
                 _ => return Err(wrong("a class of the model after the name")),
             };
-            self.map.insert(name.to_owned(), class);
+            map.insert(name.to_owned(), class);
         }
+        self.map.extend(map);
         Ok(())
     }
 
@@ -365,6 +368,11 @@ mod tests {
         assert_eq!(classes.meaning("kran"), Meaning::Class(517));
         assert_eq!(classes.meaning("tench"), Meaning::Class(1));
         assert_eq!(classes.meaning("rest"), Meaning::LeftOut);
+        std::fs::write(&path, "0 1\n1 0\n").unwrap();
+        classes.read_map(&path).unwrap();
+        assert_eq!(classes.meaning("0"), Meaning::Class(1));
+        assert_eq!(classes.meaning("1"), Meaning::Class(0));
+        let mut classes = Classes::new(set);
         for (text, line) in [
             ("x great white shark\na\tb\n", 2),
             ("a\tb\nlonely\n", 1),

@@ -1,6 +1,6 @@
 //! What the pictures of a data set show: by the names of folders, or by a file.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::classes::{Meaning, read_lines};
@@ -42,7 +42,7 @@ pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>)
             Meaning::Class(label) => labelled.push((picture, vec![label])),
             Meaning::Unknown => {
                 // The folder next to the picture is the likeliest to be meant as its class.
-                let class = picture.classes.last().cloned();
+                let class = picture.classes.first().cloned();
                 meanings.unknown.insert(class.unwrap_or_default());
             }
             _ => left_out += 1,
@@ -78,6 +78,18 @@ pub(super) fn by_list(
         .map(|(_, text)| text.bytes().all(|b| b.is_ascii_digit()).then_some(&**text))
         .collect();
     if let Some(numbers) = numbers.filter(|numbers| numbers.len() > 1) {
+        if let Some(((line, text), _)) = lines
+            .iter()
+            .zip(1..)
+            .find(|((line, _), place)| line != place)
+        {
+            return Err(EvalError::Line {
+                path: list.display().to_string(),
+                line: line - 1,
+                expected: "a number on each line",
+                found: format!("nothing, before `{text}`"),
+            });
+        }
         let numbers = classes.numbered_list(list, &numbers)?;
         let labels = numbers.into_iter().map(|label| vec![label]).collect();
         return by_number(pictures, list, labels);
@@ -114,15 +126,23 @@ fn by_name(
     }
     let mut meanings = Meanings::new(list, "labels", classes);
     let mut labels: Vec<Option<usize>> = vec![None; pictures.len()];
-    let mut missing: Vec<(String, usize)> = Vec::new();
+    let mut missing: BTreeMap<String, usize> = BTreeMap::new();
     let mut named = 0;
     let mut first = None;
     for (position, (line, text)) in lines.iter().enumerate() {
         let Some((name, class)) = classes.split(text) else {
             return Err(wrong(*line, "the name of a picture and its class", text));
         };
-        let class = match classes.meaning(class) {
-            Meaning::Unknown => class.split_whitespace().next().unwrap_or(class),
+        let class = match (
+            classes.meaning(class),
+            class.split_once(char::is_whitespace),
+        ) {
+            // An id or a number with more behind it; a first word might be another class's name.
+            (Meaning::Unknown, Some((first, _)))
+                if first.contains(|c: char| c.is_ascii_digit()) =>
+            {
+                first
+            }
             _ => class,
         };
         let name = name.trim_start_matches("./");
@@ -152,7 +172,7 @@ fn by_name(
             _ => continue,
         };
         let Some(place) = place else {
-            missing.push((name.to_owned(), label));
+            missing.insert(name.to_owned(), label);
             continue;
         };
         if labels[place].is_some_and(|other| other != label) {
@@ -162,7 +182,7 @@ fn by_name(
         labels[place] = Some(label);
     }
     meanings.finish()?;
-    if missing.len() == named {
+    if labels.iter().all(Option::is_none) && !missing.is_empty() {
         return Err(EvalError::NothingListed {
             path: list.display().to_string(),
             folder: data.display().to_string(),

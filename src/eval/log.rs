@@ -29,7 +29,11 @@ impl Log {
     /// # Errors
     /// [`EvalError::InUse`], [`EvalError::Exists`] if there is one of that name, [`EvalError::Unwritable`].
     pub fn create(path: &Path, header: &Header) -> Result<Self, EvalError> {
-        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .open(path);
         let file = file.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => EvalError::Exists {
                 path: path.display().to_string(),
@@ -54,9 +58,12 @@ impl Log {
         if !path.exists() {
             return Ok((Self::create(path, header)?, Vec::new()));
         }
-        let file = OpenOptions::new().append(true).open(path);
+        let file = OpenOptions::new().read(true).append(true).open(path);
         let file = locked(path, file.map_err(|error| unwritable(path, error))?)?;
         let content = read(path)?;
+        if content.header.is_none() {
+            is_begun(path, header)?;
+        }
         let cut = file.set_len(content.whole);
         cut.map_err(|error| unwritable(path, error))?;
         let mut log = Self {
@@ -258,6 +265,29 @@ fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalErr
             found,
         }),
     }
+}
+
+/// Whether a file without a whole line is the beginning of the header, and nothing of the user's.
+fn is_begun(path: &Path, header: &Header) -> Result<(), EvalError> {
+    let unreadable = |error| EvalError::Unreadable {
+        path: path.display().to_string(),
+        error,
+    };
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let whole = serde_json::to_vec(header).map_err(|error| unreadable(error.into()))?;
+    if whole.starts_with(&bytes) {
+        return Ok(());
+    }
+    Err(EvalError::Line {
+        path: path.display().to_string(),
+        line: 1,
+        expected: "the header of a results file",
+        found: String::from_utf8_lossy(&bytes)
+            .trim()
+            .chars()
+            .take(80)
+            .collect(),
+    })
 }
 
 /// Two runs that write into one file would lose each other's lines.

@@ -84,7 +84,8 @@ impl Pair {
                 continue;
             };
             pair.pictures += 1;
-            let right = (a.prediction == record.label, b.prediction == record.label);
+            // Of several right classes each model has its own that it came nearest to.
+            let right = (a.rank == 1, b.rank == 1);
             match right {
                 (true, true) => pair.both_right += 1,
                 (true, false) => pair.only_first_right += 1,

@@ -172,21 +172,22 @@ impl Report {
         let mut warnings = Vec::new();
         let possible = header.valid.as_ref().map_or(header.classes.len(), Vec::len);
         let guessing = 1.0 / possible as f64;
+        // Twice what guessing gives, or, of very few classes, half of the way to perfect.
+        let chance = (2.0 * guessing).min((1.0 + guessing) / 2.0);
         let share = self.correct() as f64 / self.answered as f64;
-        if let Some((other, counts)) = classes.and_then(|classes| other_numbering(records, classes))
+        let other = classes.and_then(|classes| other_numbering(records, classes));
+        if let Some((other, counts)) = other
+            && Interval::of(other, self.answered).low > 2.0 * share.max(guessing)
         {
-            if Interval::of(other, self.answered).low > 2.0 * share.max(guessing) {
-                warnings.push(format!(
-                    "top-1 would be {:.2} % instead of {:.2} % if the numbers of the labels counted \
-                     {counts}",
-                    100.0 * other as f64 / self.answered as f64,
-                    100.0 * share
-                ));
-            }
+            warnings.push(format!(
+                "top-1 would be {:.2} % instead of {:.2} % if the numbers of the labels counted \
+                 {counts}",
+                100.0 * other as f64 / self.answered as f64,
+                100.0 * share
+            ));
         }
         let surest = self.calibration_error.unwrap_or_default();
-        if warnings.is_empty() && Interval::of(self.correct(), self.answered).low <= 2.0 * guessing
-        {
+        if warnings.is_empty() && Interval::of(self.correct(), self.answered).low <= chance {
             warnings.push(format!(
                 "top-1 is {:.2} %, about what guessing among {possible} classes gives: the labels \
                  are probably in another order than the model's, or the weights or the \

@@ -79,6 +79,18 @@ fn folders_and_samples_in_archives() {
     let (_, together, _) = eval(&env, &["folders.tar", "shards"]);
     assert_eq!(counts(&together), [7, 6, 4].map(Value::from));
 
+    // Where labels are stated, a picture without one is not labelled by its archive's name.
+    env.write(
+        "3.tar",
+        archive(&[("a.png", &boot), ("a.cls", b"9"), ("b.png", &boot)]),
+    );
+    let (code, _, messages) = eval(&env, &["3.tar"]);
+    assert_eq!(code, 2, "{messages}");
+    assert!(
+        messages.contains("(1; the first is 3.tar/b.png)"),
+        "{messages}"
+    );
+
     // Labels from a list, by the names inside.
     env.write("list", "0001.png Ankle boot\nsub/0002.v2 9\nx 9\n");
     let (code, report, messages) = eval(&env, &["shards", "--labels", "list"]);
@@ -189,7 +201,7 @@ fn tables_of_the_hub() {
         .windows(40)
         .position(|window| window == &needle[60..100]);
     let mut broken = bytes.clone();
-    let place = place.unwrap_or_else(|| bytes.len() / 2);
+    let place = place.unwrap_or(bytes.len() / 2);
     broken[place..place + 40].fill(0xff);
     env.write("t.parquet", &broken);
     let (code, report, messages) = eval(&env, &["t.parquet"]);

@@ -269,6 +269,16 @@ fn run_eval(
     }
     let (mut tracks, models) = tracks(specs, &dataset, valid, arguments, &hub, messages)?;
 
+    if arguments.expect {
+        // Found out before the run that nothing was published.
+        for track in tracks
+            .iter()
+            .filter(|track| track.header.members.len() == 1)
+        {
+            published::compare(&track.header, &[])?;
+        }
+    }
+
     let shard = arguments.shard.unwrap_or(Shard { index: 1, count: 1 });
     let todo: Vec<&Item> = dataset
         .shard(shard)

@@ -115,7 +115,8 @@ pub(super) fn several(
         row.push(
             report
                 .top
-                .first()
+                .iter()
+                .find(|top| top.k == 1)
                 .map_or_else(String::new, |top| interval(top.interval)),
         );
         row.extend([number(report.loss), number(report.calibration_error)]);

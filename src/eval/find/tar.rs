@@ -22,8 +22,9 @@ const LONGEST_LABEL: u64 = 1 << 20;
 /// here; the pictures are read where they lie when their turn comes.
 ///
 /// A picture's class is what the file beside it states that has the same name up to the first dot
-/// (WebDataset: `NAME.cls`, else `label` in `NAME.json`); else that of its folders; else that of
-/// the archive, as in ImageNet's `n01440764.tar`.
+/// (WebDataset: `NAME.cls`, else `label` in `NAME.json`). Where the archive states no labels, it is
+/// that of the innermost folder that is called as a class; else that of the archive, as in
+/// ImageNet's `n01440764.tar`.
 pub(super) fn pictures(path: &Path, name: &str) -> Result<Vec<Found>, EvalError> {
     let content = read(path).map_err(|reason| EvalError::Archive {
         path: path.display().to_string(),
@@ -33,12 +34,13 @@ pub(super) fn pictures(path: &Path, name: &str) -> Result<Vec<Found>, EvalError>
     let stem = stem.unwrap_or_default().into_owned();
     let pictures = content.pictures.into_iter().map(|(inner, source)| {
         let stated = content.labels.get(sample(&inner));
-        let mut folders: Vec<String> = inner.split('/').map(str::to_owned).collect();
-        folders.pop();
+        let folders = inner.rsplit('/').skip(1).map(str::to_owned);
+        let folders: Vec<String> = folders.collect();
         Found {
             name: format!("{name}/{inner}"),
             classes: match stated {
                 Some((_, label)) => vec![label.clone()],
+                None if !content.labels.is_empty() => Vec::new(),
                 None if folders.is_empty() => vec![stem.clone()],
                 None => folders,
             },
@@ -77,7 +79,13 @@ fn read(path: &Path) -> Result<Content, String> {
     for entry in reader.entries_with_seek().map_err(text)? {
         let mut entry = entry.map_err(text)?;
         let (offset, size) = (entry.raw_file_position(), entry.size());
-        end = offset.saturating_add(size.next_multiple_of(BLOCK));
+        // A file with holes takes less than its size.
+        let stored = match entry.header().entry_type() {
+            EntryType::GNUSparse => entry.header().entry_size().map_err(text)?,
+            _ => size,
+        };
+        let stored = stored.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
+        end = offset.saturating_add(stored);
         if end > length {
             break;
         }
@@ -120,10 +128,11 @@ fn read(path: &Path) -> Result<Content, String> {
         content.pictures.push((inner, source));
     }
     // Every whole archive has a block of zeros at its end.
-    if end + BLOCK > length {
+    let least = end.saturating_add(BLOCK);
+    if least > length {
         return Err(format!(
             "it is cut off: it has {length} bytes, and there should be at least {} more",
-            end + BLOCK - length
+            least - length
         ));
     }
     Ok(content)
