@@ -44,13 +44,7 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let hub = session::hub_from(&arguments.hub)?;
-    let mut spec = session::find_at(
-        &arguments.model,
-        arguments.hub.source.revision.as_deref(),
-        &hub,
-        messages,
-    )?;
+    let (mut spec, _) = session::find_from(&arguments.model, &arguments.hub, messages)?;
     arguments.preprocess.input.apply(&mut spec.input);
     let transform = Transform::new(&spec.input).map_err(Error::from)?;
     let options = arguments.preprocess.decode_options();

@@ -40,6 +40,17 @@ fn source(mut options: HubOptions, arguments: &SourceArgs) -> anyhow::Result<Hub
     Ok(options)
 }
 
+/// Finds the model where the arguments say, and gives the settings for its weights.
+pub(super) fn find_from(
+    name: &str,
+    arguments: &HubArgs,
+    messages: Messages,
+) -> anyhow::Result<(ModelSpec, HubOptions)> {
+    let hub = hub_from(arguments)?;
+    let spec = find_at(name, arguments.source.revision.as_deref(), &hub, messages)?;
+    Ok((spec, hub))
+}
+
 /// Finds the model, at a revision if one is given, and says which checkpoint an alias means.
 pub(super) fn find_at(
     name: &str,

@@ -64,13 +64,7 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let hub = session::hub_from(&arguments.hub)?;
-    let spec = session::find_at(
-        &arguments.model,
-        arguments.hub.source.revision.as_deref(),
-        &hub,
-        messages,
-    )?;
+    let (spec, hub) = session::find_from(&arguments.model, &arguments.hub, messages)?;
     let tolerance = match arguments.tolerance {
         Some(tolerance) => tolerance,
         None => suggested_tolerance(&arguments.golden)

@@ -10,7 +10,7 @@ use crate::cli::rows::RowError;
 use crate::cli::session;
 use crate::error::Error;
 use crate::eval::{Answer, Item, Outcome, Record, average, restrict};
-use crate::image::{ImageError, InputSpec, Views};
+use crate::image::{ImageError, Views};
 use crate::model::{Model, Prepared, prepare_ahead};
 
 /// Runs all models over all items; whether Ctrl-C ended it early. Each picture is decoded once.
@@ -35,8 +35,9 @@ pub(super) fn measure(
         add(&decoding, start);
         let start = Instant::now();
         let outcome = picture.map(|picture| {
-            for (model, place) in layout.transforms(models) {
-                let slot = &mut slot[place..][..layout.length(model)];
+            for &writer in &layout.writers {
+                let model = &models[writer];
+                let slot = &mut slot[layout.places[writer]..][..layout.length(model)];
                 model.transform().write_views(&picture, layout.views, slot);
             }
         });
@@ -110,6 +111,8 @@ struct Layout {
     views: Views,
     /// Of each model, in values from the start of the slot.
     places: Vec<usize>,
+    /// The first model of each preprocessing.
+    writers: Vec<usize>,
     /// Values for one picture.
     slot: usize,
 }
@@ -119,18 +122,20 @@ impl Layout {
         let mut layout = Self {
             views,
             places: Vec::new(),
+            writers: Vec::new(),
             slot: 0,
         };
-        let mut seen: Vec<(&InputSpec, usize)> = Vec::new();
-        for model in models {
-            let input = &model.spec().input;
-            let known = seen.iter().find(|(other, _)| *other == input);
-            let place = known.map_or(layout.slot, |(_, place)| *place);
-            if place == layout.slot {
-                seen.push((input, place));
+        for (index, model) in models.iter().enumerate() {
+            let same = |&writer: &usize| models[writer].spec().input == model.spec().input;
+            let known = layout.writers.iter().copied().find(same);
+            layout.places.push(match known {
+                Some(writer) => layout.places[writer],
+                None => layout.slot,
+            });
+            if known.is_none() {
+                layout.writers.push(index);
                 layout.slot += layout.length(model);
             }
-            layout.places.push(place);
         }
         layout
     }
@@ -138,19 +143,6 @@ impl Layout {
     /// Values that a model takes of one picture.
     fn length(&self, model: &Model) -> usize {
         self.views.count() * model.picture_len()
-    }
-
-    /// A model for each place that has to be written.
-    fn transforms<'a>(&self, models: &'a [Model]) -> impl Iterator<Item = (&'a Model, usize)> {
-        let mut next = 0;
-        let pairs = models.iter().zip(self.places.clone());
-        pairs.filter(move |(model, place)| {
-            let first = *place == next;
-            if first {
-                next += self.views.count() * model.picture_len();
-            }
-            first
-        })
     }
 
     /// One record for each track and each picture of the batch.
@@ -174,11 +166,8 @@ impl Layout {
             let mut outcomes: Vec<Result<Vec<f64>, String>> = match prepared {
                 Ok(()) => {
                     let missing = || Err("the network gave no answer".into());
-                    let next = |scores: &mut std::vec::IntoIter<_>| scores.next();
-                    scores
-                        .iter_mut()
-                        .map(|s| next(s).unwrap_or_else(missing))
-                        .collect()
+                    let next = scores.iter_mut().map(Iterator::next);
+                    next.map(|scores| scores.unwrap_or_else(missing)).collect()
                 }
                 Err(error) => vec![Err(error.clone()); models.len()],
             };
