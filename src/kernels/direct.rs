@@ -100,6 +100,10 @@ impl Rows for Pixels<'_> {
             to[..from.len()].copy_from_slice(from);
         }
     }
+
+    fn in_place(&self) -> Option<(&[f32], usize)> {
+        Some((self.x, self.inputs))
+    }
 }
 
 /// The window of every output pixel, zeros where it leaves the map.

@@ -1,18 +1,23 @@
 //! Matrix product with weights that were packed once: `[rows, depth] x [depth, outputs]`.
 //!
 //! The rows are gathered, a block of them and some hundred inputs at a time, into packed rows that stay
-//! in the second cache while all panels of weights pass by. Where the rows come from is the
-//! caller's affair: pixels of a map, windows of a convolution, the inputs of a linear layer.
+//! in the second cache while all panels of weights pass by; short ones are read where they lie. Where
+//! the rows come from is the caller's affair: pixels of a map, windows of a convolution, the inputs
+//! of a linear layer.
 
 use std::ops::Range;
 
 use super::aligned::Aligned;
-use super::micro::{ROW, Tile, most_depth, multiply};
+use super::micro::{ROW, Strip, most_depth, multiply};
 use super::scratch::with_scratch;
 use super::{Isa, Kernel, MatMut, Simd};
 
 /// Tiles whose rows are packed at a time.
 const TILES: usize = 8;
+
+/// Most inputs of rows that are read where they lie. Longer rows fall into the same few sets of the
+/// first cache, as the numbers of channels are powers of two.
+const MOST_IN_PLACE: usize = 512;
 
 /// Rows and outputs below which a task is not worth its packing and its reading of weights, as long
 /// as every thread has one.
@@ -132,6 +137,12 @@ pub(super) fn blocks(isa: Isa, depth: usize) -> impl Iterator<Item = Range<usize
 pub trait Rows: Sync {
     /// Writes the inputs `depth` of each of `rows` into `packed`, one row every `ROW` values.
     fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]);
+
+    /// The rows where they lie one after another, and from one to the next how many values, if
+    /// they lie so.
+    fn in_place(&self) -> Option<(&[f32], usize)> {
+        None
+    }
 }
 
 /// What happens to each result, and the sums that the squeeze needs.
@@ -263,19 +274,6 @@ impl Grid {
     }
 }
 
-/// Rows cut into tiles of nearly equal height: one of few rows would wait for its own results.
-struct Tiles {
-    rows: Range<usize>,
-    count: usize,
-}
-
-impl Tiles {
-    fn rows(&self, tiles: &Range<usize>) -> Range<usize> {
-        let at = |tile: usize| self.rows.start + tile * self.rows.len() / self.count;
-        at(tiles.start)..at(tiles.end)
-    }
-}
-
 struct Product<'a, R> {
     packed: &'a Packed,
     rows: &'a R,
@@ -361,63 +359,81 @@ impl<R: Rows> Kernel for Task<'_, R> {
 impl<R: Rows> Task<'_, R> {
     #[inline(always)]
     fn run_vectors<S: Simd, const VECTORS: usize>(mut self, simd: S) {
-        let Product { packed, grid, .. } = *self.product;
+        let grid = self.product.grid;
         let rows = self.y.rows();
         let mut start = 0;
         while start < rows {
             let segment = start / grid.segment;
             let end = rows.min((segment + 1) * grid.segment);
-            let tiles = Tiles {
-                rows: start..end,
-                count: (end - start).div_ceil(S::ROWS),
-            };
-            let count = tiles.count.div_ceil(TILES);
+            let tiles = (end - start).div_ceil(S::ROWS);
+            let count = tiles.div_ceil(TILES);
             for block in 0..count {
-                let block = block * tiles.count / count..(block + 1) * tiles.count / count;
-                for inputs in blocks(packed.isa, packed.depth) {
-                    let source = tiles.rows(&block);
-                    let source = self.first + source.start..self.first + source.end;
-                    self.product.rows.pack(source, inputs.clone(), self.scratch);
-                    for panel in self.panels.clone() {
-                        self.panel::<S, VECTORS>(simd, panel, &inputs, &tiles, &block, segment);
-                    }
-                }
+                let at = |block: usize| {
+                    let tile = block * tiles / count;
+                    start + tile * (end - start) / tiles
+                };
+                let block = at(block)..at(block + 1);
+                self.block::<S, VECTORS>(simd, block, segment);
             }
             start = end;
         }
     }
 
-    /// Some tiles with one panel.
+    /// Some rows with all panels.
     #[inline(always)]
-    fn panel<S: Simd, const VECTORS: usize>(
+    fn block<S: Simd, const VECTORS: usize>(
         &mut self,
         simd: S,
-        panel: usize,
-        inputs: &Range<usize>,
-        tiles: &Tiles,
-        block: &Range<usize>,
+        block: Range<usize>,
         segment: usize,
     ) {
-        let packed = self.product.packed;
-        let weights = packed.panel(inputs, panel);
-        let bias = &packed.bias[panel * packed.width..];
-        let last = inputs.end == packed.depth;
-        let column = (panel - self.panels.start) * packed.width;
-        let columns = packed.width.min(self.y.columns() - column);
-        let first = tiles.rows(block).start;
-        for tile in block.clone() {
-            let rows = tiles.rows(&(tile..tile + 1));
-            let sums = self.sums.as_mut().filter(|_| last);
-            let tile = Tile {
-                packed: &self.scratch[(rows.start - first) * ROW..],
-                panel: weights,
-                depth: inputs.len(),
-                y: self.y.window(rows, column..column + columns),
-                bias: (inputs.start == 0).then_some(bias),
-                relu: last && self.product.relu,
-                sums: sums.map(|sums| &mut sums.row(segment)[column..column + columns]),
+        let Product { packed, rows, .. } = self.product;
+        let source = self.first + block.start..self.first + block.end;
+        let in_place = rows.in_place();
+        // The rows of the next block are asked for while this one is worked on.
+        let upcoming = in_place.map_or(&[][..], |(rows, stride)| {
+            let start = rows.len().min(source.end * stride);
+            &rows[start..rows.len().min(start + source.len() * stride)]
+        });
+        let in_place = in_place.filter(|&(_, stride)| S::IN_PLACE && stride <= MOST_IN_PLACE);
+        let mut depths = blocks(packed.isa, packed.depth).peekable();
+        let strips = depths.clone().count() * self.panels.len();
+        let mut strip = 0;
+        while let Some(inputs) = depths.next() {
+            let last = depths.peek().is_none();
+            let after = depths.peek().cloned().unwrap_or(0..inputs.len());
+            let (rows, stride) = if let Some((rows, stride)) = in_place {
+                (&rows[source.start * stride + inputs.start..], stride)
+            } else {
+                rows.pack(source.clone(), inputs.clone(), self.scratch);
+                (&*self.scratch, ROW)
             };
-            multiply::<S, VECTORS>(simd, tile);
+            for panel in self.panels.clone() {
+                let bias = &packed.bias[panel * packed.width..];
+                let column = (panel - self.panels.start) * packed.width;
+                let columns = packed.width.min(self.y.columns() - column);
+                let next = if panel + 1 < self.panels.end {
+                    packed.panel(&inputs, panel + 1)
+                } else {
+                    packed.panel(&after, self.panels.start)
+                };
+                let part = |i: usize| i * upcoming.len() / strips;
+                let upcoming = &upcoming[part(strip)..part(strip + 1)];
+                strip += 1;
+                let sums = self.sums.as_mut().filter(|_| last);
+                let strip = Strip {
+                    rows,
+                    stride,
+                    panel: packed.panel(&inputs, panel),
+                    depth: inputs.len(),
+                    next: [next, upcoming],
+                    y: self.y.window(block.clone(), column..column + columns),
+                    bias: (inputs.start == 0).then_some(bias),
+                    relu: last && self.product.relu,
+                    sums: sums.map(|sums| &mut sums.row(segment)[column..column + columns]),
+                };
+                multiply::<S, VECTORS>(simd, strip);
+            }
         }
     }
 }

@@ -8,6 +8,9 @@
     reason = "plain loops of constant length, which become registers"
 )]
 
+use std::mem::MaybeUninit;
+use std::ptr;
+
 use super::{Isa, MAX_LANES, MatMut, Simd};
 
 /// Most inputs that one pass over a tile sums.
@@ -36,102 +39,198 @@ const LINE: usize = 16;
 /// Most rows that any instruction set has registers for.
 const MAX_ROWS: usize = 14;
 
-/// A tile of results and what makes it.
-pub(super) struct Tile<'a> {
-    /// One row every [`ROW`] values.
-    pub packed: &'a [f32],
+/// Rows of results and what makes them.
+pub(super) struct Strip<'a> {
+    /// Each row's inputs, from one row to the next `stride` values.
+    pub rows: &'a [f32],
+    pub stride: usize,
     /// For each input, the weights of all outputs.
     pub panel: &'a [f32],
     /// Inputs to sum.
     pub depth: usize,
+    /// What will be read soon, asked for on the way: weights, and inputs.
+    pub next: [&'a [f32]; 2],
     pub y: MatMut<'a>,
     /// What the sum starts from; `None` goes on from what `y` holds.
     pub bias: Option<&'a [f32]>,
     pub relu: bool,
-    /// Receives the sum over the tile's rows, per output.
+    /// Receives the sum over the rows, per output.
     pub sums: Option<&'a mut [f32]>,
 }
 
-/// `y = packed * panel + bias` for a panel of `VECTORS` vectors.
+/// `y = rows * panel + bias` for a panel of `VECTORS` vectors.
 ///
 /// # Panics
-/// If a slice is too short, or `y` has no row, more than [`Simd::ROWS`], or more columns than the
-/// panel.
+/// If a slice is too short, or `y` has more columns than the panel.
 #[inline(always)]
-pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, tile: Tile<'_>) {
-    let (width, rows, columns) = (VECTORS * S::LANES, tile.y.rows(), tile.y.columns());
-    assert!(rows > 0 && rows <= S::ROWS && tile.depth <= MAX_DEPTH && columns <= width);
-    assert!(tile.packed.len() >= (rows - 1) * ROW + tile.depth);
-    assert!(tile.panel.len() >= tile.depth * width);
-    assert!(tile.bias.is_none_or(|bias| bias.len() >= width));
-    assert!(tile.sums.as_ref().is_none_or(|sums| sums.len() >= columns));
-    macro_rules! of_rows {
-        ($($count:literal)*) => {
-            match rows {
-                // SAFETY: the lengths were checked above.
-                $($count => unsafe { rows_of::<S, $count, VECTORS>(simd, tile) },)*
-                _ => unreachable!("rows were checked"),
-            }
-        };
+pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>) {
+    let Strip {
+        rows,
+        stride,
+        panel,
+        depth,
+        next,
+        mut y,
+        bias,
+        relu,
+        mut sums,
+    } = strip;
+    let (width, columns) = (VECTORS * S::LANES, y.columns());
+    if y.rows() == 0 {
+        return;
     }
-    of_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    assert!(columns <= width && rows.len() >= (y.rows() - 1) * stride + depth);
+    assert!(panel.len() >= depth * width);
+    assert!(bias.is_none_or(|bias| bias.len() >= width));
+    assert!(sums.as_ref().is_none_or(|sums| sums.len() >= columns));
+    // Tiles of nearly equal height: one of few rows would wait for its own results.
+    let count = y.rows().div_ceil(S::ROWS);
+    let (least, taller) = (y.rows() / count, y.rows() % count);
+    // Bytes of what comes next for each input of each tile.
+    let steps = next.map(|next| (4 * next.len()).div_ceil((count * depth).max(1)));
+    // Looking for a page that does not exist costs time: what is empty begins where the weights do.
+    let mut next = next.map(|next| {
+        let values = if next.is_empty() { panel } else { next };
+        values.as_ptr().cast::<u8>()
+    });
+    let mut whole = MaybeUninit::<[f32; MAX_ROWS * 2 * MAX_LANES]>::uninit();
+    let mut start = 0;
+    for index in 0..count {
+        let height = least + usize::from(index < taller);
+        // Results that do not fill the panel go through a tile that does.
+        let whole = whole.as_mut_ptr().cast::<f32>();
+        let (results, result_stride) = if columns == width {
+            (y.row_ptr(start), y.stride())
+        } else {
+            (whole, width)
+        };
+        let copied = if columns == width { 0 } else { height };
+        if bias.is_none() {
+            for r in 0..copied {
+                let row = y.row(start + r);
+                // SAFETY: `whole` has room for MAX_ROWS >= height rows of `width` values, and a
+                // row of `y` has `columns`, fewer than that.
+                unsafe { ptr::copy_nonoverlapping(row.as_ptr(), whole.add(r * width), columns) };
+            }
+        }
+        let tile = Tile {
+            rows: rows[start * stride..].as_ptr(),
+            stride,
+            panel: panel.as_ptr(),
+            depth,
+            next,
+            steps,
+            results,
+            result_stride,
+            bias: bias.map(<[f32]>::as_ptr),
+            relu,
+        };
+        macro_rules! of_rows {
+            ($($rows:literal)*) => {
+                match height {
+                    // SAFETY: the lengths were checked above: the tile's rows are rows of `strip`,
+                    // and its results are rows of `y` or of `whole`, `width` values each.
+                    $($rows => unsafe {
+                        rows_of::<S, $rows, VECTORS>(simd, tile, sums.as_deref_mut(), columns);
+                    },)*
+                    _ => unreachable!("a tile has at most `S::ROWS` rows"),
+                }
+            };
+        }
+        of_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+        for r in 0..copied {
+            let row = y.row(start + r);
+            // SAFETY: `rows_of` wrote `height` rows of `width` values.
+            unsafe { ptr::copy_nonoverlapping(whole.add(r * width), row.as_mut_ptr(), columns) };
+        }
+        next = [0, 1].map(|i| next[i].wrapping_add(steps[i] * depth));
+        start += height;
+    }
 }
 
+/// A tile of results: what [`Strip`] says, of up to [`Simd::ROWS`] rows and with all columns.
+#[derive(Clone, Copy)]
+struct Tile {
+    rows: *const f32,
+    stride: usize,
+    panel: *const f32,
+    depth: usize,
+    next: [*const u8; 2],
+    steps: [usize; 2],
+    results: *mut f32,
+    result_stride: usize,
+    bias: Option<*const f32>,
+    relu: bool,
+}
+
+/// Rows that are addressed from one pointer: the machine adds a register, or twice that, on its own.
+const GROUP: usize = 3;
+
 /// # Safety
-/// The lengths are as [`multiply`] checks them, and `tile.y` has `R` rows.
+/// With `width = VECTORS * LANES`: for `R` rows there are `depth` inputs and `width` results to
+/// overwrite, for each input and for the bias there are `width` values.
 #[inline(always)]
-unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(simd: S, mut tile: Tile<'_>) {
+unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
+    simd: S,
+    tile: Tile,
+    totals: Option<&mut [f32]>,
+    columns: usize,
+) {
     if R > S::ROWS {
         return;
     }
     let width = VECTORS * S::LANES;
-    let columns = tile.y.columns();
-    // Results that do not fill the panel go through a tile that does.
-    let mut whole = [0.0; MAX_ROWS * 2 * MAX_LANES];
-    let (results, stride) = if columns == width {
-        (tile.y.row_ptr(0), tile.y.stride())
-    } else {
-        if tile.bias.is_none() {
-            for (r, row) in whole.chunks_exact_mut(width).take(R).enumerate() {
-                row[..columns].copy_from_slice(tile.y.row(r));
-            }
-        }
-        (whole.as_mut_ptr(), width)
-    };
-    let (a, b) = (tile.packed.as_ptr(), tile.panel.as_ptr());
+    let Tile {
+        results,
+        result_stride,
+        ..
+    } = tile;
     if tile.bias.is_some() {
         for at in 0..R * width.div_ceil(LINE) {
             let (r, line) = (at % R, at / R);
-            simd.prefetch_write(results.wrapping_add(r * stride + line * LINE));
+            simd.prefetch_write(results.wrapping_add(r * result_stride + line * LINE));
         }
     }
     let mut sums = [[simd.splat(0.0); VECTORS]; R];
-    // SAFETY: offsets stay below the lengths that `multiply` checked: bias and panel rows have
-    // `width` values, packed row `r` has `depth` from `r * ROW`, each of `R` results has `width`.
+    // SAFETY: offsets stay below the lengths that the caller vouches for.
     unsafe {
         for r in 0..R {
             for v in 0..VECTORS {
                 let from = match tile.bias {
-                    Some(bias) => bias.as_ptr(),
-                    None => results.add(r * stride).cast_const(),
+                    Some(bias) => bias,
+                    None => results.add(r * result_stride).cast_const(),
                 };
                 sums[r][v] = simd.load_unchecked(from.add(v * S::LANES));
             }
         }
-        for k in 0..tile.depth {
+        let mut groups = [tile.rows; MAX_ROWS.div_ceil(GROUP)];
+        for (g, group) in groups.iter_mut().enumerate() {
+            *group = group.wrapping_add(g * GROUP * tile.stride);
+        }
+        let mut next = tile.next;
+        let mut panel = tile.panel;
+        for _ in 0..tile.depth {
+            for (next, step) in next.iter_mut().zip(tile.steps) {
+                simd.prefetch_far(next.cast());
+                *next = next.wrapping_add(step);
+            }
             let mut weights = [simd.splat(0.0); VECTORS];
             for v in 0..VECTORS {
-                let at = b.add(k * width + v * S::LANES);
+                let at = panel.add(v * S::LANES);
                 if (v * S::LANES).is_multiple_of(LINE) {
                     simd.prefetch(at.wrapping_add(AHEAD * width));
                 }
                 weights[v] = simd.load_unchecked(at);
             }
+            panel = panel.add(width);
             for r in 0..R {
-                let x = simd.splat(*a.add(r * ROW + k));
+                let x = simd.splat(*groups[r / GROUP].add(r % GROUP * tile.stride));
                 for v in 0..VECTORS {
                     sums[r][v] = simd.fma(x, weights[v], sums[r][v]);
                 }
+            }
+            for group in &mut groups {
+                *group = group.wrapping_add(1);
             }
         }
         for r in 0..R {
@@ -139,11 +238,11 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(simd: S, mut ti
                 if tile.relu {
                     sums[r][v] = simd.relu(sums[r][v]);
                 }
-                simd.store_unchecked(sums[r][v], results.add(r * stride + v * S::LANES));
+                simd.store_unchecked(sums[r][v], results.add(r * result_stride + v * S::LANES));
             }
         }
     }
-    if let Some(totals) = &mut tile.sums {
+    if let Some(totals) = totals {
         for v in 0..VECTORS {
             let mut total = sums[0][v];
             for row in &sums[1..] {
@@ -154,11 +253,6 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(simd: S, mut ti
             let totals = &mut totals[start..end];
             let before = simd.load_some(totals);
             simd.store_some(simd.add(before, total), totals);
-        }
-    }
-    if columns < width {
-        for (r, row) in whole.chunks_exact(width).take(R).enumerate() {
-            tile.y.row(r).copy_from_slice(&row[..columns]);
         }
     }
 }

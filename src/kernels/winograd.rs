@@ -13,7 +13,7 @@
 use std::ops::Range;
 
 use super::gemm::{Packed, SPREAD, blocks};
-use super::micro::{ROW, Tile, multiply};
+use super::micro::{ROW, Strip, multiply};
 use super::scratch::with_scratch;
 use super::{ConvGeometry, Isa, Kernel, MatMut, Simd};
 
@@ -389,28 +389,30 @@ impl Task<'_> {
         let columns = self.panels.len() * width;
         let zeros = [0.0; 2 * super::MAX_LANES];
         let depth_blocks = blocks(conv.isa, conv.geometry.inputs).count();
-        let count = tiles.div_ceil(S::ROWS);
-        let height = tiles.div_ceil(count);
         let products = self.products.chunks_exact_mut(self.most * columns);
         for (position, (packed, products)) in conv.positions.iter().zip(products).enumerate() {
             let mut products = MatMut::new(products, columns);
             for (block, depth) in blocks(conv.isa, conv.geometry.inputs).enumerate() {
                 let rows = &self.inputs[(position * depth_blocks + block) * self.most * ROW..];
                 for (index, panel) in self.panels.clone().enumerate() {
-                    let weights = packed.panel(&depth, panel);
-                    for tile in 0..count {
-                        let (start, end) = (tile * height, tiles.min((tile + 1) * height));
-                        let tile = Tile {
-                            packed: &rows[start * ROW..],
-                            panel: weights,
-                            depth: depth.len(),
-                            y: products.window(start..end, index * width..(index + 1) * width),
-                            bias: (block == 0).then_some(&zeros),
-                            relu: false,
-                            sums: None,
-                        };
-                        multiply::<S, VECTORS>(simd, tile);
-                    }
+                    let next = if panel + 1 < self.panels.end {
+                        packed.panel(&depth, panel + 1)
+                    } else {
+                        let after = conv.positions.get(position + 1).unwrap_or(packed);
+                        after.panel(&depth, self.panels.start)
+                    };
+                    let strip = Strip {
+                        rows,
+                        stride: ROW,
+                        panel: packed.panel(&depth, panel),
+                        depth: depth.len(),
+                        next: [next, &[]],
+                        y: products.window(0..tiles, index * width..(index + 1) * width),
+                        bias: (block == 0).then_some(&zeros),
+                        relu: false,
+                        sums: None,
+                    };
+                    multiply::<S, VECTORS>(simd, strip);
                 }
             }
         }

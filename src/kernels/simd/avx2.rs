@@ -32,6 +32,7 @@ impl Avx2 {
 unsafe impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
+    const IN_PLACE: bool = true;
     type V = __m256;
     type Lanes = __m256i;
 
@@ -120,6 +121,11 @@ unsafe impl Simd for Avx2 {
     fn permute_fours(self, x: __m256, lanes: __m256i) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_permutevar_ps(x, lanes) }
+    }
+    #[inline(always)]
+    fn prefetch_far(self, at: *const f32) {
+        // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[inline(always)]
     fn prefetch(self, at: *const f32) {

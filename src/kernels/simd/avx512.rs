@@ -32,6 +32,7 @@ impl Avx512 {
 unsafe impl Simd for Avx512 {
     const LANES: usize = 16;
     const ROWS: usize = 14;
+    const IN_PLACE: bool = false;
     type V = __m512;
     type Lanes = __m512i;
 
@@ -110,6 +111,11 @@ unsafe impl Simd for Avx512 {
     fn permute_fours(self, x: __m512, lanes: __m512i) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_permutevar_ps(x, lanes) }
+    }
+    #[inline(always)]
+    fn prefetch_far(self, at: *const f32) {
+        // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[inline(always)]
     fn prefetch(self, at: *const f32) {

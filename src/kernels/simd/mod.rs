@@ -27,6 +27,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Most rows of a micro-tile that is two vectors wide.
     const ROWS: usize;
+    /// Whether there are registers to address the rows of a tile that lie any distance apart.
+    const IN_PLACE: bool;
     type V: Copy;
     /// Which source lane each lane of a permutation takes.
     type Lanes: Copy;
@@ -57,6 +59,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
 
     /// Asks for a cache line that will be read soon; any address will do.
     fn prefetch(self, at: *const f32);
+    /// As [`Simd::prefetch`], into the second cache only.
+    fn prefetch_far(self, at: *const f32);
     /// As [`Simd::prefetch`], of one that will be written.
     fn prefetch_write(self, at: *const f32);
 

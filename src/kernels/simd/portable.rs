@@ -16,6 +16,7 @@ fn lanewise(f: impl Fn(usize) -> f32) -> [f32; 4] {
 unsafe impl Simd for Portable {
     const LANES: usize = 4;
     const ROWS: usize = 6;
+    const IN_PLACE: bool = true;
     type V = [f32; 4];
     type Lanes = [u8; 4];
 
@@ -90,6 +91,8 @@ unsafe impl Simd for Portable {
     }
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
+    #[inline(always)]
+    fn prefetch_far(self, _: *const f32) {}
     #[inline(always)]
     fn prefetch_write(self, _: *const f32) {}
     #[inline(always)]
