@@ -7,6 +7,7 @@
 
 mod answer;
 mod cache;
+mod clear;
 mod digest;
 mod error;
 mod http;
@@ -25,17 +26,27 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use clear::{Waste, WasteKind, clear_releases, release_waste, remove_release};
 pub use error::{Denial, HubError, Location};
 pub use locked::{LockFile, LockedFile};
 pub use options::{DEFAULT_ENDPOINT, HubOptions, Patience};
 pub use picture::fetch_picture;
 pub(crate) use release::release_name;
 pub use scan::{
-    CachedFile, CachedRepo, CachedRevision, Condition, Waste, WasteKind, check_release,
-    fingerprint, release_waste, scan, scan_releases,
+    CachedFile, CachedRepo, CachedRevision, Condition, check_release, fingerprint, scan,
+    scan_releases,
 };
 
 use remote::RemoteFile;
+
+/// What a file in the cache means that has the right name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Present {
+    /// It is the file that is wanted.
+    Counts,
+    /// It is damaged.
+    IsReplaced,
+}
 
 /// Where a checkpoint's weights are. At least one of `repo`, `release` and `embedded` is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -125,7 +136,8 @@ pub fn download(
     }
     let release = weights.release.as_deref();
     let Some((repo, revision, file)) = hub_file(weights) else {
-        return release::fetch(release.ok_or(HubError::NoRemote)?, options, progress);
+        let release = release.ok_or(HubError::NoRemote)?;
+        return release::fetch(release, Present::Counts, options, progress);
     };
     let pin = weights.sha256.as_deref();
     match (
@@ -133,7 +145,7 @@ pub fn download(
         release,
     ) {
         (Err(error), Some(release)) if error.is_refusal() => {
-            release::fetch(release, options, progress).map_err(|_| error)
+            release::fetch(release, Present::Counts, options, progress).map_err(|_| error)
         }
         (result, _) => result,
     }
@@ -193,4 +205,31 @@ pub fn fetch(
     progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
     RemoteFile::new(repo, revision, file, options)?.fetch(None, options, progress)
+}
+
+/// A file of a repository, downloaded whether it is in the cache or not. What is there stays until the
+/// new file is whole and right.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_again(
+    repo: &str,
+    revision: &str,
+    file: &str,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<PathBuf, HubError> {
+    RemoteFile::new(repo, revision, file, options)?.fetch_again(options, progress)
+}
+
+/// A release file, downloaded whether it is there or not, as [`fetch_again`] does.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_release_again(
+    url: &str,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<PathBuf, HubError> {
+    release::fetch(url, Present::IsReplaced, options, progress)
 }

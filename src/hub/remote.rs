@@ -19,7 +19,7 @@ use super::lock::Lock;
 use super::options::without_password;
 use super::partial::Partial;
 use super::transfer::{self, Attempts, Expected, Outcome};
-use super::{HubError, HubOptions, Progress};
+use super::{HubError, HubOptions, Present, Progress};
 
 /// A file of a repository of one hub, with its place in the cache.
 pub(super) struct RemoteFile<'a> {
@@ -115,6 +115,26 @@ impl<'a> RemoteFile<'a> {
                 return Ok(path);
             }
         }
+        self.download(pin, Present::Counts, options, progress)
+    }
+
+    /// The file from the hub, whatever is in the cache.
+    pub(super) fn fetch_again(
+        &self,
+        options: &HubOptions,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, HubError> {
+        let pin = self.locked.as_deref();
+        self.download(pin, Present::IsReplaced, options, progress)
+    }
+
+    fn download(
+        &self,
+        pin: Option<&str>,
+        present: Present,
+        options: &HubOptions,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, HubError> {
         let api = self.online(options)?;
         let url = api.url(&percent_encode(self.file));
         let client = self.client(&url, options);
@@ -123,7 +143,8 @@ impl<'a> RemoteFile<'a> {
             let metadata = self
                 .ask(&client, options, progress)
                 .map_err(|error| self.explain(error, &api))?;
-            if let Some(path) = self.bring(&client, &metadata, pin, options, progress)? {
+            let path = self.bring(&client, &metadata, pin, present, options, progress)?;
+            if let Some(path) = path {
                 return Ok(path);
             }
         }
@@ -187,6 +208,7 @@ impl<'a> RemoteFile<'a> {
         client: &Client<'_>,
         metadata: &Metadata,
         pin: Option<&str>,
+        present: Present,
         options: &HubOptions,
         progress: &dyn Progress,
     ) -> Result<Option<PathBuf>, HubError> {
@@ -205,7 +227,8 @@ impl<'a> RemoteFile<'a> {
         let here = fs::metadata(&blob).is_ok_and(|blob| Some(blob.len()) == metadata.size);
         let trusted = pinned
             .as_ref()
-            .is_none_or(|pin| promised.as_ref() == Some(pin));
+            .is_none_or(|pin| promised.as_ref() == Some(pin))
+            && present == Present::Counts;
         if !(here && trusted) {
             if let Some(path) = self.cached().filter(|_| trusted) {
                 // On a file system without links the blob has moved there.

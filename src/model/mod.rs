@@ -7,7 +7,7 @@ mod find;
 use candle_core::{DType, Device, Tensor};
 
 pub use batches::{Prepared, prepare_ahead};
-pub use cached::{cached, locked_files, pinned_commits};
+pub use cached::{CachedRelease, cached, cached_releases, locked_files, pinned_commits};
 pub use find::{Found, at_revision, fetch, find, open_weights};
 
 use crate::cards::ModelSpec;

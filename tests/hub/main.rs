@@ -4,6 +4,7 @@
 mod common;
 
 mod cache;
+mod clear;
 mod failures;
 mod release;
 mod resume;
