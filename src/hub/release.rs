@@ -38,20 +38,20 @@ pub(super) fn fetch(
     let location = Location::Release {
         url: without_password(url),
     };
-    if let Some(lock) = options
-        .locked
-        .as_ref()
-        .filter(|lock| !lock.has_release(url))
-    {
-        return Err(lock.refuse(&location));
-    }
+    let locked = match &options.locked {
+        Some(lock) => {
+            let entry = lock.find_release(url);
+            Some((lock, entry.ok_or_else(|| lock.refuse(&location))?))
+        }
+        None => None,
+    };
     let is_here = || present == Present::Counts && path.is_file();
     if !is_here() {
         let promise = Digest::Sha256(digits.to_owned());
         bring(&path, is_here, url, promise, location, options, progress)?;
     }
-    if let Some(lock) = &options.locked {
-        lock.check(&path, None)?;
+    if let Some((lock, entry)) = locked {
+        lock.check_any(&path, &[entry])?;
     }
     Ok(path)
 }

@@ -6,6 +6,7 @@ mod common;
 mod cache;
 mod clear;
 mod failures;
+mod locked;
 mod release;
 mod resume;
 
