@@ -195,15 +195,22 @@ pub(super) const INCOMPLETE: &str = ".incomplete";
 /// # Errors
 /// The file system's.
 pub(super) fn write_whole(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_from(&beside(target), target, bytes)
+}
+
+/// The same, under the name `path` until it is whole.
+///
+/// # Errors
+/// The file system's.
+pub(super) fn write_from(path: &Path, target: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder)?;
     }
-    let path = beside(target);
     let write = || {
-        let mut file = File::create_new(&path)?;
+        let mut file = File::create_new(path)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&path, target)
+        fs::rename(path, target)
     };
-    write().inspect_err(|_| drop(fs::remove_file(&path)))
+    write().inspect_err(|_| drop(fs::remove_file(path)))
 }

@@ -109,3 +109,33 @@ fn contents_that_are_gone_since_the_scan_are_missing() {
     let file = &repo.revisions[0].files[0];
     assert_eq!(repo.check(file).unwrap(), Condition::Missing);
 }
+
+#[test]
+fn what_a_killed_process_leaves_beside_a_name_is_not_taken_for_it() {
+    let setup = setup();
+    setup.fetch().unwrap();
+    let folder = repo(&setup).folder;
+    let left = [
+        "refs/main.12-0.incomplete".to_owned(),
+        format!("snapshots/{COMMIT}/{FILE}.12-1.incomplete"),
+        "ref.12-2.incomplete".to_owned(),
+    ];
+    for name in &left {
+        fs::write(folder.join(name), COMMIT).unwrap();
+    }
+    let repo = repo(&setup);
+    assert_eq!(repo.revisions[0].refs, ["main"]);
+    assert_eq!(repo.revisions[0].files.len(), 1);
+    // Its owner may be alive as long as anything is being downloaded.
+    let lock = held(&setup, &sha256(&weights()));
+    assert_eq!(kinds(&repo), []);
+    drop(lock);
+    let waste = repo.waste(&BTreeSet::new());
+    assert_eq!(waste.len(), left.len());
+    repo.clear(&waste, &BTreeSet::new()).unwrap();
+    for name in &left {
+        assert!(!folder.join(name).exists(), "{name}");
+    }
+    setup.fetch().unwrap();
+    assert_eq!(setup.server.requests().len(), 2);
+}
