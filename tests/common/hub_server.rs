@@ -12,7 +12,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -29,6 +29,10 @@ pub(crate) enum Mode {
     Redirect,
     /// Redirects to another path of the hub first, as for a renamed repository.
     Renamed,
+    /// The same, with the hub's commit in the redirect.
+    RenamedCommit,
+    /// The same, and an etag that is not the file's.
+    RenamedEtag,
     /// Redirects to itself for ever.
     Loop,
     /// Sends the file in chunks without naming its length.
@@ -69,6 +73,8 @@ pub(crate) enum Mode {
     Busy(u16),
     /// 429 that asks to come back after so many seconds.
     TooMany(u64),
+    /// The same, as the date of so many seconds from now.
+    TooManyUntil(u64),
     /// Names the length, sends so many bytes and hangs up.
     CutAt(usize),
     /// Sends half and then nothing, without hanging up.
@@ -434,10 +440,24 @@ impl Shared {
             Mode::TooMany(seconds) => {
                 return Reply::new(429, b"").with("Retry-After", seconds.to_string());
             }
+            Mode::TooManyUntil(seconds) => {
+                let time = SystemTime::now() + Duration::from_secs(seconds);
+                return Reply::new(429, b"").with("Retry-After", httpdate::fmt_http_date(time));
+            }
             Mode::Mute => return Reply::new(200, b"").framed(Framing::Mute),
             Mode::Loop => return Reply::new(302, b"").with("Location", request.path.clone()),
-            Mode::Renamed if !request.path.starts_with("/new/") => {
-                return Reply::new(307, b"moved").with("Location", format!("/new{}", request.path));
+            Mode::Renamed | Mode::RenamedCommit | Mode::RenamedEtag
+                if !request.path.starts_with("/new/") =>
+            {
+                let target = format!("/new{}", request.path);
+                let reply = Reply::new(307, b"moved").with("Location", target);
+                return match mode {
+                    Mode::Renamed => reply,
+                    Mode::RenamedCommit => reply.with("X-Repo-Commit", COMMIT),
+                    _ => reply
+                        .with("X-Repo-Commit", COMMIT)
+                        .with("ETag", "\"of-the-redirect\""),
+                };
             }
             _ => {}
         }
