@@ -59,7 +59,11 @@ enum CacheCommand {
         #[command(flatten)]
         deletion: Deletion,
     },
-    /// Delete what nothing uses: interrupted downloads, superseded commits, contents without a name
+    /// Delete what nothing uses: interrupted downloads, commits without a branch, contents without a name
+    ///
+    /// A commit goes if no branch or tag in the cache stands for it and no built-in model names it. As
+    /// with `hf cache prune`, that takes along what was downloaded by its commit (`--revision COMMIT`,
+    /// `hf-hub:ORG/REPO@COMMIT`).
     Prune {
         #[command(flatten)]
         deletion: Deletion,
@@ -356,7 +360,7 @@ fn prune(deletion: &Deletion, hub: &HubOptions, results: &mut Results) -> anyhow
         let kind = match item.kind {
             WasteKind::Partial => "interrupted download",
             WasteKind::Contents => "contents without a name",
-            WasteKind::Revision => "superseded commit",
+            WasteKind::Revision => "commit without a branch",
         };
         let size = human_bytes(item.size);
         results.line(format!("{size}  {kind}  {}", item.path.display()))?;
