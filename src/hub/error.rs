@@ -411,7 +411,9 @@ impl HubError {
                 }
             }
             .to_owned(),
-            Self::Interrupted { done, .. } if *done > 0 => {
+            Self::Interrupted { done, location, .. }
+                if *done > 0 && !matches!(**location, Location::Picture { .. }) =>
+            {
                 "run the same command again: it goes on from there".to_owned()
             }
             Self::Interrupted { .. } | Self::Length { .. } => {

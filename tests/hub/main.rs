@@ -7,6 +7,7 @@ mod cache;
 mod clear;
 mod failures;
 mod locked;
+mod picture;
 mod release;
 mod resume;
 
@@ -50,6 +51,7 @@ fn setup() -> Setup {
             silence: Duration::from_secs(5),
             attempts: 3,
             delay: Duration::from_millis(5),
+            picture: Duration::from_secs(5),
         },
         locked: None,
     };
