@@ -10,6 +10,7 @@ mod cache;
 mod clear;
 mod digest;
 mod error;
+mod hashing;
 mod http;
 mod lock;
 mod locked;

@@ -192,6 +192,7 @@ fn a_file_that_cannot_grow_is_told_and_gone_on_with() {
 
 /// Needs the right to mount a file system in a namespace of its own, which not every container gives.
 #[cfg(target_os = "linux")]
+#[expect(clippy::print_stderr, reason = "a test that proves nothing says so")]
 #[test]
 fn a_disk_that_fills_up_is_told() {
     let setup = setup(2_000_000);
