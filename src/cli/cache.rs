@@ -14,8 +14,8 @@ use super::transfers::Transfers;
 use super::{SOME_FAILED, SUCCESS, session};
 use crate::cards::WeightsSource;
 use crate::error::Error;
-use crate::hub::{self, CachedRepo, Condition, HubOptions, WasteKind};
-use crate::model;
+use crate::hub::{self, CachedRepo, Condition, HubError, HubOptions, Waste, WasteKind};
+use crate::model::{self, CachedRelease};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -59,7 +59,11 @@ enum CacheCommand {
         #[command(flatten)]
         deletion: Deletion,
     },
-    /// Delete what nothing uses: interrupted downloads, superseded commits, contents without a name
+    /// Delete what nothing uses: interrupted downloads, commits without a branch, contents without a name
+    ///
+    /// A commit goes if no branch or tag in the cache stands for it and no built-in model names it. As
+    /// with `hf cache prune`, that takes along what was downloaded by its commit (`--revision COMMIT`,
+    /// `hf-hub:ORG/REPO@COMMIT`).
     Prune {
         #[command(flatten)]
         deletion: Deletion,
@@ -120,8 +124,8 @@ fn list(json: bool, hub: &HubOptions, results: &mut Results) -> anyhow::Result<u
             path: repo.folder,
         })
         .collect();
-    let releases = hub::scan_releases(hub).map_err(Error::from)?;
-    entries.extend(releases.into_iter().map(|file| Entry {
+    let releases = model::cached_releases(hub)?.into_iter();
+    entries.extend(releases.map(|CachedRelease { file, .. }| Entry {
         size: file.size.unwrap_or(0),
         last_used: seconds(file.used),
         name: file.name,
@@ -174,29 +178,36 @@ fn path(
     Ok(SUCCESS)
 }
 
-/// The repositories that models come from. A name that is not in the cache is an error.
+/// What is in the caches, or the part of it that `models` come from. A name that is not there is an
+/// error.
 fn of_models(
     models: &[String],
     hub: &HubOptions,
     messages: Messages,
-) -> anyhow::Result<Vec<CachedRepo>> {
-    let cached = model::cached(hub)?;
+) -> anyhow::Result<(Vec<CachedRepo>, Vec<CachedRelease>)> {
+    let repos = model::cached(hub)?;
+    let releases = model::cached_releases(hub)?;
     if models.is_empty() {
-        return Ok(cached);
+        return Ok((repos, releases));
     }
-    let mut wanted = Vec::new();
+    let mut wanted = (Vec::new(), Vec::new());
     for name in models {
         let spec = session::find(name, hub, messages)?;
-        let repo = match &spec.weights {
-            WeightsSource::Reference(reference) => reference.repo.clone(),
-            WeightsSource::File(_) => None,
+        let (repo, release) = match spec.weights {
+            WeightsSource::Reference(reference) => (reference.repo, reference.release),
+            WeightsSource::File(_) => (None, None),
         };
-        match cached
+        let before = wanted.0.len() + wanted.1.len();
+        let repos = repos
             .iter()
-            .find(|entry| Some(&entry.repo) == repo.as_ref())
-        {
-            Some(entry) => wanted.push(entry.clone()),
-            None => bail!("{} is not in the cache", spec.name),
+            .filter(|entry| Some(&entry.repo) == repo.as_ref());
+        wanted.0.extend(repos.cloned());
+        let releases = releases
+            .iter()
+            .filter(|entry| release.is_some() && entry.url == release);
+        wanted.1.extend(releases.cloned());
+        if wanted.0.len() + wanted.1.len() == before {
+            bail!("{} is not in the cache", spec.name);
         }
     }
     Ok(wanted)
@@ -210,53 +221,84 @@ fn verify(
     results: &mut Results,
 ) -> anyhow::Result<u8> {
     let transfers = Transfers::new(messages);
-    let mut bad = 0;
-    let mut good = 0;
-    for repo in of_models(models, hub, messages)? {
+    let (repos, releases) = of_models(models, hub, messages)?;
+    let mut tally = Tally::default();
+    for repo in &repos {
         for revision in &repo.revisions {
             for file in &revision.files {
-                let condition = repo.check(file).map_err(Error::from)?;
                 let name = format!("{}@{} {}", repo.repo, revision.commit, file.name);
-                let Some(problem) = describe(&condition) else {
-                    good += 1;
-                    continue;
+                let fetch = || {
+                    let progress = transfers.progress(&repo.repo);
+                    hub::fetch_again(&repo.repo, &revision.commit, &file.name, hub, &progress)
                 };
-                results.line(format!("{name}: {problem}"))?;
-                if condition == Condition::Unknown {
-                    continue;
-                }
-                if !repair {
-                    bad += 1;
-                    continue;
-                }
-                repo.discard(file).map_err(Error::from)?;
-                let progress = transfers.progress(&repo.repo);
-                match hub::fetch(&repo.repo, &revision.commit, &file.name, hub, &progress) {
-                    Ok(_) => {
-                        good += 1;
-                        results.line(format!("{name}: downloaded again"))?;
-                    }
-                    Err(error) => {
-                        bad += 1;
-                        super::report(&Error::from(error).into());
-                    }
-                }
+                let repair: Option<&Repair<'_>> = if repair { Some(&fetch) } else { None };
+                tally.add(&name, repo.check(file), repair, results)?;
             }
         }
     }
-    let releases = hub::scan_releases(hub).map_err(Error::from)?;
-    for file in releases.iter().filter(|_| models.is_empty()) {
-        let condition = hub::check_release(file).map_err(Error::from)?;
-        match describe(&condition) {
-            None => good += 1,
-            Some(problem) => {
-                bad += 1;
-                results.line(format!("{}: {problem}", file.name))?;
-            }
-        }
+    for CachedRelease { file, url } in &releases {
+        let fetch = |url: &str| {
+            let progress = transfers.progress(&file.name);
+            hub::fetch_release_again(url, hub, &progress)
+        };
+        let fetch = url.as_ref().map(|url| move || fetch(url));
+        let repair = fetch.as_ref().filter(|_| repair);
+        let repair = repair.map(|fetch| fetch as &Repair<'_>);
+        tally.add(&file.name, hub::check_release(file), repair, results)?;
     }
+    let Tally { good, bad } = tally;
     results.line(format!("files that are right: {good}, that are not: {bad}"))?;
     Ok(if bad == 0 { SUCCESS } else { SOME_FAILED })
+}
+
+/// Downloads a file again.
+type Repair<'a> = dyn Fn() -> Result<PathBuf, HubError> + 'a;
+
+#[derive(Default)]
+struct Tally {
+    good: usize,
+    bad: usize,
+}
+
+impl Tally {
+    /// Tells what is wrong with a file, and repairs it if it can be.
+    fn add(
+        &mut self,
+        name: &str,
+        condition: Result<Condition, HubError>,
+        repair: Option<&Repair<'_>>,
+        results: &mut Results,
+    ) -> anyhow::Result<()> {
+        let condition = match condition {
+            Ok(condition) => condition,
+            Err(error) => {
+                self.bad += 1;
+                super::report(&Error::from(error).into());
+                return Ok(());
+            }
+        };
+        let Some(problem) = describe(&condition) else {
+            self.good += 1;
+            return Ok(());
+        };
+        results.line(format!("{name}: {problem}"))?;
+        if condition == Condition::Unknown {
+            return Ok(());
+        }
+        match repair.map(|repair| repair()) {
+            Some(Ok(_)) => {
+                self.good += 1;
+                results.line(format!("{name}: downloaded again"))?;
+            }
+            Some(Err(error)) => {
+                self.bad += 1;
+                super::report(&Error::from(error).into());
+                results.line(format!("{name}: not repaired, left as it was"))?;
+            }
+            None => self.bad += 1,
+        }
+        Ok(())
+    }
 }
 
 fn describe(condition: &Condition) -> Option<String> {
@@ -277,44 +319,73 @@ fn remove(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let repos = of_models(models, hub, messages)?;
-    for repo in &repos {
-        results.line(format!(
-            "{}  {}",
-            human_bytes(repo.size()),
-            repo.folder.display()
-        ))?;
+    let (repos, releases) = of_models(models, hub, messages)?;
+    let repos_listed = repos.iter().map(|repo| (repo.size(), &repo.folder));
+    let releases_listed = releases
+        .iter()
+        .map(|CachedRelease { file, .. }| (file.size.unwrap_or(0), &file.path));
+    let mut total = 0;
+    for (size, path) in repos_listed.chain(releases_listed) {
+        total += size;
+        results.line(format!("{}  {}", human_bytes(size), path.display()))?;
     }
-    if confirm(deletion, repos.iter().map(CachedRepo::size).sum(), results)? {
-        for repo in &repos {
-            repo.remove().map_err(Error::from)?;
-        }
+    if !confirm(deletion, total, results)? {
+        return Ok(SUCCESS);
     }
-    Ok(SUCCESS)
+    let releases = releases
+        .iter()
+        .map(|release| hub::remove_release(&release.file, hub));
+    Ok(exit_code(
+        repos.iter().map(CachedRepo::remove).chain(releases),
+    ))
 }
 
 fn prune(deletion: &Deletion, hub: &HubOptions, results: &mut Results) -> anyhow::Result<u8> {
     let keep = model::pinned_commits()?;
-    let repos = model::cached(hub)?;
-    let mut waste: Vec<_> = repos.iter().flat_map(|repo| repo.waste(&keep)).collect();
-    waste.extend(hub::release_waste(hub).map_err(Error::from)?);
-    for item in &waste {
+    let of_repos: Vec<(CachedRepo, Vec<Waste>)> = model::cached(hub)?
+        .into_iter()
+        .map(|repo| {
+            let waste = repo.waste(&keep);
+            (repo, waste)
+        })
+        .collect();
+    let of_releases = hub::release_waste(hub).map_err(Error::from)?;
+    let waste = || {
+        of_repos
+            .iter()
+            .flat_map(|(_, waste)| waste)
+            .chain(&of_releases)
+    };
+    for item in waste() {
         let kind = match item.kind {
             WasteKind::Partial => "interrupted download",
             WasteKind::Contents => "contents without a name",
-            WasteKind::Revision => "superseded commit",
+            WasteKind::Revision => "commit without a branch",
         };
         let size = human_bytes(item.size);
         results.line(format!("{size}  {kind}  {}", item.path.display()))?;
     }
-    if waste.is_empty() {
+    if waste().next().is_none() {
         results.line("nothing to delete")?;
-    } else if confirm(deletion, waste.iter().map(|item| item.size).sum(), results)? {
-        for item in &waste {
-            item.remove().map_err(Error::from)?;
-        }
+        return Ok(SUCCESS);
     }
-    Ok(SUCCESS)
+    if !confirm(deletion, waste().map(|item| item.size).sum(), results)? {
+        return Ok(SUCCESS);
+    }
+    let repos = of_repos
+        .iter()
+        .map(|(repo, waste)| repo.clear(waste, &keep));
+    Ok(exit_code(repos.chain([hub::clear_releases(&of_releases)])))
+}
+
+/// Tells what could not be deleted; the rest is.
+fn exit_code(outcomes: impl Iterator<Item = Result<(), HubError>>) -> u8 {
+    let mut code = SUCCESS;
+    for error in outcomes.filter_map(Result::err) {
+        super::report(&Error::from(error).into());
+        code = SOME_FAILED;
+    }
+    code
 }
 
 /// Whether to delete what was listed: `--yes`, or a person who says so.

@@ -228,7 +228,7 @@ fn bring(
         ));
         return Ok(row(State::Embedded, None, None));
     }
-    let before = hub::downloaded(reference, hub);
+    let before = model::downloaded(reference, hub);
     if arguments.dry_run {
         return Ok(match before {
             Some(path) => row(State::Cached, Some(path.clone()), length(&path)),

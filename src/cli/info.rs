@@ -10,6 +10,7 @@ use crate::cards::{Card, ModelSpec, Published, WeightsSource, Zoo};
 use crate::error::Error;
 use crate::hub::{self, HubOptions, WeightsRef};
 use crate::image::InputSpec;
+use crate::model;
 use crate::nets::{LayerTrace, NetError, NetworkSpec, Plan};
 
 /// Show everything on a model's card
@@ -136,7 +137,7 @@ fn local_file(spec: &ModelSpec, hub: &HubOptions) -> Option<String> {
     match &spec.weights {
         WeightsSource::File(path) => Some(path.display().to_string()),
         WeightsSource::Reference(reference) => {
-            hub::downloaded(reference, hub).map(|path| path.display().to_string())
+            model::downloaded(reference, hub).map(|path| path.display().to_string())
         }
     }
 }

@@ -9,7 +9,8 @@ use super::output::{Results, Table};
 use super::{SUCCESS, session};
 use crate::cards::{Card, Published, Zoo};
 use crate::error::Error;
-use crate::hub::{self, HubOptions};
+use crate::hub::HubOptions;
+use crate::model;
 
 /// List the checkpoints with their size and published accuracy
 #[derive(Args, Debug)]
@@ -77,7 +78,7 @@ fn entry<'a>(card: &'a Card, zoo: &Zoo, hub: &HubOptions) -> Entry<'a> {
         size: card.input.size,
         published: &card.published,
         embedded: card.weights.embedded.is_some(),
-        cached: hub::downloaded(&card.weights, hub),
+        cached: model::downloaded(&card.weights, hub),
     }
 }
 
@@ -115,7 +116,10 @@ fn print_table(
         let best = best(card);
         let figure =
             |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.2}"));
-        let state = match (&card.weights.embedded, hub::downloaded(&card.weights, hub)) {
+        let state = match (
+            &card.weights.embedded,
+            model::downloaded(&card.weights, hub),
+        ) {
             (Some(_), _) => "in the program",
             (None, Some(_)) => "cached",
             (None, None) => "",

@@ -9,10 +9,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use super::output::{Messages, human_bytes};
 use crate::hub::{HubError, Progress};
 
-const TEMPLATE: &str =
-    "{prefix:<34.34} {bar:24.cyan/dim} {bytes:>10} of {total_bytes:<10} {bytes_per_sec:>12}  {eta}";
+const TEMPLATE: &str = "{prefix:<34.34} {bar:24.cyan/dim} {decimal_bytes:>9} of {decimal_total_bytes:<9} {decimal_bytes_per_sec:>11}  {eta}";
 /// Where the length is not known.
-const TEMPLATE_OPEN: &str = "{prefix:<34.34} {spinner} {bytes:>10} {bytes_per_sec:>12}";
+const TEMPLATE_OPEN: &str =
+    "{prefix:<34.34} {spinner} {decimal_bytes:>9} {decimal_bytes_per_sec:>11}";
 
 /// All downloads of a command; their bars stand below each other.
 pub(super) struct Transfers {

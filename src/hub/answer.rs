@@ -1,5 +1,7 @@
 //! What the answers of a hub say beside the bytes of a file.
 
+use std::time::SystemTime;
+
 use ureq::Body;
 use ureq::http::{HeaderMap, Response};
 
@@ -24,7 +26,8 @@ pub(super) struct Metadata {
     pub(super) validator: Option<String>,
 }
 
-/// The hub's headers; `None` for an answer without a commit, which is not (yet) the hub's own.
+/// The hub's headers; `None` for an answer without a commit, which is not (yet) the hub's own, and for
+/// one without an etag that is not the whole file, such as the way to a repository's new name.
 /// `is_whole` says that the other headers are those of the whole file.
 pub(super) fn read_metadata(
     headers: &HeaderMap,
@@ -42,6 +45,9 @@ pub(super) fn read_metadata(
     let etag = linked
         .or_else(|| header(headers, "etag").map(clean_etag))
         .unwrap_or_default();
+    if etag.is_empty() && !is_whole {
+        return Ok(None);
+    }
     // It becomes a file name.
     let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if etag.is_empty() || etag.starts_with('.') || etag.len() > 128 || !etag.bytes().all(safe) {
@@ -88,7 +94,8 @@ pub(super) fn refusal(
         .filter(|c| !c.is_control())
         .take(MAX_MESSAGE)
         .collect();
-    let retry_after = header(headers, "retry-after").and_then(|seconds| seconds.parse().ok());
+    let retry_after =
+        header(headers, "retry-after").and_then(|value| read_wait(value, SystemTime::now()));
     // The body is for browsers, and a server could let it drip for hours.
     let boxed = Box::new(location.clone());
     let Location::Hub {
@@ -152,13 +159,45 @@ pub(super) fn refusal(
     }
 }
 
+/// Seconds that a `Retry-After` asks to wait: it names them, or the time to come back.
+fn read_wait(value: &str, now: SystemTime) -> Option<u64> {
+    value.parse().ok().or_else(|| {
+        let time = httpdate::parse_http_date(value).ok()?;
+        let wait = time.duration_since(now).unwrap_or_default();
+        Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+    })
+}
+
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn a_server_says_when_to_come_back_in_seconds_or_as_a_date() {
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let before = |millis| date - Duration::from_millis(millis);
+        for (value, now, wait) in [
+            ("120", date, Some(120)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", before(1500), Some(2)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", before(3000), Some(3)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", date, Some(0)),
+            (
+                "Sun, 06 Nov 1994 08:49:37 GMT",
+                date + Duration::from_secs(9),
+                Some(0),
+            ),
+            ("-1", date, None),
+            ("soon", date, None),
+        ] {
+            assert_eq!(read_wait(value, now), wait, "{value}");
+        }
+    }
 
     #[test]
     fn etags_that_leave_the_cache_are_refused() {

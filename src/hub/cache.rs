@@ -14,7 +14,7 @@ use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::HubError;
 use super::digest::{self, Digest};
-use super::partial::{INCOMPLETE, write_whole};
+use super::partial::{INCOMPLETE, write_from};
 
 /// Folder of the locks in the cache.
 pub(super) const LOCKS: &str = ".locks";
@@ -83,7 +83,10 @@ impl RepoCache {
         show(&self.blob(etag), &pointer, target).map_err(disk("write", &pointer))?;
         if self.revision != commit {
             let reference = self.ref_path();
-            write_whole(&reference, commit.as_bytes()).map_err(disk("write", &reference))?;
+            // Whatever lies in `refs` is taken for a branch.
+            let temporary = beside(&self.folder.join("ref"));
+            write_from(&temporary, &reference, commit.as_bytes())
+                .map_err(disk("write", &reference))?;
         }
         Ok(pointer)
     }
@@ -131,7 +134,10 @@ fn show(blob: &Path, pointer: &Path, target: Option<&Path>) -> io::Result<()> {
     let linked = target.is_some_and(|target| symlink(target, &temporary).is_ok())
         || fs::hard_link(blob, &temporary).is_ok();
     if linked {
-        fs::rename(&temporary, pointer).inspect_err(|_| drop(fs::remove_file(&temporary)))
+        let result = fs::rename(&temporary, pointer);
+        // Where both are names of one file already, POSIX lets `rename` succeed and do nothing.
+        drop(fs::remove_file(&temporary));
+        result
     } else {
         fs::rename(blob, pointer)
     }

@@ -101,13 +101,30 @@ pub enum HubError {
         problem: String,
     },
 
-    /// The lock file does not list the file, or lists other contents for it.
-    #[error("the lock file {} does not admit {what}", lock.display())]
+    /// The lock file does not list the file.
+    #[error("the lock file {} does not list {what}", lock.display())]
     NotLocked {
         /// The file.
         what: String,
         /// The lock file.
         lock: PathBuf,
+    },
+
+    /// The lock file lists other contents for the file.
+    #[error(
+        "{} is not the file that the lock file {} lists: expected {expected}, found {found}",
+        path.display(),
+        lock.display()
+    )]
+    NotAsLocked {
+        /// The file on this machine.
+        path: PathBuf,
+        /// The lock file.
+        lock: PathBuf,
+        /// Length and hash in the lock file.
+        expected: String,
+        /// Those of the file; without the hash where the length is another.
+        found: String,
     },
 
     /// A name that cannot be part of an address or of a path in the cache.
@@ -304,6 +321,7 @@ impl HubError {
             | Self::NoRepository { .. }
             | Self::LockFile { .. }
             | Self::NotLocked { .. }
+            | Self::NotAsLocked { .. }
             | Self::BadName { .. }
             | Self::Checksum { .. }
             | Self::Offline { .. }
@@ -346,8 +364,11 @@ impl HubError {
                 "set HF_HOME and SENET_CACHE to folders for downloaded files".to_owned()
             }
             Self::LockFile { .. } => "`senet lock FILE` writes one".to_owned(),
-            Self::NotLocked { .. } => "`senet lock FILE` lists the files that are in the cache; \
-                 `senet cache verify` finds those that were changed"
+            Self::NotLocked { .. } => {
+                "`senet lock FILE` writes one that lists the files in the cache".to_owned()
+            }
+            Self::NotAsLocked { .. } => "`senet cache verify --repair` finds damaged files and \
+                 downloads them again; if the change is meant, `senet lock FILE` writes it down"
                 .to_owned(),
             Self::RepoNotFound { endpoint, repo } => format!(
                 "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
@@ -390,7 +411,9 @@ impl HubError {
                 }
             }
             .to_owned(),
-            Self::Interrupted { done, .. } if *done > 0 => {
+            Self::Interrupted { done, location, .. }
+                if *done > 0 && !matches!(**location, Location::Picture { .. }) =>
+            {
                 "run the same command again: it goes on from there".to_owned()
             }
             Self::Interrupted { .. } | Self::Length { .. } => {

@@ -3,7 +3,7 @@
 //! `hf-hub` has a client of its own, but it sends the token to the host that a file is redirected
 //! to. Here the token stays with the server it is meant for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_RANGE, LOCATION, RANGE};
 use ureq::http::{Method, Response, StatusCode};
@@ -26,6 +26,8 @@ pub(super) struct Client<'a> {
     url: &'a str,
     token: Option<&'a str>,
     location: &'a Location,
+    /// When every request has to have ended.
+    deadline: Option<Instant>,
 }
 
 /// The part of a file that is asked for.
@@ -75,6 +77,15 @@ impl<'a> Client<'a> {
             url,
             token,
             location,
+            deadline: None,
+        }
+    }
+
+    /// Gives all requests together so much time, from now on.
+    pub(super) fn within(self, time: Duration) -> Self {
+        Self {
+            deadline: Some(Instant::now() + time),
+            ..self
         }
     }
 
@@ -127,10 +138,12 @@ impl<'a> Client<'a> {
                 StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
             );
             let is_answer = status == StatusCode::OK || is_part && start.offset > 0;
-            // A refusal has headers of its own kind; its status and text say more.
-            if home && metadata.is_none() && (is_answer || status.is_redirection()) {
-                metadata = answer::read_metadata(response.headers(), status == StatusCode::OK)
+            // A refusal has headers of its own kind; its status and text say more. The last answer
+            // counts: one before it may be about the way.
+            if home && (is_answer || status.is_redirection()) {
+                let found = answer::read_metadata(response.headers(), status == StatusCode::OK)
                     .map_err(|problem| self.bad(problem))?;
+                metadata = found.or(metadata);
             }
             if status.is_redirection() {
                 let target = header(response.headers(), LOCATION.as_str())
@@ -170,6 +183,10 @@ impl<'a> Client<'a> {
         } else {
             self.agent.get(at)
         };
+        if let Some(deadline) = self.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            request = request.config().timeout_global(Some(left)).build();
+        }
         if let Some(token) = self.token.filter(|_| home) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }

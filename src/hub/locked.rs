@@ -24,11 +24,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::HubError;
-use super::cache::{disk, is_commit};
+use super::cache::disk;
 use super::digest;
 use super::error::Location;
 use super::partial::write_whole;
+use super::{HubError, WeightsRef};
 
 /// The format that this program writes and reads.
 const VERSION: u32 = 1;
@@ -43,8 +43,8 @@ pub struct LockFile {
 }
 
 /// One file of a lock file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(untagged)]
 pub enum LockedFile {
     /// A file of a repository.
     Hub {
@@ -72,12 +72,89 @@ pub enum LockedFile {
     },
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    #[serde(rename = "file")]
+    files: &'a [LockedFile],
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct Rows {
     version: u32,
     #[serde(rename = "file", default)]
-    files: Vec<LockedFile>,
+    files: Vec<Row>,
+}
+
+/// A file in either form, before it is known which.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    repo: Option<String>,
+    revision: Option<String>,
+    commit: Option<String>,
+    file: Option<String>,
+    release: Option<String>,
+    size: u64,
+    sha256: String,
+}
+
+impl Row {
+    /// # Errors
+    /// What was expected and what was found.
+    fn check(self) -> Result<LockedFile, String> {
+        let digits = |name: &str, text: &str, count: usize| {
+            if text.len() == count && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Ok(());
+            }
+            Err(format!(
+                "expected {count} hexadecimal digits in `{name}`, found `{text}`"
+            ))
+        };
+        digits("sha256", &self.sha256, 64)?;
+        let (size, sha256) = (self.size, self.sha256);
+        match (
+            self.repo,
+            self.revision,
+            self.commit,
+            self.file,
+            self.release,
+        ) {
+            (None, None, None, None, Some(release)) => Ok(LockedFile::Release {
+                release,
+                size,
+                sha256,
+            }),
+            (Some(repo), Some(revision), Some(commit), Some(file), None) => {
+                digits("commit", &commit, 40)?;
+                Ok(LockedFile::Hub {
+                    repo,
+                    revision,
+                    commit,
+                    file,
+                    size,
+                    sha256,
+                })
+            }
+            (repo, revision, commit, file, release) => {
+                let names = ["repo", "revision", "commit", "file", "release"];
+                let found: Vec<String> = names
+                    .iter()
+                    .zip([repo, revision, commit, file, release])
+                    .filter(|(_, value)| value.is_some())
+                    .map(|(name, _)| format!("`{name}`"))
+                    .collect();
+                let found = match &found[..] {
+                    [] => "none of them".to_owned(),
+                    some => some.join(", "),
+                };
+                Err(format!(
+                    "expected either `repo`, `revision`, `commit` and `file`, or `release`, found {found}"
+                ))
+            }
+        }
+    }
 }
 
 impl LockedFile {
@@ -105,34 +182,20 @@ impl LockFile {
             problem,
         };
         let text = fs::read_to_string(path).map_err(disk("read", path))?;
-        let document: Document =
+        let rows: Rows =
             toml::from_str(&text).map_err(|error| bad(error.to_string().trim_end().to_owned()))?;
-        if document.version != VERSION {
-            let found = document.version;
+        if rows.version != VERSION {
+            let found = rows.version;
             return Err(bad(format!("expected version {VERSION}, found {found}")));
         }
-        let digits =
-            |text: &str, count| text.len() == count && text.bytes().all(|b| b.is_ascii_hexdigit());
-        for (index, file) in document.files.iter().enumerate() {
-            if !digits(file.sha256(), 64) {
-                let number = index + 1;
-                return Err(bad(format!(
-                    "file {number}: expected 64 hexadecimal digits in `sha256`, found `{}`",
-                    file.sha256()
-                )));
-            }
-            if let LockedFile::Hub { commit, .. } = file
-                && !is_commit(commit)
-            {
-                let number = index + 1;
-                return Err(bad(format!(
-                    "file {number}: expected 40 hexadecimal digits in `commit`, found `{commit}`"
-                )));
-            }
-        }
+        let numbered = (1..).zip(rows.files);
+        let files = numbered.map(|(number, row)| {
+            row.check()
+                .map_err(|problem| bad(format!("file {number}: {problem}")))
+        });
         Ok(Self {
             path: path.to_owned(),
-            files: document.files,
+            files: files.collect::<Result<_, _>>()?,
         })
     }
 
@@ -143,7 +206,7 @@ impl LockFile {
     pub fn write(&self) -> Result<(), HubError> {
         let document = Document {
             version: VERSION,
-            files: self.files.clone(),
+            files: &self.files,
         };
         let text = toml::to_string(&document).map_err(|error| HubError::LockFile {
             path: self.path.clone(),
@@ -155,28 +218,27 @@ impl LockFile {
 
     /// The entry of a file of a repository; the revision may be the one that was asked for, or its
     /// commit.
-    pub(super) fn find(&self, repo: &str, revision: &str, file: &str) -> Option<(&str, &str)> {
-        self.files.iter().find_map(|entry| match entry {
+    pub(super) fn find(&self, repo: &str, revision: &str, file: &str) -> Option<&LockedFile> {
+        self.files.iter().find(|entry| match entry {
             LockedFile::Hub {
                 repo: r,
                 revision: asked,
                 commit,
                 file: f,
-                sha256,
                 ..
-            } if r == repo
-                && f == file
-                && (asked == revision || commit.eq_ignore_ascii_case(revision)) =>
-            {
-                Some((commit.as_str(), sha256.as_str()))
+            } => {
+                r == repo
+                    && f == file
+                    && (asked == revision || commit.eq_ignore_ascii_case(revision))
             }
-            _ => None,
+            LockedFile::Release { .. } => false,
         })
     }
 
-    pub(super) fn has_release(&self, url: &str) -> bool {
-        let is_it = |entry: &LockedFile| matches!(entry, LockedFile::Release { release, .. } if release == url);
-        self.files.iter().any(is_it)
+    /// The entry of a release file.
+    pub(super) fn find_release(&self, url: &str) -> Option<&LockedFile> {
+        let is_it = |entry: &&LockedFile| matches!(entry, LockedFile::Release { release, .. } if release == url);
+        self.files.iter().find(is_it)
     }
 
     pub(super) fn refuse(&self, location: &Location) -> HubError {
@@ -186,28 +248,100 @@ impl LockFile {
         }
     }
 
-    /// Checks that the contents of a file on this machine are those of one in the lock file: of the
-    /// one with the hash that is `expected`, if that is known. They are read for that: a name proves
-    /// nothing.
+    /// Checks that a file on this machine is one of those that a model may have, or any one that is
+    /// listed where no model is given.
     ///
     /// # Errors
-    /// [`HubError::NotLocked`], [`HubError::Disk`].
-    pub fn check(&self, path: &Path, expected: Option<&str>) -> Result<(), HubError> {
-        let size = fs::metadata(path).map_err(disk("read", path))?.len();
-        let expected = |hash: &str| expected.is_none_or(|own| own.eq_ignore_ascii_case(hash));
-        let fits = |file: &&LockedFile| file.promise().0 == size && expected(file.sha256());
-        let candidates = || self.files.iter().filter(fits);
-        // The length alone rules most files out.
-        let is_listed = candidates().next().is_some() && {
-            let found = digest::sha256(path).map_err(disk("read", path))?;
-            candidates().any(|file| file.sha256().eq_ignore_ascii_case(&found))
+    /// [`HubError::NotLocked`], [`HubError::NotAsLocked`], [`HubError::Disk`].
+    pub fn check(&self, path: &Path, model: Option<&[WeightsRef]>) -> Result<(), HubError> {
+        let entries: Vec<&LockedFile> = match model {
+            None => self.files.iter().collect(),
+            Some(model) => {
+                let hub = model.iter().filter_map(|weights| {
+                    let (repo, revision, file) = super::hub_file(weights)?;
+                    self.find(repo, revision, file)
+                });
+                let release = model
+                    .iter()
+                    .filter_map(|weights| self.find_release(weights.release.as_deref()?));
+                hub.chain(release).collect()
+            }
         };
-        if is_listed {
+        self.check_any(path, &entries)
+    }
+
+    /// Checks that the contents of a file are those of an entry. They are read for that: a name proves
+    /// nothing.
+    pub(super) fn check_any(&self, path: &Path, entries: &[&LockedFile]) -> Result<(), HubError> {
+        let size = fs::metadata(path).map_err(disk("read", path))?.len();
+        // The length alone rules most files out.
+        let candidates = entries.iter().filter(|entry| entry.promise().0 == size);
+        let found = match candidates.clone().next() {
+            Some(_) => Some(digest::sha256(path).map_err(disk("read", path))?),
+            None => None,
+        };
+        let mut candidates = candidates.map(|entry| entry.sha256());
+        if let Some(found) = &found
+            && candidates.any(|sha256| sha256.eq_ignore_ascii_case(found))
+        {
             return Ok(());
         }
-        Err(HubError::NotLocked {
-            what: path.display().to_string(),
-            lock: self.path.clone(),
-        })
+        let shown = |(size, sha256): (u64, Option<&str>)| {
+            let hash = sha256.map(|sha256| format!(" with the SHA-256 {sha256}"));
+            format!("{size} bytes{}", hash.unwrap_or_default())
+        };
+        match entries {
+            [entry] => {
+                let (expected_size, sha256) = entry.promise();
+                Err(HubError::NotAsLocked {
+                    path: path.to_owned(),
+                    lock: self.path.clone(),
+                    expected: shown((expected_size, Some(sha256))),
+                    found: shown((size, found.as_deref())),
+                })
+            }
+            _ => Err(HubError::NotLocked {
+                what: path.display().to_string(),
+                lock: self.path.clone(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_file_that_is_none_says_where_and_what() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my.lock");
+        let file = |lines: &str| format!("version = 1\n[[file]]\nsize = 1\n{lines}");
+        let hash = "a".repeat(64);
+        for (text, words) in [
+            ("version = 2\n".to_owned(), "expected version 1, found 2"),
+            ("[[file]]\n".to_owned(), "missing field `size`"),
+            (
+                file("sha256 = \"abc\"\nrelease = \"x\"\n"),
+                "file 1: expected 64 hexadecimal digits in `sha256`, found `abc`",
+            ),
+            (
+                file(&format!(
+                    "sha256 = \"{hash}\"\nrepo = \"a/b\"\nfile = \"c\"\n"
+                )),
+                "file 1: expected either `repo`, `revision`, `commit` and `file`, or `release`, \
+                 found `repo`, `file`",
+            ),
+            (
+                file(&format!("sha256 = \"{hash}\"\n")),
+                "found none of them",
+            ),
+            (file("sha265 = \"abc\"\n"), "line 4"),
+        ] {
+            fs::write(&path, &text).unwrap();
+            let message = LockFile::read(&path).unwrap_err().to_string();
+            assert!(message.contains(words), "{text}: {message}");
+            assert!(message.contains("my.lock"), "{message}");
+        }
     }
 }

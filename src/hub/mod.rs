@@ -7,8 +7,10 @@
 
 mod answer;
 mod cache;
+mod clear;
 mod digest;
 mod error;
+mod hashing;
 mod http;
 mod lock;
 mod locked;
@@ -25,17 +27,27 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use clear::{Waste, WasteKind, clear_releases, release_waste, remove_release};
 pub use error::{Denial, HubError, Location};
 pub use locked::{LockFile, LockedFile};
 pub use options::{DEFAULT_ENDPOINT, HubOptions, Patience};
 pub use picture::fetch_picture;
 pub(crate) use release::release_name;
 pub use scan::{
-    CachedFile, CachedRepo, CachedRevision, Condition, Waste, WasteKind, check_release,
-    fingerprint, release_waste, scan, scan_releases,
+    CachedFile, CachedRepo, CachedRevision, Condition, check_release, fingerprint, scan,
+    scan_releases,
 };
 
 use remote::RemoteFile;
+
+/// What a file in the cache means that has the right name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Present {
+    /// It is the file that is wanted.
+    Counts,
+    /// It is damaged.
+    IsReplaced,
+}
 
 /// Where a checkpoint's weights are. At least one of `repo`, `release` and `embedded` is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -93,14 +105,20 @@ impl Progress for () {
 ///
 /// The repository's file comes first, then the release file.
 pub fn downloaded(weights: &WeightsRef, options: &HubOptions) -> Option<PathBuf> {
-    let from_hub = || {
-        let (repo, revision, file) = hub_file(weights)?;
-        let path = cached(repo, revision, file, options)?;
-        let pin = weights.sha256.as_deref();
-        pin.is_none_or(|pin| cache::admits(&path, pin))
-            .then_some(path)
-    };
-    from_hub().or_else(|| release::cached(weights.release.as_deref()?, options))
+    let from_hub = hub_cached(weights, options).map(|(_, path)| path);
+    from_hub.or_else(|| release::cached(weights.release.as_deref()?, options))
+}
+
+fn hub_cached<'a>(
+    weights: &'a WeightsRef,
+    options: &HubOptions,
+) -> Option<(RemoteFile<'a>, PathBuf)> {
+    let (repo, revision, file) = hub_file(weights)?;
+    let remote = RemoteFile::new(repo, revision, file, options).ok()?;
+    let path = remote.cached()?;
+    let pin = weights.sha256.as_deref();
+    let is_it = pin.is_none_or(|pin| cache::admits(&path, pin));
+    is_it.then_some((remote, path))
 }
 
 /// The file of a card's `[weights]`, downloaded if it is not on this machine.
@@ -117,24 +135,29 @@ pub fn download(
     options: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
-    if let Some(path) = downloaded(weights, options) {
-        if let Some(lock) = &options.locked {
-            lock.check(&path, None)?;
-        }
-        return Ok(path);
+    if let Some((remote, path)) = hub_cached(weights, options) {
+        return remote.admitted(path, options);
     }
     let release = weights.release.as_deref();
-    let Some((repo, revision, file)) = hub_file(weights) else {
-        return release::fetch(release.ok_or(HubError::NoRemote)?, options, progress);
+    let from_release = |url| release::fetch(url, Present::Counts, options, progress);
+    let is_listed = |url: &&str| {
+        let lock = options.locked.as_ref();
+        lock.is_none_or(|lock| lock.find_release(url).is_some())
     };
-    let pin = weights.sha256.as_deref();
-    match (
-        RemoteFile::new(repo, revision, file, options)?.fetch(pin, options, progress),
-        release,
-    ) {
-        (Err(error), Some(release)) if error.is_refusal() => {
-            release::fetch(release, options, progress).map_err(|_| error)
-        }
+    let is_here = |url: &&str| release::cached(url, options).is_some();
+    if let Some(url) = release.filter(is_listed).filter(is_here) {
+        return from_release(url);
+    }
+    let Some((repo, revision, file)) = hub_file(weights) else {
+        return from_release(release.ok_or(HubError::NoRemote)?);
+    };
+    let remote = RemoteFile::new(repo, revision, file, options);
+    let fetched =
+        remote.and_then(|remote| remote.fetch(weights.sha256.as_deref(), options, progress));
+    match (fetched, release) {
+        (Err(error), Some(url)) if error.is_refusal() => from_release(url).map_err(|_| error),
+        // A lock file that was written without the hub lists the release.
+        (Err(HubError::NotLocked { .. }), Some(url)) if is_listed(&url) => from_release(url),
         (result, _) => result,
     }
 }
@@ -193,4 +216,31 @@ pub fn fetch(
     progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
     RemoteFile::new(repo, revision, file, options)?.fetch(None, options, progress)
+}
+
+/// A file of a repository, downloaded whether it is in the cache or not. What is there stays until the
+/// new file is whole and right.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_again(
+    repo: &str,
+    revision: &str,
+    file: &str,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<PathBuf, HubError> {
+    RemoteFile::new(repo, revision, file, options)?.fetch_again(options, progress)
+}
+
+/// A release file, downloaded whether it is there or not, as [`fetch_again`] does.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn fetch_release_again(
+    url: &str,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<PathBuf, HubError> {
+    release::fetch(url, Present::IsReplaced, options, progress)
 }

@@ -46,15 +46,18 @@ pub struct Patience {
     pub attempts: u32,
     /// Wait before the second attempt; it doubles with each further one.
     pub delay: Duration,
+    /// Longest time for one picture, however steadily it comes.
+    pub picture: Duration,
 }
 
 impl Default for Patience {
-    /// Half a minute of silence; five attempts within about eight seconds.
+    /// Half a minute of silence; five attempts within about eight seconds; a minute for a picture.
     fn default() -> Self {
         Self {
             silence: Duration::from_secs(30),
             attempts: 5,
             delay: Duration::from_millis(500),
+            picture: Duration::from_secs(60),
         }
     }
 }

@@ -7,13 +7,11 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
-use sha2::{Digest as _, Sha256};
-
 use super::HubError;
 use super::cache::{beside, disk};
 use super::digest::read_all;
+use super::hashing::Hashing;
 use super::lock::Lock;
-use crate::weights::hexadecimal;
 
 /// Free space that a download leaves on the disk for everything else, in bytes.
 const RESERVE: u64 = 16 << 20;
@@ -28,7 +26,7 @@ pub(super) struct Partial {
     file: File,
     len: u64,
     /// Of what is there.
-    hasher: Sha256,
+    hash: Hashing,
     /// Whether another process may go on with it.
     kept: bool,
     /// Writes to the disk beside the download; its failure shows again at the end.
@@ -65,7 +63,7 @@ impl Partial {
             path,
             file,
             len: 0,
-            hasher: Sha256::new(),
+            hash: Hashing::default(),
             kept,
             sync: None,
             next_sync: SYNC_EVERY,
@@ -76,9 +74,9 @@ impl Partial {
 
     /// Takes in what an earlier attempt left, and stands at its end.
     fn load(&mut self) -> Result<(), HubError> {
-        let (hasher, len) = (&mut self.hasher, &mut self.len);
+        let (hash, len) = (&mut self.hash, &mut self.len);
         read_all(&self.file, |bytes| {
-            hasher.update(bytes);
+            hash.add(bytes);
             *len += bytes.len() as u64;
         })
         .map_err(disk("read", &self.path))
@@ -90,8 +88,8 @@ impl Partial {
     }
 
     /// SHA-256 of the bytes that are there.
-    pub(super) fn sha256(&self) -> String {
-        hexadecimal(&self.hasher.clone().finalize())
+    pub(super) fn sha256(&mut self) -> String {
+        self.hash.hex()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -99,10 +97,10 @@ impl Partial {
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), HubError> {
+        self.hash.add(bytes);
         self.file
             .write_all(bytes)
             .map_err(disk("write", &self.path))?;
-        self.hasher.update(bytes);
         self.len += bytes.len() as u64;
         if self.len >= self.next_sync {
             self.sync_beside();
@@ -126,7 +124,7 @@ impl Partial {
             file.seek(SeekFrom::Start(0)).map(drop)
         };
         empty(&mut self.file).map_err(disk("write", &self.path))?;
-        self.hasher = Sha256::new();
+        self.hash = Hashing::default();
         self.len = 0;
         self.next_sync = SYNC_EVERY;
         Ok(())
@@ -195,15 +193,22 @@ pub(super) const INCOMPLETE: &str = ".incomplete";
 /// # Errors
 /// The file system's.
 pub(super) fn write_whole(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_from(&beside(target), target, bytes)
+}
+
+/// The same, under the name `path` until it is whole.
+///
+/// # Errors
+/// The file system's.
+pub(super) fn write_from(path: &Path, target: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder)?;
     }
-    let path = beside(target);
     let write = || {
-        let mut file = File::create_new(&path)?;
+        let mut file = File::create_new(path)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&path, target)
+        fs::rename(path, target)
     };
-    write().inspect_err(|_| drop(fs::remove_file(&path)))
+    write().inspect_err(|_| drop(fs::remove_file(path)))
 }

@@ -1,21 +1,17 @@
 //! Pictures on the web: into memory, within a limit of bytes and of time.
 
 use std::io::Read;
-use std::time::{Duration, Instant};
 
 use super::error::Location;
 use super::http::{Client, HTML_PAGE, Start};
 use super::options::without_password;
 use super::{HubError, HubOptions};
 
-/// Longest time for one picture, however steadily it comes.
-const LONGEST: Duration = Duration::from_secs(60);
-
 /// The contents of the file at an address, without token. It is not kept.
 ///
 /// # Errors
 /// [`HubError::TooLarge`] above `limit` bytes; [`HubError::Offline`]; and what a request can fail with.
-/// It ends within about a minute.
+/// It ends within the [patience](super::Patience::picture) for a picture.
 pub fn fetch_picture(url: &str, limit: u64, options: &HubOptions) -> Result<Vec<u8>, HubError> {
     let shown = without_password(url);
     let shown = shown.split(['?', '#']).next().unwrap_or(&shown).to_owned();
@@ -27,7 +23,7 @@ pub fn fetch_picture(url: &str, limit: u64, options: &HubOptions) -> Result<Vec<
         });
     }
     let client = Client::new(url, None, &location, &options.patience);
-    let start = Instant::now();
+    let client = client.within(options.patience.picture);
     let body = client.get(Start::default())?.response.into_body();
     if body.mime_type() == Some("text/html") {
         return Err(client.bad(HTML_PAGE));
@@ -44,22 +40,20 @@ pub fn fetch_picture(url: &str, limit: u64, options: &HubOptions) -> Result<Vec<
     let mut reader = body.into_reader();
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let interrupted = |source| HubError::Interrupted {
-            location: Box::new(location.clone()),
-            done: 0,
-            total,
-            source,
-        };
-        let count = reader.read(&mut buffer).map_err(interrupted)?;
+        let count = reader
+            .read(&mut buffer)
+            .map_err(|source| HubError::Interrupted {
+                location: Box::new(location.clone()),
+                done: bytes.len() as u64,
+                total,
+                source,
+            })?;
         if count == 0 {
             return Ok(bytes);
         }
         bytes.extend_from_slice(&buffer[..count]);
         if bytes.len() as u64 > limit {
             return Err(too_large());
-        }
-        if start.elapsed() > LONGEST.max(options.patience.silence) {
-            return Err(interrupted(std::io::ErrorKind::TimedOut.into()));
         }
     }
 }

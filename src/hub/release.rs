@@ -13,7 +13,7 @@ use super::lock::Lock;
 use super::options::without_password;
 use super::partial::Partial;
 use super::transfer::{self, Expected};
-use super::{HubError, HubOptions, Progress};
+use super::{HubError, HubOptions, Present, Progress};
 use crate::weights::release_digits;
 
 /// The file if it is on this machine.
@@ -22,9 +22,10 @@ pub(super) fn cached(url: &str, options: &HubOptions) -> Option<PathBuf> {
     Some(path(name, options)).filter(|path| path.is_file())
 }
 
-/// The file, downloaded if it is not on this machine.
+/// The file, downloaded if it is not on this machine or does not count.
 pub(super) fn fetch(
     url: &str,
+    present: Present,
     options: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
@@ -37,16 +38,20 @@ pub(super) fn fetch(
     let location = Location::Release {
         url: without_password(url),
     };
-    if let Some(lock) = options
-        .locked
-        .as_ref()
-        .filter(|lock| !lock.has_release(url))
-    {
-        return Err(lock.refuse(&location));
+    let locked = match &options.locked {
+        Some(lock) => {
+            let entry = lock.find_release(url);
+            Some((lock, entry.ok_or_else(|| lock.refuse(&location))?))
+        }
+        None => None,
+    };
+    let is_here = || present == Present::Counts && path.is_file();
+    if !is_here() {
+        let promise = Digest::Sha256(digits.to_owned());
+        bring(&path, is_here, url, promise, location, options, progress)?;
     }
-    bring(&path, url, name, digits, location, options, progress)?;
-    if let Some(lock) = &options.locked {
-        lock.check(&path, None)?;
+    if let Some((lock, entry)) = locked {
+        lock.check_any(&path, &[entry])?;
     }
     Ok(path)
 }
@@ -65,19 +70,16 @@ pub(super) fn size(url: &str, options: &HubOptions) -> Result<Option<u64>, HubEr
     Client::new(url, None, &location, &options.patience).length()
 }
 
-/// Downloads the file unless it is there.
+/// Downloads the file, unless another process has done so in the meantime.
 fn bring(
     path: &Path,
+    is_here: impl Fn() -> bool,
     url: &str,
-    name: &str,
-    digits: &str,
+    promise: Digest,
     location: Location,
     options: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<(), HubError> {
-    if path.is_file() {
-        return Ok(());
-    }
     if options.offline {
         return Err(HubError::Offline {
             location: Box::new(location),
@@ -86,12 +88,12 @@ fn bring(
     }
     let client = Client::new(url, None, &location, &options.patience);
     let expected = Expected {
-        digests: vec![Digest::Sha256(digits.to_owned())],
+        digests: vec![promise],
         ..Expected::default()
     };
+    let name = location.file_name();
     let lock = Lock::wait(&lock_path(name, options), || progress.wait(name))?;
-    // Another process may have brought it.
-    if path.is_file() {
+    if is_here() {
         return Ok(());
     }
     let mut partial = Partial::open(path, &lock)?;
@@ -112,7 +114,7 @@ fn bring(
     }
 }
 
-fn lock_path(name: &str, options: &HubOptions) -> PathBuf {
+pub(super) fn lock_path(name: &str, options: &HubOptions) -> PathBuf {
     options.own_cache.join(LOCKS).join(format!("{name}.lock"))
 }
 

@@ -19,7 +19,7 @@ use super::lock::Lock;
 use super::options::without_password;
 use super::partial::Partial;
 use super::transfer::{self, Attempts, Expected, Outcome};
-use super::{HubError, HubOptions, Progress};
+use super::{HubError, HubOptions, LockedFile, Present, Progress};
 
 /// A file of a repository of one hub, with its place in the cache.
 pub(super) struct RemoteFile<'a> {
@@ -28,8 +28,8 @@ pub(super) struct RemoteFile<'a> {
     repo: Repo,
     cache: RepoCache,
     location: Location,
-    /// SHA-256 in the lock file.
-    locked: Option<String>,
+    /// The entry in the lock file.
+    locked: Option<LockedFile>,
 }
 
 impl<'a> RemoteFile<'a> {
@@ -73,14 +73,13 @@ impl<'a> RemoteFile<'a> {
         let locked = match &options.locked {
             Some(lock) => {
                 let found = lock.find(repo, &revision, file);
-                let (commit, sha256) = found.ok_or_else(|| lock.refuse(&location))?;
-                Some((commit.to_ascii_lowercase(), sha256.to_owned()))
+                Some(found.ok_or_else(|| lock.refuse(&location))?.clone())
             }
             None => None,
         };
-        let (revision, locked) = match locked {
-            Some((commit, sha256)) => (Cow::Owned(commit), Some(sha256)),
-            None => (revision, None),
+        let revision = match &locked {
+            Some(LockedFile::Hub { commit, .. }) => Cow::Owned(commit.to_ascii_lowercase()),
+            _ => revision,
         };
         let repo = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_string());
         let cache = RepoCache::new(&options.cache, &repo);
@@ -106,15 +105,43 @@ impl<'a> RemoteFile<'a> {
         options: &HubOptions,
         progress: &dyn Progress,
     ) -> Result<PathBuf, HubError> {
-        let pin = self.locked.as_deref().or(pin);
-        if let Some(path) = self.cached() {
-            if let Some(lock) = &options.locked {
-                lock.check(&path, self.locked.as_deref())?;
-            }
-            if pin.is_none_or(|pin| cache::admits(&path, pin)) {
-                return Ok(path);
-            }
+        if let Some(path) = self.cached()
+            && (self.locked.is_some() || pin.is_none_or(|pin| cache::admits(&path, pin)))
+        {
+            return self.admitted(path, options);
         }
+        self.download(pin, Present::Counts, options, progress)
+    }
+
+    /// The file from the hub, whatever is in the cache.
+    pub(super) fn fetch_again(
+        &self,
+        options: &HubOptions,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, HubError> {
+        self.download(None, Present::IsReplaced, options, progress)
+    }
+
+    /// A file in the cache, if the lock file admits it.
+    pub(super) fn admitted(
+        &self,
+        path: PathBuf,
+        options: &HubOptions,
+    ) -> Result<PathBuf, HubError> {
+        if let (Some(lock), Some(entry)) = (&options.locked, &self.locked) {
+            lock.check_any(&path, &[entry])?;
+        }
+        Ok(path)
+    }
+
+    fn download(
+        &self,
+        pin: Option<&str>,
+        present: Present,
+        options: &HubOptions,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, HubError> {
+        let pin = self.locked.as_ref().map(LockedFile::sha256).or(pin);
         let api = self.online(options)?;
         let url = api.url(&percent_encode(self.file));
         let client = self.client(&url, options);
@@ -123,8 +150,9 @@ impl<'a> RemoteFile<'a> {
             let metadata = self
                 .ask(&client, options, progress)
                 .map_err(|error| self.explain(error, &api))?;
-            if let Some(path) = self.bring(&client, &metadata, pin, options, progress)? {
-                return Ok(path);
+            let path = self.bring(&client, &metadata, pin, present, options, progress)?;
+            if let Some(path) = path {
+                return self.admitted(path, options);
             }
         }
         Err(self.bad_answer("it changes again and again while it is downloaded".to_owned()))
@@ -187,6 +215,7 @@ impl<'a> RemoteFile<'a> {
         client: &Client<'_>,
         metadata: &Metadata,
         pin: Option<&str>,
+        present: Present,
         options: &HubOptions,
         progress: &dyn Progress,
     ) -> Result<Option<PathBuf>, HubError> {
@@ -205,7 +234,8 @@ impl<'a> RemoteFile<'a> {
         let here = fs::metadata(&blob).is_ok_and(|blob| Some(blob.len()) == metadata.size);
         let trusted = pinned
             .as_ref()
-            .is_none_or(|pin| promised.as_ref() == Some(pin));
+            .is_none_or(|pin| promised.as_ref() == Some(pin))
+            && present == Present::Counts;
         if !(here && trusted) {
             if let Some(path) = self.cached().filter(|_| trusted) {
                 // On a file system without links the blob has moved there.

@@ -1,6 +1,5 @@
-//! What is in the caches: listing, checking and deleting it. Nothing here makes a request.
+//! What is in the caches: listing and checking it. Nothing here makes a request.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,6 @@ use walkdir::WalkDir;
 
 use super::cache::{LOCKS, disk, is_commit};
 use super::digest::{self, Digest};
-use super::lock::Lock;
 use super::partial::INCOMPLETE;
 use super::{HubError, HubOptions};
 use crate::weights::release_digits;
@@ -31,7 +29,9 @@ pub struct CachedRepo {
     pub blobs: Vec<PathBuf>,
     /// Beginnings of files whose download was interrupted, or goes on at this moment.
     pub partials: Vec<PathBuf>,
-    locks: PathBuf,
+    /// What a killed process left beside a name that it was about to give.
+    pub(super) leftovers: Vec<PathBuf>,
+    pub(super) locks: PathBuf,
 }
 
 /// One commit of a repository.
@@ -43,7 +43,7 @@ pub struct CachedRevision {
     pub refs: Vec<String>,
     /// Its files, by name.
     pub files: Vec<CachedFile>,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 /// One file of a commit, or a release file.
@@ -83,7 +83,7 @@ impl CachedRepo {
     /// Bytes of everything in it, each counted once.
     pub fn size(&self) -> u64 {
         let moved = self.revisions.iter().flat_map(|revision| &revision.files);
-        let moved = moved.filter(|file| file.blob == file.path && !self.has_blob_of(file));
+        let moved = moved.filter(|file| self.blob_of(file).is_none());
         let files: u64 = moved.filter_map(|file| file.size).sum();
         let blobs: u64 = self.blobs.iter().chain(&self.partials).map(length).sum();
         files + blobs
@@ -95,9 +95,14 @@ impl CachedRepo {
         files.filter_map(|file| file.used).max()
     }
 
-    /// Where there are no links, a file and a blob may be two names of the same contents.
-    fn has_blob_of(&self, file: &CachedFile) -> bool {
-        self.blobs.iter().any(|blob| same_file(blob, &file.path))
+    /// The contents of a file under the name that promises them. Where there are no links, the two may
+    /// be names of the same contents, or the blob may have moved.
+    pub(super) fn blob_of<'a>(&'a self, file: &'a CachedFile) -> Option<&'a Path> {
+        if file.blob != file.path {
+            return Some(&file.blob);
+        }
+        let twin = self.blobs.iter().find(|blob| same_file(blob, &file.path));
+        twin.map(PathBuf::as_path)
     }
 
     /// Compares the contents of a file of this repository with the digest in the blob's name.
@@ -108,126 +113,12 @@ impl CachedRepo {
         if file.size.is_none() {
             return Ok(Condition::Missing);
         }
-        let is_link = file.blob != file.path;
-        let blob = if is_link {
-            Some(&file.blob)
-        } else {
-            self.blobs.iter().find(|blob| same_file(blob, &file.path))
-        };
+        let blob = self.blob_of(file);
         let name = blob.and_then(|blob| blob.file_name()?.to_str());
         match name.and_then(Digest::of_etag) {
             Some(digest) => check_contents(&file.blob, &digest),
             None => Ok(Condition::Unknown),
         }
-    }
-
-    /// Deletes the contents of a file, so that it can be downloaded again.
-    ///
-    /// # Errors
-    /// [`HubError::Disk`].
-    pub fn discard(&self, file: &CachedFile) -> Result<(), HubError> {
-        let twin = self.blobs.iter().find(|blob| same_file(blob, &file.path));
-        // A link may lead anywhere; what is not the cache's is not deleted.
-        let own = self.blobs.iter().find(|blob| same_file(blob, &file.blob));
-        for path in [Some(&file.path), own, twin].into_iter().flatten() {
-            delete(path)?;
-        }
-        Ok(())
-    }
-
-    /// What nothing can use: contents that no commit has, beginnings of files that nobody is
-    /// downloading, and commits that no branch stands for any more, unless they are in `keep`.
-    pub fn waste(&self, keep: &BTreeSet<String>) -> Vec<Waste> {
-        let is_old = |revision: &&CachedRevision| {
-            revision.refs.is_empty() && !keep.contains(&revision.commit)
-        };
-        let (old, current): (Vec<_>, Vec<_>) = self.revisions.iter().partition(is_old);
-        let current: Vec<&CachedFile> = current.iter().flat_map(|r| &r.files).collect();
-        let is_used = |blob: &Path| {
-            let of = |file: &&CachedFile| file.blob == blob || same_file(&file.blob, blob);
-            current.iter().any(of)
-        };
-        let mut waste: Vec<Waste> = old
-            .iter()
-            .map(|revision| Waste {
-                path: revision.folder.clone(),
-                size: 0,
-                kind: WasteKind::Revision,
-            })
-            .collect();
-        let blobs = self.blobs.iter().filter(|blob| !is_used(blob));
-        waste.extend(blobs.map(|blob| Waste {
-            path: blob.clone(),
-            size: length(blob),
-            kind: WasteKind::Contents,
-        }));
-        let partials = self.partials.iter().filter(|path| !self.is_busy(path));
-        waste.extend(partials.map(|path| Waste {
-            path: path.clone(),
-            size: length(path),
-            kind: WasteKind::Partial,
-        }));
-        waste
-    }
-
-    /// Whether another process is downloading to this partial file.
-    fn is_busy(&self, partial: &Path) -> bool {
-        let name = partial.file_name().and_then(|name| name.to_str());
-        let etag = name
-            .and_then(|name| name.split('.').next())
-            .unwrap_or_default();
-        let lock = self.locks.join(format!("{etag}.lock"));
-        lock.is_file() && matches!(Lock::attempt(&lock), Ok(None) | Err(_))
-    }
-
-    /// Deletes the repository from the cache: first what points to others, so that no name without
-    /// contents is left if that is interrupted.
-    ///
-    /// # Errors
-    /// [`HubError::Busy`] while a file of it is being downloaded, [`HubError::Disk`].
-    pub fn remove(&self) -> Result<(), HubError> {
-        if let Some(partial) = self.partials.iter().find(|partial| self.is_busy(partial)) {
-            return Err(HubError::Busy {
-                path: partial.clone(),
-            });
-        }
-        for part in ["refs", "snapshots", "blobs"] {
-            delete(&self.folder.join(part))?;
-        }
-        // The locks stay: another process may hold one or wait for it.
-        delete(&self.folder)
-    }
-}
-
-/// Something in the cache that is of no use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waste {
-    /// File or folder.
-    pub path: PathBuf,
-    /// Bytes that its deletion frees by itself.
-    pub size: u64,
-    /// What it is.
-    pub kind: WasteKind,
-}
-
-/// Why something is of no use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WasteKind {
-    /// The beginning of a file.
-    Partial,
-    /// Contents that no commit in the cache has.
-    Contents,
-    /// A commit that no branch stands for any more.
-    Revision,
-}
-
-impl Waste {
-    /// Deletes it.
-    ///
-    /// # Errors
-    /// [`HubError::Disk`].
-    pub fn remove(&self) -> Result<(), HubError> {
-        delete(&self.path)
     }
 }
 
@@ -253,11 +144,22 @@ pub fn scan(options: &HubOptions) -> Result<Vec<CachedRepo>, HubError> {
     Ok(repos)
 }
 
-fn scan_repo(repo: String, folder: PathBuf, locks: PathBuf) -> Result<CachedRepo, HubError> {
-    let is_partial = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(INCOMPLETE));
+pub(super) fn scan_repo(
+    repo: String,
+    folder: PathBuf,
+    locks: PathBuf,
+) -> Result<CachedRepo, HubError> {
     let (partials, blobs) = entries(&folder.join("blobs"))?
         .into_iter()
-        .partition(is_partial);
+        .partition(|path| is_unfinished(path));
+    let beside = entries(&folder)?.into_iter().chain(
+        ["refs", "snapshots"]
+            .iter()
+            .flat_map(|part| WalkDir::new(folder.join(part)).into_iter().flatten())
+            .filter(|entry| !entry.file_type().is_dir())
+            .map(walkdir::DirEntry::into_path),
+    );
+    let leftovers = beside.filter(|path| is_unfinished(path)).collect();
     let refs = references(&folder.join("refs"));
     let mut revisions = Vec::new();
     for snapshot in entries(&folder.join("snapshots"))? {
@@ -283,8 +185,15 @@ fn scan_repo(repo: String, folder: PathBuf, locks: PathBuf) -> Result<CachedRepo
         revisions,
         blobs,
         partials,
+        leftovers,
         locks,
     })
+}
+
+pub(super) fn is_unfinished(path: &Path) -> bool {
+    path.as_os_str()
+        .as_encoded_bytes()
+        .ends_with(INCOMPLETE.as_bytes())
 }
 
 /// Branches and tags with their commits.
@@ -294,7 +203,7 @@ fn references(folder: &Path) -> Vec<(String, String)> {
         .into_iter()
         .flatten();
     files
-        .filter(|entry| entry.file_type().is_file())
+        .filter(|entry| entry.file_type().is_file() && !is_unfinished(entry.path()))
         .filter_map(|entry| {
             let name = relative(entry.path(), folder)?;
             let commit = fs::read_to_string(entry.path()).ok()?.trim().to_owned();
@@ -309,7 +218,7 @@ fn files(snapshot: &Path) -> Vec<CachedFile> {
         .into_iter()
         .flatten();
     entries
-        .filter(|entry| !entry.file_type().is_dir())
+        .filter(|entry| !entry.file_type().is_dir() && !is_unfinished(entry.path()))
         .filter_map(|entry| {
             let path = entry.path();
             let blob = fs::read_link(path).map_or_else(
@@ -359,7 +268,7 @@ pub fn scan_releases(options: &HubOptions) -> Result<Vec<CachedFile>, HubError> 
     let paths = entries(&options.own_cache.join("release"))?;
     let files = paths.into_iter().filter_map(|path| {
         let name = path.file_name()?.to_str()?.to_owned();
-        (path.is_file() && !name.ends_with(INCOMPLETE)).then(|| file(name, path.clone(), path))
+        (path.is_file() && !is_unfinished(&path)).then(|| file(name, path.clone(), path))
     });
     Ok(files.collect())
 }
@@ -375,29 +284,6 @@ pub fn check_release(file: &CachedFile) -> Result<Condition, HubError> {
     }
 }
 
-/// Interrupted downloads of release files that nobody goes on with.
-///
-/// # Errors
-/// As [`scan`].
-pub fn release_waste(options: &HubOptions) -> Result<Vec<Waste>, HubError> {
-    let paths = entries(&options.own_cache.join("release"))?;
-    let is_waste = |path: &PathBuf| {
-        let name = path.file_name().and_then(|name| name.to_str())?;
-        let lock = format!("{}.lock", name.strip_suffix(INCOMPLETE)?);
-        let lock = options.own_cache.join(LOCKS).join(lock);
-        let is_busy = lock.is_file() && matches!(Lock::attempt(&lock), Ok(None) | Err(_));
-        (!is_busy).then_some(())
-    };
-    let paths = paths.into_iter().filter(|path| is_waste(path).is_some());
-    Ok(paths
-        .map(|path| Waste {
-            size: length(&path),
-            path,
-            kind: WasteKind::Partial,
-        })
-        .collect())
-}
-
 /// SHA-256 of a file in the cache, and its length in bytes.
 ///
 /// # Errors
@@ -408,7 +294,11 @@ pub fn fingerprint(path: &Path) -> Result<(String, u64), HubError> {
 }
 
 fn check_contents(path: &Path, digest: &Digest) -> Result<Condition, HubError> {
-    let found = digest.of_file(path).map_err(disk("read", path))?;
+    let found = match digest.of_file(path) {
+        // It may have been deleted since the scan.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Condition::Missing),
+        found => found.map_err(disk("read", path))?,
+    };
     Ok(if digest.admits(&found) {
         Condition::Good
     } else {
@@ -420,7 +310,7 @@ fn check_contents(path: &Path, digest: &Digest) -> Result<Condition, HubError> {
 }
 
 /// The contents of a folder, by name; none where there is no folder.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
     let read = || -> io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?
             .map(|entry| Ok(entry?.path()))
@@ -434,25 +324,12 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
     Ok(paths)
 }
 
-fn length(path: impl AsRef<Path>) -> u64 {
+pub(super) fn length(path: impl AsRef<Path>) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// Deletes a file, a link or a folder, if it is there.
-pub(super) fn delete(path: &Path) -> Result<(), HubError> {
-    let result = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.map_err(disk("delete", path)),
-    }
-}
-
 #[cfg(unix)]
-fn same_file(a: &Path, b: &Path) -> bool {
+pub(super) fn same_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     match (fs::metadata(a), fs::metadata(b)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
@@ -462,7 +339,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 
 /// Without a stable way to ask, equal contents have to do.
 #[cfg(not(unix))]
-fn same_file(a: &Path, b: &Path) -> bool {
+pub(super) fn same_file(a: &Path, b: &Path) -> bool {
     let name = a.file_name().and_then(|name| name.to_str());
     length(a) == length(b)
         && name

@@ -19,6 +19,8 @@ use super::{HubError, Progress};
 
 /// A connection that brought so much was good: the attempts after it are counted anew.
 const GOOD_ATTEMPT: u64 = 1 << 20;
+/// Bytes that are received, written and hashed at a time.
+const PIECE: usize = 256 * 1024;
 /// Slower than this, in bytes per second, counts as standing still.
 const SLOWEST: u64 = 1 << 10;
 /// Longest wait that a server may ask for before the next attempt.
@@ -87,7 +89,7 @@ pub(super) fn complete(
     }
 }
 
-fn check(location: &Location, expected: &Expected, partial: &Partial) -> Result<(), HubError> {
+fn check(location: &Location, expected: &Expected, partial: &mut Partial) -> Result<(), HubError> {
     for digest in &expected.digests {
         let found = match digest {
             // It was taken on the way.
@@ -240,7 +242,7 @@ impl Transfer<'_> {
             source,
         };
         let mut reader = body.into_reader();
-        let mut buffer = vec![0; 128 * 1024];
+        let mut buffer = vec![0; PIECE];
         let mut pace = Pace::new(self.silence, partial.len());
         progress.advance(name, partial.len(), total);
         loop {

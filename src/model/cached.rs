@@ -36,6 +36,35 @@ fn is_checkpoint(repo: &CachedRepo, zoo: &Zoo) -> bool {
         })
 }
 
+/// A file that authors publish outside the hub, in the program's own cache.
+#[derive(Clone, Debug)]
+pub struct CachedRelease {
+    /// The file.
+    pub file: CachedFile,
+    /// Its address, where a card names it.
+    pub url: Option<String>,
+}
+
+/// The release files in the cache, by name.
+///
+/// # Errors
+/// If the cache cannot be read.
+pub fn cached_releases(hub: &HubOptions) -> Result<Vec<CachedRelease>> {
+    let cards = Zoo::builtin()?.cards();
+    let with_url = |file: CachedFile| {
+        let mut urls = cards
+            .iter()
+            .filter_map(|card| card.weights.release.as_ref());
+        let is_its =
+            |url: &&String| hub::release_name(url).is_some_and(|(name, _)| name == file.name);
+        CachedRelease {
+            url: urls.find(is_its).cloned(),
+            file,
+        }
+    };
+    Ok(hub::scan_releases(hub)?.into_iter().map(with_url).collect())
+}
+
 /// Commits that cards name: no branch stands for them, and they are needed all the same.
 ///
 /// # Errors
@@ -77,17 +106,11 @@ pub fn locked_files(hub: &HubOptions) -> Result<Vec<LockedFile>> {
             }
         }
     }
-    let releases = hub::scan_releases(hub)?;
-    for url in Zoo::builtin()?
-        .cards()
-        .iter()
-        .filter_map(|card| card.weights.release.as_ref())
-    {
-        let name = url.rsplit('/').next().unwrap_or(url);
-        if let Some(file) = releases.iter().find(|file| file.name == name) {
-            let (sha256, size) = hub::fingerprint(&file.path)?;
+    for release in cached_releases(hub)? {
+        if let Some(url) = release.url {
+            let (sha256, size) = hub::fingerprint(&release.file.path)?;
             files.push(LockedFile::Release {
-                release: url.clone(),
+                release: url,
                 size,
                 sha256,
             });

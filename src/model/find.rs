@@ -102,7 +102,10 @@ pub fn open_weights(
         WeightsSource::Reference(_) => file,
     };
     if let (Some(lock), Some(file)) = (&hub.locked, local) {
-        lock.check(file, None)?;
+        match &spec.weights {
+            WeightsSource::File(_) => lock.check(file, None)?,
+            WeightsSource::Reference(reference) => lock.check(file, Some(&forms(reference)))?,
+        }
     }
     match (&spec.weights, file) {
         (WeightsSource::File(path), None) => Ok(Weights::open(path)?),
@@ -141,26 +144,51 @@ pub fn at_revision(spec: &mut ModelSpec, revision: &str) -> Result<()> {
     }
 }
 
-/// The weights file that `reference` names, from the cache or downloaded. A repository without
-/// `model.safetensors` may have `pytorch_model.bin` instead, as timm's older ones do.
+/// What `reference` may mean: a repository without `model.safetensors` may have `pytorch_model.bin`
+/// instead, as timm's older ones do.
+fn forms(reference: &WeightsRef) -> Vec<WeightsRef> {
+    let [safetensors, pickle] = WEIGHTS_FILES;
+    let mut forms = vec![reference.clone()];
+    let file = reference.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
+    if file == safetensors && reference.sha256.is_none() {
+        forms.push(WeightsRef {
+            file: Some(pickle.to_owned()),
+            ..reference.clone()
+        });
+    }
+    forms
+}
+
+/// The weights file that `reference` names, or `pytorch_model.bin` where a repository has that in its
+/// place, if it is on this machine; makes no request.
+pub fn downloaded(reference: &WeightsRef, hub: &HubOptions) -> Option<PathBuf> {
+    forms(reference)
+        .iter()
+        .find_map(|form| hub::downloaded(form, hub))
+}
+
+/// The file that [`downloaded`] finds, or what takes its place on the hub, downloaded.
 ///
 /// # Errors
 /// [`Error::Hub`] if it cannot be had.
 pub fn fetch(reference: &WeightsRef, hub: &HubOptions, progress: &dyn Progress) -> Result<PathBuf> {
-    let [safetensors, pickle] = WEIGHTS_FILES;
+    let forms = forms(reference);
+    let [reference, pickle] = &forms[..] else {
+        return Ok(hub::download(reference, hub, progress)?);
+    };
+    // The hub would be asked for what need not be there.
+    let is_here = |form| hub::downloaded(form, hub).is_some();
+    if !is_here(reference) && is_here(pickle) {
+        return Ok(hub::download(pickle, hub, progress)?);
+    }
     match hub::download(reference, hub, progress) {
-        Err(HubError::FileNotFound { .. })
-            if reference.file.as_deref() == Some(safetensors) && reference.sha256.is_none() =>
-        {
-            let file = Some(pickle.to_owned());
-            Ok(hub::download(
-                &WeightsRef {
-                    file,
-                    ..reference.clone()
-                },
-                hub,
-                progress,
-            )?)
+        Err(HubError::FileNotFound { .. }) => Ok(hub::download(pickle, hub, progress)?),
+        Err(error @ HubError::NotLocked { .. }) => {
+            let second = hub::download(pickle, hub, progress);
+            Ok(second.map_err(|second| match second {
+                HubError::NotLocked { .. } => error,
+                other => other,
+            })?)
         }
         other => Ok(other?),
     }

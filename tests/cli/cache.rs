@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::common::hub_server::{COMMIT, HubServer, sha256};
+use super::common::hub_server::{COMMIT, HubServer, Mode, sha256};
 use super::env::Env;
 
 const MODEL: &str = "seresnet50.ra2_in1k";
@@ -55,10 +55,54 @@ fn damage_is_found_and_repaired() {
     );
     assert!(server.requests().len() > before);
     assert_eq!(fs::read(blob(&env)).unwrap(), [7; 5000]);
+    // A hub that has the commit no more cannot replace what is there: a second commit has it, too.
+    let snapshots = blob(&env).parent().unwrap().with_file_name("snapshots");
+    let other = snapshots.join(COMMIT.replace('0', "f"));
+    fs::create_dir(&other).unwrap();
+    fs::hard_link(
+        snapshots.join(COMMIT).join("model.safetensors"),
+        other.join("model.safetensors"),
+    )
+    .unwrap();
+    fs::write(blob(&env), vec![8; 5000]).unwrap();
+    server.set(Mode::Missing("RevisionNotFound"));
+    let output = env.run(&["cache", "verify", MODEL, "--repair", "-q"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        text.matches("not repaired, left as it was").count(),
+        2,
+        "{text}"
+    );
+    assert_eq!(fs::read(blob(&env)).unwrap(), [8; 5000]);
+    fs::remove_dir_all(other).unwrap();
     if cfg!(unix) {
         fs::remove_file(blob(&env)).unwrap();
         env.check("cache-verify-missing", &["cache", "verify"]);
     }
+}
+
+#[test]
+fn release_files_of_cards_are_known() {
+    const FILE: &str = ".cache/senet/release/se_resnet50-ce0d4300.pth";
+    let (mut env, _server) = setup();
+    // The authors' server cannot be reached from here.
+    env.set("HTTPS_PROXY", "http://127.0.0.1:9");
+    env.write(FILE, "damaged");
+    env.write(".cache/senet/release/other-01234567.pth", "of no card");
+    env.check("release-list", &["cache", "list"]);
+    let model = "legacy_seresnet50";
+    env.check("release-verify", &["cache", "verify", model, "-q"]);
+    let output = env.run(&["cache", "verify", "--repair"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("ce0d4300.pth: not repaired, left as it was"),
+        "{text}"
+    );
+    assert_eq!(fs::read(env.path(FILE)).unwrap(), b"damaged");
+    env.check("release-remove", &["cache", "remove", model, "--yes", "-q"]);
+    assert!(!env.path(FILE).exists() && blob(&env).exists());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `senet classify`.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::Stdio;
 
 use super::common::hub_server::{HubServer, Mode};
@@ -358,6 +358,22 @@ fn pictures_on_the_web() {
     let (code, text) = run("boot.png", &["--offline"]);
     assert!(code == Some(1) && text.contains("offline"), "{text}");
     assert_eq!(server.requests().len(), before);
+    // No picture has two gigabytes.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let vast = format!("http://{}/vast.png", listener.local_addr().unwrap());
+    let answer = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0; 4]).unwrap();
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2000000000\r\n\r\n";
+        stream.write_all(head).unwrap();
+        // Until the program hangs up.
+        std::io::copy(&mut stream, &mut std::io::sink())
+    });
+    let output = env.run(&["classify", "-m", "demo", "-q", &vast]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("more than 1073741824 bytes"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+    drop(answer.join());
     // It neither waits for ever nor shows half a picture.
     for mode in [Mode::Stall, Mode::Cut] {
         server.set(mode);

@@ -161,6 +161,60 @@ fn ctrl_c_keeps_what_has_come() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_file_that_cannot_grow_is_told_and_gone_on_with() {
+    let setup = setup(2_000_000);
+    // Blocks of 512 or 1024 bytes, as the shell likes.
+    let limited = "trap '' XFSZ; ulimit -f 1000; exec \"$@\"";
+    let output = setup
+        .env
+        .under_shell(limited, &["download", MODEL])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(
+        text.contains("error: cannot write") && text.contains("incomplete"),
+        "{text}"
+    );
+    let kept = fs::metadata(setup.partial()).unwrap().len();
+    assert!([512_000, 1_024_000].contains(&kept), "{kept}");
+    setup.assert_sound();
+    let output = setup.env.run(&["download", MODEL]);
+    setup.assert_done(&output);
+    assert!(
+        stderr(&output).contains("going on from"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// Needs the right to mount a file system in a namespace of its own, which not every container gives.
+#[cfg(target_os = "linux")]
+#[expect(clippy::print_stderr, reason = "a test that proves nothing says so")]
+#[test]
+fn a_disk_that_fills_up_is_told() {
+    let setup = setup(2_000_000);
+    // The length is not known beforehand, so the disk fills while it comes.
+    setup.server.set(Mode::Chunked);
+    let small = "mkdir cache && unshare --mount --map-root-user sh -c \
+        'mount -t tmpfs -o size=1m none cache || exit 77; exec \"$@\"' sh \"$@\" || exit $?";
+    let output = setup
+        .env
+        .under_shell(small, &["download", MODEL])
+        .output()
+        .unwrap();
+    let text = stderr(&output);
+    if output.status.code() == Some(77) || text.contains("unshare") {
+        eprintln!("not tried, for want of rights: {text}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("error: cannot write"), "{text}");
+    assert!(text.contains("hint: free some space"), "{text}");
+}
+
 #[test]
 fn eight_processes_download_once() {
     let setup = setup(2_000_000);

@@ -54,6 +54,23 @@ impl Env {
         command
     }
 
+    /// A shell script that has the program and its arguments as `"$@"`.
+    #[cfg(unix)]
+    pub(crate) fn under_shell(&self, script: &str, arguments: &[&str]) -> Command {
+        let program = self.command(arguments);
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", script, "sh"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        let set = program.get_envs();
+        shell.envs(set.filter_map(|(name, value)| Some((name, value?))));
+        shell
+    }
+
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.run_with_stdin(arguments, b"")
     }

@@ -16,6 +16,8 @@ mod classify;
 mod download;
 mod models;
 mod tensors;
+#[cfg(unix)]
+mod terminal;
 
 use env::Env;
 
@@ -25,6 +27,7 @@ fn help() {
     env.check("help", &["--help"]);
     env.check("version", &["--version"]);
     env.check("help-short-classify", &["classify", "-h"]);
+    env.check("help-cache-prune", &["cache", "prune", "--help"]);
     for command in [
         "classify",
         "list",

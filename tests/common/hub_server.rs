@@ -5,17 +5,20 @@
 //! repository's files at `/api/models/{repo}/revision/{revision}`. It can misbehave in the ways that
 //! hubs, mirrors and networks do.
 
+mod reply;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
+
+use reply::{Framing, Reply};
 
 /// Commit that every branch stands for.
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -29,6 +32,10 @@ pub(crate) enum Mode {
     Redirect,
     /// Redirects to another path of the hub first, as for a renamed repository.
     Renamed,
+    /// The same, with the hub's commit in the redirect.
+    RenamedCommit,
+    /// The same, and an etag that is not the file's.
+    RenamedEtag,
     /// Redirects to itself for ever.
     Loop,
     /// Sends the file in chunks without naming its length.
@@ -69,6 +76,8 @@ pub(crate) enum Mode {
     Busy(u16),
     /// 429 that asks to come back after so many seconds.
     TooMany(u64),
+    /// The same, as the date of so many seconds from now.
+    TooManyUntil(u64),
     /// Names the length, sends so many bytes and hangs up.
     CutAt(usize),
     /// Sends half and then nothing, without hanging up.
@@ -281,140 +290,6 @@ fn serve(stream: TcpStream, shared: &Shared, file_server: bool) -> std::io::Resu
     reply.send(stream, &request, &shared.stop)
 }
 
-/// An answer, as far as it is not like every other.
-struct Reply {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-    framing: Framing,
-}
-
-#[derive(PartialEq)]
-enum Framing {
-    Length,
-    Chunked,
-    UntilClose,
-    /// Some of the promised bytes.
-    Cut(usize),
-    /// So many bytes at a time, with a pause of so many milliseconds.
-    Slow(usize, u64),
-    /// Half, and then nothing.
-    Stall,
-    Mute,
-}
-
-impl Reply {
-    fn new(status: u16, body: &[u8]) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: body.to_vec(),
-            framing: Framing::Length,
-        }
-    }
-
-    fn html(status: u16) -> Self {
-        Self::new(status, b"<!doctype html><title>Welcome</title>")
-            .with("Content-Type", "text/html; charset=utf-8")
-    }
-
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.retain(|(present, _)| *present != name);
-        self.headers.push((name, value.into()));
-        self
-    }
-
-    fn framed(mut self, framing: Framing) -> Self {
-        self.framing = framing;
-        self
-    }
-
-    fn whole(bytes: &[u8]) -> Self {
-        Self::new(200, bytes).with("Content-Type", "application/octet-stream")
-    }
-
-    /// The whole file, or the range that was asked for.
-    fn file(bytes: &[u8], request: &Request) -> Self {
-        let range = request.range.as_deref().and_then(|range| {
-            let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
-            let start: usize = start.parse().ok()?;
-            let end = end
-                .parse()
-                .map_or(bytes.len(), |end: usize| (end + 1).min(bytes.len()));
-            Some((start, end))
-        });
-        let reply = match range {
-            None => Self::whole(bytes),
-            Some((start, end)) if start < end => Self::new(206, &bytes[start..end]).with(
-                "Content-Range",
-                format!("bytes {start}-{}/{}", end - 1, bytes.len()),
-            ),
-            Some(_) => {
-                Self::new(416, b"").with("Content-Range", format!("bytes */{}", bytes.len()))
-            }
-        };
-        reply
-            .with("Content-Type", "application/octet-stream")
-            .with("Accept-Ranges", "bytes")
-    }
-
-    fn send(
-        self,
-        mut stream: TcpStream,
-        request: &Request,
-        stop: &AtomicBool,
-    ) -> std::io::Result<()> {
-        let silence = || {
-            while !stop.load(Ordering::SeqCst) {
-                thread::sleep(Duration::from_millis(10));
-            }
-        };
-        if self.framing == Framing::Mute {
-            silence();
-            return Ok(());
-        }
-        let mut head = format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", self.status);
-        for (name, value) in &self.headers {
-            write!(head, "{name}: {value}\r\n").unwrap();
-        }
-        match self.framing {
-            Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
-            Framing::UntilClose => {}
-            _ => write!(head, "Content-Length: {}\r\n", self.body.len()).unwrap(),
-        }
-        head.push_str("\r\n");
-        stream.write_all(head.as_bytes())?;
-        if request.method == "HEAD" {
-            return Ok(());
-        }
-        match self.framing {
-            Framing::Length | Framing::UntilClose => stream.write_all(&self.body)?,
-            Framing::Cut(count) => stream.write_all(&self.body[..count.min(self.body.len())])?,
-            Framing::Stall => {
-                stream.write_all(&self.body[..self.body.len() / 2])?;
-                silence();
-            }
-            Framing::Mute => {}
-            Framing::Chunked => {
-                for chunk in self.body.chunks(1000) {
-                    write!(stream, "{:x}\r\n", chunk.len())?;
-                    stream.write_all(chunk)?;
-                    stream.write_all(b"\r\n")?;
-                }
-                stream.write_all(b"0\r\n\r\n")?;
-            }
-            Framing::Slow(count, pause) => {
-                for piece in self.body.chunks(count) {
-                    stream.write_all(piece)?;
-                    stream.flush()?;
-                    thread::sleep(Duration::from_millis(pause));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Shared {
     /// `/{repo}/resolve/{revision}/{file}`
     fn resolve(&self, request: &Request, mode: Mode) -> Reply {
@@ -434,10 +309,24 @@ impl Shared {
             Mode::TooMany(seconds) => {
                 return Reply::new(429, b"").with("Retry-After", seconds.to_string());
             }
+            Mode::TooManyUntil(seconds) => {
+                let time = SystemTime::now() + Duration::from_secs(seconds);
+                return Reply::new(429, b"").with("Retry-After", httpdate::fmt_http_date(time));
+            }
             Mode::Mute => return Reply::new(200, b"").framed(Framing::Mute),
             Mode::Loop => return Reply::new(302, b"").with("Location", request.path.clone()),
-            Mode::Renamed if !request.path.starts_with("/new/") => {
-                return Reply::new(307, b"moved").with("Location", format!("/new{}", request.path));
+            Mode::Renamed | Mode::RenamedCommit | Mode::RenamedEtag
+                if !request.path.starts_with("/new/") =>
+            {
+                let target = format!("/new{}", request.path);
+                let reply = Reply::new(307, b"moved").with("Location", target);
+                return match mode {
+                    Mode::Renamed => reply,
+                    Mode::RenamedCommit => reply.with("X-Repo-Commit", COMMIT),
+                    _ => reply
+                        .with("X-Repo-Commit", COMMIT)
+                        .with("ETag", "\"of-the-redirect\""),
+                };
             }
             _ => {}
         }
@@ -573,15 +462,6 @@ impl Shared {
             // Its etag is not the hub's.
             (Some(bytes), _) => Reply::file(bytes, request).with("ETag", "\"of-the-file-server\""),
         }
-    }
-}
-
-impl Reply {
-    fn without_size(mut self, drop_it: bool) -> Self {
-        if drop_it {
-            self.headers.retain(|(name, _)| *name != "X-Linked-Size");
-        }
-        self
     }
 }
 

@@ -86,6 +86,8 @@ fn every_way_of_sending_a_file_works() {
         Mode::Direct,
         Mode::Redirect,
         Mode::Renamed,
+        Mode::RenamedCommit,
+        Mode::RenamedEtag,
         Mode::Chunked,
         Mode::Slow,
     ] {

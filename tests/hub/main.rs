@@ -4,7 +4,10 @@
 mod common;
 
 mod cache;
+mod clear;
 mod failures;
+mod locked;
+mod picture;
 mod release;
 mod resume;
 
@@ -48,6 +51,7 @@ fn setup() -> Setup {
             silence: Duration::from_secs(5),
             attempts: 3,
             delay: Duration::from_millis(5),
+            picture: Duration::from_secs(5),
         },
         locked: None,
     };

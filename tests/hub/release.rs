@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use senet::hub::{HubError, Location, WeightsRef, download};
+use senet::hub::{HubError, Location, WeightsRef, download, fetch_release_again};
 
 use super::cache::Recorder;
 use super::common::hub_server::{HubServer, Mode, sha256};
@@ -106,4 +106,23 @@ fn the_release_stands_in_for_a_hub_that_refuses() {
         download(&WeightsRef::default(), &setup.options, &()),
         Err(HubError::NoRemote)
     ));
+}
+
+#[test]
+fn a_damaged_release_stays_until_the_right_one_is_there() {
+    let setup = setup();
+    let (url, name, server) = release(b"pickled");
+    let path = setup.folder.path().join("senet/release").join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, "pickles").unwrap();
+    server.set(Mode::Busy(404));
+    let error = fetch_release_again(&url, &setup.options, &()).unwrap_err();
+    assert!(matches!(error, HubError::NotFound { .. }), "{error:?}");
+    assert_eq!(fs::read(&path).unwrap(), b"pickles");
+    server.set(Mode::Direct);
+    let again = fetch_release_again(&url, &setup.options, &()).unwrap();
+    assert_eq!(
+        (&again, fs::read(&path).unwrap()),
+        (&path, b"pickled".to_vec())
+    );
 }

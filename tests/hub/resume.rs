@@ -207,6 +207,14 @@ fn the_time_that_a_server_asks_for_is_waited() {
         told.len() == 1 && told[0].starts_with("retry model.safetensors after 1000 ms: "),
         "{told:?}"
     );
+    // As a date, it has whole seconds.
+    let setup = super::setup();
+    setup.server.plan(&[Mode::TooManyUntil(3)]);
+    let start = Instant::now();
+    setup.fetch().unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    let error = setup_fail(Mode::TooManyUntil(7200));
+    assert!(error.hint().unwrap().contains("asks to wait 7"));
     // Nobody waits for an hour.
     let start = Instant::now();
     let error = setup_fail(Mode::TooMany(3600));
@@ -306,6 +314,12 @@ fn without_links_there_is_one_copy() {
         let inode = |path: &PathBuf| fs::metadata(path).unwrap().ino();
         assert_eq!(inode(&path), inode(&blob));
     }
+    // Where both names are there already, nothing is left beside them.
+    let other = fetch(REPO, "refs/pr/1", FILE, &setup.options, &()).unwrap();
+    assert_eq!(other, path);
+    let left = files_in(setup.folder.path());
+    let unfinished = |path: &&PathBuf| path.to_str().unwrap().ends_with(".incomplete");
+    assert_eq!(left.iter().find(unfinished), None);
     setup.options.offline = true;
     assert_eq!(setup.fetch().unwrap(), path);
     assert_eq!(
