@@ -98,7 +98,7 @@ impl Conv {
 /// where there are many of them and the maps are small (`cargo bench --bench kernels`).
 fn tile_size(geometry: &ConvGeometry) -> Option<TileSize> {
     const FEWEST_INPUTS: usize = 16;
-    const MOST_FOR_FOUR: usize = 128 * 128;
+    const MOST_FOR_FOUR: usize = 256 * 256;
     if !Winograd::supports(geometry) || geometry.inputs < FEWEST_INPUTS {
         None
     } else if geometry.inputs * geometry.outputs <= MOST_FOR_FOUR {
