@@ -142,34 +142,52 @@ impl Rows for Windows<'_> {
                 pixel / self.output[1] * stride,
                 pixel % self.output[1] * stride,
             );
-            let mut at = depth.start;
-            let mut to = &mut to[..depth.len()];
-            while at < depth.end {
-                let (tap, channel) = (at / inputs, at % inputs);
-                let (y, x) = (
-                    top + tap / kernel * dilation,
-                    left + tap % kernel * dilation,
-                );
-                let inside = y >= padding && y < height + padding && x >= padding;
+            let (tap, mut channel) = (depth.start / inputs, depth.start % inputs);
+            let (mut tap_y, mut tap_x) = (tap / kernel, tap % kernel);
+            let mut at = 0;
+            while at < depth.len() {
+                let (y, x) = (top + tap_y * dilation, left + tap_x * dilation);
+                let inside =
+                    y >= padding && y < height + padding && x >= padding && x < width + padding;
                 // Without dilation the taps of a filter's row are neighbours in the map, too.
-                let run = if dilation == 1 && inside && x < width + padding {
-                    let taps = (kernel - tap % kernel).min(width + padding - x);
-                    taps * inputs - channel
+                let taps = if dilation == 1 && inside {
+                    (kernel - tap_x).min(width + padding - x)
                 } else {
-                    inputs - channel
+                    1
                 };
-                let run = run.min(depth.end - at);
-                let (now, rest) = to.split_at_mut(run);
-                if inside && x < width + padding {
+                let run = (taps * inputs - channel).min(depth.len() - at);
+                if inside {
                     let from = self.offset(picture, y - padding, x - padding) + channel;
-                    now.copy_from_slice(&self.x[from..from + run]);
+                    copy_run(&self.x[from..], &mut to[at..], run);
                 } else {
-                    now.fill(0.0);
+                    to[at..at + run].fill(0.0);
                 }
-                to = rest;
                 at += run;
+                channel = 0;
+                tap_x += taps;
+                if tap_x == kernel {
+                    (tap_y, tap_x) = (tap_y + 1, 0);
+                }
             }
         }
+    }
+}
+
+/// Copies the first `len` values, and, if that is quicker, some of those after them.
+#[inline(always)]
+fn copy_run(from: &[f32], to: &mut [f32], len: usize) {
+    const STEP: usize = 8;
+    // A run of a stem's window is shorter than the call that copies any length would be worth.
+    const SHORT: usize = 8 * STEP;
+    let whole = len.next_multiple_of(STEP);
+    if len <= SHORT && whole <= from.len() && whole <= to.len() {
+        let (from, to) = (from[..whole].as_chunks().0, to[..whole].as_chunks_mut().0);
+        for (to, from) in to.iter_mut().zip(from) {
+            let values: &[f32; STEP] = from;
+            *to = *values;
+        }
+    } else {
+        to[..len].copy_from_slice(&from[..len]);
     }
 }
 

@@ -29,6 +29,16 @@ pub(super) fn most_depth(isa: Isa) -> usize {
 /// into different sets of the cache; a constant, so that rows are addressed without a register each.
 pub(super) const ROW: usize = MAX_DEPTH + 16;
 
+/// From one packed row of up to `depth` inputs to the next, at most [`ROW`].
+#[inline(always)]
+pub(super) fn packed_stride<S: Simd>(depth: usize) -> usize {
+    if S::IN_PLACE {
+        (depth.min(MAX_DEPTH) + 16).next_multiple_of(LINE)
+    } else {
+        ROW
+    }
+}
+
 /// Inputs whose weights are asked for ahead: the first tile of a block finds them far away, and the
 /// panel after this one follows in memory.
 const AHEAD: usize = 32;
@@ -210,8 +220,9 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
         let mut next = tile.next;
         let mut panel = tile.panel;
         for _ in 0..tile.depth {
+            simd.prefetch_far(next[0].cast());
+            simd.prefetch(next[1].cast());
             for (next, step) in next.iter_mut().zip(tile.steps) {
-                simd.prefetch_far(next.cast());
                 *next = next.wrapping_add(step);
             }
             let mut weights = [simd.splat(0.0); VECTORS];

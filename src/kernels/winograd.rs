@@ -13,7 +13,7 @@
 use std::ops::Range;
 
 use super::gemm::{Packed, SPREAD, blocks};
-use super::micro::{ROW, Strip, multiply};
+use super::micro::{ROW, Strip, multiply, packed_stride};
 use super::scratch::with_scratch;
 use super::{ConvGeometry, Isa, Kernel, MatMut, Simd};
 
@@ -169,8 +169,16 @@ impl Winograd {
         let tiles = output[1].div_ceil(self.size.outputs());
         let threads = rayon::current_num_threads();
         let panels = self.positions[0].panels();
-        let strips_per_task = self.most_tiles().div_ceil(tiles);
-        let row_tasks = (batch * strips / strips_per_task).clamp(1, 4 * threads);
+        let strips_in_all = batch * strips;
+        // Strips for every thread, or panels: tasks by strips each read all weights, tasks by panels
+        // each transform all windows.
+        let is_even = strips_in_all.next_multiple_of(threads) * 16 <= strips_in_all * 17;
+        let row_tasks = if panels >= threads && (self.is_heavy() || !is_even) {
+            1
+        } else {
+            let strips_per_task = self.most_tiles().div_ceil(tiles);
+            (strips_in_all / strips_per_task).clamp(1, 4 * threads)
+        };
         let wanted = threads.div_ceil(row_tasks).min(panels);
         let pass = Pass {
             conv: self,
@@ -187,14 +195,19 @@ impl Winograd {
         pass.split(y, 0..batch * strips, 0..panels);
     }
 
-    /// Tiles of the map that a task takes at a time: more micro-tiles where the weights of all
-    /// positions are more than the caches near a core hold, because each reads them all.
+    /// Whether the weights of all positions are more than the caches near a core hold.
+    fn is_heavy(&self) -> bool {
+        self.geometry.inputs * self.geometry.outputs > 128 * 128
+    }
+
+    /// Tiles of the map that a task takes at a time: as many as the caches near a core hold the
+    /// windows and products of, and more where the weights come from farther away for each.
     fn most_tiles(&self) -> usize {
-        let ConvGeometry {
-            inputs, outputs, ..
-        } = self.geometry;
-        let micro_tiles = if inputs * outputs > 128 * 128 { 4 } else { 2 };
-        micro_tiles * self.isa.rows()
+        if self.is_heavy() {
+            4 * self.isa.rows()
+        } else {
+            (2 * self.isa.rows()).max(18)
+        }
     }
 }
 
@@ -280,16 +293,16 @@ impl Kernel for Task<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         let first = self.strips.start * self.pass.tiles;
         let end = self.strips.end * self.pass.tiles;
-        let mut start = first;
-        while start < end {
-            let tiles = start..end.min(start + self.most);
+        let blocks = (end - first).div_ceil(self.most);
+        let at = |block: usize| first + block * (end - first) / blocks;
+        for block in 0..blocks {
+            let tiles = at(block)..at(block + 1);
             match (self.pass.conv.size, self.pass.conv.positions[0].vectors()) {
                 (TileSize::Two, 1) => self.block::<S, 4, 2, 1>(simd, &tiles),
                 (TileSize::Two, _) => self.block::<S, 4, 2, 2>(simd, &tiles),
                 (TileSize::Four, 1) => self.block::<S, 6, 4, 1>(simd, &tiles),
                 (TileSize::Four, _) => self.block::<S, 6, 4, 2>(simd, &tiles),
             }
-            start = tiles.end;
         }
     }
 }
@@ -344,6 +357,7 @@ impl Task<'_> {
                 }
             }
         }
+        let stride = packed_stride::<S>(channels);
         for (block, depth) in blocks(self.pass.conv.isa, channels).enumerate() {
             let mut channel = depth.start;
             while channel < depth.end {
@@ -371,7 +385,7 @@ impl Task<'_> {
                     let values = input_axis(simd, half[i]);
                     for j in 0..W {
                         let position = i * W + j;
-                        let at = ((position * depth_blocks + block) * self.most + row) * ROW
+                        let at = ((position * depth_blocks + block) * self.most + row) * stride
                             + (channel - depth.start);
                         // Lanes past the block's end are zeros that nobody reads.
                         simd.store(values[j], &mut self.inputs[at..at + S::LANES]);
@@ -388,12 +402,13 @@ impl Task<'_> {
         let width = VECTORS * S::LANES;
         let columns = self.panels.len() * width;
         let zeros = [0.0; 2 * super::MAX_LANES];
+        let stride = packed_stride::<S>(conv.geometry.inputs);
         let depth_blocks = blocks(conv.isa, conv.geometry.inputs).count();
         let products = self.products.chunks_exact_mut(self.most * columns);
         for (position, (packed, products)) in conv.positions.iter().zip(products).enumerate() {
             let mut products = MatMut::new(products, columns);
             for (block, depth) in blocks(conv.isa, conv.geometry.inputs).enumerate() {
-                let rows = &self.inputs[(position * depth_blocks + block) * self.most * ROW..];
+                let rows = &self.inputs[(position * depth_blocks + block) * self.most * stride..];
                 for (index, panel) in self.panels.clone().enumerate() {
                     let next = if panel + 1 < self.panels.end {
                         packed.panel(&depth, panel + 1)
@@ -403,7 +418,7 @@ impl Task<'_> {
                     };
                     let strip = Strip {
                         rows,
-                        stride: ROW,
+                        stride,
                         panel: packed.panel(&depth, panel),
                         depth: depth.len(),
                         next: [next, &[]],
