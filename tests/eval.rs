@@ -1,7 +1,7 @@
 //! The figures of a report beside scikit-learn, torchmetrics and statsmodels, on stored predictions
 //! (`tests/tools/make_metrics.py`).
 
-use senet::eval::{Answer, Header, Interval, Member, Outcome, Record, Report};
+use senet::eval::{Answer, Header, Interval, Member, Outcome, Pair, Record, Report};
 use senet::image::{CropMode, DecodeOptions, InputSpec, Interpolation, Transform, Views};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -140,5 +140,41 @@ fn views_are_those_of_torchvision() {
         let mut digests: Vec<String> = values.chunks(3 * AREA).map(digest).collect();
         digests.sort();
         assert_eq!(serde_json::json!(digests), stored[name], "{name}");
+    }
+}
+
+/// Where a picture has several right classes, each model is right about the one it says.
+#[test]
+fn pairs_of_models_with_several_right_classes() {
+    let header = header(4, 4);
+    let right = [&[0, 3][..], &[0, 3], &[1], &[1, 2]];
+    let records = |best: [usize; 4]| -> Vec<Record> {
+        let pictures = best.into_iter().zip(right).enumerate();
+        let pictures = pictures.map(|(index, (best, right))| {
+            let logits: Vec<f64> = (0..4).map(|class| f64::from(class == best)).collect();
+            let (label, answer) = Answer::new(&logits, right);
+            Record {
+                index,
+                picture: format!("{index}.png"),
+                label,
+                outcome: Outcome::Answer(answer),
+            }
+        });
+        pictures.collect()
+    };
+    // Both right with another class each; only the first; only the second; neither.
+    let (first, second) = (records([0, 3, 0, 0]), records([3, 1, 1, 3]));
+    for (a, b) in [(&first, &second), (&second, &first)] {
+        let pair = Pair::new((&header, a), (&header, b));
+        let counts = [
+            pair.both_right,
+            pair.only_first_right,
+            pair.only_second_right,
+            pair.neither_right,
+        ];
+        assert_eq!(counts, [1; 4]);
+        let differing: Vec<&str> = pair.differing.iter().map(|d| &*d.picture).collect();
+        assert_eq!(differing, ["1.png", "2.png"]);
+        assert_eq!(pair.p_value, 1.0);
     }
 }

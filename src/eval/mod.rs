@@ -17,6 +17,7 @@ mod record;
 mod report;
 mod scores;
 mod source;
+mod spool;
 
 pub use classes::{Classes, Numbering};
 pub use dataset::{Dataset, Item, Options, Shard};

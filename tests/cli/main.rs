@@ -8,7 +8,9 @@ mod common;
 mod env;
 mod eval;
 mod eval_data;
+mod eval_faults;
 mod eval_html;
+mod eval_stream;
 
 mod bench;
 mod cache;

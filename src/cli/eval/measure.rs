@@ -208,9 +208,6 @@ impl Layout {
             .flat_map(|inputs| model.logits_each(inputs))
             .map(|row| {
                 let row = row.map_err(|error| RowError::from(&error).text)?;
-                if !row.iter().all(|logit| logit.is_finite()) {
-                    return Err("the network's answer is not finite".into());
-                }
                 let mut row: Vec<f64> = row.into_iter().map(f64::from).collect();
                 if let Some(valid) = valid {
                     restrict(&mut row, valid);

@@ -12,7 +12,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::{DeviceArgs, HubArgs, InputArgs};
-use super::output::{Messages, Results};
+use super::output::{Messages, Results, human_bytes};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::cards::ModelSpec;
 use crate::error::Error;
@@ -35,6 +35,7 @@ use track::{Track, tracks};
         senet eval imagenet/val --results b.jsonl --shard 2/2     # on another\n  \
         senet eval merge a.jsonl b.jsonl\n  \
         senet eval shards/ -m senet154 -m se-resnet50 --ensemble  # tar archives, decoded once\n  \
+        curl -sL URL/000.tar.gz | senet eval - -m senet154\n  \
         senet eval imagenet-r/ --valid-labels imagenet-r\n\n\
         A class folder is a WordNet id, a class name or an index. A picture that cannot be read is\n\
         counted as failed, told on stderr, and part of no share; the exit code is then 1."
@@ -43,7 +44,8 @@ pub(super) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     /// Folders with a folder of pictures for each class, tar archives (of such folders or in
-    /// WebDataset form), Parquet tables, or folders of these
+    /// WebDataset form, also .tar.gz), Parquet tables, folders of these, or - for an archive on
+    /// standard input
     #[arg(value_name = "DATA", required = true)]
     data: Vec<PathBuf>,
     /// File with each picture's class: a name in DATA, a tab, comma or blank, the class; or a
@@ -240,6 +242,12 @@ fn run_eval(
         adapt(&mut spec, arguments)?;
         specs.push(spec);
     }
+    // Found out before the run that nothing was published.
+    let published = specs
+        .iter()
+        .filter(|_| arguments.expect)
+        .map(|spec| published::find(&spec.name, &spec.input))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let labels = specs[0].labels.clone();
     if let Some(other) = specs
         .iter()
@@ -264,19 +272,19 @@ fn run_eval(
         limit: arguments.limit.map(|limit| limit as usize),
     };
     let dataset = Dataset::open(&arguments.data, &classes, &options).map_err(Error::from)?;
+    if dataset.spooled > 0 {
+        messages.note(format!(
+            "{} of pictures kept in a temporary file in {}",
+            human_bytes(dataset.spooled),
+            std::env::temp_dir().display()
+        ));
+    }
     if dataset.left_out > 0 {
         messages.note(format!("{} pictures left out: no class", dataset.left_out));
     }
     let (mut tracks, models) = tracks(specs, &dataset, valid, arguments, &hub, messages)?;
-
-    if arguments.expect {
-        // Found out before the run that nothing was published.
-        for track in tracks
-            .iter()
-            .filter(|track| track.header.members.len() == 1)
-        {
-            published::compare(&track.header, &[])?;
-        }
+    for (track, published) in tracks.iter_mut().zip(published) {
+        track.published = Some(published);
     }
 
     let shard = arguments.shard.unwrap_or(Shard { index: 1, count: 1 });
@@ -326,11 +334,8 @@ fn finish(
                 format!("{}: {warning}", report.model)
             });
         }
-        let comparison = if arguments.expect && track.header.members.len() == 1 {
-            Some(published::compare(&track.header, track.records())?)
-        } else {
-            None
-        };
+        let published = track.published;
+        let comparison = published.map(|found| published::compare(found, track.records()));
         if let (Some(page), 1) = (&page, tracks.len()) {
             let decode = arguments.decode_options();
             page.write(
@@ -368,6 +373,15 @@ fn finish(
 /// What clap cannot say.
 fn check(arguments: &Arguments) -> anyhow::Result<()> {
     let models = &arguments.models;
+    if arguments
+        .data
+        .iter()
+        .filter(|path| path.as_os_str() == "-")
+        .count()
+        > 1
+    {
+        bail!("standard input can be read only once");
+    }
     if models.len() > 1 && arguments.form.html.is_some() {
         bail!(
             "a page shows one model: `--results` keeps all, and \
@@ -382,6 +396,11 @@ fn check(arguments: &Arguments) -> anyhow::Result<()> {
             "`--weights` is for one model, and {} are given",
             models.len()
         );
+    }
+    if arguments.expect
+        && (arguments.valid_labels.is_some() || !matches!(arguments.views, ViewsArg::One))
+    {
+        bail!("published accuracies are those of one view and all classes");
     }
     if models.len() < 2 && arguments.ensemble {
         bail!("an ensemble has several members: `-m MODEL -m MODEL --ensemble`");
