@@ -25,7 +25,7 @@ pub enum EvalError {
     #[error("cannot keep the pictures of a stream in a temporary file in {folder}: {error}")]
     Spool { folder: String, error: io::Error },
     #[cfg(not(feature = "parquet"))]
-    #[error("cannot read {path}: this program was built without Parquet")]
+    #[error("{path}: this program was built without Parquet")]
     NoParquet { path: String },
     #[error("no pictures found in {path}")]
     Empty { path: String },

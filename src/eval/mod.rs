@@ -18,6 +18,8 @@ mod report;
 mod scores;
 mod source;
 mod spool;
+#[cfg(feature = "parquet")]
+mod table;
 
 pub use classes::{Classes, Numbering};
 pub use dataset::{Dataset, Item, Options, Shard};
@@ -28,3 +30,5 @@ pub use record::{Answer, Header, Member, Outcome, Record, TEMPERATURES};
 pub use report::{Bin, ClassReport, Confusion, Interval, Report, Temperature, TopK};
 pub use scores::{average, restrict};
 pub use source::Source;
+#[cfg(feature = "parquet")]
+pub use table::table;

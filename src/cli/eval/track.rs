@@ -80,14 +80,14 @@ pub(super) fn tracks(
     hub: &HubOptions,
     messages: Messages,
 ) -> anyhow::Result<(Vec<Track>, Vec<Model>)> {
-    let keeps = arguments.results.is_some();
+    let keeps = arguments.results.is_some() || arguments.form.parquet.is_some();
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let labels = &specs[0].labels;
     let mut header = Header {
         senet_eval: Header::VERSION,
         members: Vec::new(),
-        views: arguments.views.into(),
-        exif: arguments.exif,
+        views: arguments.run.views.into(),
+        exif: arguments.run.exif,
         valid,
         pictures: dataset.items.len(),
         data: if keeps {
@@ -101,7 +101,7 @@ pub(super) fn tracks(
             .map(|label| label.name.clone())
             .collect(),
     };
-    let device = session::open_device(&arguments.device, &names.join(", "), messages)?;
+    let device = session::open_device(&arguments.run.device, &names.join(", "), messages)?;
     let (mut models, mut members) = (Vec::new(), Vec::new());
     for spec in specs {
         let weights = session::open_weights(&spec, arguments.weights.as_deref(), hub, messages)?;
