@@ -54,7 +54,7 @@ fn two_models_in_one_pass() {
         (
             &["a.jsonl", "b.jsonl", "--limit", "2"],
             2,
-            "have the preprocessing that they were made with",
+            "required arguments were not provided",
         ),
         (
             &["a.jsonl", "b.jsonl", "--views", "flip"],
@@ -64,7 +64,7 @@ fn two_models_in_one_pass() {
         (
             &["a.jsonl", "b.jsonl", "--img-size", "48"],
             2,
-            "required arguments were not provided",
+            "have the preprocessing that they were made with",
         ),
         (&["a.jsonl", "demo"], 2, "cannot read demo"),
     ] {

@@ -94,10 +94,9 @@ pub(in crate::cli) struct SelectionArgs {
 
 /// How the pictures go through the networks.
 #[derive(Args, Debug)]
-#[group(requires = "data")]
 pub(in crate::cli) struct RunArgs {
     /// Pictures that go through the network together
-    #[arg(short, long, value_name = "N", default_value_t = 8,
+    #[arg(short, long, value_name = "N", default_value_t = 8, requires = "data",
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) batch_size: u32,
     #[command(flatten)]
@@ -108,17 +107,18 @@ pub(in crate::cli) struct RunArgs {
     #[arg(
         long,
         value_name = "VIEWS",
+        requires = "data",
         default_value = "one",
         hide_default_value = true
     )]
     pub(super) views: ViewsArg,
     /// The larger input size that the recipe was tested at, where the card has one
-    #[arg(long, conflicts_with_all = ["img_size", "crop_pct"])]
+    #[arg(long, requires = "data", conflicts_with_all = ["img_size", "crop_pct"])]
     pub(super) test_size: bool,
     #[command(flatten)]
     pub(in crate::cli) input: InputArgs,
     /// Turn pictures as their EXIF orientation says; published accuracies hold without
-    #[arg(long)]
+    #[arg(long, requires = "data")]
     pub(super) exif: bool,
 }
 

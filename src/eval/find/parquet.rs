@@ -212,3 +212,30 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let result = catch_unwind(AssertUnwindSafe(read));
     result.unwrap_or_else(|_| Err("the data is broken".into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Threads that go through several row groups side by side read each of them once.
+    #[test]
+    fn a_row_group_is_not_read_again_while_others_are_in_use() {
+        let stored = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/eval/pictures.parquet"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pictures.parquet");
+        let length = std::fs::copy(stored, &path).unwrap();
+        let table = Table::open(&path).unwrap();
+        assert_eq!(table.starts, [0, 2, 4]);
+        let first: Vec<ByteArray> = [0, 2, 4].map(|row| table.picture(row).unwrap()).into();
+        // From here on nothing can be read.
+        std::fs::write(&path, vec![0; length as usize]).unwrap();
+        for row in [1, 3, 5] {
+            assert!(table.picture(row).is_ok(), "row {row}");
+        }
+        assert_eq!(table.picture(0), Ok(first[0].clone()));
+        assert!(Table::open(&path).is_err());
+    }
+}
