@@ -1,8 +1,11 @@
 //! The figures of a report beside scikit-learn, torchmetrics and statsmodels, on stored predictions
 //! (`tests/tools/make_metrics.py`).
 
-use senet::eval::{Answer, Header, Interval, Member, Outcome, Record, Report};
+use senet::eval::{
+    Answer, Classes, Dataset, Header, Interval, Member, Options, Outcome, Pair, Record, Report,
+};
 use senet::image::{CropMode, DecodeOptions, InputSpec, Interpolation, Transform, Views};
+use senet::labels::LabelSet;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -140,5 +143,93 @@ fn views_are_those_of_torchvision() {
         let mut digests: Vec<String> = values.chunks(3 * AREA).map(digest).collect();
         digests.sort();
         assert_eq!(serde_json::json!(digests), stored[name], "{name}");
+    }
+}
+
+/// Where a picture has several right classes, each model is right about the one it says.
+#[test]
+fn pairs_of_models_with_several_right_classes() {
+    let header = header(4, 4);
+    let right = [&[0, 3][..], &[0, 3], &[1], &[1, 2]];
+    let records = |best: [usize; 4]| -> Vec<Record> {
+        let pictures = best.into_iter().zip(right).enumerate();
+        let pictures = pictures.map(|(index, (best, right))| {
+            let logits: Vec<f64> = (0..4).map(|class| f64::from(class == best)).collect();
+            let (label, answer) = Answer::new(&logits, right);
+            Record {
+                index,
+                picture: format!("{index}.png"),
+                label,
+                outcome: Outcome::Answer(answer),
+            }
+        });
+        pictures.collect()
+    };
+    // Both right with another class each; only the first; only the second; neither.
+    let (first, second) = (records([0, 3, 0, 0]), records([3, 1, 1, 3]));
+    for (a, b) in [(&first, &second), (&second, &first)] {
+        let pair = Pair::new((&header, a), (&header, b));
+        let counts = [
+            pair.both_right,
+            pair.only_first_right,
+            pair.only_second_right,
+            pair.neither_right,
+        ];
+        assert_eq!(counts, [1; 4]);
+        let differing: Vec<&str> = pair.differing.iter().map(|d| &*d.picture).collect();
+        assert_eq!(differing, ["1.png", "2.png"]);
+        assert_eq!(pair.p_value, 1.0);
+    }
+}
+
+/// ImageNetV2 calls its folders by the numbers of the classes, which sort otherwise than they count;
+/// ImageNet-Sketch by WordNet ids. Any part of either is labelled as in the whole.
+#[test]
+fn folders_of_the_variants_of_imagenet() {
+    let set = LabelSet::builtin("imagenet-1k").unwrap();
+    let classes = Classes::new(set);
+    let folder = tempfile::tempdir().unwrap();
+    let write = |data: &str, class: &str| {
+        let class = folder.path().join(data).join(class);
+        std::fs::create_dir_all(&class).unwrap();
+        for picture in 0..2 {
+            std::fs::write(class.join(format!("{picture}.jpeg")), b"").unwrap();
+        }
+    };
+    let id = |class: usize| set.entries[class].id.clone().unwrap();
+    for class in 0..1000 {
+        write(
+            "imagenetv2-matched-frequency-format-val",
+            &class.to_string(),
+        );
+        write("sketch", &id(class));
+    }
+    for class in [999, 7, 70, 100, 10] {
+        write("part-of-v2", &class.to_string());
+        write("padded", &format!("{class:04}"));
+        write("part-of-sketch", &id(class));
+    }
+    for (data, count) in [
+        ("imagenetv2-matched-frequency-format-val", 1000),
+        ("sketch", 1000),
+        ("part-of-v2", 5),
+        ("padded", 5),
+        ("part-of-sketch", 5),
+    ] {
+        let paths = [folder.path().join(data)];
+        let dataset = Dataset::open(&paths, &classes, &Options::default()).unwrap();
+        assert_eq!(
+            (dataset.items.len(), dataset.left_out),
+            (2 * count, 0),
+            "{data}"
+        );
+        for item in &dataset.items {
+            let name = item.name.split('/').next().unwrap();
+            let class = match name.parse::<usize>() {
+                Ok(number) => number,
+                Err(_) => (0..1000).find(|&class| id(class) == name).unwrap(),
+            };
+            assert_eq!(item.labels, [class], "{data}/{}", item.name);
+        }
     }
 }

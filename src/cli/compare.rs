@@ -1,33 +1,78 @@
 //! `senet compare`: two models picture by picture.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::Args;
 
-use super::SUCCESS;
-use super::output::Results;
+use super::eval::{self, RunArgs, SelectionArgs};
+use super::output::{Messages, Results};
+use super::{INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::error::Error;
 use crate::eval::Pair;
 
-/// Compare two models picture by picture, by their results on one data set
+/// Compare two models picture by picture, on data or by the results that they have
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  \
+#[command(after_help = "Examples:\n  \
+        senet compare senet154 se-resnet50 imagenet/val --limit 1000\n  \
         senet eval imagenet/val -m senet154 -m se-resnet50 --results runs/\n  \
         senet compare runs/senet154.jsonl runs/se-resnet50.jsonl")]
 pub(super) struct Arguments {
-    /// What `senet eval --results` wrote for one model
+    /// A model as for `senet classify`, or without DATA what `senet eval --results` wrote for one
     #[arg(value_name = "FIRST")]
-    first: PathBuf,
-    /// And for the other
+    first: String,
+    /// And the other
     #[arg(value_name = "SECOND")]
-    second: PathBuf,
+    second: String,
+    /// Labelled pictures as for `senet eval`, which both models see in one pass
+    #[arg(value_name = "DATA")]
+    data: Vec<PathBuf>,
     /// One JSON object, with every picture that one alone has right
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    #[command(flatten)]
+    run: RunArgs,
 }
 
-pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Result<u8> {
-    let pair = Pair::open(&arguments.first, &arguments.second).map_err(Error::from)?;
-    super::eval::print_pair(&pair, arguments.json, results)?;
-    Ok(SUCCESS)
+pub(super) fn run(
+    arguments: Arguments,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
+    let json = arguments.json;
+    let (pair, fine) = if arguments.data.is_empty() {
+        let input = &arguments.run.input;
+        if input.img_size.is_some() || input.crop_pct.is_some() || input.interpolation.is_some() {
+            bail!(
+                "results files have the preprocessing that they were made with; name the DATA too"
+            );
+        }
+        (of_results(&arguments.first, &arguments.second)?, true)
+    } else {
+        let models = vec![arguments.first, arguments.second];
+        let arguments =
+            eval::Arguments::of(models, arguments.data, arguments.selection, arguments.run);
+        match eval::pair(&arguments, messages)? {
+            Some(pair) => pair,
+            None => return Ok(INTERRUPTED),
+        }
+    };
+    eval::print_pair(&pair, json, results)?;
+    Ok(if fine { SUCCESS } else { SOME_FAILED })
+}
+
+fn of_results(first: &str, second: &str) -> anyhow::Result<Pair> {
+    let (first, second) = (Path::new(first), Path::new(second));
+    let is_none = |path: &Path| !path.exists() || path.is_dir();
+    if is_none(first) && is_none(second) {
+        bail!(
+            "there are no results files {} and {}; models are compared on data: \
+             `senet compare FIRST SECOND DATA`",
+            first.display(),
+            second.display()
+        );
+    }
+    Ok(Pair::open(first, second).map_err(Error::from)?)
 }

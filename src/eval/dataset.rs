@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use super::spool::Spool;
 use super::{Classes, EvalError, Source, find, label};
 use crate::weights::hexadecimal;
 
@@ -26,6 +27,8 @@ pub struct Dataset {
     pub items: Vec<Item>,
     /// Pictures that no class was given for, or whose class was left out.
     pub left_out: usize,
+    /// Bytes of pictures that came as a stream and are kept in a temporary file.
+    pub spooled: u64,
 }
 
 /// What a data set is made from.
@@ -63,7 +66,7 @@ impl FromStr for Shard {
 
 impl Dataset {
     /// The pictures of folders, tar archives and Parquet tables, labelled by the folders that they
-    /// are in, by what their archive states, or by a file.
+    /// are in, by what their archive states, or by a file. `-` is an archive on standard input.
     ///
     /// # Errors
     /// If something cannot be read, a name means no class, or several, or there are no pictures.
@@ -72,7 +75,8 @@ impl Dataset {
         classes: &Classes<'_>,
         options: &Options<'_>,
     ) -> Result<Self, EvalError> {
-        let found = find::pictures(paths, classes)?;
+        let mut spool = Spool::default();
+        let found = find::pictures(paths, classes, &mut spool)?;
         let data = match paths {
             [path] => path.clone(),
             _ => "all paths".into(),
@@ -107,6 +111,7 @@ impl Dataset {
         Ok(Self {
             items: items.collect(),
             left_out,
+            spooled: spool.length,
         })
     }
 

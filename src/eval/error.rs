@@ -22,8 +22,10 @@ pub enum EvalError {
     },
     #[error("cannot use the archive {path}: {reason}")]
     Archive { path: String, reason: String },
+    #[error("cannot keep the pictures of a stream in a temporary file in {folder}: {error}")]
+    Spool { folder: String, error: io::Error },
     #[cfg(not(feature = "parquet"))]
-    #[error("cannot read {path}: this program was built without Parquet")]
+    #[error("{path}: this program was built without Parquet")]
     NoParquet { path: String },
     #[error("no pictures found in {path}")]
     Empty { path: String },
@@ -133,6 +135,7 @@ impl EvalError {
             Self::PicturesAndArchives { .. } => {
                 "name the archives themselves, or the folder of the pictures"
             }
+            Self::Spool { .. } => "`TMPDIR` names another folder for temporary files",
             #[cfg(not(feature = "parquet"))]
             Self::NoParquet { .. } => "build it with `cargo install --features parquet`",
             Self::Numbering { .. } => "say which: `--label-ids index` or `--label-ids devkit`",

@@ -199,7 +199,9 @@ fn by_name(
             inner: name.clone(),
             name,
             classes: Vec::new(),
-            source: super::Source::Nothing("the list of labels names it, and it is not there"),
+            source: super::Source::Nothing(
+                "the list of labels names it, and it is not there".into(),
+            ),
         };
         (picture, vec![label])
     });

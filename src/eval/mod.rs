@@ -17,6 +17,9 @@ mod record;
 mod report;
 mod scores;
 mod source;
+mod spool;
+#[cfg(feature = "parquet")]
+mod table;
 
 pub use classes::{Classes, Numbering};
 pub use dataset::{Dataset, Item, Options, Shard};
@@ -27,3 +30,5 @@ pub use record::{Answer, Header, Member, Outcome, Record, TEMPERATURES};
 pub use report::{Bin, ClassReport, Confusion, Interval, Report, Temperature, TopK};
 pub use scores::{average, restrict};
 pub use source::Source;
+#[cfg(feature = "parquet")]
+pub use table::table;

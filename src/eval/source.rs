@@ -1,12 +1,14 @@
 //! Where the bytes of a picture lie.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 #[cfg(feature = "parquet")]
 use super::find::parquet::Table;
+use super::spool;
 use crate::image::{self, DecodeOptions, ImageError, MAX_FILE_BYTES, RgbImage};
 
 /// A picture that is read when its turn comes.
@@ -20,13 +22,20 @@ pub enum Source {
         offset: u64,
         length: u64,
     },
+    /// A stretch of a temporary file, where pictures of a stream are kept.
+    Spooled {
+        file: Arc<Mutex<File>>,
+        /// In bytes from the beginning of the file.
+        offset: u64,
+        length: usize,
+    },
     #[cfg(feature = "parquet")]
     Row {
         table: Arc<Table>,
         row: usize,
     },
     /// Something by the name of a picture that is none, and why.
-    Nothing(&'static str),
+    Nothing(Cow<'static, str>),
 }
 
 impl Source {
@@ -51,21 +60,33 @@ impl Source {
                     .map_err(|error| ImageError::Unreadable(error.to_string()))?;
                 image::decode(&bytes, options)
             }
+            Self::Spooled {
+                file,
+                offset,
+                length,
+            } => {
+                let bytes = spool::read(file, *offset, *length)
+                    .map_err(|error| ImageError::Unreadable(error.to_string()))?;
+                image::decode(&bytes, options)
+            }
             #[cfg(feature = "parquet")]
             Self::Row { table, row } => {
                 let bytes = table.picture(*row).map_err(ImageError::Unreadable)?;
                 image::decode(bytes.data(), options)
             }
-            Self::Nothing(reason) => Err(ImageError::Unreadable((*reason).into())),
+            Self::Nothing(reason) => Err(ImageError::Unreadable(reason.clone().into_owned())),
         }
     }
 }
 
+/// What is wrong with a file of more than [`MAX_FILE_BYTES`].
+pub(super) fn too_long(length: u64) -> String {
+    format!("{length} bytes long, which no picture should be")
+}
+
 fn slice(archive: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     if length > MAX_FILE_BYTES {
-        return Err(io::Error::other(format!(
-            "{length} bytes long, which no picture should be"
-        )));
+        return Err(io::Error::other(too_long(length)));
     }
     let mut file = File::open(archive)?;
     file.seek(SeekFrom::Start(offset))?;

@@ -10,7 +10,7 @@ use super::common::fashion_mnist;
 use super::env::Env;
 
 /// Class folders in all the ways in which a class can be called, and pictures that fail.
-fn folders(env: &Env) {
+pub(super) fn folders(env: &Env) {
     env.picture("ankle-boot.png", "set/Ankle boot/a.png");
     env.picture("ankle-boot.png", "set/ankle_boot/nested/a.PNG");
     env.picture("ankle-boot.png", "set/9/a.png");
@@ -22,7 +22,7 @@ fn folders(env: &Env) {
     fs::create_dir_all(env.path("set/Trouser")).unwrap();
 }
 
-fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
+pub(super) fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["eval", "set", "-m", "demo", "-q"], more].concat()
 }
 
@@ -220,20 +220,6 @@ fn killed_thirty_times_it_loses_and_doubles_nothing() {
     assert_eq!(resumed.stdout, whole.stdout);
     let lines = fs::read_to_string(env.path("killed.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), 301, "a header and a line a picture");
-}
-
-#[test]
-fn two_models_on_the_same_pictures() {
-    let env = Env::new();
-    folders(&env);
-    env.run(&eval(&["--results", "a.jsonl"]));
-    env.run(&eval(&["--results", "b.jsonl", "--img-size", "48"]));
-    env.check("compare", &["compare", "a.jsonl", "b.jsonl"]);
-    env.check("compare-json", &["compare", "a.jsonl", "b.jsonl", "--json"]);
-    env.run(&eval(&["--results", "c.jsonl", "--limit", "3"]));
-    let output = env.run(&["compare", "a.jsonl", "c.jsonl"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("its data set is"));
 }
 
 #[test]

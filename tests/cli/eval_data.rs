@@ -7,19 +7,19 @@ use tar::{Builder, EntryType, Header};
 
 use super::env::{Env, data};
 
-fn eval(env: &Env, arguments: &[&str]) -> (i32, Value, String) {
+pub(super) fn eval(env: &Env, arguments: &[&str]) -> (i32, Value, String) {
     let output = env.run(&[&["eval", "-m", "demo", "-q", "--json"], arguments].concat());
     let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let messages = String::from_utf8(output.stderr).unwrap();
     (output.status.code().unwrap(), report, messages)
 }
 
-fn picture(name: &str) -> Vec<u8> {
+pub(super) fn picture(name: &str) -> Vec<u8> {
     fs::read(data(&format!("pictures/{name}"))).unwrap()
 }
 
 /// An archive of files by name and content.
-fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(super) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = Builder::new(Vec::new());
     for (name, bytes) in files {
         let mut header = Header::new_gnu();
@@ -30,7 +30,7 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// Counts of pictures, of answers and of right ones.
-fn counts(report: &Value) -> [Value; 3] {
+pub(super) fn counts(report: &Value) -> [Value; 3] {
     let top1 = &report["top"][0]["correct"];
     [&report["pictures"], &report["answered"], top1].map(Clone::clone)
 }
@@ -119,7 +119,10 @@ fn archives_are_read_whole_or_not_at_all() {
     let twice = archive(&[("9/a.png", &boot), ("9/a.png", &boot)]);
     for (bytes, what) in [
         (twice, "it holds `9/a.png` twice"),
-        (b"\x1f\x8b\x08\x00rest".to_vec(), "compressed with gzip"),
+        (
+            b"\x28\xb5\x2f\xfdrest".to_vec(),
+            "compressed with Zstandard",
+        ),
         (vec![b'x'; 2048], "numeric field"),
         (Vec::new(), "it is cut off"),
     ] {
@@ -312,6 +315,13 @@ const CONFIG: &str = r#"{"architecture": "seresnet20", "num_classes": 10,
         "mean": [0.286, 0.286, 0.286], "std": [0.353, 0.353, 0.353]}}"#;
 
 /// A second model: the embedded one as a local checkpoint of its own.
+pub(super) fn twin(env: &Env) {
+    let weights = "/models/weights/seresnet20.fashion_mnist.safetensors";
+    let weights = env!("CARGO_MANIFEST_DIR").to_owned() + weights;
+    env.write("twin/config.json", CONFIG);
+    env.write("twin/model.safetensors", fs::read(weights).unwrap());
+}
+
 #[test]
 fn several_models_and_views_in_one_pass() {
     let env = Env::new();
@@ -323,12 +333,7 @@ fn several_models_and_views_in_one_pass() {
         env.picture(name, &format!("set/{}/{name}", class.replace('/', "_")));
     }
     env.write("set/Bag/broken.png", b"no picture");
-    let twin = env.path("twin");
-    fs::create_dir_all(&twin).unwrap();
-    fs::write(twin.join("config.json"), CONFIG).unwrap();
-    let weights = "/models/weights/seresnet20.fashion_mnist.safetensors";
-    let weights = env!("CARGO_MANIFEST_DIR").to_owned() + weights;
-    fs::copy(weights, twin.join("model.safetensors")).unwrap();
+    twin(&env);
     let (_, alone, _) = eval(&env, &["set"]);
     let both = ["set", "-m", "twin", "--ensemble", "--results", "runs"];
     let (code, several, messages) = eval(&env, &both);

@@ -5,10 +5,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod compare;
 mod env;
 mod eval;
 mod eval_data;
+mod eval_faults;
 mod eval_html;
+mod eval_stream;
+mod eval_table;
 
 mod bench;
 mod cache;
@@ -39,6 +43,7 @@ fn help() {
         "preprocess",
         "bench",
         "eval",
+        "compare",
         "completions",
     ] {
         env.check(&format!("help-{command}"), &[command, "--help"]);

@@ -27,7 +27,7 @@ pub(super) fn measure(
         "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}  {msg}",
     );
     let decode = arguments.decode_options();
-    let layout = Layout::new(models, arguments.views.into());
+    let layout = Layout::new(models, arguments.run.views.into());
     let (decoding, transforming) = (AtomicU64::new(0), AtomicU64::new(0));
     let prepare = |item: &&Item, slot: &mut [f32]| {
         let start = Instant::now();
@@ -48,7 +48,7 @@ pub(super) fn measure(
     let mut network = Duration::ZERO;
     let (mut answered, mut correct, mut stopped) = (0_usize, 0_usize, false);
     let mut outcome = Ok(());
-    let batch_size = (arguments.batch_size as usize).min(items.len().max(1));
+    let batch_size = (arguments.run.batch_size as usize).min(items.len().max(1));
     prepare_ahead(items, batch_size, layout.slot, prepare, |batch| {
         if stop.load(Ordering::Relaxed) {
             stopped = true;
@@ -208,9 +208,6 @@ impl Layout {
             .flat_map(|inputs| model.logits_each(inputs))
             .map(|row| {
                 let row = row.map_err(|error| RowError::from(&error).text)?;
-                if !row.iter().all(|logit| logit.is_finite()) {
-                    return Err("the network's answer is not finite".into());
-                }
                 let mut row: Vec<f64> = row.into_iter().map(f64::from).collect();
                 if let Some(valid) = valid {
                     restrict(&mut row, valid);

@@ -1,6 +1,7 @@
 //! `senet eval`: accuracy on a validation set.
 
-mod html;
+mod arguments;
+mod files;
 mod measure;
 mod print;
 mod published;
@@ -9,182 +10,19 @@ mod track;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use clap::{Args, Subcommand, ValueEnum};
 
-use super::args::{DeviceArgs, HubArgs, InputArgs};
-use super::output::{Messages, Results};
+use super::output::{Messages, Results, human_bytes};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::cards::ModelSpec;
 use crate::error::Error;
 use crate::eval::{Classes, Dataset, Item, Numbering, Options, Pair, Record, Report, Shard, merge};
-use crate::image::{DecodeOptions, Views};
+use crate::hub::HubOptions;
+pub(super) use arguments::{Arguments, RunArgs, SelectionArgs};
+use arguments::{Command, Form, LabelIds, check};
+use files::{Files, Paper};
 use measure::measure;
 pub(super) use print::pair as print_pair;
 use track::{Track, tracks};
-
-/// Measure accuracy on labelled pictures
-#[derive(Args, Debug)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    subcommand_negates_reqs = true,
-    after_help = "Examples:\n  \
-        senet eval imagenet/val --model se-resnet50 --expect\n  \
-        senet eval pictures/ --labels labels.csv --json\n  \
-        senet eval pictures/ --html report.html\n  \
-        senet eval imagenet/val --results a.jsonl --shard 1/2     # on one machine\n  \
-        senet eval imagenet/val --results b.jsonl --shard 2/2     # on another\n  \
-        senet eval merge a.jsonl b.jsonl\n  \
-        senet eval shards/ -m senet154 -m se-resnet50 --ensemble  # tar archives, decoded once\n  \
-        senet eval imagenet-r/ --valid-labels imagenet-r\n\n\
-        A class folder is a WordNet id, a class name or an index. A picture that cannot be read is\n\
-        counted as failed, told on stderr, and part of no share; the exit code is then 1."
-)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-    /// Folders with a folder of pictures for each class, tar archives (of such folders or in
-    /// WebDataset form), Parquet tables, or folders of these
-    #[arg(value_name = "DATA", required = true)]
-    data: Vec<PathBuf>,
-    /// File with each picture's class: a name in DATA, a tab, comma or blank, the class; or a
-    /// number or (in JSON) a list of them for each picture whose name ends in a number
-    #[arg(long, value_name = "FILE")]
-    labels: Option<PathBuf>,
-    /// What numbers of classes count: the model's outputs from 0 (also Caffe's lists), or the
-    /// classes of ImageNet's development kit from 1
-    #[arg(long, value_name = "WHAT")]
-    label_ids: Option<LabelIds>,
-    /// Let the model answer with these classes alone: imagenet-a, imagenet-r, or a file with one
-    /// class a line
-    #[arg(long, value_name = "CLASSES")]
-    valid_labels: Option<String>,
-    /// File that says which class a folder or label means, in the same form; - leaves it out
-    #[arg(long, value_name = "FILE")]
-    class_map: Option<PathBuf>,
-    /// No more than N pictures, evenly spread over the whole set
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    limit: Option<u32>,
-    /// One of COUNT parts of the set, from 1/COUNT to COUNT/COUNT
-    #[arg(long, value_name = "INDEX/COUNT")]
-    shard: Option<Shard>,
-    /// Write one JSON object a line for each picture; with several models, a folder of such files
-    #[arg(long, value_name = "FILE")]
-    results: Option<PathBuf>,
-    /// Go on with the results of an earlier run that ended before its time
-    #[arg(long, requires = "results")]
-    resume: bool,
-    /// Compare with the accuracy that was published for this input size and crop
-    #[arg(long)]
-    expect: bool,
-    #[command(flatten)]
-    form: Form,
-    /// Pictures that go through the network together
-    #[arg(short, long, value_name = "N", default_value_t = 8,
-        value_parser = clap::value_parser!(u32).range(1..=4096))]
-    batch_size: u32,
-    /// Model as for `senet classify`; several see each picture in one pass
-    #[arg(short, long = "model", value_name = "MODEL", default_value = crate::cards::DEFAULT_MODEL)]
-    models: Vec<String>,
-    /// Also average the probabilities of the models
-    #[arg(long)]
-    ensemble: bool,
-    /// Weights file (.safetensors, .bin, .pth) in place of the model's own
-    #[arg(short, long, value_name = "FILE")]
-    weights: Option<PathBuf>,
-    #[command(flatten)]
-    device: DeviceArgs,
-    #[command(flatten)]
-    hub: HubArgs,
-    /// Average the probabilities of several views of each picture
-    #[arg(
-        long,
-        value_name = "VIEWS",
-        default_value = "one",
-        hide_default_value = true
-    )]
-    views: ViewsArg,
-    /// The larger input size that the recipe was tested at, where the card has one
-    #[arg(long, conflicts_with_all = ["img_size", "crop_pct"])]
-    test_size: bool,
-    #[command(flatten)]
-    input: InputArgs,
-    /// Turn pictures as their EXIF orientation says; published accuracies hold without
-    #[arg(long)]
-    exif: bool,
-}
-
-#[derive(Subcommand, Debug)]
-enum Command {
-    /// Report on the results of all shards together
-    Merge {
-        /// Files that `senet eval --results` wrote
-        #[arg(value_name = "FILE", required = true)]
-        files: Vec<PathBuf>,
-        #[command(flatten)]
-        form: Form,
-    },
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LabelIds {
-    Index,
-    Devkit,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ViewsArg {
-    #[value(hide = true)]
-    One,
-    /// The crop and its mirror image
-    Flip,
-    /// The corners and the centre, and their mirror images
-    TenCrop,
-}
-
-impl Arguments {
-    fn decode_options(&self) -> DecodeOptions {
-        DecodeOptions {
-            max_pixels: self.input.max_pixels,
-            exif: self.exif,
-        }
-    }
-}
-
-impl From<ViewsArg> for Views {
-    fn from(views: ViewsArg) -> Self {
-        match views {
-            ViewsArg::One => Self::One,
-            ViewsArg::Flip => Self::Flip,
-            ViewsArg::TenCrop => Self::TenCrop,
-        }
-    }
-}
-
-/// What is reported, and how.
-#[derive(Args, Debug)]
-struct Form {
-    /// Numbers of guesses to count the right class in, with commas between them
-    #[arg(short = 'k', long, value_name = "K", default_value = "1,5", value_delimiter = ',',
-        value_parser = clap::value_parser!(u32).range(1..))]
-    top_k: Vec<u32>,
-    /// One JSON object with all figures
-    #[arg(long)]
-    json: bool,
-    /// Write the report as a page for the browser too, with the surest mistakes as pictures where
-    /// they are at hand
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
-}
-
-impl Form {
-    fn page(&self) -> anyhow::Result<Option<html::Output>> {
-        Ok(self.html.as_deref().map(html::Output::new).transpose()?)
-    }
-
-    fn ks(&self) -> Vec<usize> {
-        self.top_k.iter().map(|&k| k as usize).collect()
-    }
-}
 
 pub(super) fn run(
     arguments: &Arguments,
@@ -203,7 +41,7 @@ fn run_merge(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let page = form.page()?;
+    let outputs = form.files()?;
     let (header, records) = merge(files).map_err(Error::from)?;
     let report = Report::new(&header, &records, &form.ks());
     let missing = header.pictures - records.len();
@@ -217,9 +55,14 @@ fn run_merge(
     for warning in &warnings {
         messages.note(warning);
     }
-    if let Some(page) = page {
-        page.write(&header, &report, &records, &warnings, None, |_| None)?;
-    }
+    let paper = Paper {
+        header: &header,
+        report: &report,
+        records: &records,
+        warnings: &warnings,
+        comparison: None,
+    };
+    outputs.write(&paper, |_| None)?;
     print::report(&report, None, form.json, results)?;
     let complete = missing == 0 && report.failed == 0;
     Ok(if complete { SUCCESS } else { SOME_FAILED })
@@ -230,55 +73,107 @@ fn run_eval(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let page = arguments.form.page()?;
+    let outputs = arguments.form.files()?;
+    let (specs, hub) = models(arguments, messages)?;
+    // Found out before the run that nothing was published.
+    let published = specs
+        .iter()
+        .filter(|_| arguments.expect)
+        .map(|spec| published::find(&spec.name, &spec.input))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let labels = specs[0].labels.clone();
+    let classes = classes(&labels, arguments)?;
+    let Some((mut tracks, dataset)) = measured(specs, &hub, &classes, arguments, messages)? else {
+        return Ok(INTERRUPTED);
+    };
+    for (track, published) in tracks.iter_mut().zip(published) {
+        track.published = Some(published);
+    }
+    finish(
+        &tracks, &dataset, &outputs, &classes, arguments, messages, results,
+    )
+}
+
+/// Compares two models on the same pictures; nothing if Ctrl-C ended it early. With whether all
+/// pictures were answered.
+pub(super) fn pair(
+    arguments: &Arguments,
+    messages: Messages,
+) -> anyhow::Result<Option<(Pair, bool)>> {
+    let (specs, hub) = models(arguments, messages)?;
+    let labels = specs[0].labels.clone();
+    let classes = classes(&labels, arguments)?;
+    let Some((tracks, _)) = measured(specs, &hub, &classes, arguments, messages)? else {
+        return Ok(None);
+    };
+    let [first, second] = &tracks[..] else {
+        bail!("two models are compared, and {} are given", tracks.len());
+    };
+    let pair = Pair::new(
+        (&first.header, first.records()),
+        (&second.header, second.records()),
+    );
+    let fine = pair.pictures == first.records().len();
+    Ok(Some((pair, fine)))
+}
+
+/// The models as they are to be run.
+fn models(
+    arguments: &Arguments,
+    messages: Messages,
+) -> anyhow::Result<(Vec<ModelSpec>, HubOptions)> {
     check(arguments)?;
-    let hub = session::hub_from(&arguments.hub)?;
-    let revision = arguments.hub.source.revision.as_deref();
-    let mut specs = Vec::new();
+    let hub = session::hub_from(&arguments.run.hub)?;
+    let revision = arguments.run.hub.source.revision.as_deref();
+    let mut specs: Vec<ModelSpec> = Vec::new();
     for name in &arguments.models {
         let mut spec = session::find_at(name, revision, &hub, messages)?;
         adapt(&mut spec, arguments)?;
+        if let Some(first) = specs.first()
+            && first.labels.entries != spec.labels.entries
+        {
+            bail!(
+                "{} and {} do not have the same classes ({} and {})",
+                first.name,
+                spec.name,
+                first.labels.name,
+                spec.labels.name
+            );
+        }
         specs.push(spec);
     }
-    let labels = specs[0].labels.clone();
-    if let Some(other) = specs
-        .iter()
-        .find(|spec| spec.labels.entries != labels.entries)
-    {
-        bail!(
-            "{} and {} do not have the same classes ({} and {})",
-            specs[0].name,
-            other.name,
-            labels.name,
-            other.labels.name
-        );
-    }
-    let classes = classes(&labels, arguments)?;
-    let valid = match &arguments.valid_labels {
+    Ok((specs, hub))
+}
+
+/// The data set and what the models say of it; nothing if Ctrl-C ended it early.
+fn measured(
+    specs: Vec<ModelSpec>,
+    hub: &HubOptions,
+    classes: &Classes<'_>,
+    arguments: &Arguments,
+    messages: Messages,
+) -> anyhow::Result<Option<(Vec<Track>, Dataset)>> {
+    let valid = match &arguments.selection.valid_labels {
         Some(name) => Some(classes.subset(name).map_err(Error::from)?),
         None => None,
     };
     let options = Options {
-        labels: arguments.labels.as_deref(),
+        labels: arguments.selection.labels.as_deref(),
         only: valid.as_deref(),
-        limit: arguments.limit.map(|limit| limit as usize),
+        limit: arguments.selection.limit.map(|limit| limit as usize),
     };
-    let dataset = Dataset::open(&arguments.data, &classes, &options).map_err(Error::from)?;
+    let dataset = Dataset::open(&arguments.data, classes, &options).map_err(Error::from)?;
+    if dataset.spooled > 0 {
+        messages.note(format!(
+            "{} of pictures kept in a temporary file in {}",
+            human_bytes(dataset.spooled),
+            std::env::temp_dir().display()
+        ));
+    }
     if dataset.left_out > 0 {
         messages.note(format!("{} pictures left out: no class", dataset.left_out));
     }
-    let (mut tracks, models) = tracks(specs, &dataset, valid, arguments, &hub, messages)?;
-
-    if arguments.expect {
-        // Found out before the run that nothing was published.
-        for track in tracks
-            .iter()
-            .filter(|track| track.header.members.len() == 1)
-        {
-            published::compare(&track.header, &[])?;
-        }
-    }
-
+    let (mut tracks, models) = tracks(specs, &dataset, valid, arguments, hub, messages)?;
     let shard = arguments.shard.unwrap_or(Shard { index: 1, count: 1 });
     let todo: Vec<&Item> = dataset
         .shard(shard)
@@ -296,18 +191,16 @@ fn run_eval(
                 ""
             }
         ));
-        return Ok(INTERRUPTED);
+        return Ok(None);
     }
-    finish(
-        &tracks, &dataset, page, &classes, arguments, messages, results,
-    )
+    Ok(Some((tracks, dataset)))
 }
 
 /// Reports on what was measured.
 fn finish(
     tracks: &[Track],
     dataset: &Dataset,
-    page: Option<html::Output>,
+    outputs: &Files,
     classes: &Classes<'_>,
     arguments: &Arguments,
     messages: Messages,
@@ -326,22 +219,19 @@ fn finish(
                 format!("{}: {warning}", report.model)
             });
         }
-        let comparison = if arguments.expect && track.header.members.len() == 1 {
-            Some(published::compare(&track.header, track.records())?)
-        } else {
-            None
+        let published = track.published;
+        let comparison = published.map(|found| published::compare(found, track.records()));
+        let paper = Paper {
+            header: &track.header,
+            report: &report,
+            records: track.records(),
+            warnings: &warnings,
+            comparison: comparison.as_ref(),
         };
-        if let (Some(page), 1) = (&page, tracks.len()) {
-            let decode = arguments.decode_options();
-            page.write(
-                &track.header,
-                &report,
-                track.records(),
-                &warnings,
-                comparison.as_ref(),
-                |record: &Record| dataset.items.get(record.index)?.source.open(&decode).ok(),
-            )?;
-        }
+        let decode = arguments.decode_options();
+        outputs.write(&paper, |record: &Record| {
+            dataset.items.get(record.index)?.source.open(&decode).ok()
+        })?;
         fine &= report.failed == 0 && comparison.as_ref().is_none_or(|c| c.agrees);
         reports.push((report, comparison));
     }
@@ -365,42 +255,15 @@ fn finish(
     Ok(if fine { SUCCESS } else { SOME_FAILED })
 }
 
-/// What clap cannot say.
-fn check(arguments: &Arguments) -> anyhow::Result<()> {
-    let models = &arguments.models;
-    if models.len() > 1 && arguments.form.html.is_some() {
-        bail!(
-            "a page shows one model: `--results` keeps all, and \
-             `senet eval merge FILE --html PAGE` makes a page of each"
-        );
-    }
-    if models.len() > 1 && arguments.hub.source.revision.is_some() {
-        bail!("`--revision` is for one model: `-m hf-hub:ORG/REPO@REVISION` names one of several");
-    }
-    if models.len() > 1 && arguments.weights.is_some() {
-        bail!(
-            "`--weights` is for one model, and {} are given",
-            models.len()
-        );
-    }
-    if models.len() < 2 && arguments.ensemble {
-        bail!("an ensemble has several members: `-m MODEL -m MODEL --ensemble`");
-    }
-    if let Some(twice) = (1..models.len()).find(|&place| models[..place].contains(&models[place])) {
-        bail!("{} is given twice", models[twice]);
-    }
-    Ok(())
-}
-
 fn adapt(spec: &mut ModelSpec, arguments: &Arguments) -> anyhow::Result<()> {
-    if arguments.test_size {
+    if arguments.run.test_size {
         let Some(size) = spec.input.test_size else {
             bail!("the card of {} has no test size", spec.name);
         };
         spec.input.size = size;
         spec.input.crop_pct = spec.input.test_crop_pct.unwrap_or(spec.input.crop_pct);
     }
-    arguments.input.apply(&mut spec.input);
+    arguments.run.input.apply(&mut spec.input);
     Ok(())
 }
 
@@ -409,10 +272,10 @@ fn classes<'a>(
     arguments: &Arguments,
 ) -> anyhow::Result<Classes<'a>> {
     let mut classes = Classes::new(labels);
-    if let Some(map) = &arguments.class_map {
+    if let Some(map) = &arguments.selection.class_map {
         classes.read_map(map).map_err(Error::from)?;
     }
-    if let Some(ids) = arguments.label_ids {
+    if let Some(ids) = arguments.selection.label_ids {
         let numbering = match ids {
             LabelIds::Index => Numbering::Index,
             LabelIds::Devkit => Numbering::Devkit,

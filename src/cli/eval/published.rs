@@ -2,10 +2,10 @@
 
 use anyhow::bail;
 
-use crate::cards::Zoo;
+use crate::cards::{Published, Zoo};
 use crate::error::Error;
-use crate::eval::{Answer, Header, Interval, Member, Record};
-use crate::image::Views;
+use crate::eval::{Answer, Interval, Record};
+use crate::image::InputSpec;
 
 /// Measured beside published.
 #[derive(serde::Serialize)]
@@ -29,21 +29,17 @@ impl Comparison {
     }
 }
 
+/// What was published for the model with this preprocessing.
+///
 /// # Errors
-/// If nothing was published for this model, size and crop, or there are several views.
-pub(super) fn compare(header: &Header, records: &[Record]) -> anyhow::Result<Comparison> {
-    let Member { model, input, .. } = &header.members[0];
-    if header.views != Views::One || header.valid.is_some() {
-        bail!("published accuracies are those of one view and all classes");
-    }
+/// If nothing was.
+pub(super) fn find(model: &str, input: &InputSpec) -> anyhow::Result<&'static Published> {
     let zoo = Zoo::builtin().map_err(Error::from)?;
-    let card = zoo.get(model);
-    let published = card.and_then(|card| {
-        card.published.iter().find(|published| {
-            published.size == input.size && (published.crop_pct - input.crop_pct).abs() < 1e-9
-        })
-    });
-    let Some(published) = published else {
+    let mut published = zoo.get(model).into_iter().flat_map(|card| &card.published);
+    let same = |published: &&Published| {
+        published.size == input.size && (published.crop_pct - input.crop_pct).abs() < 1e-9
+    };
+    let Some(published) = published.find(same) else {
         let [height, width] = input.size;
         bail!(
             "nothing was published for {} at {height}x{width} px with crop_pct {} \
@@ -52,15 +48,19 @@ pub(super) fn compare(header: &Header, records: &[Record]) -> anyhow::Result<Com
             input.crop_pct
         );
     };
+    Ok(published)
+}
+
+pub(super) fn compare(published: &Published, records: &[Record]) -> Comparison {
     let answers: Vec<&Answer> = records.iter().filter_map(Record::answer).collect();
     let within = |k: usize, percent: f64| {
         let correct = answers.iter().filter(|answer| answer.rank <= k).count();
         Interval::of(correct, answers.len()).contains(percent / 100.0)
     };
-    Ok(Comparison {
+    Comparison {
         top1: published.top1,
         top5: published.top5,
         source: published.source.clone(),
         agrees: !answers.is_empty() && within(1, published.top1) && within(5, published.top5),
-    })
+    }
 }

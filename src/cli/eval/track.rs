@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Arguments;
-use crate::cards::ModelSpec;
+use crate::cards::{ModelSpec, Published};
 use crate::cli::output::Messages;
 use crate::cli::session;
 use crate::error::Error;
@@ -17,6 +17,8 @@ use crate::model::Model;
 /// The results of one model or of the ensemble.
 pub(super) struct Track {
     pub header: Header,
+    /// What this is to be compared with.
+    pub published: Option<&'static Published>,
     log: Option<Log>,
     records: Vec<Record>,
     done: HashSet<usize>,
@@ -39,6 +41,7 @@ impl Track {
         Ok(Self {
             done: records.iter().map(|record| record.index).collect(),
             header,
+            published: None,
             log,
             records,
         })
@@ -77,14 +80,14 @@ pub(super) fn tracks(
     hub: &HubOptions,
     messages: Messages,
 ) -> anyhow::Result<(Vec<Track>, Vec<Model>)> {
-    let keeps = arguments.results.is_some();
+    let keeps = arguments.results.is_some() || arguments.form.parquet.is_some();
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let labels = &specs[0].labels;
     let mut header = Header {
         senet_eval: Header::VERSION,
         members: Vec::new(),
-        views: arguments.views.into(),
-        exif: arguments.exif,
+        views: arguments.run.views.into(),
+        exif: arguments.run.exif,
         valid,
         pictures: dataset.items.len(),
         data: if keeps {
@@ -98,7 +101,7 @@ pub(super) fn tracks(
             .map(|label| label.name.clone())
             .collect(),
     };
-    let device = session::open_device(&arguments.device, &names.join(", "), messages)?;
+    let device = session::open_device(&arguments.run.device, &names.join(", "), messages)?;
     let (mut models, mut members) = (Vec::new(), Vec::new());
     for spec in specs {
         let weights = session::open_weights(&spec, arguments.weights.as_deref(), hub, messages)?;
@@ -138,8 +141,15 @@ fn files(arguments: &Arguments, names: &[String]) -> anyhow::Result<Vec<PathBuf>
     }
     std::fs::create_dir_all(path)
         .with_context(|| format!("cannot make the folder {}", path.display()))?;
-    let names = names.iter().map(String::as_str).chain(["ensemble"]);
-    // The name of a local model may be a path.
-    let file = |name: &str| path.join(format!("{}.jsonl", name.replace(['/', '\\', ':'], "_")));
-    Ok(names.map(file).collect())
+    let mut files: Vec<PathBuf> = Vec::new();
+    for name in names.iter().map(String::as_str).chain(["ensemble"]) {
+        // The name of a local model may be a path, and a file that begins with a dot is hidden.
+        let name = name.replace(['/', '\\', ':'], "_");
+        let name = name.trim_start_matches(['.', '_']);
+        let numbers = (2..).map(|number| format!("{name}-{number}.jsonl"));
+        let mut free = std::iter::once(format!("{name}.jsonl")).chain(numbers);
+        let file = free.find_map(|file| Some(path.join(file)).filter(|file| !files.contains(file)));
+        files.extend(file);
+    }
+    Ok(files)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use super::{Found, in_archive, is_archive, with_slashes};
+use crate::eval::spool::Spool;
 use crate::eval::{Classes, EvalError, Source};
 use crate::image::is_picture_name;
 
@@ -14,6 +15,7 @@ pub(super) fn pictures(
     folder: &Path,
     prefix: Option<&str>,
     classes: &Classes<'_>,
+    spool: &mut Spool,
 ) -> Result<Vec<Found>, EvalError> {
     let files = files(folder)?;
     let (archives, pictures): (Vec<PathBuf>, Vec<PathBuf>) =
@@ -29,7 +31,7 @@ pub(super) fn pictures(
     let mut found = Vec::new();
     for archive in archives {
         let name = named(&with_slashes(&archive));
-        found.extend(in_archive(&folder.join(&archive), &name, classes)?);
+        found.extend(in_archive(&folder.join(&archive), &name, classes, spool)?);
     }
     found.extend(pictures.into_iter().map(|picture| {
         let inner = with_slashes(&picture);

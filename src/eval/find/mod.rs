@@ -7,6 +7,7 @@ mod tar;
 
 use std::path::Path;
 
+use super::spool::Spool;
 use super::{Classes, EvalError, Source};
 
 /// A picture that was found.
@@ -22,21 +23,23 @@ pub(super) struct Found {
     pub source: Source,
 }
 
-/// The pictures of `paths`: folders by name, archives in their own order.
+/// The pictures of `paths`: folders by name, archives in their own order. What cannot be read where
+/// it lies goes into `spool`.
 pub(super) fn pictures(
     paths: &[impl AsRef<Path>],
     classes: &Classes<'_>,
+    spool: &mut Spool,
 ) -> Result<Vec<Found>, EvalError> {
     let mut all = Vec::new();
     for path in paths {
         let path = path.as_ref();
         let own_name = path.file_name().unwrap_or(path.as_os_str());
         let own_name = own_name.to_string_lossy();
-        if is_archive(path) && !path.is_dir() {
-            all.extend(in_archive(path, &own_name, classes)?);
+        if is_stream(path) || (is_archive(path) && !path.is_dir()) {
+            all.extend(in_archive(path, &own_name, classes, spool)?);
         } else if path.is_dir() {
             let prefix = (paths.len() > 1).then_some(&*own_name);
-            all.extend(folder::pictures(path, prefix, classes)?);
+            all.extend(folder::pictures(path, prefix, classes, spool)?);
         } else {
             return Err(EvalError::NoData {
                 path: path.display().to_string(),
@@ -59,7 +62,28 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 }
 
 fn is_archive(path: &Path) -> bool {
-    has_extension(path, "tar") || has_extension(path, "parquet")
+    archive_stem(path).is_some() || has_extension(path, "parquet")
+}
+
+/// The name of a tar archive without its extensions.
+fn archive_stem(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy();
+    let stem = |extension: &str| {
+        let place = name.len().checked_sub(extension.len())?;
+        let (stem, found) = (name.get(..place)?, name.get(place..)?);
+        (!stem.is_empty() && found.eq_ignore_ascii_case(extension)).then(|| stem.to_owned())
+    };
+    [".tar", ".tar.gz", ".tgz"].into_iter().find_map(stem)
+}
+
+/// Whether a path is standard input or a pipe, of which only an archive can come.
+fn is_stream(path: &Path) -> bool {
+    let kind = path.metadata().map(|metadata| metadata.file_type());
+    is_stdin(path) || kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir())
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
 /// The pictures of an archive that is called `name` in results.
@@ -67,9 +91,14 @@ fn is_archive(path: &Path) -> bool {
     not(feature = "parquet"),
     expect(unused_variables, reason = "only a table names classes")
 )]
-fn in_archive(path: &Path, name: &str, classes: &Classes<'_>) -> Result<Vec<Found>, EvalError> {
-    if has_extension(path, "tar") {
-        return tar::pictures(path, name);
+fn in_archive(
+    path: &Path,
+    name: &str,
+    classes: &Classes<'_>,
+    spool: &mut Spool,
+) -> Result<Vec<Found>, EvalError> {
+    if !has_extension(path, "parquet") {
+        return tar::pictures(path, name, spool);
     }
     #[cfg(feature = "parquet")]
     return parquet::pictures(path, name, classes);

@@ -17,8 +17,9 @@ use parquet::schema::types::Type;
 use super::Found;
 use crate::eval::{Classes, EvalError, Source};
 
-/// Row groups whose pictures are held: a batch may lie in two.
-const HELD: usize = 2;
+/// Row groups whose pictures are held: the threads that prepare a batch are in several at once, the
+/// more the more a shard passes over.
+const HELD: usize = 8;
 
 type Pictures = Result<Arc<Vec<Option<ByteArray>>>, String>;
 
@@ -27,6 +28,7 @@ pub struct Table {
     reader: SerializedFileReader<File>,
     /// The first row of each group.
     starts: Vec<usize>,
+    /// Row groups by number, the last used first.
     held: Mutex<VecDeque<(usize, Pictures)>>,
 }
 
@@ -128,16 +130,14 @@ impl Table {
     pub(in crate::eval) fn picture(&self, row: usize) -> Result<ByteArray, String> {
         let group = self.starts.partition_point(|&start| start <= row) - 1;
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = held.iter().find(|(other, _)| *other == group);
-        let pictures = match known {
-            Some((_, pictures)) => pictures.clone(),
-            None => {
-                let pictures = self.pictures(group);
-                held.truncate(HELD - 1);
-                held.push_front((group, pictures.clone()));
-                pictures
-            }
+        let known = held.iter().position(|(other, _)| *other == group);
+        let pictures = match known.and_then(|place| held.remove(place)) {
+            Some((_, pictures)) => pictures,
+            None => self.pictures(group),
         };
+        held.truncate(HELD - 1);
+        held.push_front((group, pictures.clone()));
+        drop(held);
         let pictures = pictures?;
         let picture = pictures.get(row - self.starts[group]).cloned().flatten();
         picture.ok_or_else(|| format!("row {row} has no picture"))
@@ -211,4 +211,31 @@ fn content(field: &Field) -> Option<ByteArray> {
 fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let result = catch_unwind(AssertUnwindSafe(read));
     result.unwrap_or_else(|_| Err("the data is broken".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Threads that go through several row groups side by side read each of them once.
+    #[test]
+    fn a_row_group_is_not_read_again_while_others_are_in_use() {
+        let stored = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/eval/pictures.parquet"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pictures.parquet");
+        let length = std::fs::copy(stored, &path).unwrap();
+        let table = Table::open(&path).unwrap();
+        assert_eq!(table.starts, [0, 2, 4]);
+        let first: Vec<ByteArray> = [0, 2, 4].map(|row| table.picture(row).unwrap()).into();
+        // From here on nothing can be read.
+        std::fs::write(&path, vec![0; length as usize]).unwrap();
+        for row in [1, 3, 5] {
+            assert!(table.picture(row).is_ok(), "row {row}");
+        }
+        assert_eq!(table.picture(0), Ok(first[0].clone()));
+        assert!(Table::open(&path).is_err());
+    }
 }

@@ -1,0 +1,276 @@
+//! What can be asked of `senet eval`.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::files::{Files, Output};
+use crate::cli::args::{DeviceArgs, HubArgs, InputArgs};
+use crate::error::Error;
+#[cfg(not(feature = "parquet"))]
+use crate::eval::EvalError;
+use crate::eval::Shard;
+use crate::image::{DecodeOptions, Views};
+
+/// Measure accuracy on labelled pictures
+#[derive(Args, Debug)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:\n  \
+        senet eval imagenet/val --model se-resnet50 --expect\n  \
+        senet eval pictures/ --labels labels.csv --json\n  \
+        senet eval pictures/ --html report.html\n  \
+        senet eval imagenet/val --results a.jsonl --shard 1/2     # on one machine\n  \
+        senet eval imagenet/val --results b.jsonl --shard 2/2     # on another\n  \
+        senet eval merge a.jsonl b.jsonl --parquet all.parquet\n  \
+        senet eval shards/ -m senet154 -m se-resnet50 --ensemble  # tar archives, decoded once\n  \
+        curl -sL URL/000.tar.gz | senet eval - -m senet154\n  \
+        senet eval imagenet-r/ --valid-labels imagenet-r\n\n\
+        A class folder is a WordNet id, a class name or an index. A picture that cannot be read is\n\
+        counted as failed, told on stderr, and part of no share; the exit code is then 1."
+)]
+pub(in crate::cli) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    /// Folders with a folder of pictures for each class, tar archives (of such folders or in
+    /// WebDataset form, also .tar.gz), Parquet tables, folders of these, or - for an archive on
+    /// standard input
+    #[arg(value_name = "DATA", required = true)]
+    pub(super) data: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) selection: SelectionArgs,
+    /// One of COUNT parts of the set, from 1/COUNT to COUNT/COUNT
+    #[arg(long, value_name = "INDEX/COUNT")]
+    pub(super) shard: Option<Shard>,
+    /// Write one JSON object a line for each picture; with several models, a folder of such files
+    #[arg(long, value_name = "FILE")]
+    pub(super) results: Option<PathBuf>,
+    /// Go on with the results of an earlier run that ended before its time
+    #[arg(long, requires = "results")]
+    pub(super) resume: bool,
+    /// Compare with the accuracy that was published for this input size and crop
+    #[arg(long)]
+    pub(super) expect: bool,
+    #[command(flatten)]
+    pub(super) form: Form,
+    /// Model as for `senet classify`; several see each picture in one pass
+    #[arg(short, long = "model", value_name = "MODEL", default_value = crate::cards::DEFAULT_MODEL)]
+    pub(super) models: Vec<String>,
+    /// Also average the probabilities of the models
+    #[arg(long)]
+    pub(super) ensemble: bool,
+    /// Weights file (.safetensors, .bin, .pth) in place of the model's own
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+/// Which pictures, and what they show.
+#[derive(Args, Debug)]
+#[group(requires = "data")]
+pub(in crate::cli) struct SelectionArgs {
+    /// File with each picture's class: a name in DATA, a tab, comma or blank, the class; or a
+    /// number or (in JSON) a list of them for each picture whose name ends in a number
+    #[arg(long, value_name = "FILE")]
+    pub(super) labels: Option<PathBuf>,
+    /// What numbers of classes count: the model's outputs from 0 (also Caffe's lists), or the
+    /// classes of ImageNet's development kit from 1
+    #[arg(long, value_name = "WHAT")]
+    pub(super) label_ids: Option<LabelIds>,
+    /// Let the model answer with these classes alone: imagenet-a, imagenet-r, or a file with one
+    /// class a line
+    #[arg(long, value_name = "CLASSES")]
+    pub(super) valid_labels: Option<String>,
+    /// File that says which class a folder or label means, in the same form; - leaves it out
+    #[arg(long, value_name = "FILE")]
+    pub(super) class_map: Option<PathBuf>,
+    /// No more than N pictures, evenly spread over the whole set
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: Option<u32>,
+}
+
+/// How the pictures go through the networks.
+#[derive(Args, Debug)]
+pub(in crate::cli) struct RunArgs {
+    /// Pictures that go through the network together
+    #[arg(short, long, value_name = "N", default_value_t = 8, requires = "data",
+        value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(super) batch_size: u32,
+    #[command(flatten)]
+    pub(super) device: DeviceArgs,
+    #[command(flatten)]
+    pub(super) hub: HubArgs,
+    /// Average the probabilities of several views of each picture
+    #[arg(
+        long,
+        value_name = "VIEWS",
+        requires = "data",
+        default_value = "one",
+        hide_default_value = true
+    )]
+    pub(super) views: ViewsArg,
+    /// The larger input size that the recipe was tested at, where the card has one
+    #[arg(long, requires = "data", conflicts_with_all = ["img_size", "crop_pct"])]
+    pub(super) test_size: bool,
+    #[command(flatten)]
+    pub(in crate::cli) input: InputArgs,
+    /// Turn pictures as their EXIF orientation says; published accuracies hold without
+    #[arg(long, requires = "data")]
+    pub(super) exif: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Report on the results of all shards together
+    Merge {
+        /// Files that `senet eval --results` wrote
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum LabelIds {
+    Index,
+    Devkit,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ViewsArg {
+    #[value(hide = true)]
+    One,
+    /// The crop and its mirror image
+    Flip,
+    /// The corners and the centre, and their mirror images
+    TenCrop,
+}
+
+impl Arguments {
+    /// Models on data, of which nothing is kept.
+    pub(in crate::cli) fn of(
+        models: Vec<String>,
+        data: Vec<PathBuf>,
+        selection: SelectionArgs,
+        run: RunArgs,
+    ) -> Self {
+        Self {
+            command: None,
+            data,
+            selection,
+            shard: None,
+            results: None,
+            resume: false,
+            expect: false,
+            form: Form::default(),
+            models,
+            ensemble: false,
+            weights: None,
+            run,
+        }
+    }
+
+    pub(super) fn decode_options(&self) -> DecodeOptions {
+        DecodeOptions {
+            max_pixels: self.run.input.max_pixels,
+            exif: self.run.exif,
+        }
+    }
+}
+
+impl From<ViewsArg> for Views {
+    fn from(views: ViewsArg) -> Self {
+        match views {
+            ViewsArg::One => Self::One,
+            ViewsArg::Flip => Self::Flip,
+            ViewsArg::TenCrop => Self::TenCrop,
+        }
+    }
+}
+
+/// What is reported, and how.
+#[derive(Args, Debug, Default)]
+pub(super) struct Form {
+    /// Numbers of guesses to count the right class in, with commas between them
+    #[arg(short = 'k', long, value_name = "K", default_value = "1,5", value_delimiter = ',',
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) top_k: Vec<u32>,
+    /// One JSON object with all figures
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write the report as a page for the browser too, with the surest mistakes as pictures where
+    /// they are at hand
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
+    /// Write a table with a row for each picture too
+    #[arg(long, value_name = "FILE")]
+    pub(super) parquet: Option<PathBuf>,
+}
+
+impl Form {
+    /// The files that are written beside the report.
+    pub(super) fn files(&self) -> Result<Files, Error> {
+        #[cfg(not(feature = "parquet"))]
+        if let Some(path) = &self.parquet {
+            return Err(Error::from(EvalError::NoParquet {
+                path: path.display().to_string(),
+            }));
+        }
+        Ok(Files {
+            page: self.html.as_deref().map(Output::new).transpose()?,
+            #[cfg(feature = "parquet")]
+            table: self.parquet.as_deref().map(Output::new).transpose()?,
+        })
+    }
+
+    pub(super) fn ks(&self) -> Vec<usize> {
+        self.top_k.iter().map(|&k| k as usize).collect()
+    }
+}
+
+/// What clap cannot say.
+pub(super) fn check(arguments: &Arguments) -> anyhow::Result<()> {
+    let models = &arguments.models;
+    if arguments
+        .data
+        .iter()
+        .filter(|path| path.as_os_str() == "-")
+        .count()
+        > 1
+    {
+        bail!("standard input can be read only once");
+    }
+    let form = &arguments.form;
+    if models.len() > 1 && (form.html.is_some() || form.parquet.is_some()) {
+        bail!(
+            "a page or a table is about one model: `--results` keeps all, and \
+             `senet eval merge FILE --html PAGE --parquet TABLE` makes both of each"
+        );
+    }
+    if models.len() > 1 && arguments.run.hub.source.revision.is_some() {
+        bail!("`--revision` is for one model: `-m hf-hub:ORG/REPO@REVISION` names one of several");
+    }
+    if models.len() > 1 && arguments.weights.is_some() {
+        bail!(
+            "`--weights` is for one model, and {} are given",
+            models.len()
+        );
+    }
+    if arguments.expect
+        && (arguments.selection.valid_labels.is_some()
+            || !matches!(arguments.run.views, ViewsArg::One))
+    {
+        bail!("published accuracies are those of one view and all classes");
+    }
+    if models.len() < 2 && arguments.ensemble {
+        bail!("an ensemble has several members: `-m MODEL -m MODEL --ensemble`");
+    }
+    if let Some(twice) = (1..models.len()).find(|&place| models[..place].contains(&models[place])) {
+        bail!("{} is given twice", models[twice]);
+    }
+    Ok(())
+}

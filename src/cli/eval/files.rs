@@ -1,0 +1,125 @@
+//! What is written beside the report: a page, a table.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::published::Comparison;
+use crate::error::Error;
+use crate::eval::page::{Page, Published, Thumbnail, surest_mistakes};
+use crate::eval::{EvalError, Header, Record, Report};
+use crate::image::RgbImage;
+
+/// What pages and tables are about.
+pub(super) struct Paper<'a> {
+    pub header: &'a Header,
+    pub report: &'a Report,
+    pub records: &'a [Record],
+    pub warnings: &'a [String],
+    pub comparison: Option<&'a Comparison>,
+}
+
+/// The files that are wanted.
+pub(super) struct Files {
+    pub page: Option<Output>,
+    #[cfg(feature = "parquet")]
+    pub table: Option<Output>,
+}
+
+impl Files {
+    /// Writes them; `picture` gives those that the page shows, as far as they are at hand.
+    pub(super) fn write(
+        &self,
+        paper: &Paper<'_>,
+        picture: impl Fn(&Record) -> Option<RgbImage>,
+    ) -> Result<(), Error> {
+        if let Some(output) = &self.page {
+            output.replace(page(paper, picture).as_bytes())?;
+        }
+        #[cfg(feature = "parquet")]
+        if let Some(output) = &self.table {
+            let table = crate::eval::table(paper.header, paper.records);
+            output.replace(&table.map_err(|error| unwritable(&output.path, error))?)?;
+        }
+        Ok(())
+    }
+}
+
+fn page(paper: &Paper<'_>, picture: impl Fn(&Record) -> Option<RgbImage>) -> String {
+    let thumbnails: BTreeMap<usize, Thumbnail> = surest_mistakes(paper.records)
+        .into_iter()
+        .filter_map(|record| Some((record.index, Thumbnail::new(&picture(record)?)?)))
+        .collect();
+    let page = Page {
+        header: paper.header,
+        report: paper.report,
+        records: paper.records,
+        warnings: paper.warnings,
+        published: paper.comparison.map(|comparison| Published {
+            top1: comparison.top1,
+            top5: comparison.top5,
+            source: &comparison.source,
+            agrees: comparison.agrees,
+        }),
+        thumbnails: &thumbnails,
+    };
+    page.to_string()
+}
+
+/// A file that can be written, found out before the work that it is about.
+pub(super) struct Output {
+    path: PathBuf,
+}
+
+impl Output {
+    /// # Errors
+    /// If no file can be made beside `path`, or something that is no file has its name.
+    pub(super) fn new(path: &Path) -> Result<Self, Error> {
+        let prepare = || {
+            // A link stays what it is; the file that it leads to is replaced.
+            let path = match fs::canonicalize(path) {
+                Ok(path) if path.is_file() => path,
+                Ok(_) => return Err(io::Error::other("it exists and is no file")),
+                Err(_) => path.to_owned(),
+            };
+            let temporary = beside(&path)?;
+            File::create_new(&temporary)?;
+            fs::remove_file(&temporary)?;
+            Ok(path)
+        };
+        let path = prepare().map_err(|error| unwritable(path, error))?;
+        Ok(Self { path })
+    }
+
+    /// The file gets its name when it is whole.
+    fn replace(&self, bytes: &[u8]) -> Result<(), Error> {
+        let write = |temporary: &Path| {
+            let mut file = File::create_new(temporary)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(temporary, &self.path)
+        };
+        let written = beside(&self.path).and_then(|temporary| {
+            write(&temporary).inspect_err(|_| drop(fs::remove_file(&temporary)))
+        });
+        written.map_err(|error| unwritable(&self.path, error))
+    }
+}
+
+/// A name in the same folder that no other process uses.
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path
+        .file_name()
+        .ok_or_else(|| io::Error::other("it is no name of a file"))?
+        .to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    Ok(path.with_file_name(name))
+}
+
+fn unwritable(path: &Path, error: io::Error) -> Error {
+    Error::from(EvalError::Unwritable {
+        path: path.display().to_string(),
+        error,
+    })
+}

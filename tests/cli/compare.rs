@@ -1,0 +1,81 @@
+//! `senet compare`: two models picture by picture.
+
+use serde_json::Value;
+
+use super::env::Env;
+use super::eval::{eval, folders};
+use super::eval_data::twin;
+
+#[test]
+fn two_models_on_the_same_pictures() {
+    let env = Env::new();
+    folders(&env);
+    env.run(&eval(&["--results", "a.jsonl"]));
+    env.run(&eval(&["--results", "b.jsonl", "--img-size", "48"]));
+    env.check("compare", &["compare", "a.jsonl", "b.jsonl"]);
+    env.check("compare-json", &["compare", "a.jsonl", "b.jsonl", "--json"]);
+    env.run(&eval(&["--results", "c.jsonl", "--limit", "3"]));
+    let output = env.run(&["compare", "a.jsonl", "c.jsonl"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("its data set is"));
+}
+
+/// Two models on data: what their results files would say.
+#[test]
+fn two_models_in_one_pass() {
+    let env = Env::new();
+    folders(&env);
+    twin(&env);
+    let inputs = ["--crop-pct", "0.7", "-q"];
+    for (model, file) in [("demo", "a.jsonl"), ("./twin", "b.jsonl")] {
+        let arguments = ["eval", "set", "-m", model, "--results", file];
+        env.run(&[&arguments[..], &inputs].concat());
+    }
+    let files = env.run(&["compare", "a.jsonl", "b.jsonl", "--json"]);
+    let models = ["compare", "demo", "./twin", "set", "--json"];
+    let models = env.run(&[&models[..], &inputs].concat());
+    assert_eq!(models.stdout, files.stdout, "{models:?}");
+    assert_eq!(models.status.code(), Some(1), "a picture is broken");
+    let pair: Value = serde_json::from_slice(&models.stdout).unwrap();
+    assert_eq!(pair["pictures"], 6);
+    assert_eq!(
+        (&pair["first"], &pair["second"]),
+        (&"seresnet20.fashion_mnist".into(), &"./twin".into())
+    );
+
+    for (arguments, code, what) in [
+        (&["demo", "./twin", "set/9", "--labels", "list"][..], 0, ""),
+        (
+            &["demo", "./twin"],
+            2,
+            "there are no results files demo and ./twin",
+        ),
+        (&["demo", "demo", "set"], 2, "demo is given twice"),
+        (
+            &["a.jsonl", "b.jsonl", "--limit", "2"],
+            2,
+            "required arguments were not provided",
+        ),
+        (
+            &["a.jsonl", "b.jsonl", "--views", "flip"],
+            2,
+            "required arguments were not provided",
+        ),
+        (
+            &["a.jsonl", "b.jsonl", "--img-size", "48"],
+            2,
+            "have the preprocessing that they were made with",
+        ),
+        (&["a.jsonl", "demo"], 2, "cannot read demo"),
+    ] {
+        env.write("list", "a.png 9\n");
+        let output = env.run(&[&["compare", "-q"], arguments].concat());
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments:?}: {messages}"
+        );
+        assert!(messages.contains(what), "{arguments:?}: {messages}");
+    }
+}

@@ -1,0 +1,234 @@
+//! `senet eval` where something is wrong: with the network's answers, the files, the request.
+
+use std::fs;
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use super::env::Env;
+use super::eval_data::{archive, counts, eval, picture, twin};
+
+/// What the classifier of the built-in model reads.
+const FEATURES: usize = 64;
+
+#[test]
+fn answers_that_are_no_numbers_are_failures() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.picture("ankle-boot.png", "set/3/b.png");
+    // Finite weights of the right class of one picture, whose products are too large to add up; that
+    // of the other picture is as sure as ever.
+    for (name, signs) in [
+        ("+", [1.0, 1.0]),
+        ("-", [-1.0, -1.0]),
+        ("both", [1.0, -1.0]),
+    ] {
+        twin(&env);
+        let mut bytes = fs::read(env.path("twin/model.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let weight = tensors.tensor("fc.weight").unwrap().data();
+        let place = weight.as_ptr() as usize - bytes.as_ptr() as usize + 9 * FEATURES * 4;
+        for (feature, value) in bytes[place..][..FEATURES * 4].chunks_mut(4).enumerate() {
+            let huge = signs[usize::from(feature >= FEATURES / 2)] * f32::MAX;
+            value.copy_from_slice(&huge.to_le_bytes());
+        }
+        env.write("twin/model.safetensors", bytes);
+        let output = env.run(&["eval", "set", "-m", "./twin", "--json", "-q"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}: {messages}");
+        assert_eq!(counts(&report), [2, 0, 0].map(Value::from), "{name}");
+        assert_eq!(report["failed"], 2);
+        assert!(
+            messages.contains("9/a.png: the numbers overflowed"),
+            "{messages}"
+        );
+        // What is the mean of an answer and of none?
+        let both = ["set", "-m", "./twin", "--ensemble"];
+        let (code, several, messages) = eval(&env, &both);
+        let failed: Vec<&Value> = several["models"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| &m["failed"])
+            .collect();
+        assert_eq!(
+            (code, failed),
+            (1, vec![&0.into(), &2.into(), &2.into()]),
+            "{messages}"
+        );
+    }
+}
+
+#[test]
+fn a_file_of_the_users_is_not_gone_on_with() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    let foreign: [&[u8]; 5] = [
+        b"my notes, without an end of a line",
+        b"my notes\nand more of them\n",
+        b"{\"senet_eval\":1,\"mine\":true}",
+        b"{\"senet_eval\":1}\n{\"half\":",
+        b"\x89PNG\r",
+    ];
+    for bytes in foreign {
+        env.write("notes", bytes);
+        let (code, _, messages) = eval(&env, &["set", "--results", "notes", "--resume"]);
+        assert_eq!(code, 2, "{messages}");
+        assert!(
+            messages.contains("expected the header of a results file"),
+            "{messages}"
+        );
+        assert_eq!(fs::read(env.path("notes")).unwrap(), bytes);
+    }
+    // Nothing is lost of a file of nothing.
+    env.write("notes", b"");
+    let (code, _, messages) = eval(&env, &["set", "--results", "notes", "--resume"]);
+    assert_eq!(code, 0, "{messages}");
+}
+
+#[test]
+fn in_archives_the_innermost_class_folder_counts() {
+    let env = Env::new();
+    let boot = picture("ankle-boot.png");
+    let files = [
+        ("Bag/Ankle boot/a.png", &boot[..]),
+        ("Ankle boot/Bag/b.png", &boot),
+        ("Ankle boot/more/c.png", &boot),
+    ];
+    env.write("set.tar", archive(&files));
+    let (code, report, messages) = eval(&env, &["set.tar"]);
+    assert_eq!(
+        (code, counts(&report)),
+        (0, [3, 3, 2].map(Value::from)),
+        "{messages}"
+    );
+    env.write("set.tar", archive(&[("val/hats/a.png", &boot)]));
+    let (code, _, messages) = eval(&env, &["set.tar"]);
+    assert_eq!(code, 2);
+    assert!(messages.contains("(10 classes): hats"), "{messages}");
+}
+
+#[test]
+fn classes_are_exchanged_by_a_map() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.picture("ankle-boot.png", "set/Bag/b.png");
+    env.picture("ankle-boot.png", "set/7/c.png");
+    for map in [
+        "9 Bag\nBag\t7\n7 9\n",
+        "7 9\nBag\t7\n9 Bag\n",
+        "Bag\t7\n9 Bag\n7 9\n",
+    ] {
+        env.write("map", map);
+        let results = ["set", "--class-map", "map", "--results", "r"];
+        let (code, report, messages) = eval(&env, &results);
+        assert_eq!(
+            (code, counts(&report)),
+            (0, [3, 3, 1].map(Value::from)),
+            "{messages}"
+        );
+        let lines = fs::read_to_string(env.path("r")).unwrap();
+        let lines = lines
+            .lines()
+            .skip(1)
+            .map(|line| serde_json::from_str(line).unwrap());
+        let mut found: Vec<(String, u64)> = lines
+            .map(|line: Value| {
+                let picture = line["picture"].as_str().unwrap().to_owned();
+                (picture, line["label"].as_u64().unwrap())
+            })
+            .collect();
+        found.sort();
+        let expected = [("7/c.png", 9), ("9/a.png", 8), ("Bag/b.png", 7)];
+        assert_eq!(
+            found,
+            expected.map(|(picture, label)| (picture.to_owned(), label)),
+            "{map}"
+        );
+        fs::remove_file(env.path("r")).unwrap();
+    }
+}
+
+#[test]
+fn what_was_not_published_is_told_before_the_run() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    for (more, what) in [
+        (
+            &["--img-size", "32"][..],
+            "nothing was published for seresnet20.fashion_mnist at 32x32",
+        ),
+        (&["--crop-pct", "0.5"], "with crop_pct 0.5"),
+        (&["--views", "flip"], "one view and all classes"),
+        (&["--valid-labels", "valid"], "one view and all classes"),
+    ] {
+        env.write("valid", "9\n8\n");
+        let arguments = ["set", "--expect", "--results", "r"];
+        let (code, _, messages) = eval(&env, &[&arguments, more].concat());
+        assert_eq!(code, 2, "{messages}");
+        assert!(messages.contains(what), "{messages}");
+        assert!(!env.path("r").exists(), "nothing was begun");
+    }
+}
+
+/// A folder of results has a visible file for each model, wherever the model lies.
+#[test]
+fn results_of_local_models_have_plain_names() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    twin(&env);
+    fs::create_dir(env.path("below")).unwrap();
+    fs::rename(env.path("twin"), env.path("below/twin")).unwrap();
+    twin(&env);
+    let absolute = env.path("twin").display().to_string();
+    let models = [
+        "set",
+        "-m",
+        "./twin",
+        "-m",
+        "below/../twin",
+        "-m",
+        "./below/twin",
+        "-m",
+        &absolute,
+    ];
+    let arguments = [&models[..], &["--results", "runs"]].concat();
+    let (code, _, messages) = eval(&env, &arguments);
+    assert_eq!(code, 0, "{messages}");
+    let files = fs::read_dir(env.path("runs")).unwrap();
+    let mut files: Vec<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    let absolute = absolute.trim_start_matches('/').replace('/', "_") + ".jsonl";
+    let mut expected = vec![
+        "below_.._twin.jsonl".to_owned(),
+        "below_twin.jsonl".to_owned(),
+        "seresnet20.fashion_mnist.jsonl".to_owned(),
+        absolute,
+        "twin.jsonl".to_owned(),
+    ];
+    expected.sort();
+    assert_eq!(files, expected);
+
+    // Two models of one name keep two files.
+    fs::create_dir(env.path("here")).unwrap();
+    let mut command = env.command(&[
+        "eval",
+        "../set",
+        "-m",
+        "./twin",
+        "-m",
+        "../twin",
+        "-q",
+        "--results",
+        "runs",
+    ]);
+    fs::rename(env.path("below/twin"), env.path("here/twin")).unwrap();
+    let output = command.current_dir(env.path("here")).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for file in ["twin.jsonl", "twin-2.jsonl"] {
+        assert!(env.path("here/runs").join(file).exists(), "{file}");
+    }
+}
