@@ -26,6 +26,8 @@ use clap_complete::Shell;
 
 use output::{Messages, Results, Style, printable};
 
+use crate::kernels::Isa;
+
 /// Every input was answered, every comparison held.
 const SUCCESS: u8 = 0;
 /// Some or all inputs failed, each with its own error; or a comparison did not hold.
@@ -109,6 +111,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::Result<u8> {
+    check_isa()?;
     let code = match command {
         Command::Classify(arguments) => classify::run(&arguments, messages, results)?,
         Command::Eval(arguments) => eval::run(&arguments, messages, results)?,
@@ -130,6 +133,22 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
     };
     results.flush()?;
     Ok(code)
+}
+
+/// A name that no instruction set of this machine has would leave the choice to the program unsaid.
+fn check_isa() -> anyhow::Result<()> {
+    let name = std::env::var_os(Isa::VARIABLE).unwrap_or_default();
+    let available = Isa::ALL.into_iter().filter(|isa| isa.is_available());
+    let names: Vec<&str> = available.map(Isa::name).collect();
+    if !name.is_empty() && !names.iter().any(|known| name == *known) {
+        anyhow::bail!(
+            "{} is `{}`; this machine has: {}",
+            Isa::VARIABLE,
+            name.display(),
+            names.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// `error: what failed`, its causes, and what to do about it.

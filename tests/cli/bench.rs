@@ -18,6 +18,25 @@ fn wrong_arguments() {
     );
 }
 
+/// A mistyped instruction set used to be ignored without a word.
+#[test]
+fn an_unknown_instruction_set() {
+    let env = Env::new();
+    let run = |isa: &str| {
+        let mut command = env.command(&["bench", "--runs", "1"]);
+        command.env("SENET_ISA", isa).output().unwrap()
+    };
+    let refused = run("avx3");
+    assert_eq!(refused.status.code(), Some(2));
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        message.starts_with("error: SENET_ISA is `avx3`; this machine has: portable"),
+        "{message}"
+    );
+    assert_eq!(run("portable").status.code(), Some(0));
+    assert_eq!(run("").status.code(), Some(0));
+}
+
 #[test]
 fn json_has_the_columns_of_timm() {
     let env = Env::new();
