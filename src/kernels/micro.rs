@@ -97,7 +97,7 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>)
     let count = y.rows().div_ceil(S::ROWS);
     let (least, taller) = (y.rows() / count, y.rows() % count);
     // Bytes of what comes next for each input of each tile.
-    let steps = next.map(|next| (4 * next.len()).div_ceil((count * depth).max(1)));
+    let steps = next.map(|next| size_of_val(next).div_ceil((count * depth).max(1)));
     // Looking for a page that does not exist costs time: what is empty begins where the weights do.
     let mut next = next.map(|next| {
         let values = if next.is_empty() { panel } else { next };

@@ -169,17 +169,22 @@ impl Winograd {
         let tiles = output[1].div_ceil(self.size.outputs());
         let threads = rayon::current_num_threads();
         let panels = self.positions[0].panels();
-        let strips_in_all = batch * strips;
-        // Strips for every thread, or panels: tasks by strips each read all weights, tasks by panels
-        // each transform all windows.
-        let is_even = strips_in_all.next_multiple_of(threads) * 16 <= strips_in_all * 17;
-        let row_tasks = if panels >= threads && (self.is_heavy() || !is_even) {
+        let all_strips = batch * strips;
+        // Tasks by strips each read all weights, tasks by panels each transform all windows: few
+        // panels to a task would be more transforms than products.
+        let is_even = all_strips.next_multiple_of(threads) * 16 <= all_strips * 17;
+        let panel_tasks = if self.is_heavy() || !is_even {
+            threads.min(panels / 4).max(1)
+        } else {
+            1
+        };
+        let row_tasks = if panel_tasks == threads {
             1
         } else {
             let strips_per_task = self.most_tiles().div_ceil(tiles);
-            (strips_in_all / strips_per_task).clamp(1, 4 * threads)
+            (all_strips / strips_per_task).clamp(1, 4 * threads)
         };
-        let wanted = threads.div_ceil(row_tasks).min(panels);
+        let panel_tasks = panel_tasks.max(threads.div_ceil(row_tasks).min(panels));
         let pass = Pass {
             conv: self,
             x,
@@ -188,11 +193,11 @@ impl Winograd {
             strips,
             tiles,
             relu,
-            task_strips: (batch * strips).div_ceil(row_tasks),
-            task_panels: panels.div_ceil(wanted),
+            task_strips: all_strips.div_ceil(row_tasks),
+            task_panels: panels.div_ceil(panel_tasks),
         };
         let y = MatMut::new(y, self.geometry.outputs);
-        pass.split(y, 0..batch * strips, 0..panels);
+        pass.split(y, 0..all_strips, 0..panels);
     }
 
     /// Whether the weights of all positions are more than the caches near a core hold.
