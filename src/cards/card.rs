@@ -103,6 +103,13 @@ impl Card {
     /// # Errors
     /// [`CardError::FileName`], [`CardError::Toml`] with the line, or [`CardError::Field`].
     pub fn parse(file: &str, text: &str) -> Result<Self, CardError> {
+        let card = Self::read(file, text)?;
+        check::card(&card, file)?;
+        Ok(card)
+    }
+
+    /// As [`Card::parse`], without the checks beyond the types of the fields.
+    pub(super) fn read(file: &str, text: &str) -> Result<Self, CardError> {
         let name = file
             .strip_suffix(".toml")
             .and_then(CardName::parse)
@@ -111,7 +118,7 @@ impl Card {
             })?;
         let parsed: CardFile =
             toml::from_str(text).map_err(|error| toml_error(file, text, &error))?;
-        let card = Self {
+        Ok(Self {
             name,
             license: parsed.license,
             paper: parsed.paper,
@@ -127,9 +134,7 @@ impl Card {
             input: parsed.input,
             labels: parsed.labels.set,
             published: parsed.published,
-        };
-        check::card(&card, file)?;
-        Ok(card)
+        })
     }
 
     /// Name of the file that holds the card.

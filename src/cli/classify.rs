@@ -1,8 +1,8 @@
 //! `senet classify`: the most probable classes of pictures.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
 
 use clap::Args;
 
@@ -13,8 +13,8 @@ use super::rows::{LabelStyle, Row, RowError, Writer};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::hub::{self, HubOptions};
-use crate::image::{self, DecodeOptions, MAX_FILE_BYTES};
-use crate::model::{Model, Prepared, prepare_ahead};
+use crate::image::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
+use crate::model::{Model, Prepared, prepare_beside};
 
 /// Tell what pictures show
 #[derive(Args, Debug)]
@@ -64,7 +64,33 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let inputs = inputs::collect(&arguments.inputs, arguments.files_from.as_deref())?;
     let adapt = |spec: &mut crate::ModelSpec| arguments.preprocess.input.apply(&mut spec.input);
-    let model = session::open(&arguments.model, &arguments.source, adapt, messages)?;
+    let opened = session::open(&arguments.model, &arguments.source, adapt, messages)?;
+    let transform = Transform::new(&opened.spec.input).map_err(Error::from)?;
+    let decode = arguments.preprocess.decode_options();
+    let hub = session::hub_options(arguments.model.offline)?;
+    let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &transform, &decode, &hub, slot);
+    let batch_size = (arguments.batch_size as usize).min(inputs.len());
+    // The first pictures are decoded while the network is loaded.
+    prepare_beside(
+        &inputs,
+        batch_size,
+        transform.picture_len(),
+        prepare,
+        |batches| {
+            let model = opened.load()?;
+            answer(arguments, &inputs, &model, batches, messages, results)
+        },
+    )
+}
+
+fn answer(
+    arguments: &Arguments,
+    inputs: &[Input],
+    model: &Model,
+    batches: Receiver<Prepared<RowError>>,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
     let mut writer = match (arguments.json, arguments.csv) {
         (true, _) => Writer::json(results, arguments.labels, &model.spec().name),
         (_, true) => Writer::csv(results, arguments.labels)?,
@@ -75,19 +101,14 @@ pub(super) fn run(
         inputs.len() as u64,
         "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}",
     );
-    let decode = arguments.preprocess.decode_options();
-    let hub = session::hub_options(arguments.model.offline)?;
-    let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &model, &decode, &hub, slot);
-
     let mut outcome = Ok(());
     let mut failed = 0;
     let mut done = 0;
-    let batch_size = (arguments.batch_size as usize).min(inputs.len());
-    prepare_ahead(&inputs, batch_size, model.picture_len(), prepare, |batch| {
+    for batch in batches {
         if stop.load(Ordering::Relaxed) {
-            return ControlFlow::Break(());
+            break;
         }
-        let rows = classify(&model, batch, arguments.top_k as usize, &inputs);
+        let rows = classify(model, batch, arguments.top_k as usize, inputs);
         failed += rows.iter().filter(|row| row.answer.is_err()).count();
         done += rows.len();
         outcome = bar.suspend(|| {
@@ -96,12 +117,10 @@ pub(super) fn run(
                 .and_then(|()| writer.flush())
         });
         bar.inc(rows.len() as u64);
-        if outcome.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
+        if outcome.is_err() {
+            break;
         }
-    });
+    }
     bar.finish_and_clear();
     outcome?;
     if failed > 0 {
@@ -121,7 +140,7 @@ pub(super) fn run(
 
 fn prepare(
     input: &Input,
-    model: &Model,
+    transform: &Transform,
     options: &DecodeOptions,
     hub: &HubOptions,
     slot: &mut [f32],
@@ -137,7 +156,7 @@ fn prepare(
         Input::Unreadable { reason, .. } => return Err(RowError::new(reason)),
     };
     let picture = picture.map_err(|error| RowError::from(&Error::from(error)))?;
-    model.transform().write(&picture, slot);
+    transform.write(&picture, slot);
     Ok(())
 }
 

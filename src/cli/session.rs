@@ -15,6 +15,7 @@ use crate::cards::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec};
 use crate::error::Error;
 use crate::hub::{HubOptions, LockFile};
 use crate::model::{self, Model};
+use crate::weights::Weights;
 
 /// The settings of the environment, and `--offline`.
 pub(super) fn hub_options(offline: bool) -> anyhow::Result<HubOptions> {
@@ -82,19 +83,36 @@ pub(super) fn find(name: &str, hub: &HubOptions, messages: Messages) -> anyhow::
     Ok(found.spec)
 }
 
-/// Opens the device and the model with the weights that the arguments name.
+/// A model that only has to be loaded.
+pub(super) struct Opened {
+    pub spec: ModelSpec,
+    weights: Weights,
+    device: Device,
+}
+
+impl Opened {
+    pub(super) fn load(self) -> anyhow::Result<Model> {
+        Ok(Model::new(self.spec, &self.weights, &self.device)?)
+    }
+}
+
+/// Finds the model, and opens the device and the weights that the arguments name.
 pub(super) fn open(
     arguments: &ModelArgs,
     from: &SourceArgs,
     adapt: impl FnOnce(&mut ModelSpec),
     messages: Messages,
-) -> anyhow::Result<Model> {
+) -> anyhow::Result<Opened> {
     let hub = source(hub_options(arguments.offline)?, from)?;
     let mut spec = find_at(&arguments.model, from.revision.as_deref(), &hub, messages)?;
     adapt(&mut spec);
     let device = open_device(&arguments.device, &spec.name, messages)?;
     let weights = open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
-    Ok(Model::new(spec, &weights, &device)?)
+    Ok(Opened {
+        spec,
+        weights,
+        device,
+    })
 }
 
 pub(super) fn open_weights(
@@ -102,7 +120,7 @@ pub(super) fn open_weights(
     file: Option<&Path>,
     hub: &HubOptions,
     messages: Messages,
-) -> anyhow::Result<crate::weights::Weights> {
+) -> anyhow::Result<Weights> {
     let transfers = Transfers::new(messages);
     let weights = model::open_weights(spec, file, hub, &transfers.progress(&spec.name));
     weights.map_err(|error| match error {

@@ -104,6 +104,11 @@ impl Transform {
         self.size
     }
 
+    /// Number of values that one picture takes in a batch: 3 · height · width.
+    pub(crate) fn picture_len(&self) -> usize {
+        3 * self.size[0] * self.size[1]
+    }
+
     /// The picture after resize and crop, still 8-bit RGB.
     pub fn pixels(&self, picture: &RgbImage) -> RgbImage {
         let [height, width] = self.resized(picture);

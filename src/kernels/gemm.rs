@@ -25,7 +25,7 @@ const TASK_ROWS: usize = 96;
 const TASK_OUTPUTS: usize = 256;
 
 /// Between the rows that are packed, so that those of a panel do not share few sets of the cache.
-pub(super) const SPREAD: usize = 16;
+const SPREAD: usize = 16;
 
 /// Weights in the order in which the micro-kernel reads them: blocks of inputs, in them panels of
 /// one or two vectors of outputs, in them an input's weights side by side. Missing outputs are 0.
@@ -59,7 +59,7 @@ impl Packed {
         packed
     }
 
-    /// With all weights 0, to be filled panel by panel.
+    /// With all weights 0, to be set panel by panel.
     pub(super) fn zeros(isa: Isa, depth: usize, bias: &[f32]) -> Self {
         let lanes = isa.lanes();
         let outputs = bias.len();
@@ -81,12 +81,11 @@ impl Packed {
 
     /// Sets the weights of a panel: those of its first output, `stride` values later those of the
     /// next.
-    pub(super) fn fill(&mut self, panel: usize, rows: &[f32], stride: usize) {
-        let (width, panels) = (self.width, self.panels());
+    fn fill(&mut self, panel: usize, rows: &[f32], stride: usize) {
+        let width = self.width;
         let columns = width.min(self.outputs - panel * width);
         for inputs in blocks(self.isa, self.depth) {
-            let start = (inputs.start * panels + panel * inputs.len()) * width;
-            let values = &mut self.values[start..start + inputs.len() * width];
+            let values = self.panel_mut(&inputs, panel);
             for (input, weights) in inputs.zip(values.chunks_exact_mut(width)) {
                 for (column, weight) in weights.iter_mut().take(columns).enumerate() {
                     *weight = rows[column * stride + input];
@@ -123,6 +122,12 @@ impl Packed {
     pub(super) fn panel(&self, inputs: &Range<usize>, panel: usize) -> &[f32] {
         let start = inputs.start * self.bias.len() + panel * self.width * inputs.len();
         &self.values[start..start + self.width * inputs.len()]
+    }
+
+    /// The same, to be set.
+    pub(super) fn panel_mut(&mut self, inputs: &Range<usize>, panel: usize) -> &mut [f32] {
+        let start = inputs.start * self.bias.len() + panel * self.width * inputs.len();
+        &mut self.values[start..start + self.width * inputs.len()]
     }
 }
 

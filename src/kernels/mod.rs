@@ -6,6 +6,7 @@ mod activation;
 mod aligned;
 mod conv;
 mod direct;
+mod filters;
 mod gemm;
 mod geometry;
 mod grouped;

@@ -12,7 +12,8 @@
 
 use std::ops::Range;
 
-use super::gemm::{Packed, SPREAD, blocks};
+use super::filters::FilterPanel;
+use super::gemm::{Packed, blocks};
 use super::micro::{ROW, Strip, multiply, packed_stride};
 use super::scratch::with_scratch;
 use super::{ConvGeometry, Isa, Kernel, MatMut, Simd};
@@ -38,44 +39,6 @@ impl TileSize {
     fn window(self) -> usize {
         self.outputs() + 2
     }
-}
-
-/// The filter's transform along one axis, a row per position of the window.
-const FILTER_TWO: [[f64; 3]; 4] = [
-    [1.0, 0.0, 0.0],
-    [0.5, 0.5, 0.5],
-    [0.5, -0.5, 0.5],
-    [0.0, 0.0, 1.0],
-];
-
-const FILTER_FOUR: [[f64; 3]; 6] = [
-    [1.0 / 4.0, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
-
-/// Writes `transform * filter * transform^T`, position by position, rounded once.
-#[inline]
-fn write_filter<'a, const W: usize>(
-    transform: &[[f64; 3]; W],
-    filter: &[f32],
-    to: impl Iterator<Item = &'a mut f32>,
-) {
-    let dot = |row: &[f64; 3], x: [f64; 3]| row[0] * x[0] + row[1] * x[1] + row[2] * x[2];
-    let column = |x: usize| [0, 3, 6].map(|row| f64::from(filter[row + x]));
-    let columns = [column(0), column(1), column(2)];
-    let mut values = [[0.0; W]; W];
-    for (values, row) in values.iter_mut().zip(transform) {
-        let half = columns.map(|column| dot(row, column));
-        for (value, row) in values.iter_mut().zip(transform) {
-            *value = dot(row, half);
-        }
-    }
-    to.zip(values.as_flattened())
-        .for_each(|(to, &value)| *to = value as f32);
 }
 
 /// A dense 3x3 convolution of stride 1 and dilation 1 on maps `[N, H, W, C]`.
@@ -121,23 +84,22 @@ impl Winograd {
         let mut positions: Vec<Packed> = (0..size.window() * size.window())
             .map(|_| Packed::zeros(isa, inputs, &zeros))
             .collect();
-        // A panel of outputs at a time, which the second cache holds for all positions.
         let (width, panels) = (positions[0].width(), positions[0].panels());
-        let stride = inputs + SPREAD;
-        let position = width * stride + SPREAD;
-        let mut rows = vec![0.0; positions.len() * position];
         for panel in 0..panels {
-            let filters = filters[panel * width * inputs * 9..].chunks_exact(9);
-            for (index, filter) in filters.take(width * inputs).enumerate() {
-                let at = index / inputs * stride + index % inputs;
-                let to = rows[at..].iter_mut().step_by(position);
-                match size {
-                    TileSize::Two => write_filter(&FILTER_TWO, filter, to),
-                    TileSize::Four => write_filter(&FILTER_FOUR, filter, to),
-                }
-            }
-            for (packed, rows) in positions.iter_mut().zip(rows.chunks_exact(position)) {
-                packed.fill(panel, rows, stride);
+            let first = panel * width;
+            for block in blocks(isa, inputs) {
+                let mut positions: Vec<&mut [f32]> = positions
+                    .iter_mut()
+                    .map(|packed| packed.panel_mut(&block, panel))
+                    .collect();
+                isa.run(FilterPanel {
+                    filters: &filters[(first * inputs + block.start) * 9..],
+                    inputs,
+                    outputs: width.min(outputs - first),
+                    window: size.window(),
+                    width,
+                    positions: &mut positions,
+                });
             }
         }
         let mut bias = bias.to_vec();

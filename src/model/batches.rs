@@ -1,7 +1,7 @@
 //! Decoding ahead of the network.
 
 use std::ops::ControlFlow;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use rayon::prelude::*;
 
@@ -27,6 +27,24 @@ pub fn prepare_ahead<T: Sync, E: Send>(
     prepare: impl Fn(&T, &mut [f32]) -> Result<(), E> + Sync + Send,
     mut consume: impl FnMut(Prepared<E>) -> ControlFlow<()>,
 ) {
+    prepare_beside(items, batch_size, slot_len, prepare, |batches| {
+        for prepared in batches {
+            if consume(prepared).is_break() {
+                return;
+            }
+        }
+    });
+}
+
+/// As [`prepare_ahead`], beside all that `work` does: it may load the network before it takes the
+/// first batch. Ends early when `work` returns.
+pub fn prepare_beside<T: Sync, E: Send, R>(
+    items: &[T],
+    batch_size: usize,
+    slot_len: usize,
+    prepare: impl Fn(&T, &mut [f32]) -> Result<(), E> + Sync + Send,
+    work: impl FnOnce(Receiver<Prepared<E>>) -> R,
+) -> R {
     let batch_size = batch_size.max(1);
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(1);
@@ -50,12 +68,8 @@ pub fn prepare_ahead<T: Sync, E: Send>(
                 }
             }
         });
-        for prepared in receiver {
-            if consume(prepared).is_break() {
-                return;
-            }
-        }
-    });
+        work(receiver)
+    })
 }
 
 fn close_gaps<E>(values: &mut Vec<f32>, slot_len: usize, outcomes: &[Result<(), E>]) {

@@ -6,7 +6,7 @@ mod find;
 
 use candle_core::{DType, Device, Tensor};
 
-pub use batches::{Prepared, prepare_ahead};
+pub use batches::{Prepared, prepare_ahead, prepare_beside};
 pub use cached::{CachedRelease, cached, cached_releases, locked_files, pinned_commits};
 pub use find::{Found, at_revision, downloaded, fetch, find, open_weights};
 
@@ -83,8 +83,7 @@ impl Model {
 
     /// Number of values that one picture takes in a batch: 3 · height · width.
     pub fn picture_len(&self) -> usize {
-        let [height, width] = self.transform.size();
-        3 * height * width
+        self.transform.picture_len()
     }
 
     /// The preprocessed pictures `[N, 3, height, width]`, on the network's device.

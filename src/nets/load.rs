@@ -1,6 +1,7 @@
 //! From a file's tensors to layers: strict, folded, finite.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use super::plan::{ConvPlan, LinearPlan, Plan, SePlan, SkPlan};
 use super::{NetError, TensorMismatch};
@@ -47,11 +48,35 @@ pub(super) fn check_tensors(plan: &Plan, weights: &Weights) -> Result<(), NetErr
 
 /// Makes layers for one backend from one file.
 pub(super) struct Loader<'a> {
-    pub weights: &'a Weights,
-    pub backend: &'a Backend,
+    weights: &'a Weights,
+    backend: &'a Backend,
+    /// Memory for a tensor's values, one piece for each thread that has loaded a layer.
+    spare: Mutex<Vec<Vec<f32>>>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    pub(super) fn new(weights: &'a Weights, backend: &'a Backend) -> Self {
+        Self {
+            weights,
+            backend,
+            spare: Mutex::default(),
+        }
+    }
+
+    /// What `work` makes of a tensor's values.
+    fn with<R>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&mut [f32]) -> Result<R, NetError>,
+    ) -> Result<R, NetError> {
+        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values = spare().pop().unwrap_or_default();
+        self.weights.f32_into(name, &mut values)?;
+        let made = work(&mut values);
+        spare().push(values);
+        made
+    }
+
     /// A tensor's values; NaN or infinity would spoil answers without a word.
     fn values(&self, name: &str) -> Result<Vec<f32>, NetError> {
         let values = self.weights.f32(name)?;
@@ -98,12 +123,7 @@ impl Loader<'_> {
 
     pub(super) fn conv(&self, plan: &ConvPlan) -> Result<Conv, NetError> {
         let name = format!("{}.weight", plan.conv);
-        let mut filters = self.values(&name)?;
-        let bias = self.norm(&plan.norm)?.fold(&mut filters);
-        // A tiny variance or a huge scale can overflow f32 although the file is finite.
-        if let Some(value) = not_finite(&filters).or_else(|| not_finite(&bias)) {
-            return Err(self.not_finite(&name, value, "after folding the BatchNorm"));
-        }
+        let norm = self.norm(&plan.norm)?;
         let ConvPlan {
             outputs,
             inputs,
@@ -123,13 +143,22 @@ impl Loader<'_> {
             dilation,
             groups,
         };
-        Ok(Conv::new(
-            filters,
-            bias,
-            geometry,
-            plan.activation,
-            self.backend,
-        )?)
+        self.with(&name, |filters| {
+            let bias = norm.fold(filters);
+            // What is not finite stays so. A tiny variance or a huge scale can overflow f32 although
+            // the file is finite.
+            if let Some(value) = not_finite(filters).or_else(|| not_finite(&bias)) {
+                self.values(&name)?;
+                return Err(self.not_finite(&name, value, "after folding the BatchNorm"));
+            }
+            Ok(Conv::new(
+                filters,
+                bias,
+                geometry,
+                plan.activation,
+                self.backend,
+            )?)
+        })
     }
 
     pub(super) fn se(&self, plan: &SePlan) -> Result<SqueezeExcite, NetError> {
@@ -147,8 +176,8 @@ impl Loader<'_> {
         let bias = self.norm(&format!("{name}.bn"))?.fold(&mut reduce);
         let select = self.values(&format!("{name}.fc_select.weight"))?;
         Ok(KernelAttention {
-            reduce: Linear::new(reduce, Some(bias), plan.reduced, self.backend)?,
-            select: Linear::new(select, None, 2 * plan.channels, self.backend)?,
+            reduce: Linear::new(&reduce, Some(bias), plan.reduced, self.backend)?,
+            select: Linear::new(&select, None, 2 * plan.channels, self.backend)?,
         })
     }
 
@@ -157,9 +186,14 @@ impl Loader<'_> {
     }
 
     fn linear(&self, name: &str, outputs: usize) -> Result<Linear, NetError> {
-        let weight = self.values(&format!("{name}.weight"))?;
         let bias = self.values(&format!("{name}.bias"))?;
-        Ok(Linear::new(weight, Some(bias), outputs, self.backend)?)
+        let name = format!("{name}.weight");
+        self.with(&name, |weight| {
+            if let Some(value) = not_finite(weight) {
+                return Err(self.not_finite(&name, value, ""));
+            }
+            Ok(Linear::new(weight, Some(bias), outputs, self.backend)?)
+        })
     }
 }
 

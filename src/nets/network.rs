@@ -78,33 +78,31 @@ impl Network {
     /// As [`Network::load`].
     pub fn load_on(plan: &Plan, weights: &Weights, backend: Backend) -> Result<Self, NetError> {
         check_tensors(plan, weights)?;
-        let loader = Loader {
-            weights,
-            backend: &backend,
-        };
+        let loader = Loader::new(weights, &backend);
         let stage = |blocks: &Vec<BlockPlan>| {
             blocks
                 .par_iter()
                 .map(|block| Block::load(block, &loader))
-                .collect()
+                .collect::<Result<Vec<_>, _>>()
         };
+        let conv = |plan: &ConvPlan| Named::conv(plan, &loader);
+        let (stages, (others, classifier)) = rayon::join(
+            || plan.stages.par_iter().map(stage).collect::<Result<_, _>>(),
+            || {
+                let stem = || plan.stem.iter().map(conv).collect::<Result<_, _>>();
+                let head = || plan.head_conv.as_ref().map(conv).transpose();
+                rayon::join(
+                    || Ok::<_, NetError>((stem()?, head()?)),
+                    || loader.classifier(&plan.classifier),
+                )
+            },
+        );
+        let (stem, head_conv) = others?;
         Ok(Self {
-            stem: plan
-                .stem
-                .iter()
-                .map(|conv| Named::conv(conv, &loader))
-                .collect::<Result<_, _>>()?,
-            stages: plan
-                .stages
-                .par_iter()
-                .map(stage)
-                .collect::<Result<_, _>>()?,
-            head_conv: plan
-                .head_conv
-                .as_ref()
-                .map(|conv| Named::conv(conv, &loader))
-                .transpose()?,
-            classifier: loader.classifier(&plan.classifier)?,
+            stem,
+            stages: stages?,
+            head_conv,
+            classifier: classifier?,
             plan: plan.clone(),
             backend,
         })
@@ -299,15 +297,20 @@ impl Block {
                 conv,
             })
         };
+        // Layer by layer: the blocks of the last stage are too large to be shared out evenly.
+        let (steps, (se, shortcut)) = rayon::join(
+            || plan.steps.par_iter().map(step).collect::<Result<_, _>>(),
+            || {
+                let se = plan.se.as_ref().map(|se| Named::se(se, loader));
+                let shortcut = plan.shortcut.as_ref().map(projection);
+                (se.transpose(), shortcut.transpose())
+            },
+        );
         Ok(Self {
             name: plan.name.clone(),
-            steps: plan.steps.iter().map(step).collect::<Result<_, _>>()?,
-            se: plan
-                .se
-                .as_ref()
-                .map(|se| Named::se(se, loader))
-                .transpose()?,
-            shortcut: plan.shortcut.as_ref().map(projection).transpose()?,
+            steps: steps?,
+            se: se?,
+            shortcut: shortcut?,
             activation: plan.activation,
         })
     }

@@ -29,7 +29,7 @@ impl Conv {
     /// # Errors
     /// If the lengths do not fit the geometry or the device has no room.
     pub fn new(
-        filters: Vec<f32>,
+        filters: &[f32],
         bias: Vec<f32>,
         geometry: ConvGeometry,
         activation: Option<Activation>,
@@ -44,12 +44,12 @@ impl Conv {
         }
         Ok(Self(match backend {
             Backend::Engine(engine) => Layer::Engine(Box::new(kernels::Conv::new(
-                engine.isa, &filters, &bias, geometry, activation,
+                engine.isa, filters, &bias, geometry, activation,
             ))),
             Backend::Candle(device) => {
                 let shape = (outputs, geometry.group_inputs(), kernel, kernel);
                 Layer::Candle {
-                    weight: Tensor::from_vec(filters, shape, device)?,
+                    weight: Tensor::from_slice(filters, shape, device)?,
                     bias: Tensor::from_vec(bias, (1, outputs, 1, 1), device)?,
                     geometry,
                     activation,

@@ -26,7 +26,7 @@ impl Linear {
     /// # Errors
     /// If the lengths do not fit or the device has no room.
     pub fn new(
-        weight: Vec<f32>,
+        weight: &[f32],
         bias: Option<Vec<f32>>,
         outputs: usize,
         backend: &Backend,
@@ -38,10 +38,10 @@ impl Linear {
         Ok(Self(match backend {
             Backend::Engine(engine) => {
                 let bias = bias.unwrap_or_else(|| vec![0.0; outputs]);
-                Layer::Engine(kernels::Linear::new(engine.isa, &weight, &bias))
+                Layer::Engine(kernels::Linear::new(engine.isa, weight, &bias))
             }
             Backend::Candle(device) => Layer::Candle {
-                weight: Tensor::from_vec(weight, (outputs, inputs), device)?
+                weight: Tensor::from_slice(weight, (outputs, inputs), device)?
                     .t()?
                     .contiguous()?,
                 bias: bias

@@ -147,19 +147,30 @@ impl Weights {
     /// # Errors
     /// [`WeightsError::MissingTensor`], [`WeightsError::WrongDtype`].
     pub fn f32(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
+        let mut values = Vec::new();
+        self.f32_into(name, &mut values)?;
+        Ok(values)
+    }
+
+    /// As [`Weights::f32`], in place of what is in `values`: memory that was used before costs less.
+    ///
+    /// # Errors
+    /// As [`Weights::f32`].
+    pub fn f32_into(&self, name: &str, values: &mut Vec<f32>) -> Result<(), WeightsError> {
         // Nearly every value of every network comes this way: no call per value.
         match self.entries.get(name) {
             Some(entry) if entry.dtype == DType::F32 && entry.strides.is_none() => {
                 let bytes = self.bytes.get(entry.start..).unwrap_or(&[]);
-                let (values, _) = bytes.as_chunks();
+                let (stored, _) = bytes.as_chunks();
                 let count = entry.shape.iter().product();
-                let values = values.iter().take(count).copied();
-                let values = values.map(f32::from_le_bytes).collect();
+                let stored = stored.iter().take(count).copied();
+                values.clear();
+                values.extend(stored.map(f32::from_le_bytes));
                 self.release(entry, count * size_of::<f32>());
-                Ok(values)
             }
-            _ => self.values(name),
+            _ => *values = self.values(name)?,
         }
+        Ok(())
     }
 
     /// Gives the pages of a large tensor back that was read.
