@@ -11,7 +11,7 @@ use ureq::{Agent, Body};
 
 use super::HubError;
 use super::answer::{self, Metadata, header};
-use super::error::Location;
+use super::location::Location;
 use super::options::Patience;
 
 /// As many as browsers and `huggingface_hub` allow, give or take.

@@ -11,8 +11,8 @@ use ureq::http::header::TRANSFER_ENCODING;
 
 use super::answer::header;
 use super::digest::Digest;
-use super::error::Location;
 use super::http::{Answer, Client, HTML_PAGE, Start};
+use super::location::Location;
 use super::options::Patience;
 use super::partial::Partial;
 use super::{HubError, Progress};
