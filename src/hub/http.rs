@@ -11,6 +11,7 @@ use ureq::{Agent, Body};
 
 use super::HubError;
 use super::answer::{self, Metadata, header};
+use super::hashing::PIECE;
 use super::location::Location;
 use super::options::Patience;
 
@@ -56,6 +57,7 @@ impl<'a> Client<'a> {
     ) -> Self {
         let config = Agent::config_builder()
             .user_agent(concat!("senet/", env!("CARGO_PKG_VERSION")))
+            .input_buffer_size(PIECE)
             // The length and the digest are those of the bytes as they are stored.
             .accept_encoding("identity")
             .http_status_as_error(false)
