@@ -6,7 +6,7 @@
 Each run is a process of its own: start, weights, JPEG of 1200 x 800 pixels, preprocessing, network, answers. `FOLDER` holds
 `MODEL.safetensors` and, for ONNX Runtime (from Python, with Pillow and NumPy), `MODEL-1x224.onnx`, as in the
 working folder of `benches/peers/peers.py`; without it senet takes its weights from the cache. The processes
-take turns. Prints a Markdown table: median (fastest to slowest), and the largest memory of a process.
+take turns, each with a run before the timed one. Prints a Markdown table: median (fastest to slowest), and the largest memory of a process.
 """
 
 import argparse
@@ -101,10 +101,10 @@ def main() -> None:
                 rest = [str(onnx), str(photo), str(arguments.threads)]
                 commands["onnxruntime"] = [sys.executable, "-c", ONNXRUNTIME, *rest]
             figures: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-            for command in commands.values():
-                measure(command)
             for _ in range(arguments.runs):
                 for name, command in commands.items():
+                    # A virtual machine's host takes memory back that lies idle; a run before each brings it.
+                    measure(command)
                     figures[name].append(measure(command))
             for name, rows in figures.items():
                 seconds, memory = (list(column) for column in zip(*rows))

@@ -7,7 +7,8 @@ use ureq::http::{HeaderMap, Response};
 
 use super::HubError;
 use super::cache::is_commit;
-use super::error::{Denial, Location};
+use super::error::Denial;
+use super::location::Location;
 
 /// Longest part of a server's message that is worth showing.
 const MAX_MESSAGE: usize = 200;

@@ -78,7 +78,7 @@ fn git_blob(path: &Path) -> io::Result<String> {
 }
 
 /// Hands all bytes to `take`, in pieces.
-pub(super) fn read_all(mut file: impl Read, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+fn read_all(mut file: impl Read, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = vec![0; 128 * 1024];
     loop {
         match file.read(&mut buffer) {

@@ -1,64 +1,10 @@
 //! What can go wrong between a card and a file of weights.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The remote file that an error is about. It never holds a token or a signed address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Location {
-    /// A file of a repository.
-    Hub {
-        /// Address of the hub.
-        endpoint: String,
-        /// `organisation/name`.
-        repo: String,
-        /// Branch, tag or commit.
-        revision: String,
-        /// Path in the repository.
-        file: String,
-    },
-    /// A file that its authors publish outside the hub.
-    Release {
-        /// Its address.
-        url: String,
-    },
-    /// A picture on the web.
-    Picture {
-        /// Its address.
-        url: String,
-    },
-}
-
-impl Location {
-    /// The file's name, or its path in the repository.
-    pub(super) fn file_name(&self) -> &str {
-        match self {
-            Self::Hub { file, .. } => file,
-            Self::Release { url } | Self::Picture { url } => url.rsplit('/').next().unwrap_or(url),
-        }
-    }
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hub {
-                endpoint,
-                repo,
-                revision,
-                file,
-            } => {
-                write!(
-                    f,
-                    "`{file}` of `{repo}` (revision `{revision}`) at {endpoint}"
-                )
-            }
-            Self::Release { url } | Self::Picture { url } => write!(f, "{url}"),
-        }
-    }
-}
+use super::location::Location;
 
 /// Why a server refused a file to this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -380,7 +326,7 @@ impl HubError {
                 format!("the repository has: {}", present.join(", "))
             }
             Self::FileNotFound { location, .. } | Self::NotFound { location } => {
-                format!("check the name at {}", page(location))
+                format!("check the name at {}", location.page())
             }
             Self::Denied {
                 location, reason, ..
@@ -473,25 +419,17 @@ fn denied_hint(location: &Location, reason: Denial) -> String {
         Denial::Gated => {
             format!(
                 "log in and accept the conditions at {}, then set HF_TOKEN to your access token",
-                page(location)
+                location.page()
             )
         }
         Denial::NoToken => format!(
             "check the spelling at {}; if it is private, set HF_TOKEN to an access token from {endpoint}/settings/tokens",
-            page(location)
+            location.page()
         ),
         Denial::Token => format!(
             "the access token may have expired or may not read {}: see {endpoint}/settings/tokens",
-            page(location)
+            location.page()
         ),
-    }
-}
-
-/// The page a person would open.
-fn page(location: &Location) -> String {
-    match location {
-        Location::Hub { endpoint, repo, .. } => format!("{endpoint}/{repo}"),
-        Location::Release { url } | Location::Picture { url } => url.clone(),
     }
 }
 

@@ -9,6 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::weights::hexadecimal;
 
+/// Bytes that are received, written and hashed at a time.
+pub(super) const PIECE: usize = 256 * 1024;
 /// Pieces that may wait to be hashed. More would not make it faster, only take memory.
 const QUEUE: usize = 4;
 
@@ -21,29 +23,28 @@ pub(super) struct Hashing {
 }
 
 struct Thread {
-    bytes: SyncSender<Vec<u8>>,
+    pieces: SyncSender<(Vec<u8>, usize)>,
     /// Buffers to be filled again.
     used: Receiver<Vec<u8>>,
     result: JoinHandle<Sha256>,
 }
 
 impl Hashing {
-    /// Adds bytes. It waits where hashing does not keep up.
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    /// Adds the first `len` bytes of `buffer`, and gives another to be filled, with anything in its
+    /// [`PIECE`] bytes. It waits where hashing does not keep up.
+    pub(super) fn add(&mut self, buffer: Vec<u8>, len: usize) -> Vec<u8> {
         let thread = self
             .thread
             .get_or_insert_with(|| Thread::start(mem::take(&mut self.hasher)));
-        let mut buffer = thread.used.try_recv().unwrap_or_default();
-        buffer.clear();
-        buffer.extend_from_slice(bytes);
         // It takes all as long as it lives, and if it has failed, `hex` fails.
-        drop(thread.bytes.send(buffer));
+        drop(thread.pieces.send((buffer, len)));
+        thread.used.try_recv().unwrap_or_else(|_| vec![0; PIECE])
     }
 
     /// The hash in 64 hexadecimal digits.
     pub(super) fn hex(&mut self) -> String {
-        if let Some(Thread { bytes, result, .. }) = self.thread.take() {
-            drop(bytes);
+        if let Some(Thread { pieces, result, .. }) = self.thread.take() {
+            drop(pieces);
             self.hasher = result
                 .join()
                 .unwrap_or_else(|why| panic::resume_unwind(why));
@@ -54,17 +55,17 @@ impl Hashing {
 
 impl Thread {
     fn start(mut hasher: Sha256) -> Self {
-        let (bytes, incoming) = mpsc::sync_channel::<Vec<u8>>(QUEUE);
+        let (pieces, incoming) = mpsc::sync_channel::<(Vec<u8>, usize)>(QUEUE);
         let (outgoing, used) = mpsc::channel();
         let result = thread::spawn(move || {
-            for piece in incoming {
-                hasher.update(&piece);
-                drop(outgoing.send(piece));
+            for (buffer, len) in incoming {
+                hasher.update(&buffer[..len]);
+                drop(outgoing.send(buffer));
             }
             hasher
         });
         Self {
-            bytes,
+            pieces,
             used,
             result,
         }
@@ -78,12 +79,15 @@ mod tests {
     #[test]
     fn the_hash_is_that_of_all_pieces_and_may_be_asked_for_between_them() {
         let mut hashing = Hashing::default();
+        let mut buffer = vec![0; PIECE];
         let mut whole = Vec::new();
         for count in [0_u8, 1, 7, 20] {
             for number in 0..count {
-                let piece = vec![number; 1000 * usize::from(number)];
-                hashing.add(&piece);
-                whole.extend(piece);
+                let len = 1000 * usize::from(number);
+                buffer[..len].fill(number);
+                whole.extend(&buffer[..len]);
+                buffer = hashing.add(buffer, len);
+                assert_eq!(buffer.len(), PIECE);
             }
             let expected = hexadecimal(&Sha256::digest(&whole));
             assert_eq!(hashing.hex(), expected);

@@ -11,7 +11,8 @@ use ureq::{Agent, Body};
 
 use super::HubError;
 use super::answer::{self, Metadata, header};
-use super::error::Location;
+use super::hashing::PIECE;
+use super::location::Location;
 use super::options::Patience;
 
 /// As many as browsers and `huggingface_hub` allow, give or take.
@@ -56,6 +57,7 @@ impl<'a> Client<'a> {
     ) -> Self {
         let config = Agent::config_builder()
             .user_agent(concat!("senet/", env!("CARGO_PKG_VERSION")))
+            .input_buffer_size(PIECE)
             // The length and the digest are those of the bytes as they are stored.
             .accept_encoding("identity")
             .http_status_as_error(false)

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::disk;
 use super::digest;
-use super::error::Location;
+use super::location::Location;
 use super::partial::write_whole;
 use super::{HubError, WeightsRef};
 

@@ -12,6 +12,7 @@ mod digest;
 mod error;
 mod hashing;
 mod http;
+mod location;
 mod lock;
 mod locked;
 mod options;
@@ -28,7 +29,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use clear::{Waste, WasteKind, clear_releases, release_waste, remove_release};
-pub use error::{Denial, HubError, Location};
+pub use error::{Denial, HubError};
+pub use location::Location;
 pub use locked::{LockFile, LockedFile};
 pub use options::{DEFAULT_ENDPOINT, HubOptions, Patience};
 pub use picture::fetch_picture;

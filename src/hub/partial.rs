@@ -3,14 +3,13 @@
 //! It outlives the process, so that the next one goes on where this one stopped.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use super::HubError;
 use super::cache::{beside, disk};
-use super::digest::read_all;
-use super::hashing::Hashing;
+use super::hashing::{Hashing, PIECE};
 use super::lock::Lock;
 
 /// Free space that a download leaves on the disk for everything else, in bytes.
@@ -74,12 +73,18 @@ impl Partial {
 
     /// Takes in what an earlier attempt left, and stands at its end.
     fn load(&mut self) -> Result<(), HubError> {
-        let (hash, len) = (&mut self.hash, &mut self.len);
-        read_all(&self.file, |bytes| {
-            hash.add(bytes);
-            *len += bytes.len() as u64;
-        })
-        .map_err(disk("read", &self.path))
+        let mut buffer = vec![0; PIECE];
+        loop {
+            match self.file.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(count) => {
+                    buffer = self.hash.add(buffer, count);
+                    self.len += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(disk("read", &self.path)(error)),
+            }
+        }
     }
 
     /// Bytes that are there.
@@ -96,16 +101,19 @@ impl Partial {
         &self.path
     }
 
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), HubError> {
-        self.hash.add(bytes);
+    /// Adds the first `count` bytes of `buffer`, and gives another of [`PIECE`] bytes to be filled.
+    ///
+    /// # Errors
+    /// [`HubError::Disk`].
+    pub(super) fn append(&mut self, buffer: Vec<u8>, count: usize) -> Result<Vec<u8>, HubError> {
         self.file
-            .write_all(bytes)
+            .write_all(&buffer[..count])
             .map_err(disk("write", &self.path))?;
-        self.len += bytes.len() as u64;
+        self.len += count as u64;
         if self.len >= self.next_sync {
             self.sync_beside();
         }
-        Ok(())
+        Ok(self.hash.add(buffer, count))
     }
 
     fn sync_beside(&mut self) {

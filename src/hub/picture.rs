@@ -2,8 +2,8 @@
 
 use std::io::Read;
 
-use super::error::Location;
 use super::http::{Client, HTML_PAGE, Start};
+use super::location::Location;
 use super::options::without_password;
 use super::{HubError, HubOptions};
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::cache::LOCKS;
 use super::digest::Digest;
-use super::error::Location;
 use super::http::Client;
+use super::location::Location;
 use super::lock::Lock;
 use super::options::without_password;
 use super::partial::Partial;

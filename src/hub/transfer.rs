@@ -11,16 +11,15 @@ use ureq::http::header::TRANSFER_ENCODING;
 
 use super::answer::header;
 use super::digest::Digest;
-use super::error::Location;
+use super::hashing::PIECE;
 use super::http::{Answer, Client, HTML_PAGE, Start};
+use super::location::Location;
 use super::options::Patience;
 use super::partial::Partial;
 use super::{HubError, Progress};
 
 /// A connection that brought so much was good: the attempts after it are counted anew.
 const GOOD_ATTEMPT: u64 = 1 << 20;
-/// Bytes that are received, written and hashed at a time.
-const PIECE: usize = 256 * 1024;
 /// Slower than this, in bytes per second, counts as standing still.
 const SLOWEST: u64 = 1 << 10;
 /// Longest wait that a server may ask for before the next attempt.
@@ -252,7 +251,7 @@ impl Transfer<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => return Err(interrupted(partial.len(), source)),
             };
-            partial.append(&buffer[..count])?;
+            buffer = partial.append(buffer, count)?;
             progress.advance(name, partial.len(), total);
             pace.check(partial.len())
                 .map_err(|source| interrupted(partial.len(), source))?;

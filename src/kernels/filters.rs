@@ -5,10 +5,13 @@
     reason = "plain loops of constant length, which become registers"
 )]
 
-use super::{Kernel, Simd};
+use super::{Kernel, MAX_LANES, Simd};
 
 /// Filters that are transformed side by side.
 const LANES: usize = 8;
+
+/// Outputs of the widest panel: two vectors.
+const MOST_OUTPUTS: usize = 2 * MAX_LANES;
 
 /// One value of each of the filters. In f64, so that a transformed weight is rounded once.
 type Values = [f64; LANES];
@@ -45,11 +48,13 @@ impl FilterPanel<'_> {
     fn transform<const W: usize>(self) {
         assert_eq!(self.positions.len(), W * W);
         let block = self.positions[0].len() / self.width;
+        // The places of a weight in all positions fall into one set of a cache, so whole lines are
+        // written at once.
+        let mut lines = [[[0.0; MOST_OUTPUTS]; W]; W];
         for input in 0..block {
             let mut first = 0;
             while first < self.outputs {
-                // Lanes without a filter take the last one's and are not stored.
-                let count = LANES.min(self.outputs - first);
+                // Lanes without a filter take the last one's, of which no more is seen.
                 let mut taps = [[0.0; LANES]; 9];
                 for lane in 0..LANES {
                     let output = (first + lane).min(self.outputs - 1);
@@ -68,19 +73,19 @@ impl FilterPanel<'_> {
                 for i in 0..W {
                     let row = axis::<W>(half[i]);
                     for j in 0..W {
-                        let mut rounded = [0.0; LANES];
                         for lane in 0..LANES {
-                            rounded[lane] = row[j][lane] as f32;
-                        }
-                        let to = &mut self.positions[i * W + j][input * self.width + first..];
-                        if count == LANES {
-                            to[..LANES].copy_from_slice(&rounded);
-                        } else {
-                            to[..count].copy_from_slice(&rounded[..count]);
+                            lines[i][j][first + lane] = row[j][lane] as f32;
                         }
                     }
                 }
                 first += LANES;
+            }
+            let at = input * self.width;
+            for i in 0..W {
+                for j in 0..W {
+                    self.positions[i * W + j][at..at + self.outputs]
+                        .copy_from_slice(&lines[i][j][..self.outputs]);
+                }
             }
         }
     }
