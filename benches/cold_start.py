@@ -11,7 +11,6 @@ take turns, each with a run before the timed one. Prints a Markdown table: media
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy
+from download import shown
 from PIL import Image
 
 MODELS = "legacy_seresnet50", "legacy_senet154"
@@ -70,12 +70,6 @@ seconds = time.perf_counter() - start
 assert status == 0, sys.argv[1:]
 print(seconds, usage.ru_maxrss / 1024)
 """
-
-
-def shown(values: list[float], digits: int) -> str:
-    figures = statistics.median(values), min(values), max(values)
-    middle, low, high = (f"{value:.{digits}f}" for value in figures)
-    return f"{middle} ({low} to {high})"
 
 
 def main() -> None:

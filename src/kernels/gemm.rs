@@ -120,14 +120,18 @@ impl Packed {
 
     /// Weights of one panel for one block of inputs.
     pub(super) fn panel(&self, inputs: &Range<usize>, panel: usize) -> &[f32] {
-        let start = inputs.start * self.bias.len() + panel * self.width * inputs.len();
-        &self.values[start..start + self.width * inputs.len()]
+        &self.values[self.place(inputs, panel)]
     }
 
     /// The same, to be set.
     pub(super) fn panel_mut(&mut self, inputs: &Range<usize>, panel: usize) -> &mut [f32] {
+        let place = self.place(inputs, panel);
+        &mut self.values[place]
+    }
+
+    fn place(&self, inputs: &Range<usize>, panel: usize) -> Range<usize> {
         let start = inputs.start * self.bias.len() + panel * self.width * inputs.len();
-        &mut self.values[start..start + self.width * inputs.len()]
+        start..start + self.width * inputs.len()
     }
 }
 

@@ -58,7 +58,8 @@ pub(super) struct Strip<'a> {
     pub panel: &'a [f32],
     /// Inputs to sum.
     pub depth: usize,
-    /// What will be read soon, asked for on the way: weights, and inputs.
+    /// What will be read soon, asked for on the way: weights into the second cache, inputs into the
+    /// first.
     pub next: [&'a [f32]; 2],
     pub y: MatMut<'a>,
     /// What the sum starts from; `None` goes on from what `y` holds.
@@ -220,6 +221,7 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
         let mut next = tile.next;
         let mut panel = tile.panel;
         for _ in 0..tile.depth {
+            // The first cache is full of this panel, and has room for a few rows.
             simd.prefetch_far(next[0].cast());
             simd.prefetch(next[1].cast());
             for (next, step) in next.iter_mut().zip(tile.steps) {
