@@ -45,6 +45,7 @@ const AHEAD: usize = 32;
 
 /// Values in a line of the cache.
 const LINE: usize = 16;
+const LINE_BYTES: usize = LINE * size_of::<f32>();
 
 /// Most rows that any instruction set has registers for.
 const MAX_ROWS: usize = 14;
@@ -220,30 +221,39 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
         }
         let mut next = tile.next;
         let mut panel = tile.panel;
-        for _ in 0..tile.depth {
-            // The first cache is full of this panel, and has room for a few rows.
-            simd.prefetch_far(next[0].cast());
-            simd.prefetch(next[1].cast());
+        let mut left = tile.depth;
+        while left > 0 {
+            let count = left.min(LINE);
+            left -= count;
+            // Once a line: asking again for one that is on its way would take the place of another.
+            for at in (0..tile.steps[0] * count).step_by(LINE_BYTES) {
+                simd.prefetch_far(next[0].wrapping_add(at).cast());
+            }
+            for at in (0..tile.steps[1] * count).step_by(LINE_BYTES) {
+                simd.prefetch(next[1].wrapping_add(at).cast());
+            }
             for (next, step) in next.iter_mut().zip(tile.steps) {
-                *next = next.wrapping_add(step);
+                *next = next.wrapping_add(step * count);
             }
-            let mut weights = [simd.splat(0.0); VECTORS];
-            for v in 0..VECTORS {
-                let at = panel.add(v * S::LANES);
-                if (v * S::LANES).is_multiple_of(LINE) {
-                    simd.prefetch(at.wrapping_add(AHEAD * width));
-                }
-                weights[v] = simd.load_unchecked(at);
-            }
-            panel = panel.add(width);
-            for r in 0..R {
-                let x = simd.splat(*groups[r / GROUP].add(r % GROUP * tile.stride));
+            for _ in 0..count {
+                let mut weights = [simd.splat(0.0); VECTORS];
                 for v in 0..VECTORS {
-                    sums[r][v] = simd.fma(x, weights[v], sums[r][v]);
+                    let at = panel.add(v * S::LANES);
+                    if (v * S::LANES).is_multiple_of(LINE) {
+                        simd.prefetch(at.wrapping_add(AHEAD * width));
+                    }
+                    weights[v] = simd.load_unchecked(at);
                 }
-            }
-            for group in &mut groups {
-                *group = group.wrapping_add(1);
+                panel = panel.add(width);
+                for r in 0..R {
+                    let x = simd.splat(*groups[r / GROUP].add(r % GROUP * tile.stride));
+                    for v in 0..VECTORS {
+                        sums[r][v] = simd.fma(x, weights[v], sums[r][v]);
+                    }
+                }
+                for group in &mut groups {
+                    *group = group.wrapping_add(1);
+                }
             }
         }
         for r in 0..R {
