@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use senet::hub::{HubError, Progress, WeightsRef, cached, download, fetch};
+use senet::hub::{HubError, Progress, WeightsRef, cached, download, fetch, fetch_picture};
 
 use super::common::hub_server::{COMMIT, HubServer, Mode, Request, git_sha1, sha256};
 use super::{FILE, REPO, Setup, chain, files_in, incomplete, setup, weights};
@@ -251,6 +251,17 @@ fn silence_ends() {
     setup.server.plan(&[Mode::Stall]);
     assert_whole(&setup);
     assert_eq!(ranges(&setup), [None, from(150_000)]);
+}
+
+#[test]
+fn patience_may_be_without_end() {
+    let mut setup = setup();
+    setup.options.patience.silence = Duration::MAX;
+    setup.options.patience.picture = Duration::MAX;
+    assert_whole(&setup);
+    let url = format!("{}/{REPO}/{FILE}", setup.server.file_server());
+    let picture = fetch_picture(&url, u64::MAX, &setup.options).unwrap();
+    assert_eq!(picture, weights());
 }
 
 #[test]
