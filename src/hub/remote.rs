@@ -237,8 +237,10 @@ impl<'a> RemoteFile<'a> {
             .is_none_or(|pin| promised.as_ref() == Some(pin))
             && present == Present::Counts;
         if !(here && trusted) {
-            if let Some(path) = self.cached().filter(|_| trusted) {
-                // On a file system without links the blob has moved there.
+            // On a file system without links the blob has moved there. What the branch stood for
+            // before is no file with that pin.
+            let is_it = |path: &PathBuf| pin.is_none_or(|pin| cache::admits(path, pin));
+            if let Some(path) = self.cached().filter(|path| trusted && is_it(path)) {
                 return Ok(Some(path));
             }
             let expected = Expected {
