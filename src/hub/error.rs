@@ -84,6 +84,10 @@ pub enum HubError {
         expected: &'static str,
     },
 
+    /// A token that no header can carry. It is not shown.
+    #[error("the access token has a line break, a space or another character that no token has")]
+    BadToken,
+
     /// The hub knows no such repository, or does not show it to this user.
     #[error("no repository `{repo}` at {endpoint}")]
     RepoNotFound {
@@ -269,6 +273,7 @@ impl HubError {
             | Self::NotLocked { .. }
             | Self::NotAsLocked { .. }
             | Self::BadName { .. }
+            | Self::BadToken
             | Self::Checksum { .. }
             | Self::Offline { .. }
             | Self::TooLarge { .. }
@@ -315,6 +320,9 @@ impl HubError {
             }
             Self::NotAsLocked { .. } => "`senet cache verify --repair` finds damaged files and \
                  downloads them again; if the change is meant, `senet lock FILE` writes it down"
+                .to_owned(),
+            Self::BadToken => "check HF_TOKEN, or the file HF_TOKEN_PATH, or `token` in HF_HOME: \
+                 it has to hold the token alone"
                 .to_owned(),
             Self::RepoNotFound { endpoint, repo } => format!(
                 "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"

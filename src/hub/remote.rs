@@ -179,6 +179,10 @@ impl<'a> RemoteFile<'a> {
                 cache: options.cache.clone(),
             });
         }
+        let mut token = options.token.iter().flat_map(|token| token.bytes());
+        if !token.all(|byte| byte.is_ascii_graphic()) {
+            return Err(HubError::BadToken);
+        }
         self.api(options)
             .map_err(|error| self.bad_answer(error.to_string()))
     }

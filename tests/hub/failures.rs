@@ -215,6 +215,19 @@ fn an_endpoint_without_a_scheme_is_refused_and_a_password_is_hidden() {
     assert!(!format!("{:?}", setup.options).contains("verysecret"));
 }
 
+#[test]
+fn a_token_that_is_none_is_no_failure_of_the_network() {
+    let mut setup = setup();
+    for token in ["hf_two\nlines", "hf_größe", "hf spaced"] {
+        setup.options.token = Some(token.to_owned());
+        let error = setup.fetch().unwrap_err();
+        let text = chain(&error) + &error.hint().unwrap();
+        assert!(text.contains("the access token has a line break"), "{text}");
+        assert!(text.contains("HF_TOKEN") && !text.contains(token), "{text}");
+    }
+    assert!(setup.server.requests().is_empty());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_cache_that_cannot_be_written_is_named() {
