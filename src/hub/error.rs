@@ -388,10 +388,14 @@ impl HubError {
                 .to_owned(),
             Self::Busy { .. } => "wait until it has finished, or end it".to_owned(),
             Self::NoSpace { .. } => FREE_SPACE.to_owned(),
-            Self::Disk { source, .. } => match source.kind() {
+            Self::Disk { action, source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => FREE_SPACE.to_owned(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    "set HF_HUB_CACHE to a folder that you can write".to_owned()
+                // Another cache does not make readable or delete what is in this one.
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                    if !matches!(*action, "read" | "delete" | WRITE_LOCK) =>
+                {
+                    "set HF_HUB_CACHE, for release files SENET_CACHE, to a folder that you can write"
+                        .to_owned()
                 }
                 _ => return None,
             },
@@ -405,6 +409,9 @@ impl HubError {
         })
     }
 }
+
+/// What is done to a lock file, which lies in no cache.
+pub(super) const WRITE_LOCK: &str = "write the lock file";
 
 const FREE_SPACE: &str = "free some space (`senet cache list` shows what the models take), or set HF_HUB_CACHE to another disk";
 
