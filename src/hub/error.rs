@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::location::Location;
+use super::partial::RESERVE;
 
 /// Why a server refused a file to this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,8 +229,11 @@ pub enum HubError {
         path: PathBuf,
     },
 
-    /// The disk has no room for the file. Nothing was downloaded.
-    #[error("no room in {}: {needed} bytes needed, {available} free", folder.display())]
+    /// The disk has no room for the file, or too little would be left. Nothing was downloaded.
+    #[error(
+        "no room in {}: {needed} bytes needed and {RESERVE} left to other programs, {available} free",
+        folder.display()
+    )]
     NoSpace {
         /// The folder.
         folder: PathBuf,

@@ -281,6 +281,8 @@ fn a_full_disk_is_told_before_anything_is_sent() {
         } => assert!(*needed == 10_000_000_000_000_000 && available < needed),
         other => panic!("{other:?}"),
     }
+    let told = "10000000000000000 bytes needed and 16777216 left to other programs";
+    assert!(error.to_string().contains(told), "{error}");
     assert!(error.hint().unwrap().contains("senet cache list"));
     assert_eq!(ranges(&setup), []);
     assert_eq!(files_in(setup.folder.path()), Vec::<PathBuf>::new());
