@@ -8,7 +8,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::args::HubArgs;
+use super::args::SourceArgs;
 use super::output::{Messages, Results, Table, human_bytes};
 use super::transfers::Transfers;
 use super::{SOME_FAILED, SUCCESS, session};
@@ -49,8 +49,12 @@ enum CacheCommand {
         /// Download again what is not right
         #[arg(long)]
         repair: bool,
-        #[command(flatten)]
-        hub: HubArgs,
+        /// Make no request, which is so without --repair
+        #[arg(long, conflicts_with = "repair")]
+        offline: bool,
+        /// Address of the hub or of a mirror [default: HF_ENDPOINT or https://huggingface.co]
+        #[arg(long, value_name = "URL")]
+        endpoint: Option<String>,
     },
     /// Delete models from the cache
     Remove {
@@ -92,8 +96,16 @@ pub(super) fn run(
         CacheCommand::Verify {
             models,
             repair,
-            hub,
-        } => verify(models, *repair, &session::hub_from(hub)?, messages, results),
+            offline,
+            endpoint,
+        } => {
+            let source = SourceArgs {
+                endpoint: endpoint.clone(),
+                ..SourceArgs::default()
+            };
+            let hub = session::source(session::hub_options(*offline)?, &source)?;
+            verify(models, *repair, &hub, messages, results)
+        }
         CacheCommand::Remove { models, deletion } => {
             remove(models, deletion, &options()?, messages, results)
         }
@@ -220,6 +232,12 @@ fn verify(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
+    if repair && hub.offline {
+        bail!(
+            "`--repair` downloads, which HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids: \
+             unset it, or leave out `--repair` to check alone"
+        );
+    }
     let transfers = Transfers::new(messages);
     let (repos, releases) = of_models(models, hub, messages)?;
     let mut tally = Tally::default();

@@ -83,6 +83,25 @@ fn damage_is_found_and_repaired() {
 }
 
 #[test]
+fn a_check_takes_no_option_without_effect() {
+    let (mut env, server) = setup();
+    for option in [["--revision", "main"], ["--locked", "my.lock"]] {
+        let output = env.run(&["cache", "verify", option[0], option[1]]);
+        assert_eq!(output.status.code(), Some(2), "{option:?}");
+    }
+    let both = env.run(&["cache", "verify", "--repair", "--offline"]);
+    assert_eq!(both.status.code(), Some(2));
+    fs::write(blob(&env), vec![8; 5000]).unwrap();
+    env.set("HF_HUB_OFFLINE", "1");
+    let before = server.requests().len();
+    env.check(
+        "cache-repair-offline",
+        &["cache", "verify", "--repair", MODEL],
+    );
+    assert_eq!(server.requests().len(), before);
+}
+
+#[test]
 fn release_files_of_cards_are_known() {
     const FILE: &str = ".cache/senet/release/se_resnet50-ce0d4300.pth";
     let (mut env, _server) = setup();
