@@ -48,6 +48,17 @@ pub fn find(name: &str, hub: &HubOptions, progress: &dyn Progress) -> Result<Fou
     }
 }
 
+/// The repository that `hf-hub:organisation/name[@revision]` means; `None` for what is no such name.
+///
+/// # Errors
+/// If the built-in cards are wrong, which the program's tests rule out.
+pub fn named_repository(name: &str) -> Result<Option<String>> {
+    match Zoo::builtin()?.resolve(name) {
+        Ok(Selection::Hub { repo, .. }) => Ok(Some(repo)),
+        _ => Ok(None),
+    }
+}
+
 fn directory(path: &Path) -> Result<Found> {
     Ok(Found {
         spec: ModelSpec::from_timm_dir(path)?,
