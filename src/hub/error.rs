@@ -1,7 +1,7 @@
 //! What can go wrong between a card and a file of weights.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::location::Location;
@@ -205,7 +205,7 @@ pub enum HubError {
     },
 
     /// The file is not in the cache and no request may be made.
-    #[error("offline, and not in the cache: {location}; looked in {}", cache.display())]
+    #[error("offline, {}", absent(location, cache))]
     Offline {
         /// The file.
         location: Box<Location>,
@@ -456,6 +456,17 @@ fn amount(done: u64, total: Option<u64>) -> String {
     match total {
         Some(total) => format!("{done} of {total} bytes"),
         None => format!("{done} bytes"),
+    }
+}
+
+/// No cache holds pictures.
+fn absent(location: &Location, cache: &Path) -> String {
+    match location {
+        Location::Picture { .. } => format!("so it cannot be fetched: {location}"),
+        _ => format!(
+            "and not in the cache: {location}; looked in {}",
+            cache.display()
+        ),
     }
 }
 
