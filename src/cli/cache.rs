@@ -1,5 +1,6 @@
 //! `senet cache`: what the checkpoints take on the disk, whether it is whole, and deleting it.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -8,7 +9,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::args::HubArgs;
+use super::args::SourceArgs;
 use super::output::{Messages, Results, Table, human_bytes};
 use super::transfers::Transfers;
 use super::{SOME_FAILED, SUCCESS, session};
@@ -21,7 +22,8 @@ const DAY: u64 = 24 * 60 * 60;
 
 /// Show, check and clear what is downloaded
 ///
-/// The Hugging Face cache is shared with other programs; their models are left alone.
+/// The Hugging Face cache is shared with other programs; their models are left alone unless they are
+/// named as hf-hub:ORG/REPO.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -49,8 +51,12 @@ enum CacheCommand {
         /// Download again what is not right
         #[arg(long)]
         repair: bool,
-        #[command(flatten)]
-        hub: HubArgs,
+        /// Make no request, which is so without --repair
+        #[arg(long, conflicts_with = "repair")]
+        offline: bool,
+        /// Address of the hub or of a mirror [default: HF_ENDPOINT or https://huggingface.co]
+        #[arg(long, value_name = "URL")]
+        endpoint: Option<String>,
     },
     /// Delete models from the cache
     Remove {
@@ -92,8 +98,16 @@ pub(super) fn run(
         CacheCommand::Verify {
             models,
             repair,
-            hub,
-        } => verify(models, *repair, &session::hub_from(hub)?, messages, results),
+            offline,
+            endpoint,
+        } => {
+            let source = SourceArgs {
+                endpoint: endpoint.clone(),
+                ..SourceArgs::default()
+            };
+            let hub = session::source(session::hub_options(*offline)?, &source)?;
+            verify(models, *repair, &hub, messages, results)
+        }
         CacheCommand::Remove { models, deletion } => {
             remove(models, deletion, &options()?, messages, results)
         }
@@ -185,32 +199,43 @@ fn of_models(
     hub: &HubOptions,
     messages: Messages,
 ) -> anyhow::Result<(Vec<CachedRepo>, Vec<CachedRelease>)> {
-    let repos = model::cached(hub)?;
-    let releases = model::cached_releases(hub)?;
+    let mut releases = model::cached_releases(hub)?;
     if models.is_empty() {
-        return Ok((repos, releases));
+        return Ok((model::cached(hub)?, releases));
     }
-    let mut wanted = (Vec::new(), Vec::new());
+    let mut repos = hub::scan(hub).map_err(Error::from)?;
+    let (mut wanted, mut urls) = (BTreeSet::new(), BTreeSet::new());
     for name in models {
-        let spec = session::find(name, hub, messages)?;
-        let (repo, release) = match spec.weights {
-            WeightsSource::Reference(reference) => (reference.repo, reference.release),
-            WeightsSource::File(_) => (None, None),
-        };
-        let before = wanted.0.len() + wanted.1.len();
-        let repos = repos
-            .iter()
-            .filter(|entry| Some(&entry.repo) == repo.as_ref());
-        wanted.0.extend(repos.cloned());
-        let releases = releases
-            .iter()
-            .filter(|entry| release.is_some() && entry.url == release);
-        wanted.1.extend(releases.cloned());
-        if wanted.0.len() + wanted.1.len() == before {
-            bail!("{} is not in the cache", spec.name);
+        let (name, repo, url) = sources(name, hub, messages)?;
+        let is_repo = |entry: &CachedRepo| Some(&entry.repo) == repo.as_ref();
+        let is_release = |entry: &CachedRelease| url.is_some() && entry.url == url;
+        if !repos.iter().any(is_repo) && !releases.iter().any(is_release) {
+            bail!("{name} is not in the cache");
         }
+        wanted.extend(repo);
+        urls.extend(url);
     }
-    Ok(wanted)
+    repos.retain(|entry| wanted.contains(&entry.repo));
+    releases.retain(|entry| entry.url.as_ref().is_some_and(|url| urls.contains(url)));
+    Ok((repos, releases))
+}
+
+/// What a model is called in full, its repository and its release file. What a repository holds is not
+/// looked at: it may be damaged.
+fn sources(
+    name: &str,
+    hub: &HubOptions,
+    messages: Messages,
+) -> anyhow::Result<(String, Option<String>, Option<String>)> {
+    if let Some(repo) = model::named_repository(name)? {
+        return Ok((name.to_owned(), Some(repo), None));
+    }
+    let spec = session::find(name, hub, messages)?;
+    let (repo, release) = match spec.weights {
+        WeightsSource::Reference(reference) => (reference.repo, reference.release),
+        WeightsSource::File(_) => (None, None),
+    };
+    Ok((spec.name, repo, release))
 }
 
 fn verify(
@@ -220,6 +245,12 @@ fn verify(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
+    if repair && hub.offline {
+        bail!(
+            "`--repair` downloads, which HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids: \
+             unset it, or leave out `--repair` to check alone"
+        );
+    }
     let transfers = Transfers::new(messages);
     let (repos, releases) = of_models(models, hub, messages)?;
     let mut tally = Tally::default();

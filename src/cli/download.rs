@@ -19,7 +19,7 @@ use super::transfers::Transfers;
 use super::{NOTHING_DONE, SOME_FAILED, SUCCESS};
 use crate::cards::{ModelSpec, WeightsSource, Zoo};
 use crate::error::Error;
-use crate::hub::{self, HubOptions, WeightsRef};
+use crate::hub::{HubOptions, WeightsRef};
 use crate::model;
 
 /// Downloads at the same time: enough to fill most connections, few enough for any server.
@@ -252,7 +252,7 @@ fn remote_size(
 ) -> anyhow::Result<Option<u64>> {
     let transfers = Transfers::new(Messages { quiet: true });
     let progress = transfers.progress(&spec.name);
-    Ok(hub::size(reference, hub, &progress).map_err(Error::from)?)
+    Ok(model::size(reference, hub, &progress)?)
 }
 
 fn length(path: &std::path::Path) -> Option<u64> {

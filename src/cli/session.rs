@@ -29,7 +29,10 @@ pub(super) fn hub_from(arguments: &HubArgs) -> anyhow::Result<HubOptions> {
     source(hub_options(arguments.offline)?, &arguments.source)
 }
 
-fn source(mut options: HubOptions, arguments: &SourceArgs) -> anyhow::Result<HubOptions> {
+pub(super) fn source(
+    mut options: HubOptions,
+    arguments: &SourceArgs,
+) -> anyhow::Result<HubOptions> {
     if let Some(endpoint) = &arguments.endpoint {
         endpoint
             .trim_end_matches('/')

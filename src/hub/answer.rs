@@ -49,9 +49,12 @@ pub(super) fn read_metadata(
     if etag.is_empty() && !is_whole {
         return Ok(None);
     }
+    if etag.is_empty() {
+        return Err("it lacks the header ETag of a hub".to_owned());
+    }
     // It becomes a file name.
     let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if etag.is_empty() || etag.starts_with('.') || etag.len() > 128 || !etag.bytes().all(safe) {
+    if etag.starts_with('.') || etag.len() > 128 || !etag.bytes().all(safe) {
         return Err(format!("its etag `{etag}` cannot name a file"));
     }
     let length = || header(headers, "content-length").filter(|_| is_whole);
@@ -209,7 +212,8 @@ mod tests {
         );
         for etag in ["", "\"../../x\"", "\"a/b\"", "\"..\""] {
             headers.insert("etag", etag.parse().unwrap());
-            assert!(read_metadata(&headers, true).is_err(), "{etag}");
+            let problem = read_metadata(&headers, true).unwrap_err();
+            assert_eq!(problem.contains("lacks the header"), etag.is_empty());
         }
         headers.insert("etag", "W/\"abc-1\"".parse().unwrap());
         assert_eq!(

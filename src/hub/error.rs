@@ -1,10 +1,11 @@
 //! What can go wrong between a card and a file of weights.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::location::Location;
+use super::partial::RESERVE;
 
 /// Why a server refused a file to this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,10 @@ pub enum HubError {
         /// What it should look like.
         expected: &'static str,
     },
+
+    /// A token that no header can carry. It is not shown.
+    #[error("the access token has a line break, a space or another character that no token has")]
+    BadToken,
 
     /// The hub knows no such repository, or does not show it to this user.
     #[error("no repository `{repo}` at {endpoint}")]
@@ -200,7 +205,7 @@ pub enum HubError {
     },
 
     /// The file is not in the cache and no request may be made.
-    #[error("offline, and not in the cache: {location}; looked in {}", cache.display())]
+    #[error("offline, {}", absent(location, cache))]
     Offline {
         /// The file.
         location: Box<Location>,
@@ -224,8 +229,11 @@ pub enum HubError {
         path: PathBuf,
     },
 
-    /// The disk has no room for the file. Nothing was downloaded.
-    #[error("no room in {}: {needed} bytes needed, {available} free", folder.display())]
+    /// The disk has no room for the file, or too little would be left. Nothing was downloaded.
+    #[error(
+        "no room in {}: {needed} bytes needed and {RESERVE} left to other programs, {available} free",
+        folder.display()
+    )]
     NoSpace {
         /// The folder.
         folder: PathBuf,
@@ -269,6 +277,7 @@ impl HubError {
             | Self::NotLocked { .. }
             | Self::NotAsLocked { .. }
             | Self::BadName { .. }
+            | Self::BadToken
             | Self::Checksum { .. }
             | Self::Offline { .. }
             | Self::TooLarge { .. }
@@ -315,6 +324,9 @@ impl HubError {
             }
             Self::NotAsLocked { .. } => "`senet cache verify --repair` finds damaged files and \
                  downloads them again; if the change is meant, `senet lock FILE` writes it down"
+                .to_owned(),
+            Self::BadToken => "check HF_TOKEN, or the file HF_TOKEN_PATH, or `token` in HF_HOME: \
+                 it has to hold the token alone"
                 .to_owned(),
             Self::RepoNotFound { endpoint, repo } => format!(
                 "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
@@ -380,10 +392,14 @@ impl HubError {
                 .to_owned(),
             Self::Busy { .. } => "wait until it has finished, or end it".to_owned(),
             Self::NoSpace { .. } => FREE_SPACE.to_owned(),
-            Self::Disk { source, .. } => match source.kind() {
+            Self::Disk { action, source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => FREE_SPACE.to_owned(),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    "set HF_HUB_CACHE to a folder that you can write".to_owned()
+                // Another cache does not make readable or delete what is in this one.
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                    if !matches!(*action, "read" | "delete" | WRITE_LOCK) =>
+                {
+                    "set HF_HUB_CACHE, for release files SENET_CACHE, to a folder that you can write"
+                        .to_owned()
                 }
                 _ => return None,
             },
@@ -397,6 +413,9 @@ impl HubError {
         })
     }
 }
+
+/// What is done to a lock file, which lies in no cache.
+pub(super) const WRITE_LOCK: &str = "write the lock file";
 
 const FREE_SPACE: &str = "free some space (`senet cache list` shows what the models take), or set HF_HUB_CACHE to another disk";
 
@@ -437,6 +456,17 @@ fn amount(done: u64, total: Option<u64>) -> String {
     match total {
         Some(total) => format!("{done} of {total} bytes"),
         None => format!("{done} bytes"),
+    }
+}
+
+/// No cache holds pictures.
+fn absent(location: &Location, cache: &Path) -> String {
+    match location {
+        Location::Picture { .. } => format!("so it cannot be fetched: {location}"),
+        _ => format!(
+            "and not in the cache: {location}; looked in {}",
+            cache.display()
+        ),
     }
 }
 

@@ -20,6 +20,8 @@ const MAX_REDIRECTS: usize = 10;
 /// What networks with a login, and broken mirrors, send in place of a file.
 pub(super) const HTML_PAGE: &str = "expected a file, found an HTML page";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// No server is waited for longer, whatever patience is asked for: clocks cannot count for ever.
+const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Asks for one file, as often as it takes.
 pub(super) struct Client<'a> {
@@ -55,6 +57,7 @@ impl<'a> Client<'a> {
         location: &'a Location,
         patience: &Patience,
     ) -> Self {
+        let silence = patience.silence.min(LONGEST_SILENCE);
         let config = Agent::config_builder()
             .user_agent(concat!("senet/", env!("CARGO_PKG_VERSION")))
             .input_buffer_size(PIECE)
@@ -62,12 +65,12 @@ impl<'a> Client<'a> {
             .accept_encoding("identity")
             .http_status_as_error(false)
             .max_redirects(0)
-            .timeout_resolve(Some(CONNECT_TIMEOUT.min(patience.silence)))
-            .timeout_connect(Some(CONNECT_TIMEOUT.min(patience.silence)))
+            .timeout_resolve(Some(CONNECT_TIMEOUT.min(silence)))
+            .timeout_connect(Some(CONNECT_TIMEOUT.min(silence)))
             // Headers that drip are no answer.
-            .timeout_recv_response(Some(patience.silence))
-            .timeout_per_read(Some(patience.silence))
-            .timeout_per_write(Some(patience.silence));
+            .timeout_recv_response(Some(silence))
+            .timeout_per_read(Some(silence))
+            .timeout_per_write(Some(silence));
         // A proxy has no way back to a server on this machine.
         let config = if is_loopback(url) {
             config.proxy(None)
@@ -86,7 +89,7 @@ impl<'a> Client<'a> {
     /// Gives all requests together so much time, from now on.
     pub(super) fn within(self, time: Duration) -> Self {
         Self {
-            deadline: Some(Instant::now() + time),
+            deadline: Instant::now().checked_add(time),
             ..self
         }
     }

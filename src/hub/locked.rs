@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::disk;
 use super::digest;
+use super::error::WRITE_LOCK;
 use super::location::Location;
 use super::partial::write_whole;
 use super::{HubError, WeightsRef};
@@ -213,7 +214,7 @@ impl LockFile {
             problem: error.to_string(),
         })?;
         let text = format!("# Written by `senet lock`; read by `--locked`.\n{text}");
-        write_whole(&self.path, text.as_bytes()).map_err(disk("write", &self.path))
+        write_whole(&self.path, text.as_bytes()).map_err(disk(WRITE_LOCK, &self.path))
     }
 
     /// The entry of a file of a repository; the revision may be the one that was asked for, or its

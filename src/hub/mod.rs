@@ -83,7 +83,8 @@ pub const DEFAULT_REVISION: &str = "main";
 
 /// Told how far a download has come, in the thread that downloads.
 pub trait Progress {
-    /// `done` of `total` bytes of `file` are here; `total` is `None` where the server does not say.
+    /// `done` of `total` bytes of `file` are here; `total` is `None` where the server does not say,
+    /// until the end has come.
     /// The first call says what an earlier attempt left. A smaller `done` than before means another
     /// file, or that this one has to be sent again from its beginning.
     ///

@@ -89,7 +89,7 @@ impl HubOptions {
     ///   file `token` in `HF_HOME`; none where `HF_HUB_DISABLE_IMPLICIT_TOKEN` is set
     /// * offline: `HF_HUB_OFFLINE`, else `TRANSFORMERS_OFFLINE`, is 1, true, yes or on
     /// * no links in the cache: `HF_HUB_DISABLE_SYMLINKS` is one of these
-    /// * longest silence of a server: `HF_HUB_DOWNLOAD_TIMEOUT` in whole seconds, else
+    /// * longest silence of a server: `HF_HUB_DOWNLOAD_TIMEOUT` in whole seconds, at most a day, else
     ///   [`Patience::default`]
     ///
     /// An empty variable counts as not set. In paths a leading `~` and then `$NAME` and `${NAME}`

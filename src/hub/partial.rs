@@ -13,7 +13,7 @@ use super::hashing::{Hashing, PIECE};
 use super::lock::Lock;
 
 /// Free space that a download leaves on the disk for everything else, in bytes.
-const RESERVE: u64 = 16 << 20;
+pub(super) const RESERVE: u64 = 16 << 20;
 
 /// Bytes after which the disk is told to write what has come, so that little is left to wait for at the
 /// end.

@@ -179,6 +179,10 @@ impl<'a> RemoteFile<'a> {
                 cache: options.cache.clone(),
             });
         }
+        let mut token = options.token.iter().flat_map(|token| token.bytes());
+        if !token.all(|byte| byte.is_ascii_graphic()) {
+            return Err(HubError::BadToken);
+        }
         self.api(options)
             .map_err(|error| self.bad_answer(error.to_string()))
     }
@@ -237,8 +241,10 @@ impl<'a> RemoteFile<'a> {
             .is_none_or(|pin| promised.as_ref() == Some(pin))
             && present == Present::Counts;
         if !(here && trusted) {
-            if let Some(path) = self.cached().filter(|_| trusted) {
-                // On a file system without links the blob has moved there.
+            // On a file system without links the blob has moved there. What the branch stood for
+            // before is no file with that pin.
+            let is_it = |path: &PathBuf| pin.is_none_or(|pin| cache::admits(path, pin));
+            if let Some(path) = self.cached().filter(|path| trusted && is_it(path)) {
                 return Ok(Some(path));
             }
             let expected = Expected {

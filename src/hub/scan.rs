@@ -122,7 +122,8 @@ impl CachedRepo {
     }
 }
 
-/// The repositories with models in the cache, by name. Folders that are none are passed over.
+/// The repositories with models in the cache, by name. Folders that are none are passed over, and those
+/// that another user of the cache keeps closed.
 ///
 /// # Errors
 /// [`HubError::Disk`] if the cache cannot be read; it need not exist.
@@ -138,7 +139,14 @@ pub fn scan(options: &HubOptions) -> Result<Vec<CachedRepo>, HubError> {
         };
         let locks = options.cache.join(LOCKS).join(name);
         let repo = repo.replace("--", "/");
-        repos.push(scan_repo(repo, folder, locks)?);
+        match scan_repo(repo, folder, locks) {
+            Err(HubError::Disk { source, .. })
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
+                ) => {}
+            repo => repos.push(repo?),
+        }
     }
     repos.sort_by(|a, b| a.repo.cmp(&b.repo));
     Ok(repos)

@@ -274,7 +274,12 @@ impl Transfer<'_> {
                 partial.len(),
                 io::ErrorKind::UnexpectedEof.into(),
             )),
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            // The end tells how long it was.
+            None => {
+                progress.advance(name, partial.len(), Some(partial.len()));
+                Ok(())
+            }
         }
     }
 }

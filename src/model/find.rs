@@ -48,6 +48,17 @@ pub fn find(name: &str, hub: &HubOptions, progress: &dyn Progress) -> Result<Fou
     }
 }
 
+/// The repository that `hf-hub:organisation/name[@revision]` means; `None` for what is no such name.
+///
+/// # Errors
+/// If the built-in cards are wrong, which the program's tests rule out.
+pub fn named_repository(name: &str) -> Result<Option<String>> {
+    match Zoo::builtin()?.resolve(name) {
+        Ok(Selection::Hub { repo, .. }) => Ok(Some(repo)),
+        _ => Ok(None),
+    }
+}
+
 fn directory(path: &Path) -> Result<Found> {
     Ok(Found {
         spec: ModelSpec::from_timm_dir(path)?,
@@ -173,25 +184,42 @@ pub fn downloaded(reference: &WeightsRef, hub: &HubOptions) -> Option<PathBuf> {
 /// [`Error::Hub`] if it cannot be had.
 pub fn fetch(reference: &WeightsRef, hub: &HubOptions, progress: &dyn Progress) -> Result<PathBuf> {
     let forms = forms(reference);
-    let [reference, pickle] = &forms[..] else {
-        return Ok(hub::download(reference, hub, progress)?);
-    };
     // The hub would be asked for what need not be there.
     let is_here = |form| hub::downloaded(form, hub).is_some();
-    if !is_here(reference) && is_here(pickle) {
-        return Ok(hub::download(pickle, hub, progress)?);
-    }
-    match hub::download(reference, hub, progress) {
-        Err(HubError::FileNotFound { .. }) => Ok(hub::download(pickle, hub, progress)?),
-        Err(error @ HubError::NotLocked { .. }) => {
-            let second = hub::download(pickle, hub, progress);
-            Ok(second.map_err(|second| match second {
-                HubError::NotLocked { .. } => error,
-                other => other,
-            })?)
+    let start = forms.iter().position(is_here).unwrap_or(0);
+    let download = |form: &WeightsRef| hub::download(form, hub, progress);
+    Ok(first_there(&forms[start..], download)?)
+}
+
+/// Length in bytes of the file that [`fetch`] would download, as far as its server says.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn size(
+    reference: &WeightsRef,
+    hub: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<Option<u64>> {
+    let size = |form: &WeightsRef| hub::size(form, hub, progress);
+    Ok(first_there(&forms(reference), size)?)
+}
+
+/// What `get` finds of the first form that there is. Where all are missing, the error is that of the
+/// first, which should be there.
+fn first_there<T>(
+    forms: &[WeightsRef],
+    get: impl Fn(&WeightsRef) -> Result<T, HubError>,
+) -> Result<T, HubError> {
+    let mut missing = None;
+    for form in forms {
+        match get(form) {
+            Err(error @ (HubError::FileNotFound { .. } | HubError::NotLocked { .. })) => {
+                missing.get_or_insert(error);
+            }
+            other => return other,
         }
-        other => Ok(other?),
     }
+    Err(missing.unwrap_or(HubError::NoRemote))
 }
 
 /// A file that is named like the authors' release has to be it.

@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Tensor};
 
 pub use batches::{Prepared, prepare_ahead, prepare_beside};
 pub use cached::{CachedRelease, cached, cached_releases, locked_files, pinned_commits};
-pub use find::{Found, at_revision, downloaded, fetch, find, open_weights};
+pub use find::{Found, at_revision, downloaded, fetch, find, named_repository, open_weights, size};
 
 use crate::cards::ModelSpec;
 use crate::error::{Error, Result};

@@ -127,6 +127,10 @@ pub enum WeightsError {
     },
 }
 
+/// A file in the cache counts, whatever it holds: `senet download` leaves it as it is.
+const AGAIN: &str =
+    "download the file again (`senet cache verify --repair` does so where it is in the cache)";
+
 /// What a file that is not a checkpoint looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -177,7 +181,7 @@ impl WeightsError {
             "in Python, `torch.save(model.state_dict(), path)` writes a file that can be read";
         let hint = match self {
             Self::NotWeights { looks_like, .. } => match looks_like {
-                LooksLike::Empty | LooksLike::Html => "download the file again",
+                LooksLike::Empty | LooksLike::Html => AGAIN,
                 LooksLike::GitLfsPointer => "`git lfs pull` fetches the file it stands for",
                 LooksLike::Json => "this may be the model's configuration; give its weights file",
                 LooksLike::Tar | LooksLike::Gzip => "if it is an archive, unpack it first",
@@ -186,9 +190,7 @@ impl WeightsError {
                     "weights are read from `.safetensors`, `.bin` and `.pth` files"
                 }
             },
-            Self::Truncated { .. } | Self::Damaged { .. } | Self::HashMismatch { .. } => {
-                "download the file again"
-            }
+            Self::Truncated { .. } | Self::Damaged { .. } | Self::HashMismatch { .. } => AGAIN,
             Self::ForeignObject { .. } | Self::Unsupported { .. } | Self::NoStateDict { .. } => {
                 save
             }

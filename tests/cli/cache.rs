@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::common::hub_server::{COMMIT, HubServer, Mode, sha256};
+use super::common::hub_server::{COMMIT, HubServer, Mode, git_sha1, sha256};
 use super::env::Env;
 
 const MODEL: &str = "seresnet50.ra2_in1k";
@@ -80,6 +80,47 @@ fn damage_is_found_and_repaired() {
         fs::remove_file(blob(&env)).unwrap();
         env.check("cache-verify-missing", &["cache", "verify"]);
     }
+}
+
+#[test]
+fn a_repository_is_repaired_and_removed_whatever_its_description_says() {
+    const NAME: &str = "hf-hub:org/own";
+    let server = HubServer::start(&[("org/own", "config.json", b"{}")]);
+    let mut env = Env::new();
+    env.set("HF_ENDPOINT", server.url());
+    env.set("HF_HOME", "cache");
+    let repo = env.path("cache/hub/models--org--own");
+    // What is there does not describe a network; its next version may.
+    assert_eq!(env.run(&["download", NAME]).status.code(), Some(2));
+    fs::write(repo.join("blobs").join(git_sha1(b"{}")), "[]").unwrap();
+    env.check("cache-verify-named", &["cache", "verify", NAME]);
+    let output = env.run(&["cache", "verify", NAME, "--repair"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let twice = [NAME, "hf-hub:org/own@main"];
+    env.check(
+        "cache-remove-named",
+        &["cache", "remove", twice[0], twice[1], "--yes"],
+    );
+    assert!(!repo.exists());
+}
+
+#[test]
+fn a_check_takes_no_option_without_effect() {
+    let (mut env, server) = setup();
+    for option in [["--revision", "main"], ["--locked", "my.lock"]] {
+        let output = env.run(&["cache", "verify", option[0], option[1]]);
+        assert_eq!(output.status.code(), Some(2), "{option:?}");
+    }
+    let both = env.run(&["cache", "verify", "--repair", "--offline"]);
+    assert_eq!(both.status.code(), Some(2));
+    fs::write(blob(&env), vec![8; 5000]).unwrap();
+    env.set("HF_HUB_OFFLINE", "1");
+    let before = server.requests().len();
+    env.check(
+        "cache-repair-offline",
+        &["cache", "verify", "--repair", MODEL],
+    );
+    assert_eq!(server.requests().len(), before);
 }
 
 #[test]

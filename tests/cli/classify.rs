@@ -356,7 +356,9 @@ fn pictures_on_the_web() {
     assert!(code == Some(1) && text.contains("not found"), "{text}");
     let before = server.requests().len();
     let (code, text) = run("boot.png", &["--offline"]);
-    assert!(code == Some(1) && text.contains("offline"), "{text}");
+    let told = "offline, so it cannot be fetched: ";
+    assert!(code == Some(1) && text.contains(told), "{text}");
+    assert!(!text.contains("cache"), "{text}");
     assert_eq!(server.requests().len(), before);
     // No picture has two gigabytes.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

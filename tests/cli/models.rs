@@ -116,12 +116,17 @@ fn a_repository_of_older_days_has_a_pytorch_file() {
     let server = HubServer::start(&[
         ("someone/pets", "pytorch_model.bin", &weights),
         ("someone/pets", "config.json", config.as_bytes()),
+        ("someone/bare", "config.json", config.as_bytes()),
     ]);
     env.set("HF_ENDPOINT", server.url());
     env.set("HF_HOME", "cache");
     env.picture("ankle-boot.png", "boot.png");
+    let bare = env.run(&["download", "hf-hub:someone/bare"]);
+    let stderr = String::from_utf8_lossy(&bare.stderr);
+    assert!(stderr.contains("no file `model.safetensors`"), "{stderr}");
     for arguments in [
-        &["download", "hf-hub:someone/pets"][..],
+        &["download", "hf-hub:someone/pets", "--dry-run"][..],
+        &["download", "hf-hub:someone/pets"],
         &["classify", "boot.png", "-m", "hf-hub:someone/pets"],
         &[
             "classify",

@@ -101,6 +101,16 @@ fn what_is_of_use_again_is_not_cleared() {
 
 #[cfg(unix)]
 #[test]
+fn a_folder_that_is_no_repository_hides_no_other() {
+    let setup = setup();
+    setup.fetch().unwrap();
+    let strange = setup.options.cache.join("models--org--strange");
+    fs::create_dir(&strange).unwrap();
+    fs::write(strange.join("blobs"), "a file").unwrap();
+    assert_eq!(repo(&setup).repo, REPO);
+}
+
+#[test]
 fn contents_that_are_gone_since_the_scan_are_missing() {
     let setup = setup();
     let path = setup.fetch().unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use senet::hub::{Denial, HubError, WeightsRef, cached, download, downloaded, fetch};
+use senet::hub::{Denial, HubError, LockFile, WeightsRef, cached, download, downloaded, fetch};
 
 use super::common::hub_server::{COMMIT, Mode, sha256};
 use super::{FILE, REPO, TOKEN, chain, files_in, setup, weights};
@@ -213,6 +213,45 @@ fn an_endpoint_without_a_scheme_is_refused_and_a_password_is_hidden() {
         "{error:?}"
     );
     assert!(!format!("{:?}", setup.options).contains("verysecret"));
+}
+
+#[test]
+fn another_cache_is_advised_where_it_helps() {
+    let denied = |action: &'static str| HubError::Disk {
+        action,
+        path: "x".into(),
+        source: std::io::ErrorKind::PermissionDenied.into(),
+    };
+    for action in ["create", "open", "write"] {
+        let hint = denied(action).hint().unwrap();
+        assert!(
+            hint.contains("HF_HUB_CACHE") && hint.contains("SENET_CACHE"),
+            "{hint}"
+        );
+    }
+    for action in ["read", "delete"] {
+        assert_eq!(denied(action).hint(), None, "{action}");
+    }
+    let setup = setup();
+    let folder = LockFile {
+        path: setup.folder.path().to_owned(),
+        files: Vec::new(),
+    };
+    let text = chain(&folder.write().unwrap_err());
+    assert!(text.contains("cannot write the lock file"), "{text}");
+}
+
+#[test]
+fn a_token_that_is_none_is_no_failure_of_the_network() {
+    let mut setup = setup();
+    for token in ["hf_two\nlines", "hf_größe", "hf spaced"] {
+        setup.options.token = Some(token.to_owned());
+        let error = setup.fetch().unwrap_err();
+        let text = chain(&error) + &error.hint().unwrap();
+        assert!(text.contains("the access token has a line break"), "{text}");
+        assert!(text.contains("HF_TOKEN") && !text.contains(token), "{text}");
+    }
+    assert!(setup.server.requests().is_empty());
 }
 
 #[cfg(unix)]

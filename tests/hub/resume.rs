@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use senet::hub::{HubError, Progress, WeightsRef, cached, download, fetch};
+use senet::hub::{HubError, Progress, WeightsRef, cached, download, fetch, fetch_picture};
 
 use super::common::hub_server::{COMMIT, HubServer, Mode, Request, git_sha1, sha256};
 use super::{FILE, REPO, Setup, chain, files_in, incomplete, setup, weights};
@@ -254,6 +254,17 @@ fn silence_ends() {
 }
 
 #[test]
+fn patience_may_be_without_end() {
+    let mut setup = setup();
+    setup.options.patience.silence = Duration::MAX;
+    setup.options.patience.picture = Duration::MAX;
+    assert_whole(&setup);
+    let url = format!("{}/{REPO}/{FILE}", setup.server.file_server());
+    let picture = fetch_picture(&url, u64::MAX, &setup.options).unwrap();
+    assert_eq!(picture, weights());
+}
+
+#[test]
 fn a_header_without_an_end_is_an_error() {
     let error = setup_fail(Mode::HugeHeader);
     assert!(matches!(error, HubError::Unreachable { .. }), "{error:?}");
@@ -270,6 +281,8 @@ fn a_full_disk_is_told_before_anything_is_sent() {
         } => assert!(*needed == 10_000_000_000_000_000 && available < needed),
         other => panic!("{other:?}"),
     }
+    let told = "10000000000000000 bytes needed and 16777216 left to other programs";
+    assert!(error.to_string().contains(told), "{error}");
     assert!(error.hint().unwrap().contains("senet cache list"));
     assert_eq!(ranges(&setup), []);
     assert_eq!(files_in(setup.folder.path()), Vec::<PathBuf>::new());
