@@ -232,3 +232,25 @@ fn results_of_local_models_have_plain_names() {
         assert!(env.path("here/runs").join(file).exists(), "{file}");
     }
 }
+
+/// What the run has found is told, although the page of it finds no place.
+#[test]
+#[cfg(unix)]
+fn the_report_is_not_lost_with_a_page() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    let whole = env.run(&["eval", "set", "-m", "demo", "-q", "--results", "r.jsonl"]);
+    for arguments in [
+        &["eval", "set", "-m", "demo", "-q", "--html", "page.html"][..],
+        &["eval", "merge", "r.jsonl", "--html", "page.html"],
+    ] {
+        // Files of more than 8 blocks cannot be written.
+        let script = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+        let output = env.under_shell(script, arguments).output().unwrap();
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{messages}");
+        assert!(messages.contains("cannot write "), "{messages}");
+        assert_eq!(output.stdout, whole.stdout, "{messages}");
+        assert!(!env.path("page.html").exists());
+    }
+}

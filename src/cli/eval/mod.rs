@@ -62,8 +62,10 @@ fn run_merge(
         warnings: &warnings,
         comparison: None,
     };
-    outputs.write(&paper, |_| None)?;
+    let written = outputs.write(&paper, |_| None);
     print::report(&report, None, form.json, results)?;
+    // The report does not depend on what could not be written beside it.
+    written?;
     let complete = missing == 0 && report.failed == 0;
     Ok(if complete { SUCCESS } else { SOME_FAILED })
 }
@@ -209,6 +211,7 @@ fn finish(
     let ks = arguments.form.ks();
     let mut reports = Vec::new();
     let mut fine = true;
+    let mut written = Ok(());
     for track in tracks {
         let report = Report::new(&track.header, track.records(), &ks);
         let warnings = report.warnings(&track.header, track.records(), Some(classes));
@@ -229,9 +232,9 @@ fn finish(
             comparison: comparison.as_ref(),
         };
         let decode = arguments.decode_options();
-        outputs.write(&paper, |record: &Record| {
+        written = written.and(outputs.write(&paper, |record: &Record| {
             dataset.items.get(record.index)?.source.open(&decode).ok()
-        })?;
+        }));
         fine &= report.failed == 0 && comparison.as_ref().is_none_or(|c| c.agrees);
         reports.push((report, comparison));
     }
@@ -252,6 +255,8 @@ fn finish(
             print::several(&reports, &pairs, arguments.form.json, results)?;
         }
     }
+    // The run is not to be lost with what could not be written beside its report.
+    written?;
     Ok(if fine { SUCCESS } else { SOME_FAILED })
 }
 
