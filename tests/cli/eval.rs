@@ -174,6 +174,18 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
     let merged = env.run(&[&["eval", "merge", "--json"], &files[..]].concat());
     assert_eq!(merged.stdout, whole.stdout);
 
+    // Those that failed are named again.
+    let failure = "error: bag/broken.png: cannot decode this PNG";
+    for arguments in [
+        eval(&["--results", "whole.jsonl", "--resume"]),
+        vec!["eval", "merge", "whole.jsonl"],
+    ] {
+        let output = env.run(&arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(messages.matches(failure).count(), 1, "{messages}");
+    }
+
     // Killed at any byte of its file, a run goes on to the same report.
     let bytes = fs::read(env.path("whole.jsonl")).unwrap();
     for cut in (0..bytes.len()).step_by(bytes.len() / 30) {

@@ -15,7 +15,9 @@ use super::output::{Messages, Results, human_bytes};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::cards::ModelSpec;
 use crate::error::Error;
-use crate::eval::{Classes, Dataset, Item, Numbering, Options, Pair, Record, Report, Shard, merge};
+use crate::eval::{
+    Classes, Dataset, Item, Numbering, Options, Outcome, Pair, Record, Report, Shard, merge,
+};
 use crate::hub::HubOptions;
 pub(super) use arguments::{Arguments, RunArgs, SelectionArgs};
 use arguments::{Command, Form, LabelIds, check};
@@ -43,6 +45,7 @@ fn run_merge(
 ) -> anyhow::Result<u8> {
     let outputs = form.files()?;
     let (header, records) = merge(files).map_err(Error::from)?;
+    tell_failures(&records, messages);
     let report = Report::new(&header, &records, &form.ks());
     let missing = header.pictures - records.len();
     if missing > 0 {
@@ -176,6 +179,7 @@ fn measured(
         messages.note(format!("{} pictures left out: no class", dataset.left_out));
     }
     let (mut tracks, models) = tracks(specs, &dataset, valid, arguments, hub, messages)?;
+    tell_failures(tracks[0].records(), messages);
     let shard = arguments.shard.unwrap_or(Shard { index: 1, count: 1 });
     let todo: Vec<&Item> = dataset
         .shard(shard)
@@ -258,6 +262,15 @@ fn finish(
     // The run is not to be lost with what could not be written beside its report.
     written?;
     Ok(if fine { SUCCESS } else { SOME_FAILED })
+}
+
+/// The pictures that failed in earlier runs; those of this run are told as they fail.
+fn tell_failures(records: &[Record], messages: Messages) {
+    for record in records {
+        if let Outcome::Error { error } = &record.outcome {
+            messages.failure(format!("{}: {error}", record.picture));
+        }
+    }
 }
 
 fn adapt(spec: &mut ModelSpec, arguments: &Arguments) -> anyhow::Result<()> {
