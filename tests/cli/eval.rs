@@ -44,10 +44,14 @@ fn labels_from_a_file() {
     env.picture("ankle-boot.png", "set/a.png");
     env.picture("ankle-boot.png", "set/sub/b.png");
     env.picture("ankle-boot.png", "set/unlisted.png");
-    let lists: [(&str, &str); 3] = [
+    let lists: [(&str, &str); 4] = [
         (
             "heading",
             "ImageId,PredictionString\na,9 1 2 3 4\nsub/b,Sneaker\n",
+        ),
+        (
+            "quotes",
+            "\"file\",\"class\"\r\n\"a.png\",\"Ankle boot\"\r\n\"sub/b.png\",\"7\"\r\n",
         ),
         ("blanks", "./a.png 9\nsub/b.png 7\n"),
         (
