@@ -90,7 +90,8 @@ impl<'a> Classes<'a> {
     /// blank) and a class as [`Classes`] knows it, or `-` to leave pictures of that name out.
     ///
     /// # Errors
-    /// If the file cannot be read, or a line has no two parts or names no class.
+    /// If the file cannot be read, a line has no two parts or names no class, or two lines give one
+    /// name two classes.
     pub fn read_map(&mut self, path: &Path) -> Result<(), EvalError> {
         // Classes are called as without the map, so that its lines may stand in any order.
         let mut map = HashMap::new();
@@ -110,7 +111,10 @@ impl<'a> Classes<'a> {
                 Meaning::Several(_) => return Err(wrong("a class, and this name has several")),
                 _ => return Err(wrong("a class of the model after the name")),
             };
-            map.insert(name.into_owned(), class);
+            let other = map.insert(name.into_owned(), class);
+            if other.is_some_and(|other| other != class) {
+                return Err(wrong("one class for a name, and this one had another"));
+            }
         }
         self.map.extend(map);
         Ok(())
@@ -448,11 +452,14 @@ mod tests {
         assert_eq!(classes.meaning("0"), Meaning::Class(1));
         assert_eq!(classes.meaning("1"), Meaning::Class(0));
         let mut classes = Classes::new(set);
+        std::fs::write(&path, "a,0\na,tench\n").unwrap();
+        assert!(classes.read_map(&path).is_ok(), "the same twice");
         for (text, line) in [
             ("x great white shark\na\tb\n", 2),
             ("a\tb\nlonely\n", 1),
             ("a\t0\nlonely\n", 2),
             ("x,crane", 1),
+            ("a,0\nb,2\na,1\n", 3),
         ] {
             std::fs::write(&path, text).unwrap();
             match classes.read_map(&path) {
