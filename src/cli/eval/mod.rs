@@ -99,12 +99,8 @@ fn run_eval(
     )
 }
 
-/// Compares two models on the same pictures; nothing if Ctrl-C ended it early. With whether all
-/// pictures were answered.
-pub(super) fn pair(
-    arguments: &Arguments,
-    messages: Messages,
-) -> anyhow::Result<Option<(Pair, bool)>> {
+/// Compares two models on the same pictures; nothing if Ctrl-C ended it early.
+pub(super) fn pair(arguments: &Arguments, messages: Messages) -> anyhow::Result<Option<Pair>> {
     let (specs, hub) = models(arguments, messages)?;
     let labels = specs[0].labels.clone();
     let classes = classes(&labels, arguments)?;
@@ -114,12 +110,10 @@ pub(super) fn pair(
     let [first, second] = &tracks[..] else {
         bail!("two models are compared, and {} are given", tracks.len());
     };
-    let pair = Pair::new(
+    Ok(Some(Pair::new(
         (&first.header, first.records()),
         (&second.header, second.records()),
-    );
-    let fine = pair.pictures == first.records().len();
-    Ok(Some((pair, fine)))
+    )))
 }
 
 /// The models as they are to be run.
