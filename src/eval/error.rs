@@ -27,6 +27,8 @@ pub enum EvalError {
     #[cfg(not(feature = "parquet"))]
     #[error("{path}: this program was built without Parquet")]
     NoParquet { path: String },
+    #[error("{path} and {other} share pictures, which would count twice")]
+    Twice { path: String, other: String },
     #[error("no pictures found in {path}")]
     Empty { path: String },
     #[error("{path} has pictures that lie in no class folder ({pictures}; the first is {first})")]

@@ -254,3 +254,27 @@ fn the_report_is_not_lost_with_a_page() {
         assert!(!env.path("page.html").exists());
     }
 }
+
+#[test]
+fn no_picture_counts_twice() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.write("b/set.tar", archive(&[("9/a.png", &picture("grey.png"))]));
+    for paths in [
+        ["set", "./set"],
+        ["set", "set/9"],
+        ["b/../set/9", "set"],
+        ["b/set.tar", "b"],
+    ] {
+        let (code, _, messages) = eval(&env, &paths);
+        assert_eq!(code, 2, "{messages}");
+        let expected = format!("{} and {} share pictures", paths[1], paths[0]);
+        assert!(messages.contains(&expected), "{messages}");
+    }
+    let (code, report, messages) = eval(&env, &["set", "b"]);
+    assert_eq!(
+        (code, counts(&report)),
+        (0, [2, 2, 1].map(Value::from)),
+        "{messages}"
+    );
+}
