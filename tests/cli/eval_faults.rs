@@ -256,6 +256,47 @@ fn the_report_is_not_lost_with_a_page() {
 }
 
 #[test]
+fn no_output_replaces_what_another_argument_names() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.write("labels", "9/a.png 9\n");
+    let (code, _, messages) = eval(&env, &["set", "--results", "r.jsonl"]);
+    assert_eq!(code, 0, "{messages}");
+    let results = fs::read(env.path("r.jsonl")).unwrap();
+    for arguments in [
+        &["eval", "merge", "r.jsonl", "--html", "./set/../r.jsonl"][..],
+        &[
+            "eval",
+            "set",
+            "--results",
+            "r.jsonl",
+            "--resume",
+            "--html",
+            "r.jsonl",
+        ],
+        &[
+            "eval",
+            "set",
+            "--results",
+            "new.jsonl",
+            "--html",
+            "./new.jsonl",
+        ],
+        &["eval", "set", "--labels", "labels", "--html", "labels"],
+    ] {
+        let output = env.run(&[arguments, &["-q"]].concat());
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{messages}");
+        assert!(
+            messages.contains("it would replace a file of another argument"),
+            "{messages}"
+        );
+    }
+    assert_eq!(fs::read(env.path("r.jsonl")).unwrap(), results);
+    assert!(!env.path("new.jsonl").exists());
+}
+
+#[test]
 fn no_picture_counts_twice() {
     let env = Env::new();
     env.picture("ankle-boot.png", "set/9/a.png");

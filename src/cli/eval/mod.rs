@@ -7,7 +7,7 @@ mod print;
 mod published;
 mod track;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
@@ -43,7 +43,8 @@ fn run_merge(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let outputs = form.files()?;
+    let kept: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    let outputs = form.files(&kept)?;
     let (header, records) = merge(files).map_err(Error::from)?;
     tell_failures(&records, messages);
     let report = Report::new(&header, &records, &form.ks());
@@ -78,7 +79,7 @@ fn run_eval(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let outputs = arguments.form.files()?;
+    let outputs = arguments.form.files(&arguments.kept())?;
     let (specs, hub) = models(arguments, messages)?;
     // Found out before the run that nothing was published.
     let published = specs
