@@ -319,3 +319,25 @@ fn no_picture_counts_twice() {
         "{messages}"
     );
 }
+
+/// A stream may take long, and can be read only once.
+#[test]
+fn results_that_exist_are_told_before_data_is_read() {
+    let env = Env::new();
+    env.write("runs/twin.jsonl", b"mine");
+    twin(&env);
+    for arguments in [
+        &["eval", "-", "-m", "demo", "--results", "runs/twin.jsonl"][..],
+        &["eval", "-", "-m", "demo", "-m", "twin", "--results", "runs"],
+    ] {
+        let output = env.run_with_stdin(arguments, b"no archive");
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{messages}");
+        assert!(
+            messages.contains("runs/twin.jsonl exists already"),
+            "{messages}"
+        );
+    }
+    let files = fs::read_dir(env.path("runs")).unwrap();
+    assert_eq!(files.count(), 1, "none is begun");
+}

@@ -24,7 +24,7 @@ use arguments::{Command, Form, LabelIds, check};
 use files::{Files, Paper};
 use measure::measure;
 pub(super) use print::pair as print_pair;
-use track::{Track, tracks};
+use track::{Track, check_results, tracks};
 
 pub(super) fn run(
     arguments: &Arguments,
@@ -162,6 +162,7 @@ fn measured(
         only: valid.as_deref(),
         limit: arguments.selection.limit.map(|limit| limit as usize),
     };
+    check_results(&specs, arguments)?;
     let dataset = Dataset::open(&arguments.data, classes, &options).map_err(Error::from)?;
     if dataset.spooled > 0 {
         messages.note(format!(
