@@ -211,6 +211,25 @@ fn only_answers_that_are_sure_and_wrong_look_like_other_labels() {
     assert!(sure[0].contains("(top-1 30.00 %, by its own probabilities 100.00 %)"));
 }
 
+/// In a list of names the development kit's numbers are not found out, but told.
+#[test]
+fn the_last_number_of_the_development_kit_is_hinted_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list.txt");
+    std::fs::write(&list, "a.png 1\nb.png 1000\n").unwrap();
+    for name in ["a.png", "b.png"] {
+        std::fs::write(folder.path().join(name), b"").unwrap();
+    }
+    let set = LabelSet::builtin("imagenet-1k").unwrap();
+    let options = Options {
+        labels: Some(&list),
+        ..Options::default()
+    };
+    let found = Dataset::open(&[folder.path().into()], &Classes::new(set), &options);
+    let hint = found.unwrap_err().hint().unwrap();
+    assert!(hint.contains("`--label-ids devkit`"), "{hint}");
+}
+
 /// ImageNetV2 calls its folders by the numbers of the classes, which sort otherwise than they count;
 /// ImageNet-Sketch by WordNet ids. Any part of either is labelled as in the whole.
 #[test]

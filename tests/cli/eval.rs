@@ -207,6 +207,16 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
     );
     env.write("bad.jsonl", [&bytes[..], b"{\"index\":99}\n"].concat());
     env.check("eval-bad-results", &["eval", "merge", "bad.jsonl"]);
+    let text = String::from_utf8(bytes).unwrap();
+    env.write("other.jsonl", text.replace("\"rank\":1,", "\"rank\":3,"));
+    let output = env.run(&["eval", "merge", "whole.jsonl", "other.jsonl"]);
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        messages.contains("has another result than in whole.jsonl")
+            && messages.contains("hint: the same picture from two machines"),
+        "{messages}"
+    );
     env.write("png.jsonl", b"\x89PNG\r\n\x1a\nno more");
     env.check("eval-no-results", &["eval", "merge", "png.jsonl"]);
 }
