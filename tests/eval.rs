@@ -182,6 +182,54 @@ fn pairs_of_models_with_several_right_classes() {
     }
 }
 
+/// A model that is right and doubts it is badly calibrated, and its labels are in order.
+#[test]
+fn only_answers_that_are_sure_and_wrong_look_like_other_labels() {
+    let header = header(40, 100);
+    let warnings = |surplus: f64, right: usize| {
+        let records: Vec<Record> = (0..40)
+            .map(|index| {
+                let best = if index < right { index } else { index + 1 };
+                let logits: Vec<f64> = (0..100)
+                    .map(|class| if class == best { surplus } else { 0.0 })
+                    .collect();
+                let (label, answer) = Answer::new(&logits, &[index]);
+                Record {
+                    index,
+                    picture: format!("{index}.png"),
+                    label,
+                    outcome: Outcome::Answer(answer),
+                }
+            })
+            .collect();
+        Report::new(&header, &records, &[1]).warnings(&header, &records, None)
+    };
+    assert_eq!(warnings(1.0, 40), Vec::<String>::new());
+    assert_eq!(warnings(1.0, 12), Vec::<String>::new());
+    let sure = warnings(20.0, 12);
+    assert!(sure[0].contains("sure of its answers and mostly wrong"));
+    assert!(sure[0].contains("(top-1 30.00 %, by its own probabilities 100.00 %)"));
+}
+
+/// In a list of names the development kit's numbers are not found out, but told.
+#[test]
+fn the_last_number_of_the_development_kit_is_hinted_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("list.txt");
+    std::fs::write(&list, "a.png 1\nb.png 1000\n").unwrap();
+    for name in ["a.png", "b.png"] {
+        std::fs::write(folder.path().join(name), b"").unwrap();
+    }
+    let set = LabelSet::builtin("imagenet-1k").unwrap();
+    let options = Options {
+        labels: Some(&list),
+        ..Options::default()
+    };
+    let found = Dataset::open(&[folder.path().into()], &Classes::new(set), &options);
+    let hint = found.unwrap_err().hint().unwrap();
+    assert!(hint.contains("`--label-ids devkit`"), "{hint}");
+}
+
 /// ImageNetV2 calls its folders by the numbers of the classes, which sort otherwise than they count;
 /// ImageNet-Sketch by WordNet ids. Any part of either is labelled as in the whole.
 #[test]

@@ -42,14 +42,14 @@ pub(super) fn run(
     results: &mut Results,
 ) -> anyhow::Result<u8> {
     let json = arguments.json;
-    let (pair, fine) = if arguments.data.is_empty() {
+    let pair = if arguments.data.is_empty() {
         let input = &arguments.run.input;
         if input.img_size.is_some() || input.crop_pct.is_some() || input.interpolation.is_some() {
             bail!(
                 "results files have the preprocessing that they were made with; name the DATA too"
             );
         }
-        (of_results(&arguments.first, &arguments.second)?, true)
+        of_results(&arguments.first, &arguments.second)?
     } else {
         let models = vec![arguments.first, arguments.second];
         let arguments =
@@ -60,7 +60,15 @@ pub(super) fn run(
         }
     };
     eval::print_pair(&pair, json, results)?;
-    Ok(if fine { SUCCESS } else { SOME_FAILED })
+    if pair.unanswered == 0 {
+        return Ok(SUCCESS);
+    }
+    messages.note(format!(
+        "{} of {} pictures have no answer of both models",
+        pair.unanswered,
+        pair.pictures + pair.unanswered
+    ));
+    Ok(SOME_FAILED)
 }
 
 fn of_results(first: &str, second: &str) -> anyhow::Result<Pair> {

@@ -1,5 +1,6 @@
 //! Which class of a model a text means.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -89,7 +90,8 @@ impl<'a> Classes<'a> {
     /// blank) and a class as [`Classes`] knows it, or `-` to leave pictures of that name out.
     ///
     /// # Errors
-    /// If the file cannot be read, or a line has no two parts or names no class.
+    /// If the file cannot be read, a line has no two parts or names no class, or two lines give one
+    /// name two classes.
     pub fn read_map(&mut self, path: &Path) -> Result<(), EvalError> {
         // Classes are called as without the map, so that its lines may stand in any order.
         let mut map = HashMap::new();
@@ -103,13 +105,16 @@ impl<'a> Classes<'a> {
             let (name, class) = self
                 .split(&text)
                 .ok_or_else(|| wrong("a name and a class"))?;
-            let class = match self.meaning(class) {
+            let class = match self.meaning(&class) {
                 _ if class == "-" => None,
                 Meaning::Class(index) => Some(index),
                 Meaning::Several(_) => return Err(wrong("a class, and this name has several")),
                 _ => return Err(wrong("a class of the model after the name")),
             };
-            map.insert(name.to_owned(), class);
+            let other = map.insert(name.into_owned(), class);
+            if other.is_some_and(|other| other != class) {
+                return Err(wrong("one class for a name, and this one had another"));
+            }
         }
         self.map.extend(map);
         Ok(())
@@ -266,9 +271,10 @@ impl<'a> Classes<'a> {
         self.set.len()
     }
 
-    /// The two parts of a line, a name and a class: around the first tab, else the first comma, else
-    /// the first blank if a class follows, else the last one.
-    pub(super) fn split<'t>(&self, line: &'t str) -> Option<(&'t str, &'t str)> {
+    /// The two parts of a line, a name and a class: around the first tab, else the first comma (parts
+    /// in quotes as in CSV, which may hold commas), else the first blank if a class follows, else the
+    /// last one.
+    pub(super) fn split<'t>(&self, line: &'t str) -> Option<(Cow<'t, str>, Cow<'t, str>)> {
         let blank = || {
             let (name, class) = line.split_once(char::is_whitespace)?;
             match self.meaning(class.trim()) {
@@ -276,9 +282,14 @@ impl<'a> Classes<'a> {
                 _ => Some((name, class)),
             }
         };
-        let parts = line.split_once('\t').or_else(|| line.split_once(','));
-        let (name, class) = parts.or_else(blank)?;
-        let (name, class) = (name.trim(), class.trim());
+        let (name, class) = match line.split_once('\t') {
+            Some((name, class)) => (name.into(), class.into()),
+            None => match comma(line) {
+                Some(parts) => parts,
+                None => blank().map(|(name, class)| (name.into(), class.into()))?,
+            },
+        };
+        let (name, class) = (trimmed(name), trimmed(class));
         (!name.is_empty() && !class.is_empty()).then_some((name, class))
     }
 
@@ -299,6 +310,46 @@ impl<'a> Classes<'a> {
             count: indices.len(),
             classes: indices.iter().map(describe).collect::<Vec<_>>().join(", "),
         }
+    }
+}
+
+/// The two parts of a line of CSV.
+fn comma(line: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    let quoted_name = quoted(line).and_then(|(name, rest)| Some((name, rest.strip_prefix(',')?)));
+    let (name, class) = match quoted_name {
+        Some((name, class)) => (name.into(), class),
+        None => line
+            .split_once(',')
+            .map(|(name, class)| (name.into(), class))?,
+    };
+    let class = match quoted(class.trim()) {
+        Some((class, "")) => class.into(),
+        _ => class.into(),
+    };
+    Some((name, class))
+}
+
+/// What stands in quotes at the beginning of a text, where two quotes are one, and what follows.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut rest = text.strip_prefix('"')?;
+    let mut content = String::new();
+    loop {
+        let (part, after) = rest.split_once('"')?;
+        content += part;
+        match after.strip_prefix('"') {
+            Some(after) => {
+                content.push('"');
+                rest = after;
+            }
+            None => return Some((content, after)),
+        }
+    }
+}
+
+fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => text.trim().into(),
+        Cow::Owned(text) => text.trim().to_owned().into(),
     }
 }
 
@@ -358,6 +409,34 @@ mod tests {
     }
 
     #[test]
+    fn lines_have_two_parts() {
+        let set = LabelSet::builtin("imagenet-1k").unwrap();
+        let classes = Classes::new(set);
+        for (line, name, class) in [
+            ("a b\ttench, Tinca tinca", "a b", "tench, Tinca tinca"),
+            ("a.png,tench", "a.png", "tench"),
+            (
+                "a.png, \"tench, Tinca tinca\"",
+                "a.png",
+                "tench, Tinca tinca",
+            ),
+            ("\"a, b.png\",0", "a, b.png", "0"),
+            ("\"a \"\"b\"\".png\",\"0\"", "a \"b\".png", "0"),
+            ("\"a\" b.png,0", "\"a\" b.png", "0"),
+            ("\"a.png,0", "\"a.png", "0"),
+            ("a.png great white shark", "a.png", "great white shark"),
+            ("my a.png 0", "my a.png", "0"),
+        ] {
+            let parts = classes.split(line);
+            let parts = parts.as_ref().map(|(name, class)| (&**name, &**class));
+            assert_eq!(parts, Some((name, class)), "{line}");
+        }
+        for line in ["a.png", "a.png,", ",0", "\"\",0", "a.png,\"\""] {
+            assert_eq!(classes.split(line), None, "{line}");
+        }
+    }
+
+    #[test]
     fn a_map_comes_first_and_can_leave_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("map.txt");
@@ -373,11 +452,14 @@ mod tests {
         assert_eq!(classes.meaning("0"), Meaning::Class(1));
         assert_eq!(classes.meaning("1"), Meaning::Class(0));
         let mut classes = Classes::new(set);
+        std::fs::write(&path, "a,0\na,tench\n").unwrap();
+        assert!(classes.read_map(&path).is_ok(), "the same twice");
         for (text, line) in [
             ("x great white shark\na\tb\n", 2),
             ("a\tb\nlonely\n", 1),
             ("a\t0\nlonely\n", 2),
             ("x,crane", 1),
+            ("a,0\nb,2\na,1\n", 3),
         ] {
             std::fs::write(&path, text).unwrap();
             match classes.read_map(&path) {

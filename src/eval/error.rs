@@ -27,6 +27,8 @@ pub enum EvalError {
     #[cfg(not(feature = "parquet"))]
     #[error("{path}: this program was built without Parquet")]
     NoParquet { path: String },
+    #[error("{path} and {other} share pictures, which would count twice")]
+    Twice { path: String, other: String },
     #[error("no pictures found in {path}")]
     Empty { path: String },
     #[error("{path} has pictures that lie in no class folder ({pictures}; the first is {first})")]
@@ -116,6 +118,11 @@ impl EvalError {
                 "give each class a folder (a WordNet id, a class name or an index), or name the \
                  classes of the pictures in a file: `--labels FILE`"
             }
+            // Of ImageNet's numbers from 1 the last means nothing.
+            Self::UnknownClasses { names, .. } if names == "1000" => {
+                "numbers count the model's outputs from 0; `--label-ids devkit` says that these \
+                 are the classes of ImageNet's development kit, which count from 1"
+            }
             Self::UnknownClasses { .. } => {
                 "`--class-map FILE` says which class a folder or label means, one a line: the name, \
                  a tab, the class; `-` for a class leaves its pictures out"
@@ -127,6 +134,10 @@ impl EvalError {
             Self::Exists { .. } => "`--resume` goes on with it; another name starts anew",
             Self::Mismatch { .. } => {
                 "results of one file have to come from one model, one preprocessing and one data set"
+            }
+            Self::Conflict { .. } => {
+                "the same picture from two machines may differ in the last digits: leave out the \
+                 file that repeats the others'"
             }
             Self::NoData { exists: true, .. } => {
                 "a validation set is a folder with a folder for each class, or with `--labels FILE`, \

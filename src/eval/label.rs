@@ -134,7 +134,7 @@ fn by_name(
             return Err(wrong(*line, "the name of a picture and its class", text));
         };
         let class = match (
-            classes.meaning(class),
+            classes.meaning(&class),
             class.split_once(char::is_whitespace),
         ) {
             // An id or a number with more behind it; a first word might be another class's name.
@@ -143,7 +143,7 @@ fn by_name(
             {
                 first
             }
-            _ => class,
+            _ => &*class,
         };
         let name = name.trim_start_matches("./");
         let place = match places.get(name).map(Vec::as_slice) {

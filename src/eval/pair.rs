@@ -14,6 +14,8 @@ pub struct Pair {
     pub second: String,
     /// Pictures that both have answered.
     pub pictures: usize,
+    /// Pictures of the data set that not both have answered.
+    pub unanswered: usize,
     pub both_right: usize,
     pub only_first_right: usize,
     pub only_second_right: usize,
@@ -70,6 +72,7 @@ impl Pair {
             first: first.0.model(),
             second: second.0.model(),
             pictures: 0,
+            unanswered: 0,
             both_right: 0,
             only_first_right: 0,
             only_second_right: 0,
@@ -101,6 +104,7 @@ impl Pair {
                 });
             }
         }
+        pair.unanswered = first.0.pictures - pair.pictures;
         pair.p_value = mcnemar(pair.only_first_right, pair.only_second_right);
         pair
     }

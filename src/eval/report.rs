@@ -186,7 +186,12 @@ impl Report {
                 100.0 * share
             ));
         }
-        let surest = self.calibration_error.unwrap_or_default();
+        let bins = self.reliability.iter();
+        let sure: f64 = bins
+            .map(|bin| bin.answers as f64 * bin.mean_probability)
+            .sum();
+        // Not the calibration error, which a model that is right and doubts it has too.
+        let too_sure = sure / self.answered as f64 - share;
         if warnings.is_empty() && Interval::of(self.correct(), self.answered).low <= chance {
             warnings.push(format!(
                 "top-1 is {:.2} %, about what guessing among {possible} classes gives: the labels \
@@ -194,10 +199,12 @@ impl Report {
                  preprocessing are not this model's",
                 100.0 * share
             ));
-        } else if warnings.is_empty() && surest > 0.5 {
+        } else if warnings.is_empty() && too_sure > 0.5 {
             warnings.push(format!(
-                "the model is sure of its answers and mostly wrong (calibration error {surest:.2}): \
-                 the labels are probably in another order than the model's"
+                "the model is sure of its answers and mostly wrong (top-1 {:.2} %, by its own \
+                 probabilities {:.2} %): the labels are probably in another order than the model's",
+                100.0 * share,
+                100.0 * (share + too_sure)
             ));
         }
         let present: Vec<usize> = self.classes.iter().map(|class| class.index).collect();

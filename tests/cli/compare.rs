@@ -14,6 +14,9 @@ fn two_models_on_the_same_pictures() {
     env.run(&eval(&["--results", "b.jsonl", "--img-size", "48"]));
     env.check("compare", &["compare", "a.jsonl", "b.jsonl"]);
     env.check("compare-json", &["compare", "a.jsonl", "b.jsonl", "--json"]);
+    // A part of the pictures is not all of them.
+    env.run(&eval(&["--results", "part.jsonl", "--shard", "1/3"]));
+    env.check("compare-part", &["compare", "a.jsonl", "part.jsonl"]);
     env.run(&eval(&["--results", "c.jsonl", "--limit", "3"]));
     let output = env.run(&["compare", "a.jsonl", "c.jsonl"]);
     assert_eq!(output.status.code(), Some(2));

@@ -44,10 +44,14 @@ fn labels_from_a_file() {
     env.picture("ankle-boot.png", "set/a.png");
     env.picture("ankle-boot.png", "set/sub/b.png");
     env.picture("ankle-boot.png", "set/unlisted.png");
-    let lists: [(&str, &str); 3] = [
+    let lists: [(&str, &str); 4] = [
         (
             "heading",
             "ImageId,PredictionString\na,9 1 2 3 4\nsub/b,Sneaker\n",
+        ),
+        (
+            "quotes",
+            "\"file\",\"class\"\r\n\"a.png\",\"Ankle boot\"\r\n\"sub/b.png\",\"7\"\r\n",
         ),
         ("blanks", "./a.png 9\nsub/b.png 7\n"),
         (
@@ -174,6 +178,18 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
     let merged = env.run(&[&["eval", "merge", "--json"], &files[..]].concat());
     assert_eq!(merged.stdout, whole.stdout);
 
+    // Those that failed are named again.
+    let failure = "error: bag/broken.png: cannot decode this PNG";
+    for arguments in [
+        eval(&["--results", "whole.jsonl", "--resume"]),
+        vec!["eval", "merge", "whole.jsonl"],
+    ] {
+        let output = env.run(&arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(messages.matches(failure).count(), 1, "{messages}");
+    }
+
     // Killed at any byte of its file, a run goes on to the same report.
     let bytes = fs::read(env.path("whole.jsonl")).unwrap();
     for cut in (0..bytes.len()).step_by(bytes.len() / 30) {
@@ -191,6 +207,16 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
     );
     env.write("bad.jsonl", [&bytes[..], b"{\"index\":99}\n"].concat());
     env.check("eval-bad-results", &["eval", "merge", "bad.jsonl"]);
+    let text = String::from_utf8(bytes).unwrap();
+    env.write("other.jsonl", text.replace("\"rank\":1,", "\"rank\":3,"));
+    let output = env.run(&["eval", "merge", "whole.jsonl", "other.jsonl"]);
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        messages.contains("has another result than in whole.jsonl")
+            && messages.contains("hint: the same picture from two machines"),
+        "{messages}"
+    );
     env.write("png.jsonl", b"\x89PNG\r\n\x1a\nno more");
     env.check("eval-no-results", &["eval", "merge", "png.jsonl"]);
 }

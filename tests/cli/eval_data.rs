@@ -198,6 +198,21 @@ fn tables_of_the_hub() {
     );
     assert!(messages.contains("t.parquet/3: "), "{messages}");
 
+    // Without pictures a table is no data set; a row without one would be a picture that fails.
+    let mut other = bytes.clone();
+    for place in 0..other.len() - 5 {
+        if &other[place..place + 5] == b"image" {
+            other[place..place + 5].copy_from_slice(b"photo");
+        }
+    }
+    env.write("t.parquet", &other);
+    let (code, _, messages) = eval(&env, &["t.parquet"]);
+    assert_eq!(code, 2, "{messages}");
+    assert!(
+        messages.contains("expected the columns image and label, found photo, label"),
+        "{messages}"
+    );
+
     // A picture's bytes changed: its row group is lost, and nothing else.
     let needle = picture("exact-224.png");
     let place = bytes

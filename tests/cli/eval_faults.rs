@@ -232,3 +232,112 @@ fn results_of_local_models_have_plain_names() {
         assert!(env.path("here/runs").join(file).exists(), "{file}");
     }
 }
+
+/// What the run has found is told, although the page of it finds no place.
+#[test]
+#[cfg(unix)]
+fn the_report_is_not_lost_with_a_page() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    let whole = env.run(&["eval", "set", "-m", "demo", "-q", "--results", "r.jsonl"]);
+    for arguments in [
+        &["eval", "set", "-m", "demo", "-q", "--html", "page.html"][..],
+        &["eval", "merge", "r.jsonl", "--html", "page.html"],
+    ] {
+        // Files of more than 8 blocks cannot be written.
+        let script = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+        let output = env.under_shell(script, arguments).output().unwrap();
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{messages}");
+        assert!(messages.contains("cannot write "), "{messages}");
+        assert_eq!(output.stdout, whole.stdout, "{messages}");
+        assert!(!env.path("page.html").exists());
+    }
+}
+
+#[test]
+fn no_output_replaces_what_another_argument_names() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.write("labels", "9/a.png 9\n");
+    let (code, _, messages) = eval(&env, &["set", "--results", "r.jsonl"]);
+    assert_eq!(code, 0, "{messages}");
+    let results = fs::read(env.path("r.jsonl")).unwrap();
+    for arguments in [
+        &["eval", "merge", "r.jsonl", "--html", "./set/../r.jsonl"][..],
+        &[
+            "eval",
+            "set",
+            "--results",
+            "r.jsonl",
+            "--resume",
+            "--html",
+            "r.jsonl",
+        ],
+        &[
+            "eval",
+            "set",
+            "--results",
+            "new.jsonl",
+            "--html",
+            "./new.jsonl",
+        ],
+        &["eval", "set", "--labels", "labels", "--html", "labels"],
+    ] {
+        let output = env.run(&[arguments, &["-q"]].concat());
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{messages}");
+        assert!(
+            messages.contains("it would replace a file of another argument"),
+            "{messages}"
+        );
+    }
+    assert_eq!(fs::read(env.path("r.jsonl")).unwrap(), results);
+    assert!(!env.path("new.jsonl").exists());
+}
+
+#[test]
+fn no_picture_counts_twice() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.write("b/set.tar", archive(&[("9/a.png", &picture("grey.png"))]));
+    for paths in [
+        ["set", "./set"],
+        ["set", "set/9"],
+        ["b/../set/9", "set"],
+        ["b/set.tar", "b"],
+    ] {
+        let (code, _, messages) = eval(&env, &paths);
+        assert_eq!(code, 2, "{messages}");
+        let expected = format!("{} and {} share pictures", paths[1], paths[0]);
+        assert!(messages.contains(&expected), "{messages}");
+    }
+    let (code, report, messages) = eval(&env, &["set", "b"]);
+    assert_eq!(
+        (code, counts(&report)),
+        (0, [2, 2, 1].map(Value::from)),
+        "{messages}"
+    );
+}
+
+/// A stream may take long, and can be read only once.
+#[test]
+fn results_that_exist_are_told_before_data_is_read() {
+    let env = Env::new();
+    env.write("runs/twin.jsonl", b"mine");
+    twin(&env);
+    for arguments in [
+        &["eval", "-", "-m", "demo", "--results", "runs/twin.jsonl"][..],
+        &["eval", "-", "-m", "demo", "-m", "twin", "--results", "runs"],
+    ] {
+        let output = env.run_with_stdin(arguments, b"no archive");
+        let messages = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{messages}");
+        assert!(
+            messages.contains("runs/twin.jsonl exists already"),
+            "{messages}"
+        );
+    }
+    let files = fs::read_dir(env.path("runs")).unwrap();
+    assert_eq!(files.count(), 1, "none is begun");
+}

@@ -1,6 +1,6 @@
 //! What can be asked of `senet eval`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
@@ -174,6 +174,21 @@ impl Arguments {
         }
     }
 
+    /// All files that are read, and the results.
+    pub(super) fn kept(&self) -> Vec<&Path> {
+        let selection = &self.selection;
+        let valid = selection.valid_labels.as_deref().map(Path::new);
+        let single = [
+            &self.results,
+            &self.weights,
+            &selection.labels,
+            &selection.class_map,
+        ];
+        let single = single.into_iter().filter_map(Option::as_deref);
+        let data = self.data.iter().map(PathBuf::as_path);
+        data.chain(single).chain(valid).collect()
+    }
+
     pub(super) fn decode_options(&self) -> DecodeOptions {
         DecodeOptions {
             max_pixels: self.run.input.max_pixels,
@@ -212,18 +227,23 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// The files that are written beside the report.
-    pub(super) fn files(&self) -> Result<Files, Error> {
+    /// The files that are written beside the report, none of which may replace one of `kept`.
+    pub(super) fn files(&self, kept: &[&Path]) -> Result<Files, Error> {
         #[cfg(not(feature = "parquet"))]
         if let Some(path) = &self.parquet {
             return Err(Error::from(EvalError::NoParquet {
                 path: path.display().to_string(),
             }));
         }
+        let page = self.html.as_deref();
         Ok(Files {
-            page: self.html.as_deref().map(Output::new).transpose()?,
+            page: page.map(|path| Output::new(path, kept)).transpose()?,
             #[cfg(feature = "parquet")]
-            table: self.parquet.as_deref().map(Output::new).transpose()?,
+            table: {
+                let kept: Vec<&Path> = kept.iter().copied().chain(page).collect();
+                let table = self.parquet.as_deref();
+                table.map(|path| Output::new(path, &kept)).transpose()?
+            },
         })
     }
 

@@ -74,8 +74,9 @@ pub(super) struct Output {
 
 impl Output {
     /// # Errors
-    /// If no file can be made beside `path`, or something that is no file has its name.
-    pub(super) fn new(path: &Path) -> Result<Self, Error> {
+    /// If no file can be made beside `path`, something that is no file has its name, or it is one of
+    /// `kept`, which would be lost.
+    pub(super) fn new(path: &Path, kept: &[&Path]) -> Result<Self, Error> {
         let prepare = || {
             // A link stays what it is; the file that it leads to is replaced.
             let path = match fs::canonicalize(path) {
@@ -83,6 +84,12 @@ impl Output {
                 Ok(_) => return Err(io::Error::other("it exists and is no file")),
                 Err(_) => path.to_owned(),
             };
+            let own = place(&path);
+            if own.is_some() && kept.iter().any(|kept| place(kept) == own) {
+                return Err(io::Error::other(
+                    "it would replace a file of another argument",
+                ));
+            }
             let temporary = beside(&path)?;
             File::create_new(&temporary)?;
             fs::remove_file(&temporary)?;
@@ -105,6 +112,19 @@ impl Output {
         });
         written.map_err(|error| unwritable(&self.path, error))
     }
+}
+
+/// Where a file lies or will lie, however its path is written.
+fn place(path: &Path) -> Option<PathBuf> {
+    fs::canonicalize(path).ok().or_else(|| {
+        let folder = path.parent()?;
+        let folder = if folder == Path::new("") {
+            Path::new(".")
+        } else {
+            folder
+        };
+        Some(fs::canonicalize(folder).ok()?.join(path.file_name()?))
+    })
 }
 
 /// A name in the same folder that no other process uses.

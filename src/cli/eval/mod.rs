@@ -7,7 +7,7 @@ mod print;
 mod published;
 mod track;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
@@ -15,14 +15,16 @@ use super::output::{Messages, Results, human_bytes};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::cards::ModelSpec;
 use crate::error::Error;
-use crate::eval::{Classes, Dataset, Item, Numbering, Options, Pair, Record, Report, Shard, merge};
+use crate::eval::{
+    Classes, Dataset, Item, Numbering, Options, Outcome, Pair, Record, Report, Shard, merge,
+};
 use crate::hub::HubOptions;
 pub(super) use arguments::{Arguments, RunArgs, SelectionArgs};
 use arguments::{Command, Form, LabelIds, check};
 use files::{Files, Paper};
 use measure::measure;
 pub(super) use print::pair as print_pair;
-use track::{Track, tracks};
+use track::{Track, check_results, tracks};
 
 pub(super) fn run(
     arguments: &Arguments,
@@ -41,8 +43,10 @@ fn run_merge(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let outputs = form.files()?;
+    let kept: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    let outputs = form.files(&kept)?;
     let (header, records) = merge(files).map_err(Error::from)?;
+    tell_failures(&records, messages);
     let report = Report::new(&header, &records, &form.ks());
     let missing = header.pictures - records.len();
     if missing > 0 {
@@ -62,8 +66,10 @@ fn run_merge(
         warnings: &warnings,
         comparison: None,
     };
-    outputs.write(&paper, |_| None)?;
+    let written = outputs.write(&paper, |_| None);
     print::report(&report, None, form.json, results)?;
+    // The report does not depend on what could not be written beside it.
+    written?;
     let complete = missing == 0 && report.failed == 0;
     Ok(if complete { SUCCESS } else { SOME_FAILED })
 }
@@ -73,7 +79,7 @@ fn run_eval(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let outputs = arguments.form.files()?;
+    let outputs = arguments.form.files(&arguments.kept())?;
     let (specs, hub) = models(arguments, messages)?;
     // Found out before the run that nothing was published.
     let published = specs
@@ -94,12 +100,8 @@ fn run_eval(
     )
 }
 
-/// Compares two models on the same pictures; nothing if Ctrl-C ended it early. With whether all
-/// pictures were answered.
-pub(super) fn pair(
-    arguments: &Arguments,
-    messages: Messages,
-) -> anyhow::Result<Option<(Pair, bool)>> {
+/// Compares two models on the same pictures; nothing if Ctrl-C ended it early.
+pub(super) fn pair(arguments: &Arguments, messages: Messages) -> anyhow::Result<Option<Pair>> {
     let (specs, hub) = models(arguments, messages)?;
     let labels = specs[0].labels.clone();
     let classes = classes(&labels, arguments)?;
@@ -109,12 +111,10 @@ pub(super) fn pair(
     let [first, second] = &tracks[..] else {
         bail!("two models are compared, and {} are given", tracks.len());
     };
-    let pair = Pair::new(
+    Ok(Some(Pair::new(
         (&first.header, first.records()),
         (&second.header, second.records()),
-    );
-    let fine = pair.pictures == first.records().len();
-    Ok(Some((pair, fine)))
+    )))
 }
 
 /// The models as they are to be run.
@@ -162,6 +162,7 @@ fn measured(
         only: valid.as_deref(),
         limit: arguments.selection.limit.map(|limit| limit as usize),
     };
+    check_results(&specs, arguments)?;
     let dataset = Dataset::open(&arguments.data, classes, &options).map_err(Error::from)?;
     if dataset.spooled > 0 {
         messages.note(format!(
@@ -174,6 +175,7 @@ fn measured(
         messages.note(format!("{} pictures left out: no class", dataset.left_out));
     }
     let (mut tracks, models) = tracks(specs, &dataset, valid, arguments, hub, messages)?;
+    tell_failures(tracks[0].records(), messages);
     let shard = arguments.shard.unwrap_or(Shard { index: 1, count: 1 });
     let todo: Vec<&Item> = dataset
         .shard(shard)
@@ -209,6 +211,7 @@ fn finish(
     let ks = arguments.form.ks();
     let mut reports = Vec::new();
     let mut fine = true;
+    let mut written = Ok(());
     for track in tracks {
         let report = Report::new(&track.header, track.records(), &ks);
         let warnings = report.warnings(&track.header, track.records(), Some(classes));
@@ -229,9 +232,9 @@ fn finish(
             comparison: comparison.as_ref(),
         };
         let decode = arguments.decode_options();
-        outputs.write(&paper, |record: &Record| {
+        written = written.and(outputs.write(&paper, |record: &Record| {
             dataset.items.get(record.index)?.source.open(&decode).ok()
-        })?;
+        }));
         fine &= report.failed == 0 && comparison.as_ref().is_none_or(|c| c.agrees);
         reports.push((report, comparison));
     }
@@ -252,7 +255,18 @@ fn finish(
             print::several(&reports, &pairs, arguments.form.json, results)?;
         }
     }
+    // The run is not to be lost with what could not be written beside its report.
+    written?;
     Ok(if fine { SUCCESS } else { SOME_FAILED })
+}
+
+/// The pictures that failed in earlier runs; those of this run are told as they fail.
+fn tell_failures(records: &[Record], messages: Messages) {
+    for record in records {
+        if let Outcome::Error { error } = &record.outcome {
+            messages.failure(format!("{}: {error}", record.picture));
+        }
+    }
 }
 
 fn adapt(spec: &mut ModelSpec, arguments: &Arguments) -> anyhow::Result<()> {

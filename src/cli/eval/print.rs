@@ -188,8 +188,11 @@ pub(in crate::cli) fn pair(pair: &Pair, json: bool, results: &mut Results) -> an
         return Ok(results.json_pretty(pair)?);
     }
     let title = format!(
-        "{} and {} on {} pictures",
-        pair.first, pair.second, pair.pictures
+        "{} and {} on {} of {} pictures",
+        pair.first,
+        pair.second,
+        pair.pictures,
+        pair.pictures + pair.unanswered
     );
     results.line(results.style.bold(&title))?;
     let share = |count: usize| percent(count as f64 / pair.pictures.max(1) as f64);

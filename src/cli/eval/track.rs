@@ -10,7 +10,7 @@ use crate::cards::{ModelSpec, Published};
 use crate::cli::output::Messages;
 use crate::cli::session;
 use crate::error::Error;
-use crate::eval::{Dataset, Header, Log, Member, Record};
+use crate::eval::{Dataset, EvalError, Header, Log, Member, Record};
 use crate::hub::HubOptions;
 use crate::model::Model;
 
@@ -71,6 +71,22 @@ impl Track {
     }
 }
 
+/// Whether results can be begun, found out before data is read, which may take long and be there only
+/// once.
+///
+/// # Errors
+/// If there are results already that are not to be gone on with.
+pub(super) fn check_results(specs: &[ModelSpec], arguments: &Arguments) -> Result<(), Error> {
+    let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
+    let mut files = files(arguments, &names).into_iter();
+    match files.find(|file| !arguments.resume && file.exists()) {
+        Some(file) => Err(Error::from(EvalError::Exists {
+            path: file.display().to_string(),
+        })),
+        None => Ok(()),
+    }
+}
+
 /// Opens the models and a track for each, and one more for their ensemble if that is wanted.
 pub(super) fn tracks(
     specs: Vec<ModelSpec>,
@@ -116,7 +132,11 @@ pub(super) fn tracks(
         });
         models.push(Model::new(spec, &weights, &device)?);
     }
-    let files = files(arguments, &names)?;
+    let files = files(arguments, &names);
+    if let Some(folder) = arguments.results.as_ref().filter(|_| names.len() > 1) {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
     let mut tracks = Vec::new();
     for (place, member) in members.iter().enumerate() {
         header.members = vec![member.clone()];
@@ -131,18 +151,18 @@ pub(super) fn tracks(
     Ok((tracks, models))
 }
 
-/// A results file for each model, and one more for the ensemble; none if none are wanted.
-fn files(arguments: &Arguments, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
+/// A results file for each model, and one more for the ensemble if there is one; none if none are
+/// wanted.
+fn files(arguments: &Arguments, names: &[String]) -> Vec<PathBuf> {
     let Some(path) = &arguments.results else {
-        return Ok(Vec::new());
+        return Vec::new();
     };
     if names.len() == 1 {
-        return Ok(vec![path.clone()]);
+        return vec![path.clone()];
     }
-    std::fs::create_dir_all(path)
-        .with_context(|| format!("cannot make the folder {}", path.display()))?;
     let mut files: Vec<PathBuf> = Vec::new();
-    for name in names.iter().map(String::as_str).chain(["ensemble"]) {
+    let ensemble = arguments.ensemble.then_some("ensemble");
+    for name in names.iter().map(String::as_str).chain(ensemble) {
         // The name of a local model may be a path, and a file that begins with a dot is hidden.
         let name = name.replace(['/', '\\', ':'], "_");
         let name = name.trim_start_matches(['.', '_']);
@@ -151,5 +171,5 @@ fn files(arguments: &Arguments, names: &[String]) -> anyhow::Result<Vec<PathBuf>
         let file = free.find_map(|file| Some(path.join(file)).filter(|file| !files.contains(file)));
         files.extend(file);
     }
-    Ok(files)
+    files
 }

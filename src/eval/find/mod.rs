@@ -5,7 +5,7 @@ mod folder;
 pub(super) mod parquet;
 mod tar;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::spool::Spool;
 use super::{Classes, EvalError, Source};
@@ -25,14 +25,32 @@ pub(super) struct Found {
 
 /// The pictures of `paths`: folders by name, archives in their own order. What cannot be read where
 /// it lies goes into `spool`.
+///
+/// # Errors
+/// If one of them cannot be read, lies in another, or holds no pictures.
 pub(super) fn pictures(
     paths: &[impl AsRef<Path>],
     classes: &Classes<'_>,
     spool: &mut Spool,
 ) -> Result<Vec<Found>, EvalError> {
     let mut all = Vec::new();
+    let mut known: Vec<(PathBuf, &Path)> = Vec::new();
     for path in paths {
         let path = path.as_ref();
+        if !is_stream(path)
+            && let Ok(place) = path.canonicalize()
+        {
+            let shared = |(other, _): &&(PathBuf, &Path)| {
+                place.starts_with(other) || other.starts_with(&place)
+            };
+            if let Some((_, other)) = known.iter().find(shared) {
+                return Err(EvalError::Twice {
+                    path: path.display().to_string(),
+                    other: other.display().to_string(),
+                });
+            }
+            known.push((place, path));
+        }
         let own_name = path.file_name().unwrap_or(path.as_os_str());
         let own_name = own_name.to_string_lossy();
         if is_stream(path) || (is_archive(path) && !path.is_dir()) {

@@ -54,6 +54,8 @@ pub(super) fn pictures(
         reason,
     };
     let table = Table::open(path).map_err(wrong)?;
+    // Else each row would be told to have no picture.
+    table.column("image").map_err(wrong)?;
     let names = table.class_names();
     // Names that two classes share are told apart by their place in a list of all classes.
     let own = names
