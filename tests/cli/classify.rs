@@ -273,14 +273,8 @@ fn ctrl_c_leaves_whole_rows() {
     use std::process::Command;
     let env = folder();
     env.write("list.txt", "photos/boot.png\n".repeat(100_000));
-    let program = env.command(&[]).get_program().to_owned();
-    // Whoever runs the tests in the background has Ctrl-C ignored, and would hand that down.
-    let mut command = Command::new("env");
-    command.arg("--default-signal=INT").arg(program);
-    command
-        .args(demo(&["--files-from", "list.txt", "--json"]))
-        .current_dir(env.path(""));
-    let mut child = command
+    let mut child = env
+        .interruptible(&demo(&["--files-from", "list.txt", "--json"]))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -131,12 +131,14 @@ fn a_process_that_is_killed_at_any_moment_leaves_a_sound_cache() {
     setup.assert_sound();
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[test]
 fn ctrl_c_keeps_what_has_come() {
     let setup = setup(2_000_000);
     setup.server.plan(&[Mode::Stall]);
-    let child = setup.start(&["download", MODEL]);
+    let mut command = setup.env.interruptible(&["download", MODEL]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
     let len = || fs::metadata(setup.partial()).map_or(0, |metadata| metadata.len());
     wait_for(|| len() == 1_000_000);
     let id = child.id().to_string();

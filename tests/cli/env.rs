@@ -71,6 +71,13 @@ impl Env {
         shell
     }
 
+    /// A command that Ctrl-C reaches: whoever runs the tests in the background has it ignored, and
+    /// would hand that down.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn interruptible(&self, arguments: &[&str]) -> Command {
+        self.under_shell("exec env --default-signal=INT \"$@\"", arguments)
+    }
+
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.run_with_stdin(arguments, b"")
     }
