@@ -9,6 +9,17 @@ use senet::labels::LabelSet;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+/// An answer about picture `index`, of one right class.
+fn record(index: usize, logits: &[f64], label: usize) -> Record {
+    let (label, answer) = Answer::new(logits, &[label]);
+    Record {
+        index,
+        picture: format!("{index}.png"),
+        label,
+        outcome: Outcome::Answer(answer),
+    }
+}
+
 fn header(pictures: usize, classes: usize) -> Header {
     Header {
         senet_eval: Header::VERSION,
@@ -47,13 +58,7 @@ fn figures_are_those_of_other_packages() {
         .enumerate()
         .map(|(index, (logits, &label))| {
             let logits: Vec<f64> = logits.iter().map(|&logit| logit.into()).collect();
-            let (label, answer) = Answer::new(&logits, &[label]);
-            Record {
-                index,
-                picture: format!("{index}.png"),
-                label,
-                outcome: Outcome::Answer(answer),
-            }
+            record(index, &logits, label)
         })
         .collect();
     let report = Report::new(
@@ -193,13 +198,7 @@ fn only_answers_that_are_sure_and_wrong_look_like_other_labels() {
                 let logits: Vec<f64> = (0..100)
                     .map(|class| if class == best { surplus } else { 0.0 })
                     .collect();
-                let (label, answer) = Answer::new(&logits, &[index]);
-                Record {
-                    index,
-                    picture: format!("{index}.png"),
-                    label,
-                    outcome: Outcome::Answer(answer),
-                }
+                record(index, &logits, index)
             })
             .collect();
         Report::new(&header, &records, &[1]).warnings(&header, &records, None)

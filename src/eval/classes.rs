@@ -1,6 +1,5 @@
 //! Which class of a model a text means.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::LazyLock;
@@ -111,7 +110,7 @@ impl<'a> Classes<'a> {
                 Meaning::Several(_) => return Err(wrong("a class, and this name has several")),
                 _ => return Err(wrong("a class of the model after the name")),
             };
-            let other = map.insert(name.into_owned(), class);
+            let other = map.insert(name, class);
             if other.is_some_and(|other| other != class) {
                 return Err(wrong("one class for a name, and this one had another"));
             }
@@ -274,7 +273,7 @@ impl<'a> Classes<'a> {
     /// The two parts of a line, a name and a class: around the first tab, else the first comma (parts
     /// in quotes as in CSV, which may hold commas), else the first blank if a class follows, else the
     /// last one.
-    pub(super) fn split<'t>(&self, line: &'t str) -> Option<(Cow<'t, str>, Cow<'t, str>)> {
+    pub(super) fn split(&self, line: &str) -> Option<(String, String)> {
         let blank = || {
             let (name, class) = line.split_once(char::is_whitespace)?;
             match self.meaning(class.trim()) {
@@ -282,15 +281,11 @@ impl<'a> Classes<'a> {
                 _ => Some((name, class)),
             }
         };
-        let (name, class) = match line.split_once('\t') {
-            Some((name, class)) => (name.into(), class.into()),
-            None => match comma(line) {
-                Some(parts) => parts,
-                None => blank().map(|(name, class)| (name.into(), class.into()))?,
-            },
-        };
-        let (name, class) = (trimmed(name), trimmed(class));
-        (!name.is_empty() && !class.is_empty()).then_some((name, class))
+        let owned = |(name, class): (&str, &str)| (name.to_owned(), class.to_owned());
+        let parts = line.split_once('\t').map(owned).or_else(|| comma(line));
+        let (name, class) = parts.or_else(|| blank().map(owned))?;
+        let (name, class) = (name.trim(), class.trim());
+        (!name.is_empty() && !class.is_empty()).then(|| owned((name, class)))
     }
 
     pub(super) fn set_name(&self) -> String {
@@ -313,20 +308,16 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// The two parts of a line of CSV.
-fn comma(line: &str) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+/// The two parts of a line of CSV. More is allowed than a reader of CSV takes: commas in a class
+/// without quotes, blanks around quotes, quotes that are a name's own.
+fn comma(line: &str) -> Option<(String, String)> {
     let quoted_name = quoted(line).and_then(|(name, rest)| Some((name, rest.strip_prefix(',')?)));
-    let (name, class) = match quoted_name {
-        Some((name, class)) => (name.into(), class),
-        None => line
-            .split_once(',')
-            .map(|(name, class)| (name.into(), class))?,
-    };
-    let class = match quoted(class.trim()) {
-        Some((class, "")) => class.into(),
-        _ => class.into(),
-    };
-    Some((name, class))
+    let plain_name = |(name, class): (&str, _)| (name.to_owned(), class);
+    let (name, class) = quoted_name.or_else(|| line.split_once(',').map(plain_name))?;
+    match quoted(class.trim()) {
+        Some((class, "")) => Some((name, class)),
+        _ => Some((name, class.to_owned())),
+    }
 }
 
 /// What stands in quotes at the beginning of a text, where two quotes are one, and what follows.
@@ -343,13 +334,6 @@ fn quoted(text: &str) -> Option<(String, &str)> {
             }
             None => return Some((content, after)),
         }
-    }
-}
-
-fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
-    match text {
-        Cow::Borrowed(text) => text.trim().into(),
-        Cow::Owned(text) => text.trim().to_owned().into(),
     }
 }
 
@@ -428,8 +412,7 @@ mod tests {
             ("my a.png 0", "my a.png", "0"),
         ] {
             let parts = classes.split(line);
-            let parts = parts.as_ref().map(|(name, class)| (&**name, &**class));
-            assert_eq!(parts, Some((name, class)), "{line}");
+            assert_eq!(parts, Some((name.to_owned(), class.to_owned())), "{line}");
         }
         for line in ["a.png", "a.png,", ",0", "\"\",0", "a.png,\"\""] {
             assert_eq!(classes.split(line), None, "{line}");

@@ -131,7 +131,7 @@ fn a_process_that_is_killed_at_any_moment_leaves_a_sound_cache() {
     setup.assert_sound();
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 #[test]
 fn ctrl_c_keeps_what_has_come() {
     let setup = setup(2_000_000);

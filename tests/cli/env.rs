@@ -73,9 +73,15 @@ impl Env {
 
     /// A command that Ctrl-C reaches: whoever runs the tests in the background has it ignored, and
     /// would hand that down.
-    #[cfg(target_os = "linux")]
+    #[cfg(unix)]
     pub(crate) fn interruptible(&self, arguments: &[&str]) -> Command {
-        self.under_shell("exec env --default-signal=INT \"$@\"", arguments)
+        // Other systems' `env` cannot undo it.
+        let script = if cfg!(target_os = "linux") {
+            "exec env --default-signal=INT \"$@\""
+        } else {
+            "exec \"$@\""
+        };
+        self.under_shell(script, arguments)
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
