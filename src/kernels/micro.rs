@@ -245,12 +245,18 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
                     weights[v] = simd.load_unchecked(at);
                 }
                 panel = panel.add(width);
-                for r in 0..R {
-                    let x = simd.splat(*groups[r / GROUP].add(r % GROUP * tile.stride));
-                    for v in 0..VECTORS {
-                        sums[r][v] = simd.fma(x, weights[v], sums[r][v]);
-                    }
+                // Written out: a loop of this length would stay one, with its sums in memory.
+                macro_rules! of_each_row {
+                    ($($r:literal)*) => {
+                        $(if $r < R {
+                            let x = simd.splat(*groups[$r / GROUP].add($r % GROUP * tile.stride));
+                            for v in 0..VECTORS {
+                                sums[$r][v] = simd.fma(x, weights[v], sums[$r][v]);
+                            }
+                        })*
+                    };
                 }
+                of_each_row!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
                 for group in &mut groups {
                     *group = group.wrapping_add(1);
                 }
