@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::aligned::Aligned;
-use super::micro::{ROW, Strip, most_depth, multiply};
+use super::micro::{MOST_DEPTH, ROW, Strip, multiply};
 use super::scratch::with_scratch;
 use super::{Isa, Kernel, MatMut, Simd};
 
@@ -18,6 +18,9 @@ const TILES: usize = 8;
 /// Most inputs of rows that are read where they lie. Longer rows fall into the same few sets of the
 /// first cache, as the numbers of channels are powers of two.
 const MOST_IN_PLACE: usize = 512;
+
+/// Tasks to a thread.
+const TASKS: usize = 2;
 
 /// Rows and outputs below which a task is not worth its packing and its reading of weights, as long
 /// as every thread has one.
@@ -84,7 +87,7 @@ impl Packed {
     fn fill(&mut self, panel: usize, rows: &[f32], stride: usize) {
         let width = self.width;
         let columns = width.min(self.outputs - panel * width);
-        for inputs in blocks(self.isa, self.depth) {
+        for inputs in blocks(self.depth) {
             let values = self.panel_mut(&inputs, panel);
             for (input, weights) in inputs.zip(values.chunks_exact_mut(width)) {
                 for (column, weight) in weights.iter_mut().take(columns).enumerate() {
@@ -135,9 +138,9 @@ impl Packed {
     }
 }
 
-/// The inputs cut into equal blocks of at most [`most_depth`].
-pub(super) fn blocks(isa: Isa, depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    let count = depth.div_ceil(most_depth(isa)).max(1);
+/// The inputs cut into equal blocks of at most [`MOST_DEPTH`].
+pub(super) fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let count = depth.div_ceil(MOST_DEPTH).max(1);
     let size = depth.div_ceil(count);
     (0..count).map(move |i| (i * size).min(depth)..((i + 1) * size).min(depth))
 }
@@ -240,9 +243,9 @@ impl Grid {
             let most = (unit / least).max(1);
             tasks.div_ceil(units).clamp(1, most)
         };
-        // Several tasks a thread, so that none waits for another; but a task reads all its weights
+        // More tasks than threads, so that none waits for another; but a task reads all its weights
         // for its rows and packs its rows for its weights, so neither may be few.
-        let tasks = 4 * threads;
+        let tasks = TASKS * threads;
         let mut parts = per_unit(TASK_ROWS, tasks);
         let mut row_tasks = (parts * units).min(tasks);
         let least = (TASK_OUTPUTS / packed.width).max(1);
@@ -405,7 +408,7 @@ impl<R: Rows> Task<'_, R> {
             &rows[start..rows.len().min(start + source.len() * stride)]
         });
         let in_place = in_place.filter(|&(_, stride)| S::IN_PLACE && stride <= MOST_IN_PLACE);
-        let mut depths = blocks(packed.isa, packed.depth).peekable();
+        let mut depths = blocks(packed.depth).peekable();
         let strips = depths.clone().count() * self.panels.len();
         let mut strip = 0;
         while let Some(inputs) = depths.next() {

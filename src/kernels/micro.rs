@@ -11,29 +11,21 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::{Isa, MAX_LANES, MatMut, Simd};
+use super::{MAX_LANES, MatMut, Simd};
 
-/// Most inputs that one pass over a tile sums.
-const MAX_DEPTH: usize = 512;
-
-/// Most values of a panel. More inputs at a time mean fewer passes; a panel of 32 KiB still comes
-/// fast enough, from the second cache where the first has no more than that.
-const PANEL: usize = 8192;
-
-/// Most inputs that one pass of an instruction set sums.
-pub(super) fn most_depth(isa: Isa) -> usize {
-    (PANEL / (2 * isa.lanes())).min(MAX_DEPTH)
-}
+/// Most inputs that one pass over a tile sums. Few passes matter more than a panel that fits into
+/// the first cache: it comes fast enough from the second one.
+pub(super) const MOST_DEPTH: usize = 512;
 
 /// From one packed row to the next. Not a multiple of the page, so that the rows of a tile fall
 /// into different sets of the cache; a constant, so that rows are addressed without a register each.
-pub(super) const ROW: usize = MAX_DEPTH + 16;
+pub(super) const ROW: usize = MOST_DEPTH + 16;
 
 /// From one packed row of up to `depth` inputs to the next, at most [`ROW`].
 #[inline(always)]
 pub(super) fn packed_stride<S: Simd>(depth: usize) -> usize {
     if S::IN_PLACE {
-        (depth.min(MAX_DEPTH) + 16).next_multiple_of(LINE)
+        (depth.min(MOST_DEPTH) + 16).next_multiple_of(LINE)
     } else {
         ROW
     }

@@ -87,7 +87,7 @@ impl Winograd {
         let (width, panels) = (positions[0].width(), positions[0].panels());
         for panel in 0..panels {
             let first = panel * width;
-            for block in blocks(isa, inputs) {
+            for block in blocks(inputs) {
                 let mut positions: Vec<&mut [f32]> = positions
                     .iter_mut()
                     .map(|packed| packed.panel_mut(&block, panel))
@@ -220,7 +220,7 @@ impl Pass<'_> {
         } else {
             let isa = self.conv.isa;
             let positions = self.conv.positions.len();
-            let depth_blocks = blocks(isa, self.conv.geometry.inputs).count();
+            let depth_blocks = blocks(self.conv.geometry.inputs).count();
             let most = self.conv.most_tiles().min(strips.len() * self.tiles);
             let inputs = positions * depth_blocks * most * ROW;
             let products = positions * most * panels.len() * width;
@@ -312,7 +312,7 @@ impl Task<'_> {
         } = self.pass.conv.geometry;
         let [height, width] = self.pass.size;
         let (picture, top, left) = self.place(tile, M);
-        let depth_blocks = blocks(self.pass.conv.isa, channels).count();
+        let depth_blocks = blocks(channels).count();
         // Where each pixel of the window lies, if it lies in the map.
         let mut places = [[None; W]; W];
         for (i, places) in places.iter_mut().enumerate() {
@@ -325,7 +325,7 @@ impl Task<'_> {
             }
         }
         let stride = packed_stride::<S>(channels);
-        for (block, depth) in blocks(self.pass.conv.isa, channels).enumerate() {
+        for (block, depth) in blocks(channels).enumerate() {
             let mut channel = depth.start;
             while channel < depth.end {
                 let end = depth.end.min(channel + S::LANES);
@@ -370,11 +370,11 @@ impl Task<'_> {
         let columns = self.panels.len() * width;
         let zeros = [0.0; 2 * super::MAX_LANES];
         let stride = packed_stride::<S>(conv.geometry.inputs);
-        let depth_blocks = blocks(conv.isa, conv.geometry.inputs).count();
+        let depth_blocks = blocks(conv.geometry.inputs).count();
         let products = self.products.chunks_exact_mut(self.most * columns);
         for (position, (packed, products)) in conv.positions.iter().zip(products).enumerate() {
             let mut products = MatMut::new(products, columns);
-            for (block, depth) in blocks(conv.isa, conv.geometry.inputs).enumerate() {
+            for (block, depth) in blocks(conv.geometry.inputs).enumerate() {
                 let rows = &self.inputs[(position * depth_blocks + block) * self.most * stride..];
                 for (index, panel) in self.panels.clone().enumerate() {
                     let next = if panel + 1 < self.panels.end {
