@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::gemm::{Finish, Packed, Rows, gemm};
-use super::micro::ROW;
+use super::micro::{Layout, MOST_DEPTH, ROW};
 use super::{ConvGeometry, Isa, MatMut};
 
 /// A dense convolution of any kernel, stride, padding and dilation on maps `[N, H, W, C]`.
@@ -94,11 +94,12 @@ pub(super) struct Pixels<'a> {
 
 impl Rows for Pixels<'_> {
     #[inline(always)]
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) {
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) -> Layout {
         for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
             let from = &self.x[row * self.inputs..][depth.clone()];
             to[..from.len()].copy_from_slice(from);
         }
+        Layout::plain(depth.len(), ROW)
     }
 
     fn in_place(&self) -> Option<(&[f32], usize)> {
@@ -119,11 +120,76 @@ impl Windows<'_> {
     fn offset(&self, picture: usize, top: usize, left: usize) -> usize {
         ((picture * self.size[0] + top) * self.size[1] + left) * self.geometry.inputs
     }
+
+    /// Where the inputs of so many neighbours in a row of the output lie when the map's rows that
+    /// they reach are packed as they are: a window's rows of taps are runs, and windows overlap.
+    /// Only where a window is so small that it is packed whole.
+    fn overlapping(&self, neighbours: usize) -> Option<Layout> {
+        let ConvGeometry {
+            inputs,
+            kernel,
+            stride,
+            dilation,
+            ..
+        } = self.geometry;
+        let width = (neighbours - 1) * stride + kernel;
+        (kernel > 1 && dilation == 1 && kernel * kernel * inputs <= MOST_DEPTH).then_some(Layout {
+            stride: stride * inputs,
+            runs: kernel,
+            run: kernel * inputs,
+            run_stride: width * inputs,
+        })
+    }
+
+    /// The rows of the map that the windows of a row of the output reach, from pixel `first` of the
+    /// output on, zeros around the map.
+    #[inline(always)]
+    fn pack_overlapping(&self, first: usize, layout: Layout, packed: &mut [f32]) {
+        let ConvGeometry {
+            inputs,
+            stride,
+            padding,
+            ..
+        } = self.geometry;
+        let [height, width] = self.size;
+        let (row, column) = (first / self.output[1], first % self.output[1]);
+        let (picture, top) = (row / self.output[0], row % self.output[0] * stride);
+        let left = column * stride;
+        let pixels = layout.run_stride / inputs;
+        // Pixels of a run before the map, and one past those on it.
+        let start = padding.saturating_sub(left).min(pixels);
+        let end = (width + padding).saturating_sub(left).clamp(start, pixels);
+        let runs = packed.chunks_exact_mut(layout.run_stride).take(layout.runs);
+        for (tap, run) in runs.enumerate() {
+            let y = (top + tap).checked_sub(padding).filter(|&y| y < height);
+            let Some(y) = y.filter(|_| start < end) else {
+                run.fill(0.0);
+                continue;
+            };
+            let from = self.offset(picture, y, left + start - padding);
+            run[..start * inputs].fill(0.0);
+            run[start * inputs..end * inputs]
+                .copy_from_slice(&self.x[from..][..(end - start) * inputs]);
+            run[end * inputs..].fill(0.0);
+        }
+    }
 }
 
 impl Rows for Windows<'_> {
+    fn line(&self) -> Option<usize> {
+        self.overlapping(1).map(|_| self.output[1])
+    }
+
     #[inline(always)]
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) {
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) -> Layout {
+        let layout = self.overlapping(rows.len()).filter(|layout| {
+            rows.start / self.output[1] == (rows.end - 1) / self.output[1]
+                && layout.reach(rows.len()) <= packed.len()
+        });
+        if let Some(layout) = layout {
+            self.pack_overlapping(rows.start, layout, packed);
+            return layout;
+        }
         let ConvGeometry {
             inputs,
             kernel,
@@ -170,6 +236,7 @@ impl Rows for Windows<'_> {
                 }
             }
         }
+        Layout::plain(depth.len(), ROW)
     }
 }
 

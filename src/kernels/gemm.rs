@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::aligned::Aligned;
-use super::micro::{MOST_DEPTH, ROW, Strip, multiply};
+use super::micro::{Layout, MOST_DEPTH, ROW, Strip, multiply};
 use super::scratch::with_scratch;
 use super::{Isa, Kernel, MatMut, Simd};
 
@@ -33,7 +33,7 @@ const SPREAD: usize = 16;
 /// Weights in the order in which the micro-kernel reads them: blocks of inputs, in them panels of
 /// one or two vectors of outputs, in them an input's weights side by side. Missing outputs are 0.
 #[derive(Debug)]
-pub struct Packed {
+pub(super) struct Packed {
     isa: Isa,
     depth: usize,
     outputs: usize,
@@ -47,7 +47,12 @@ pub struct Packed {
 impl Packed {
     /// From one bias per output and the weights, of which `row(output, inputs)` writes those of an
     /// output in the order of its inputs.
-    pub fn new(isa: Isa, depth: usize, bias: &[f32], row: impl Fn(usize, &mut [f32])) -> Self {
+    pub(super) fn new(
+        isa: Isa,
+        depth: usize,
+        bias: &[f32],
+        row: impl Fn(usize, &mut [f32]),
+    ) -> Self {
         let mut packed = Self::zeros(isa, depth, bias);
         let stride = depth + SPREAD;
         let mut rows = vec![0.0; packed.width * stride];
@@ -101,11 +106,11 @@ impl Packed {
         self.isa
     }
 
-    pub fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         self.depth
     }
 
-    pub fn outputs(&self) -> usize {
+    pub(super) fn outputs(&self) -> usize {
         self.outputs
     }
 
@@ -146,9 +151,15 @@ pub(super) fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone
 }
 
 /// Where the rows of a product come from.
-pub trait Rows: Sync {
-    /// Writes the inputs `depth` of each of `rows` into `packed`, one row every `ROW` values.
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]);
+pub(super) trait Rows: Sync {
+    /// Writes the inputs `depth` of each of `rows` into `packed`, which has room for as many rows
+    /// of `ROW` values, and tells how.
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) -> Layout;
+
+    /// Consecutive rows that are better packed together than with those before and after.
+    fn line(&self) -> Option<usize> {
+        None
+    }
 
     /// The rows where they lie one after another, and from one to the next how many values, if
     /// they lie so.
@@ -176,17 +187,17 @@ pub struct RowSums<'a> {
 ///
 /// # Panics
 /// If `y` does not have `packed.outputs()` columns, or the sums are not one row per segment.
-pub fn gemm(packed: &Packed, rows: &impl Rows, y: MatMut<'_>, finish: Finish<'_>) {
+pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: MatMut<'_>, finish: Finish<'_>) {
     assert_eq!(y.columns(), packed.outputs);
     if y.rows() == 0 {
         return;
     }
     let relu = finish.relu;
-    let grid = Grid::new(
-        packed,
-        y.rows(),
-        finish.sums.as_ref().map(|sums| sums.segment),
-    );
+    let segment = match &finish.sums {
+        Some(sums) => Some(sums.segment),
+        None => rows.line(),
+    };
+    let grid = Grid::new(packed, y.rows(), segment);
     let product = Product {
         packed,
         rows,
@@ -407,18 +418,19 @@ impl<R: Rows> Task<'_, R> {
             let start = rows.len().min(source.end * stride);
             &rows[start..rows.len().min(start + source.len() * stride)]
         });
-        let in_place = in_place.filter(|&(_, stride)| S::IN_PLACE && stride <= MOST_IN_PLACE);
+        let in_place = in_place.filter(|&(_, stride)| stride <= MOST_IN_PLACE);
         let mut depths = blocks(packed.depth).peekable();
         let strips = depths.clone().count() * self.panels.len();
         let mut strip = 0;
         while let Some(inputs) = depths.next() {
             let last = depths.peek().is_none();
             let after = depths.peek().cloned().unwrap_or(0..inputs.len());
-            let (rows, stride) = if let Some((rows, stride)) = in_place {
-                (&rows[source.start * stride + inputs.start..], stride)
+            let (rows, layout) = if let Some((rows, stride)) = in_place {
+                let rows = &rows[source.start * stride + inputs.start..];
+                (rows, Layout::plain(inputs.len(), stride))
             } else {
-                rows.pack(source.clone(), inputs.clone(), self.scratch);
-                (&*self.scratch, ROW)
+                let layout = rows.pack(source.clone(), inputs.clone(), self.scratch);
+                (&*self.scratch, layout)
             };
             for panel in self.panels.clone() {
                 let bias = &packed.bias[panel * packed.width..];
@@ -435,9 +447,8 @@ impl<R: Rows> Task<'_, R> {
                 let sums = self.sums.as_mut().filter(|_| last);
                 let strip = Strip {
                     rows,
-                    stride,
+                    layout,
                     panel: packed.panel(&inputs, panel),
-                    depth: inputs.len(),
                     next: [next, upcoming],
                     y: self.y.window(block.clone(), column..column + columns),
                     bias: (inputs.start == 0).then_some(bias),

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// Rows of `columns` values, `stride` apart, that nobody else touches.
 #[derive(Debug)]
-pub struct MatMut<'a> {
+pub(super) struct MatMut<'a> {
     start: *mut f32,
     rows: usize,
     columns: usize,
@@ -24,7 +24,7 @@ impl<'a> MatMut<'a> {
     ///
     /// # Panics
     /// If the values are not whole rows.
-    pub fn new(values: &'a mut [f32], columns: usize) -> Self {
+    pub(super) fn new(values: &'a mut [f32], columns: usize) -> Self {
         let rows = values.len() / columns.max(1);
         assert_eq!(rows * columns, values.len());
         Self {
@@ -36,16 +36,16 @@ impl<'a> MatMut<'a> {
         }
     }
 
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
-    pub fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.columns
     }
 
     /// Values from the start of a row to the start of the next.
-    pub fn stride(&self) -> usize {
+    pub(super) fn stride(&self) -> usize {
         self.stride
     }
 
@@ -54,14 +54,14 @@ impl<'a> MatMut<'a> {
     /// # Panics
     /// If there is no such row.
     #[inline(always)]
-    pub fn row_ptr(&mut self, row: usize) -> *mut f32 {
+    pub(super) fn row_ptr(&mut self, row: usize) -> *mut f32 {
         assert!(row < self.rows);
         // SAFETY: row < rows, so the offset stays inside the values given to `new`.
         unsafe { self.start.add(row * self.stride) }
     }
 
     #[inline(always)]
-    pub fn row(&mut self, row: usize) -> &mut [f32] {
+    pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
         let (start, columns) = (self.row_ptr(row), self.columns);
         // SAFETY: a row has `columns` values, borrowed from `self` alone.
         unsafe { std::slice::from_raw_parts_mut(start, columns) }
@@ -72,7 +72,7 @@ impl<'a> MatMut<'a> {
     /// # Panics
     /// If there are no such rows or columns.
     #[inline(always)]
-    pub fn window(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_> {
+    pub(super) fn window(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_> {
         assert!(rows.start <= rows.end && rows.end <= self.rows);
         assert!(columns.start <= columns.end && columns.end <= self.columns);
         MatMut {
@@ -90,7 +90,7 @@ impl<'a> MatMut<'a> {
     ///
     /// # Panics
     /// If there are fewer rows.
-    pub fn split_rows(self, at: usize) -> (Self, Self) {
+    pub(super) fn split_rows(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows);
         let below = Self {
             // Past the last row of a window of columns there may be less than a stride: an address
@@ -106,7 +106,7 @@ impl<'a> MatMut<'a> {
     ///
     /// # Panics
     /// If there are fewer columns.
-    pub fn split_columns(self, at: usize) -> (Self, Self) {
+    pub(super) fn split_columns(self, at: usize) -> (Self, Self) {
         assert!(at <= self.columns);
         let right = Self {
             start: self.start.wrapping_add(at),

@@ -23,12 +23,8 @@ pub(super) const ROW: usize = MOST_DEPTH + 16;
 
 /// From one packed row of up to `depth` inputs to the next, at most [`ROW`].
 #[inline(always)]
-pub(super) fn packed_stride<S: Simd>(depth: usize) -> usize {
-    if S::IN_PLACE {
-        (depth.min(MOST_DEPTH) + 16).next_multiple_of(LINE)
-    } else {
-        ROW
-    }
+pub(super) fn packed_stride(depth: usize) -> usize {
+    (depth.min(MOST_DEPTH) + 16).next_multiple_of(LINE)
 }
 
 /// Inputs whose weights are asked for ahead: the first tile of a block finds them far away, and the
@@ -42,15 +38,42 @@ const LINE_BYTES: usize = LINE * size_of::<f32>();
 /// Most rows that any instruction set has registers for.
 const MAX_ROWS: usize = 14;
 
+/// Where the inputs of rows lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    /// Values from one row to the next; rows may overlap.
+    pub stride: usize,
+    /// Runs of inputs that a row is made of, such as the rows of a window.
+    pub runs: usize,
+    /// Inputs of a run, and values from a row's one run to its next.
+    pub run: usize,
+    pub run_stride: usize,
+}
+
+impl Layout {
+    /// Rows of `depth` inputs side by side, from one row to the next `stride` values.
+    #[inline(always)]
+    pub(super) fn plain(depth: usize, stride: usize) -> Self {
+        Self {
+            stride,
+            runs: 1,
+            run: depth,
+            run_stride: 0,
+        }
+    }
+
+    /// Values that so many rows reach over.
+    pub(super) fn reach(self, rows: usize) -> usize {
+        (rows.max(1) - 1) * self.stride + (self.runs.max(1) - 1) * self.run_stride + self.run
+    }
+}
+
 /// Rows of results and what makes them.
 pub(super) struct Strip<'a> {
-    /// Each row's inputs, from one row to the next `stride` values.
     pub rows: &'a [f32],
-    pub stride: usize,
+    pub layout: Layout,
     /// For each input, the weights of all outputs.
     pub panel: &'a [f32],
-    /// Inputs to sum.
-    pub depth: usize,
     /// What will be read soon, asked for on the way: weights into the second cache, inputs into the
     /// first.
     pub next: [&'a [f32]; 2],
@@ -70,9 +93,8 @@ pub(super) struct Strip<'a> {
 pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>) {
     let Strip {
         rows,
-        stride,
+        layout,
         panel,
-        depth,
         next,
         mut y,
         bias,
@@ -83,7 +105,8 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>)
     if y.rows() == 0 {
         return;
     }
-    assert!(columns <= width && rows.len() >= (y.rows() - 1) * stride + depth);
+    let depth = layout.runs * layout.run;
+    assert!(columns <= width && rows.len() >= layout.reach(y.rows()));
     assert!(panel.len() >= depth * width);
     assert!(bias.is_none_or(|bias| bias.len() >= width));
     assert!(sums.as_ref().is_none_or(|sums| sums.len() >= columns));
@@ -118,10 +141,9 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>)
             }
         }
         let tile = Tile {
-            rows: rows[start * stride..].as_ptr(),
-            stride,
+            rows: rows[start * layout.stride..].as_ptr(),
+            layout,
             panel: panel.as_ptr(),
-            depth,
             next,
             steps,
             results,
@@ -156,9 +178,8 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>)
 #[derive(Clone, Copy)]
 struct Tile {
     rows: *const f32,
-    stride: usize,
+    layout: Layout,
     panel: *const f32,
-    depth: usize,
     next: [*const u8; 2],
     steps: [usize; 2],
     results: *mut f32,
@@ -171,8 +192,8 @@ struct Tile {
 const GROUP: usize = 3;
 
 /// # Safety
-/// With `width = VECTORS * LANES`: for `R` rows there are `depth` inputs and `width` results to
-/// overwrite, for each input and for the bias there are `width` values.
+/// With `width = VECTORS * LANES`: for `R` rows there are inputs as the layout says and `width` results
+/// to overwrite, for each input and for the bias there are `width` values.
 #[inline(always)]
 unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
     simd: S,
@@ -207,50 +228,61 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
                 sums[r][v] = simd.load_unchecked(from.add(v * S::LANES));
             }
         }
-        let mut groups = [tile.rows; MAX_ROWS.div_ceil(GROUP)];
-        for (g, group) in groups.iter_mut().enumerate() {
-            *group = group.wrapping_add(g * GROUP * tile.stride);
-        }
+        let Layout {
+            stride,
+            runs,
+            run,
+            run_stride,
+        } = tile.layout;
         let mut next = tile.next;
         let mut panel = tile.panel;
-        let mut left = tile.depth;
-        while left > 0 {
-            let count = left.min(LINE);
-            left -= count;
-            // Once a line: asking again for one that is on its way would take the place of another.
-            for at in (0..tile.steps[0] * count).step_by(LINE_BYTES) {
-                simd.prefetch_far(next[0].wrapping_add(at).cast());
+        let mut start = tile.rows;
+        for _ in 0..runs {
+            let mut groups = [start; MAX_ROWS.div_ceil(GROUP)];
+            for (g, group) in groups.iter_mut().enumerate() {
+                *group = group.wrapping_add(g * GROUP * stride);
             }
-            for at in (0..tile.steps[1] * count).step_by(LINE_BYTES) {
-                simd.prefetch(next[1].wrapping_add(at).cast());
-            }
-            for (next, step) in next.iter_mut().zip(tile.steps) {
-                *next = next.wrapping_add(step * count);
-            }
-            for _ in 0..count {
-                let mut weights = [simd.splat(0.0); VECTORS];
-                for v in 0..VECTORS {
-                    let at = panel.add(v * S::LANES);
-                    if (v * S::LANES).is_multiple_of(LINE) {
-                        simd.prefetch(at.wrapping_add(AHEAD * width));
+            start = start.wrapping_add(run_stride);
+            let mut left = run;
+            while left > 0 {
+                let count = left.min(LINE);
+                left -= count;
+                // Once a line: asking again for one that is on its way would take the place of
+                // another.
+                for at in (0..tile.steps[0] * count).step_by(LINE_BYTES) {
+                    simd.prefetch_far(next[0].wrapping_add(at).cast());
+                }
+                for at in (0..tile.steps[1] * count).step_by(LINE_BYTES) {
+                    simd.prefetch(next[1].wrapping_add(at).cast());
+                }
+                for (next, step) in next.iter_mut().zip(tile.steps) {
+                    *next = next.wrapping_add(step * count);
+                }
+                for _ in 0..count {
+                    let mut weights = [simd.splat(0.0); VECTORS];
+                    for v in 0..VECTORS {
+                        let at = panel.add(v * S::LANES);
+                        if (v * S::LANES).is_multiple_of(LINE) {
+                            simd.prefetch(at.wrapping_add(AHEAD * width));
+                        }
+                        weights[v] = simd.load_unchecked(at);
                     }
-                    weights[v] = simd.load_unchecked(at);
-                }
-                panel = panel.add(width);
-                // Written out: a loop of this length would stay one, with its sums in memory.
-                macro_rules! of_each_row {
-                    ($($r:literal)*) => {
-                        $(if $r < R {
-                            let x = simd.splat(*groups[$r / GROUP].add($r % GROUP * tile.stride));
-                            for v in 0..VECTORS {
-                                sums[$r][v] = simd.fma(x, weights[v], sums[$r][v]);
-                            }
-                        })*
-                    };
-                }
-                of_each_row!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-                for group in &mut groups {
-                    *group = group.wrapping_add(1);
+                    panel = panel.add(width);
+                    // Written out: a loop of this length would stay one, with its sums in memory.
+                    macro_rules! of_each_row {
+                        ($($r:literal)*) => {
+                            $(if $r < R {
+                                let x = simd.splat(*groups[$r / GROUP].add($r % GROUP * stride));
+                                for v in 0..VECTORS {
+                                    sums[$r][v] = simd.fma(x, weights[v], sums[$r][v]);
+                                }
+                            })*
+                        };
+                    }
+                    of_each_row!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+                    for group in &mut groups {
+                        *group = group.wrapping_add(1);
+                    }
                 }
             }
         }

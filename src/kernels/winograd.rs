@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::filters::FilterPanel;
 use super::gemm::{Packed, blocks};
-use super::micro::{ROW, Strip, multiply, packed_stride};
+use super::micro::{Layout, ROW, Strip, multiply, packed_stride};
 use super::scratch::with_scratch;
 use super::{ConvGeometry, Isa, Kernel, MatMut, Simd};
 
@@ -324,7 +324,7 @@ impl Task<'_> {
                 }
             }
         }
-        let stride = packed_stride::<S>(channels);
+        let stride = packed_stride(channels);
         for (block, depth) in blocks(channels).enumerate() {
             let mut channel = depth.start;
             while channel < depth.end {
@@ -369,7 +369,7 @@ impl Task<'_> {
         let width = VECTORS * S::LANES;
         let columns = self.panels.len() * width;
         let zeros = [0.0; 2 * super::MAX_LANES];
-        let stride = packed_stride::<S>(conv.geometry.inputs);
+        let stride = packed_stride(conv.geometry.inputs);
         let depth_blocks = blocks(conv.geometry.inputs).count();
         let products = self.products.chunks_exact_mut(self.most * columns);
         for (position, (packed, products)) in conv.positions.iter().zip(products).enumerate() {
@@ -385,9 +385,8 @@ impl Task<'_> {
                     };
                     let strip = Strip {
                         rows,
-                        stride,
+                        layout: Layout::plain(depth.len(), stride),
                         panel: packed.panel(&depth, panel),
-                        depth: depth.len(),
                         next: [next, &[]],
                         y: products.window(0..tiles, index * width..(index + 1) * width),
                         bias: (block == 0).then_some(&zeros),

@@ -32,7 +32,6 @@ impl Avx2 {
 unsafe impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
-    const IN_PLACE: bool = true;
     type V = __m256;
     type Lanes = __m256i;
 

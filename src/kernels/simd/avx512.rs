@@ -32,7 +32,6 @@ impl Avx512 {
 unsafe impl Simd for Avx512 {
     const LANES: usize = 16;
     const ROWS: usize = 14;
-    const IN_PLACE: bool = false;
     type V = __m512;
     type Lanes = __m512i;
 

@@ -12,10 +12,10 @@ mod portable;
 
 use std::sync::OnceLock;
 
-pub use portable::Portable;
+use portable::Portable;
 
 /// Lanes of the widest vector.
-pub const MAX_LANES: usize = 16;
+pub(super) const MAX_LANES: usize = 16;
 
 /// Arithmetic on vectors of `LANES` values. A value of the implementing type proves that the
 /// machine has its instructions.
@@ -23,12 +23,10 @@ pub const MAX_LANES: usize = 16;
 /// # Safety
 /// `V` holds `LANES` values, at most [`MAX_LANES`], and the unchecked loads and stores touch no more
 /// than these: the checked ones and the micro-kernel rely on it.
-pub unsafe trait Simd: Copy + Send + Sync + 'static {
+pub(super) unsafe trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Most rows of a micro-tile that is two vectors wide.
     const ROWS: usize;
-    /// Whether there are registers to address the rows of a tile that lie any distance apart.
-    const IN_PLACE: bool;
     type V: Copy;
     /// Which source lane each lane of a permutation takes.
     type Lanes: Copy;
@@ -124,7 +122,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
 }
 
 /// Work that is compiled for every instruction set.
-pub trait Kernel {
+pub(super) trait Kernel {
     type Output;
     /// Marked `#[inline(always)]` by implementations, so that it takes the features of its caller.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
@@ -201,7 +199,7 @@ impl Isa {
     /// Runs the kernel compiled for this instruction set; for the portable one if the machine does
     /// not have it.
     #[inline]
-    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         match self {
             Self::Avx512 => {

@@ -5,7 +5,7 @@ use super::{MAX_LANES, Simd};
 
 /// Runs everywhere.
 #[derive(Clone, Copy)]
-pub struct Portable;
+pub(super) struct Portable;
 
 #[inline(always)]
 fn lanewise(f: impl Fn(usize) -> f32) -> [f32; 4] {
@@ -16,7 +16,6 @@ fn lanewise(f: impl Fn(usize) -> f32) -> [f32; 4] {
 unsafe impl Simd for Portable {
     const LANES: usize = 4;
     const ROWS: usize = 6;
-    const IN_PLACE: bool = true;
     type V = [f32; 4];
     type Lanes = [u8; 4];
 
