@@ -72,8 +72,15 @@ impl Source {
         let reach = (groups.end() - groups.start()) * cin;
         if reach < lanes && lanes <= geometry.inputs {
             let permutation = |j: usize| {
-                // The load must end where the channels end.
-                let base = (groups.start() * cin + j).min(geometry.inputs - lanes);
+                // A load that starts where one of a pixel's vectors does crosses no line of the cache.
+                let aligned = start / lanes * lanes;
+                let end = aligned + lanes;
+                let base = if start + j + reach < end && end <= geometry.inputs {
+                    aligned
+                } else {
+                    // It must end where the channels end.
+                    (start + j).min(geometry.inputs - lanes)
+                };
                 let mut order = [0; MAX_LANES];
                 for (lane, channel) in order.iter_mut().zip(channels(j)) {
                     *lane = (channel - base) as u8;
