@@ -325,23 +325,18 @@ impl Task<'_> {
             }
         }
         let stride = packed_stride(channels);
+        // Outside of the loops, as it is too large for registers and would be cleared each time.
+        let mut half = [[simd.splat(0.0); W]; W];
         for (block, depth) in blocks(channels).enumerate() {
             let mut channel = depth.start;
             while channel < depth.end {
                 let end = depth.end.min(channel + S::LANES);
-                let mut window = [[simd.splat(0.0); W]; W];
-                for i in 0..W {
-                    for j in 0..W {
-                        if let Some(at) = places[i][j] {
-                            window[i][j] = simd.load_some(&self.pass.x[at + channel..at + end]);
-                        }
-                    }
-                }
-                let mut half = [[simd.splat(0.0); W]; W];
                 for j in 0..W {
                     let mut column = [simd.splat(0.0); W];
                     for i in 0..W {
-                        column[i] = window[i][j];
+                        if let Some(at) = places[i][j] {
+                            column[i] = simd.load_some(&self.pass.x[at + channel..at + end]);
+                        }
                     }
                     let column = input_axis(simd, column);
                     for i in 0..W {
@@ -412,11 +407,11 @@ impl Task<'_> {
         let (picture, top, left) = self.place(tile, M);
         let start = self.pass.pixel(self.strips.start);
         let outputs = self.y.columns();
+        let mut half = [[simd.splat(0.0); W]; M];
         let mut channel = 0;
         while channel < outputs {
             let end = outputs.min(channel + S::LANES);
             let bias = simd.load(&self.pass.conv.bias[first + channel..]);
-            let mut half = [[simd.splat(0.0); W]; M];
             for j in 0..W {
                 let mut column = [simd.splat(0.0); W];
                 for i in 0..W {
