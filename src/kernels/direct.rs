@@ -260,15 +260,19 @@ fn copy_run(from: &[f32], to: &mut [f32], len: usize) {
 
 /// `[N, C, H, W]` to `[N, H, W, C]`.
 pub fn to_channels_last(x: &[f32], [channels, plane]: [usize; 2], y: &mut [f32]) {
+    // Pixels that are worth a task of their own.
+    const TASK: usize = 1 << 12;
     assert_eq!(x.len(), y.len());
     let size = (channels * plane).max(1);
-    y.par_chunks_exact_mut(size)
-        .zip(x.par_chunks_exact(size))
-        .for_each(|(y, x)| {
-            for (pixel, to) in y.chunks_exact_mut(channels).enumerate() {
-                for (channel, value) in to.iter_mut().enumerate() {
-                    *value = x[channel * plane + pixel];
+    let pictures = y.par_chunks_exact_mut(size).zip(x.par_chunks_exact(size));
+    pictures.for_each(|(y, x)| {
+        y.par_chunks_mut(TASK * channels)
+            .enumerate()
+            .for_each(|(task, y)| {
+                for (channel, x) in x.chunks_exact(plane).enumerate() {
+                    let to = y.iter_mut().skip(channel).step_by(channels);
+                    to.zip(&x[task * TASK..]).for_each(|(to, &from)| *to = from);
                 }
-            }
-        });
+            });
+    });
 }
