@@ -167,6 +167,15 @@ pub enum HubError {
         problem: String,
     },
 
+    /// The hub sends every request on to another address.
+    #[error("the hub of {location} redirects to {endpoint}")]
+    Moved {
+        /// The file.
+        location: Box<Location>,
+        /// The other hub's address.
+        endpoint: String,
+    },
+
     /// The connection broke, or stood still for too long.
     #[error("the download of {location} was interrupted after {}", amount(*done, *total))]
     Interrupted {
@@ -268,6 +277,7 @@ impl HubError {
             | Self::Status { .. }
             | Self::Unreachable { .. }
             | Self::BadAnswer { .. }
+            | Self::Moved { .. }
             | Self::Interrupted { .. }
             | Self::Length { .. } => true,
             Self::NoHome
@@ -369,6 +379,9 @@ impl HubError {
                 }
             }
             .to_owned(),
+            Self::Moved { endpoint, .. } => format!(
+                "if you trust that address, set HF_ENDPOINT or --endpoint to {endpoint}"
+            ),
             Self::Interrupted { done, location, .. }
                 if *done > 0 && !matches!(**location, Location::Picture { .. }) =>
             {

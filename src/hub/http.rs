@@ -13,7 +13,7 @@ use super::HubError;
 use super::answer::{self, Metadata, header};
 use super::hashing::PIECE;
 use super::location::Location;
-use super::options::Patience;
+use super::options::{Patience, without_password};
 
 /// As many as browsers and `huggingface_hub` allow, give or take.
 const MAX_REDIRECTS: usize = 10;
@@ -161,6 +161,15 @@ impl<'a> Client<'a> {
                 if self.url.starts_with("https://") && !at.starts_with("https://") {
                     return Err(self.bad("a redirect from https to an insecure address"));
                 }
+                if method == Method::HEAD
+                    && metadata.is_none()
+                    && let Some(endpoint) = self.moved(&at)
+                {
+                    return Err(HubError::Moved {
+                        location: Box::new(self.location.clone()),
+                        endpoint,
+                    });
+                }
                 continue;
             }
             if !is_answer {
@@ -206,6 +215,17 @@ impl<'a> Client<'a> {
             location: Box::new(self.location.clone()),
             source: Box::new(source),
         })
+    }
+
+    /// The other hub where `target` is the same file. It is not asked: the token is not for it, and
+    /// whether to believe it is for the user to say.
+    fn moved(&self, target: &str) -> Option<String> {
+        let Location::Hub { repo, .. } = self.location else {
+            return None;
+        };
+        let file = &self.url[self.url.find(&format!("/{repo}/resolve/"))?..];
+        let hub = target.split(['?', '#']).next()?.strip_suffix(file)?;
+        (origin(hub) != origin(self.url)).then(|| without_password(hub))
     }
 
     pub(super) fn bad(&self, problem: impl Into<String>) -> HubError {

@@ -36,6 +36,8 @@ pub(crate) enum Mode {
     RenamedCommit,
     /// The same, and an etag that is not the file's.
     RenamedEtag,
+    /// Sends every request on to the same path of the file server, without the hub's headers.
+    Moved,
     /// Redirects to itself for ever.
     Loop,
     /// Sends the file in chunks without naming its length.
@@ -314,6 +316,10 @@ impl Shared {
                 return Reply::new(429, b"").with("Retry-After", httpdate::fmt_http_date(time));
             }
             Mode::Mute => return Reply::new(200, b"").framed(Framing::Mute),
+            Mode::Moved => {
+                let target = format!("{}{}", self.file_server, request.path);
+                return Reply::new(301, b"moved").with("Location", target);
+            }
             Mode::Loop => return Reply::new(302, b"").with("Location", request.path.clone()),
             Mode::Renamed | Mode::RenamedCommit | Mode::RenamedEtag
                 if !request.path.starts_with("/new/") =>

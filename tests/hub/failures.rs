@@ -113,6 +113,31 @@ fn a_page_or_a_foreign_server_is_not_a_file() {
 }
 
 #[test]
+fn an_endpoint_that_redirects_as_a_whole_names_its_new_address() {
+    let mut setup = setup();
+    setup.options.token = Some(TOKEN.to_owned());
+    let error = setup.fail(Mode::Moved);
+    let target = setup.server.file_server();
+    assert!(
+        matches!(&error, HubError::Moved { endpoint, .. } if endpoint == target),
+        "{error:?}"
+    );
+    let hint = error.hint().unwrap();
+    assert!(
+        hint.contains(&format!("HF_ENDPOINT or --endpoint to {target}")),
+        "{hint}"
+    );
+    assert!(
+        !setup
+            .server
+            .requests()
+            .iter()
+            .any(|request| request.file_server),
+        "nothing is asked of it"
+    );
+}
+
+#[test]
 fn a_commit_is_not_answered_by_another() {
     let setup = setup();
     setup.server.set(Mode::OtherCommit);
