@@ -33,7 +33,8 @@ const PARALLEL: usize = 4;
     senet download hf-hub:timm/seresnet50.a1_in1k@main\n\n\
     The cache is Python's: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME or ~/.cache/huggingface/hub. What \
     is there is not fetched again, and what was interrupted goes on where it stopped. HF_ENDPOINT, \
-    HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY and NO_PROXY are obeyed.\n\n\
+    HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY \
+    and SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE are obeyed.\n\n\
     Exit codes: 0 all models are there, 1 some are not, 2 none is, 130 interrupted."
 )]
 pub(super) struct Arguments {

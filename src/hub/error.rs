@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustls::CertificateError;
+
 use super::location::Location;
 use super::partial::RESERVE;
 
@@ -88,6 +90,15 @@ pub enum HubError {
     /// A token that no header can carry. It is not shown.
     #[error("the access token has a line break, a space or another character that no token has")]
     BadToken,
+
+    /// The file that names the trusted authorities cannot be used. Nothing was asked.
+    #[error("cannot use the certificates in {}: {problem}", path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
 
     /// The hub knows no such repository, or does not show it to this user.
     #[error("no repository `{repo}` at {endpoint}")]
@@ -288,6 +299,7 @@ impl HubError {
             | Self::NotAsLocked { .. }
             | Self::BadName { .. }
             | Self::BadToken
+            | Self::Authorities { .. }
             | Self::Checksum { .. }
             | Self::Offline { .. }
             | Self::TooLarge { .. }
@@ -303,6 +315,7 @@ impl HubError {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
             Self::Interrupted { .. } => true,
+            Self::Unreachable { source, .. } if certificate_problem(source).is_some() => false,
             Self::Unreachable { source, .. } => match &**source {
                 ureq::Error::Io(error) => reached || is_broken_connection(error.kind()),
                 ureq::Error::Timeout(_)
@@ -338,6 +351,9 @@ impl HubError {
             Self::BadToken => "check HF_TOKEN, or the file HF_TOKEN_PATH, or `token` in HF_HOME: \
                  it has to hold the token alone"
                 .to_owned(),
+            Self::Authorities { .. } => "set SSL_CERT_FILE (it comes before REQUESTS_CA_BUNDLE and \
+                 CURL_CA_BUNDLE) to a file of certificates, or unset them: many are built in"
+                .to_owned(),
             Self::RepoNotFound { endpoint, repo } => format!(
                 "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
             ),
@@ -359,6 +375,15 @@ impl HubError {
             } => format!("the server asks to wait {seconds} s: try again after that"),
             Self::Status { status, .. } if *status == 429 || *status >= 500 => {
                 "the server is busy or broken: try again later".to_owned()
+            }
+            Self::Unreachable { source, .. }
+                // The second is an authority of the same name: one that was renewed.
+                if let Some(CertificateError::UnknownIssuer | CertificateError::BadSignature) =
+                    certificate_problem(source) =>
+            {
+                "where an authority of your company's has signed that certificate, set SSL_CERT_FILE \
+                 to a file with the authority's own (PEM)"
+                    .to_owned()
             }
             Self::Unreachable { location, .. }
                 if matches!(**location, Location::Picture { .. }) =>
@@ -431,6 +456,20 @@ impl HubError {
 pub(super) const WRITE_LOCK: &str = "write the lock file";
 
 const FREE_SPACE: &str = "free some space (`senet cache list` shows what the models take), or set HF_HUB_CACHE to another disk";
+
+/// Why the server's certificate was not accepted, if that is what failed.
+fn certificate_problem(error: &ureq::Error) -> Option<&CertificateError> {
+    let error = match error {
+        ureq::Error::Rustls(error) => error,
+        // A handshake fails as its connection's input.
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref()?,
+        _ => return None,
+    };
+    match error {
+        rustls::Error::InvalidCertificate(problem) => Some(problem),
+        _ => None,
+    }
+}
 
 fn is_broken_connection(kind: io::ErrorKind) -> bool {
     matches!(

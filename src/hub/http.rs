@@ -9,11 +9,12 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_RANGE, LOCATION, RANG
 use ureq::http::{Method, Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::HubError;
 use super::answer::{self, Metadata, header};
 use super::hashing::PIECE;
 use super::location::Location;
-use super::options::{Patience, without_password};
+use super::network::Network;
+use super::options::without_password;
+use super::{HubError, HubOptions};
 
 /// As many as browsers and `huggingface_hub` allow, give or take.
 const MAX_REDIRECTS: usize = 10;
@@ -29,6 +30,7 @@ pub(super) struct Client<'a> {
     url: &'a str,
     token: Option<&'a str>,
     location: &'a Location,
+    network: &'a Network,
     /// When every request has to have ended.
     deadline: Option<Instant>,
 }
@@ -50,14 +52,18 @@ pub(super) struct Answer {
 }
 
 impl<'a> Client<'a> {
-    /// `location` is what errors are about.
+    /// `location` is what errors are about. The token is not taken from `options`: not every server
+    /// gets it.
+    ///
+    /// # Errors
+    /// [`HubError::Authorities`].
     pub(super) fn new(
         url: &'a str,
         token: Option<&'a str>,
         location: &'a Location,
-        patience: &Patience,
-    ) -> Self {
-        let silence = patience.silence.min(LONGEST_SILENCE);
+        options: &'a HubOptions,
+    ) -> Result<Self, HubError> {
+        let silence = options.patience.silence.min(LONGEST_SILENCE);
         let config = Agent::config_builder()
             .user_agent(concat!("senet/", env!("CARGO_PKG_VERSION")))
             .input_buffer_size(PIECE)
@@ -65,25 +71,23 @@ impl<'a> Client<'a> {
             .accept_encoding("identity")
             .http_status_as_error(false)
             .max_redirects(0)
+            .tls_config(options.network.tls()?)
+            // Each request has its own: a redirect may lead to another scheme and host.
+            .proxy(None)
             .timeout_resolve(Some(CONNECT_TIMEOUT.min(silence)))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(silence)))
             // Headers that drip are no answer.
             .timeout_recv_response(Some(silence))
             .timeout_per_read(Some(silence))
             .timeout_per_write(Some(silence));
-        // A proxy has no way back to a server on this machine.
-        let config = if is_loopback(url) {
-            config.proxy(None)
-        } else {
-            config
-        };
-        Self {
+        Ok(Self {
             agent: config.build().into(),
             url,
             token,
             location,
+            network: &options.network,
             deadline: None,
-        }
+        })
     }
 
     /// Gives all requests together so much time, from now on.
@@ -192,15 +196,19 @@ impl<'a> Client<'a> {
         home: bool,
         start: Start<'_>,
     ) -> Result<Response<Body>, HubError> {
-        let mut request = if method == Method::HEAD {
+        let request = if method == Method::HEAD {
             self.agent.head(at)
         } else {
             self.agent.get(at)
         };
-        if let Some(deadline) = self.deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            request = request.config().timeout_global(Some(left)).build();
-        }
+        let left = self
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let mut request = request
+            .config()
+            .proxy(self.network.proxy(at)?)
+            .timeout_global(left)
+            .build();
         if let Some(token) = self.token.filter(|_| home) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }

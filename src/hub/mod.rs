@@ -15,6 +15,7 @@ mod http;
 mod location;
 mod lock;
 mod locked;
+mod network;
 mod options;
 mod partial;
 mod picture;
@@ -32,6 +33,7 @@ pub use clear::{Waste, WasteKind, clear_releases, release_waste, remove_release}
 pub use error::{Denial, HubError};
 pub use location::Location;
 pub use locked::{LockFile, LockedFile};
+pub use network::Network;
 pub use options::{DEFAULT_ENDPOINT, HubOptions, Patience};
 pub use picture::fetch_picture;
 pub(crate) use release::release_name;

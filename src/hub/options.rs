@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hf_hub::Cache;
 
-use super::{HubError, LockFile};
+use super::{HubError, LockFile, Network};
 
 /// The public hub.
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -33,6 +33,8 @@ pub struct HubOptions {
     pub symlinks: bool,
     /// How long a server is waited for.
     pub patience: Patience,
+    /// How servers are reached.
+    pub network: Network,
     /// Where it is given, no other files are used than those that it lists.
     pub locked: Option<Arc<LockFile>>,
 }
@@ -73,6 +75,7 @@ impl fmt::Debug for HubOptions {
             .field("offline", &self.offline)
             .field("symlinks", &self.symlinks)
             .field("patience", &self.patience)
+            .field("network", &self.network)
             .field("locked", &self.locked.as_ref().map(|lock| &lock.path))
             .finish()
     }
@@ -91,6 +94,10 @@ impl HubOptions {
     /// * no links in the cache: `HF_HUB_DISABLE_SYMLINKS` is one of these
     /// * longest silence of a server: `HF_HUB_DOWNLOAD_TIMEOUT` in whole seconds, at most a day, else
     ///   [`Patience::default`]
+    /// * authorities that are trusted: the file `SSL_CERT_FILE`, else `REQUESTS_CA_BUNDLE`, else
+    ///   `CURL_CA_BUNDLE`, else those that are built in; it is read when a server is asked
+    /// * proxy: `HTTPS_PROXY` for `https://` addresses, `HTTP_PROXY` for `http://` ones, else
+    ///   `ALL_PROXY`; none for the hosts in `NO_PROXY`; each also in small letters, which count first
     ///
     /// An empty variable counts as not set. In paths a leading `~` and then `$NAME` and `${NAME}`
     /// are expanded, as in a file of variables that no shell has read; a name that is not set stays
@@ -152,6 +159,7 @@ impl HubOptions {
             offline: is_true(text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE"))),
             symlinks: !is_true(text("HF_HUB_DISABLE_SYMLINKS")),
             patience: patience(text("HF_HUB_DOWNLOAD_TIMEOUT")),
+            network: Network::from_lookup(text, path),
             locked: None,
         })
     }

@@ -22,7 +22,7 @@ pub fn fetch_picture(url: &str, limit: u64, options: &HubOptions) -> Result<Vec<
             cache: options.cache.clone(),
         });
     }
-    let client = Client::new(url, None, &location, &options.patience);
+    let client = Client::new(url, None, &location, options)?;
     let client = client.within(options.patience.picture);
     let body = client.get(Start::default())?.response.into_body();
     if body.mime_type() == Some("text/html") {

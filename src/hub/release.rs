@@ -67,7 +67,7 @@ pub(super) fn size(url: &str, options: &HubOptions) -> Result<Option<u64>, HubEr
             cache: options.own_cache.clone(),
         });
     }
-    Client::new(url, None, &location, &options.patience).length()
+    Client::new(url, None, &location, options)?.length()
 }
 
 /// Downloads the file, unless another process has done so in the meantime.
@@ -86,7 +86,7 @@ fn bring(
             cache: options.own_cache.clone(),
         });
     }
-    let client = Client::new(url, None, &location, &options.patience);
+    let client = Client::new(url, None, &location, options)?;
     let expected = Expected {
         digests: vec![promise],
         ..Expected::default()

@@ -13,7 +13,7 @@ use hf_hub::{Cache, Repo, RepoType};
 use super::answer::Metadata;
 use super::cache::{self, RepoCache, is_commit};
 use super::digest::Digest;
-use super::http::{Client, is_loopback};
+use super::http::{Client, Start};
 use super::location::Location;
 use super::lock::Lock;
 use super::options::without_password;
@@ -144,12 +144,12 @@ impl<'a> RemoteFile<'a> {
         let pin = self.locked.as_ref().map(LockedFile::sha256).or(pin);
         let api = self.online(options)?;
         let url = api.url(&percent_encode(self.file));
-        let client = self.client(&url, options);
+        let client = self.client(&url, options)?;
         // The branch may move on between two requests; twice in a row means something else.
         for _ in 0..3 {
             let metadata = self
                 .ask(&client, options, progress)
-                .map_err(|error| self.explain(error, &api))?;
+                .map_err(|error| self.explain(error, &api, options))?;
             let path = self.bring(&client, &metadata, pin, present, options, progress)?;
             if let Some(path) = path {
                 return self.admitted(path, options);
@@ -166,10 +166,10 @@ impl<'a> RemoteFile<'a> {
     ) -> Result<Option<u64>, HubError> {
         let api = self.online(options)?;
         let url = api.url(&percent_encode(self.file));
-        let metadata = self.ask(&self.client(&url, options), options, progress);
+        let metadata = self.ask(&self.client(&url, options)?, options, progress);
         metadata
             .map(|metadata| metadata.size)
-            .map_err(|error| self.explain(error, &api))
+            .map_err(|error| self.explain(error, &api, options))
     }
 
     fn online(&self, options: &HubOptions) -> Result<ApiRepo, HubError> {
@@ -187,9 +187,9 @@ impl<'a> RemoteFile<'a> {
             .map_err(|error| self.bad_answer(error.to_string()))
     }
 
-    fn client<'c>(&'c self, url: &'c str, options: &'c HubOptions) -> Client<'c> {
+    fn client<'c>(&'c self, url: &'c str, options: &'c HubOptions) -> Result<Client<'c>, HubError> {
         let token = options.token.as_deref();
-        Client::new(url, token, &self.location, &options.patience)
+        Client::new(url, token, &self.location, options)
     }
 
     fn ask(
@@ -292,39 +292,32 @@ impl<'a> RemoteFile<'a> {
 
     /// Adds to a missing file which files the repository has. Not every mirror says what is missing,
     /// but one that lists the revision's files has the repository and the revision.
-    fn explain(&self, error: HubError, api: &ApiRepo) -> HubError {
+    fn explain(&self, error: HubError, api: &ApiRepo, options: &HubOptions) -> HubError {
         match error {
             HubError::FileNotFound { location, .. } => HubError::FileNotFound {
                 location,
-                present: files(api).unwrap_or_default(),
+                present: self.files(api, options).unwrap_or_default(),
             },
-            HubError::NotFound { location } => match files(api) {
+            HubError::NotFound { location } => match self.files(api, options) {
                 Some(present) => HubError::FileNotFound { location, present },
                 None => HubError::NotFound { location },
             },
             other => other,
         }
     }
-}
 
-/// The files of a repository at its revision, or `None` for whatever reason: it only helps a message.
-fn files(api: &ApiRepo) -> Option<Vec<String>> {
-    const LIMIT: Duration = Duration::from_secs(10);
-    let request = api.info_request().config().timeout_global(Some(LIMIT));
-    // A token that hf-hub adds would go along to another port of the same host.
-    let request = request.max_redirects(0);
-    let request = if is_loopback(&api.url("")) {
-        request.proxy(None).build()
-    } else {
-        request.build()
-    };
-    let info: RepoInfo = request.call().ok()?.body_mut().read_json().ok()?;
-    Some(
-        info.siblings
-            .into_iter()
-            .map(|file| file.rfilename)
-            .collect(),
-    )
+    /// The files of the repository at its revision, or `None` for whatever reason: it only helps a
+    /// message.
+    fn files(&self, api: &ApiRepo, options: &HubOptions) -> Option<Vec<String>> {
+        const LIMIT: Duration = Duration::from_secs(10);
+        // hf-hub's own client would send the token along to another port of the same host.
+        let url = api.info_request().uri_ref()?.to_string();
+        let client = self.client(&url, options).ok()?.within(LIMIT);
+        let mut response = client.get(Start::default()).ok()?.response;
+        let info: RepoInfo = response.body_mut().read_json().ok()?;
+        let names = info.siblings.into_iter().map(|file| file.rfilename);
+        Some(names.collect())
+    }
 }
 
 /// Whether a name is a relative path that stays inside its folder on every system.

@@ -1,7 +1,7 @@
 //! `senet download` as a process: killed, interrupted, together with others, behind a proxy.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Output, Stdio};
@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::common::hub_server::{COMMIT, HubServer, Mode, sha256};
+use super::common::tls;
 use super::env::Env;
 
 const MODEL: &str = "seresnet50.ra2_in1k";
@@ -310,10 +311,12 @@ fn proxy(target: &str) -> (String, thread::JoinHandle<Vec<String>>) {
             stream.write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
             let mut server = TcpStream::connect(&target).unwrap();
             let mut up = server.try_clone().unwrap();
-            thread::spawn(move || std::io::copy(&mut reader, &mut up));
-            let mut answer = Vec::new();
-            server.read_to_end(&mut answer).unwrap();
-            drop(stream.write_all(&answer));
+            thread::spawn(move || {
+                drop(std::io::copy(&mut reader, &mut up));
+                // The server hears that the client has hung up.
+                drop(up.shutdown(std::net::Shutdown::Write));
+            });
+            drop(std::io::copy(&mut server, &mut stream));
             drop(stream.shutdown(std::net::Shutdown::Both));
         }
         asked
@@ -327,6 +330,9 @@ fn a_proxy_is_used_unless_it_must_not() {
     let (address, asked) = proxy(setup.server.url());
     setup.env.set("HF_ENDPOINT", "http://hub.invalid");
     setup.env.set("HTTP_PROXY", &address);
+    // Nothing listens at the proxy for other addresses, and none is asked for the file server.
+    setup.env.set("HTTPS_PROXY", "http://127.0.0.1:9");
+    setup.server.set(Mode::Redirect);
     setup.assert_done(&setup.env.run(&["download", MODEL]));
     // Nothing was asked of the proxy for a host that is excepted.
     fs::remove_dir_all(setup.repo()).unwrap();
@@ -341,6 +347,35 @@ fn a_proxy_is_used_unless_it_must_not() {
     let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
     stream.write_all(b"END\r\n").unwrap();
     assert_eq!(asked.join().unwrap(), ["hub.invalid:80"; 2]);
+}
+
+/// As in a company whose proxy is the only way out and signs certificates itself.
+#[test]
+fn a_proxy_for_https_and_an_authority_of_ones_own() {
+    let mut setup = setup(300_000);
+    let front = tls::front(setup.server.url());
+    let (address, asked) = proxy(front.url.trim_start_matches("https://"));
+    setup.env.write("authority.pem", &front.authority);
+    setup.env.set("HF_ENDPOINT", "https://hub.invalid");
+    setup.env.set("HTTPS_PROXY", &address);
+    setup.env.set("ALL_PROXY", "http://127.0.0.1:9");
+    let output = setup.env.run(&["download", MODEL]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("SSL_CERT_FILE"),
+        "{}",
+        stderr(&output)
+    );
+    setup.env.set("SSL_CERT_FILE", "authority.pem");
+    setup.assert_done(&setup.env.run(&["download", MODEL]));
+    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).unwrap();
+    stream.write_all(b"END\r\n").unwrap();
+    assert_eq!(asked.join().unwrap(), ["hub.invalid:443"; 3]);
+    setup.env.set("SSL_CERT_FILE", "nothing.pem");
+    setup.env.check(
+        "download-no-authorities",
+        &["download", "seresnet50.a1_in1k"],
+    );
 }
 
 #[test]

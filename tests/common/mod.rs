@@ -4,3 +4,4 @@
 
 pub(crate) mod fashion_mnist;
 pub(crate) mod hub_server;
+pub(crate) mod tls;

@@ -7,6 +7,7 @@ mod cache;
 mod clear;
 mod failures;
 mod locked;
+mod network;
 mod picture;
 mod release;
 mod resume;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::hub_server::{HubServer, Mode, sha256};
-use senet::hub::{HubError, HubOptions, Patience, cached, fetch};
+use senet::hub::{HubError, HubOptions, Network, Patience, cached, fetch};
 
 const REPO: &str = "timm/seresnet50.ra2_in1k";
 const FILE: &str = "model.safetensors";
@@ -53,6 +54,7 @@ fn setup() -> Setup {
             delay: Duration::from_millis(5),
             picture: Duration::from_secs(5),
         },
+        network: Network::default(),
         locked: None,
     };
     Setup {
