@@ -18,7 +18,7 @@ use super::{MAX_LANES, MatMut, Simd};
 pub(super) const MOST_DEPTH: usize = 512;
 
 /// From one packed row to the next. Not a multiple of the page, so that the rows of a tile fall
-/// into different sets of the cache; a constant, so that rows are addressed without a register each.
+/// into different sets of the cache.
 pub(super) const ROW: usize = MOST_DEPTH + 16;
 
 /// From one packed row of up to `depth` inputs to the next, at most [`ROW`].

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::filters::FilterPanel;
 use super::gemm::{Packed, blocks};
-use super::micro::{Layout, ROW, Strip, multiply, packed_stride};
+use super::micro::{Layout, Strip, multiply, packed_stride};
 use super::scratch::with_scratch;
 use super::{ConvGeometry, Isa, Kernel, MatMut, Simd};
 
@@ -222,7 +222,8 @@ impl Pass<'_> {
             let positions = self.conv.positions.len();
             let depth_blocks = blocks(self.conv.geometry.inputs).count();
             let most = self.conv.most_tiles().min(strips.len() * self.tiles);
-            let inputs = positions * depth_blocks * most * ROW;
+            let stride = packed_stride(self.conv.geometry.inputs);
+            let inputs = positions * depth_blocks * most * stride;
             let products = positions * most * panels.len() * width;
             with_scratch(inputs + products, |scratch| {
                 let (inputs, products) = scratch.split_at_mut(inputs);
