@@ -35,7 +35,7 @@ impl Conv {
     ) -> Self {
         let algorithm = if geometry.groups > 1 {
             Algorithm::Grouped(GroupedConv::new(isa, filters, bias, geometry))
-        } else if let Some(size) = tile_size(&geometry) {
+        } else if let Some(size) = tile_size(isa, &geometry) {
             Algorithm::Winograd(Winograd::new(isa, filters, bias, geometry, size))
         } else {
             Algorithm::Direct(DirectConv::new(isa, filters, bias, geometry))
@@ -95,13 +95,17 @@ impl Conv {
 /// The tile that is fastest for a geometry, if any is faster than the direct convolution.
 ///
 /// The larger tile saves more multiplications and reads 2.25 times more weights, which decides
-/// where there are many of them and the maps are small (`cargo bench --bench kernels`).
-fn tile_size(geometry: &ConvGeometry) -> Option<TileSize> {
+/// where there are many of them and the maps are small, and the sooner the faster the machine
+/// multiplies (`cargo bench --bench kernels`).
+fn tile_size(isa: Isa, geometry: &ConvGeometry) -> Option<TileSize> {
     const FEWEST_INPUTS: usize = 16;
-    const MOST_FOR_FOUR: usize = 256 * 256;
+    let most_for_four = match isa {
+        Isa::Avx512 => 128 * 128,
+        Isa::Avx2 | Isa::Portable => 256 * 256,
+    };
     if !Winograd::supports(geometry) || geometry.inputs < FEWEST_INPUTS {
         None
-    } else if geometry.inputs * geometry.outputs <= MOST_FOR_FOUR {
+    } else if geometry.inputs * geometry.outputs <= most_for_four {
         Some(TileSize::Four)
     } else {
         Some(TileSize::Two)

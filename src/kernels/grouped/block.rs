@@ -7,10 +7,15 @@
 
 use std::ops::Range;
 
-use super::{Pass, Source};
+use super::Pass;
+use super::operand::{Near, Operand, Permute, Scattered, Source, Splat};
+use crate::kernels::geometry::ConvGeometry;
 use crate::kernels::math::activate;
 use crate::kernels::matrix::MatMut;
-use crate::kernels::simd::{Kernel, MAX_LANES, Simd};
+use crate::kernels::simd::{Kernel, Simd};
+
+/// Values in a line of the cache.
+const LINE: usize = 16;
 
 /// Output rows and vectors of channels that one thread computes.
 pub(super) struct Leaf<'a, 'y> {
@@ -19,11 +24,13 @@ pub(super) struct Leaf<'a, 'y> {
     pub(super) y: MatMut<'y>,
     pub(super) rows: Range<usize>,
     pub(super) vectors: Range<usize>,
+    /// Weights that the thread will probably need next, asked for on the way.
+    pub(super) next: &'a [f32],
 }
 
 /// How the taps of a row move over the columns.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Walk {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Walk {
     /// Three taps, each output one column (of every `dilation`-th) after the last: a column serves
     /// three outputs.
     Single,
@@ -31,6 +38,29 @@ enum Walk {
     Double,
     /// Any taps; every output loads its own columns.
     Plain,
+}
+
+impl Walk {
+    /// How the outputs of a row share columns, and the distance between those that do.
+    pub(super) fn of(geometry: &ConvGeometry) -> (Self, usize) {
+        let (stride, dilation) = (geometry.stride, geometry.dilation);
+        match geometry.kernel {
+            3 if stride == dilation => (Self::Single, 1),
+            // Outputs `dilation` apart share columns, those in between do not.
+            3 if stride == 1 => (Self::Single, dilation),
+            3 if stride == 2 * dilation => (Self::Double, 1),
+            _ => (Self::Plain, 1),
+        }
+    }
+
+    /// Columns from output to output, where they share some.
+    fn step(self) -> usize {
+        match self {
+            Self::Single => 1,
+            Self::Double => 2,
+            Self::Plain => 0,
+        }
+    }
 }
 
 /// Outputs of a row at the distance in which they share columns.
@@ -42,103 +72,6 @@ struct Outputs {
     /// The first output pixel and the distance to the next, in pixels.
     start: usize,
     spacing: usize,
-}
-
-/// The operands of a vector of output channels, input channel by input channel.
-trait Operand<S: Simd>: Copy {
-    /// One past the last channel of a pixel that is read.
-    fn end(self) -> usize;
-
-    /// # Safety
-    /// `pixel` is valid for reading [`Operand::end`] values.
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V;
-}
-
-#[derive(Clone, Copy)]
-struct Splat(usize);
-
-impl<S: Simd> Operand<S> for Splat {
-    #[inline(always)]
-    fn end(self) -> usize {
-        self.0 + 1
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
-        // SAFETY: the caller vouches for one value more than the offset.
-        simd.splat(unsafe { *pixel.add(self.0) })
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Permute<L> {
-    base: usize,
-    order: L,
-}
-
-impl<S: Simd> Operand<S> for Permute<S::Lanes> {
-    #[inline(always)]
-    fn end(self) -> usize {
-        self.base + S::LANES
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
-        // SAFETY: the caller vouches for a vector from the offset on.
-        simd.permute(
-            unsafe { simd.load_unchecked(pixel.add(self.base)) },
-            self.order,
-        )
-    }
-}
-
-/// As [`Permute`], but every four lanes have their operands in four channels, which processors
-/// reorder faster: in those at the same place, or, if `SAME`, all in the first ones.
-#[derive(Clone, Copy)]
-struct Near<L, const SAME: bool> {
-    base: usize,
-    order: L,
-}
-
-impl<S: Simd, const SAME: bool> Operand<S> for Near<S::Lanes, SAME> {
-    #[inline(always)]
-    fn end(self) -> usize {
-        self.base + if SAME { 4 } else { S::LANES }
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
-        // SAFETY: the caller vouches for four values or a vector from the offset on.
-        let x = unsafe {
-            let from = pixel.add(self.base);
-            if SAME {
-                simd.load_four(from)
-            } else {
-                simd.load_unchecked(from)
-            }
-        };
-        simd.permute_fours(x, self.order)
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Scattered<'a>(&'a [usize]);
-
-impl<S: Simd> Operand<S> for Scattered<'_> {
-    #[inline(always)]
-    fn end(self) -> usize {
-        self.0.iter().max().map_or(0, |last| last + 1)
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
-        let mut lanes = [0.0; MAX_LANES];
-        for (lane, &channel) in lanes.iter_mut().zip(self.0) {
-            // SAFETY: the caller vouches for one value more than the largest of these offsets.
-            *lane = unsafe { *pixel.add(channel) };
-        }
-        simd.load(&lanes)
-    }
 }
 
 /// Most columns of the map that a block of outputs needs: 14 outputs, two columns apart.
@@ -157,16 +90,14 @@ impl Kernel for Leaf<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let geometry = &self.pass.conv.geometry;
-        let (stride, dilation) = (geometry.stride, geometry.dilation);
-        let (walk, spacing) = match geometry.kernel {
-            3 if stride == dilation => (Walk::Single, 1),
-            // Outputs `dilation` apart share columns, those in between do not.
-            3 if stride == 1 => (Walk::Single, dilation),
-            3 if stride == 2 * dilation => (Walk::Double, 1),
-            _ => (Walk::Plain, 1),
-        };
+        let (walk, spacing) = Walk::of(&self.pass.conv.geometry);
+        // Shared out to the rows, as the machine keeps few requests at a time.
+        let share = self.next.len().div_ceil(self.rows.len().max(1)).max(1);
+        let mut shares = self.next.chunks(share);
         for row in self.rows.clone() {
+            for line in shares.next().unwrap_or_default().chunks(LINE) {
+                simd.prefetch_far(line.as_ptr());
+            }
             for start in 0..spacing.min(self.pass.output_width) {
                 let count = (self.pass.output_width - start).div_ceil(spacing);
                 let outputs = Outputs {
@@ -175,14 +106,16 @@ impl Kernel for Leaf<'_, '_> {
                     start,
                     spacing,
                 };
-                if S::ROWS >= 14 && count >= 14 {
-                    self.sequence::<S, 14>(simd, outputs, count);
-                } else if count >= 7 {
-                    self.sequence::<S, 7>(simd, outputs, count);
-                } else if count >= 4 {
-                    self.sequence::<S, 4>(simd, outputs, count);
-                } else {
-                    self.sequence::<S, 1>(simd, outputs, count);
+                match (self.pass.conv.pairs, count) {
+                    (true, 7..) => self.sequence::<S, 7, true>(simd, outputs, count),
+                    (true, 4..) => self.sequence::<S, 4, true>(simd, outputs, count),
+                    (true, _) => self.sequence::<S, 1, true>(simd, outputs, count),
+                    (false, 14..) if S::ROWS >= 14 => {
+                        self.sequence::<S, 14, false>(simd, outputs, count);
+                    }
+                    (false, 7..) => self.sequence::<S, 7, false>(simd, outputs, count),
+                    (false, 4..) => self.sequence::<S, 4, false>(simd, outputs, count),
+                    (false, _) => self.sequence::<S, 1, false>(simd, outputs, count),
                 }
             }
         }
@@ -192,11 +125,21 @@ impl Kernel for Leaf<'_, '_> {
 impl Leaf<'_, '_> {
     /// `count` outputs of a row, `P` at a time; the last ones again if `P` does not divide `count`.
     #[inline(always)]
-    fn sequence<S: Simd, const P: usize>(&mut self, simd: S, outputs: Outputs, count: usize) {
+    fn sequence<S: Simd, const P: usize, const PAIRS: bool>(
+        &mut self,
+        simd: S,
+        outputs: Outputs,
+        count: usize,
+    ) {
         for at in (0..count).step_by(P) {
             let at = at.min(count - P);
             let start = outputs.start + at * outputs.spacing;
-            self.block::<S, P>(simd, Outputs { start, ..outputs });
+            let outputs = Outputs { start, ..outputs };
+            if PAIRS {
+                self.pairs::<S, P>(simd, outputs);
+            } else {
+                self.block::<S, P>(simd, outputs);
+            }
         }
     }
 
@@ -207,12 +150,9 @@ impl Leaf<'_, '_> {
             conv, output_width, ..
         } = self.pass;
         let first = (outputs.row - self.rows.start) * output_width + outputs.start;
-        let step = match outputs.walk {
-            Walk::Single => 1,
-            Walk::Double => 2,
-            Walk::Plain => 0,
-        };
-        let columns = self.pass.columns(outputs, step * (P - 1) + 3);
+        let columns = self
+            .pass
+            .columns(outputs, outputs.walk.step() * (P - 1) + 3);
         for vector in self.vectors.clone() {
             let bias = simd.load(&conv.bias[vector * S::LANES..]);
             let sums: [S::V; P] = match &conv.sources[vector] {
@@ -257,6 +197,36 @@ impl Leaf<'_, '_> {
             for (p, sum) in sums.into_iter().enumerate() {
                 let y = &mut self.y.row(first + p * outputs.spacing)[channel..];
                 simd.store_some(activate(simd, sum, self.pass.activation), y);
+            }
+        }
+    }
+
+    /// As [`Leaf::block`], two vectors of a group at a time.
+    #[inline(always)]
+    fn pairs<S: Simd, const P: usize>(&mut self, simd: S, outputs: Outputs) {
+        let conv = self.pass.conv;
+        let first = (outputs.row - self.rows.start) * self.pass.output_width + outputs.start;
+        let columns = self
+            .pass
+            .columns(outputs, outputs.walk.step() * (P - 1) + 3);
+        for vector in self.vectors.clone().step_by(2) {
+            let bias = [0, 1].map(|v| simd.load(&conv.bias[(vector + v) * S::LANES..]));
+            let sums = [[bias[0]; P], [bias[1]; P]];
+            let Source::Splat(base) = &conv.sources[vector] else {
+                unreachable!("both vectors of a pair are in one group");
+            };
+            let (pass, base) = (&self.pass, *base);
+            let sums = match outputs.walk {
+                Walk::Single => pass.rolling_pair::<S, P, 1>(simd, &columns, vector, sums, base),
+                _ => pass.rolling_pair::<S, P, 2>(simd, &columns, vector, sums, base),
+            };
+            let channel = (vector - self.vectors.start) * S::LANES;
+            for p in 0..P {
+                let y = &mut self.y.row(first + p * outputs.spacing)[channel..];
+                for v in 0..2 {
+                    let value = activate(simd, sums[v][p], self.pass.activation);
+                    simd.store(value, &mut y[v * S::LANES..]);
+                }
             }
         }
     }
@@ -378,6 +348,63 @@ impl Pass<'_> {
             }
         }
         sums
+    }
+
+    /// As [`Pass::rolling`], for two vectors of channels in one group, whose first channel is `base`.
+    #[inline(always)]
+    fn rolling_pair<S: Simd, const P: usize, const STEP: usize>(
+        &self,
+        simd: S,
+        columns: &Columns,
+        vector: usize,
+        sums: [[S::V; P]; 2],
+        base: usize,
+    ) -> [[S::V; P]; 2] {
+        let (inputs, depth) = (self.conv.geometry.inputs, self.conv.geometry.group_inputs());
+        assert!(self.conv.zeros.len() == inputs && STEP * (P - 1) + 3 <= MOST_COLUMNS);
+        let rows = columns.rows.clone();
+        let [mut first, mut second] = sums;
+        let row = depth * 3 * S::LANES;
+        let weights = &self.conv.weights[vector * 3 * row..][..6 * row];
+        let (weights, others) = weights.split_at(3 * row);
+        let (weights, others) = (&weights[rows.start * row..], &others[rows.start * row..]);
+        // One loop over rows and channels: of two, the outer one would keep sums in memory.
+        let (mut ky, mut j) = (rows.start, 0);
+        let weights = weights.chunks_exact(3 * S::LANES);
+        let weights = weights.zip(others.chunks_exact(3 * S::LANES));
+        for (taps, others) in weights.take(rows.len() * depth) {
+            let operand = Splat(base + j);
+            assert!(Operand::<S>::end(operand) <= inputs);
+            let places = &columns.places[ky];
+            // SAFETY: every column is valid for `inputs` values, and no more are read.
+            let column = |index: usize| unsafe { operand.load(simd, places[index]) };
+            let taps: [S::V; 3] = std::array::from_fn(|kx| simd.load(&taps[kx * S::LANES..]));
+            let others: [S::V; 3] = std::array::from_fn(|kx| simd.load(&others[kx * S::LANES..]));
+            let mut left = column(0);
+            let mut middle = column(1);
+            for p in 0..P {
+                if STEP == 2 && p > 0 {
+                    middle = column(2 * p + 1);
+                }
+                let right = column(STEP * p + 2);
+                first[p] = simd.fma(left, taps[0], first[p]);
+                second[p] = simd.fma(left, others[0], second[p]);
+                first[p] = simd.fma(middle, taps[1], first[p]);
+                second[p] = simd.fma(middle, others[1], second[p]);
+                first[p] = simd.fma(right, taps[2], first[p]);
+                second[p] = simd.fma(right, others[2], second[p]);
+                (left, middle) = if STEP == 1 {
+                    (middle, right)
+                } else {
+                    (right, middle)
+                };
+            }
+            j += 1;
+            if j == depth {
+                (ky, j) = (ky + 1, 0);
+            }
+        }
+        [first, second]
     }
 
     /// For every geometry.

@@ -6,93 +6,19 @@
 //! of the lane's group. Where all lanes are in one group the operand is a single value.
 
 mod block;
+mod operand;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
-use block::Leaf;
+use block::{Leaf, Walk};
+use operand::Source;
 
 use super::activation::Activation;
 use super::geometry::ConvGeometry;
 use super::matrix::MatMut;
-use super::simd::{Isa, Kernel, MAX_LANES, Simd};
-
-/// Where a vector of output channels finds its operands in the channels of an input pixel.
-#[derive(Debug)]
-enum Source {
-    /// All lanes in one group, whose first channel this is.
-    Splat(usize),
-    /// For each input of a group where to load and how to order the lanes.
-    Permute(Vec<(usize, [u8; MAX_LANES])>),
-    /// As `Permute`, where every four lanes take from four channels in the same place.
-    Near(Vec<(usize, [u8; MAX_LANES])>),
-    /// As `Near`, where all lanes take from the same four channels.
-    Same(Vec<(usize, [u8; MAX_LANES])>),
-    /// For each input of a group the channel of every lane.
-    Scattered(Vec<Vec<usize>>),
-}
-
-impl Source {
-    /// For the output channels from `first` on.
-    fn new(geometry: &ConvGeometry, first: usize, lanes: usize) -> Self {
-        let (cin, cout) = (geometry.group_inputs(), geometry.group_outputs());
-        let last = geometry.outputs.min(first + lanes) - 1;
-        let groups = first / cout..=last / cout;
-        if groups.start() == groups.end() {
-            return Self::Splat(groups.start() * cin);
-        }
-        // Lanes past the last channel have zero weights; any channel in reach will do.
-        let channels =
-            |j: usize| (0..lanes).map(move |lane| (first + lane).min(last) / cout * cin + j);
-        let start = groups.start() * cin;
-        let orders = |from: &dyn Fn(usize) -> usize| {
-            let order = |j: usize| {
-                let mut order = [0; MAX_LANES];
-                for (lane, (to, channel)) in order.iter_mut().zip(channels(j)).enumerate() {
-                    *to = (channel.checked_sub(start + from(lane))?)
-                        .try_into()
-                        .ok()
-                        .filter(|&place: &u8| place < 4)?;
-                }
-                Some((start, order))
-            };
-            (0..cin).map(order).collect::<Option<Vec<_>>>()
-        };
-        if start + 4 <= geometry.inputs
-            && let Some(inputs) = orders(&|_| 0)
-        {
-            return Self::Same(inputs);
-        }
-        if start + lanes <= geometry.inputs
-            && let Some(inputs) = orders(&|lane| lane / 4 * 4)
-        {
-            return Self::Near(inputs);
-        }
-        let reach = (groups.end() - groups.start()) * cin;
-        if reach < lanes && lanes <= geometry.inputs {
-            let permutation = |j: usize| {
-                // A load that starts where one of a pixel's vectors does crosses no line of the cache.
-                let aligned = start / lanes * lanes;
-                let end = aligned + lanes;
-                let base = if start + j + reach < end && end <= geometry.inputs {
-                    aligned
-                } else {
-                    // It must end where the channels end.
-                    (start + j).min(geometry.inputs - lanes)
-                };
-                let mut order = [0; MAX_LANES];
-                for (lane, channel) in order.iter_mut().zip(channels(j)) {
-                    *lane = (channel - base) as u8;
-                }
-                (base, order)
-            };
-            Self::Permute((0..cin).map(permutation).collect())
-        } else {
-            Self::Scattered((0..cin).map(|j| channels(j).collect()).collect())
-        }
-    }
-}
+use super::simd::{Isa, Kernel, Simd};
 
 /// A grouped convolution with its weights in the order in which the kernel reads them.
 #[derive(Debug)]
@@ -109,17 +35,20 @@ pub struct GroupedConv {
     zeros: Vec<f32>,
     /// One for each vector.
     sources: Vec<Source>,
+    /// Whether vectors are computed two at a time: where both have the same operands and there are
+    /// registers for their sums.
+    pairs: bool,
 }
 
-/// Lanes of an instruction set, or of the one that runs in its place.
-struct Lanes;
+/// Lanes and most rows of an instruction set, or of the one that runs in its place.
+struct Tile;
 
-impl Kernel for Lanes {
-    type Output = usize;
+impl Kernel for Tile {
+    type Output = [usize; 2];
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> usize {
-        S::LANES
+    fn run<S: Simd>(self, _: S) -> [usize; 2] {
+        [S::LANES, S::ROWS]
     }
 }
 
@@ -138,7 +67,7 @@ impl GroupedConv {
         assert!(geometry.is_valid());
         assert_eq!(filters.len(), geometry.outputs * geometry.depth());
         assert_eq!(bias.len(), geometry.outputs);
-        let lanes = isa.run(Lanes);
+        let [lanes, rows] = isa.run(Tile);
         let vectors = geometry.outputs.div_ceil(lanes);
         let (kernel, cin) = (geometry.kernel, geometry.group_inputs());
 
@@ -151,6 +80,9 @@ impl GroupedConv {
                 weights[row * lanes + lane] = weight;
             }
         }
+        let pairs = rows >= 14
+            && geometry.group_outputs().is_multiple_of(2 * lanes)
+            && Walk::of(&geometry).0 != Walk::Plain;
         let mut padded = bias.to_vec();
         padded.resize(vectors * lanes, 0.0);
         Self {
@@ -163,6 +95,7 @@ impl GroupedConv {
             sources: (0..vectors)
                 .map(|vector| Source::new(&geometry, vector * lanes, lanes))
                 .collect(),
+            pairs,
         }
     }
 
@@ -216,8 +149,9 @@ impl Pass<'_> {
     /// `y`. Every value is the same sum whatever the split.
     fn split(self, y: MatMut<'_>, rows: Range<usize>, vectors: Range<usize>) {
         let depth = self.conv.geometry.depth();
-        if vectors.len() > 1 && vectors.len() * depth * self.conv.lanes > NEAR {
-            let middle = vectors.start + vectors.len() / 2;
+        let unit = 1 + usize::from(self.conv.pairs);
+        if vectors.len() > unit && vectors.len() * depth * self.conv.lanes > NEAR * unit {
+            let middle = vectors.start + (vectors.len() / 2).next_multiple_of(unit);
             let (left, right) = y.split_columns((middle - vectors.start) * self.conv.lanes);
             rayon::join(
                 || self.split(left, rows.clone(), vectors.start..middle),
@@ -231,11 +165,19 @@ impl Pass<'_> {
                 || self.split(bottom, middle..rows.end, vectors.clone()),
             );
         } else {
+            let weights = |vector: usize| vector * depth * self.conv.lanes;
+            let next = &self.conv.weights[weights(vectors.end)..];
+            let next = if self.conv.pairs {
+                &next[..next.len().min(weights(vectors.len()))]
+            } else {
+                &[]
+            };
             self.conv.isa.run(Leaf {
                 pass: self,
                 y,
                 rows,
                 vectors,
+                next,
             });
         }
     }
