@@ -250,38 +250,29 @@ impl Grid {
             Some(segment) if rows > segment => (segment, rows / segment),
             _ => (rows, 1),
         };
-        let per_unit = |least: usize, tasks: usize| {
-            let most = (unit / least).max(1);
-            tasks.div_ceil(units).clamp(1, most)
-        };
         // More tasks than threads, so that none waits for another; but a task reads all its weights
         // for its rows and packs its rows for its weights, so neither may be few.
         let tasks = TASKS * threads;
-        let mut parts = per_unit(TASK_ROWS, tasks);
-        let mut row_tasks = (parts * units).min(tasks);
-        let least = (TASK_OUTPUTS / packed.width).max(1);
-        let mut wanted = (tasks / row_tasks).clamp(1, (packed.panels() / least).max(1));
-        if row_tasks * wanted < threads {
-            parts = per_unit(4 * packed.isa.rows(), threads);
-            row_tasks = parts * units;
-            wanted = threads.div_ceil(row_tasks).min(packed.panels());
+        let most_parts = (unit / TASK_ROWS).max(1);
+        let least_panels = (TASK_OUTPUTS / packed.width).max(1);
+        let most_panel_tasks = (packed.panels() / least_panels).max(1);
+        let mut rows_cut = RowCut::new(unit, units, most_parts, tasks, threads);
+        // Three tasks for two threads would take as long as four.
+        let least = (tasks / rows_cut.tasks).clamp(1, most_panel_tasks);
+        let mut panel_tasks = (least..=most_panel_tasks)
+            .find(|count| (rows_cut.tasks * count).is_multiple_of(threads))
+            .unwrap_or(least);
+        if rows_cut.tasks * panel_tasks < threads {
+            let most_parts = (unit / (4 * packed.isa.rows())).max(1);
+            rows_cut = RowCut::parts(unit, units, threads.div_ceil(units).clamp(1, most_parts));
+            panel_tasks = threads.div_ceil(rows_cut.tasks).min(packed.panels());
         }
-        let task_rows = if parts > 1 {
-            unit.div_ceil(parts)
-        } else {
-            unit * units.div_ceil(tasks)
-        };
-        let row_tasks = if parts > 1 {
-            units * parts
-        } else {
-            rows.div_ceil(task_rows)
-        };
-        let task_panels = packed.panels().div_ceil(wanted);
+        let task_panels = packed.panels().div_ceil(panel_tasks);
         Self {
-            row_tasks,
-            task_rows,
+            row_tasks: rows_cut.tasks,
+            task_rows: rows_cut.rows,
             segment: unit,
-            parts,
+            parts: rows_cut.parts,
             panel_tasks: packed.panels().div_ceil(task_panels),
             task_panels,
         }
@@ -290,10 +281,57 @@ impl Grid {
     /// First row of a task.
     fn start(&self, task: usize) -> usize {
         if self.parts > 1 {
-            task / self.parts * self.segment + task % self.parts * self.task_rows
+            let (segment, part) = (task / self.parts, task % self.parts);
+            segment * self.segment + part * self.segment / self.parts
         } else {
             task * self.task_rows
         }
+    }
+}
+
+/// How rows are cut into tasks.
+#[derive(Clone, Copy)]
+struct RowCut {
+    tasks: usize,
+    /// Rows to a task.
+    rows: usize,
+    /// Tasks to a unit, such as a picture.
+    parts: usize,
+}
+
+impl RowCut {
+    fn parts(unit: usize, units: usize, parts: usize) -> Self {
+        Self {
+            tasks: units * parts,
+            rows: unit.div_ceil(parts),
+            parts,
+        }
+    }
+
+    fn whole(unit: usize, units: usize, units_per_task: usize) -> Self {
+        Self {
+            tasks: units.div_ceil(units_per_task),
+            rows: unit * units_per_task,
+            parts: 1,
+        }
+    }
+
+    /// About as many tasks as are wanted, and if possible as many for each thread.
+    fn new(unit: usize, units: usize, most_parts: usize, wanted: usize, threads: usize) -> Self {
+        let parts = wanted.div_ceil(units).min(most_parts);
+        let fewer_parts = (2..=parts)
+            .rev()
+            .map(|parts| Self::parts(unit, units, parts));
+        let units_per_task = units.div_ceil(wanted);
+        let whole = (1..=units_per_task).rev();
+        let whole = whole.map(|count| Self::whole(unit, units, count));
+        let more_parts = (parts.max(1) + 1..=most_parts.min(threads * wanted))
+            .map(|parts| Self::parts(unit, units, parts));
+        let mut cuts = fewer_parts.chain(whole).chain(more_parts);
+        let first = cuts.clone().next();
+        cuts.find(|cut| cut.tasks.is_multiple_of(threads) || wanted.is_multiple_of(cut.tasks))
+            .or(first)
+            .unwrap_or(Self::whole(unit, units, units))
     }
 }
 

@@ -160,11 +160,13 @@ fn enough_rows_for_every_way_to_cut_them() {
         (8, 96, [1, 56, 56]),
         (8, 40, [5, 20, 20]),
         (8, 20, [9, 3, 3]),
+        (8, 96, [6, 18, 18]),
         (520, 70, [1, 14, 14]),
+        (2, 3, [1, 110, 110]),
     ] {
         let case = Case::new(dense(inputs, outputs, 1), shape);
         let segment = shape[1] * shape[2];
-        for threads in [1, 2, 3, 8] {
+        for threads in [1, 2, 3, 8, 70] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build().unwrap().install(|| {
                 let isa = Isa::best();

@@ -123,7 +123,7 @@ impl Kernel for Leaf<'_, '_> {
 }
 
 impl Leaf<'_, '_> {
-    /// `count` outputs of a row, `P` at a time; the last ones again if `P` does not divide `count`.
+    /// `count` outputs of a row, `P` at a time and then some that may have been computed before.
     #[inline(always)]
     fn sequence<S: Simd, const P: usize, const PAIRS: bool>(
         &mut self,
@@ -131,15 +131,37 @@ impl Leaf<'_, '_> {
         outputs: Outputs,
         count: usize,
     ) {
-        for at in (0..count).step_by(P) {
-            let at = at.min(count - P);
-            let start = outputs.start + at * outputs.spacing;
-            let outputs = Outputs { start, ..outputs };
-            if PAIRS {
-                self.pairs::<S, P>(simd, outputs);
-            } else {
-                self.block::<S, P>(simd, outputs);
-            }
+        // Operands that are permuted take as long for fewer outputs, and so do fewer than four,
+        // which wait for their own results.
+        let sources = &self.pass.conv.sources;
+        let is_splat = matches!(sources[self.vectors.start], Source::Splat(_));
+        let rest = count % P;
+        let has_short_end = is_splat && P > 4 && rest > 0 && rest <= P / 2;
+        let end = if has_short_end { count - rest } else { count };
+        for at in (0..end).step_by(P) {
+            self.some::<S, P, PAIRS>(simd, outputs, at.min(count - P));
+        }
+        if has_short_end && rest > 4 {
+            self.some::<S, 7, PAIRS>(simd, outputs, count - 7);
+        } else if has_short_end {
+            self.some::<S, 4, PAIRS>(simd, outputs, count - 4);
+        }
+    }
+
+    /// `P` outputs of a row, from the one numbered `at` on.
+    #[inline(always)]
+    fn some<S: Simd, const P: usize, const PAIRS: bool>(
+        &mut self,
+        simd: S,
+        outputs: Outputs,
+        at: usize,
+    ) {
+        let start = outputs.start + at * outputs.spacing;
+        let outputs = Outputs { start, ..outputs };
+        if PAIRS {
+            self.pairs::<S, P>(simd, outputs);
+        } else {
+            self.block::<S, P>(simd, outputs);
         }
     }
 
@@ -325,7 +347,7 @@ impl Pass<'_> {
             let places = &columns.places[ky];
             // SAFETY: every column is valid for `inputs` values, and no more are read.
             let column = |index: usize| unsafe { operand.load(simd, places[index]) };
-            let taps: [S::V; 3] = std::array::from_fn(|kx| simd.load(&taps[kx * S::LANES..]));
+            let taps = three_taps(simd, taps);
             let mut left = column(0);
             let mut middle = column(1);
             for p in 0..P {
@@ -378,8 +400,8 @@ impl Pass<'_> {
             let places = &columns.places[ky];
             // SAFETY: every column is valid for `inputs` values, and no more are read.
             let column = |index: usize| unsafe { operand.load(simd, places[index]) };
-            let taps: [S::V; 3] = std::array::from_fn(|kx| simd.load(&taps[kx * S::LANES..]));
-            let others: [S::V; 3] = std::array::from_fn(|kx| simd.load(&others[kx * S::LANES..]));
+            let taps = three_taps(simd, taps);
+            let others = three_taps(simd, others);
             let mut left = column(0);
             let mut middle = column(1);
             for p in 0..P {
@@ -444,4 +466,15 @@ impl Pass<'_> {
         }
         sums
     }
+}
+
+/// The weights of three taps. No `array::from_fn`, which may stay a call that is compiled without
+/// the instruction set.
+#[inline(always)]
+fn three_taps<S: Simd>(simd: S, weights: &[f32]) -> [S::V; 3] {
+    [
+        simd.load(weights),
+        simd.load(&weights[S::LANES..]),
+        simd.load(&weights[2 * S::LANES..]),
+    ]
 }
