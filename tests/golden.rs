@@ -254,6 +254,36 @@ fn a_batch_equals_its_pictures() {
     }
 }
 
+/// Large pictures go through the first stages a few at a time.
+#[test]
+fn a_batch_of_large_pictures_equals_its_pictures() {
+    let plan = plan("legacy_seresnet18", 10);
+    let network = load(&plan, formula::weights(&plan).0);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
+    pool.build().unwrap().install(|| {
+        // With a single thread: one at a time, and two and then the one that is left.
+        for (height, width) in [(201, 170), (125, 112)] {
+            let (pictures, _) = formula::pictures(3, height, width);
+            let batch = network.forward(&pictures).unwrap();
+            let whole = network.forward_observed(&pictures, &mut |_, _| Ok(()));
+            let difference = largest(&(&batch - whole.unwrap()).unwrap());
+            assert!(difference <= 1e-5 * largest(&batch), "{difference}");
+            for i in 0..3 {
+                let picture = pictures.narrow(0, i, 1).unwrap();
+                let alone = network.forward(&picture).unwrap();
+                let there = batch.narrow(0, i, 1).unwrap();
+                let difference = largest(&(alone - &there).unwrap());
+                assert!(difference <= 1e-5 * largest(&there), "{i}: {difference}");
+            }
+            let names = |pictures: &Tensor| -> Vec<String> {
+                let times = network.layer_times(pictures).unwrap();
+                times.into_iter().map(|layer| layer.name).collect()
+            };
+            assert_eq!(names(&pictures), names(&pictures.narrow(0, 0, 1).unwrap()));
+        }
+    });
+}
+
 fn largest(x: &Tensor) -> f32 {
     x.abs().unwrap().max_all().unwrap().to_scalar().unwrap()
 }

@@ -1,5 +1,7 @@
 //! The network that runs.
 
+use std::ops::Range;
+
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
@@ -61,6 +63,13 @@ struct Projection {
 
 /// What comes before the stem: checks, and the layout of the backend.
 const ENTRY: &str = "input";
+
+/// Stages, from the stem on, whose maps are larger than their weights.
+const FIRST_STAGES: usize = 2;
+
+/// Pixels of pictures whose maps in the first stages fit into the caches that a core brings along,
+/// about 60 bytes to a pixel.
+const NEAR_PIXELS: usize = 1 << 15;
 
 impl Network {
     /// Builds the plan's layers from a file's tensors.
@@ -203,7 +212,50 @@ impl Network {
     }
 
     fn run_layers(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
-        let mut x = self.backend.enter(&x.to_dtype(DType::F32)?)?;
+        let x = x.to_dtype(DType::F32)?;
+        let first = 0..FIRST_STAGES.min(self.stages.len());
+        let last = first.end..self.stages.len();
+        let x = match self.portion(&x, watch)? {
+            None => {
+                let x = self.run_stem(&x, watch)?;
+                self.run_stages(first, x, watch)?
+            }
+            Some(portion) => {
+                let mut parts = Vec::new();
+                let batch = x.dim(0)?;
+                for start in (0..batch).step_by(portion) {
+                    let part = x.narrow(0, start, portion.min(batch - start))?;
+                    let part = self.run_stem(&part, watch)?;
+                    parts.push(self.run_stages(first.clone(), part, watch)?);
+                }
+                Map::cat(&parts)?
+            }
+        };
+        let x = self.run_stages(last, x, watch)?;
+        let features = match &self.head_conv {
+            Some(conv) => {
+                let (x, features) = conv.forward_squeezed(&x, watch)?;
+                watch.see_map(Point::FinalConv, &x)?;
+                features
+            }
+            None => nn::global_mean(&x)?,
+        };
+        watch.lap("pool", "")?;
+        watch.see(Point::PreLogits, &features)?;
+        Ok(features)
+    }
+
+    /// How many pictures go through the first stages at a time: on the engine, as many as the
+    /// caches hold the maps of; later on, weights are more than maps. An observer sees whole batches.
+    fn portion(&self, x: &Tensor, watch: &Watch<'_, '_>) -> Result<Option<usize>, NetError> {
+        let (batch, _, height, width) = x.dims4()?;
+        let is_engine = matches!(self.backend, Backend::Engine(_));
+        let portion = (rayon::current_num_threads() * NEAR_PIXELS / (height * width)).max(1);
+        Ok((is_engine && watch.observer.is_none() && portion < batch).then_some(portion))
+    }
+
+    fn run_stem(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
+        let mut x = self.backend.enter(x)?;
         watch.lap(ENTRY, "")?;
         for conv in &self.stem {
             x = conv.forward(&x, watch)?;
@@ -219,23 +271,22 @@ impl Network {
             watch.lap("stem pool", "")?;
             watch.see_map(Point::StemPool, &x)?;
         }
-        for (index, stage) in self.stages.iter().enumerate() {
-            for block in stage {
+        Ok(x)
+    }
+
+    fn run_stages(
+        &self,
+        stages: Range<usize>,
+        mut x: Map,
+        watch: &mut Watch<'_, '_>,
+    ) -> Result<Map, NetError> {
+        for index in stages {
+            for block in &self.stages[index] {
                 x = block.forward(&x, watch)?;
             }
             watch.see_map(Point::Stage(index + 1), &x)?;
         }
-        let features = match &self.head_conv {
-            Some(conv) => {
-                let (x, features) = conv.forward_squeezed(&x, watch)?;
-                watch.see_map(Point::FinalConv, &x)?;
-                features
-            }
-            None => nn::global_mean(&x)?,
-        };
-        watch.lap("pool", "")?;
-        watch.see(Point::PreLogits, &features)?;
-        Ok(features)
+        Ok(x)
     }
 }
 

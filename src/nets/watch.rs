@@ -88,10 +88,13 @@ impl Clock {
     /// Waits until the device has done what it was told: a GPU answers before.
     fn lap(&mut self, name: String) -> Result<(), NetError> {
         self.device.synchronize()?;
-        let now = Instant::now();
-        let time = now - self.last;
-        self.laps.push(LayerTime { name, time });
-        self.last = now;
+        let time = self.last.elapsed();
+        // A layer runs once for each portion of a batch.
+        match self.laps.iter_mut().find(|lap| lap.name == name) {
+            Some(lap) => lap.time += time,
+            None => self.laps.push(LayerTime { name, time }),
+        }
+        self.last = Instant::now();
         Ok(())
     }
 }

@@ -147,6 +147,37 @@ impl Map {
         }
     }
 
+    /// The pictures of several maps of one size as one batch.
+    ///
+    /// # Errors
+    /// If the sizes differ or the device fails.
+    pub fn cat(parts: &[Self]) -> Result<Self> {
+        let tensors: Vec<&Tensor> = parts.iter().map(|part| &part.tensor).collect();
+        let Some(engine) = parts.iter().find_map(Self::engine) else {
+            return Ok(Self::plain(Tensor::cat(&tensors, 0)?));
+        };
+        let (_, height, width, channels) = tensors[0].dims4()?;
+        let mut batch = 0;
+        for tensor in &tensors {
+            batch += tensor.dim(0)?;
+        }
+        let whole = engine.map([batch, height, width, channels])?;
+        let mut start = 0;
+        for tensor in &tensors {
+            let count = tensor.dim(0)?;
+            if tensor.dims()[1..] != [height, width, channels] {
+                candle_core::bail!("maps of {:?} and {:?}", tensors[0].dims(), tensor.dims());
+            }
+            let part = whole.tensor.narrow(0, start, count)?;
+            part.inplace_op2(
+                tensor,
+                &OnSlices(|y: &mut [f32], x: &[f32]| y.copy_from_slice(x)),
+            )?;
+            start += count;
+        }
+        Ok(whole)
+    }
+
     /// Channels of this map from `start` on, as a map of its own.
     ///
     /// # Errors
