@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::aligned::Aligned;
+use super::cut::{Grid, Size};
 use super::micro::{Layout, MOST_DEPTH, ROW, Strip, multiply};
 use super::scratch::with_scratch;
 use super::{Isa, Kernel, MatMut, Simd};
@@ -18,14 +19,6 @@ const TILES: usize = 8;
 /// Most inputs of rows that are read where they lie. Longer rows fall into the same few sets of the
 /// first cache, as the numbers of channels are powers of two.
 const MOST_IN_PLACE: usize = 512;
-
-/// Tasks to a thread.
-const TASKS: usize = 2;
-
-/// Rows and outputs below which a task is not worth its packing and its reading of weights, as long
-/// as every thread has one.
-const TASK_ROWS: usize = 96;
-const TASK_OUTPUTS: usize = 256;
 
 /// Between the rows that are packed, so that those of a panel do not share few sets of the cache.
 const SPREAD: usize = 16;
@@ -197,7 +190,14 @@ pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: MatMut<'_>, finish: Fin
         Some(sums) => Some(sums.segment),
         None => rows.line(),
     };
-    let grid = Grid::new(packed, y.rows(), segment);
+    let size = Size {
+        rows: y.rows(),
+        segment,
+        tile: packed.isa.rows(),
+        panels: packed.panels(),
+        width: packed.width,
+    };
+    let grid = Grid::new(size, rayon::current_num_threads());
     let product = Product {
         packed,
         rows,
@@ -228,113 +228,6 @@ pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: MatMut<'_>, finish: Fin
     }
 }
 
-/// How a product is cut into tasks: by rows as long as there are enough of them, because a task
-/// then packs its own rows and no others, then by panels.
-#[derive(Clone, Copy, Debug)]
-struct Grid {
-    row_tasks: usize,
-    /// Rows to a task; where segments count, a part of one segment or several whole ones.
-    task_rows: usize,
-    /// Rows that a tile must not leave.
-    segment: usize,
-    /// Tasks to a segment, 1 also where a task has several segments.
-    parts: usize,
-    panel_tasks: usize,
-    task_panels: usize,
-}
-
-impl Grid {
-    fn new(packed: &Packed, rows: usize, segment: Option<usize>) -> Self {
-        let threads = rayon::current_num_threads();
-        let (unit, units) = match segment {
-            Some(segment) if rows > segment => (segment, rows / segment),
-            _ => (rows, 1),
-        };
-        // More tasks than threads, so that none waits for another; but a task reads all its weights
-        // for its rows and packs its rows for its weights, so neither may be few.
-        let tasks = TASKS * threads;
-        let most_parts = (unit / TASK_ROWS).max(1);
-        let least_panels = (TASK_OUTPUTS / packed.width).max(1);
-        let most_panel_tasks = (packed.panels() / least_panels).max(1);
-        let mut rows_cut = RowCut::new(unit, units, most_parts, tasks, threads);
-        // Three tasks for two threads would take as long as four.
-        let least = (tasks / rows_cut.tasks).clamp(1, most_panel_tasks);
-        let mut panel_tasks = (least..=most_panel_tasks)
-            .find(|count| (rows_cut.tasks * count).is_multiple_of(threads))
-            .unwrap_or(least);
-        if rows_cut.tasks * panel_tasks < threads {
-            let most_parts = (unit / (4 * packed.isa.rows())).max(1);
-            rows_cut = RowCut::parts(unit, units, threads.div_ceil(units).clamp(1, most_parts));
-            panel_tasks = threads.div_ceil(rows_cut.tasks).min(packed.panels());
-        }
-        let task_panels = packed.panels().div_ceil(panel_tasks);
-        Self {
-            row_tasks: rows_cut.tasks,
-            task_rows: rows_cut.rows,
-            segment: unit,
-            parts: rows_cut.parts,
-            panel_tasks: packed.panels().div_ceil(task_panels),
-            task_panels,
-        }
-    }
-
-    /// First row of a task.
-    fn start(&self, task: usize) -> usize {
-        if self.parts > 1 {
-            let (segment, part) = (task / self.parts, task % self.parts);
-            segment * self.segment + part * self.segment / self.parts
-        } else {
-            task * self.task_rows
-        }
-    }
-}
-
-/// How rows are cut into tasks.
-#[derive(Clone, Copy)]
-struct RowCut {
-    tasks: usize,
-    /// Rows to a task.
-    rows: usize,
-    /// Tasks to a unit, such as a picture.
-    parts: usize,
-}
-
-impl RowCut {
-    fn parts(unit: usize, units: usize, parts: usize) -> Self {
-        Self {
-            tasks: units * parts,
-            rows: unit.div_ceil(parts),
-            parts,
-        }
-    }
-
-    fn whole(unit: usize, units: usize, units_per_task: usize) -> Self {
-        Self {
-            tasks: units.div_ceil(units_per_task),
-            rows: unit * units_per_task,
-            parts: 1,
-        }
-    }
-
-    /// About as many tasks as are wanted, and if possible as many for each thread.
-    fn new(unit: usize, units: usize, most_parts: usize, wanted: usize, threads: usize) -> Self {
-        let parts = wanted.div_ceil(units).min(most_parts);
-        let fewer_parts = (2..=parts)
-            .rev()
-            .map(|parts| Self::parts(unit, units, parts));
-        let units_per_task = units.div_ceil(wanted);
-        let whole = (1..=units_per_task).rev();
-        let whole = whole.map(|count| Self::whole(unit, units, count));
-        let more_parts = (parts.max(1) + 1..=most_parts.min(threads * wanted))
-            .map(|parts| Self::parts(unit, units, parts));
-        let mut cuts = fewer_parts.chain(whole).chain(more_parts);
-        let first = cuts.clone().next();
-        cuts.find(|cut| cut.tasks.is_multiple_of(threads) || wanted.is_multiple_of(cut.tasks))
-            .or(first)
-            .unwrap_or(Self::whole(unit, units, units))
-    }
-}
-
 struct Product<'a, R> {
     packed: &'a Packed,
     rows: &'a R,
@@ -354,12 +247,7 @@ impl<R: Rows> Product<'_, R> {
             let middle = tasks.start + tasks.len() / 2;
             let (first, at) = (self.grid.start(tasks.start), self.grid.start(middle));
             let (above, below) = y.split_rows(at - first);
-            let slots = middle - tasks.start;
-            let slots = if self.grid.parts > 1 {
-                slots
-            } else {
-                slots * self.grid.task_rows / self.grid.segment
-            };
+            let slots = (middle - tasks.start) * self.grid.segments;
             let (sums_above, sums_below) = sums.map(|sums| sums.split_rows(slots)).unzip();
             rayon::join(
                 || self.split(tasks.start..middle, panels.clone(), above, sums_above),

@@ -5,6 +5,7 @@
 mod activation;
 mod aligned;
 mod conv;
+mod cut;
 mod direct;
 mod filters;
 mod gemm;
