@@ -1,22 +1,26 @@
-//! How a matrix product is cut into tasks for the threads: by rows as long as there are enough of
-//! them, because a task then packs its own rows and no others, then by panels of weights.
+//! How a matrix product is cut into tasks for the threads.
+//!
+//! A task packs its rows for its panels of weights, and reads its panels for its rows, so that
+//! neither may be few; within these limits the thread with most to do should have as little as it can.
 
-/// Tasks to a thread, so that none waits for another.
+/// Tasks to a thread, if nothing speaks against it: with more than one, none waits long for another.
 const TASKS: usize = 2;
 
-/// Rows and outputs below which a task is not worth its packing of rows and its reading of weights,
-/// as long as every thread has one.
+/// Rows of a part of a segment, and outputs of a task, at least: as long as every thread has a task.
 const TASK_ROWS: usize = 96;
 const TASK_OUTPUTS: usize = 256;
 
-/// Tiles below which a task has no rows to speak of.
+/// The same where threads would have nothing to do otherwise, in tiles; and one panel.
 const TASK_TILES: usize = 4;
+
+/// Differences in what the busiest thread has to do, in parts of a thread's share, that are none.
+const STEPS: usize = 32;
 
 /// The product that is cut.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     pub rows: usize,
-    /// Rows that a tile must not leave, such as the pixels of a picture; all rows are whole ones.
+    /// Rows that a tile must not leave, such as the pixels of a picture. All rows are a multiple.
     pub segment: Option<usize>,
     /// Most rows of a tile.
     pub tile: usize,
@@ -35,13 +39,11 @@ pub(super) struct Grid {
     pub segment: usize,
     /// Tasks to a segment, 1 also where a task has several segments.
     pub parts: usize,
-    /// Segments to a task, 1 also where a segment has several tasks.
+    /// Segments to a task, at most; 1 also where a segment has several tasks.
     pub segments: usize,
 }
 
 impl Grid {
-    /// The cut whose busiest thread has least to do, and among such one of about [`TASKS`] tasks to
-    /// a thread.
     pub(super) fn new(size: Size, threads: usize) -> Self {
         let (segment, segments) = match size.segment {
             Some(segment) if size.rows > segment => (segment, size.rows / segment),
@@ -55,27 +57,21 @@ impl Grid {
             parts: 1,
             segments,
         };
-        let panels = size.panels * size.width / TASK_OUTPUTS;
-        whole
-            .best(size, segment / TASK_ROWS, panels, TASKS * threads, threads)
-            .or_else(|| {
-                // Every thread is worth more than large tasks.
-                let parts = segment / (TASK_TILES * size.tile);
-                whole.best(size, parts, size.panels, threads, threads)
-            })
-            .unwrap_or(whole)
+        let panel_tasks = size.panels * size.width / TASK_OUTPUTS;
+        let wanted = TASKS * threads;
+        let grid = whole.best(segment / TASK_ROWS, panel_tasks, wanted, threads);
+        if grid.tasks() >= threads {
+            return grid;
+        }
+        let parts = segment / (TASK_TILES * size.tile);
+        whole.best(parts, size.panels, threads, threads)
     }
 
-    /// With so many parts and panel tasks at most, if there is a task for each thread.
-    fn best(
-        self,
-        size: Size,
-        parts: usize,
-        panel_tasks: usize,
-        wanted: usize,
-        threads: usize,
-    ) -> Option<Self> {
-        let segments = self.segments;
+    /// The cut of a whole into so many parts of a segment and panel tasks at most whose busiest
+    /// thread has least to do; of several such, the one closest to the wanted number of tasks, and
+    /// then with fewest panel tasks.
+    fn best(self, parts: usize, panel_tasks: usize, wanted: usize, threads: usize) -> Self {
+        let (segments, panels) = (self.segments, self.task_panels);
         let several = (1..=segments.div_ceil(wanted)).map(|count| (1, count));
         let parts = (2..=parts.min(wanted)).map(|parts| (parts, 1));
         let rows = several.chain(parts).map(|(parts, count)| Self {
@@ -86,21 +82,22 @@ impl Grid {
         });
         let grids = rows.flat_map(|grid| {
             (1..=panel_tasks.clamp(1, wanted)).map(move |panel_tasks| {
-                let task_panels = size.panels.div_ceil(panel_tasks);
+                let task_panels = panels.div_ceil(panel_tasks);
                 Self {
-                    panel_tasks: size.panels.div_ceil(task_panels),
+                    panel_tasks: panels.div_ceil(task_panels),
                     task_panels,
                     ..grid
                 }
             })
         });
-        grids
-            .filter(|grid| grid.tasks() >= threads)
-            .min_by_key(|grid| {
-                let task = (grid.segments * self.segment).div_ceil(grid.parts) * grid.task_panels;
-                let busiest = grid.tasks().div_ceil(threads) * task;
-                (busiest, grid.tasks().abs_diff(wanted), grid.panel_tasks)
-            })
+        let share = (segments * self.segment * panels).div_ceil(threads);
+        let cost = |grid: &Self| {
+            let rows = (grid.segments * grid.segment).div_ceil(grid.parts);
+            let busiest = grid.tasks().div_ceil(threads) * rows * grid.task_panels;
+            let steps = busiest * STEPS / share;
+            (steps, grid.tasks().abs_diff(wanted), grid.panel_tasks)
+        };
+        grids.min_by_key(cost).unwrap_or(self)
     }
 
     fn tasks(&self) -> usize {
@@ -122,16 +119,18 @@ mod tests {
         let rows = [
             1, 2, 25, 49, 81, 100, 196, 324, 784, 1296, 3136, 10561, 12100, 12544,
         ];
-        let rows = rows
-            .into_iter()
-            .flat_map(|rows| [1, 2, 3, 5, 6, 7, 8, 16, 65].map(|segments| (rows, segments)));
-        rows.flat_map(|(segment, segments)| {
-            [1, 2, 3, 8, 16, 64].map(|panels| Size {
+        let rows = rows.into_iter().flat_map(|rows| {
+            let segments = [1, 2, 3, 5, 6, 7, 8, 16, 65];
+            segments.map(|segments| (rows, segments))
+        });
+        let rows = rows.flat_map(|rows| [1, 2, 3, 8, 16, 64].map(|panels| (rows, panels)));
+        rows.flat_map(|((segment, segments), panels)| {
+            [(14, 32), (6, 16), (6, 4)].map(|(tile, width)| Size {
                 rows: segment * segments,
                 segment: Some(segment),
-                tile: 14,
+                tile,
                 panels,
-                width: 32,
+                width,
             })
         })
     }
@@ -141,14 +140,11 @@ mod tests {
         for size in sizes() {
             for threads in [1, 2, 3, 4, 8, 64, 100, 192] {
                 let grid = Grid::new(size, threads);
-                let starts: Vec<_> = (0..grid.row_tasks).map(|task| grid.start(task)).collect();
+                let mut starts: Vec<_> = (0..grid.row_tasks).map(|task| grid.start(task)).collect();
                 assert_eq!(starts[0], 0);
-                assert!(starts.is_sorted(), "{size:?} {threads} {starts:?}");
-                assert!(starts[starts.len() - 1] < size.rows, "{size:?} {threads}");
-                assert!(
-                    grid.start(grid.row_tasks) >= size.rows,
-                    "{size:?} {threads}"
-                );
+                starts.push(size.rows);
+                let grow = starts.is_sorted_by(|a, b| a < b);
+                assert!(grow, "{size:?} {threads} {starts:?}");
                 let before_last = (grid.panel_tasks - 1) * grid.task_panels;
                 assert!(before_last < size.panels);
                 assert!(grid.panel_tasks * grid.task_panels >= size.panels);
@@ -158,15 +154,35 @@ mod tests {
 
     #[test]
     fn no_thread_has_much_more_than_another() {
-        let worth_it = |size: &Size| size.rows >= 196 && size.panels >= 16;
+        let worth_it = |size: &Size| size.rows >= 196 && size.panels * size.width >= 512;
         for size in sizes().filter(worth_it) {
             for threads in [2, 3, 4] {
-                let grid = Grid::new(size, threads);
-                let tasks = grid.tasks();
+                let tasks = Grid::new(size, threads).tasks();
                 let most = tasks.div_ceil(threads) * threads;
                 assert!(most * 2 <= tasks * 3, "{size:?}: {tasks} for {threads}");
                 assert!(threads > 2 || most == tasks, "{size:?}: {tasks} for two");
             }
+        }
+    }
+
+    #[test]
+    fn a_small_product_has_all_the_tasks_it_can() {
+        for (rows, panels, threads, tasks) in [
+            (1, 4, 8, 4),
+            (1, 2, 4, 2),
+            (1, 1, 4, 1),
+            (1, 64, 4, 8),
+            (49, 16, 32, 16),
+            (196, 8, 32, 24),
+        ] {
+            let size = Size {
+                rows,
+                segment: None,
+                tile: 14,
+                panels,
+                width: 32,
+            };
+            assert_eq!(Grid::new(size, threads).tasks(), tasks, "{size:?}");
         }
     }
 }

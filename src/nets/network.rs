@@ -61,7 +61,8 @@ struct Projection {
     conv: Named<Conv>,
 }
 
-/// What comes before the stem: checks, and the layout of the backend.
+/// What comes before the stem: checks, and the layout of the backend; and putting portions of a batch
+/// together.
 const ENTRY: &str = "input";
 
 /// Stages, from the stem on, whose maps are larger than their weights.
@@ -133,7 +134,8 @@ impl Network {
         self.run(x, &mut Watch::default())
     }
 
-    /// As [`Network::forward`], showing `observer` the tensor at every [`Point`] on the way.
+    /// As [`Network::forward`], showing `observer` the tensor at every [`Point`] on the way. The
+    /// logits may differ in their last bits, as the observer sees a batch as a whole.
     ///
     /// # Errors
     /// As [`Network::forward`], and whatever the observer returns.
@@ -228,7 +230,9 @@ impl Network {
                     let part = self.run_stem(&part, watch)?;
                     parts.push(self.run_stages(first.clone(), part, watch)?);
                 }
-                Map::cat(&parts)?
+                let x = Map::cat(&parts)?;
+                watch.lap(ENTRY, "")?;
+                x
             }
         };
         let x = self.run_stages(last, x, watch)?;

@@ -147,32 +147,30 @@ impl Map {
         }
     }
 
-    /// The pictures of several maps of one size as one batch.
+    /// The pictures of several of the engine's maps as one batch.
     ///
     /// # Errors
-    /// If the sizes differ or the device fails.
+    /// If there are none, the sizes differ or the device fails.
     pub fn cat(parts: &[Self]) -> Result<Self> {
-        let tensors: Vec<&Tensor> = parts.iter().map(|part| &part.tensor).collect();
-        let Some(engine) = parts.iter().find_map(Self::engine) else {
-            return Ok(Self::plain(Tensor::cat(&tensors, 0)?));
+        let Some((first, engine)) = parts.first().and_then(|part| Some((part, part.engine()?)))
+        else {
+            candle_core::bail!("no maps of the engine to put together");
         };
-        let (_, height, width, channels) = tensors[0].dims4()?;
+        let (_, height, width, channels) = first.tensor.dims4()?;
         let mut batch = 0;
-        for tensor in &tensors {
-            batch += tensor.dim(0)?;
+        for part in parts {
+            let (count, h, w, c) = part.tensor.dims4()?;
+            if (h, w, c) != (height, width, channels) {
+                candle_core::bail!("maps of {:?} and {:?}", first.tensor, part.tensor);
+            }
+            batch += count;
         }
         let whole = engine.map([batch, height, width, channels])?;
         let mut start = 0;
-        for tensor in &tensors {
-            let count = tensor.dim(0)?;
-            if tensor.dims()[1..] != [height, width, channels] {
-                candle_core::bail!("maps of {:?} and {:?}", tensors[0].dims(), tensor.dims());
-            }
-            let part = whole.tensor.narrow(0, start, count)?;
-            part.inplace_op2(
-                tensor,
-                &OnSlices(|y: &mut [f32], x: &[f32]| y.copy_from_slice(x)),
-            )?;
+        for part in parts {
+            let count = part.tensor.dim(0)?;
+            let place = Self::plain(whole.tensor.narrow(0, start, count)?);
+            place.fill_from(&part.tensor, <[f32]>::copy_from_slice)?;
             start += count;
         }
         Ok(whole)

@@ -24,7 +24,7 @@ pub(super) struct Leaf<'a, 'y> {
     pub(super) y: MatMut<'y>,
     pub(super) rows: Range<usize>,
     pub(super) vectors: Range<usize>,
-    /// Weights that the thread will probably need next, asked for on the way.
+    /// Weights that the thread will probably need soon, asked for on the way.
     pub(super) next: &'a [f32],
 }
 
@@ -92,8 +92,8 @@ impl Kernel for Leaf<'_, '_> {
     fn run<S: Simd>(mut self, simd: S) {
         let (walk, spacing) = Walk::of(&self.pass.conv.geometry);
         // Shared out to the rows, as the machine keeps few requests at a time.
-        let share = self.next.len().div_ceil(self.rows.len().max(1)).max(1);
-        let mut shares = self.next.chunks(share);
+        let share = self.next.len().div_ceil(self.rows.len());
+        let mut shares = self.next.chunks(share.next_multiple_of(LINE).max(LINE));
         for row in self.rows.clone() {
             for line in shares.next().unwrap_or_default().chunks(LINE) {
                 simd.prefetch_far(line.as_ptr());
@@ -132,7 +132,8 @@ impl Leaf<'_, '_> {
         count: usize,
     ) {
         // Operands that are permuted take as long for fewer outputs, and so do fewer than four,
-        // which wait for their own results.
+        // which wait for their own results. Where the first vector differs from others this is only
+        // slower.
         let sources = &self.pass.conv.sources;
         let is_splat = matches!(sources[self.vectors.start], Source::Splat(_));
         let rest = count % P;
@@ -232,8 +233,8 @@ impl Leaf<'_, '_> {
             .pass
             .columns(outputs, outputs.walk.step() * (P - 1) + 3);
         for vector in self.vectors.clone().step_by(2) {
-            let bias = [0, 1].map(|v| simd.load(&conv.bias[(vector + v) * S::LANES..]));
-            let sums = [[bias[0]; P], [bias[1]; P]];
+            let bias = &conv.bias[vector * S::LANES..];
+            let sums = [[simd.load(bias); P], [simd.load(&bias[S::LANES..]); P]];
             let Source::Splat(base) = &conv.sources[vector] else {
                 unreachable!("both vectors of a pair are in one group");
             };

@@ -52,7 +52,8 @@ impl Kernel for Tile {
     }
 }
 
-/// Values of weights that a task keeps near: half of a usual first-level cache.
+/// Values of weights that a task keeps near for each vector that it computes at a time: half of a
+/// usual first-level cache.
 const NEAR: usize = 6 << 10;
 
 /// Vector operations that are worth a task of their own.

@@ -58,6 +58,7 @@ fn shapes_of_the_family() {
             };
             check(geometry, [1, 7, 7]);
             check(geometry, [2, 5, 17]);
+            check(geometry, [1, 3, 20]);
         }
     }
 }
@@ -80,6 +81,7 @@ fn any_groups() {
         (34, 34, 2),
         (48, 96, 2),
         (64, 64, 2),
+        (96, 96, 3),
         (16, 128, 2),
         (72, 72, 3),
         (40, 20, 20),
