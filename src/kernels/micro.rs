@@ -32,7 +32,7 @@ pub(super) fn packed_stride(depth: usize) -> usize {
 const AHEAD: usize = 32;
 
 /// Values in a line of the cache.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 const LINE_BYTES: usize = LINE * size_of::<f32>();
 
 /// Most rows that any instruction set has registers for.

@@ -68,8 +68,8 @@ const ENTRY: &str = "input";
 /// Stages, from the stem on, whose maps are larger than their weights.
 const FIRST_STAGES: usize = 2;
 
-/// Pixels of pictures whose maps in the first stages fit into the caches that a core brings along,
-/// about 60 bytes to a pixel.
+/// Pixels of a picture to a thread whose maps in the first stages fit into the caches near a core: the
+/// largest have 16 values to a pixel.
 const NEAR_PIXELS: usize = 1 << 15;
 
 impl Network {

@@ -12,10 +12,8 @@ use super::operand::{Near, Operand, Permute, Scattered, Source, Splat};
 use crate::kernels::geometry::ConvGeometry;
 use crate::kernels::math::activate;
 use crate::kernels::matrix::MatMut;
+use crate::kernels::micro::LINE;
 use crate::kernels::simd::{Kernel, Simd};
-
-/// Values in a line of the cache.
-const LINE: usize = 16;
 
 /// Output rows and vectors of channels that one thread computes.
 pub(super) struct Leaf<'a, 'y> {
@@ -131,9 +129,10 @@ impl Leaf<'_, '_> {
         outputs: Outputs,
         count: usize,
     ) {
-        // Operands that are permuted take as long for fewer outputs, and so do fewer than four,
-        // which wait for their own results. Where the first vector differs from others this is only
-        // slower.
+        // A short end is worth a block of its own where operands are single values; those that are
+        // permuted take as long for fewer outputs, and fewer than four wait for their own results.
+        // The first vector speaks for all: the results do not depend on it. No second call of the
+        // same block, which is compiled worse.
         let sources = &self.pass.conv.sources;
         let is_splat = matches!(sources[self.vectors.start], Source::Splat(_));
         let rest = count % P;

@@ -166,6 +166,7 @@ impl Pass<'_> {
                 || self.split(bottom, middle..rows.end, vectors.clone()),
             );
         } else {
+            // Asking costs time; only pairs have so many weights that they are waited for.
             let weights = |vector: usize| vector * depth * self.conv.lanes;
             let next = &self.conv.weights[weights(vectors.end)..];
             let next = if self.conv.pairs {
