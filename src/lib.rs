@@ -8,6 +8,7 @@ pub mod device;
 pub mod error;
 pub mod eval;
 pub mod golden;
+pub mod guide;
 pub mod hub;
 pub mod image;
 pub mod kernels;
