@@ -19,6 +19,7 @@ mod pickle;
 mod safetensors;
 mod torch;
 mod vet;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -93,7 +94,7 @@ impl Weights {
     }
 
     fn index(source: String, bytes: Bytes) -> Result<Self, WeightsError> {
-        let entries = if bytes.starts_with(torch::ZIP_MAGIC) {
+        let entries = if bytes.starts_with(zip::MAGIC) {
             torch::index_zip(&source, &bytes)?
         } else if let Some(pos) = torch::legacy_start(&bytes) {
             torch::index_legacy(&source, &bytes, pos)?

@@ -4,18 +4,13 @@
 //! pickle refers to by key. They differ in where the data of a key is.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Cursor;
 
 use candle_core::pickle::Object;
-use zip::result::ZipError;
-use zip::{CompressionMethod, ZipArchive};
 
 use super::error::LooksLike;
 use super::pickle::{Checkpoint, Described, checkpoint, run};
+use super::zip::{Members, Place};
 use super::{Entry, WeightsError};
-
-/// How every zip archive with content begins.
-pub(super) const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 /// The pickled integer 0x1950a86a20f9469cfc6c, `MAGIC_NUMBER` of `torch.serialization`, after the
 /// pickle's own beginning. It is compared as bytes: Candle's integers end at 64 bits.
@@ -26,13 +21,7 @@ const LEGACY_VERSION: i32 = 1001;
 /// How many bytes the protocol and, from protocol 4 on, the frame take before the magic number.
 const LEGACY_MAGIC_AT: [usize; 2] = [2, 11];
 
-/// Most members of an archive. A checkpoint has one for each storage.
-const MAX_MEMBERS: usize = 1 << 17;
-
 const NOT_LITTLE_ENDIAN: &str = "its numbers are not little-endian";
-
-/// Bytes of one storage or member: first byte, length.
-type Place = (u64, u64);
 
 /// Where the magic number of the legacy container ends, or `None` for other content.
 pub(super) fn legacy_start(bytes: &[u8]) -> Option<usize> {
@@ -45,54 +34,6 @@ pub(super) fn legacy_start(bytes: &[u8]) -> Option<usize> {
         .map(|at| at + LEGACY_MAGIC.len())
 }
 
-/// Where the members of a zip archive are, by their names; `None` for one that is compressed or
-/// encrypted, which matters only if it is needed.
-///
-/// Data is taken from the file directly, so the archive's own checksums are not compared: PyTorch
-/// can be told to leave them out.
-fn members(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Option<Place>>, WeightsError> {
-    let damaged = |problem: String| WeightsError::Damaged {
-        file: file.to_owned(),
-        problem,
-    };
-    let broken = |error: ZipError| damaged(format!("{error}; the file may be cut short"));
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
-    if archive.len() > MAX_MEMBERS {
-        return Err(WeightsError::TooLarge {
-            file: file.to_owned(),
-            what: "the number of members of the zip archive".to_owned(),
-            limit: MAX_MEMBERS as u64,
-        });
-    }
-    if archive.has_duplicate_names() {
-        return Err(damaged(
-            "a member of the zip archive occurs twice".to_owned(),
-        ));
-    }
-    let mut members = BTreeMap::new();
-    for i in 0..archive.len() {
-        let member = archive.by_index_raw(i).map_err(broken)?;
-        let name = member.name().map_err(broken)?.into_owned();
-        if member.compression() != CompressionMethod::Stored || member.encrypted() {
-            members.insert(name, None);
-            continue;
-        }
-        let length = member.size();
-        let end = member
-            .data_start()
-            .and_then(|start| start.checked_add(length));
-        match (member.data_start(), end) {
-            (Some(start), Some(end))
-                if end <= bytes.len() as u64 && member.compressed_size() == length =>
-            {
-                members.insert(name, Some((start, length)));
-            }
-            _ => return Err(damaged(format!("member `{name}` is not inside the file"))),
-        }
-    }
-    Ok(members)
-}
-
 /// The tensors of a zip archive.
 pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, WeightsError> {
     let not_weights = |looks_like| WeightsError::NotWeights {
@@ -103,26 +44,16 @@ pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
         file: file.to_owned(),
         problem,
     };
-    let members = members(file, bytes)?;
-
-    // `torch.save` puts all members into one folder, which is called after the file or `archive`.
-    let folder = members.keys().find_map(|name| {
-        let folder = name.strip_suffix("data.pkl")?;
-        (folder.is_empty() || folder.ends_with('/')).then_some(folder)
-    });
-    let Some(folder) = folder else {
+    let members = Members::read(file, bytes)?;
+    if !members.contains("data.pkl") {
         return Err(not_weights(LooksLike::Zip));
-    };
-    if members.contains_key(&format!("{folder}constants.pkl")) {
+    }
+    if members.contains("constants.pkl") {
         return Err(not_weights(LooksLike::TorchScript));
     }
-    let place = |name: &str| match members.get(&format!("{folder}{name}")) {
-        None => Ok(None),
-        Some(Some(place)) => Ok(Some(*place)),
-        Some(None) => {
-            let problem = format!("member `{folder}{name}` is compressed or encrypted");
-            Err(unsupported(problem))
-        }
+    let place = |name: &str| {
+        let refused = |member| unsupported(format!("member `{member}` is compressed or encrypted"));
+        members.place(name).map_err(refused)
     };
     let content = |name: &str| -> Result<Option<&[u8]>, WeightsError> {
         Ok(place(name)?.map(|(start, length)| &bytes[start as usize..][..length as usize]))

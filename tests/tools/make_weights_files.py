@@ -8,6 +8,8 @@ Needs torch and safetensors. All values are multiples of 1/8 below 4, exact in e
 import collections
 import json
 import pathlib
+import shutil
+import tempfile
 
 import safetensors.torch
 import torch
@@ -101,6 +103,14 @@ def main():
     save("module", state, "compiled.pth", compiled)
     save("module", state, "ema.pth", {"model": other[0], "state_dict": other[1], "model_ema": other[2], "state_dict_ema": state})
     save("module", state, "model_ema.pth", {"model": other[0], "state_dict": other[1], "model_ema": state})
+    # PyTorch names the archive's folder after the file: here a directory entry of 76 bytes, as long as
+    # what PyTorch writes after the directory, and a name that is not ASCII.
+    save("module", state, "model_best_checkpoint.pth", state)
+    with tempfile.TemporaryDirectory() as folder:
+        named = pathlib.Path(folder) / "größtes_modell_№1_🐍.pth"
+        torch.save(state, named)
+        shutil.copy(named, DATA / "not_ascii.pth")
+    expected["module"]["files"].append("not_ascii.pth")
     save("module", state, "no_ema.pth", {"model": other[0], "state_dict": state, "model_ema": None, "state_dict_ema": None})
 
     text = json.dumps(expected, indent=None, separators=(",", ":"), sort_keys=True)

@@ -61,11 +61,15 @@ pub(crate) fn dict(pairs: &[(&str, Vec<u8>)]) -> Vec<u8> {
 }
 
 pub(crate) fn storage(class: &str, elements: i64) -> Vec<u8> {
+    storage_at("0", class, elements)
+}
+
+fn storage_at(key: &str, class: &str, elements: i64) -> Vec<u8> {
     let class = format!("ctorch\n{class}\n").into_bytes();
     let id = tuple(&[
         text("storage"),
         class,
-        text("0"),
+        text(key),
         text("cpu"),
         int(elements),
     ]);
@@ -96,6 +100,16 @@ pub(crate) fn tensor(
         ints(strides),
         b"\x89".to_vec(),
         hooks,
+    ])
+}
+
+/// A tensor of one `f32`, alone in the storage `key`.
+pub(crate) fn tensor_of(key: &str) -> Vec<u8> {
+    rebuild(&[
+        storage_at(key, "FloatStorage", 1),
+        int(0),
+        ints(&[1]),
+        ints(&[1]),
     ])
 }
 

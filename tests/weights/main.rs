@@ -6,6 +6,7 @@
 mod broken;
 mod build;
 mod hostile;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
