@@ -16,6 +16,7 @@ pub mod labels;
 pub mod model;
 pub mod nets;
 pub mod nn;
+mod quote;
 pub mod weights;
 
 pub use cards::{Card, ModelSpec, Zoo};

@@ -121,6 +121,10 @@ impl Dataset {
         for item in &self.items {
             let labels = item.labels.iter().map(usize::to_string);
             let labels = labels.collect::<Vec<_>>().join(" ");
+            // A name that holds the separator would read as two images: its length comes before it.
+            if item.name.contains('\0') {
+                hash.update(format!("\0{}\0", item.name.len()));
+            }
             hash.update(format!("{}\0{labels}\n", item.name));
         }
         hexadecimal(&hash.finalize())

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt::Display;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{EvalError, Header, Member, Record};
+use crate::quote::excerpt;
 
 /// The form of the file.
 const VERSION: u32 = 1;
@@ -181,11 +183,7 @@ fn read(path: &Path) -> Result<Content, EvalError> {
             path: path.display().to_string(),
             line: number,
             expected,
-            found: String::from_utf8_lossy(&line)
-                .trim()
-                .chars()
-                .take(80)
-                .collect(),
+            found: excerpt(String::from_utf8_lossy(&line).trim()),
         };
         if let Some(header) = &content.header {
             let record = serde_json::from_slice::<Record>(&line);
@@ -211,59 +209,84 @@ fn read(path: &Path) -> Result<Content, EvalError> {
 }
 
 fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalError> {
-    let members = |header: &Header, what: fn(&Member) -> String| {
-        let texts: Vec<String> = header.members.iter().map(what).collect();
-        texts.join(" + ")
+    let counts = (expected.members.len(), found.members.len());
+    same(path, "number of models", counts.0, counts.1)?;
+    for (expected, found) in expected.members.iter().zip(&found.members) {
+        same(path, "model", &expected.model, &found.model)?;
+        same(path, "weights", &expected.weights, &found.weights)?;
+        if expected.input != found.input {
+            let show = |member: &Member| serde_json::to_string(&member.input).unwrap_or_default();
+            return Err(mismatch(path, "preprocessing", show(expected), show(found)));
+        }
+    }
+    let views = (expected.views.count(), found.views.count());
+    same(path, "number of views", views.0, views.1)?;
+    match (&expected.valid, &found.valid) {
+        (Some(expected), Some(found)) => same_list(path, "list of valid classes", expected, found)?,
+        (None, None) => {}
+        (expected, found) => {
+            let show = |valid: &Option<Vec<usize>>| match valid {
+                Some(valid) => format!("{} of them", valid.len()),
+                None => "all of them".to_owned(),
+            };
+            let field = "choice of valid classes";
+            return Err(mismatch(path, field, show(expected), show(found)));
+        }
+    }
+    same(path, "EXIF setting", expected.exif, found.exif)?;
+    same_data(path, expected, found)
+}
+
+/// Checks that the results of two files are about the same images and classes.
+///
+/// # Errors
+/// [`EvalError::Mismatch`].
+pub(super) fn same_data(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalError> {
+    same(path, "number of images", expected.pictures, found.pictures)?;
+    same(path, "data set", &expected.data, &found.data)?;
+    same_list(path, "list of classes", &expected.classes, &found.classes)
+}
+
+/// Entry by entry: two lists that differ may read the same once they are joined.
+fn same_list<T: PartialEq + Display>(
+    path: &Path,
+    field: &'static str,
+    expected: &[T],
+    found: &[T],
+) -> Result<(), EvalError> {
+    let length = expected.len().max(found.len());
+    let Some(place) = (0..length).find(|&place| expected.get(place) != found.get(place)) else {
+        return Ok(());
     };
-    let models = |header| members(header, |member| member.model.clone());
-    let weights = |header| members(header, |member| member.weights.clone());
-    let input = |header| {
-        members(header, |member| {
-            serde_json::to_string(&member.input).unwrap_or_default()
-        })
+    let show = |list: &[T]| match list.get(place) {
+        Some(entry) => {
+            let entry = excerpt(&entry.to_string());
+            format!("`{entry}` (number {} of {})", place + 1, list.len())
+        }
+        None => format!("{} long", list.len()),
     };
-    let fields = [
-        ("model", models(expected), models(found)),
-        ("weights", weights(expected), weights(found)),
-        ("preprocessing", input(expected), input(found)),
-        (
-            "number of views",
-            expected.views.count().to_string(),
-            found.views.count().to_string(),
-        ),
-        (
-            "choice of valid classes",
-            format!("{:?}", expected.valid),
-            format!("{:?}", found.valid),
-        ),
-        (
-            "EXIF setting",
-            expected.exif.to_string(),
-            found.exif.to_string(),
-        ),
-        (
-            "number of pictures",
-            expected.pictures.to_string(),
-            found.pictures.to_string(),
-        ),
-        ("data set", expected.data.clone(), found.data.clone()),
-        (
-            "list of classes",
-            expected.classes.join(", "),
-            found.classes.join(", "),
-        ),
-    ];
-    match fields
-        .into_iter()
-        .find(|(_, expected, found)| expected != found)
-    {
-        None => Ok(()),
-        Some((field, expected, found)) => Err(EvalError::Mismatch {
-            path: path.display().to_string(),
-            field,
-            expected,
-            found,
-        }),
+    Err(mismatch(path, field, show(expected), show(found)))
+}
+
+fn same<T: PartialEq + Display>(
+    path: &Path,
+    field: &'static str,
+    expected: T,
+    found: T,
+) -> Result<(), EvalError> {
+    if expected == found {
+        return Ok(());
+    }
+    let show = |value: T| excerpt(&value.to_string());
+    Err(mismatch(path, field, show(expected), show(found)))
+}
+
+fn mismatch(path: &Path, field: &'static str, expected: String, found: String) -> EvalError {
+    EvalError::Mismatch {
+        path: path.display().to_string(),
+        field,
+        expected,
+        found,
     }
 }
 
@@ -282,11 +305,7 @@ fn is_begun(path: &Path, header: &Header) -> Result<(), EvalError> {
         path: path.display().to_string(),
         line: 1,
         expected: "the header of a results file",
-        found: String::from_utf8_lossy(&bytes)
-            .trim()
-            .chars()
-            .take(80)
-            .collect(),
+        found: excerpt(String::from_utf8_lossy(&bytes).trim()),
     })
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::log::same_data;
 use super::{EvalError, Header, Record, merge};
 
 /// How the answers of two models differ, on the pictures that both have answered.
@@ -44,24 +45,7 @@ impl Pair {
     pub fn open(first: &Path, second: &Path) -> Result<Self, EvalError> {
         let (header, records) = merge(&[first.to_owned()])?;
         let (other, others) = merge(&[second.to_owned()])?;
-        let fields = [
-            ("data set", &header.data, &other.data),
-            (
-                "list of classes",
-                &header.classes.join(", "),
-                &other.classes.join(", "),
-            ),
-        ];
-        for (field, expected, found) in fields {
-            if expected != found {
-                return Err(EvalError::Mismatch {
-                    path: second.display().to_string(),
-                    field,
-                    expected: expected.clone(),
-                    found: found.clone(),
-                });
-            }
-        }
+        same_data(second, &header, &other)?;
         Ok(Self::new((&header, &records), (&other, &others)))
     }
 
@@ -80,7 +64,7 @@ impl Pair {
             p_value: 1.0,
             differing: Vec::new(),
         };
-        let name = |class: usize| first.0.classes[class].clone();
+        let name = |header: &Header, class: usize| header.classes[class].clone();
         for record in first.1 {
             let other = others.get(&record.index).and_then(|other| other.answer());
             let (Some(a), Some(b)) = (record.answer(), other) else {
@@ -98,13 +82,13 @@ impl Pair {
             if right.0 != right.1 {
                 pair.differing.push(Difference {
                     picture: record.picture.clone(),
-                    label: name(record.label),
-                    first: name(a.prediction),
-                    second: name(b.prediction),
+                    label: name(first.0, record.label),
+                    first: name(first.0, a.prediction),
+                    second: name(second.0, b.prediction),
                 });
             }
         }
-        pair.unanswered = first.0.pictures - pair.pictures;
+        pair.unanswered = first.0.pictures.saturating_sub(pair.pictures);
         pair.p_value = mcnemar(pair.only_first_right, pair.only_second_right);
         pair
     }

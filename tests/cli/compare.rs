@@ -1,6 +1,8 @@
 //! `senet compare`: two models picture by picture.
 
-use serde_json::Value;
+use std::fs;
+
+use serde_json::{Value, json};
 
 use super::env::Env;
 use super::eval::{eval, folders};
@@ -20,7 +22,11 @@ fn two_models_on_the_same_pictures() {
     env.run(&eval(&["--results", "c.jsonl", "--limit", "3"]));
     let output = env.run(&["compare", "a.jsonl", "c.jsonl"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("its data set is"));
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        messages.contains("its number of images is 3, expected 7"),
+        "{messages}"
+    );
 }
 
 /// Two models on data: what their results files would say.
@@ -80,5 +86,71 @@ fn two_models_in_one_pass() {
             "{arguments:?}: {messages}"
         );
         assert!(messages.contains(what), "{arguments:?}: {messages}");
+    }
+}
+
+/// Lists that read the same once they are joined are different lists.
+#[test]
+fn results_of_other_lists_are_refused() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.run(&eval(&["--results", "whole.jsonl"]));
+    let whole = fs::read_to_string(env.path("whole.jsonl")).unwrap();
+    let (header, record) = whole.split_once('\n').unwrap();
+    let write = |name: &str, field: &str, value: Value, label: usize| {
+        let mut header: Value = serde_json::from_str(header).unwrap();
+        header[field] = value;
+        let mut record: Value = serde_json::from_str(record).unwrap();
+        for (field, value) in [("label", label), ("prediction", label), ("rank", 1)] {
+            record[field] = value.into();
+        }
+        env.write(name, format!("{header}\n{record}\n"));
+    };
+    let member = |name: &str| {
+        let mut header: Value = serde_json::from_str(header).unwrap();
+        header["members"][0]["model"] = name.into();
+        header["members"][0].take()
+    };
+    let long = "x".repeat(5000);
+    let classes = [
+        (json!(["a", "b, c"]), json!(["a", "b", "c"])),
+        (json!(["a, b", "c"]), json!(["a", "b, c"])),
+        (json!(["a, b, c"]), json!(["a", "b", "c"])),
+        (json!(["", ""]), json!([", "])),
+        (json!([long]), json!([format!("{long}, {long}"), long])),
+    ];
+    let cases = classes.map(|lists| ("classes", lists.0, lists.1));
+    let models = (
+        "members",
+        json!([member("a + b")]),
+        json!([member("a"), member("b")]),
+    );
+    for (field, first, second) in cases.into_iter().chain([models]) {
+        let (mut files, mut lists) = (["a.jsonl", "b.jsonl"], [first, second]);
+        for _ in 0..2 {
+            for (file, list) in files.iter().zip(&lists) {
+                // A class that the shorter list lacks.
+                let last = if field == "classes" {
+                    list.as_array().unwrap().len() - 1
+                } else {
+                    0
+                };
+                write(file, field, list.clone(), last);
+            }
+            let commands = [&["eval", "merge"][..], &["compare"]];
+            for command in commands.iter().take(if field == "classes" { 2 } else { 1 }) {
+                let output = env.run(&[command, &files[..]].concat());
+                let messages = String::from_utf8(output.stderr).unwrap();
+                assert_eq!(output.status.code(), Some(2), "{lists:?}: {messages}");
+                let names = ["its list of classes is", "its number of models is"];
+                assert!(
+                    names.iter().any(|name| messages.contains(name)),
+                    "{messages}"
+                );
+                assert!(messages.len() < 1000, "{}", messages.len());
+            }
+            files.reverse();
+            lists.reverse();
+        }
     }
 }
