@@ -55,14 +55,6 @@ pub enum WeightsError {
         /// The most that is accepted.
         limit: u64,
     },
-    /// The pickle refers to a Python object that is not part of a plain state dict.
-    #[error("`{file}` holds the Python object `{global}`, which a state dict does not need")]
-    ForeignObject {
-        /// Path or name.
-        file: String,
-        /// `module.name` of the object; it was neither imported nor run.
-        global: String,
-    },
     /// A valid file of a kind that is not read.
     #[error("`{file}` is not supported: {problem}")]
     Unsupported {
@@ -71,15 +63,15 @@ pub enum WeightsError {
         /// What is not supported.
         problem: String,
     },
-    /// A tensor that is a view of stored numbers in a way that is not read.
-    #[error("tensor `{name}` of `{file}` is not supported: {problem}")]
+    /// A value of the state dict that cannot be read as a tensor.
+    #[error("`{name}` of `{file}` is {found}, expected a dense tensor")]
     UnsupportedTensor {
         /// Path or name.
         file: String,
-        /// The tensor.
+        /// The keys that lead to it.
         name: String,
-        /// What the view does to the stored numbers.
-        problem: &'static str,
+        /// What it is.
+        found: String,
     },
     /// A PyTorch file without a dict of tensors where one is looked for.
     #[error("`{file}` has no state dict: {problem}")]
@@ -143,8 +135,10 @@ pub enum LooksLike {
     GitLfsPointer,
     /// JSON text.
     Json,
-    /// A tar archive, which PyTorch wrote before version 0.1.10.
+    /// A tar archive.
     Tar,
+    /// A checkpoint as PyTorch wrote it before version 0.1.10.
+    TarCheckpoint,
     /// gzip-compressed data.
     Gzip,
     /// A TorchScript program.
@@ -165,6 +159,7 @@ impl std::fmt::Display for LooksLike {
             Self::GitLfsPointer => "it is a Git LFS pointer",
             Self::Json => "it looks like JSON",
             Self::Tar => "it looks like a tar archive",
+            Self::TarCheckpoint => "it is a tar archive as PyTorch wrote before version 0.1.10",
             Self::Gzip => "it looks like gzip-compressed data",
             Self::TorchScript => "it is a TorchScript program",
             Self::Zip => "it is a zip archive without a `data.pkl`",
@@ -186,16 +181,19 @@ impl WeightsError {
                 LooksLike::Json => "this may be the model's configuration; give its weights file",
                 LooksLike::Tar | LooksLike::Gzip => "if it is an archive, unpack it first",
                 LooksLike::TorchScript | LooksLike::Pickle => save,
+                LooksLike::TarCheckpoint => {
+                    "in Python, load it with `torch.load(path, weights_only=False)` if you trust it, and \
+                     `torch.save` its state dict"
+                }
                 LooksLike::Zip | LooksLike::Unknown => {
                     "weights are read from `.safetensors`, `.bin` and `.pth` files"
                 }
             },
             Self::Truncated { .. } | Self::Damaged { .. } | Self::HashMismatch { .. } => AGAIN,
-            Self::ForeignObject { .. } | Self::Unsupported { .. } | Self::NoStateDict { .. } => {
-                save
-            }
+            Self::Unsupported { .. } | Self::NoStateDict { .. } => save,
             Self::UnsupportedTensor { .. } => {
-                "in Python, save `tensor.resolve_conj().resolve_neg().contiguous()` in its place"
+                "in Python, save an ordinary tensor in its place: \
+                 `tensor.dequantize()`, `.to_dense()` or `.resolve_conj().resolve_neg().contiguous()`"
             }
             Self::MissingTensor { .. } => "the file may belong to another network",
             _ => return None,

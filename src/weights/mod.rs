@@ -3,26 +3,26 @@
 //! [`Weights::open`] tells the format by the content, maps the file into memory and makes an index
 //! of its tensors. Three containers are read: safetensors, the zip archive that `torch.save` writes
 //! since PyTorch 1.6, and the stream it wrote before. Of a training checkpoint the state dict is
-//! taken that timm would take. The `module.` and `_orig_mod.` that wrappers put before names are
+//! taken that timm would take; whatever else is in it is read past. The `module.` and `_orig_mod.` that wrappers put before names are
 //! removed, whichever the format.
 //!
 //! Files may come from anywhere. Nothing in them is executed; every offset, size and stride is
 //! checked against the file when it is opened, before memory is taken for it; and the work that a
 //! pickle may ask for is bounded.
 
+mod checkpoint;
 mod dtype;
 mod error;
-mod globals;
 mod hash;
 mod map;
 mod pickle;
 mod safetensors;
 mod torch;
-mod vet;
 mod zip;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 pub use dtype::DType;
 use dtype::Element;
@@ -40,14 +40,63 @@ const WRAPPER_PREFIXES: [&str; 3] = ["_orig_mod.", "module.", "_orig_mod."];
 const RELEASED_FROM: usize = 1 << 18;
 
 /// A weights file that was opened and checked: its bytes and an index of its tensors.
+#[derive(Clone)]
 pub struct Weights {
     source: String,
-    bytes: Bytes,
+    bytes: Arc<Bytes>,
+    dict: StateDict,
+}
+
+/// A dict of tensors in a file.
+#[derive(Clone, Debug, Default)]
+struct StateDict {
+    /// The key under which it is; `None` where it is all of the file.
+    key: Option<String>,
     entries: BTreeMap<String, Entry>,
+    /// What else has a name in it: what that is, and whether it is a tensor of a kind that is not read.
+    others: BTreeMap<String, (String, bool)>,
+}
+
+impl StateDict {
+    /// The keys that lead to a value.
+    fn path(&self, name: &str) -> String {
+        match &self.key {
+            Some(key) => format!("[\"{key}\"][\"{name}\"]"),
+            None => name.to_owned(),
+        }
+    }
+
+    /// The same without the prefixes of wrappers. Two tensors that would share a name are an error: it
+    /// cannot be known which of them is meant.
+    fn unwrapped(self, file: &str) -> Result<Self, WeightsError> {
+        let plain = |name: &str| {
+            let strip = |name, prefix| str::strip_prefix(name, prefix).unwrap_or(name);
+            WRAPPER_PREFIXES.into_iter().fold(name, strip).to_owned()
+        };
+        let mut entries = BTreeMap::new();
+        for (name, entry) in self.entries {
+            let plain = plain(&name);
+            if entries.contains_key(&plain) {
+                return Err(WeightsError::Unsupported {
+                    file: file.to_owned(),
+                    problem: format!(
+                        "without the prefixes of wrappers, tensor `{name}` and another are both `{plain}`"
+                    ),
+                });
+            }
+            entries.insert(plain, entry);
+        }
+        let others = self.others.into_iter();
+        Ok(Self {
+            key: self.key,
+            entries,
+            others: others.map(|(name, other)| (plain(&name), other)).collect(),
+        })
+    }
 }
 
 /// Where one tensor is. Whoever makes one has checked that all its elements are inside the file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     dtype: DType,
     shape: Vec<usize>,
@@ -94,22 +143,27 @@ impl Weights {
     }
 
     fn index(source: String, bytes: Bytes) -> Result<Self, WeightsError> {
-        let entries = if bytes.starts_with(zip::MAGIC) {
+        let dicts = if bytes.starts_with(zip::MAGIC) {
             torch::index_zip(&source, &bytes)?
         } else if let Some(pos) = torch::legacy_start(&bytes) {
             torch::index_legacy(&source, &bytes, pos)?
         } else if safetensors::looks_like(&bytes) {
-            safetensors::index(&source, &bytes)?
+            let entries = safetensors::index(&source, &bytes)?;
+            vec![StateDict {
+                entries,
+                ..StateDict::default()
+            }]
         } else {
             return Err(WeightsError::NotWeights {
                 looks_like: recognise(&bytes),
                 file: source,
             });
         };
+        let dict = dicts.into_iter().next().unwrap_or_default();
         Ok(Self {
-            entries: unwrapped(&source, entries)?,
+            dict: dict.unwrapped(&source)?,
             source,
-            bytes,
+            bytes: Arc::new(bytes),
         })
     }
 
@@ -120,27 +174,30 @@ impl Weights {
 
     /// The tensors' names, without the prefixes of wrappers, in alphabetical order.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+        self.dict.entries.keys().map(String::as_str)
     }
 
     /// Number of tensors.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.dict.entries.len()
     }
 
     /// Whether there are no tensors.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.dict.entries.is_empty()
     }
 
     /// Shape of a tensor; empty for a scalar.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.entries.get(name).map(|entry| entry.shape.as_slice())
+        self.dict
+            .entries
+            .get(name)
+            .map(|entry| entry.shape.as_slice())
     }
 
     /// Stored element type of a tensor.
     pub fn dtype(&self, name: &str) -> Option<DType> {
-        self.entries.get(name).map(|entry| entry.dtype)
+        self.dict.entries.get(name).map(|entry| entry.dtype)
     }
 
     /// Values of a floating-point tensor in row-major order; `F64` is rounded to nearest.
@@ -159,7 +216,7 @@ impl Weights {
     /// As [`Weights::f32`].
     pub fn f32_into(&self, name: &str, values: &mut Vec<f32>) -> Result<(), WeightsError> {
         // Nearly every value of every network comes this way: no call per value.
-        match self.entries.get(name) {
+        match self.dict.entries.get(name) {
             Some(entry) if entry.dtype == DType::F32 && entry.strides.is_none() => {
                 let bytes = self.bytes.get(entry.start..).unwrap_or(&[]);
                 let (stored, _) = bytes.as_chunks();
@@ -204,7 +261,7 @@ impl Weights {
     /// If a tensor cannot be read.
     pub fn fingerprint(&self) -> Result<String, WeightsError> {
         let mut hash = Sha256::new();
-        for (name, entry) in &self.entries {
+        for (name, entry) in &self.dict.entries {
             hash.update(format!("{name}\0{:?}\n", entry.shape));
             match self.f32(name) {
                 Ok(values) => values
@@ -220,14 +277,24 @@ impl Weights {
         Ok(hexadecimal(&hash.finalize()))
     }
 
-    fn values<T: Element>(&self, name: &str) -> Result<Vec<T>, WeightsError> {
-        let entry = self
-            .entries
-            .get(name)
-            .ok_or_else(|| WeightsError::MissingTensor {
+    /// Why there is no tensor to read under a name.
+    fn missing(&self, name: &str) -> WeightsError {
+        match self.dict.others.get(name) {
+            Some((found, _)) => WeightsError::UnsupportedTensor {
+                file: self.source.clone(),
+                name: self.dict.path(name),
+                found: found.clone(),
+            },
+            None => WeightsError::MissingTensor {
                 file: self.source.clone(),
                 name: name.to_owned(),
-            })?;
+            },
+        }
+    }
+
+    fn values<T: Element>(&self, name: &str) -> Result<Vec<T>, WeightsError> {
+        let entry = self.dict.entries.get(name);
+        let entry = entry.ok_or_else(|| self.missing(name))?;
         let (Some(decode), Some(size)) = (T::decoder(entry.dtype), entry.dtype.size()) else {
             return Err(WeightsError::WrongDtype {
                 file: self.source.clone(),
@@ -255,33 +322,9 @@ impl std::fmt::Debug for Weights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Weights")
             .field("source", &self.source)
-            .field("tensors", &self.entries.len())
+            .field("tensors", &self.dict.entries.len())
             .finish_non_exhaustive()
     }
-}
-
-/// The same tensors without the prefixes of wrappers. Two that would share a name are an error: it
-/// cannot be known which of them is meant.
-fn unwrapped(
-    file: &str,
-    entries: BTreeMap<String, Entry>,
-) -> Result<BTreeMap<String, Entry>, WeightsError> {
-    let mut unwrapped = BTreeMap::new();
-    for (name, entry) in entries {
-        let mut plain = name.as_str();
-        for prefix in WRAPPER_PREFIXES {
-            plain = plain.strip_prefix(prefix).unwrap_or(plain);
-        }
-        if unwrapped.insert(plain.to_owned(), entry).is_some() {
-            return Err(WeightsError::Unsupported {
-                file: file.to_owned(),
-                problem: format!(
-                    "without the prefixes of wrappers, tensor `{name}` and another are both `{plain}`"
-                ),
-            });
-        }
-    }
-    Ok(unwrapped)
 }
 
 /// The places of a strided tensor's `count` elements in row-major order, counted from the first.
@@ -312,7 +355,14 @@ fn recognise(bytes: &[u8]) -> LooksLike {
     } else if begins("{") || begins("[") {
         LooksLike::Json
     } else if bytes.get(257..262) == Some(b"ustar") {
-        LooksLike::Tar
+        let of_pytorch = ["sys_info\0", "pickle\0", "tensors\0", "storages\0"];
+        match of_pytorch
+            .iter()
+            .any(|name| bytes.starts_with(name.as_bytes()))
+        {
+            true => LooksLike::TarCheckpoint,
+            false => LooksLike::Tar,
+        }
     } else if bytes.starts_with(&[0x1f, 0x8b]) {
         LooksLike::Gzip
     } else if bytes.starts_with(b"PK") {

@@ -92,11 +92,16 @@ fn dtype(stored: Dtype) -> DType {
         Dtype::I8 => DType::I8,
         Dtype::U8 => DType::U8,
         Dtype::BOOL => DType::Bool,
-        Dtype::U16 => DType::Other("U16"),
-        Dtype::U32 => DType::Other("U32"),
+        Dtype::U16 => DType::U16,
+        Dtype::U32 => DType::U32,
         Dtype::U64 => DType::Other("U64"),
         Dtype::C64 => DType::Other("C64"),
-        _ => DType::Other("a float of 8 bits or fewer"),
+        Dtype::F8_E4M3 => DType::F8E4M3,
+        Dtype::F8_E5M2 => DType::F8E5M2,
+        Dtype::F8_E4M3FNUZ => DType::F8E4M3Fnuz,
+        Dtype::F8_E5M2FNUZ => DType::F8E5M2Fnuz,
+        Dtype::F8_E8M0 => DType::F8E8M0,
+        _ => DType::Other("a float of fewer than 8 bits"),
     }
 }
 

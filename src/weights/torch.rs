@@ -3,20 +3,21 @@
 //! Both hold a pickle that describes the tensors and blocks of raw data ("storages") that the
 //! pickle refers to by key. They differ in where the data of a key is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use candle_core::pickle::Object;
-
+use super::checkpoint::state_dicts;
 use super::error::LooksLike;
-use super::pickle::{Checkpoint, Described, checkpoint, run};
+use super::pickle::{MAX_MEMORY, Pickle, Storage, Value, run};
 use super::zip::{Members, Place};
-use super::{Entry, WeightsError};
+use super::{StateDict, WeightsError};
 
-/// The pickled integer 0x1950a86a20f9469cfc6c, `MAGIC_NUMBER` of `torch.serialization`, after the
-/// pickle's own beginning. It is compared as bytes: Candle's integers end at 64 bits.
+/// The integer 0x1950a86a20f9469cfc6c, `MAGIC_NUMBER` of `torch.serialization`, as a whole pickle
+/// after its own beginning. It is compared as bytes: it takes more than 64 bits.
 const LEGACY_MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+/// The same in pickle protocols 0 and 1.
+const LEGACY_MAGIC_TEXT: &[u8] = b"L119547037146038801333356L\n.";
 /// `PROTOCOL_VERSION` of `torch.serialization`.
-const LEGACY_VERSION: i32 = 1001;
+const LEGACY_VERSION: i64 = 1001;
 
 /// How many bytes the protocol and, from protocol 4 on, the frame take before the magic number.
 const LEGACY_MAGIC_AT: [usize; 2] = [2, 11];
@@ -25,6 +26,9 @@ const NOT_LITTLE_ENDIAN: &str = "its numbers are not little-endian";
 
 /// Where the magic number of the legacy container ends, or `None` for other content.
 pub(super) fn legacy_start(bytes: &[u8]) -> Option<usize> {
+    if bytes.starts_with(LEGACY_MAGIC_TEXT) {
+        return Some(LEGACY_MAGIC_TEXT.len());
+    }
     LEGACY_MAGIC_AT
         .into_iter()
         .find(|&at| {
@@ -34,8 +38,8 @@ pub(super) fn legacy_start(bytes: &[u8]) -> Option<usize> {
         .map(|at| at + LEGACY_MAGIC.len())
 }
 
-/// The tensors of a zip archive.
-pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>, WeightsError> {
+/// The state dicts of a zip archive.
+pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<Vec<StateDict>, WeightsError> {
     let not_weights = |looks_like| WeightsError::NotWeights {
         file: file.to_owned(),
         looks_like,
@@ -62,66 +66,82 @@ pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Ent
         return Err(unsupported(NOT_LITTLE_ENDIAN.to_owned()));
     }
 
-    let (object, _) = run(file, content("data.pkl")?.unwrap_or_default())?;
-    let checkpoint = checkpoint(file, object)?;
-    let mut places = HashMap::new();
-    for tensor in &checkpoint.tensors {
-        let key = &tensor.storage.key;
-        if let Some(place) = place(&format!("data/{key}"))? {
-            places.insert(key.clone(), place);
-        }
-    }
-    place_tensors(file, checkpoint, &places)
+    let pickle = content("data.pkl")?.unwrap_or_default();
+    let mut pickle = run(file, pickle, MAX_MEMORY)?;
+    let place = |storage: &Storage| place(&format!("data/{}", storage.key));
+    state_dicts(&mut pickle, &place)
 }
 
-/// The tensors of a legacy stream, whose magic number ends at `pos`: the version, facts about the
+/// The state dicts of a legacy stream, whose magic number ends at `pos`: the version, facts about the
 /// system, the checkpoint's pickle, the list of its storages' keys, and for each key the number of
 /// elements and the elements.
 pub(super) fn index_legacy(
     file: &str,
     bytes: &[u8],
     mut pos: usize,
-) -> Result<BTreeMap<String, Entry>, WeightsError> {
-    let mut next = || -> Result<Object, WeightsError> {
-        let (object, length) = run(file, &bytes[pos..])?;
-        pos += length;
-        Ok(object)
+) -> Result<Vec<StateDict>, WeightsError> {
+    let mut next = |memory: usize| -> Result<Pickle<'_>, WeightsError> {
+        let pickle = run(file, &bytes[pos..], memory)?;
+        pos += pickle.end;
+        Ok(pickle)
     };
     let unsupported = |problem: &str| WeightsError::Unsupported {
         file: file.to_owned(),
         problem: problem.to_owned(),
     };
-    let damaged = |problem: String| WeightsError::Damaged {
-        file: file.to_owned(),
-        problem,
-    };
-    if next()? != Object::Int(LEGACY_VERSION) {
+    if next(MAX_MEMORY)?.root != Value::Int(LEGACY_VERSION) {
         return Err(unsupported(
             "a version of PyTorch's stream format other than 1001",
         ));
     }
-    if let Object::Dict(system) = next()?
-        && system.contains(&(
-            Object::Unicode("little_endian".to_owned()),
-            Object::Bool(false),
-        ))
+    let system = next(MAX_MEMORY)?;
+    if let Value::Dict(root) = system.root
+        && system.heap.get(root, "little_endian") == Some(Value::Bool(false))
     {
         return Err(unsupported(NOT_LITTLE_ENDIAN));
     }
-    let checkpoint = checkpoint(file, next()?)?;
-    let Object::List(keys) = next()? else {
+    drop(system);
+    let mut checkpoint = next(MAX_MEMORY)?;
+    let keys = next(checkpoint.heap.budget().left)?;
+    let places = legacy_places(file, bytes, pos, &checkpoint, &keys)?;
+    let place = |storage: &Storage| Ok(places.get(&storage.key).copied());
+    state_dicts(&mut checkpoint, &place)
+}
+
+/// Where the data of each storage is, from `pos` on in the order of `keys`.
+fn legacy_places(
+    file: &str,
+    bytes: &[u8],
+    pos: usize,
+    checkpoint: &Pickle<'_>,
+    keys: &Pickle<'_>,
+) -> Result<HashMap<String, Place>, WeightsError> {
+    let damaged = |problem: String| WeightsError::Damaged {
+        file: file.to_owned(),
+        problem,
+    };
+    let Value::List(list) = keys.root else {
         return Err(damaged("the list of storages is missing".to_owned()));
     };
-
+    let mut storages: HashMap<&str, &Storage> = HashMap::new();
+    for storage in checkpoint.heap.storages() {
+        storages.entry(&storage.key).or_insert(storage);
+    }
     let mut rest = pos as u64;
     let mut places = HashMap::new();
-    for key in keys {
-        let Object::Unicode(key) = key else {
+    for &key in keys.heap.list(list) {
+        let Value::Text(key) = key else {
             return Err(damaged("a storage's key is not a string".to_owned()));
         };
-        let Some(storage) = checkpoint.storages.get(&key) else {
+        let key = keys.heap.text(key);
+        let known = std::str::from_utf8(key)
+            .ok()
+            .and_then(|key| storages.get(key));
+        let Some(storage) = known else {
+            let key = String::from_utf8_lossy(&key[..key.len().min(80)]);
             return Err(damaged(format!("storage `{key}` belongs to nothing")));
         };
+        let key = &storage.key;
         let start = rest.saturating_add(8);
         let length = storage.elements.saturating_mul(storage.element_size);
         let end = start.saturating_add(length);
@@ -149,122 +169,5 @@ pub(super) fn index_legacy(
         }
         rest = end;
     }
-    place_tensors(file, checkpoint, &places)
-}
-
-fn place_tensors(
-    file: &str,
-    checkpoint: Checkpoint,
-    places: &HashMap<String, Place>,
-) -> Result<BTreeMap<String, Entry>, WeightsError> {
-    let damaged = |name: &str, problem: &str| WeightsError::Damaged {
-        file: file.to_owned(),
-        problem: format!("tensor `{name}`: {problem}"),
-    };
-    let mut entries = BTreeMap::new();
-    for tensor in checkpoint.tensors {
-        let name = tensor.name.clone();
-        let Some(&place) = places.get(&tensor.storage.key) else {
-            let problem = format!("its data `{}` is missing", tensor.storage.key);
-            return Err(damaged(&name, &problem));
-        };
-        let entry = place_tensor(tensor, place).map_err(|problem| match problem {
-            Misplaced::Damaged(problem) => damaged(&name, problem),
-            Misplaced::Repeats => WeightsError::UnsupportedTensor {
-                file: file.to_owned(),
-                name: name.clone(),
-                problem: "it repeats values that are stored once, as after `expand`",
-            },
-        })?;
-        if entries.insert(name.clone(), entry).is_some() {
-            return Err(damaged(&name, "it occurs twice"));
-        }
-    }
-    Ok(entries)
-}
-
-/// Why a tensor has no place in its storage.
-enum Misplaced {
-    Damaged(&'static str),
-    /// Some elements are the same ones, by a stride of zero for example. PyTorch reads that; here it
-    /// would let a few bytes stand for terabytes.
-    Repeats,
-}
-
-impl From<&'static str> for Misplaced {
-    fn from(problem: &'static str) -> Self {
-        Self::Damaged(problem)
-    }
-}
-
-/// Checks that every element of a tensor is inside its storage, and its storage inside the file.
-fn place_tensor(tensor: Described, (start, length): Place) -> Result<Entry, Misplaced> {
-    const OVERFLOW: &str = "its size overflows";
-    let Described {
-        storage,
-        offset,
-        shape,
-        strides,
-        ..
-    } = tensor;
-    let size = storage.element_size;
-    if storage
-        .elements
-        .checked_mul(size)
-        .is_none_or(|bytes| bytes > length)
-    {
-        return Err("its storage is larger than the data in the file".into());
-    }
-    let (first, available) = storage.view.unwrap_or((0, storage.elements));
-    if first
-        .checked_add(available)
-        .is_none_or(|end| end > storage.elements)
-    {
-        return Err("its view is outside its storage".into());
-    }
-
-    let elements = shape.iter().try_fold(1u64, |n, &dim| n.checked_mul(dim));
-    let elements = elements.ok_or(OVERFLOW)?;
-    if elements > 0 {
-        let last = shape
-            .iter()
-            .zip(&strides)
-            .try_fold(offset, |at, (&dim, &stride)| {
-                at.checked_add((dim - 1).checked_mul(stride)?)
-            });
-        if last.ok_or(OVERFLOW)? >= available {
-            return Err("it reaches outside its storage".into());
-        }
-    }
-    if elements > available {
-        return Err(Misplaced::Repeats);
-    }
-
-    let start = if elements == 0 {
-        start
-    } else {
-        start + (first + offset) * size
-    };
-    let contiguous = {
-        let mut expected = 1;
-        shape.iter().zip(&strides).rev().all(|(&dim, &stride)| {
-            let fits = dim == 1 || stride == expected;
-            expected = dim.saturating_mul(expected);
-            fits
-        })
-    };
-    let to_usize = |values: Vec<u64>| -> Result<Vec<usize>, &'static str> {
-        values
-            .into_iter()
-            .map(|value| usize::try_from(value).map_err(|_| OVERFLOW))
-            .collect()
-    };
-    Ok(Entry {
-        dtype: storage.dtype,
-        strides: (elements > 0 && !contiguous)
-            .then(|| to_usize(strides))
-            .transpose()?,
-        shape: to_usize(shape)?,
-        start: usize::try_from(start).map_err(|_| OVERFLOW)?,
-    })
+    Ok(places)
 }

@@ -5,12 +5,20 @@
 Needs torch and safetensors. All values are multiples of 1/8 below 4, exact in every float type.
 """
 
+import argparse
 import collections
+import datetime
+import enum
+import functools
 import json
+import math
+import os
 import pathlib
 import shutil
 import tempfile
+import types
 
+import numpy
 import safetensors.torch
 import torch
 import torch.nn as nn
@@ -54,9 +62,121 @@ def all_tensors():
 
 
 def described(tensors):
+    def value(v):
+        return v if not isinstance(v, float) or math.isfinite(v) else str(v)
+
+    def values(t):
+        t = t.double() if t.dtype.is_floating_point else t
+        return [value(v) for v in t.reshape(-1).tolist()]
+
     return {
-        name: {"dtype": str(t.dtype).removeprefix("torch."), "shape": list(t.shape), "values": t.reshape(-1).tolist()}
+        name: {"dtype": str(t.dtype).removeprefix("torch."), "shape": list(t.shape), "values": values(t)}
         for name, t in ((name, t.detach()) for name, t in tensors.items())
+    }
+
+
+class Options(dict):
+    pass
+
+
+class Points(list):
+    pass
+
+
+class Slots:
+    __slots__ = ("near", "far")
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Named(torch.Tensor):
+    pass
+
+
+class Made:
+    """An object that is made by a call of any function."""
+
+    def __init__(self, function, *arguments):
+        self.made = (function, arguments)
+
+    def __reduce__(self):
+        return self.made
+
+
+FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu")
+
+
+def surroundings():
+    """What people keep beside a state dict."""
+    slots, points, options, ring = Slots(), Points([1, 2]), Options(lr=0.1), [1]
+    slots.near, slots.far, points.colour, options.self, shared = 1, [2], "red", options, {"a": [1]}
+    ring.append(ring)
+    counts = collections.defaultdict(list, a=[1])
+    return {
+        "args": argparse.Namespace(lr=0.1, opt="sgd", betas=(0.9, 0.999), tags=["é", "\u20ac \\ \n", "\U0001f40d"]),
+        "hyper_parameters": types.SimpleNamespace(path=pathlib.PosixPath("/data"), pure=pathlib.PurePosixPath("a/b")),
+        "when": [datetime.datetime(2024, 2, 29, 1, 2, 3), datetime.timedelta(seconds=7), datetime.date(2024, 1, 1)],
+        "numpy": [numpy.float64(0.5), numpy.arange(6).reshape(2, 3), numpy.array(["a", None])],
+        "plain": [None, True, False, 1.5, math.nan, b"bytes", bytearray(b"array"), 3 + 4j, "text", (), (1,), (1, 2, 3, 4)],
+        "ints": [0, -1, 255, 256, 65536, -(2**31), 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**100, -(2**2100)],
+        "sets": [set(), {1, 2}, frozenset({"a"}), collections.Counter("abca"), collections.OrderedDict(b=1), counts],
+        "torch": [torch.Size((1, 2)), torch.device("cpu"), torch.float16, torch.strided],
+        "tensors": [
+            nn.Parameter(values((2,))),
+            nn.Buffer(values((2,))),
+            torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+            torch.quantize_per_channel(torch.ones(2, 2), torch.ones(2), torch.zeros(2), 0, torch.quint8),
+            torch.eye(3).to_sparse(),
+            torch.eye(3).to_sparse_csr(),
+            torch.ones(2, device="meta"),
+            torch.complex(torch.ones(2), torch.ones(2)),
+            values((2,)).as_subclass(Named),
+        ],
+        "newer": [torch.arange(3).to(torch.uint16), torch.ones(2).to(torch.float8_e5m2)],
+        "own": [slots, points, options, Colour.RED, Options, functools.partial(print, "a"), Made(len, "abc")],
+        "shared": [shared, shared, ring],
+        "module": nn.Linear(1, 1),
+    }
+
+
+def kinds():
+    """Tensors of the kinds that a state dict may hold; the second dict, those that are not read."""
+    every_byte = torch.arange(256).to(torch.uint8)
+    tensors = {f"dtype.{name}": every_byte.view(getattr(torch, name)) for name in FLOAT8}
+    tensors["dtype.uint16"] = torch.tensor([0, 1, 40000, 65535]).to(torch.uint16)
+    tensors["dtype.uint32"] = torch.tensor([0, 1, 2**31, 2**32 - 1]).to(torch.uint32)
+    tensors["strided.float8"] = every_byte[:12].view(torch.float8_e5m2).reshape(3, 4)[:, 1:].t()
+    tensors["buffer"] = nn.Buffer(values((3,), seed=30))
+    tensors["subclass"] = values((3,), seed=31).as_subclass(Named)
+    tensors["subclass.noted"] = values((3,), seed=32).as_subclass(Named)
+    tensors["subclass.noted"].note = "an attribute"
+    tensors["expanded"] = values((1, 2), seed=33).expand(3, 2)
+    unread = {
+        "quantised": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+        "sparse": torch.eye(3).to_sparse(),
+        "sparse.csr": torch.eye(3).to_sparse_csr(),
+        "meta": torch.ones(2, device="meta"),
+        "negated": torch._neg_view(torch.ones(2)),
+        "array": numpy.ones(2),
+        "number": numpy.float64(1),
+        "options": argparse.Namespace(),
+    }
+    return tensors, unread
+
+
+def hostile(state, folder):
+    """A checkpoint with objects that make files when they are loaded."""
+    mark = lambda name: str(pathlib.Path(folder) / f"marker_{name}")
+    return {
+        "state_dict": state,
+        "a": Made(os.system, f"touch {mark('system')}"),
+        "b": Made(exec, f"open({mark('exec')!r}, 'w').close()"),
+        "c": Made(eval, f"open({mark('eval')!r}, 'w')"),
+        "d": [Made(open, mark("open"), "w")],
+        Made(os.mkdir, mark("mkdir")): None,
+        "e": argparse.Namespace(f=Made(os.mkdir, mark("inside"))),
     }
 
 
@@ -112,6 +232,36 @@ def main():
         shutil.copy(named, DATA / "not_ascii.pth")
     expected["module"]["files"].append("not_ascii.pth")
     save("module", state, "no_ema.pth", {"model": other[0], "state_dict": state, "model_ema": None, "state_dict_ema": None})
+
+    # What is beside a state dict does not matter, whatever it is and however it is pickled. Protocol 1
+    # cannot hold an object with slots; PyTorch cannot load its newer types from the legacy container.
+    every = {"state_dict": state, **surroundings()}
+    for protocol in (1, 2, 4, 5):
+        for kind, options in (("zip", {}), ("legacy", legacy)):
+            left_out = {*(("own",) if protocol == 1 else ()), *(("newer",) if options else ())}
+            around = {key: value for key, value in every.items() if key not in left_out}
+            file = f"around_{kind}_protocol{protocol}.pth"
+            save("around", state, file, around, pickle_protocol=protocol, **options)
+            loaded = torch.load(DATA / file, weights_only=False)["state_dict"]
+            assert described(loaded) == described(state), file
+    # PyTorch itself cannot read this one back.
+    torch.save(state, DATA / "protocol0.pth", pickle_protocol=0)
+
+    tensors, unread = kinds()
+    save("kinds", tensors, "kinds.pth", tensors | unread)
+
+    # The paths in the files are relative; here they are seen to work.
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for protocol in (1, 2, 4):
+            for kind, options in (("zip", {}), ("legacy", legacy)):
+                file = f"hostile_{kind}_protocol{protocol}.pth"
+                save("hostile", state, file, hostile(state, ""), pickle_protocol=protocol, **options)
+                torch.load(DATA / file, weights_only=False)
+                made = sorted(os.listdir(folder))
+                assert made == sorted(f"marker_{n}" for n in ("system", "exec", "eval", "open", "mkdir", "inside")), made
+                for name in made:
+                    os.rmdir(name) if os.path.isdir(name) else os.remove(name)
 
     text = json.dumps(expected, indent=None, separators=(",", ":"), sort_keys=True)
     (DATA / "expected.json").write_text(text + "\n")

@@ -1,9 +1,10 @@
 //! The bytes of a pickle, read forwards.
 
+use super::value::Span;
 use crate::weights::WeightsError;
 
-/// Longest pickle. A state dict of this family needs about 150 kB, a training checkpoint's twice that.
-const MAX_PICKLE: usize = 16 << 20;
+/// Longest pickle: places in it and in what is decoded from it have to fit 32 bits.
+pub(super) const MAX_PICKLE: usize = 1 << 30;
 
 pub(super) struct Input<'a> {
     file: &'a str,
@@ -22,14 +23,14 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// All bytes from the pickle's beginning on.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// How much was read.
     pub(super) fn pos(&self) -> usize {
         self.pos
-    }
-
-    /// Bytes that were read before; `from` and `len` are of an earlier [`take`](Self::take).
-    pub(super) fn again(&self, from: usize, len: usize) -> &'a [u8] {
-        &self.bytes[from..][..len]
     }
 
     /// Checks that `length` more bytes are there.
@@ -38,16 +39,30 @@ impl<'a> Input<'a> {
             return Ok(());
         }
         if self.bytes.len() > MAX_PICKLE {
-            return Err(self.too_large("the length of a pickle in bytes", MAX_PICKLE as u64));
+            return Err(WeightsError::TooLarge {
+                file: self.file.to_owned(),
+                what: "the length of a pickle in bytes".to_owned(),
+                limit: MAX_PICKLE as u64,
+            });
         }
         Err(self.damaged("it ends in the middle"))
     }
 
     pub(super) fn take(&mut self, length: u64) -> Result<&'a [u8], WeightsError> {
+        let span = self.span(length)?;
+        Ok(&self.bytes[span.at as usize..][..span.len as usize])
+    }
+
+    /// Where the next `length` bytes are, which are skipped.
+    pub(super) fn span(&mut self, length: u64) -> Result<Span, WeightsError> {
         self.check_length(length)?;
-        let bytes = self.again(self.pos, length as usize);
-        self.pos += bytes.len();
-        Ok(bytes)
+        // Both fit: `MAX_PICKLE` bounds them.
+        let span = Span {
+            at: self.pos as u32,
+            len: length as u32,
+        };
+        self.pos += length as usize;
+        Ok(span)
     }
 
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], WeightsError> {
@@ -56,14 +71,15 @@ impl<'a> Input<'a> {
         Ok(array)
     }
 
-    /// Bytes up to the next newline, which is skipped.
-    pub(super) fn line(&mut self) -> Result<&'a [u8], WeightsError> {
+    /// Where the bytes up to the next newline are, which are skipped together with it.
+    pub(super) fn line(&mut self) -> Result<Span, WeightsError> {
         let rest = &self.bytes[self.pos..];
         let Some(length) = rest.iter().position(|&b| b == b'\n') else {
-            return Err(self.damaged("it ends in the middle of a name"));
+            return Err(self.damaged("it ends in the middle of a line"));
         };
-        self.pos += length + 1;
-        Ok(&rest[..length])
+        let span = self.span(length as u64)?;
+        self.pos += 1;
+        Ok(span)
     }
 
     pub(super) fn damaged(&self, problem: &str) -> WeightsError {
@@ -77,25 +93,6 @@ impl<'a> Input<'a> {
         WeightsError::Unsupported {
             file: self.file.to_owned(),
             problem,
-        }
-    }
-
-    pub(super) fn too_large(&self, what: &str, limit: u64) -> WeightsError {
-        WeightsError::TooLarge {
-            file: self.file.to_owned(),
-            what: what.to_owned(),
-            limit,
-        }
-    }
-
-    pub(super) fn foreign(&self, module: &[u8], name: &[u8]) -> WeightsError {
-        let shown = |bytes: &[u8]| {
-            let text = String::from_utf8_lossy(&bytes[..bytes.len().min(80)]);
-            text.escape_debug().to_string()
-        };
-        WeightsError::ForeignObject {
-            file: self.file.to_owned(),
-            global: format!("{}.{}", shown(module), shown(name)),
         }
     }
 }
