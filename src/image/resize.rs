@@ -1,6 +1,6 @@
-//! The antialiased resize of 8-bit pictures of Pillow 13.0, bit for bit.
+//! The resize of 8-bit images of Pillow 13.0, bit for bit.
 //!
-//! Two passes, one for each edge, each a weighted mean over a window of the source that grows with
+//! Every filter but the nearest pixel makes two passes, one for each edge, each a weighted mean over a window of the source that grows with
 //! the reduction. Weights are fixed-point numbers with [`FRACTION_BITS`] bits; the result of each
 //! pass is rounded to 8 bits. A pass is left out when its size does not change. The sizes say which
 //! pass comes first: that is new in Pillow 13.0; older versions always begin with the horizontal one
@@ -8,6 +8,7 @@
 //! that a crop keeps is computed, because a very long picture would otherwise be enlarged to
 //! gigabytes only to be cut.
 
+use std::f64::consts::PI;
 use std::ops::Range;
 
 use ::image::RgbImage;
@@ -60,8 +61,12 @@ pub(super) fn resize_window(
     if size.0 == 0 || size.1 == 0 || picture.is_empty() {
         return RgbImage::new(size.0, size.1);
     }
+    let kernel = match Kernel::of(interpolation) {
+        Some(kernel) => kernel,
+        None => return nearest(picture, width, height, window),
+    };
     let taps = |old, new, range: &Range<usize>| {
-        (old != new).then(|| Taps::new(old, new, range.clone(), interpolation))
+        (old != new).then(|| Taps::new(old, new, range.clone(), kernel))
     };
     let across = taps(old_width, width, &window.columns);
     let down = taps(old_height, height, &window.rows);
@@ -95,6 +100,23 @@ pub(super) fn resize_window(
         resize_down(&source, &window.rows, &window.columns, down.as_ref())
     };
     RgbImage::from_raw(size.0, size.1, result).expect("three bytes for each pixel of the window")
+}
+
+/// The old pixel in whose area the centre of each new one lies.
+///
+/// As in Pillow, the places are found by adding up: a rounding error may move one over an edge.
+fn nearest(picture: &RgbImage, width: usize, height: usize, window: &Window) -> RgbImage {
+    let places = |old: u32, new: usize, range: &Range<usize>| -> Vec<u32> {
+        let step = f64::from(old) / new as f64;
+        let centres = std::iter::successors(Some(step * 0.5), |place| Some(place + step));
+        let kept = centres.skip(range.start).take(range.len());
+        kept.map(|place| (place as u32).min(old - 1)).collect()
+    };
+    let columns = places(picture.width(), width, &window.columns);
+    let rows = places(picture.height(), height, &window.rows);
+    RgbImage::from_fn(columns.len() as u32, rows.len() as u32, |x, y| {
+        *picture.get_pixel(columns[x as usize], rows[y as usize])
+    })
 }
 
 /// Which pass Pillow runs first; they do not commute, because each rounds to 8 bits.
@@ -216,16 +238,11 @@ struct Taps {
 }
 
 impl Taps {
-    fn new(
-        old_size: usize,
-        new_size: usize,
-        range: Range<usize>,
-        interpolation: Interpolation,
-    ) -> Self {
+    fn new(old_size: usize, new_size: usize, range: Range<usize>, kernel: Kernel) -> Self {
         let scale = old_size as f64 / new_size as f64;
         // An enlargement uses the filter as it is, a reduction stretches it.
         let stretch = scale.max(1.0);
-        let support = radius(interpolation) * stretch;
+        let support = kernel.radius * stretch;
         let mut taps = Self {
             pixels: Vec::with_capacity(range.len()),
             weights: Vec::new(),
@@ -239,7 +256,7 @@ impl Taps {
             exact.clear();
             exact.extend((first..end).map(|j| {
                 let distance = (j as f64 - centre + 0.5) * (1.0 / stretch);
-                weight(interpolation, distance)
+                (kernel.weight)(distance)
             }));
             let sum: f64 = exact.iter().sum();
             taps.weights.extend(exact.iter().map(|&weight| {
@@ -268,28 +285,67 @@ impl Taps {
     }
 }
 
-/// How far a filter reaches, in pixels of the larger raster.
-fn radius(interpolation: Interpolation) -> f64 {
-    match interpolation {
-        Interpolation::Bilinear => 1.0,
-        Interpolation::Bicubic => 2.0,
+/// What an old pixel weighs at a distance, as Pillow's `Resample.c` computes it.
+#[derive(Clone, Copy)]
+struct Kernel {
+    /// How far it reaches, in pixels of the larger raster.
+    radius: f64,
+    weight: fn(f64) -> f64,
+}
+
+impl Kernel {
+    /// `None` for the nearest pixel, which is not a weighted mean.
+    fn of(interpolation: Interpolation) -> Option<Self> {
+        let (radius, weight): (f64, fn(f64) -> f64) = match interpolation {
+            Interpolation::Nearest => return None,
+            Interpolation::Box => (0.5, |x| f64::from(-0.5 < x && x <= 0.5)),
+            Interpolation::Bilinear => (1.0, |x| (1.0 - x.abs()).max(0.0)),
+            Interpolation::Hamming => (1.0, hamming),
+            Interpolation::Bicubic => (2.0, cubic),
+            Interpolation::Lanczos => (3.0, lanczos),
+        };
+        Some(Self { radius, weight })
     }
 }
 
-fn weight(interpolation: Interpolation, distance: f64) -> f64 {
-    let x = distance.abs();
-    match interpolation {
-        Interpolation::Bilinear => (1.0 - x).max(0.0),
-        // Keys' cubic convolution with a = -0.5.
-        Interpolation::Bicubic => {
-            const A: f64 = -0.5;
-            if x < 1.0 {
-                ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-            } else if x < 2.0 {
-                (((x - 5.0) * x + 8.0) * x - 4.0) * A
-            } else {
-                0.0
-            }
-        }
+/// Sinc in a Hamming window, whose two numbers are of single precision in Pillow.
+fn hamming(x: f64) -> f64 {
+    let x = x.abs();
+    if x == 0.0 {
+        return 1.0;
     }
+    if x >= 1.0 {
+        return 0.0;
+    }
+    sinc(x) * (f64::from(0.54_f32) + f64::from(0.46_f32) * (x * PI).cos())
+}
+
+/// Keys' cubic convolution with a = -0.5.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+/// Sinc in the main lobe of another, three times as wide.
+fn lanczos(x: f64) -> f64 {
+    if (-3.0..3.0).contains(&x) {
+        sinc(x) * sinc(x / 3.0)
+    } else {
+        0.0
+    }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 {
+        return 1.0;
+    }
+    let x = x * PI;
+    x.sin() / x
 }

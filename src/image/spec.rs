@@ -48,10 +48,28 @@ pub enum CropMode {
     Border,
 }
 
-/// Resampling filter, always antialiased, as Pillow computes it.
+/// Resampling filter as Pillow computes it, antialiased but for `Nearest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
+    Nearest,
+    Box,
     Bilinear,
+    Hamming,
     Bicubic,
+    Lanczos,
+}
+
+impl Interpolation {
+    /// What timm and Pillow call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::Box => "box",
+            Self::Bilinear => "bilinear",
+            Self::Hamming => "hamming",
+            Self::Bicubic => "bicubic",
+            Self::Lanczos => "lanczos",
+        }
+    }
 }

@@ -37,7 +37,7 @@ fn expected() -> Expected {
     serde_json::from_str(&text).unwrap()
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     let sum = Sha256::digest(bytes);
     sum.iter()
         .take(8)
@@ -45,14 +45,14 @@ fn digest(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn tensor(transform: &Transform, picture: &RgbImage) -> Vec<f32> {
+pub(crate) fn tensor(transform: &Transform, picture: &RgbImage) -> Vec<f32> {
     let [height, width] = transform.size();
     let mut out = vec![f32::NAN; 3 * height * width];
     transform.write(picture, &mut out);
     out
 }
 
-fn tensor_digest(values: &[f32]) -> String {
+pub(crate) fn tensor_digest(values: &[f32]) -> String {
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     digest(&bytes)
 }

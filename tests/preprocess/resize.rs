@@ -20,6 +20,7 @@ fn reference_edge(old: &[u8], new_size: usize, interpolation: Interpolation) -> 
                 -0.5 * x * x * x + 2.5 * x * x - 4.0 * x + 2.0
             }
         }),
+        other => panic!("{other:?} has no definition here"),
     };
     (0..new_size)
         .map(|i| {

@@ -4,7 +4,7 @@ use std::fmt::{self, Formatter};
 
 use super::markup::{count, interval, percent, pictures, text};
 use super::{Page, Published};
-use crate::image::{CropMode, InputSpec, Interpolation, Views};
+use crate::image::{CropMode, InputSpec, Views};
 
 pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
     let (report, header) = (page.report, page.header);
@@ -162,10 +162,7 @@ fn preprocessing(input: &InputSpec, exif: bool) -> String {
         CropMode::Squash => format!("both sides to {height} × {width}"),
         CropMode::Border => format!("long side to {}", height.max(width)),
     };
-    let filter = match input.interpolation {
-        Interpolation::Bilinear => "bilinear",
-        Interpolation::Bicubic => "bicubic",
-    };
+    let filter = input.interpolation.name();
     let turned = if exif {
         "turned as EXIF says"
     } else {
