@@ -1,4 +1,4 @@
-//! Embeds the cards, the label files and the small weights under `models/`.
+//! Embeds the cards, the architectures, the label files and the small weights under `models/`.
 //!
 //! Writes a table of file names and contents for each kind into `OUT_DIR`, so a new file in
 //! `models/` needs no other change.
@@ -18,6 +18,15 @@ fn main() -> io::Result<()> {
     fs::write(
         out.join("cards.rs"),
         table("CARDS: &[(&str, &str)]", "include_str", &cards),
+    )?;
+    let architectures = files(&models.join("architectures"), "toml")?;
+    fs::write(
+        out.join("architectures.rs"),
+        table(
+            "ARCHITECTURES: &[(&str, &str)]",
+            "include_str",
+            &architectures,
+        ),
     )?;
     let labels = files(&models.join("labels"), "tsv")?;
     fs::write(

@@ -1,7 +1,12 @@
 //! Plans: sizes, shapes and counts that need no weights.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
 use senet::nets::{NetError, Plan};
 use senet::{Card, ModelSpec, Zoo};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 fn cards() -> &'static [Card] {
     Zoo::builtin().unwrap().cards()
@@ -83,5 +88,51 @@ fn tensor_names_are_unique() {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), tensors.len(), "{}", card.name);
+    }
+}
+
+#[derive(Deserialize)]
+struct Topologies {
+    architectures: BTreeMap<String, Topology>,
+}
+
+/// What timm's network consists of; see tests/tools/make_topologies.py.
+#[derive(Deserialize)]
+struct Topology {
+    params: usize,
+    tensors: usize,
+    digest: String,
+}
+
+/// Names and shapes of all tensors are timm's, with a published checkpoint and without.
+#[test]
+fn every_architecture_has_the_tensors_of_timm() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/topologies.json");
+    let expected: Topologies = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let zoo = Zoo::builtin().unwrap();
+    let mut names: BTreeSet<&str> = zoo.architectures().into_iter().collect();
+    names.extend(zoo.untrained().iter().map(|known| known.name.as_str()));
+    // This one is not timm's.
+    names.remove("seresnet20");
+    assert_eq!(
+        names,
+        expected.architectures.keys().map(String::as_str).collect()
+    );
+    for (name, topology) in &expected.architectures {
+        let known = zoo.architecture(name).unwrap();
+        let plan = known.network.plan(known.naming, 1000).unwrap();
+        let mut lines: Vec<String> = plan
+            .tensors()
+            .iter()
+            .map(|tensor| format!("{} {:?}\n", tensor.name, tensor.shape))
+            .collect();
+        lines.sort_unstable();
+        let digest = Sha256::digest(lines.concat());
+        let digest: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        assert_eq!(
+            (plan.param_count(), lines.len(), &digest),
+            (topology.params, topology.tensors, &topology.digest),
+            "{name}"
+        );
     }
 }

@@ -168,8 +168,8 @@ struct CardFile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TensorsTable {
-    naming: Naming,
+pub(super) struct TensorsTable {
+    pub(super) naming: Naming,
 }
 
 #[derive(Deserialize)]
@@ -179,7 +179,7 @@ struct LabelsTable {
 }
 
 /// Adds the place: the line's text names the field where the parser's message does not.
-fn toml_error(file: &str, text: &str, error: &toml::de::Error) -> CardError {
+pub(super) fn toml_error(file: &str, text: &str, error: &toml::de::Error) -> CardError {
     let start = error.span().map_or(0, |span| span.start);
     let before = text.get(..start).unwrap_or(text);
     let line = before.matches('\n').count();

@@ -1,9 +1,9 @@
 //! Rules that a card must satisfy beyond the types of its fields.
 
 use super::resolve::hub_name;
-use super::{Card, CardError};
+use super::{Architecture, Card, CardError};
 use crate::hub::{WeightsRef, release_name};
-use crate::image::{InputSpec, MAX_INPUT_SIZE};
+use crate::image::{ImageError, InputSpec, MAX_INPUT_SIZE, Transform};
 use crate::labels::LabelSet;
 use crate::nets::NetError;
 
@@ -14,6 +14,13 @@ type Problem = (&'static str, String);
 pub(super) fn card(card: &Card, file: &str) -> Result<(), CardError> {
     let error = |(field, reason): Problem| CardError::field(file, field, reason);
     texts(card).map_err(error)?;
+    architecture(&Architecture::from(card), file)?;
+    weights(&card.weights).map_err(error)?;
+    published(card).map_err(error)
+}
+
+/// Checks the topology, its size, and what is fed to it.
+pub(super) fn architecture(card: &Architecture, file: &str) -> Result<(), CardError> {
     let classes = LabelSet::builtin_len(&card.labels).map_err(|e| {
         let hint = e.hint().unwrap_or_default();
         CardError::field(file, "labels.set", format!("{e}; {hint}"))
@@ -27,10 +34,8 @@ pub(super) fn card(card: &Card, file: &str) -> Result<(), CardError> {
         let reason = format!("the network has {params} parameters, found {}", card.params);
         return Err(CardError::field(file, "params", reason));
     }
-    weights(&card.weights).map_err(error)?;
     input(&card.input)
-        .map_err(|(field, reason)| CardError::field(file, &format!("input.{field}"), reason))?;
-    published(card).map_err(error)
+        .map_err(|(field, reason)| CardError::field(file, &format!("input.{field}"), reason))
 }
 
 /// The error of a network that cannot be built from its spec.
@@ -150,17 +155,14 @@ fn is_hex(text: &str) -> bool {
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// Checks numbers that come from a card or from a `config.json`. The field's name is that of
-/// [`InputSpec`].
-pub(super) fn input(input: &InputSpec) -> Result<(), Problem> {
-    size("size", input.size)?;
+/// What a card may say of its input: [`usable`] numbers, and none of them unusual.
+fn input(input: &InputSpec) -> Result<(), Problem> {
+    usable(input)?;
     crop("crop_pct", input.crop_pct)?;
-    if let Some(test) = input.test_size {
-        size("test_size", test)?;
-    } else if input.test_crop_pct.is_some() {
-        return Err(("test_crop_pct", "needs a test size".into()));
-    }
     if let Some(test) = input.test_crop_pct {
+        if input.test_size.is_none() {
+            return Err(("test_crop_pct", "needs a test size".into()));
+        }
         crop("test_crop_pct", test)?;
     }
     if let Some(mean) = input.mean.iter().find(|mean| !(0.0..=1.0).contains(*mean)) {
@@ -173,6 +175,36 @@ pub(super) fn input(input: &InputSpec) -> Result<(), Problem> {
         )),
         None => Ok(()),
     }
+}
+
+/// Whether a transform can be made of the numbers. The field's name is that of [`InputSpec`].
+pub(super) fn usable(input: &InputSpec) -> Result<(), Problem> {
+    size("size", input.size)?;
+    if let Some(test) = input.test_size {
+        size("test_size", test)?;
+    }
+    let runs = |input: &InputSpec| match Transform::new(input) {
+        Err(ImageError::InvalidSpec {
+            field,
+            expected,
+            found,
+        }) => {
+            let field = if field.ends_with("crop_pct") {
+                "crop_pct"
+            } else {
+                field
+            };
+            Err((field, format!("expected {expected}, found {found}")))
+        }
+        _ => Ok(()),
+    };
+    runs(input)?;
+    let tested = InputSpec {
+        size: input.test_size.unwrap_or(input.size),
+        crop_pct: input.test_crop_pct.unwrap_or(input.crop_pct),
+        ..input.clone()
+    };
+    runs(&tested).map_err(|(_, reason)| ("test_crop_pct", reason))
 }
 
 fn size(field: &'static str, [height, width]: [usize; 2]) -> Result<(), Problem> {

@@ -5,29 +5,39 @@
 //! (`PretrainedCfg` in timm `models/_pretrained.py`). Control characters become U+FFFD, because names
 //! and error messages end up in a terminal.
 
-use std::borrow::Cow;
+mod fields;
+mod input;
+mod labels;
+mod origin;
+
 use std::fs;
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
+use super::resolve::{present_name, split_tag};
 use super::suggest::near;
-use super::{CardError, ModelSpec, WeightsSource, Zoo, check};
-use crate::image::{CropMode, InputSpec, Interpolation};
-use crate::labels::{Label, LabelSet, printable};
+use super::{Architecture, CardError, ModelSpec, Overrides, WeightsSource, Zoo, check};
+use crate::nets::{Activation, Naming, Shortcut};
+use fields::{Fields, printable_value};
 
 pub(crate) const CONFIG_FILE: &str = "config.json";
 /// In the order of preference: a safetensors file cannot run code and opens at once.
 pub(crate) const WEIGHTS_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// A damaged number must not become an allocation. ImageNet-22k has 21,841 classes.
 const MAX_CLASSES: usize = 1_000_000;
-/// timm's constructor arguments that change nothing in inference (timm `models/resnet.py`).
-const TRAINING_ARGUMENTS: [&str; 5] = [
-    "drop_rate",
-    "drop_path_rate",
+/// Arguments of timm's `create_model`, `build_model_with_cfg` and networks that change nothing in
+/// inference, whatever their value.
+const NEUTRAL_ARGUMENTS: [&str; 10] = [
+    "cache_dir",
     "drop_block_rate",
+    "drop_path_rate",
+    "drop_rate",
+    "exportable",
+    "no_jit",
     "pretrained",
+    "pretrained_strict",
+    "scriptable",
     "zero_init_last",
 ];
 
@@ -38,7 +48,7 @@ impl ModelSpec {
     /// # Errors
     /// [`CardError::Read`], [`CardError::MissingFile`], and those of
     /// [`from_timm_config`](Self::from_timm_config).
-    pub fn from_timm_dir(folder: &Path) -> Result<Self, CardError> {
+    pub fn from_timm_dir(folder: &Path, overrides: &Overrides) -> Result<Self, CardError> {
         let missing = |expected| CardError::MissingFile {
             folder: folder.to_owned(),
             expected,
@@ -57,24 +67,27 @@ impl ModelSpec {
             .find(|path| path.is_file())
             .ok_or_else(|| missing("model.safetensors, pytorch_model.bin"))?;
         let name = folder.display().to_string();
-        Self::from_timm_config(&text, &name, WeightsSource::File(weights))
+        Self::from_timm_config(&text, &name, WeightsSource::File(weights), overrides)
     }
 
     /// The model that a `config.json` describes. `name` is the directory or repository, for
-    /// messages. The topology is that of the built-in cards with the same `architecture`.
+    /// messages. The topology is the built-in one with the same `architecture`.
     ///
-    /// Without label names, 1000 classes get those of ImageNet-1k and 11,821 those of ImageNet-12k
-    /// if the checkpoint's own number is the same, as in timm; other classes are numbered.
+    /// Label names are timm's `label_names`, else those in other libraries' fields, with a note.
+    /// Without any, 1000 classes get those of ImageNet-1k and 11,821 those of ImageNet-12k if the
+    /// checkpoint's own number is the same, as in timm; other classes are numbered.
     ///
     /// # Errors
-    /// [`CardError::Json`], [`CardError::Field`] with the field's path,
+    /// [`CardError::Json`], [`CardError::Field`] with the field's path, [`CardError::OtherLibrary`],
     /// [`CardError::UnknownArchitecture`].
     pub fn from_timm_config(
         text: &str,
         name: &str,
         weights: WeightsSource,
+        overrides: &Overrides,
     ) -> Result<Self, CardError> {
         let file = format!("{name}/{CONFIG_FILE}");
+        let text = text.trim_start_matches('\u{feff}');
         let root: Value = serde_json::from_str(text).map_err(|source| CardError::Json {
             file: file.clone(),
             source,
@@ -84,45 +97,48 @@ impl ModelSpec {
         let nested = root.table("pretrained_cfg")?;
         // Before 2023 everything stood at the top, and timm called the labels otherwise.
         let pretrained = nested.unwrap_or(root);
-        let label_fields = match nested {
-            Some(nested) => [(root, "label_names"), (nested, "label_names")],
-            None => [(root, "labels"), (root, "label_names")],
-        };
 
         let zoo = Zoo::builtin()?;
+        origin::check(root)?;
         let architecture: String = root.required("architecture", "a name")?;
-        let Some(card) = zoo.default_of(&architecture) else {
-            let suggestions = near(&architecture, zoo.architectures());
+        // timm passes over a tag, and takes its former names.
+        let named = split_tag(&architecture).0;
+        let named = present_name(named).map_or(named, |name| split_tag(name).0);
+        let Some(standard) = zoo.architecture(named) else {
+            let untrained = zoo.untrained().iter().map(|known| known.name.as_str());
+            let suggestions = near(named, zoo.architectures().into_iter().chain(untrained));
             return Err(CardError::UnknownArchitecture {
                 file,
                 architecture,
                 suggestions,
             });
         };
-        check_topology(root)?;
+        check_topology(root, &standard)?;
         let classes = classes(root, pretrained)?;
-        let plan = card
+        let plan = standard
             .network
-            .plan(card.naming, classes)
+            .plan(standard.naming, classes)
             .map_err(|error| check::network(&file, error))?;
         let features: Option<usize> = root.optional("num_features", "a whole number")?;
         if let Some(found) = features.filter(|&found| found != plan.num_features()) {
-            let reason = format!("{architecture} has {}, found {found}", plan.num_features());
+            let reason = format!("{named} has {}, found {found}", plan.num_features());
             return Err(root.error("num_features", reason));
         }
+        let mut notes = Vec::new();
         Ok(Self {
             name: name.to_owned(),
-            network: card.network.clone(),
-            naming: card.naming,
-            input: input(pretrained)?,
-            labels: labels(label_fields, pretrained, classes)?,
+            network: standard.network,
+            naming: standard.naming,
+            input: input::read(pretrained, overrides, &mut notes)?,
+            labels: labels::read(root, nested, classes, &mut notes)?,
             weights,
+            notes,
         })
     }
 }
 
 /// Refuses arguments that would make another network than the architecture's.
-fn check_topology(root: Fields<'_>) -> Result<(), CardError> {
+fn check_topology(root: Fields<'_>, standard: &Architecture) -> Result<(), CardError> {
     check_pool(root)?;
     let Some(arguments) = root.table("model_args")? else {
         return Ok(());
@@ -133,22 +149,78 @@ fn check_topology(root: Fields<'_>) -> Result<(), CardError> {
         let reason = format!("only networks of 3 input channels are supported, found {found}");
         return Err(arguments.error("in_chans", reason));
     }
-    let known = |name: &&String| {
-        TRAINING_ARGUMENTS.contains(&name.as_str())
-            || ["in_chans", "global_pool", "num_classes"].contains(&name.as_str())
-    };
-    match arguments.map.keys().find(|name| !known(name)) {
-        Some(name) => {
-            let reason = "networks that differ from the architecture's standard are not supported";
+    let changes = |(name, value): &(&String, &Value)| !changes_nothing(name, value, standard);
+    match arguments.map.iter().find(changes) {
+        Some((name, value)) => {
+            let found = fields::describe(value);
+            let reason = format!(
+                "found {found}, and only the standard form of {} is supported",
+                standard.name
+            );
             Err(arguments.error(name, reason))
         }
         None => Ok(()),
     }
 }
 
+/// Whether timm makes the same network of the argument as without it.
+fn changes_nothing(name: &str, value: &Value, standard: &Architecture) -> bool {
+    // timm passes over what is not set.
+    if value.is_null() || NEUTRAL_ARGUMENTS.contains(&name) {
+        return true;
+    }
+    let text = value.as_str().unwrap_or_default();
+    match name {
+        // Checked elsewhere.
+        "in_chans" | "global_pool" | "num_classes" => true,
+        "checkpoint_path" => value == "",
+        "features_only" | "pruned" | "replace_stem_pool" => value == false,
+        "output_stride" => value == 32,
+        "norm_layer" => ["batchnorm", "batchnorm2d"].contains(&text),
+        "act_layer" => match standard.network.activation {
+            Activation::Relu => text == "relu",
+            Activation::Silu => ["silu", "swish"].contains(&text),
+        },
+        "layers" => *value == Value::from(standard.network.layers.clone()),
+        _ => standard_value(name, standard).is_some_and(|standard| *value == standard),
+    }
+}
+
+/// The value that the architecture gives to an argument of timm's class `ResNet`.
+fn standard_value(name: &str, architecture: &Architecture) -> Option<Value> {
+    let network = &architecture.network;
+    if !matches!(architecture.naming, Naming::Resnet | Naming::Sknet) {
+        return None;
+    }
+    let cardinality = network.groups.as_ref().map_or(1, |groups| groups[0]);
+    Some(match name {
+        "avg_down" => Value::from(network.shortcut == Shortcut::AvgConv1x1),
+        "base_width" => Value::from(network.widths[0] / cardinality),
+        "block_args" if network.se.is_some() => json!({"attn_layer": "se"}),
+        "block_reduce_first" => Value::from(if network.conv1_widths.is_some() { 2 } else { 1 }),
+        "cardinality" => Value::from(cardinality),
+        "channels" => json!([64, 128, 256, 512]),
+        "down_kernel_size" => Value::from(if network.shortcut == Shortcut::Conv3x3 {
+            3
+        } else {
+            1
+        }),
+        "stem_type" => Value::from(match network.stem.widths[..] {
+            [_] => "",
+            [first, second, ..] if first < second => "deep_tiered",
+            _ => "deep",
+        }),
+        // A stem of one convolution has 64 channels, whatever the argument says.
+        "stem_width" => Value::from(*network.stem.widths.get(1).unwrap_or(&64)),
+        _ => return None,
+    })
+}
+
 fn check_pool(fields: Fields<'_>) -> Result<(), CardError> {
     let pool: Option<String> = fields.optional("global_pool", "a name")?;
-    match pool.filter(|pool| pool != "avg") {
+    // timm's other names of the same mean.
+    let is_mean = |pool: &String| ["avg", "fast", "fastavg"].contains(&pool.as_str());
+    match pool.filter(|pool| !is_mean(pool)) {
         Some(pool) => {
             let reason = format!("only `avg` is supported, found `{pool}`");
             Err(fields.error("global_pool", reason))
@@ -183,222 +255,4 @@ fn classes(root: Fields<'_>, pretrained: Fields<'_>) -> Result<usize, CardError>
         (Some(classes), _) | (None, Some((_, classes))) => Ok(classes),
         (None, None) => Ok(number(pretrained)?.unwrap_or(1000)),
     }
-}
-
-fn input(fields: Fields<'_>) -> Result<InputSpec, CardError> {
-    let size = |name: &str| -> Result<Option<[usize; 2]>, CardError> {
-        match fields.optional::<[usize; 3]>(name, "[channels, height, width]")? {
-            Some([3, height, width]) => Ok(Some([height, width])),
-            Some([found, ..]) => {
-                Err(fields.error(name, format!("expected 3 channels, found {found}")))
-            }
-            None => Ok(None),
-        }
-    };
-    let test_size = size("test_input_size")?;
-    let input = InputSpec {
-        size: size("input_size")?.unwrap_or([224, 224]),
-        crop_pct: fields.optional("crop_pct", "a number")?.unwrap_or(0.875),
-        crop_mode: fields
-            .optional::<CropMode>("crop_mode", "`center`, `squash` or `border`")?
-            .unwrap_or_default(),
-        interpolation: fields
-            .optional("interpolation", "`bilinear` or `bicubic`")?
-            .unwrap_or(Interpolation::Bicubic),
-        mean: fields
-            .optional("mean", "three numbers")?
-            .unwrap_or([0.485, 0.456, 0.406]),
-        std: fields
-            .optional("std", "three numbers")?
-            .unwrap_or([0.229, 0.224, 0.225]),
-        test_crop_pct: fields.optional("test_crop_pct", "a number")?,
-        test_size,
-    };
-    check::input(&input).map_err(|(field, reason)| {
-        let name = match field {
-            "size" => "input_size",
-            "test_size" => "test_input_size",
-            same => same,
-        };
-        fields.error(name, reason)
-    })?;
-    Ok(input)
-}
-
-/// `places` are the tables and fields that may hold the names, in timm's order.
-fn labels(
-    places: [(Fields<'_>, &'static str); 2],
-    pretrained: Fields<'_>,
-    classes: usize,
-) -> Result<Cow<'static, LabelSet>, CardError> {
-    let named = places
-        .into_iter()
-        .find(|(fields, name)| fields.get(name).is_some());
-    let Some((fields, field)) = named else {
-        let own: Option<usize> = pretrained.optional("num_classes", "a whole number")?;
-        let standard = match classes {
-            _ if own.is_some_and(|own| own != classes) => None,
-            1000 => Some("imagenet-1k"),
-            11_821 => Some("imagenet-12k"),
-            _ => None,
-        };
-        return Ok(match standard {
-            Some(name) => Cow::Borrowed(LabelSet::builtin(name)?),
-            None => Cow::Owned(LabelSet::numbered(classes)),
-        });
-    };
-    let descriptions = places
-        .into_iter()
-        .find_map(|(fields, _)| fields.table("label_descriptions").transpose());
-    let descriptions = descriptions.transpose()?;
-    let names = label_names(fields, field, classes)?;
-    let mut entries = Vec::with_capacity(classes);
-    for (index, name) in names.into_iter().enumerate() {
-        let described = match (&name, descriptions) {
-            (Some(name), Some(texts)) => texts.optional::<String>(name, "a text")?,
-            _ => None,
-        };
-        entries.push(match (name, described) {
-            (None, _) => Label::numbered(index),
-            (Some(id), Some(names)) if is_wordnet_id(&id) => Label::new(Some(id), names),
-            (Some(name), Some(full)) => Label {
-                id: None,
-                name,
-                full,
-            },
-            (Some(name), None) => Label {
-                id: None,
-                full: name.clone(),
-                name,
-            },
-        });
-    }
-    let source = fields.file.to_owned();
-    Ok(Cow::Owned(LabelSet {
-        name: source.clone(),
-        source,
-        entries,
-    }))
-}
-
-/// An ImageNet class is labelled by its WordNet id, such as `n01440764`, and described by its names.
-fn is_wordnet_id(label: &str) -> bool {
-    label
-        .strip_prefix('n')
-        .is_some_and(|id| id.len() == 8 && id.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// Names from a list, or from a table of numbers and names, which may have gaps.
-fn label_names(
-    fields: Fields<'_>,
-    field: &'static str,
-    classes: usize,
-) -> Result<Vec<Option<String>>, CardError> {
-    if let Some(Value::Object(_)) = fields.get(field) {
-        let table = fields.table(field)?.unwrap_or(fields);
-        let mut names = vec![None; classes];
-        for index in table.map.keys() {
-            let slot = index
-                .parse()
-                .ok()
-                .and_then(|index: usize| names.get_mut(index));
-            let Some(slot) = slot else {
-                let reason = format!("expected the number of one of {classes} classes");
-                return Err(table.error(index, reason));
-            };
-            *slot = table.optional(index, "a name")?;
-        }
-        return Ok(names);
-    }
-    let names: Vec<String> = fields.required(field, "a list or a table of names")?;
-    if names.len() != classes {
-        let reason = format!("expected {classes} names, found {}", names.len());
-        return Err(fields.error(field, reason));
-    }
-    Ok(names.into_iter().map(Some).collect())
-}
-
-/// The same with U+FFFD for control characters, in names of fields too.
-fn printable_value(value: Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(printable(&text)),
-        Value::Array(items) => items.into_iter().map(printable_value).collect(),
-        Value::Object(map) => map
-            .into_iter()
-            .map(|(name, value)| (printable(&name), printable_value(value)))
-            .collect(),
-        other => other,
-    }
-}
-
-/// A table of the file, with its place for error messages.
-#[derive(Clone, Copy)]
-struct Fields<'a> {
-    file: &'a str,
-    /// The table's own name; empty at the top.
-    table: &'a str,
-    map: &'a Map<String, Value>,
-}
-
-impl<'a> Fields<'a> {
-    fn new(file: &'a str, table: &'a str, value: &'a Value) -> Result<Self, CardError> {
-        match value {
-            Value::Object(map) => Ok(Self { file, table, map }),
-            other => {
-                let field = if table.is_empty() { "(top)" } else { table };
-                let reason = format!("expected a table, found {}", describe(other));
-                Err(CardError::field(file, field, reason))
-            }
-        }
-    }
-
-    fn error(&self, name: &str, reason: impl Into<String>) -> CardError {
-        let field = match self.table {
-            "" => name.to_owned(),
-            table => format!("{table}.{name}"),
-        };
-        CardError::field(self.file, &field, reason)
-    }
-
-    /// The value, if there is one: timm writes `null` for what is not set.
-    fn get(&self, name: &str) -> Option<&'a Value> {
-        self.map.get(name).filter(|value| !value.is_null())
-    }
-
-    fn optional<T: DeserializeOwned>(
-        &self,
-        name: &str,
-        expected: &str,
-    ) -> Result<Option<T>, CardError> {
-        let Some(value) = self.get(name) else {
-            return Ok(None);
-        };
-        T::deserialize(value).map(Some).map_err(|_| {
-            self.error(
-                name,
-                format!("expected {expected}, found {}", describe(value)),
-            )
-        })
-    }
-
-    fn required<T: DeserializeOwned>(&self, name: &str, expected: &str) -> Result<T, CardError> {
-        self.optional(name, expected)?
-            .ok_or_else(|| self.error(name, format!("expected {expected}, found nothing")))
-    }
-
-    fn table(&self, name: &'static str) -> Result<Option<Fields<'a>>, CardError> {
-        self.get(name)
-            .map(|value| Fields::new(self.file, name, value))
-            .transpose()
-    }
-}
-
-/// The value as it stands in the file, cut to a readable length.
-fn describe(value: &Value) -> String {
-    const SHOWN: usize = 40;
-    let text = value.to_string();
-    if text.chars().count() <= SHOWN {
-        return format!("`{text}`");
-    }
-    format!("`{}…`", text.chars().take(SHOWN).collect::<String>())
 }

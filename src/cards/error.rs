@@ -45,10 +45,17 @@ pub enum CardError {
     #[error("card {file}: expected a file name of the form `architecture.tag.toml`")]
     FileName { file: String },
     /// No card is called so.
-    #[error("unknown model `{name}`{}", did_you_mean(.suggestions))]
+    #[error("unknown model `{name}`{}", similar(.suggestions))]
     UnknownModel {
         name: String,
         suggestions: Vec<String>,
+    },
+    /// The architecture has no checkpoint of that tag.
+    #[error("unknown model `{name}`; the checkpoints of {architecture} are {}", .checkpoints.join(", "))]
+    UnknownCheckpoint {
+        name: String,
+        architecture: String,
+        checkpoints: Vec<String>,
     },
     /// The beginning of several names.
     #[error("`{name}` can mean any of {}", .candidates.join(", "))]
@@ -61,8 +68,43 @@ pub enum CardError {
     NotACard { name: String },
     #[error("`{name}` is not a Hub repository: {reason}")]
     HubName { name: String, reason: &'static str },
+    /// A web address that cannot be run as a model.
+    #[error("`{address}` is not the address of a model: {reason}")]
+    Address {
+        address: String,
+        reason: String,
+        hint: String,
+    },
+    /// A weights file where a model's name was expected.
+    #[error("`{file}` is a weights file, expected a model")]
+    WeightsFile {
+        file: String,
+        /// The model that the file probably belongs to.
+        model: Option<String>,
+    },
+    /// Another file where a model's name was expected.
+    #[error("`{file}` is a file, expected the name of a model or a directory")]
+    NotADirectory {
+        file: String,
+        /// The file's directory, if the file is a `config.json`.
+        folder: Option<String>,
+    },
+    #[error("there is no directory `{path}`")]
+    NoDirectory { path: String },
+    /// A `config.json` of another library than timm.
+    #[error(
+        "{file} is a configuration of {library}{}, expected one of timm with the field \
+         `architecture`",
+        .kind.as_ref().map(|kind| format!(" (`{kind}`)")).unwrap_or_default()
+    )]
+    OtherLibrary {
+        file: String,
+        library: &'static str,
+        /// What that library calls the model.
+        kind: Option<String>,
+    },
     /// The architecture in a `config.json` is not among those of the cards.
-    #[error("{file}: field `architecture`: unknown architecture `{architecture}`{}", did_you_mean(.suggestions))]
+    #[error("{file}: field `architecture`: unknown architecture `{architecture}`{}", similar(.suggestions))]
     UnknownArchitecture {
         file: String,
         architecture: String,
@@ -99,9 +141,37 @@ impl CardError {
             Self::HubName { .. } => Some(
                 "write `hf-hub:organisation/name` or `hf-hub:organisation/name@revision`".into(),
             ),
+            Self::Address { hint, .. } => Some(hint.clone()),
+            Self::WeightsFile { file, model } => Some(match model {
+                Some(model) => {
+                    format!("the model is `{model}`, and the file goes to `--weights {file}`")
+                }
+                None => format!(
+                    "name the network (one of `senet list`, or a directory with config.json) as the \
+                     model, and give the file as `--weights {file}`"
+                ),
+            }),
+            Self::NotADirectory {
+                folder: Some(folder),
+                ..
+            } => Some(format!("the model is its directory, `{folder}`")),
+            Self::NotADirectory { .. } | Self::NoDirectory { .. } => Some(
+                "a model is a name that `senet list` shows, a directory with config.json, or \
+                 hf-hub:ORG/REPO"
+                    .into(),
+            ),
             Self::UnknownArchitecture { .. } => {
                 Some("the architectures are those of `senet list`".into())
             }
+            Self::OtherLibrary { .. } => Some(
+                "if the weights are of a network that `senet list` shows, name that as the model and \
+                 give the file as `--weights FILE`; else timm's `push_to_hf_hub` or \
+                 `save_for_hf` writes what is needed here"
+                    .into(),
+            ),
+            Self::Field { field, .. } => replacement(field).map(|option| {
+                format!("where images are read, `{option}` stands in place of what the file says")
+            }),
             Self::MissingFile { .. } => Some(
                 "a model's directory holds config.json and model.safetensors or \
                  pytorch_model.bin, as timm saves them"
@@ -110,9 +180,9 @@ impl CardError {
             Self::Labels(error) => error.hint(),
             Self::Builtin(error) => error.hint(),
             Self::UnknownModel { .. }
+            | Self::UnknownCheckpoint { .. }
             | Self::Toml { .. }
             | Self::Json { .. }
-            | Self::Field { .. }
             | Self::Differ { .. }
             | Self::Recommended { .. }
             | Self::FileName { .. }
@@ -129,9 +199,28 @@ impl CardError {
     }
 }
 
-fn did_you_mean(suggestions: &[String]) -> String {
-    if suggestions.is_empty() {
+/// The option that stands in place of an input setting of a `config.json`.
+fn replacement(field: &str) -> Option<&'static str> {
+    let (_, name) = field.rsplit_once('.').unwrap_or(("", field));
+    Some(match name {
+        "input_size" | "test_input_size" => "--img-size SIZE",
+        "crop_pct" | "test_crop_pct" => "--crop-pct FRACTION",
+        "crop_mode" => "--crop-mode MODE",
+        "interpolation" => "--interpolation FILTER",
+        "mean" => "--mean RED,GREEN,BLUE",
+        "std" => "--std RED,GREEN,BLUE",
+        _ => return None,
+    })
+}
+
+/// A misspelt name and that of a network which is not known here look the same, and the weights of one
+/// network are no substitute for those of another.
+fn similar(names: &[String]) -> String {
+    if names.is_empty() {
         return String::new();
     }
-    format!("; did you mean {}?", suggestions.join(", "))
+    format!(
+        "; similar names, each a different network with its own weights: {}",
+        names.join(", ")
+    )
 }

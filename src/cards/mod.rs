@@ -1,22 +1,28 @@
 //! Model cards: everything that is known about a checkpoint, and what a user may call it.
 //!
 //! A [`Card`] is one file `models/<architecture>.<tag>.toml`, described in `models/README.md` and
-//! compiled into the program; the [`Zoo`] holds all of them and resolves names. A directory or Hub
+//! compiled into the program; the [`Zoo`] holds all of them and resolves names. An [`Architecture`] is a
+//! topology without a checkpoint. A directory or Hub
 //! repository with timm's `config.json` needs no card. Both lead to a [`ModelSpec`], which is all
 //! that the layers above need in order to load a model.
 
+mod address;
+mod architecture;
 mod card;
 mod check;
 mod config;
 mod error;
+mod overrides;
 mod resolve;
 mod spec;
 mod suggest;
 mod zoo;
 
+pub use architecture::Architecture;
 pub use card::{Card, CardName, Published};
 pub(crate) use config::{CONFIG_FILE, WEIGHTS_FILES};
 pub use error::CardError;
+pub use overrides::Overrides;
 pub use resolve::Selection;
 pub use spec::{ModelSpec, WeightsSource};
 pub use zoo::Zoo;

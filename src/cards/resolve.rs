@@ -1,7 +1,28 @@
 //! From what a user types to a card or a repository of the Hugging Face hub.
 
+use std::path::PathBuf;
+
 use super::suggest::{near, squash};
-use super::{Card, CardError, DEMO_MODEL, Zoo};
+use super::{Architecture, Card, CardError, DEMO_MODEL, Zoo, address};
+
+/// timm's former names (`register_model_deprecations` in its `models/resnet.py`) and what it loads
+/// for them; without a tag, the architecture's recommended checkpoint.
+const OLD_NAMES: [(&str, &str); 5] = [
+    ("gluon_senet154", "senet154.gluon_in1k"),
+    ("gluon_seresnext50_32x4d", "seresnext50_32x4d.gluon_in1k"),
+    ("gluon_seresnext101_32x4d", "seresnext101_32x4d.gluon_in1k"),
+    ("gluon_seresnext101_64x4d", "seresnext101_64x4d.gluon_in1k"),
+    ("seresnext26tn_32x4d", "seresnext26t_32x4d"),
+];
+
+/// The present name of what timm called `architecture` in former times.
+pub(super) fn present_name(architecture: &str) -> Option<&'static str> {
+    let key = squash(architecture);
+    OLD_NAMES
+        .iter()
+        .find(|(old, _)| squash(old) == key)
+        .map(|&(_, name)| name)
+}
 
 /// What a name means.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,32 +36,85 @@ pub enum Selection<'z> {
     Hub {
         repo: String,
         revision: Option<String>,
+        /// The repository's short name, if it was given as a web address.
+        note: Option<String>,
     },
+    /// A topology without a checkpoint. The note says so.
+    Architecture {
+        architecture: &'z Architecture,
+        note: String,
+    },
+    /// A directory of this machine with timm's files.
+    Directory(PathBuf),
 }
 
 impl Zoo {
     /// Finds what `text` means. Case, `-` and `_` do not matter. Besides full names these are
     /// understood: an architecture (its recommended checkpoint) or the beginning of its name up to
-    /// a `_` if only one fits, `timm/` before either, `cadene/` before a name of Cadene's
-    /// `pretrainedmodels`, `demo`, the repository of a card, and `hf-hub:organisation/name`,
-    /// optionally with `@revision`.
+    /// a `_` if only one fits, a name that timm gave it in former times, `timm/` before any of them,
+    /// `cadene/` before a name of Cadene's `pretrainedmodels`, `demo`, the repository or the release
+    /// file's address of a card, `hf-hub:organisation/name`, optionally with `@revision`, the web
+    /// address of such a repository, `local-dir:` before a directory, and an architecture without a
+    /// checkpoint.
     ///
     /// # Errors
-    /// [`CardError::UnknownModel`] with similar names, [`CardError::AmbiguousModel`] with what the
-    /// text can mean, [`CardError::NotACard`] if it may be a repository's name without the prefix
-    /// `hf-hub:`, [`CardError::HubName`] after that prefix. A near miss is never taken for a name:
-    /// it would load other weights than were asked for.
+    /// [`CardError::UnknownModel`] with similar names, [`CardError::UnknownCheckpoint`] with the tags
+    /// that there are, [`CardError::AmbiguousModel`] with what the text can mean,
+    /// [`CardError::NotACard`] if it may be a repository's name without the prefix `hf-hub:`,
+    /// [`CardError::HubName`] after that prefix, [`CardError::Address`] for other web addresses. A
+    /// near miss is never taken for a name: it would load other weights than were asked for.
     pub fn resolve(&self, text: &str) -> Result<Selection<'_>, CardError> {
         let text = text.trim();
         for prefix in ["hf-hub:", "hf_hub:"] {
             if let Some(rest) = strip_prefix(text, prefix) {
                 let (repo, revision) = hub_name(rest)?;
-                return Ok(Selection::Hub { repo, revision });
+                return Ok(Selection::Hub {
+                    repo,
+                    revision,
+                    note: None,
+                });
             }
         }
-        let card = self.find(text)?;
+        if let Some(folder) = strip_prefix(text, "local-dir:") {
+            return Ok(Selection::Directory(folder.into()));
+        }
+        let released = |card: &&Card| card.weights.release.as_deref() == Some(text);
+        let card = match self.cards().iter().find(released) {
+            Some(card) => card,
+            None => match address::repository(text) {
+                Some(selection) => return selection,
+                None => match self.find_untrained(text) {
+                    Some(architecture) => return Ok(self.untrained_selection(text, architecture)),
+                    None => self.find(text)?,
+                },
+            },
+        };
         let note = (card.name.to_string() != text).then(|| self.note(text, card));
         Ok(Selection::Card { card, note })
+    }
+
+    /// The architecture without a checkpoint that is called so, or so with timm's tag for these.
+    fn find_untrained(&self, text: &str) -> Option<&Architecture> {
+        let name = strip_prefix(text, "timm/").unwrap_or(text);
+        let (name, tag) = split_tag(name);
+        let key = squash(name);
+        let mut known = self.untrained().iter();
+        known.find(|known| squash(&known.name) == key && tag.is_none_or(|tag| tag == "untrained"))
+    }
+
+    fn untrained_selection<'z>(
+        &'z self,
+        text: &str,
+        architecture: &'z Architecture,
+    ) -> Selection<'z> {
+        let name = &architecture.name;
+        let mut note =
+            format!("{text} is the architecture {name}, of which no checkpoint is published");
+        let near = near(name, self.architectures());
+        if !near.is_empty() {
+            note += &format!("; different networks: {}", near.join(", "));
+        }
+        Selection::Architecture { architecture, note }
     }
 
     fn find(&self, text: &str) -> Result<&Card, CardError> {
@@ -103,20 +177,23 @@ impl Zoo {
 
     /// An architecture with or without a tag.
     fn find_name(&self, text: &str) -> Result<&Card, CardError> {
-        let (architecture, tag) = match text.split_once('.') {
-            Some((architecture, tag)) => (architecture, Some(tag)),
-            None => (text, None),
+        let (typed, tag) = split_tag(text);
+        // As in timm, a tag of the old name stands before that of the present one.
+        let (typed, tag) = match present_name(typed).map(split_tag) {
+            Some((present, its_tag)) => (present, tag.or(its_tag)),
+            None => (typed, tag),
         };
-        let architecture = self.find_architecture(architecture, text)?;
+        let architecture = self.find_architecture(typed, text)?;
         let found = match tag {
             None => self.default_of(architecture),
             Some(tag) => self
                 .of(architecture)
                 .find(|card| squash(card.name.tag()) == squash(tag)),
         };
-        found.ok_or_else(|| CardError::UnknownModel {
+        found.ok_or_else(|| CardError::UnknownCheckpoint {
             name: text.to_owned(),
-            suggestions: self
+            architecture: architecture.to_owned(),
+            checkpoints: self
                 .of(architecture)
                 .map(|card| card.name.to_string())
                 .collect(),
@@ -165,9 +242,17 @@ impl Zoo {
 
     /// Says which checkpoint is meant and which others the text could have meant.
     fn note(&self, text: &str, card: &Card) -> String {
-        let mut note = format!("{text} is {}", card.name);
+        let name = strip_prefix(text, "timm/").unwrap_or(text);
+        let present = present_name(split_tag(name).0);
+        let was = if present.is_some() {
+            "timm's former name of "
+        } else {
+            ""
+        };
+        let mut note = format!("{text} is {was}{}", card.name);
         // With a tag or Cadene's prefix nothing was left open.
-        if text.contains('.') || strip_prefix(text, "cadene/").is_some() {
+        let tagged = present.unwrap_or(name).contains('.') || text.contains('.');
+        if tagged || strip_prefix(text, "cadene/").is_some() {
             return note;
         }
         let mut others: Vec<&Card> = self.of(card.name.architecture()).collect();
@@ -178,6 +263,14 @@ impl Zoo {
             note += &format!("; others: {}", names.join(", "));
         }
         note
+    }
+}
+
+/// The architecture, and the tag if there is one.
+pub(super) fn split_tag(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('.') {
+        Some((architecture, tag)) => (architecture, Some(tag)),
+        None => (name, None),
     }
 }
 

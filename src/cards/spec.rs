@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use super::{Card, CardError};
+use super::{Architecture, Card, CardError, Overrides};
 use crate::hub::WeightsRef;
 use crate::image::InputSpec;
 use crate::labels::LabelSet;
@@ -20,6 +20,8 @@ pub struct ModelSpec {
     /// One entry for each output of the classifier.
     pub labels: Cow<'static, LabelSet>,
     pub weights: WeightsSource,
+    /// What was read otherwise than it may be expected to be, to be shown to the user.
+    pub notes: Vec<String>,
 }
 
 /// Where the weights are.
@@ -44,7 +46,29 @@ impl ModelSpec {
             input: card.input.clone(),
             labels: Cow::Borrowed(LabelSet::builtin(&card.labels)?),
             weights: WeightsSource::Reference(card.weights.clone()),
+            notes: Vec::new(),
         })
+    }
+
+    /// The model of an architecture without a checkpoint, before it has weights.
+    ///
+    /// # Errors
+    /// [`CardError::Labels`] if the label set cannot be read.
+    pub fn from_architecture(architecture: &Architecture) -> Result<Self, CardError> {
+        Ok(Self {
+            name: architecture.name.clone(),
+            network: architecture.network.clone(),
+            naming: architecture.naming,
+            input: architecture.input.clone(),
+            labels: Cow::Borrowed(LabelSet::builtin(&architecture.labels)?),
+            weights: WeightsSource::Reference(WeightsRef::default()),
+            notes: Vec::new(),
+        })
+    }
+
+    /// Puts the user's settings in place of the model's.
+    pub fn set(&mut self, overrides: &Overrides) {
+        overrides.apply(&mut self.input);
     }
 
     /// Number of classes: the classifier's outputs.

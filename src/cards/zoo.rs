@@ -5,17 +5,25 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::{Card, CardError};
+use super::{Architecture, Card, CardError};
 
 include!(concat!(env!("OUT_DIR"), "/cards.rs"));
+include!(concat!(env!("OUT_DIR"), "/architectures.rs"));
 
-/// A set of cards that agree with each other, sorted by name.
+/// A set of cards that agree with each other, and architectures without one, sorted by name.
 #[derive(Clone, Debug)]
 pub struct Zoo {
     cards: Vec<Card>,
+    untrained: Vec<Architecture>,
 }
 
-static BUILTIN: LazyLock<Result<Zoo, CardError>> = LazyLock::new(|| Zoo::read(CARDS, Card::read));
+static BUILTIN: LazyLock<Result<Zoo, CardError>> = LazyLock::new(|| {
+    let read = |(file, text): &(&str, &str)| Architecture::read(file, text);
+    Ok(Zoo {
+        untrained: ARCHITECTURES.iter().map(read).collect::<Result<_, _>>()?,
+        ..Zoo::read(CARDS, Card::read)?
+    })
+});
 
 type ReadCard = fn(&str, &str) -> Result<Card, CardError>;
 
@@ -56,7 +64,10 @@ impl Zoo {
         let cards = files.iter().map(|(file, text)| card(file, text));
         let mut cards = cards.collect::<Result<Vec<_>, _>>()?;
         cards.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self { cards })
+        Ok(Self {
+            cards,
+            untrained: Vec::new(),
+        })
     }
 
     /// All cards, sorted by name.
@@ -69,7 +80,19 @@ impl Zoo {
         self.cards.iter().find(|card| card.name.to_string() == name)
     }
 
-    /// Names of the architectures, sorted.
+    /// The architectures of which no checkpoint is published, sorted by name.
+    pub fn untrained(&self) -> &[Architecture] {
+        &self.untrained
+    }
+
+    /// The architecture of that name, with or without a card.
+    pub fn architecture(&self, name: &str) -> Option<Architecture> {
+        let untrained = || self.untrained.iter().find(|known| known.name == name);
+        let card = self.default_of(name).map(Architecture::from);
+        card.or_else(|| untrained().cloned())
+    }
+
+    /// Names of the architectures that have cards, sorted.
     pub fn architectures(&self) -> Vec<&str> {
         let mut names: Vec<_> = self
             .cards
@@ -145,5 +168,18 @@ mod tests {
     fn the_cards_of_the_program_satisfy_all_rules() {
         let checked = Zoo::parse(CARDS.iter().copied()).expect("every card is right");
         assert_eq!(Zoo::builtin().unwrap().cards(), checked.cards());
+    }
+
+    #[test]
+    fn the_architectures_without_a_card_satisfy_all_rules() {
+        for (file, text) in ARCHITECTURES {
+            let architecture = Architecture::parse(file, text).expect("every file is right");
+            let zoo = Zoo::builtin().unwrap();
+            assert_eq!(zoo.default_of(&architecture.name), None);
+            assert_eq!(
+                zoo.architecture(&architecture.name).as_ref(),
+                Some(&architecture)
+            );
+        }
     }
 }

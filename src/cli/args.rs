@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use crate::cards::Overrides;
 use crate::device::DeviceChoice;
-use crate::image::{DecodeOptions, InputSpec, Interpolation, MAX_INPUT_SIZE};
+use crate::image::{CropMode, DecodeOptions, Interpolation, MAX_INPUT_SIZE};
 
 /// Which network, and where it runs.
 #[derive(Args, Debug)]
@@ -62,38 +63,52 @@ pub(super) struct DeviceArgs {
 pub(super) struct PreprocessArgs {
     #[command(flatten)]
     pub input: InputArgs,
+    #[command(flatten)]
+    pub limit: LimitArgs,
     /// Do not turn pictures as their EXIF orientation says (a TIFF is always turned)
     #[arg(long)]
     pub no_exif: bool,
 }
 
-/// Changes to the size of the card's input and how it is reached.
 #[derive(Args, Debug)]
-pub(super) struct InputArgs {
-    /// Input size in pixels: N or HEIGHTxWIDTH [default: the model's]
-    #[arg(long, value_name = "SIZE")]
-    pub img_size: Option<ImageSize>,
-    /// Part of the resized picture that the crop keeps [default: the model's]
-    #[arg(long, value_name = "FRACTION")]
-    pub crop_pct: Option<f64>,
-    /// Resampling filter [default: the model's]
-    #[arg(long, value_name = "FILTER")]
-    pub interpolation: Option<Filter>,
+pub(super) struct LimitArgs {
     /// Largest picture to decode, width times height
     #[arg(long, value_name = "PIXELS", default_value_t = DecodeOptions::default().max_pixels)]
     pub max_pixels: u64,
 }
 
+/// Input settings in place of those of the card or the config.json.
+#[derive(Args, Debug)]
+pub(super) struct InputArgs {
+    /// Input size in pixels: N or HEIGHTxWIDTH [default: the model's]
+    #[arg(long, value_name = "SIZE")]
+    pub img_size: Option<ImageSize>,
+    /// Part of the resized image that the crop keeps [default: the model's]
+    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
+    pub crop_pct: Option<f64>,
+    /// How the crop is taken: squash does not keep the shape, border pads [default: the model's]
+    #[arg(long, value_name = "MODE")]
+    pub crop_mode: Option<Crop>,
+    /// Resampling filter [default: the model's]
+    #[arg(long, value_name = "FILTER")]
+    pub interpolation: Option<Filter>,
+    /// Mean of the values from 0 to 1, one number or three [default: the model's]
+    #[arg(long, value_name = "RED,GREEN,BLUE", allow_hyphen_values = true)]
+    pub mean: Option<Channels>,
+    /// Standard deviation of the values from 0 to 1, one number or three [default: the model's]
+    #[arg(long, value_name = "RED,GREEN,BLUE", allow_hyphen_values = true)]
+    pub std: Option<Channels>,
+}
+
 impl InputArgs {
-    pub(super) fn apply(&self, input: &mut InputSpec) {
-        if let Some(ImageSize(size)) = self.img_size {
-            input.size = size;
-        }
-        if let Some(crop_pct) = self.crop_pct {
-            input.crop_pct = crop_pct;
-        }
-        if let Some(filter) = self.interpolation {
-            input.interpolation = filter.into();
+    pub(super) fn overrides(&self) -> Overrides {
+        Overrides {
+            size: self.img_size.map(|size| size.0),
+            crop_pct: self.crop_pct,
+            crop_mode: self.crop_mode.map(CropMode::from),
+            interpolation: self.interpolation.map(Interpolation::from),
+            mean: self.mean.map(|mean| mean.0),
+            std: self.std.map(|std| std.0),
         }
     }
 }
@@ -101,23 +116,48 @@ impl InputArgs {
 impl PreprocessArgs {
     pub(super) fn decode_options(&self) -> DecodeOptions {
         DecodeOptions {
-            max_pixels: self.input.max_pixels,
+            max_pixels: self.limit.max_pixels,
             exif: !self.no_exif,
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Crop {
+    Center,
+    Squash,
+    Border,
+}
+
+impl From<Crop> for CropMode {
+    fn from(crop: Crop) -> Self {
+        match crop {
+            Crop::Center => Self::Center,
+            Crop::Squash => Self::Squash,
+            Crop::Border => Self::Border,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Filter {
+    Nearest,
+    Box,
     Bilinear,
+    Hamming,
     Bicubic,
+    Lanczos,
 }
 
 impl From<Filter> for Interpolation {
     fn from(filter: Filter) -> Self {
         match filter {
+            Filter::Nearest => Self::Nearest,
+            Filter::Box => Self::Box,
             Filter::Bilinear => Self::Bilinear,
+            Filter::Hamming => Self::Hamming,
             Filter::Bicubic => Self::Bicubic,
+            Filter::Lanczos => Self::Lanczos,
         }
     }
 }
@@ -139,6 +179,23 @@ impl FromStr for ImageSize {
         match text.split_once('x') {
             Some((height, width)) => Ok(Self([side(height)?, side(width)?])),
             None => side(text).map(|side| Self([side, side])),
+        }
+    }
+}
+
+/// Red, green and blue.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Channels(pub [f32; 3]);
+
+impl FromStr for Channels {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let values: Result<Vec<f32>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+        match values.as_deref() {
+            Ok(&[value]) => Ok(Self([value; 3])),
+            Ok(&[red, green, blue]) => Ok(Self([red, green, blue])),
+            _ => Err("expected one number, or three with commas between them".into()),
         }
     }
 }

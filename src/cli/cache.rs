@@ -13,7 +13,7 @@ use super::args::SourceArgs;
 use super::output::{Messages, Results, Table, human_bytes};
 use super::transfers::Transfers;
 use super::{SOME_FAILED, SUCCESS, session};
-use crate::cards::WeightsSource;
+use crate::cards::{Overrides, WeightsSource};
 use crate::error::Error;
 use crate::hub::{self, CachedRepo, Condition, HubError, HubOptions, Waste, WasteKind};
 use crate::model::{self, CachedRelease};
@@ -180,7 +180,7 @@ fn path(
         results.line(hub.cache.display().to_string())?;
         return Ok(SUCCESS);
     };
-    let spec = session::find(model, hub, messages)?;
+    let spec = session::find(model, &Overrides::ALL, hub, messages)?;
     let path = match &spec.weights {
         WeightsSource::File(path) => path.clone(),
         WeightsSource::Reference(reference) if reference.embedded.is_some() => {
@@ -227,10 +227,10 @@ fn sources(
     hub: &HubOptions,
     messages: Messages,
 ) -> anyhow::Result<(String, Option<String>, Option<String>)> {
-    if let Some(repo) = model::named_repository(name)? {
+    if let Some((repo, _)) = model::named_repository(name)? {
         return Ok((name.to_owned(), Some(repo), None));
     }
-    let spec = session::find(name, hub, messages)?;
+    let spec = session::find(name, &Overrides::ALL, hub, messages)?;
     let (repo, release) = match spec.weights {
         WeightsSource::Reference(reference) => (reference.repo, reference.release),
         WeightsSource::File(_) => (None, None),

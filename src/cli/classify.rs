@@ -63,8 +63,8 @@ pub(super) fn run(
     results: &mut Results,
 ) -> anyhow::Result<u8> {
     let inputs = inputs::collect(&arguments.inputs, arguments.files_from.as_deref())?;
-    let adapt = |spec: &mut crate::ModelSpec| arguments.preprocess.input.apply(&mut spec.input);
-    let opened = session::open(&arguments.model, &arguments.source, adapt, messages)?;
+    let overrides = arguments.preprocess.input.overrides();
+    let opened = session::open(&arguments.model, &arguments.source, &overrides, messages)?;
     let transform = Transform::new(&opened.spec.input).map_err(Error::from)?;
     let decode = arguments.preprocess.decode_options();
     let hub = session::hub_options(arguments.model.offline)?;

@@ -8,6 +8,7 @@ use clap::Args;
 use super::eval::{self, RunArgs, SelectionArgs};
 use super::output::{Messages, Results};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS};
+use crate::cards::Overrides;
 use crate::error::Error;
 use crate::eval::Pair;
 
@@ -43,8 +44,7 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let json = arguments.json;
     let pair = if arguments.data.is_empty() {
-        let input = &arguments.run.input;
-        if input.img_size.is_some() || input.crop_pct.is_some() || input.interpolation.is_some() {
+        if arguments.run.input.overrides() != Overrides::default() {
             bail!(
                 "results files have the preprocessing that they were made with; name the DATA too"
             );

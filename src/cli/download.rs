@@ -17,7 +17,7 @@ use super::rows::RowError;
 use super::session;
 use super::transfers::Transfers;
 use super::{NOTHING_DONE, SOME_FAILED, SUCCESS};
-use crate::cards::{ModelSpec, WeightsSource, Zoo};
+use crate::cards::{ModelSpec, Overrides, WeightsSource, Zoo};
 use crate::error::Error;
 use crate::hub::{HubOptions, WeightsRef};
 use crate::model;
@@ -208,7 +208,7 @@ fn bring(
     transfers: &Transfers,
 ) -> anyhow::Result<Row> {
     let revision = arguments.hub.source.revision.as_deref();
-    let spec = session::find_at(name, revision, hub, messages)?;
+    let spec = session::find_at(name, revision, &Overrides::ALL, hub, messages)?;
     let row = |state, path: Option<PathBuf>, size| Row {
         model: spec.name.clone(),
         state: Some(state),

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use super::args::{HubArgs, ImageSize};
+use super::args::{HubArgs, InputArgs};
 use super::output::{Messages, Results, Table};
 use super::{SUCCESS, session};
 use crate::cards::{Card, ModelSpec, Published, WeightsSource, Zoo};
@@ -25,12 +25,11 @@ pub(super) struct Arguments {
     /// Show every layer with its output shape, parameters and multiply-accumulates
     #[arg(long)]
     layers: bool,
-    /// Input size for --layers: N or HEIGHTxWIDTH [default: the model's]
-    #[arg(long, value_name = "SIZE", requires = "layers")]
-    img_size: Option<ImageSize>,
     /// One JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    input: InputArgs,
     #[command(flatten)]
     hub: HubArgs,
 }
@@ -83,16 +82,14 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let (spec, hub) = session::find_from(&arguments.model, &arguments.hub, messages)?;
+    let overrides = arguments.input.overrides();
+    let (spec, hub) = session::find_from(&arguments.model, &overrides, &arguments.hub, messages)?;
     let card = Zoo::builtin().map_err(Error::from)?.get(&spec.name);
     let plan = spec
         .network
         .plan(spec.naming, spec.classes())
         .map_err(Error::from)?;
-    let layers = arguments
-        .layers
-        .then(|| trace(&plan, &spec, arguments.img_size))
-        .transpose();
+    let layers = arguments.layers.then(|| trace(&plan, &spec)).transpose();
     let layers = layers.map_err(Error::from)?;
     if arguments.json {
         results.json_pretty(&Information {
@@ -124,12 +121,8 @@ pub(super) fn run(
     Ok(SUCCESS)
 }
 
-fn trace(
-    plan: &Plan,
-    spec: &ModelSpec,
-    size: Option<ImageSize>,
-) -> Result<Vec<LayerTrace>, NetError> {
-    let [height, width] = size.map_or(spec.input.size, |size| size.0);
+fn trace(plan: &Plan, spec: &ModelSpec) -> Result<Vec<LayerTrace>, NetError> {
+    let [height, width] = spec.input.size;
     plan.trace(height, width)
 }
 
@@ -149,8 +142,9 @@ fn fields(
     hub: &HubOptions,
 ) -> Vec<(&'static str, String)> {
     let mut fields = vec![("parameters", thousands(plan.param_count()))];
-    if let Some(gmacs) = card.and_then(|card| card.gmacs) {
-        fields.push(("GMACs", format!("{gmacs} at {}", size(spec.input.size))));
+    if let Some((card, gmacs)) = card.and_then(|card| Some((card, card.gmacs?))) {
+        let at = size(card.input.size);
+        fields.push(("GMACs", format!("{gmacs} at {at}")));
     }
     fields.push(("network", describe(&spec.network)));
     fields.push(("features", plan.num_features().to_string()));
@@ -191,9 +185,9 @@ fn fields(
 fn input_fields(input: &InputSpec) -> Vec<(&'static str, String)> {
     let how = |at: [usize; 2], crop_pct: f64| {
         format!(
-            "{}, crop_pct {crop_pct}, {:?} {:?}",
+            "{}, crop_pct {crop_pct}, {} {:?}",
             size(at),
-            input.interpolation,
+            input.interpolation.name(),
             input.crop_mode
         )
         .to_lowercase()

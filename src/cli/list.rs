@@ -1,4 +1,4 @@
-//! `senet list`: the checkpoints that the program knows.
+//! `senet list`: the checkpoints and architectures that the program knows.
 
 use std::path::PathBuf;
 
@@ -7,15 +7,17 @@ use serde::Serialize;
 
 use super::output::{Results, Table};
 use super::{SUCCESS, session};
-use crate::cards::{Card, Published, Zoo};
+use crate::cards::{Architecture, Card, Published, Zoo};
 use crate::error::Error;
 use crate::hub::HubOptions;
 use crate::model;
+use crate::nets::NetError;
 
 /// List the checkpoints with their size and published accuracy
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  senet list\n  senet list resnext\n  senet list --json\n\n\
+    after_help = "Examples:\n  senet list\n  senet list resnext\n  senet list --json\n  \
+    senet list --architectures\n\n\
     The accuracy is the best published one, with the input size it was measured at; \
     `senet info MODEL`\ntells all of them with their sources. An asterisk marks the checkpoint that \
     the architecture's\nname alone stands for."
@@ -24,6 +26,10 @@ pub(super) struct Arguments {
     /// Only names that contain this text
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
+    /// The architectures, those without a published checkpoint too: weights of your own can be
+    /// loaded into each
+    #[arg(long)]
+    architectures: bool,
     /// One JSON array
     #[arg(long)]
     json: bool,
@@ -46,12 +52,17 @@ pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Resul
     let hub = session::hub_options(true)?;
     let wanted = arguments.filter.as_deref().map(normalise);
     let zoo = Zoo::builtin().map_err(Error::from)?;
-    let matches = |card: &&Card| {
-        wanted
-            .as_ref()
-            .is_none_or(|wanted| normalise(&card.name.to_string()).contains(wanted))
+    let matches = |name: &str| {
+        let wanted = wanted.as_ref();
+        wanted.is_none_or(|wanted| normalise(name).contains(wanted))
     };
-    let cards: Vec<&Card> = zoo.cards().iter().filter(matches).collect();
+    if arguments.architectures {
+        return list_architectures(arguments, zoo, matches, results);
+    }
+    let cards = zoo.cards().iter();
+    let cards: Vec<&Card> = cards
+        .filter(|card| matches(&card.name.to_string()))
+        .collect();
     if let (Some(filter), true) = (&arguments.filter, cards.is_empty()) {
         anyhow::bail!("no checkpoint's name contains `{filter}`; `senet list` shows all");
     }
@@ -62,6 +73,70 @@ pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Resul
         print_table(&cards, zoo, &hub, results)?;
     }
     Ok(SUCCESS)
+}
+
+#[derive(Serialize)]
+struct Topology {
+    name: String,
+    params: usize,
+    num_features: usize,
+    size: [usize; 2],
+    checkpoints: Vec<String>,
+}
+
+fn list_architectures(
+    arguments: &Arguments,
+    zoo: &Zoo,
+    matches: impl Fn(&str) -> bool,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
+    let untrained = zoo.untrained().iter().map(|known| known.name.as_str());
+    let mut names: Vec<&str> = zoo.architectures().into_iter().chain(untrained).collect();
+    names.retain(|name| matches(name));
+    names.sort_unstable();
+    if let (Some(filter), true) = (&arguments.filter, names.is_empty()) {
+        anyhow::bail!(
+            "no architecture's name contains `{filter}`; `senet list --architectures` shows all"
+        );
+    }
+    let known = names.into_iter().filter_map(|name| zoo.architecture(name));
+    let rows = known.map(|known| topology(known, zoo));
+    let rows = rows.collect::<Result<Vec<_>, _>>().map_err(Error::from)?;
+    if arguments.json {
+        results.json_pretty(&rows)?;
+        return Ok(SUCCESS);
+    }
+    let headings = [
+        "architecture",
+        ">params M",
+        ">features",
+        ">input",
+        ">checkpoints",
+    ];
+    let mut table = Table::new(&headings);
+    for row in rows {
+        table.row(vec![
+            row.name,
+            format!("{:.2}", row.params as f64 / 1e6),
+            row.num_features.to_string(),
+            row.size[0].to_string(),
+            row.checkpoints.len().to_string(),
+        ]);
+    }
+    table.print(results)?;
+    Ok(SUCCESS)
+}
+
+fn topology(known: Architecture, zoo: &Zoo) -> Result<Topology, NetError> {
+    let cards = zoo.cards().iter().map(|card| &card.name);
+    let of_it = cards.filter(|name| name.architecture() == known.name);
+    Ok(Topology {
+        checkpoints: of_it.map(ToString::to_string).collect(),
+        num_features: known.network.plan(known.naming, 1)?.num_features(),
+        name: known.name,
+        params: known.params,
+        size: known.input.size,
+    })
 }
 
 /// As names are typed: `SE-ResNet` and `se_resnet` find `seresnet`.

@@ -44,8 +44,8 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let (mut spec, _) = session::find_from(&arguments.model, &arguments.hub, messages)?;
-    arguments.preprocess.input.apply(&mut spec.input);
+    let overrides = arguments.preprocess.input.overrides();
+    let (spec, _) = session::find_from(&arguments.model, &overrides, &arguments.hub, messages)?;
     let transform = Transform::new(&spec.input).map_err(Error::from)?;
     let options = arguments.preprocess.decode_options();
     let picture = if inputs::is_stdin(&arguments.image) {

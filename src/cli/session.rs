@@ -11,7 +11,7 @@ use super::INTERRUPTED;
 use super::args::{DeviceArgs, HubArgs, ModelArgs, SourceArgs};
 use super::output::Messages;
 use super::transfers::Transfers;
-use crate::cards::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec};
+use crate::cards::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec, Overrides};
 use crate::error::Error;
 use crate::hub::{HubOptions, LockFile};
 use crate::model::{self, Model};
@@ -47,11 +47,13 @@ pub(super) fn source(
 /// Finds the model where the arguments say, and gives the settings for its weights.
 pub(super) fn find_from(
     name: &str,
+    overrides: &Overrides,
     arguments: &HubArgs,
     messages: Messages,
 ) -> anyhow::Result<(ModelSpec, HubOptions)> {
     let hub = hub_from(arguments)?;
-    let spec = find_at(name, arguments.source.revision.as_deref(), &hub, messages)?;
+    let revision = arguments.source.revision.as_deref();
+    let spec = find_at(name, revision, overrides, &hub, messages)?;
     Ok((spec, hub))
 }
 
@@ -59,28 +61,35 @@ pub(super) fn find_from(
 pub(super) fn find_at(
     name: &str,
     revision: Option<&str>,
+    overrides: &Overrides,
     hub: &HubOptions,
     messages: Messages,
 ) -> anyhow::Result<ModelSpec> {
     let Some(revision) = revision else {
-        return find(name, hub, messages);
+        return find(name, overrides, hub, messages);
     };
-    if name.starts_with("hf-hub:") || name.starts_with("hf_hub:") {
-        if name.contains('@') {
+    if let Some((repo, own)) = model::named_repository(name)? {
+        if own.is_some() {
             bail!("`{name}` has a revision of its own: `--revision {revision}` contradicts it");
         }
-        return find(&format!("{name}@{revision}"), hub, messages);
+        let name = format!("hf-hub:{repo}@{revision}");
+        return find(&name, overrides, hub, messages);
     }
-    let mut spec = find(name, hub, messages)?;
+    let mut spec = find(name, overrides, hub, messages)?;
     model::at_revision(&mut spec, revision)?;
     Ok(spec)
 }
 
 /// Finds the model and says which checkpoint an alias means.
-pub(super) fn find(name: &str, hub: &HubOptions, messages: Messages) -> anyhow::Result<ModelSpec> {
+pub(super) fn find(
+    name: &str,
+    overrides: &Overrides,
+    hub: &HubOptions,
+    messages: Messages,
+) -> anyhow::Result<ModelSpec> {
     let transfers = Transfers::new(messages);
-    let found = model::find(name, hub, &transfers.progress(name))?;
-    if let Some(note) = found.note {
+    let found = model::find(name, overrides, hub, &transfers.progress(name))?;
+    for note in found.note.iter().chain(&found.spec.notes) {
         messages.note(note);
     }
     Ok(found.spec)
@@ -103,12 +112,12 @@ impl Opened {
 pub(super) fn open(
     arguments: &ModelArgs,
     from: &SourceArgs,
-    adapt: impl FnOnce(&mut ModelSpec),
+    overrides: &Overrides,
     messages: Messages,
 ) -> anyhow::Result<Opened> {
     let hub = source(hub_options(arguments.offline)?, from)?;
-    let mut spec = find_at(&arguments.model, from.revision.as_deref(), &hub, messages)?;
-    adapt(&mut spec);
+    let revision = from.revision.as_deref();
+    let spec = find_at(&arguments.model, revision, overrides, &hub, messages)?;
     let device = open_device(&arguments.device, &spec.name, messages)?;
     let weights = open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
     Ok(Opened {

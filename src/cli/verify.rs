@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::args::{DeviceArgs, HubArgs};
 use super::output::{Messages, Results, Table};
 use super::{SOME_FAILED, SUCCESS, session};
+use crate::cards::Overrides;
 use crate::error::Error;
 use crate::golden::{DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance};
 use crate::model::Model;
@@ -64,7 +65,8 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let (spec, hub) = session::find_from(&arguments.model, &arguments.hub, messages)?;
+    let (spec, hub) =
+        session::find_from(&arguments.model, &Overrides::ALL, &arguments.hub, messages)?;
     let tolerance = match arguments.tolerance {
         Some(tolerance) => tolerance,
         None => suggested_tolerance(&arguments.golden)

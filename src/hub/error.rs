@@ -28,8 +28,8 @@ pub enum HubError {
     #[error("no folder for downloaded weights: the home folder is not known")]
     NoHome,
 
-    /// The table of a card names no place to download from.
-    #[error("the weights have neither a repository nor a release file to download")]
+    /// The table of a card names no place to download from, or there is no card.
+    #[error("no checkpoint of this network is published: there is nothing to download")]
     NoRemote,
 
     /// A model that is no repository has no revisions.
@@ -441,8 +441,10 @@ impl HubError {
                 }
                 _ => return None,
             },
-            Self::NoRemote
-            | Self::NoRepository { .. }
+            Self::NoRemote => "give weights of your own with `--weights FILE`, or name a directory \
+                 that holds them and config.json as the model"
+                .to_owned(),
+            Self::NoRepository { .. }
             | Self::BadName { .. }
             | Self::Status { .. }
             | Self::TooLarge { .. } => {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cards::{CONFIG_FILE, ModelSpec, WEIGHTS_FILES, WeightsSource, Zoo};
+use crate::cards::{CONFIG_FILE, ModelSpec, Overrides, WEIGHTS_FILES, WeightsSource, Zoo};
 use crate::error::Result;
 use crate::hub::{self, CachedFile, CachedRepo, HubOptions, LockedFile, WeightsRef};
 
@@ -32,7 +32,7 @@ fn is_checkpoint(repo: &CachedRepo, zoo: &Zoo) -> bool {
         .filter_map(|file| std::fs::read_to_string(&file.path).ok())
         .any(|text| {
             let source = WeightsSource::Reference(WeightsRef::default());
-            ModelSpec::from_timm_config(&text, &repo.repo, source).is_ok()
+            ModelSpec::from_timm_config(&text, &repo.repo, source, &Overrides::ALL).is_ok()
         })
 }
 

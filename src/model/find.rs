@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cards::{
-    CONFIG_FILE, CardError, ModelSpec, Selection, WEIGHTS_FILES, WeightsSource, Zoo,
+    CONFIG_FILE, CardError, ModelSpec, Overrides, Selection, WEIGHTS_FILES, WeightsSource, Zoo,
     embedded_weights,
 };
 use crate::error::{Error, Result};
@@ -19,56 +19,136 @@ pub struct Found {
     pub note: Option<String>,
 }
 
-/// Finds a model: the name of a card or an alias, a directory in timm's hub layout, or
-/// `hf-hub:organisation/name[@revision]`, whose `config.json` is taken from the cache or
-/// downloaded.
+/// Finds a model: the name of a card or an alias, a directory in timm's hub layout (with or without
+/// timm's `local-dir:` before it), or `hf-hub:organisation/name[@revision]` or the web address of
+/// that repository, whose `config.json` is taken from the cache or downloaded.
 ///
-/// A directory is looked for where the name is a path or means nothing else.
+/// A directory is looked for where the name is a path or means nothing else. `overrides` stand in
+/// place of the model's input settings.
 ///
 /// # Errors
-/// [`Error::Card`] if the name means nothing or its description is wrong, [`Error::Hub`] if a
-/// repository's description cannot be had.
-pub fn find(name: &str, hub: &HubOptions, progress: &dyn Progress) -> Result<Found> {
+/// [`Error::Card`] if the name means nothing, is that of a file, or its description is wrong;
+/// [`Error::Hub`] if a repository's description cannot be had.
+pub fn find(
+    name: &str,
+    overrides: &Overrides,
+    hub: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<Found> {
     let path = Path::new(name);
     let is_path = name.starts_with('.') || name.contains(['/', std::path::MAIN_SEPARATOR]);
     if is_path && path.is_dir() {
-        return directory(path);
+        return directory(path, overrides);
     }
     match Zoo::builtin()?.resolve(name) {
-        Ok(Selection::Card { card, note }) => Ok(Found {
-            spec: ModelSpec::from_card(card)?,
-            note,
-        }),
-        Ok(Selection::Hub { repo, revision }) => {
-            let spec = repository(&repo, revision.as_deref(), hub, progress)?;
-            Ok(Found { spec, note: None })
+        Ok(Selection::Card { card, note }) => {
+            let mut spec = ModelSpec::from_card(card)?;
+            spec.set(overrides);
+            Ok(Found { spec, note })
         }
-        Err(CardError::UnknownModel { .. }) if path.is_dir() => directory(path),
-        Err(error) => Err(error.into()),
+        Ok(Selection::Architecture { architecture, note }) => {
+            let mut spec = ModelSpec::from_architecture(architecture)?;
+            spec.set(overrides);
+            let note = Some(note);
+            Ok(Found { spec, note })
+        }
+        Ok(Selection::Hub {
+            repo,
+            revision,
+            note,
+        }) => {
+            let spec = repository(&repo, revision.as_deref(), overrides, hub, progress)?;
+            Ok(Found { spec, note })
+        }
+        Ok(Selection::Directory(folder)) => directory(&folder, overrides),
+        Err(error) => match error {
+            CardError::UnknownModel { .. } | CardError::UnknownCheckpoint { .. }
+                if path.is_dir() =>
+            {
+                directory(path, overrides)
+            }
+            CardError::UnknownModel { .. }
+            | CardError::UnknownCheckpoint { .. }
+            | CardError::NotACard { .. } => Err(file_as_model(path).unwrap_or(error).into()),
+            error => Err(error.into()),
+        },
     }
 }
 
-/// The repository that `hf-hub:organisation/name[@revision]` means; `None` for what is no such name.
+/// The repository and the revision in `hf-hub:organisation/name[@revision]` or in the web address of
+/// the same; `None` for what is no such name.
 ///
 /// # Errors
 /// If the built-in cards are wrong, which the program's tests rule out.
-pub fn named_repository(name: &str) -> Result<Option<String>> {
+pub fn named_repository(name: &str) -> Result<Option<(String, Option<String>)>> {
     match Zoo::builtin()?.resolve(name) {
-        Ok(Selection::Hub { repo, .. }) => Ok(Some(repo)),
+        Ok(Selection::Hub { repo, revision, .. }) => Ok(Some((repo, revision))),
         _ => Ok(None),
     }
 }
 
-fn directory(path: &Path) -> Result<Found> {
+fn directory(path: &Path, overrides: &Overrides) -> Result<Found> {
+    if !path.is_dir() {
+        let missing = || CardError::NoDirectory {
+            path: path.display().to_string(),
+        };
+        return Err(file_as_model(path).unwrap_or_else(missing).into());
+    }
     Ok(Found {
-        spec: ModelSpec::from_timm_dir(path)?,
+        spec: ModelSpec::from_timm_dir(path, overrides)?,
         note: None,
     })
+}
+
+/// Endings of weights files; `tar` for `.pth.tar`.
+const WEIGHTS_ENDINGS: [&str; 6] = ["safetensors", "pth", "bin", "pt", "ckpt", "tar"];
+
+/// What to say of a path that was given as a model and is no directory: how the file is used, or
+/// that nothing is there. `None` for what does not look like a path.
+fn file_as_model(path: &Path) -> Option<CardError> {
+    let shown = || path.display().to_string();
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let is_weights = extension.is_some_and(|extension| {
+        let extension = extension.to_ascii_lowercase();
+        WEIGHTS_ENDINGS.contains(&extension.as_str())
+    });
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new("."));
+    if is_weights {
+        let beside = folder.join(CONFIG_FILE).is_file();
+        return Some(CardError::WeightsFile {
+            file: shown(),
+            model: release_model(path).or(beside.then(|| folder.display().to_string())),
+        });
+    }
+    if path.is_file() {
+        let is_config = path.file_name().is_some_and(|name| name == CONFIG_FILE);
+        return Some(CardError::NotADirectory {
+            file: shown(),
+            folder: is_config.then(|| folder.display().to_string()),
+        });
+    }
+    let is_path = shown().starts_with(['.', '~', '/', '\\']) || path.is_absolute();
+    (is_path && !shown().trim().is_empty()).then(|| CardError::NoDirectory { path: shown() })
+}
+
+/// The checkpoint whose authors' release file is called like the file at `path`.
+fn release_model(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let cards = Zoo::builtin().ok()?.cards().iter();
+    let mut named = cards.filter(|card| {
+        let release = card.weights.release.as_deref();
+        release
+            .and_then(hub::release_name)
+            .is_some_and(|(file, _)| file == name)
+    });
+    named.next().map(|card| card.name.to_string())
 }
 
 fn repository(
     repo: &str,
     revision: Option<&str>,
+    overrides: &Overrides,
     hub: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<ModelSpec> {
@@ -93,7 +173,9 @@ fn repository(
         .find(|file| hub::cached(repo, at, file, hub).is_some())
         .unwrap_or(WEIGHTS_FILES[0]);
     let source = WeightsSource::Reference(reference(file));
-    Ok(ModelSpec::from_timm_config(&text, &name, source)?)
+    Ok(ModelSpec::from_timm_config(
+        &text, &name, source, overrides,
+    )?)
 }
 
 /// Opens the weights of `spec`: `file` if one is given, else its own, from the program, the cache

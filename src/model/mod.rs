@@ -10,7 +10,7 @@ pub use batches::{Prepared, prepare_ahead, prepare_beside};
 pub use cached::{CachedRelease, cached, cached_releases, locked_files, pinned_commits};
 pub use find::{Found, at_revision, downloaded, fetch, find, named_repository, open_weights, size};
 
-use crate::cards::ModelSpec;
+use crate::cards::{ModelSpec, Overrides};
 use crate::error::{Error, Result};
 use crate::hub::HubOptions;
 use crate::image::{RgbImage, Transform};
@@ -45,7 +45,7 @@ impl Model {
     /// # Errors
     /// If the name means nothing, the weights cannot be had, or they do not fit.
     pub fn open(name: &str, hub: &HubOptions, device: &Device) -> Result<Self> {
-        let spec = find(name, hub, &())?.spec;
+        let spec = find(name, &Overrides::default(), hub, &())?.spec;
         let weights = open_weights(&spec, None, hub, &())?;
         Self::new(spec, &weights, device)
     }

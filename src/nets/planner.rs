@@ -34,7 +34,7 @@ impl NetworkSpec {
                         .as_ref()
                         .is_some_and(|se| se.position == SePosition::AfterLastNorm)
             }
-            Naming::Sknet => self.sk.is_some() && self.stem.widths.len() == 1,
+            Naming::Sknet => self.sk.is_some(),
             Naming::Byobnet => self.block == BlockKind::Bottleneck && self.sk.is_none(),
         };
         if fits {

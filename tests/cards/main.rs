@@ -3,6 +3,7 @@
 mod config;
 mod format;
 mod names;
+mod values;
 
 use std::collections::BTreeSet;
 use std::fs;

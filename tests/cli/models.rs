@@ -18,6 +18,121 @@ fn list() {
 }
 
 #[test]
+fn architectures() {
+    let env = Env::new();
+    env.check("list-architectures", &["list", "--architectures"]);
+    env.check(
+        "list-architectures-json",
+        &["list", "seresnet50", "--architectures", "--json"],
+    );
+    env.check(
+        "list-architectures-nothing",
+        &["list", "vgg", "--architectures"],
+    );
+    env.check("info-untrained", &["info", "seresnet101"]);
+    env.check("download-untrained", &["download", "seresnet101"]);
+}
+
+/// A fine-tune of an architecture without a published checkpoint, in a directory and with `-w`.
+#[test]
+fn an_architecture_without_a_checkpoint_runs() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "boot.png");
+    let known = Zoo::builtin().unwrap().architecture("skresnet50d").unwrap();
+    let plan = |classes| known.network.plan(known.naming, classes).unwrap();
+    env.write(
+        "pets/config.json",
+        r#"{"architecture": "skresnet50d", "num_classes": 3, "pretrained_cfg": {"input_size": [3, 32, 32]}}"#,
+    );
+    env.write("pets/model.safetensors", weights_of(&plan(3)));
+    env.write("own.safetensors", weights_of(&plan(1000)));
+    for model in [
+        &["-m", "pets"][..],
+        &[
+            "-m",
+            "skresnet50d",
+            "-w",
+            "own.safetensors",
+            "--img-size",
+            "32",
+        ],
+    ] {
+        let arguments = [
+            &["classify", "boot.png", "-k", "1", "--threads", "2"][..],
+            model,
+        ]
+        .concat();
+        let output = env.run(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    env.check(
+        "classify-untrained",
+        &[
+            "classify",
+            "boot.png",
+            "-m",
+            "skresnet50d",
+            "--threads",
+            "2",
+        ],
+    );
+}
+
+/// What a config.json says and no transform can be made of, and the options in its place.
+#[test]
+fn settings_in_place_of_refused_ones() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "boot.png");
+    let config = config(3, "\"x\": 1").replace("bilinear", "random");
+    env.write(
+        "pets/config.json",
+        config.replace("0.286, 0.286]", "0.286]"),
+    );
+    env.write("pets/model.safetensors", weights_of(&demo_plan(3)));
+    env.check("config-refused", &["classify", "boot.png", "-m", "pets"]);
+    let options = ["--interpolation", "lanczos", "--mean", "-0.5,0,0.1"];
+    let more = [
+        "--std",
+        "0.25",
+        "--crop-mode",
+        "squash",
+        "--crop-pct",
+        "0.9",
+    ];
+    let options = [&options[..], &more].concat();
+    for command in [
+        &[
+            "classify",
+            "boot.png",
+            "-m",
+            "pets",
+            "-k",
+            "1",
+            "--threads",
+            "2",
+        ][..],
+        &[
+            "preprocess",
+            "boot.png",
+            "-m",
+            "pets",
+            "-o",
+            "out.safetensors",
+        ],
+    ] {
+        let output = env.run(&[command, &options].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    env.check(
+        "config-replaced",
+        &[&["info", "pets"], &options[..]].concat(),
+    );
+    // What looks at no image does not need them.
+    let output = env.run(&["bench", "pets", "--runs", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+#[test]
 fn info() {
     let env = Env::new();
     env.check("info-demo", &["info", "demo", "--layers"]);
@@ -177,6 +292,72 @@ fn a_local_directory() {
     env.write("broken/config.json", "{\"architecture\": ");
     env.write("broken/model.safetensors", "");
     env.check("local-broken-config", &["info", "./broken"]);
+}
+
+/// Paths that are given as a model and are none.
+#[test]
+fn files_in_place_of_a_model() {
+    let env = Env::new();
+    let config = config(3, "\"x\": 1");
+    env.write("pets/config.json", &config);
+    env.write("pets/best.pth", "");
+    env.write("alone/model.safetensors", "");
+    env.write("alone/notes.txt", "");
+    env.write("se_resnet50-ce0d4300.pth", "");
+    for (name, model) in [
+        ("model-weights", "alone/model.safetensors"),
+        ("model-weights-beside-config", "pets/best.pth"),
+        ("model-weights-missing", "seresnet50.pth.tar"),
+        ("model-release", "se_resnet50-ce0d4300.pth"),
+        ("model-config", "pets/config.json"),
+        ("model-other-file", "./alone/notes.txt"),
+        ("model-no-directory", "./nowhere"),
+        ("model-no-local-dir", "local-dir:nowhere"),
+        (
+            "model-blob",
+            "https://huggingface.co/org/repo/blob/main/best.pth",
+        ),
+        ("model-tag", "seresnet50.a9_in1k"),
+    ] {
+        env.check(name, &["info", model]);
+    }
+}
+
+#[test]
+fn a_directory_and_a_repository_by_other_forms() {
+    let mut env = Env::new();
+    let weights = weights_of(&demo_plan(3));
+    let config = config(3, "\"x\": 1");
+    env.write("pets/config.json", &config);
+    env.write("pets/model.safetensors", &weights);
+    let server = HubServer::start(&[
+        ("someone/pets", "model.safetensors", &weights),
+        ("someone/pets", "config.json", config.as_bytes()),
+    ]);
+    env.set("HF_ENDPOINT", server.url());
+    env.set("HF_HOME", "cache");
+    let page = "https://huggingface.co/someone/pets";
+    let main = format!("{page}/tree/main");
+    for (arguments, note) in [
+        (&["info", "local-dir:pets"][..], ""),
+        (
+            &["info", page],
+            "note: https://huggingface.co/someone/pets is hf-hub:someone/pets\n",
+        ),
+        (
+            &["info", &main],
+            "note: https://huggingface.co/someone/pets/tree/main is hf-hub:someone/pets@main\n",
+        ),
+        (&["info", page, "--revision", "main"], ""),
+    ] {
+        let output = env.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.ends_with(note), "{arguments:?}: {stderr}");
+    }
+    let twice = env.run(&["info", &main, "--revision", "v1"]);
+    let stderr = String::from_utf8_lossy(&twice.stderr);
+    assert!(stderr.contains("has a revision of its own"), "{stderr}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use senet::cards::Overrides;
 use senet::hub::{HubError, LockFile, LockedFile, WeightsRef, download};
 use senet::model;
 
@@ -68,7 +69,13 @@ fn a_cached_file_has_to_be_its_own_entry() {
 #[test]
 fn a_file_of_the_users_has_to_be_the_models() {
     let mut setup = setup();
-    let spec = model::find("seresnet50.ra2_in1k", &setup.options, &()).unwrap();
+    let spec = model::find(
+        "seresnet50.ra2_in1k",
+        &Overrides::default(),
+        &setup.options,
+        &(),
+    )
+    .unwrap();
     let own = setup.folder.path().join("own.safetensors");
     let entries = vec![entry(REPO, FILE, b"right"), entry(OTHER, FILE, b"other")];
     lock(&mut setup, entries);

@@ -3,6 +3,7 @@
 //! `tests/tools/make_pictures.py` writes the pictures and the expected results.
 
 mod broken;
+mod configs;
 mod filters;
 mod golden;
 mod resize;

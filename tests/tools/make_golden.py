@@ -145,7 +145,7 @@ def load_formula_weights(model):
 
 # ---------------------------------------------------------------- the networks
 def architectures():
-    found = {card.name.split(".")[0] for card in (ROOT / "models").glob("*.toml")}
+    found = {card.name.split(".")[0] for card in (ROOT / "models").glob("**/*.toml")}
     return sorted(found | set(CIFAR))
 
 

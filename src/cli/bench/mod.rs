@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use clap::Args;
 use serde::Serialize;
 
-use crate::cards::DEMO_MODEL;
+use crate::cards::{DEMO_MODEL, Overrides};
 use crate::cli::args::{DeviceArgs, HubArgs, ImageSize};
 use crate::cli::output::{Messages, Results, Table};
 use crate::cli::{SUCCESS, session};
@@ -93,26 +93,21 @@ pub(super) fn run(
         );
     }
     let hub = session::hub_from(&arguments.hub)?;
+    let revision = arguments.hub.source.revision.as_deref();
+    let overrides = Overrides {
+        size: arguments.img_size.map(|size| size.0),
+        ..Overrides::ALL
+    };
     let specs = arguments
         .models
         .iter()
-        .map(|name| {
-            session::find_at(
-                name,
-                arguments.hub.source.revision.as_deref(),
-                &hub,
-                messages,
-            )
-        })
+        .map(|name| session::find_at(name, revision, &overrides, &hub, messages))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let device = session::open_device(&arguments.device, &arguments.models.join(", "), messages)?;
     let isa = matches!(device, Device::Cpu).then(Isa::best);
     let peak = isa.map(peak_flops);
     let mut rows = Vec::new();
-    for mut spec in specs {
-        if let Some(ImageSize(size)) = arguments.img_size {
-            spec.input.size = size;
-        }
+    for spec in specs {
         let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
         let model = Model::new(spec, &weights, &device)?;
         drop(weights);

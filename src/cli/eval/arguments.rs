@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::files::{Files, Output};
-use crate::cli::args::{DeviceArgs, HubArgs, InputArgs};
+use crate::cli::args::{DeviceArgs, HubArgs, InputArgs, LimitArgs};
 use crate::error::Error;
 #[cfg(not(feature = "parquet"))]
 use crate::eval::EvalError;
@@ -117,6 +117,8 @@ pub(in crate::cli) struct RunArgs {
     pub(super) test_size: bool,
     #[command(flatten)]
     pub(in crate::cli) input: InputArgs,
+    #[command(flatten)]
+    pub(super) limit: LimitArgs,
     /// Turn pictures as their EXIF orientation says; published accuracies hold without
     #[arg(long, requires = "data")]
     pub(super) exif: bool,
@@ -191,7 +193,7 @@ impl Arguments {
 
     pub(super) fn decode_options(&self) -> DecodeOptions {
         DecodeOptions {
-            max_pixels: self.run.input.max_pixels,
+            max_pixels: self.run.limit.max_pixels,
             exif: self.run.exif,
         }
     }

@@ -125,9 +125,10 @@ fn models(
     check(arguments)?;
     let hub = session::hub_from(&arguments.run.hub)?;
     let revision = arguments.run.hub.source.revision.as_deref();
+    let overrides = arguments.run.input.overrides();
     let mut specs: Vec<ModelSpec> = Vec::new();
     for name in &arguments.models {
-        let mut spec = session::find_at(name, revision, &hub, messages)?;
+        let mut spec = session::find_at(name, revision, &overrides, &hub, messages)?;
         adapt(&mut spec, arguments)?;
         if let Some(first) = specs.first()
             && first.labels.entries != spec.labels.entries
@@ -277,7 +278,6 @@ fn adapt(spec: &mut ModelSpec, arguments: &Arguments) -> anyhow::Result<()> {
         spec.input.size = size;
         spec.input.crop_pct = spec.input.test_crop_pct.unwrap_or(spec.input.crop_pct);
     }
-    arguments.run.input.apply(&mut spec.input);
     Ok(())
 }
 

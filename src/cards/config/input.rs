@@ -1,0 +1,142 @@
+//! The input settings of a `config.json`, as timm's `resolve_data_config` reads them.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::fields::Fields;
+use crate::cards::{CardError, Overrides, check};
+use crate::image::{CropMode, InputSpec, Interpolation};
+
+/// Reads what `overrides` leave open. A missing value has timm's default.
+pub(super) fn read(
+    fields: Fields<'_>,
+    overrides: &Overrides,
+    notes: &mut Vec<String>,
+) -> Result<InputSpec, CardError> {
+    let size = match overrides.size {
+        Some(size) => Some(size),
+        None => sides(fields, "input_size")?,
+    };
+    let size = size.unwrap_or([224, 224]);
+    let crop = |name| match overrides.crop_pct {
+        Some(_) => Ok(None),
+        None => filled(fields, name, "a number"),
+    };
+    let test_crop_pct = crop("test_crop_pct")?;
+    let test_size = sides(fields, "test_input_size");
+    let mut input = InputSpec {
+        size,
+        crop_pct: crop("crop_pct")?.unwrap_or(0.875),
+        crop_mode: match overrides.crop_mode {
+            Some(_) => None,
+            None => filled(fields, "crop_mode", "`center`, `squash` or `border`")?,
+        }
+        .unwrap_or(CropMode::Center),
+        interpolation: match overrides.interpolation {
+            Some(_) => None,
+            None => filled(
+                fields,
+                "interpolation",
+                "`nearest`, `box`, `bilinear`, `hamming`, `bicubic` or `lanczos`",
+            )?,
+        }
+        .unwrap_or(Interpolation::Bicubic),
+        mean: channels(fields, "mean", overrides.mean)?.unwrap_or([0.485, 0.456, 0.406]),
+        std: channels(fields, "std", overrides.std)?.unwrap_or([0.229, 0.224, 0.225]),
+        // A crop of its own is a test setting too, at the one size that there is.
+        test_size: match overrides.size {
+            Some(_) => None,
+            None => test_size?.or(test_crop_pct.map(|_| size)),
+        },
+        test_crop_pct,
+    };
+    if overrides.size.is_some() {
+        input.test_crop_pct = None;
+    }
+    overrides.apply(&mut input);
+    check(fields, &input, overrides)?;
+    let beyond = input.mean.iter().any(|mean| mean.abs() > 3.0);
+    if beyond && overrides.mean.is_none() {
+        notes.push(format!(
+            "{}: the mean {:?} looks like one of values from 0 to 255; as in timm, it is taken for \
+             values from 0 to 1 (`--mean` and `--std` stand in place of what the file says)",
+            fields.file, input.mean
+        ));
+    }
+    Ok(input)
+}
+
+/// As [`Fields::optional`], with timm's default also for what Python takes for false.
+fn filled<T: DeserializeOwned>(
+    fields: Fields<'_>,
+    name: &str,
+    expected: &str,
+) -> Result<Option<T>, CardError> {
+    let value = fields.filled(name);
+    value
+        .map(|value| fields.read(name, value, expected))
+        .transpose()
+}
+
+/// Height and width from one number, two, or three with the channels before them.
+fn sides(fields: Fields<'_>, name: &str) -> Result<Option<[usize; 2]>, CardError> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Square(usize),
+        Sides([usize; 2]),
+        Channels([usize; 3]),
+    }
+    match fields.optional(name, "[channels, height, width]")? {
+        Some(Written::Square(side)) => Ok(Some([side, side])),
+        Some(Written::Sides(sides) | Written::Channels([3, sides @ ..])) => Ok(Some(sides)),
+        Some(Written::Channels([found, ..])) => {
+            Err(fields.error(name, format!("expected 3 channels, found {found}")))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Red, green and blue from three numbers, or one for all.
+fn channels(
+    fields: Fields<'_>,
+    name: &str,
+    instead: Option<[f32; 3]>,
+) -> Result<Option<[f32; 3]>, CardError> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        One(f32),
+        Alike([f32; 1]),
+        Each([f32; 3]),
+    }
+    if instead.is_some() {
+        return Ok(None);
+    }
+    Ok(
+        filled(fields, name, "three numbers")?.map(|written| match written {
+            Written::One(value) | Written::Alike([value]) => [value; 3],
+            Written::Each(values) => values,
+        }),
+    )
+}
+
+/// Refuses what no transform can be made of. What the user put in place of the file's values is not
+/// the file's fault, and is checked where it is used.
+fn check(fields: Fields<'_>, input: &InputSpec, overrides: &Overrides) -> Result<(), CardError> {
+    let Err((field, reason)) = check::usable(input) else {
+        return Ok(());
+    };
+    let (name, replaced) = match field {
+        "size" => ("input_size", overrides.size.is_some()),
+        "test_size" => ("test_input_size", false),
+        "crop_pct" => ("crop_pct", overrides.crop_pct.is_some()),
+        "mean" => ("mean", overrides.mean.is_some()),
+        "std" => ("std", overrides.std.is_some()),
+        same => (same, false),
+    };
+    if replaced {
+        return Ok(());
+    }
+    Err(fields.error(name, reason))
+}

@@ -1,0 +1,37 @@
+//! What a user puts in place of a model's input settings.
+
+use crate::image::{CropMode, InputSpec, Interpolation};
+
+/// Input settings that stand in place of those of a card or a `config.json`, which are then not
+/// even looked at: a value that is refused there does not matter.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Height and width in pixels; there is no test size then.
+    pub size: Option<[usize; 2]>,
+    pub crop_pct: Option<f64>,
+    pub crop_mode: Option<CropMode>,
+    pub interpolation: Option<Interpolation>,
+    pub mean: Option<[f32; 3]>,
+    pub std: Option<[f32; 3]>,
+}
+
+impl Overrides {
+    /// For what looks at no image: none of a model's settings matter.
+    pub const ALL: Self = Self {
+        size: Some([224, 224]),
+        crop_pct: Some(0.875),
+        crop_mode: Some(CropMode::Center),
+        interpolation: Some(Interpolation::Bicubic),
+        mean: Some([0.485, 0.456, 0.406]),
+        std: Some([0.229, 0.224, 0.225]),
+    };
+
+    pub(super) fn apply(&self, input: &mut InputSpec) {
+        input.size = self.size.unwrap_or(input.size);
+        input.crop_pct = self.crop_pct.unwrap_or(input.crop_pct);
+        input.crop_mode = self.crop_mode.unwrap_or(input.crop_mode);
+        input.interpolation = self.interpolation.unwrap_or(input.interpolation);
+        input.mean = self.mean.unwrap_or(input.mean);
+        input.std = self.std.unwrap_or(input.std);
+    }
+}

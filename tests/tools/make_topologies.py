@@ -1,0 +1,40 @@
+"""Names and shapes of all tensors of every architecture, for tests/plan.rs.
+
+    python tests/tools/make_topologies.py
+
+writes tests/data/topologies.json: by architecture, timm's number of parameters, the number of tensors
+and the first digits of the SHA-256 of the sorted lines `name shape`. Counters of batches are left out.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import timm
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "tests/data/topologies.json"
+
+
+def entry(name):
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    tensors = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    lines = sorted(f"{k} {list(v.shape)}\n" for k, v in tensors.items())
+    return {
+        "params": sum(p.numel() for p in model.parameters()),
+        "tensors": len(lines),
+        "digest": hashlib.sha256("".join(lines).encode()).hexdigest()[:16],
+    }
+
+
+def main():
+    files = [*(ROOT / "models").glob("*.toml"), *(ROOT / "models/architectures").glob("*.toml")]
+    names = sorted({file.name.split(".")[0] for file in files} - {"seresnet20"})
+    lines = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(entry(name))}" for name in names)
+    OUT.write_text(f'{{"timm": "{timm.__version__}", "architectures": {{\n  {lines}\n}}}}\n')
+
+
+if __name__ == "__main__":
+    main()
