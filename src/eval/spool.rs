@@ -16,31 +16,45 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Appends the bytes of a picture.
+    /// Appends bytes of a picture.
     ///
     /// # Errors
     /// [`EvalError::Spool`].
-    pub(super) fn keep(&mut self, bytes: &[u8]) -> Result<Source, EvalError> {
-        let mut keep = || {
-            let file = match &mut self.file {
-                Some(file) => file,
-                file => file.insert(Arc::new(Mutex::new(tempfile::tempfile()?))),
-            };
-            let mut open = file.lock().unwrap_or_else(PoisonError::into_inner);
-            open.write_all(bytes)?;
-            Ok(Arc::clone(file))
-        };
-        let file = keep().map_err(|error| EvalError::Spool {
-            folder: std::env::temp_dir().display().to_string(),
-            error,
-        })?;
-        let offset = self.length;
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), EvalError> {
+        let file = self.file()?;
+        let mut open = file.lock().unwrap_or_else(PoisonError::into_inner);
+        open.write_all(bytes).map_err(unusable)?;
         self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The picture whose bytes were appended when the file had `offset` of them.
+    ///
+    /// # Errors
+    /// [`EvalError::Spool`].
+    pub(super) fn since(&mut self, offset: u64) -> Result<Source, EvalError> {
         Ok(Source::Spooled {
-            file,
+            file: self.file()?,
             offset,
-            length: bytes.len(),
+            length: usize::try_from(self.length - offset)
+                .map_err(|error| unusable(io::Error::other(error)))?,
         })
+    }
+
+    fn file(&mut self) -> Result<Arc<Mutex<File>>, EvalError> {
+        if let Some(file) = &self.file {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(Mutex::new(tempfile::tempfile().map_err(unusable)?));
+        self.file = Some(Arc::clone(&file));
+        Ok(file)
+    }
+}
+
+fn unusable(error: io::Error) -> EvalError {
+    EvalError::Spool {
+        folder: std::env::temp_dir().display().to_string(),
+        error,
     }
 }
 

@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::env::Env;
 use super::eval_data::{archive, counts, eval, picture};
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn eval_stdin(env: &Env, stdin: &[u8], arguments: &[&str]) -> (i32, Value, String) {
+pub(super) fn eval_stdin(env: &Env, stdin: &[u8], arguments: &[&str]) -> (i32, Value, String) {
     let arguments = [&["eval", "-m", "demo", "-q", "--json", "-"], arguments].concat();
     let output = env.run_with_stdin(&arguments, stdin);
     let report = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -8,6 +8,7 @@ mod common;
 mod compare;
 mod env;
 mod eval;
+mod eval_bounds;
 mod eval_data;
 mod eval_faults;
 mod eval_html;

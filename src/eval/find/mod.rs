@@ -1,6 +1,7 @@
 //! The pictures of folders, archives and tables, before they have labels.
 
 mod folder;
+mod members;
 #[cfg(feature = "parquet")]
 pub(super) mod parquet;
 mod tar;

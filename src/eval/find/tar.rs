@@ -7,19 +7,28 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
-use tar::{Archive, Entry, EntryType};
+use tar::EntryType;
 
-use super::{Found, archive_stem, is_stdin, with_slashes};
+use super::members::{BLOCK, LONGEST_PATH, Member, Members, Place};
+use super::{Found, archive_stem, is_stdin};
 use crate::eval::source::too_long;
 use crate::eval::spool::Spool;
 use crate::eval::{EvalError, Source};
 use crate::image::{MAX_FILE_BYTES, is_picture_name};
+use crate::quote::excerpt;
 
-/// Bytes that tar pads its members to.
-const BLOCK: u64 = 512;
+/// The longest JSON file in which a label is looked for.
+const LONGEST_JSON: u64 = 1 << 20;
 
-/// The longest file that states a label.
-const LONGEST_LABEL: u64 = 1 << 20;
+/// The longest text of a class.
+const LONGEST_CLASS: u64 = 1 << 16;
+
+/// Paths and classes are kept until the end: those that are longer than `LONG` share `LONG_IN_ALL`.
+const LONG: usize = 1 << 10;
+const LONG_IN_ALL: usize = 1 << 24;
+
+/// Folders around a picture whose names are looked at.
+const DEPTH: usize = 64;
 
 /// The pictures of the archive at `path`, in its order. Of a file that is not compressed only headers
 /// and stated labels are read here, and the pictures where they lie when their turn comes; those of
@@ -34,48 +43,58 @@ pub(super) fn pictures(
     name: &str,
     spool: &mut Spool,
 ) -> Result<Vec<Found>, EvalError> {
-    let content = read(path, spool).map_err(|error| match error {
+    let wrong = |error| match error {
         Failure::Archive(reason) => EvalError::Archive {
             path: path.display().to_string(),
             reason,
         },
         Failure::Spool(error) => error,
-    })?;
+    };
+    let Content {
+        pictures, labels, ..
+    } = read(path, spool).map_err(wrong)?;
     let stem = archive_stem(path);
-    let pictures = content.pictures.into_iter().map(|(inner, source)| {
-        let stated = content.labels.get(sample(&inner));
-        let folders = inner.rsplit('/').skip(1).map(str::to_owned);
-        let folders: Vec<String> = folders.collect();
-        Found {
+    let states_labels = labels.values().any(|(_, stated)| stated.is_ok());
+    let found = pictures.into_iter().map(|(inner, source)| {
+        let stated = labels.get(sample(&inner));
+        let inner = String::from_utf8_lossy(&inner).into_owned();
+        let folders = || inner.rsplit('/').skip(1).take(DEPTH).map(str::to_owned);
+        Ok(Found {
             name: format!("{name}/{inner}"),
             classes: match stated {
-                Some((_, label)) => vec![label.clone()],
-                None if !content.labels.is_empty() => Vec::new(),
-                None if folders.is_empty() => stem.clone().into_iter().collect(),
-                None => folders,
+                Some((_, Ok(label))) => vec![label.clone()],
+                Some((_, Err(reason))) => return Err(wrong(reason.clone().into())),
+                None if states_labels => Vec::new(),
+                None if !inner.contains('/') => stem.clone().into_iter().collect(),
+                None => folders().collect(),
             },
             inner,
             source,
-        }
+        })
     });
-    Ok(pictures.collect())
+    found.collect()
 }
 
 /// What files of one sample have in common: their path up to the first dot of the file's name.
-fn sample(inner: &str) -> &str {
-    let file = inner.rfind('/').map_or(0, |slash| slash + 1);
-    inner[file..]
-        .find('.')
-        .map_or(inner, |dot| &inner[..file + dot])
+fn sample(inner: &[u8]) -> &[u8] {
+    let slash = inner.iter().rposition(|&byte| byte == b'/');
+    let file = slash.map_or(0, |slash| slash + 1);
+    let dot = inner[file..].iter().position(|&byte| byte == b'.');
+    dot.map_or(inner, |dot| &inner[..file + dot])
 }
+
+/// What a file says that states a label, or why that cannot be known.
+type Stated = Result<String, String>;
 
 #[derive(Default)]
 struct Content {
-    pictures: Vec<(String, Source)>,
+    pictures: Vec<(Vec<u8>, Source)>,
     /// Stated labels by sample, with the rank of the file that states it.
-    labels: HashMap<String, (u8, String)>,
+    labels: HashMap<Vec<u8>, (u8, Stated)>,
     /// The same pictures by name, which links name.
-    places: HashMap<String, Source>,
+    places: HashMap<Vec<u8>, Source>,
+    /// Bytes of long paths and classes.
+    long: usize,
 }
 
 /// Why an archive gives no pictures.
@@ -129,17 +148,17 @@ impl Content {
     /// Finds the pictures in a file of `length` bytes; where the last member that was seen ends.
     fn read_in_place(&mut self, path: &Path, file: File, length: u64) -> Result<u64, Failure> {
         let path: Arc<Path> = path.into();
-        let mut archive = archive(file);
-        let mut end = 0;
-        for entry in archive.entries_with_seek()? {
-            let mut entry = entry?;
-            end = end_of(&entry)?;
-            if end > length {
+        let mut members = Members::new(BufReader::new(file), |file, bytes| {
+            let bytes = i64::try_from(bytes).map_err(io::Error::other)?;
+            file.seek_relative(bytes)
+        });
+        while let Some(member) = members.next()? {
+            if members.end > length {
                 break;
             }
-            let (offset, length) = (entry.raw_file_position(), entry.size());
+            let (offset, length) = (member.start, member.size);
             let archive = Arc::clone(&path);
-            self.add(&mut entry, |_| {
+            self.add(&member, &mut members, |_| {
                 Ok(Source::Slice {
                     archive,
                     offset,
@@ -147,7 +166,7 @@ impl Content {
                 })
             })?;
         }
-        Ok(end)
+        Ok(members.end)
     }
 
     /// Reads all of a stream; where its last member ends, and its length without the compression.
@@ -170,55 +189,66 @@ impl Content {
     }
 
     fn read_tar(&mut self, stream: impl Read, spool: &mut Spool) -> Result<(u64, u64), Failure> {
-        let mut archive = archive(Counted { stream, count: 0 });
-        let mut end = 0;
-        for entry in archive.entries()? {
-            let mut entry = entry?;
-            end = end_of(&entry)?;
-            self.add(&mut entry, |entry| {
-                let size = entry.size();
-                if size > MAX_FILE_BYTES {
-                    return Ok(Source::Nothing(too_long(size).into()));
+        let mut members = Members::new(stream, |stream, bytes| {
+            match io::copy(&mut stream.take(bytes), &mut io::sink())? == bytes {
+                true => Ok(()),
+                false => Err(io::Error::other("it is cut off")),
+            }
+        });
+        let mut buffer = vec![0; 1 << 16];
+        while let Some(member) = members.next()? {
+            self.add(&member, &mut members, |contents| {
+                if member.size > MAX_FILE_BYTES {
+                    return Ok(Source::Nothing(too_long(member.size).into()));
                 }
-                let mut bytes = Vec::new();
-                entry.read_to_end(&mut bytes)?;
-                if bytes.len() as u64 != size {
-                    return Err(Failure::Archive("it is cut off in a picture".into()));
+                let wrong = |error: io::Error| format!("{}: {error}", member.place);
+                let offset = spool.length;
+                let mut left = member.size;
+                while left > 0 {
+                    let part = buffer
+                        .len()
+                        .min(usize::try_from(left).unwrap_or(usize::MAX));
+                    let read = contents.fill(&mut buffer[..part]).map_err(wrong)?;
+                    if read == 0 {
+                        return Err(wrong(io::Error::other("it is cut off in a picture")).into());
+                    }
+                    let bytes = &buffer[..read as usize];
+                    spool.append(bytes).map_err(Failure::Spool)?;
+                    left -= read;
                 }
-                spool.keep(&bytes).map_err(Failure::Spool)
+                spool.since(offset).map_err(Failure::Spool)
             })?;
         }
-        Ok((end, archive.into_inner().count))
+        Ok((members.end, members.position))
     }
 
     /// Takes what a member of the archive says; `keep` says where the bytes of a picture are found.
     fn add<R: Read>(
         &mut self,
-        entry: &mut Entry<'_, R>,
-        keep: impl FnOnce(&mut Entry<'_, R>) -> Result<Source, Failure>,
+        member: &Member,
+        contents: &mut Members<R>,
+        keep: impl FnOnce(&mut Members<R>) -> Result<Source, Failure>,
     ) -> Result<(), Failure> {
-        let inner = with_slashes(&entry.path()?);
-        let inner = inner.trim_start_matches("./").to_owned();
+        let inner = plain(&member.path);
         if let Some(rank) = states_label(&inner) {
-            if let Some(label) = label(entry, &inner)? {
-                let known = self.labels.get(sample(&inner));
-                if known.is_none_or(|(other, _)| rank < *other) {
-                    self.labels.insert(sample(&inner).to_owned(), (rank, label));
-                }
+            let known = self.labels.get(sample(&inner));
+            if known.is_none_or(|(other, _)| rank < *other)
+                && let Some(stated) = stated(member, contents, rank)?
+            {
+                let length = stated.as_ref().map_or(0, String::len);
+                self.hold(member.place, &[inner.len(), length])?;
+                self.labels.insert(sample(&inner).to_vec(), (rank, stated));
             }
             return Ok(());
         }
-        if !is_picture_name(Path::new(&inner)) {
+        if !is_picture_name(Path::new(&*String::from_utf8_lossy(&inner))) {
             return Ok(());
         }
-        let source = match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous => keep(entry)?,
+        let source = match member.kind {
+            EntryType::Regular | EntryType::Continuous => keep(contents)?,
             EntryType::Link => {
-                let target = entry.link_name()?;
-                let target = target
-                    .map(|target| with_slashes(&target))
-                    .unwrap_or_default();
-                let known = self.places.get(target.trim_start_matches("./")).cloned();
+                let target = member.link.as_deref().map(plain).unwrap_or_default();
+                let known = self.places.get(&target).cloned();
                 known.unwrap_or(Source::Nothing(
                     "a link to what the archive does not hold".into(),
                 ))
@@ -226,44 +256,40 @@ impl Content {
             EntryType::Directory => return Ok(()),
             _ => Source::Nothing("not a plain file in the archive".into()),
         };
+        self.hold(member.place, &[inner.len()])?;
         if self.places.insert(inner.clone(), source.clone()).is_some() {
-            return Err(Failure::Archive(format!("it holds `{inner}` twice")));
+            return Err(Failure::Archive(format!(
+                "{}: it holds `{}` twice",
+                member.place,
+                excerpt(&String::from_utf8_lossy(&inner))
+            )));
         }
         self.pictures.push((inner, source));
         Ok(())
     }
-}
 
-/// Archives one after another are read as one, and what is no archive behind them is an error.
-fn archive<R: Read>(reader: R) -> Archive<R> {
-    let mut archive = Archive::new(reader);
-    archive.set_ignore_zeros(true);
-    archive
-}
-
-/// Where a member ends, in bytes from the beginning of the archive.
-fn end_of(entry: &Entry<'_, impl Read>) -> io::Result<u64> {
-    // A file with holes takes less than its size.
-    let stored = match entry.header().entry_type() {
-        EntryType::GNUSparse => entry.header().entry_size()?,
-        _ => entry.size(),
-    };
-    let stored = stored.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
-    Ok(entry.raw_file_position().saturating_add(stored))
-}
-
-/// Counts the bytes that are read.
-struct Counted<R> {
-    stream: R,
-    count: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.read(bytes)?;
-        self.count += read as u64;
-        Ok(read)
+    /// Counts texts that are kept, by their lengths.
+    fn hold(&mut self, place: Place, lengths: &[usize]) -> Result<(), String> {
+        self.long += lengths
+            .iter()
+            .filter(|length| **length > LONG)
+            .sum::<usize>();
+        if self.long <= LONG_IN_ALL {
+            return Ok(());
+        }
+        Err(format!(
+            "{place}: the paths and classes of more than {LONG} bytes have {} bytes up to here, and \
+             at most {LONG_IN_ALL} are kept",
+            self.long
+        ))
     }
+}
+
+/// A path without what means nothing in it: `./a//b` is `a/b`.
+fn plain(path: &[u8]) -> Vec<u8> {
+    let parts = path.split(|&byte| byte == b'/');
+    let parts: Vec<&[u8]> = parts.filter(|part| !matches!(part, b"" | b".")).collect();
+    parts.join(&b'/')
 }
 
 /// The first bytes, which tell how a stream is compressed.
@@ -287,26 +313,40 @@ fn compression(start: &[u8]) -> Option<&'static str> {
 }
 
 /// Whether a file states the label of its sample; of several the lowest rank counts.
-fn states_label(inner: &str) -> Option<u8> {
-    match inner.rsplit_once('.')?.1 {
-        "cls" => Some(0),
-        "json" => Some(1),
+fn states_label(inner: &[u8]) -> Option<u8> {
+    match inner.rsplit(|&byte| byte == b'.').next()? {
+        b"cls" => Some(0),
+        b"json" => Some(1),
         _ => None,
     }
 }
 
-fn label(entry: &mut Entry<'_, impl Read>, inner: &str) -> Result<Option<String>, String> {
-    let mut bytes = Vec::new();
-    let read = entry.take(LONGEST_LABEL).read_to_end(&mut bytes);
-    read.map_err(|error| format!("`{inner}`: {error}"))?;
-    let text = String::from_utf8_lossy(&bytes);
-    if inner.ends_with(".cls") {
-        return Ok(Some(text.trim().to_owned()));
+/// The label that a file states, if it does.
+fn stated(member: &Member, contents: impl Read, rank: u8) -> Result<Option<Stated>, String> {
+    let is_json = rank > 0;
+    let longest = if is_json { LONGEST_JSON } else { LONGEST_CLASS };
+    let long = |size: u64, longest: u64| {
+        let path = String::from_utf8_lossy(&member.path);
+        let (place, path) = (member.place, excerpt(&path));
+        format!("{place}: `{path}` has {size} bytes, and at most {longest} are read for a class")
+    };
+    // An error only where a picture needs it: not every such file is about a sample.
+    if member.size > longest {
+        return Ok(Some(Err(long(member.size, longest))));
     }
-    // Not every JSON file in an archive is about a sample.
-    let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-    Ok(json.and_then(|json| match json.get("label")? {
+    let mut bytes = Vec::new();
+    let read = contents.take(member.size).read_to_end(&mut bytes);
+    read.map_err(|error| format!("{}: {error}", member.place))?;
+    if !is_json {
+        return Ok(Some(Ok(String::from_utf8_lossy(&bytes).trim().to_owned())));
+    }
+    let json: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+    let label = json.and_then(|json| match json.get("label")? {
         serde_json::Value::String(label) => Some(label.clone()),
         label => Some(label.to_string()),
+    });
+    Ok(label.map(|label| match label.len() as u64 {
+        size if size > LONGEST_CLASS => Err(long(size, LONGEST_CLASS)),
+        _ => Ok(label),
     }))
 }
