@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+mod bounded;
 pub mod cards;
 #[cfg(feature = "cli")]
 pub mod cli;

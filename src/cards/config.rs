@@ -10,7 +10,6 @@ mod input;
 mod labels;
 mod origin;
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -18,6 +17,7 @@ use serde_json::{Value, json};
 use super::resolve::{present_name, split_tag};
 use super::suggest::near;
 use super::{Architecture, CardError, ModelSpec, Overrides, WeightsSource, Zoo, check};
+use crate::bounded;
 use crate::nets::{Activation, Naming, Shortcut};
 use fields::{Fields, printable_value};
 
@@ -54,7 +54,7 @@ impl ModelSpec {
             expected,
         };
         let path = folder.join(CONFIG_FILE);
-        let text = match fs::read_to_string(&path) {
+        let text = match bounded::read_found(&path, bounded::SMALL) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(missing(CONFIG_FILE));

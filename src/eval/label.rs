@@ -6,6 +6,7 @@ use std::path::Path;
 use super::classes::{Meaning, read_lines};
 use super::find::Found;
 use super::{Classes, EvalError};
+use crate::bounded;
 
 /// A picture and the outputs of the classifier that are right.
 pub(super) type Labelled = (Found, Vec<usize>);
@@ -248,7 +249,7 @@ fn right_classes(list: &Path, classes: &Classes<'_>) -> Result<Vec<Vec<usize>>, 
         path: list.display().to_string(),
         error,
     };
-    let bytes = std::fs::read(list).map_err(unreadable)?;
+    let bytes = bounded::read(list, bounded::LABELS).map_err(unreadable)?;
     let labels: Vec<Vec<usize>> =
         serde_json::from_slice(&bytes).map_err(|error| unreadable(error.into()))?;
     let highest = labels.iter().flatten().max();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -17,6 +17,13 @@ use crate::quote::excerpt;
 
 /// The form of the file.
 const VERSION: u32 = 1;
+
+/// The longest line: 64 KiB for a picture. The header lists all classes.
+const LONGEST_LINE: u64 = 1 << 16;
+const LONGEST_HEADER: u64 = 16 << 20;
+
+/// The longest file.
+const LONGEST: u64 = 2 << 30;
 
 /// A results file that grows.
 #[derive(Debug)]
@@ -174,17 +181,29 @@ fn read(path: &Path) -> Result<Content, EvalError> {
         whole: 0,
     };
     for number in 1.. {
+        let (longest, expected) = match content.header {
+            None => (LONGEST_HEADER, "a header of at most 16 MiB on one line"),
+            Some(_) => (LONGEST_LINE, "a line of at most 64 KiB"),
+        };
         let mut line = Vec::new();
-        let length = reader.read_until(b'\n', &mut line).map_err(unreadable)?;
-        if line.last() != Some(&b'\n') {
-            break;
-        }
+        let read = reader.by_ref().take(longest).read_until(b'\n', &mut line);
+        let length = read.map_err(unreadable)? as u64;
         let wrong = |expected| EvalError::Line {
             path: path.display().to_string(),
             line: number,
             expected,
             found: excerpt(String::from_utf8_lossy(&line).trim()),
         };
+        if line.last() != Some(&b'\n') {
+            if length == longest {
+                return Err(wrong(expected));
+            }
+            break;
+        }
+        if content.whole + length > LONGEST {
+            let reason = format!("it has more than {LONGEST} bytes, the limit for results");
+            return Err(unreadable(io::Error::other(reason)));
+        }
         if let Some(header) = &content.header {
             let record = serde_json::from_slice::<Record>(&line);
             let record = record.map_err(|_| wrong("the result of a picture"))?;
@@ -203,7 +222,7 @@ fn read(path: &Path) -> Result<Content, EvalError> {
             let header = header.filter(|header| header.senet_eval == VERSION);
             content.header = Some(header.ok_or_else(|| wrong("the header of a results file"))?);
         }
-        content.whole += length as u64;
+        content.whole += length;
     }
     Ok(content)
 }
@@ -296,8 +315,11 @@ fn is_begun(path: &Path, header: &Header) -> Result<(), EvalError> {
         path: path.display().to_string(),
         error,
     };
-    let bytes = std::fs::read(path).map_err(unreadable)?;
     let whole = serde_json::to_vec(header).map_err(|error| unreadable(error.into()))?;
+    let file = File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    let read = file.take(whole.len() as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(unreadable)?;
     if whole.starts_with(&bytes) {
         return Ok(());
     }

@@ -25,6 +25,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use serde::Serialize;
 
+use crate::bounded;
 use crate::nets::NetError;
 use crate::weights::WeightsError;
 
@@ -153,7 +154,7 @@ pub fn suggested_tolerance(golden: &Path) -> Result<Option<f64>, GoldenError> {
         file: path.display().to_string(),
         reason,
     };
-    let text = match std::fs::read_to_string(&path) {
+    let text = match bounded::read_found(&path, bounded::SMALL) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(error(e.to_string())),

@@ -15,6 +15,7 @@ use hf_hub::{Cache, CacheRepo, Repo};
 use super::HubError;
 use super::digest::{self, Digest};
 use super::partial::{INCOMPLETE, write_from};
+use crate::bounded;
 
 /// Folder of the locks in the cache.
 pub(super) const LOCKS: &str = ".locks";
@@ -43,7 +44,7 @@ impl RepoCache {
         let commit = if is_commit(&self.revision) {
             self.revision.clone()
         } else {
-            fs::read_to_string(self.ref_path()).ok()?.trim().to_owned()
+            bounded::read_found(&self.ref_path(), bounded::SMALL).ok()?.trim().to_owned()
         };
         if !is_commit(&commit) {
             return None;

@@ -30,6 +30,7 @@ use super::error::WRITE_LOCK;
 use super::location::Location;
 use super::partial::write_whole;
 use super::{HubError, WeightsRef};
+use crate::bounded;
 
 /// The format that this program writes and reads.
 const VERSION: u32 = 1;
@@ -182,7 +183,7 @@ impl LockFile {
             path: path.to_owned(),
             problem,
         };
-        let text = fs::read_to_string(path).map_err(disk("read", path))?;
+        let text = bounded::read_to_string(path, bounded::SMALL).map_err(disk("read", path))?;
         let rows: Rows =
             toml::from_str(&text).map_err(|error| bad(error.to_string().trim_end().to_owned()))?;
         if rows.version != VERSION {

@@ -1,7 +1,6 @@
 //! The way to a server: whose certificates are trusted, and through which proxy a request goes.
 
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
@@ -11,6 +10,7 @@ use ureq::tls::{Certificate, PemItem, TlsConfig, parse_pem};
 
 use super::HubError;
 use super::http::is_loopback;
+use crate::bounded;
 
 /// How servers are reached. The default trusts the authorities that are built in, and asks no proxy.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -120,7 +120,7 @@ fn read_authorities(file: &Path) -> Result<Vec<Certificate<'static>>, HubError> 
         path: file.to_owned(),
         problem,
     };
-    let bytes = fs::read(file).map_err(|error| bad(error.to_string()))?;
+    let bytes = bounded::read(file, bounded::SMALL).map_err(|error| bad(error.to_string()))?;
     let mut found = Vec::new();
     for item in parse_pem(&bytes) {
         match item {

@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use hf_hub::Cache;
 
 use super::{HubError, LockFile, Network};
+use crate::bounded;
 
 /// The public hub.
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
@@ -223,7 +223,7 @@ fn expand_variables(path: PathBuf, lookup: impl Fn(&str) -> Option<OsString>) ->
 }
 
 fn read_token(file: &Path) -> Option<String> {
-    let token = fs::read_to_string(file).ok()?.trim().to_owned();
+    let token = bounded::read_to_string(file, bounded::SMALL).ok()?.trim().to_owned();
     Some(token).filter(|token| !token.is_empty())
 }
 
@@ -242,6 +242,7 @@ pub(super) fn without_password(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::fs;
 
     use super::*;
 

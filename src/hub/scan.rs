@@ -11,6 +11,7 @@ use super::cache::{LOCKS, disk, is_commit};
 use super::digest::{self, Digest};
 use super::partial::INCOMPLETE;
 use super::{HubError, HubOptions};
+use crate::bounded;
 use crate::weights::release_digits;
 
 /// What folders of repositories with models begin with.
@@ -214,7 +215,7 @@ fn references(folder: &Path) -> Vec<(String, String)> {
         .filter(|entry| entry.file_type().is_file() && !is_unfinished(entry.path()))
         .filter_map(|entry| {
             let name = relative(entry.path(), folder)?;
-            let commit = fs::read_to_string(entry.path()).ok()?.trim().to_owned();
+            let commit = bounded::read_found(entry.path(), bounded::SMALL).ok()?.trim().to_owned();
             Some((name, commit))
         })
         .collect()

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::bounded;
 use crate::cards::{CONFIG_FILE, ModelSpec, Overrides, WEIGHTS_FILES, WeightsSource, Zoo};
 use crate::error::Result;
 use crate::hub::{self, CachedFile, CachedRepo, HubOptions, LockedFile, WeightsRef};
@@ -29,7 +30,7 @@ fn is_checkpoint(repo: &CachedRepo, zoo: &Zoo) -> bool {
     let files = repo.revisions.iter().flat_map(|revision| &revision.files);
     let configs = files.filter(|file| file.name == CONFIG_FILE);
     configs
-        .filter_map(|file| std::fs::read_to_string(&file.path).ok())
+        .filter_map(|file| bounded::read_found(&file.path, bounded::SMALL).ok())
         .any(|text| {
             let source = WeightsSource::Reference(WeightsRef::default());
             ModelSpec::from_timm_config(&text, &repo.repo, source, &Overrides::ALL).is_ok()

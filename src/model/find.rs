@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bounded;
 use crate::cards::{
     CONFIG_FILE, CardError, ModelSpec, Overrides, Selection, WEIGHTS_FILES, WeightsSource, Zoo,
     embedded_weights,
@@ -154,7 +155,7 @@ fn repository(
 ) -> Result<ModelSpec> {
     let at = revision.unwrap_or(hub::DEFAULT_REVISION);
     let path = hub::fetch(repo, at, CONFIG_FILE, hub, progress)?;
-    let text = std::fs::read_to_string(&path).map_err(|source| CardError::Read {
+    let text = bounded::read_found(&path, bounded::SMALL).map_err(|source| CardError::Read {
         path: path.clone(),
         source,
     })?;

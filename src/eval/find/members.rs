@@ -12,7 +12,7 @@ use tar::{EntryType, GnuExtSparseHeader, Header};
 pub(super) const BLOCK: u64 = 512;
 
 /// The longest path, of a member or of what it links to.
-pub(super) const LONGEST_PATH: u64 = 1 << 16;
+const LONGEST_PATH: u64 = 1 << 16;
 
 /// The longest pax header, which may hold more than paths: comments, extended attributes.
 const LONGEST_PAX: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
-use super::members::{BLOCK, LONGEST_PATH, Member, Members, Place};
+use super::members::{BLOCK, Member, Members, Place};
 use super::{Found, archive_stem, is_stdin};
 use crate::eval::source::too_long;
 use crate::eval::spool::Spool;
@@ -288,7 +288,7 @@ impl Content {
 /// A path without what means nothing in it: `./a//b` is `a/b`.
 fn plain(path: &[u8]) -> Vec<u8> {
     let parts = path.split(|&byte| byte == b'/');
-    let parts: Vec<&[u8]> = parts.filter(|part| !matches!(part, b"" | b".")).collect();
+    let parts: Vec<&[u8]> = parts.filter(|part| !matches!(*part, b"" | b".")).collect();
     parts.join(&b'/')
 }
 
