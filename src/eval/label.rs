@@ -20,7 +20,11 @@ type Labels = Result<(Vec<Labelled>, usize), EvalError>;
 /// # Errors
 /// If a picture lies in no folder, or a name means no class, or several.
 pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>) -> Labels {
-    let loose = || pictures.iter().filter(|found| found.classes.is_empty());
+    let loose = || {
+        pictures
+            .iter()
+            .filter(|found| found.classes().next().is_none())
+    };
     if let Some(first) = loose().next() {
         return Err(EvalError::NoClassFolder {
             path: data.display().to_string(),
@@ -33,7 +37,7 @@ pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>)
     let mut left_out = 0;
     for picture in pictures {
         let mut meaning = Meaning::Unknown;
-        for class in &picture.classes {
+        for class in picture.classes() {
             meaning = meanings.of(class)?;
             if meaning != Meaning::Unknown {
                 break;
@@ -43,8 +47,10 @@ pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>)
             Meaning::Class(label) => labelled.push((picture, vec![label])),
             Meaning::Unknown => {
                 // The folder next to the picture is the likeliest to be meant as its class.
-                let class = picture.classes.first().cloned();
-                meanings.unknown.insert(class.unwrap_or_default());
+                let class = picture.classes().next();
+                meanings
+                    .unknown
+                    .insert(class.unwrap_or_default().to_owned());
             }
             _ => left_out += 1,
         }
@@ -200,6 +206,7 @@ fn by_name(
             inner: name.clone(),
             name,
             classes: Vec::new(),
+            by_folders: false,
             source: super::Source::Nothing(
                 "the list of labels names it, and it is not there".into(),
             ),

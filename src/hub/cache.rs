@@ -44,7 +44,10 @@ impl RepoCache {
         let commit = if is_commit(&self.revision) {
             self.revision.clone()
         } else {
-            bounded::read_found(&self.ref_path(), bounded::SMALL).ok()?.trim().to_owned()
+            bounded::read_found(&self.ref_path(), bounded::SMALL)
+                .ok()?
+                .trim()
+                .to_owned()
         };
         if !is_commit(&commit) {
             return None;

@@ -223,7 +223,10 @@ fn expand_variables(path: PathBuf, lookup: impl Fn(&str) -> Option<OsString>) ->
 }
 
 fn read_token(file: &Path) -> Option<String> {
-    let token = bounded::read_to_string(file, bounded::SMALL).ok()?.trim().to_owned();
+    let token = bounded::read_to_string(file, bounded::SMALL)
+        .ok()?
+        .trim()
+        .to_owned();
     Some(token).filter(|token| !token.is_empty())
 }
 

@@ -215,7 +215,10 @@ fn references(folder: &Path) -> Vec<(String, String)> {
         .filter(|entry| entry.file_type().is_file() && !is_unfinished(entry.path()))
         .filter_map(|entry| {
             let name = relative(entry.path(), folder)?;
-            let commit = bounded::read_found(entry.path(), bounded::SMALL).ok()?.trim().to_owned();
+            let commit = bounded::read_found(entry.path(), bounded::SMALL)
+                .ok()?
+                .trim()
+                .to_owned();
             Some((name, commit))
         })
         .collect()

@@ -89,19 +89,19 @@ fn what_an_entry_claims_is_bounded() {
             "has 1048577 bytes, and at most 1048576",
         ),
         (
-            boot_after(Piece(name, "", huge, &[])),
+            boot_after(Piece(name, "about", huge, &[])),
             1,
             0,
             "at most 65536",
         ),
         (
-            boot_after(Piece(local, "", huge, &[])),
+            boot_after(Piece(local, "about", huge, &[])),
             1,
             0,
             "at most 1048576",
         ),
         (
-            boot_after(Piece(all, "", u64::MAX, &[])),
+            boot_after(Piece(all, "about", u64::MAX, &[])),
             1,
             0,
             "at most 1048576",

@@ -40,6 +40,7 @@ pub(super) fn pictures(
             name: named(&inner),
             inner,
             classes: class.into_iter().collect(),
+            by_folders: false,
             source: Source::File(folder.join(picture)),
         }
     }));

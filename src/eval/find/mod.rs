@@ -18,10 +18,21 @@ pub(super) struct Found {
     pub name: String,
     /// Its path inside of its folder or archive, as a list of labels names it.
     pub inner: String,
-    /// Texts of which the first that means a class is its class: the names of folders, or one that
-    /// the archive states.
+    /// Texts of which the first that means a class is its class: the name of a folder or archive, or
+    /// what the archive states.
     pub classes: Vec<String>,
+    /// Whether all folders in `inner` are such texts too, the innermost first.
+    pub by_folders: bool,
     pub source: Source,
+}
+
+impl Found {
+    /// The texts of which the first that means a class is its class.
+    pub(super) fn classes(&self) -> impl Iterator<Item = &str> {
+        let folders = self.inner.rsplit('/').skip(1);
+        let folders = folders.filter(|_| self.by_folders);
+        self.classes.iter().map(String::as_str).chain(folders)
+    }
 }
 
 /// The pictures of `paths`: folders by name, archives in their own order. What cannot be read where

@@ -72,6 +72,7 @@ pub(super) fn pictures(
             name: format!("{name}/{inner}"),
             inner,
             classes: vec![called.unwrap_or(label)],
+            by_folders: false,
             source: Source::Row {
                 table: Arc::clone(&table),
                 row,

@@ -27,9 +27,6 @@ const LONGEST_CLASS: u64 = 1 << 16;
 const LONG: usize = 1 << 10;
 const LONG_IN_ALL: usize = 1 << 24;
 
-/// Folders around a picture whose names are looked at.
-const DEPTH: usize = 64;
-
 /// The pictures of the archive at `path`, in its order. Of a file that is not compressed only headers
 /// and stated labels are read here, and the pictures where they lie when their turn comes; those of
 /// a stream go into `spool`.
@@ -58,16 +55,15 @@ pub(super) fn pictures(
     let found = pictures.into_iter().map(|(inner, source)| {
         let stated = labels.get(sample(&inner));
         let inner = String::from_utf8_lossy(&inner).into_owned();
-        let folders = || inner.rsplit('/').skip(1).take(DEPTH).map(str::to_owned);
         Ok(Found {
             name: format!("{name}/{inner}"),
             classes: match stated {
                 Some((_, Ok(label))) => vec![label.clone()],
                 Some((_, Err(reason))) => return Err(wrong(reason.clone().into())),
-                None if states_labels => Vec::new(),
-                None if !inner.contains('/') => stem.clone().into_iter().collect(),
-                None => folders().collect(),
+                None if states_labels || inner.contains('/') => Vec::new(),
+                None => stem.clone().into_iter().collect(),
             },
+            by_folders: stated.is_none() && !states_labels,
             inner,
             source,
         })
