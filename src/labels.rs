@@ -8,6 +8,8 @@ use std::sync::{LazyLock, OnceLock};
 
 use serde::Serialize;
 
+use crate::quote::excerpt;
+
 include!(concat!(env!("OUT_DIR"), "/labels.rs"));
 
 /// What one class is called.
@@ -19,19 +21,6 @@ pub struct Label {
     pub name: String,
     /// All of its names, separated by a comma and a space.
     pub full: String,
-}
-
-/// The text with U+FFFD for every control character: names from a file must neither break a line of
-/// output nor steer a terminal.
-pub(crate) fn printable(text: &str) -> String {
-    let replace = |c: char| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    text.chars().map(replace).collect()
 }
 
 impl Label {
@@ -133,8 +122,7 @@ impl LabelSet {
         BUILTIN.iter().map(|set| set.name)
     }
 
-    /// Reads a label file; see the module's documentation for its form. Control characters in it
-    /// become U+FFFD.
+    /// Reads a label file; see the module's documentation for its form.
     ///
     /// # Errors
     /// [`LabelError::Line`] with the first line that names no class.
@@ -151,14 +139,14 @@ impl LabelSet {
                 None => (None, line),
             };
             if id == Some("") || full.trim().is_empty() || full.contains('\t') {
-                let (file, text) = (format!("{name}.tsv"), printable(line));
+                let (file, text) = (format!("{name}.tsv"), excerpt(line));
                 return Err(LabelError::Line {
                     file,
                     line: index + 1,
                     text,
                 });
             }
-            entries.push(Label::new(id.map(printable), printable(full)));
+            entries.push(Label::new(id.map(str::to_owned), full.to_owned()));
         }
         Ok(Self {
             name: name.to_owned(),
@@ -213,20 +201,6 @@ mod tests {
             };
             assert_eq!((file.as_str(), line), ("pets.tsv", 3));
         }
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_a_terminal() {
-        let set = LabelSet::parse("pets", "n\u{7}1\t\u{1b}[31mred, \u{9b}2J\n").unwrap();
-        let expected = Label::new(
-            Some("n\u{fffd}1".into()),
-            "\u{fffd}[31mred, \u{fffd}2J".into(),
-        );
-        assert_eq!(set.entries, [expected]);
-        let error = LabelSet::parse("pets", "\u{1b}[2J\t")
-            .unwrap_err()
-            .to_string();
-        assert!(!error.contains(char::is_control), "{error}");
     }
 
     #[test]

@@ -1,4 +1,9 @@
-//! Foreign text in messages: how much of it is shown.
+//! Foreign text in messages and documents: how much of it is shown, and what is not Unicode.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 /// Most characters of a file that a message quotes.
 const LONGEST: usize = 200;
@@ -9,4 +14,16 @@ pub(crate) fn excerpt(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(LONGEST - 1).chain(['…']).collect()
+}
+
+/// The bytes in base64 of what is not UTF-8: its text, with U+FFFD in their place, loses them.
+pub(crate) fn lost_bytes(bytes: &[u8]) -> Option<String> {
+    std::str::from_utf8(bytes)
+        .is_err()
+        .then(|| STANDARD.encode(bytes))
+}
+
+/// The same of a path.
+pub(crate) fn path_bytes(path: &Path) -> Option<String> {
+    lost_bytes(path.as_os_str().as_encoded_bytes())
 }

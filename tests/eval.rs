@@ -15,6 +15,7 @@ fn record(index: usize, logits: &[f64], label: usize) -> Record {
     Record {
         index,
         picture: format!("{index}.png"),
+        picture_bytes: None,
         label,
         outcome: Outcome::Answer(answer),
     }
@@ -164,6 +165,7 @@ fn pairs_of_models_with_several_right_classes() {
             Record {
                 index,
                 picture: format!("{index}.png"),
+                picture_bytes: None,
                 label,
                 outcome: Outcome::Answer(answer),
             }

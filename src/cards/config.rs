@@ -2,8 +2,7 @@
 //!
 //! Both layouts are read: that of 2023, which the Hub holds, and today's with `model_args`. Fields
 //! that say nothing about inference are passed over. A missing field has timm's default
-//! (`PretrainedCfg` in timm `models/_pretrained.py`). Control characters become U+FFFD, because names
-//! and error messages end up in a terminal.
+//! (`PretrainedCfg` in timm `models/_pretrained.py`).
 
 mod fields;
 mod input;
@@ -19,7 +18,7 @@ use super::suggest::near;
 use super::{Architecture, CardError, ModelSpec, Overrides, WeightsSource, Zoo, check};
 use crate::bounded;
 use crate::nets::{Activation, Naming, Shortcut};
-use fields::{Fields, printable_value};
+use fields::Fields;
 
 pub(crate) const CONFIG_FILE: &str = "config.json";
 /// In the order of preference: a safetensors file cannot run code and opens at once.
@@ -92,7 +91,6 @@ impl ModelSpec {
             file: file.clone(),
             source,
         })?;
-        let root = printable_value(root);
         let root = Fields::new(&file, "", &root)?;
         let nested = root.table("pretrained_cfg")?;
         // Before 2023 everything stood at the top, and timm called the labels otherwise.

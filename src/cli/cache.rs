@@ -17,6 +17,7 @@ use crate::cards::{Overrides, WeightsSource};
 use crate::error::Error;
 use crate::hub::{self, CachedRepo, Condition, HubError, HubOptions, Waste, WasteKind};
 use crate::model::{self, CachedRelease};
+use crate::quote::path_bytes;
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -122,7 +123,10 @@ struct Entry {
     size: u64,
     /// Seconds since 1970.
     last_used: Option<u64>,
-    path: PathBuf,
+    path: String,
+    /// In base64, where the path is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
 }
 
 fn list(json: bool, hub: &HubOptions, results: &mut Results) -> anyhow::Result<u8> {
@@ -135,7 +139,8 @@ fn list(json: bool, hub: &HubOptions, results: &mut Results) -> anyhow::Result<u
             size: repo.size(),
             last_used: seconds(repo.used()),
             name: repo.repo,
-            path: repo.folder,
+            path_bytes: path_bytes(&repo.folder),
+            path: repo.folder.display().to_string(),
         })
         .collect();
     let releases = model::cached_releases(hub)?.into_iter();
@@ -143,7 +148,8 @@ fn list(json: bool, hub: &HubOptions, results: &mut Results) -> anyhow::Result<u
         size: file.size.unwrap_or(0),
         last_used: seconds(file.used),
         name: file.name,
-        path: file.path,
+        path_bytes: path_bytes(&file.path),
+        path: file.path.display().to_string(),
     }));
     if json {
         entries.iter().try_for_each(|entry| results.json(entry))?;

@@ -1,14 +1,14 @@
 //! `senet download`: weights into the cache.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
 use anyhow::bail;
 use clap::Args;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::args::HubArgs;
 use super::list::normalise;
@@ -21,6 +21,7 @@ use crate::cards::{ModelSpec, Overrides, WeightsSource, Zoo};
 use crate::error::Error;
 use crate::hub::{HubOptions, WeightsRef};
 use crate::model;
+use crate::quote::path_bytes;
 
 /// Downloads at the same time: enough to fill most connections, few enough for any server.
 const PARALLEL: usize = 4;
@@ -64,13 +65,21 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<State>,
     /// Where the file is; absent if it is nowhere yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy")]
     path: Option<PathBuf>,
+    /// In base64, where the path is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
     /// Length in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    let path = path.as_deref().unwrap_or(Path::new(""));
+    serializer.collect_str(&path.display())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -113,6 +122,7 @@ pub(super) fn run(
                     model: name.to_owned(),
                     state: None,
                     path: None,
+                    path_bytes: None,
                     size: None,
                     error: Some(
                         error
@@ -212,6 +222,7 @@ fn bring(
     let row = |state, path: Option<PathBuf>, size| Row {
         model: spec.name.clone(),
         state: Some(state),
+        path_bytes: path.as_deref().and_then(path_bytes),
         path,
         size,
         error: None,
@@ -256,7 +267,7 @@ fn remote_size(
     Ok(model::size(reference, hub, &progress)?)
 }
 
-fn length(path: &std::path::Path) -> Option<u64> {
+fn length(path: &Path) -> Option<u64> {
     Some(path.metadata().ok()?.len())
 }
 

@@ -1,10 +1,12 @@
 //! `senet info`: everything that is known about a model.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use serde::Serialize;
 
 use super::args::{HubArgs, InputArgs};
-use super::output::{Messages, Results, Table};
+use super::output::{Messages, Results, Table, Tone};
 use super::{SUCCESS, session};
 use crate::cards::{Card, ModelSpec, Published, WeightsSource, Zoo};
 use crate::error::Error;
@@ -12,6 +14,7 @@ use crate::hub::{self, HubOptions, WeightsRef};
 use crate::image::InputSpec;
 use crate::model;
 use crate::nets::{LayerTrace, NetError, NetworkSpec, Plan};
+use crate::quote::path_bytes;
 
 /// Show everything on a model's card
 #[derive(Args, Debug)]
@@ -45,6 +48,9 @@ struct Information<'a> {
     input: &'a InputSpec,
     weights: Option<&'a WeightsRef>,
     file: Option<String>,
+    /// In base64, where the path of the file is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_bytes: Option<String>,
     /// What a card says beyond that; absent for a model without one.
     #[serde(flatten)]
     card: Option<FromCard<'a>>,
@@ -104,13 +110,14 @@ pub(super) fn run(
                 WeightsSource::Reference(reference) => Some(reference),
                 WeightsSource::File(_) => None,
             },
-            file: local_file(&spec, &hub),
+            file_bytes: local_file(&spec, &hub).as_deref().and_then(path_bytes),
+            file: local_file(&spec, &hub).map(|path| path.display().to_string()),
             card: card.map(FromCard::from),
             layers: layers.as_deref(),
         })?;
         return Ok(SUCCESS);
     }
-    results.line(results.style.bold(&spec.name))?;
+    results.pieces(&[(Tone::Bold, &spec.name)])?;
     for (field, value) in fields(&spec, card, &plan, &hub) {
         results.line(format!("  {field:<14} {value}"))?;
     }
@@ -126,12 +133,10 @@ fn trace(plan: &Plan, spec: &ModelSpec) -> Result<Vec<LayerTrace>, NetError> {
     plan.trace(height, width)
 }
 
-fn local_file(spec: &ModelSpec, hub: &HubOptions) -> Option<String> {
+fn local_file(spec: &ModelSpec, hub: &HubOptions) -> Option<PathBuf> {
     match &spec.weights {
-        WeightsSource::File(path) => Some(path.display().to_string()),
-        WeightsSource::Reference(reference) => {
-            model::downloaded(reference, hub).map(|path| path.display().to_string())
-        }
+        WeightsSource::File(path) => Some(path.clone()),
+        WeightsSource::Reference(reference) => model::downloaded(reference, hub),
     }
 }
 
@@ -165,7 +170,7 @@ fn fields(
         fields.extend(reference_fields(reference));
     }
     let embedded = matches!(&spec.weights, WeightsSource::Reference(r) if r.embedded.is_some());
-    let file = local_file(spec, hub);
+    let file = local_file(spec, hub).map(|path| path.display().to_string());
     let not_here = if embedded {
         "part of the program"
     } else {

@@ -27,6 +27,16 @@ pub(super) enum Input {
     },
 }
 
+impl Input {
+    /// Its path, if it is a file or should be one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::Unreadable { path, .. } => Some(path),
+            Self::Url(_) | Self::Stdin(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,5 @@
 //! `senet list`: the checkpoints and architectures that the program knows.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde::Serialize;
 
@@ -12,6 +10,7 @@ use crate::error::Error;
 use crate::hub::HubOptions;
 use crate::model;
 use crate::nets::NetError;
+use crate::quote::path_bytes;
 
 /// List the checkpoints with their size and published accuracy
 #[derive(Args, Debug)]
@@ -45,7 +44,10 @@ struct Entry<'a> {
     published: &'a [Published],
     embedded: bool,
     /// The file in the cache.
-    cached: Option<PathBuf>,
+    cached: Option<String>,
+    /// In base64, where its path is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_bytes: Option<String>,
 }
 
 pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Result<u8> {
@@ -145,6 +147,7 @@ pub(super) fn normalise(text: &str) -> String {
 }
 
 fn entry<'a>(card: &'a Card, zoo: &Zoo, hub: &HubOptions) -> Entry<'a> {
+    let cached = model::downloaded(&card.weights, hub);
     Entry {
         name: card.name.to_string(),
         recommended: is_default(card, zoo),
@@ -153,7 +156,8 @@ fn entry<'a>(card: &'a Card, zoo: &Zoo, hub: &HubOptions) -> Entry<'a> {
         size: card.input.size,
         published: &card.published,
         embedded: card.weights.embedded.is_some(),
-        cached: model::downloaded(&card.weights, hub),
+        cached_bytes: cached.as_deref().and_then(path_bytes),
+        cached: cached.map(|path| path.display().to_string()),
     }
 }
 

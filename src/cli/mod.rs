@@ -18,14 +18,17 @@ mod session;
 mod transfers;
 mod verify;
 
-use std::io::{self, IsTerminal, Write};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use output::{Messages, Results, Style, printable};
+use output::{Messages, Results, Tone, escaped, say};
 
+use crate::image::is_picture_name;
 use crate::kernels::Isa;
 
 /// Every input was answered, every comparison held.
@@ -83,17 +86,10 @@ enum Command {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // `--help` and `--version` come this way too; a closed pipe is no reason to fail.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() {
-                NOTHING_DONE
-            } else {
-                SUCCESS
-            });
-        }
+        Err(error) => return refuse(&error, &arguments),
     };
     let messages = Messages { quiet: cli.quiet };
     let mut results = Results::new();
@@ -108,6 +104,31 @@ pub fn main() -> ExitCode {
         NOTHING_DONE
     });
     ExitCode::from(code)
+}
+
+/// Says what is wrong with the arguments; `--help` and `--version` come this way too.
+fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    // The message quotes arguments, and a shell's `*` makes arguments of foreign names.
+    let shown = arguments.iter().map(|a| escaped(&a.to_string_lossy()));
+    let shown = Cli::try_parse_from(shown).err();
+    // A closed pipe is no reason to fail.
+    let _ = shown.as_ref().unwrap_or(error).print();
+    if !error.use_stderr() {
+        return ExitCode::from(SUCCESS);
+    }
+    let options = arguments.iter().take_while(|argument| *argument != "--");
+    for argument in options.skip(1) {
+        let (path, name) = (Path::new(argument), argument.to_string_lossy());
+        if name.len() > 1 && name.starts_with('-') && (path.exists() || is_picture_name(path)) {
+            let tip = format!("a file whose name begins with a dash is `./{name}`");
+            say(&[
+                (Tone::Cyan, "  tip:"),
+                (Tone::Plain, " "),
+                (Tone::Plain, &tip),
+            ]);
+        }
+    }
+    ExitCode::from(NOTHING_DONE)
 }
 
 fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::Result<u8> {
@@ -153,21 +174,27 @@ fn check_isa() -> anyhow::Result<()> {
 
 /// `error: what failed`, its causes, and what to do about it.
 fn report(error: &anyhow::Error) {
-    let style = Style::detect(io::stderr().is_terminal());
-    let mut text = format!("{} {}", style.red("error:"), printable(&error.to_string()));
     let mut last = error.to_string();
+    say(&[
+        (Tone::Red, "error:"),
+        (Tone::Plain, " "),
+        (Tone::Plain, &last),
+    ]);
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
         // Transparent errors repeat their cause.
         if !last.contains(&cause) {
-            text += &format!("\n  caused by: {}", printable(&cause));
+            say(&[(Tone::Plain, "  caused by: "), (Tone::Plain, &cause)]);
         }
         last = cause;
     }
     if let Some(hint) = hint(error) {
-        text += &format!("\n{} {}", style.cyan("hint:"), printable(&hint));
+        say(&[
+            (Tone::Cyan, "hint:"),
+            (Tone::Plain, " "),
+            (Tone::Plain, &hint),
+        ]);
     }
-    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn hint(error: &anyhow::Error) -> Option<String> {

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 /// Writes results, and remembers why that failed.
 pub(super) struct Results {
     out: BufWriter<Stdout>,
-    pub style: Style,
+    style: Style,
 }
 
 /// Tells a failure to write from all other failures, whose kinds may be the same.
@@ -51,18 +51,22 @@ impl Results {
     }
 
     pub(super) fn line(&mut self, line: impl AsRef<str>) -> io::Result<()> {
-        writeln!(self.out, "{}", line.as_ref())
+        self.pieces(&[(Tone::Plain, line.as_ref())])
+    }
+
+    /// A line in which some pieces stand out.
+    pub(super) fn pieces(&mut self, pieces: &[(Tone, &str)]) -> io::Result<()> {
+        writeln!(self.out, "{}", self.style.join(pieces))
     }
 
     pub(super) fn json(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, value)?;
-        writeln!(self.out)
+        writeln!(self.out, "{}", plain_json(serde_json::to_string(value)?))
     }
 
     /// One document for people and programs to read.
     pub(super) fn json_pretty(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut self.out, value)?;
-        writeln!(self.out)
+        let text = serde_json::to_string_pretty(value)?;
+        writeln!(self.out, "{}", plain_json(text))
     }
 }
 
@@ -76,29 +80,65 @@ impl Write for Results {
     }
 }
 
-/// Names in foreign files may hold sequences that steer a terminal.
-pub(super) fn printable(text: &str) -> String {
-    let harmless = |c: char| c == '\n' || !c.is_control();
-    text.chars()
-        .map(|c| {
-            if harmless(c) {
-                c
-            } else {
-                char::REPLACEMENT_CHARACTER
-            }
-        })
-        .collect()
+/// Text for people, in which nothing steers a terminal, breaks the line or turns the order of what
+/// stands around it: names in foreign files may hold all of that.
+pub(super) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
+fn steers(c: char) -> bool {
+    let turns = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+    );
+    c.is_control() || turns || matches!(c, '\u{2066}'..='\u{2069}')
+}
+
+/// JSON escapes the control characters of ASCII by itself; the others stand in texts alone, where they
+/// may be escaped too.
+fn plain_json(text: String) -> String {
+    let foreign = |c: char| c != '\n' && steers(c);
+    if !text.contains(foreign) {
+        return text;
+    }
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if foreign(c) {
+            plain += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
+}
+
+/// How a piece of a line stands out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tone {
+    Plain,
+    Bold,
+    Dim,
+    Red,
+    Cyan,
 }
 
 /// Emphasis, where a person reads along.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
+struct Style {
     colour: bool,
 }
 
 impl Style {
     /// None where the output is no terminal or `NO_COLOR` is set (<https://no-color.org>).
-    pub(super) fn detect(terminal: bool) -> Self {
+    fn detect(terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
@@ -106,28 +146,25 @@ impl Style {
         }
     }
 
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-
-    pub(super) fn bold(self, text: &str) -> String {
-        self.paint("1", text)
-    }
-
-    pub(super) fn dim(self, text: &str) -> String {
-        self.paint("2", text)
-    }
-
-    pub(super) fn red(self, text: &str) -> String {
-        self.paint("31;1", text)
-    }
-
-    pub(super) fn cyan(self, text: &str) -> String {
-        self.paint("36", text)
+    /// A line for people. All of them are made here, so that foreign text is escaped once and
+    /// everywhere.
+    fn join(self, pieces: &[(Tone, &str)]) -> String {
+        let paint = |&(tone, text): &(Tone, &str)| {
+            let text = escaped(text);
+            let code = match tone {
+                Tone::Bold => "1",
+                Tone::Dim => "2",
+                Tone::Red => "31;1",
+                Tone::Cyan => "36",
+                Tone::Plain => return text,
+            };
+            if self.colour {
+                format!("\x1b[{code}m{text}\x1b[0m")
+            } else {
+                text
+            }
+        };
+        pieces.iter().map(paint).collect()
     }
 }
 
@@ -141,6 +178,13 @@ pub(super) fn human_bytes(bytes: u64) -> String {
     }
 }
 
+/// Writes a line to stderr.
+pub(super) fn say(pieces: &[(Tone, &str)]) {
+    let style = Style::detect(io::stderr().is_terminal());
+    // A closed stderr leaves nobody to read it.
+    let _ = writeln!(io::stderr(), "{}", style.join(pieces));
+}
+
 /// Says things on stderr that are not results.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Messages {
@@ -150,27 +194,21 @@ pub(super) struct Messages {
 impl Messages {
     pub(super) fn note(self, text: impl AsRef<str>) {
         if !self.quiet {
-            let style = Style::detect(io::stderr().is_terminal());
-            // A closed stderr leaves nobody to tell.
-            let _ = writeln!(
-                io::stderr(),
-                "{} {}",
-                style.dim("note:"),
-                printable(text.as_ref())
-            );
+            say(&[
+                (Tone::Dim, "note:"),
+                (Tone::Plain, " "),
+                (Tone::Plain, text.as_ref()),
+            ]);
         }
     }
 
-    /// One input's error, which is told even if nothing else is.
+    /// One input's error, which is reported even with `--quiet`.
     pub(super) fn failure(self, text: impl AsRef<str>) {
-        let style = Style::detect(io::stderr().is_terminal());
-        // A closed stderr leaves nobody to tell.
-        let _ = writeln!(
-            io::stderr(),
-            "{} {}",
-            style.red("error:"),
-            printable(text.as_ref())
-        );
+        say(&[
+            (Tone::Red, "error:"),
+            (Tone::Plain, " "),
+            (Tone::Plain, text.as_ref()),
+        ]);
     }
 
     /// Whether there are bars: only for a person at a terminal.
@@ -216,17 +254,16 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        // Before the widths are taken.
+        self.rows
+            .push(cells.iter().map(|cell| escaped(cell)).collect());
     }
 
     /// Prints the table, its heading in bold.
     pub(super) fn print(&self, results: &mut Results) -> io::Result<()> {
         for (index, line) in self.lines().iter().enumerate() {
-            results.line(if index == 0 {
-                results.style.bold(line)
-            } else {
-                line.clone()
-            })?;
+            let tone = if index == 0 { Tone::Bold } else { Tone::Plain };
+            results.pieces(&[(tone, line)])?;
         }
         Ok(())
     }
@@ -256,5 +293,25 @@ impl Table {
             line.trim_end().to_owned()
         };
         self.rows.iter().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_steers_nothing() {
+        let text = "a\u{1b}[31mb\nc\r\u{9b}2J\u{202e}d\u{7f}é漢\u{200d}\\";
+        let shown = r"a\u{1b}[31mb\nc\r\u{9b}2J\u{202e}d\u{7f}é漢".to_owned() + "\u{200d}\\";
+        assert_eq!(escaped(text), shown);
+        for colour in [false, true] {
+            let line = Style { colour }.join(&[(Tone::Red, text), (Tone::Plain, text)]);
+            let own = line.replace("\x1b[31;1m", "").replace("\x1b[0m", "");
+            assert_eq!(own, shown.repeat(2));
+        }
+        let json = plain_json(serde_json::to_string(text).unwrap());
+        assert!(!json.contains(steers), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 }

@@ -6,9 +6,10 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::inputs::Input;
-use super::output::{Results, printable};
+use super::output::{Results, Tone, escaped};
 use crate::error::Error;
 use crate::model::Prediction;
+use crate::quote::path_bytes;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum LabelStyle {
@@ -112,6 +113,9 @@ pub(super) enum Writer<'a> {
 #[derive(Serialize)]
 struct JsonRow<'a> {
     path: String,
+    /// In base64, where the path is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_bytes: Option<String>,
     model: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     predictions: Option<Vec<JsonPrediction<'a>>>,
@@ -159,9 +163,11 @@ impl<'a> Writer<'a> {
                 model,
             } => {
                 let path = row.input.to_string();
+                let path_bytes = row.input.path().and_then(path_bytes);
                 Ok(results.json(&match &row.answer {
                     Ok(predictions) => JsonRow {
                         path,
+                        path_bytes,
                         model,
                         predictions: Some(
                             predictions
@@ -173,6 +179,7 @@ impl<'a> Writer<'a> {
                     },
                     Err(error) => JsonRow {
                         path,
+                        path_bytes,
                         model,
                         predictions: None,
                         error: Some(row.error_text(error)),
@@ -207,36 +214,45 @@ fn csv_row(
     labels: LabelStyle,
     row: &Row<'_>,
 ) -> anyhow::Result<()> {
-    let path = row.input.to_string();
+    let shown = row.input.to_string();
+    let path = row
+        .input
+        .path()
+        .map_or(shown.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
     match &row.answer {
         Ok(predictions) => {
             for (rank, prediction) in predictions.iter().enumerate() {
                 csv.write_record([
-                    path.as_str(),
-                    &(rank + 1).to_string(),
-                    &prediction.index.to_string(),
-                    prediction.label.id.as_deref().unwrap_or_default(),
-                    &labels.of(prediction),
-                    &prediction.probability.to_string(),
-                    &prediction.logit.to_string(),
-                    "",
+                    path,
+                    (rank + 1).to_string().as_bytes(),
+                    prediction.index.to_string().as_bytes(),
+                    prediction
+                        .label
+                        .id
+                        .as_deref()
+                        .unwrap_or_default()
+                        .as_bytes(),
+                    labels.of(prediction).as_bytes(),
+                    prediction.probability.to_string().as_bytes(),
+                    prediction.logit.to_string().as_bytes(),
+                    b"",
                 ])?;
             }
         }
         Err(error) => {
-            csv.write_record([path.as_str(), "", "", "", "", "", "", row.error_text(error)])?
+            let error = row.error_text(error).as_bytes();
+            csv.write_record([path, b"", b"", b"", b"", b"", b"", error])?
         }
     }
     Ok(())
 }
 
 fn text_row(results: &mut Results, labels: LabelStyle, row: &Row<'_>) -> anyhow::Result<()> {
-    let style = results.style;
-    // A name may hold a line break or steer the terminal.
-    results.line(style.bold(&crate::labels::printable(&row.input.to_string())))?;
+    results.pieces(&[(Tone::Bold, &row.input.to_string())])?;
     match &row.answer {
         Ok(predictions) => {
-            let names: Vec<String> = predictions.iter().map(|p| labels.of(p)).collect();
+            // Escaped before the widths are taken.
+            let names: Vec<String> = predictions.iter().map(|p| escaped(&labels.of(p))).collect();
             let width = names
                 .iter()
                 .map(|name| name.chars().count())
@@ -245,18 +261,21 @@ fn text_row(results: &mut Results, labels: LabelStyle, row: &Row<'_>) -> anyhow:
             for (name, prediction) in names.iter().zip(predictions) {
                 let blanks = " ".repeat(width - name.chars().count());
                 let per_cent = prediction.probability * 100.0;
-                let bar = style.cyan(&bar(prediction.probability));
-                results.line(format!("  {per_cent:6.2}%  {name}{blanks}  {bar}").trim_end())?;
+                let bar = bar(prediction.probability);
+                let text = format!("  {per_cent:6.2}%  {name}{blanks}  ");
+                let text = if bar.is_empty() {
+                    text.trim_end()
+                } else {
+                    &text
+                };
+                results.pieces(&[(Tone::Plain, text), (Tone::Cyan, &bar)])?;
             }
         }
         Err(error) => {
-            results.line(format!(
-                "  {} {}",
-                style.red("error:"),
-                printable(row.error_text(error))
-            ))?;
+            let text = format!(" {}", row.error_text(error));
+            results.pieces(&[(Tone::Red, "  error:"), (Tone::Plain, &text)])?;
             if let Some(hint) = &error.hint {
-                results.line(format!("  {} {}", style.cyan("hint:"), printable(hint)))?;
+                results.pieces(&[(Tone::Cyan, "  hint:"), (Tone::Plain, &format!(" {hint}"))])?;
             }
         }
     }

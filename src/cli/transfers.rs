@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use super::output::{Messages, human_bytes};
+use super::output::{Messages, escaped, human_bytes};
 use crate::hub::{HubError, Progress};
 
 const TEMPLATE: &str = "{prefix:<34.34} {bar:24.cyan/dim} {decimal_bytes:>9} of {decimal_total_bytes:<9} {decimal_bytes_per_sec:>11}  {eta}";
@@ -82,7 +82,7 @@ impl Transfers {
         };
         let bar = self
             .bars
-            .add(bar.with_style(style).with_prefix(prefix.to_owned()));
+            .add(bar.with_style(style).with_prefix(escaped(prefix)));
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::{DeviceArgs, HubArgs};
-use super::output::{Messages, Results, Table};
+use super::output::{Messages, Results, Table, Tone};
 use super::{SOME_FAILED, SUCCESS, session};
 use crate::cards::Overrides;
 use crate::error::Error;
@@ -124,12 +124,12 @@ fn print_report(report: &Report, results: &mut Results) -> anyhow::Result<()> {
     }
     for (index, line) in table.lines().iter().enumerate() {
         let bad = index > 0 && !report.rows[index - 1].ok;
-        let style = results.style;
-        results.line(match index {
-            0 => style.bold(line),
-            _ if bad => style.red(line),
-            _ => line.clone(),
-        })?;
+        let tone = match index {
+            0 => Tone::Bold,
+            _ if bad => Tone::Red,
+            _ => Tone::Plain,
+        };
+        results.pieces(&[(tone, line)])?;
     }
     for name in &report.unknown {
         results.line(format!("{name}: not understood, not compared"))?;

@@ -16,6 +16,8 @@ pub struct Item {
     pub index: usize,
     /// Path inside the data set, `/` between its parts.
     pub name: String,
+    /// The bytes of the name in base64, where it is not UTF-8.
+    pub name_bytes: Option<String>,
     pub source: Source,
     /// Outputs of the classifier that are right; most sets have one for a picture.
     pub labels: Vec<usize>,
@@ -104,6 +106,7 @@ impl Dataset {
             Some(Item {
                 index,
                 name: picture.name,
+                name_bytes: picture.name_bytes,
                 source: picture.source,
                 labels,
             })
@@ -125,7 +128,10 @@ impl Dataset {
             if item.name.contains('\0') {
                 hash.update(format!("\0{}\0", item.name.len()));
             }
-            hash.update(format!("{}\0{labels}\n", item.name));
+            match &item.name_bytes {
+                Some(bytes) => hash.update(format!("\0\0{bytes}\0{labels}\n")),
+                None => hash.update(format!("{}\0{labels}\n", item.name)),
+            }
         }
         hexadecimal(&hash.finalize())
     }

@@ -205,6 +205,7 @@ fn by_name(
         let picture = Found {
             inner: name.clone(),
             name,
+            name_bytes: None,
             classes: Vec::new(),
             by_folders: false,
             source: super::Source::Nothing(

@@ -32,6 +32,9 @@ pub struct Pair {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     pub picture: String,
+    /// The bytes of its name in base64, where it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub picture_bytes: Option<String>,
     pub label: String,
     pub first: String,
     pub second: String,
@@ -82,6 +85,7 @@ impl Pair {
             if right.0 != right.1 {
                 pair.differing.push(Difference {
                     picture: record.picture.clone(),
+                    picture_bytes: record.picture_bytes.clone(),
                     label: name(first.0, record.label),
                     first: name(first.0, a.prediction),
                     second: name(second.0, b.prediction),

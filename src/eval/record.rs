@@ -50,6 +50,9 @@ pub struct Record {
     /// Position in the whole data set, from 0.
     pub index: usize,
     pub picture: String,
+    /// The bytes of that name in base64, where it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture_bytes: Option<String>,
     /// Output of the classifier that is right; of several right ones the most probable.
     pub label: usize,
     #[serde(flatten)]
@@ -189,7 +192,8 @@ mod tests {
         ] {
             let record = Record {
                 index: 3,
-                picture: "a/b.png".into(),
+                picture: "a/b\u{fffd}.png".into(),
+                picture_bytes: Some("YS9i/y5wbmc=".into()),
                 label: 2,
                 outcome,
             };

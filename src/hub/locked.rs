@@ -31,6 +31,7 @@ use super::location::Location;
 use super::partial::write_whole;
 use super::{HubError, WeightsRef};
 use crate::bounded;
+use crate::quote::excerpt;
 
 /// The format that this program writes and reads.
 const VERSION: u32 = 1;
@@ -184,8 +185,11 @@ impl LockFile {
             problem,
         };
         let text = bounded::read_to_string(path, bounded::SMALL).map_err(disk("read", path))?;
-        let rows: Rows =
-            toml::from_str(&text).map_err(|error| bad(error.to_string().trim_end().to_owned()))?;
+        let rows: Rows = toml::from_str(&text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.get(..start).unwrap_or(&text).matches('\n').count() + 1;
+            bad(format!("line {line}: {}", excerpt(error.message())))
+        })?;
         if rows.version != VERSION {
             let found = rows.version;
             return Err(bad(format!("expected version {VERSION}, found {found}")));

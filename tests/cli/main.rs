@@ -19,6 +19,8 @@ mod bench;
 mod cache;
 mod classify;
 mod download;
+#[cfg(unix)]
+mod escapes;
 mod models;
 mod tensors;
 #[cfg(unix)]

@@ -4,20 +4,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::cards::CardError;
-use crate::labels::printable;
-
-/// The same with U+FFFD for control characters, in names of fields too.
-pub(super) fn printable_value(value: Value) -> Value {
-    match value {
-        Value::String(text) => Value::String(printable(&text)),
-        Value::Array(items) => items.into_iter().map(printable_value).collect(),
-        Value::Object(map) => map
-            .into_iter()
-            .map(|(name, value)| (printable(&name), printable_value(value)))
-            .collect(),
-        other => other,
-    }
-}
 
 /// A table of the file, with its place for error messages.
 #[derive(Clone, Copy)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::cards::{DEMO_MODEL, Overrides};
 use crate::cli::args::{DeviceArgs, HubArgs, ImageSize};
-use crate::cli::output::{Messages, Results, Table};
+use crate::cli::output::{Messages, Results, Table, Tone};
 use crate::cli::{SUCCESS, session};
 use crate::error::Error;
 use crate::kernels::{Isa, peak_flops};
@@ -246,9 +246,8 @@ fn print(rows: &[Row], results: &mut Results) -> anyhow::Result<()> {
     table.print(results)?;
     for row in rows.iter().filter(|row| !row.layers.is_empty()) {
         let (model, batch) = (&row.model, row.infer_batch_size);
-        let title = results.style.bold(&format!("{model}, batch {batch}"));
         results.line("")?;
-        results.line(title)?;
+        results.pieces(&[(Tone::Bold, &format!("{model}, batch {batch}"))])?;
         layers::print(&row.layers, results)?;
     }
     Ok(())

@@ -236,6 +236,7 @@ fn record(item: &Item, scores: Result<Vec<f64>, String>) -> Record {
     Record {
         index: item.index,
         picture: item.name.clone(),
+        picture_bytes: item.name_bytes.clone(),
         label,
         outcome,
     }

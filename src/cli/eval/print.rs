@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::published::Comparison;
-use crate::cli::output::{Results, Table, printable};
+use crate::cli::output::{Results, Table, Tone};
 use crate::eval::{ClassReport, Interval, Pair, Report, TopK};
 
 /// Classes and mistakes that are shown to people; the JSON has all.
@@ -34,7 +34,7 @@ pub(super) fn report(
         report.classes.len(),
         if report.classes.len() == 1 { "" } else { "es" }
     );
-    results.line(results.style.bold(&title))?;
+    results.pieces(&[(Tone::Bold, &title)])?;
     for top in &report.top {
         let Some(accuracy) = top.accuracy else {
             continue;
@@ -96,7 +96,7 @@ pub(super) fn several(
     }
     let first = &reports[0].0;
     let title = format!("{} of {} pictures", first.answered, first.pictures);
-    results.line(results.style.bold(&title))?;
+    results.pieces(&[(Tone::Bold, &title)])?;
     results.line("")?;
     let tops: Vec<String> = first
         .top
@@ -158,7 +158,7 @@ fn classes(report: &Report, results: &mut Results) -> anyhow::Result<()> {
     let mut table = Table::new(&["worst classes", ">pictures", ">top-1", "95 % interval"]);
     for class in worst.into_iter().take(SHOWN) {
         table.row(vec![
-            printable(&class.name),
+            class.name.clone(),
             class.answered.to_string(),
             percent(class.accuracy),
             interval(class.interval),
@@ -175,8 +175,8 @@ fn confusions(report: &Report, results: &mut Results) -> anyhow::Result<()> {
     let mut table = Table::new(&["most frequent mistakes", "taken for", ">pictures"]);
     for confusion in report.confusions.iter().take(SHOWN) {
         table.row(vec![
-            printable(&confusion.label_name),
-            printable(&confusion.prediction_name),
+            confusion.label_name.clone(),
+            confusion.prediction_name.clone(),
             confusion.pictures.to_string(),
         ]);
     }
@@ -194,7 +194,7 @@ pub(in crate::cli) fn pair(pair: &Pair, json: bool, results: &mut Results) -> an
         pair.pictures,
         pair.pictures + pair.unanswered
     );
-    results.line(results.style.bold(&title))?;
+    results.pieces(&[(Tone::Bold, &title)])?;
     let share = |count: usize| percent(count as f64 / pair.pictures.max(1) as f64);
     let rows = [
         ("both right", pair.both_right),
@@ -214,10 +214,10 @@ pub(in crate::cli) fn pair(pair: &Pair, json: bool, results: &mut Results) -> an
     let mut table = Table::new(&["only one is right about", "shows", "first", "second"]);
     for difference in pair.differing.iter().take(SHOWN) {
         table.row(vec![
-            printable(&difference.picture),
-            printable(&difference.label),
-            printable(&difference.first),
-            printable(&difference.second),
+            difference.picture.clone(),
+            difference.label.clone(),
+            difference.first.clone(),
+            difference.second.clone(),
         ]);
     }
     Ok(table.print(results)?)

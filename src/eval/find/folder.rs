@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::{Found, in_archive, is_archive, with_slashes};
+use super::{Found, end_of, in_archive, is_archive, with_slashes};
 use crate::eval::spool::Spool;
 use crate::eval::{Classes, EvalError, Source};
 use crate::image::is_picture_name;
+use crate::quote::lost_bytes;
 
 /// The pictures below the folder, or those of the archives below it. Links are followed, but for
 /// those that lead back up.
@@ -36,8 +37,10 @@ pub(super) fn pictures(
     found.extend(pictures.into_iter().map(|picture| {
         let inner = with_slashes(&picture);
         let class = inner.split_once('/').map(|(class, _)| class.to_owned());
+        let name = named(&inner);
         Found {
-            name: named(&inner),
+            name_bytes: lost_bytes(&end_of(&folder.join(&picture), &name)),
+            name,
             inner,
             classes: class.into_iter().collect(),
             by_folders: false,

@@ -16,6 +16,8 @@ use super::{Classes, EvalError, Source};
 pub(super) struct Found {
     /// Its name in results: path inside of all that is evaluated, `/` between the parts.
     pub name: String,
+    /// The bytes of the name in base64, where it is not UTF-8.
+    pub name_bytes: Option<String>,
     /// Its path inside of its folder or archive, as a list of labels names it.
     pub inner: String,
     /// Texts of which the first that means a class is its class: the name of a folder or archive, or
@@ -144,4 +146,17 @@ fn with_slashes(path: &Path) -> String {
         .components()
         .map(|part| part.as_os_str().to_string_lossy());
     parts.collect::<Vec<_>>().join("/")
+}
+
+/// The end of a path that `name`, which has U+FFFD for what is not UTF-8, was made from.
+fn end_of(path: &Path, name: &str) -> Vec<u8> {
+    let parts = name.split('/').count();
+    let mut end: Vec<&[u8]> = path
+        .components()
+        .rev()
+        .take(parts)
+        .map(|part| part.as_os_str().as_encoded_bytes())
+        .collect();
+    end.reverse();
+    end.join(&b'/')
 }

@@ -14,8 +14,9 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
-use super::Found;
+use super::{Found, end_of};
 use crate::eval::{Classes, EvalError, Source};
+use crate::quote::lost_bytes;
 
 /// Row groups whose pictures are held: the threads that prepare a batch are in several at once, the
 /// more the more a shard passes over.
@@ -64,12 +65,14 @@ pub(super) fn pictures(
     let names = names.filter(|_| !own);
     let labels = table.labels().map_err(wrong)?;
     let table = Arc::new(table);
+    let prefix = end_of(path, name);
     let found = labels.into_iter().enumerate().map(|(row, label)| {
         let inner = row.to_string();
         let number = label.parse::<usize>().ok();
         let called = number.and_then(|number| names.as_ref()?.get(number).cloned());
         Found {
             name: format!("{name}/{inner}"),
+            name_bytes: lost_bytes(&[&prefix[..], b"/", inner.as_bytes()].concat()),
             inner,
             classes: vec![called.unwrap_or(label)],
             by_folders: false,

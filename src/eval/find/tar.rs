@@ -10,12 +10,12 @@ use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
 use super::members::{BLOCK, Member, Members, Place};
-use super::{Found, archive_stem, is_stdin};
+use super::{Found, archive_stem, end_of, is_stdin};
 use crate::eval::source::too_long;
 use crate::eval::spool::Spool;
 use crate::eval::{EvalError, Source};
 use crate::image::{MAX_FILE_BYTES, is_picture_name};
-use crate::quote::excerpt;
+use crate::quote::{excerpt, lost_bytes};
 
 /// The longest JSON file in which a label is looked for.
 const LONGEST_JSON: u64 = 1 << 20;
@@ -51,12 +51,15 @@ pub(super) fn pictures(
         pictures, labels, ..
     } = read(path, spool).map_err(wrong)?;
     let stem = archive_stem(path);
+    let prefix = end_of(path, name);
     let states_labels = labels.values().any(|(_, stated)| stated.is_ok());
     let found = pictures.into_iter().map(|(inner, source)| {
         let stated = labels.get(sample(&inner));
+        let name_bytes = lost_bytes(&[&prefix[..], b"/", &inner].concat());
         let inner = String::from_utf8_lossy(&inner).into_owned();
         Ok(Found {
             name: format!("{name}/{inner}"),
+            name_bytes,
             classes: match stated {
                 Some((_, Ok(label))) => vec![label.clone()],
                 Some((_, Err(reason))) => return Err(wrong(reason.clone().into())),

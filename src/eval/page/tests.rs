@@ -45,6 +45,7 @@ fn answered(index: usize, classes: usize) -> Record {
     Record {
         index,
         picture: format!("{QUOTES} {index}"),
+        picture_bytes: None,
         label,
         outcome: Outcome::Answer(Answer {
             prediction,
@@ -60,6 +61,7 @@ fn failed(index: usize) -> Record {
     Record {
         index,
         picture: QUOTES.into(),
+        picture_bytes: None,
         label: 0,
         outcome: Outcome::Error {
             error: SCRIPT.into(),
