@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::labels::LabelError;
+use crate::quote::excerpt;
 
 /// A model description that cannot be used, or a name that means none.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +24,7 @@ pub enum CardError {
         source: serde_json::Error,
     },
     /// A value that cannot be right, or that contradicts another.
-    #[error("{file}: field `{field}`: {reason}")]
+    #[error("{file}: field `{}`: {reason}", excerpt(field))]
     Field {
         file: String,
         field: String,

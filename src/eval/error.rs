@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::quote::excerpt;
+
 /// A data set or a results file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -12,7 +14,11 @@ pub enum EvalError {
     Unwritable { path: String, error: io::Error },
     #[error("{path} {}", if *exists { "is no folder, tar archive or Parquet table" } else { "does not exist" })]
     NoData { path: String, exists: bool },
-    #[error("{path} holds both pictures ({picture}) and archives ({archive})")]
+    #[error(
+        "{path} holds both pictures ({}) and archives ({})",
+        excerpt(picture),
+        excerpt(archive)
+    )]
     PicturesAndArchives {
         path: String,
         /// The first.
@@ -31,14 +37,20 @@ pub enum EvalError {
     Twice { path: String, other: String },
     #[error("no pictures found in {path}")]
     Empty { path: String },
-    #[error("{path} has pictures that lie in no class folder ({pictures}; the first is {first})")]
+    #[error(
+        "{path} has pictures that lie in no class folder ({pictures}; the first is {})",
+        excerpt(first)
+    )]
     NoClassFolder {
         path: String,
         pictures: usize,
         first: String,
     },
     /// Folders or labels that mean no class of the model.
-    #[error("{count} of the {what} in {path} are no classes of {set}: {names}")]
+    #[error(
+        "{count} of the {what} in {path} are no classes of {set}: {}",
+        excerpt(names)
+    )]
     UnknownClasses {
         what: &'static str,
         path: String,
@@ -47,7 +59,11 @@ pub enum EvalError {
         /// The first of them.
         names: String,
     },
-    #[error("{path}: `{text}` means {count} classes of {set}: {classes}")]
+    #[error(
+        "{path}: `{}` means {count} classes of {set}: {}",
+        excerpt(text),
+        excerpt(classes)
+    )]
     Ambiguous {
         path: String,
         text: String,
@@ -55,7 +71,7 @@ pub enum EvalError {
         count: usize,
         classes: String,
     },
-    #[error("{path}, line {line}: expected {expected}, found `{found}`")]
+    #[error("{path}, line {line}: expected {expected}, found `{}`", excerpt(found))]
     Line {
         path: String,
         line: usize,
@@ -63,7 +79,8 @@ pub enum EvalError {
         found: String,
     },
     #[error(
-        "none of the {listed} pictures that {path} names lies in {folder}; the first is {first}"
+        "none of the {listed} pictures that {path} names lies in {folder}; the first is {}",
+        excerpt(first)
     )]
     NothingListed {
         path: String,
@@ -72,7 +89,10 @@ pub enum EvalError {
         first: String,
     },
     /// A list of labels that has a line for each picture's number.
-    #[error("{path} labels pictures by their numbers, and {picture} {reason}")]
+    #[error(
+        "{path} labels pictures by their numbers, and {} {reason}",
+        excerpt(picture)
+    )]
     Numbered {
         path: String,
         picture: String,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::quote::excerpt;
 use crate::weights::WeightsError;
 
 /// A network that cannot be built, loaded or run.
@@ -170,7 +171,7 @@ fn write_names(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt:
         .map(String::as_str)
         .collect::<Vec<_>>()
         .join(", ");
-    write!(f, "; {} {what}: {shown}", names.len())?;
+    write!(f, "; {} {what}: {}", names.len(), excerpt(&shown))?;
     if names.len() > SHOWN {
         write!(f, ", …")
     } else {

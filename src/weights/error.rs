@@ -1,6 +1,7 @@
 //! What can be wrong with a weights file, said so that the reader can act on it.
 
 use super::DType;
+use crate::quote::excerpt;
 
 /// A weights file could not be used.
 ///
@@ -82,7 +83,7 @@ pub enum WeightsError {
         problem: String,
     },
     /// No tensor of that name.
-    #[error("`{file}` has no tensor `{name}`")]
+    #[error("`{file}` has no tensor `{}`", excerpt(name))]
     MissingTensor {
         /// Path or name.
         file: String,
@@ -90,7 +91,10 @@ pub enum WeightsError {
         name: String,
     },
     /// The tensor has values of another kind than was asked for.
-    #[error("tensor `{name}` of `{file}`: expected {expected} values, found {found}")]
+    #[error(
+        "tensor `{}` of `{file}`: expected {expected} values, found {found}",
+        excerpt(name)
+    )]
     WrongDtype {
         /// Path or name.
         file: String,
