@@ -312,6 +312,7 @@ fn place_tensor(
             .collect()
     };
     Ok(Entry {
+        part: 0,
         dtype,
         strides: (elements > 0 && !contiguous)
             .then(|| to_usize(strides))

@@ -82,6 +82,36 @@ pub enum WeightsError {
         /// What was found in its place.
         problem: String,
     },
+    /// An index of shards that cannot be used.
+    #[error("`{file}` is no index of shards that can be used: {problem}")]
+    Index {
+        /// Path of the index.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Shards that an index names are not beside it.
+    #[error("`{file}` names {total} shards, of which {} {} missing: {}", missing.len(),
+        if missing.len() == 1 { "is" } else { "are" }, few(missing))]
+    MissingShards {
+        /// Path of the index.
+        file: String,
+        /// Number of shards that it names.
+        total: usize,
+        /// The names of those that are not there.
+        missing: Vec<String>,
+    },
+    /// A shard without tensors that its index says it holds.
+    #[error("`{file}` lacks {} tensor{} that `{index}` says it holds: {}", missing.len(),
+        if missing.len() == 1 { "" } else { "s" }, few(missing))]
+    ShardLacks {
+        /// Path of the shard.
+        file: String,
+        /// Path of the index.
+        index: String,
+        /// The tensors.
+        missing: Vec<String>,
+    },
     /// No tensor of that name.
     #[error("`{file}` has no tensor `{}`", excerpt(name))]
     MissingTensor {
@@ -173,6 +203,16 @@ impl std::fmt::Display for LooksLike {
     }
 }
 
+/// The first few names.
+fn few(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len() {
+        0..=SHOWN => shown,
+        more => format!("{shown} and {} more", more - SHOWN),
+    }
+}
+
 impl WeightsError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
@@ -198,6 +238,13 @@ impl WeightsError {
             Self::UnsupportedTensor { .. } => {
                 "in Python, save an ordinary tensor in its place: \
                  `tensor.dequantize()`, `.to_dense()` or `.resolve_conj().resolve_neg().contiguous()`"
+            }
+            Self::Index { .. } => {
+                "give a single weights file, or download the index again with its shards"
+            }
+            Self::MissingShards { .. } => "put the missing files into the folder of the index",
+            Self::ShardLacks { .. } => {
+                "the shard and the index are not of the same download: get both again"
             }
             Self::MissingTensor { .. } => "the file may belong to another network",
             _ => return None,

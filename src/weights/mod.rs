@@ -2,8 +2,9 @@
 //!
 //! [`Weights::open`] tells the format by the content, maps the file into memory and makes an index
 //! of its tensors. Three containers are read: safetensors, the zip archive that `torch.save` writes
-//! since PyTorch 1.6, and the stream it wrote before. Of a training checkpoint the state dict is
-//! taken that timm would take; whatever else is in it is read past. The `module.` and `_orig_mod.` that wrappers put before names are
+//! since PyTorch 1.6, and the stream it wrote before; an index of shards stands for all of them. Of a
+//! training checkpoint the state dict is taken that timm would take; whatever else is in it is read
+//! past. The `module.` and `_orig_mod.` that wrappers put before names are
 //! removed, whichever the format.
 //!
 //! Files may come from anywhere. Nothing in them is executed; every offset, size and stride is
@@ -17,6 +18,7 @@ mod hash;
 mod map;
 mod pickle;
 mod safetensors;
+mod shards;
 mod torch;
 mod zip;
 
@@ -31,6 +33,7 @@ pub(crate) use hash::hexadecimal;
 pub use hash::{check_release_name, release_digits, sha256_of};
 use map::Bytes;
 use sha2::{Digest, Sha256};
+pub use shards::{files_of, shard_names};
 
 /// What `DistributedDataParallel` and `torch.compile` put before every name, in the order in which
 /// timm's `clean_state_dict` takes them off.
@@ -39,12 +42,19 @@ const WRAPPER_PREFIXES: [&str; 3] = ["_orig_mod.", "module.", "_orig_mod."];
 /// Bytes of a tensor from which on it is worth a call to give its pages back once it was read.
 const RELEASED_FROM: usize = 1 << 18;
 
-/// A weights file that was opened and checked: its bytes and an index of its tensors.
+/// Weights that were opened and checked: the bytes of their files and an index of the tensors.
 #[derive(Clone)]
 pub struct Weights {
     source: String,
-    bytes: Arc<Bytes>,
+    /// One file, or all the shards of an index.
+    parts: Vec<Arc<Part>>,
     dict: StateDict,
+}
+
+/// One file.
+struct Part {
+    source: String,
+    bytes: Bytes,
 }
 
 /// A dict of tensors in a file.
@@ -66,17 +76,18 @@ impl StateDict {
         }
     }
 
+    /// Whether anything has that name.
+    fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name) || self.others.contains_key(name)
+    }
+
     /// The same without the prefixes of wrappers. Two tensors that would share a name are an error: it
     /// cannot be known which of them is meant.
     fn unwrapped(self, file: &str) -> Result<Self, WeightsError> {
-        let plain = |name: &str| {
-            let strip = |name, prefix| str::strip_prefix(name, prefix).unwrap_or(name);
-            WRAPPER_PREFIXES.into_iter().fold(name, strip).to_owned()
-        };
         let mut entries = BTreeMap::new();
         for (name, entry) in self.entries {
-            let plain = plain(&name);
-            if entries.contains_key(&plain) {
+            let plain = plain_name(&name);
+            if entries.contains_key(plain) {
                 return Err(WeightsError::Unsupported {
                     file: file.to_owned(),
                     problem: format!(
@@ -84,13 +95,15 @@ impl StateDict {
                     ),
                 });
             }
-            entries.insert(plain, entry);
+            entries.insert(plain.to_owned(), entry);
         }
         let others = self.others.into_iter();
         Ok(Self {
             key: self.key,
             entries,
-            others: others.map(|(name, other)| (plain(&name), other)).collect(),
+            others: others
+                .map(|(name, other)| (plain_name(&name).to_owned(), other))
+                .collect(),
         })
     }
 }
@@ -98,6 +111,8 @@ impl StateDict {
 /// Where one tensor is. Whoever makes one has checked that all its elements are inside the file.
 #[derive(Clone, Debug)]
 struct Entry {
+    /// Which of the files holds it.
+    part: usize,
     dtype: DType,
     shape: Vec<usize>,
     /// First byte of the first element.
@@ -107,7 +122,8 @@ struct Entry {
 }
 
 impl Weights {
-    /// Opens the file at `path`, in whichever of the formats it is.
+    /// Opens the file at `path`, in whichever of the formats it is, or all the shards that the index at
+    /// `path` names.
     ///
     /// The file is mapped into memory and must not be changed by anyone while this value lives: its
     /// tensors could change, and truncating it would end the process.
@@ -116,14 +132,14 @@ impl Weights {
     /// Any [`WeightsError`] about the file as a whole. A tensor of a type that is not read is no
     /// error until it is asked for.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
-        let source = path.display().to_string();
-        match map::map_file(path) {
-            Ok(bytes) => Self::index(source, bytes),
-            Err(error) => Err(WeightsError::Unreadable {
-                file: source,
-                error,
-            }),
+        if shards::is_index_name(path) {
+            return shards::open(path);
         }
+        Self::open_one(path)
+    }
+
+    fn open_one(path: &Path) -> Result<Self, WeightsError> {
+        Self::index(path.display().to_string(), map_file(path)?)
     }
 
     /// Reads weights that are part of the program; `name` is used in messages.
@@ -162,14 +178,28 @@ impl Weights {
         let dict = dicts.into_iter().next().unwrap_or_default();
         Ok(Self {
             dict: dict.unwrapped(&source)?,
+            parts: vec![Arc::new(Part {
+                source: source.clone(),
+                bytes,
+            })],
             source,
-            bytes: Arc::new(bytes),
         })
     }
 
-    /// The path or name, for messages.
+    fn get(&self, name: &str) -> Option<(&Part, &Entry)> {
+        let entry = self.dict.entries.get(name)?;
+        Some((self.parts.get(entry.part)?, entry))
+    }
+
+    /// The path or name, for messages; of shards, that of their index.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// The path or name of the file that holds a tensor: of shards, the one shard.
+    pub fn source_of(&self, name: &str) -> &str {
+        self.get(name)
+            .map_or(&self.source, |(part, _)| &part.source)
     }
 
     /// The tensors' names, without the prefixes of wrappers, in alphabetical order.
@@ -189,15 +219,12 @@ impl Weights {
 
     /// Shape of a tensor; empty for a scalar.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.dict
-            .entries
-            .get(name)
-            .map(|entry| entry.shape.as_slice())
+        self.get(name).map(|(_, entry)| entry.shape.as_slice())
     }
 
     /// Stored element type of a tensor.
     pub fn dtype(&self, name: &str) -> Option<DType> {
-        self.dict.entries.get(name).map(|entry| entry.dtype)
+        self.get(name).map(|(_, entry)| entry.dtype)
     }
 
     /// Values of a floating-point tensor in row-major order; `F64` is rounded to nearest.
@@ -216,26 +243,19 @@ impl Weights {
     /// As [`Weights::f32`].
     pub fn f32_into(&self, name: &str, values: &mut Vec<f32>) -> Result<(), WeightsError> {
         // Nearly every value of every network comes this way: no call per value.
-        match self.dict.entries.get(name) {
-            Some(entry) if entry.dtype == DType::F32 && entry.strides.is_none() => {
-                let bytes = self.bytes.get(entry.start..).unwrap_or(&[]);
+        match self.get(name) {
+            Some((part, entry)) if entry.dtype == DType::F32 && entry.strides.is_none() => {
+                let bytes = part.bytes.get(entry.start..).unwrap_or(&[]);
                 let (stored, _) = bytes.as_chunks();
                 let count = entry.shape.iter().product();
                 let stored = stored.iter().take(count).copied();
                 values.clear();
                 values.extend(stored.map(f32::from_le_bytes));
-                self.release(entry, count * size_of::<f32>());
+                part.release(entry, count * size_of::<f32>());
             }
             _ => *values = self.values(name)?,
         }
         Ok(())
-    }
-
-    /// Gives the pages of a large tensor back that was read.
-    fn release(&self, entry: &Entry, len: usize) {
-        if len >= RELEASED_FROM {
-            self.bytes.release(entry.start..entry.start + len);
-        }
     }
 
     /// Values of a floating-point tensor in row-major order, exactly.
@@ -293,22 +313,21 @@ impl Weights {
     }
 
     fn values<T: Element>(&self, name: &str) -> Result<Vec<T>, WeightsError> {
-        let entry = self.dict.entries.get(name);
-        let entry = entry.ok_or_else(|| self.missing(name))?;
+        let (part, entry) = self.get(name).ok_or_else(|| self.missing(name))?;
         let (Some(decode), Some(size)) = (T::decoder(entry.dtype), entry.dtype.size()) else {
             return Err(WeightsError::WrongDtype {
-                file: self.source.clone(),
+                file: part.source.clone(),
                 name: name.to_owned(),
                 expected: T::KIND,
                 found: entry.dtype,
             });
         };
-        let data = self.bytes.get(entry.start..).unwrap_or(&[]);
+        let data = part.bytes.get(entry.start..).unwrap_or(&[]);
         let count: usize = entry.shape.iter().product();
         Ok(match &entry.strides {
             None => {
                 let values = data.chunks_exact(size).take(count).map(decode).collect();
-                self.release(entry, count * size);
+                part.release(entry, count * size);
                 values
             }
             Some(strides) => gather(&entry.shape, strides, count)
@@ -318,6 +337,22 @@ impl Weights {
     }
 }
 
+impl Part {
+    /// Gives the pages of a large tensor back that was read.
+    fn release(&self, entry: &Entry, len: usize) {
+        if len >= RELEASED_FROM {
+            self.bytes.release(entry.start..entry.start + len);
+        }
+    }
+}
+
+fn map_file(path: &Path) -> Result<Bytes, WeightsError> {
+    map::map_file(path).map_err(|error| WeightsError::Unreadable {
+        file: path.display().to_string(),
+        error,
+    })
+}
+
 impl std::fmt::Debug for Weights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Weights")
@@ -325,6 +360,12 @@ impl std::fmt::Debug for Weights {
             .field("tensors", &self.dict.entries.len())
             .finish_non_exhaustive()
     }
+}
+
+/// A tensor's name without the prefixes of wrappers.
+fn plain_name(name: &str) -> &str {
+    let strip = |name, prefix: &str| str::strip_prefix(name, prefix).unwrap_or(name);
+    WRAPPER_PREFIXES.into_iter().fold(name, strip)
 }
 
 /// The places of a strided tensor's `count` elements in row-major order, counted from the first.

@@ -70,6 +70,7 @@ pub(super) fn index(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>,
         .map_err(|e| damaged(format!("safetensors header: {e}")))?;
     let entries = metadata.tensors().into_iter().map(|(name, info)| {
         let entry = Entry {
+            part: 0,
             dtype: dtype(info.dtype),
             shape: info.shape.clone(),
             start: data_start as usize + info.data_offsets.0,

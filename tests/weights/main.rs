@@ -7,6 +7,7 @@ mod broken;
 mod build;
 mod hostile;
 mod pickled;
+mod shards;
 mod zip;
 
 use std::collections::BTreeMap;
