@@ -10,7 +10,8 @@ use crate::eval::EvalError;
 use crate::golden::GoldenError;
 use crate::hub::HubError;
 use crate::image::ImageError;
-use crate::nets::NetError;
+use crate::model::PickError;
+use crate::nets::{NetError, OtherEnds};
 use crate::weights::WeightsError;
 
 /// Result with the library's [`enum@Error`].
@@ -36,6 +37,8 @@ pub enum Error {
     #[error(transparent)]
     Net(#[from] NetError),
     #[error(transparent)]
+    Pick(#[from] PickError),
+    #[error(transparent)]
     Weights(#[from] WeightsError),
     /// The weights are a network without its last layer.
     #[error("{file} holds {model} without its classifier, so it cannot tell classes")]
@@ -45,6 +48,18 @@ pub enum Error {
         model: String,
         /// Address of the authors' file, which has the classifier.
         release: Option<String>,
+    },
+    /// The weights are this network's but for the number of its classes or of its input channels.
+    #[error("{file} has {}, but {} {}", numbers(ends, 1),
+        config.as_ref().map_or_else(|| format!("{model} has"), |config| format!("{config} says")),
+        numbers(ends, 0))]
+    OtherEnds {
+        /// The weights file.
+        file: String,
+        model: String,
+        /// The `config.json` that describes the model; none where that is a card.
+        config: Option<String>,
+        ends: OtherEnds,
     },
 }
 
@@ -59,13 +74,66 @@ impl Error {
             Self::Hub(error) => error.hint(),
             Self::Image(error) => error.hint(),
             Self::Net(error) => error.hint(),
+            Self::Pick(error) => error.hint(),
             Self::Weights(error) => error.hint(),
+            Self::OtherEnds { config, ends, .. } => Some(ends_hint(config.as_deref(), ends)),
             Self::NoClassifier { release, .. } => {
                 let url = release.as_ref()?;
                 Some(format!(
                     "the authors' file has it: download {url} and give it as `--weights`"
                 ))
             }
+        }
+    }
+}
+
+/// The network's numbers (`side` 0) or those of the file (1), in words.
+fn numbers(ends: &OtherEnds, side: usize) -> String {
+    let counted = |count: usize, one: &str, many: &str| match count {
+        1 => format!("1 {one}"),
+        more => format!("{more} {many}"),
+    };
+    let classes = ends
+        .classes
+        .map(|pair| counted(pair[side], "class", "classes"));
+    let channels = ends
+        .channels
+        .map(|pair| counted(pair[side], "input channel", "input channels"));
+    let both: Vec<String> = classes.into_iter().chain(channels).collect();
+    both.join(" and ")
+}
+
+fn ends_hint(config: Option<&str>, ends: &OtherEnds) -> String {
+    let found = [ends.classes, ends.channels].map(|pair| pair.map(|[_, found]| found));
+    match (config, found) {
+        (Some(config), [Some(classes), None]) => format!(
+            "correct `num_classes` in {config}, or give `--num-classes {classes}`, which leaves out \
+             label names that do not fit"
+        ),
+        (Some(config), [None, Some(channels)]) => {
+            format!(
+                "set `in_chans` in the `model_args` of {config} to {channels}, or give a directory with a \
+                 corrected copy of it and the weights as the model"
+            )
+        }
+        (Some(config), [classes, channels]) => format!(
+            "correct {config}: `num_classes` is {}, `in_chans` in `model_args` is {}",
+            classes.unwrap_or_default(),
+            channels.unwrap_or_default()
+        ),
+        (None, [Some(classes), None]) => format!(
+            "`--num-classes {classes}` runs it with numbered classes; a config.json beside the file, \
+             with `architecture`, `num_classes` and `label_names`, names them: give the directory as \
+             the model"
+        ),
+        (None, [classes, channels]) => {
+            let classes = classes.map(|classes| format!("\"num_classes\": {classes}, "));
+            format!(
+                "put the file into a directory with a config.json of {{\"architecture\": …, \
+                 {}\"model_args\": {{\"in_chans\": {}}}}} and give the directory as the model",
+                classes.unwrap_or_default(),
+                channels.unwrap_or_default()
+            )
         }
     }
 }

@@ -52,8 +52,7 @@ struct Numbers {
 
 impl Run {
     fn golden(&self) -> Golden {
-        let [n, _, h, w] = self.input;
-        let (input, digest) = formula::pictures(n, h, w);
+        let (input, digest) = formula::images(self.input);
         assert_eq!(
             digest, self.input_digest,
             "the formula's pictures are not those of the recording"
@@ -166,7 +165,10 @@ static ONE_LARGE: Mutex<()> = Mutex::new(());
 
 fn check(arch: &str) {
     let recorded = recorded(arch);
-    let plan = plan(arch, recorded.classes);
+    check_recorded(arch, plan(arch, recorded.classes), &recorded);
+}
+
+fn check_recorded(arch: &str, plan: Plan, recorded: &Recorded) {
     assert_eq!(plan.param_count(), recorded.parameters);
     let large = plan.param_count() > LARGE;
     let _guard = large.then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
@@ -221,6 +223,24 @@ const NOT_RUN: [&str; 5] = [
     "seresnet269d",
     "seresnet34",
 ];
+
+/// Grey images, and inputs that no image gives.
+#[test]
+fn other_input_channels() {
+    for (arch, inputs) in [
+        ("legacy_seresnet18", 1),
+        ("seresnext26t_32x4d", 1),
+        ("seresnext26t_32x4d", 4),
+        ("skresnet18", 4),
+    ] {
+        let recorded = recorded(&format!("{arch}.{inputs}ch"));
+        let (mut spec, naming) = spec(arch);
+        spec.stem.inputs = inputs;
+        let plan = spec.plan(naming, recorded.classes).unwrap();
+        assert_eq!(plan.inputs(), inputs);
+        check_recorded(arch, plan, &recorded);
+    }
+}
 
 #[test]
 fn every_card_has_a_golden_file_and_a_test() {

@@ -9,6 +9,7 @@ mod input;
 mod labels;
 mod origin;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -17,14 +18,15 @@ use super::resolve::{present_name, split_tag};
 use super::suggest::near;
 use super::{Architecture, CardError, ModelSpec, Overrides, WeightsSource, Zoo, check};
 use crate::bounded;
+use crate::labels::LabelSet;
 use crate::nets::{Activation, Naming, Shortcut};
 use fields::Fields;
 
 pub(crate) const CONFIG_FILE: &str = "config.json";
-/// In the order of preference: a safetensors file cannot run code and opens at once.
-pub(crate) const WEIGHTS_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// A damaged number must not become an allocation. ImageNet-22k has 21,841 classes.
 const MAX_CLASSES: usize = 1_000_000;
+/// Far above the bands of any camera.
+const MAX_CHANNELS: usize = 1024;
 /// Arguments of timm's `create_model`, `build_model_with_cfg` and networks that change nothing in
 /// inference, whatever their value.
 const NEUTRAL_ARGUMENTS: [&str; 10] = [
@@ -41,32 +43,27 @@ const NEUTRAL_ARGUMENTS: [&str; 10] = [
 ];
 
 impl ModelSpec {
-    /// The model in a directory as timm saves it: `config.json`, and `model.safetensors` or
-    /// `pytorch_model.bin`.
+    /// The model in a directory as timm saves it: its `config.json`. Which file holds the weights is
+    /// found out when they are needed.
     ///
     /// # Errors
     /// [`CardError::Read`], [`CardError::MissingFile`], and those of
     /// [`from_timm_config`](Self::from_timm_config).
     pub fn from_timm_dir(folder: &Path, overrides: &Overrides) -> Result<Self, CardError> {
-        let missing = |expected| CardError::MissingFile {
-            folder: folder.to_owned(),
-            expected,
-        };
         let path = folder.join(CONFIG_FILE);
         let text = match bounded::read_found(&path, bounded::SMALL) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(missing(CONFIG_FILE));
+                return Err(CardError::MissingFile {
+                    folder: folder.to_owned(),
+                    expected: CONFIG_FILE,
+                });
             }
             Err(source) => return Err(CardError::Read { path, source }),
         };
-        let weights = WEIGHTS_FILES
-            .iter()
-            .map(|file| folder.join(file))
-            .find(|path| path.is_file())
-            .ok_or_else(|| missing("model.safetensors, pytorch_model.bin"))?;
         let name = folder.display().to_string();
-        Self::from_timm_config(&text, &name, WeightsSource::File(weights), overrides)
+        let weights = WeightsSource::Directory(folder.to_owned());
+        Self::from_timm_config(&text, &name, weights, overrides)
     }
 
     /// The model that a `config.json` describes. `name` is the directory or repository, for
@@ -102,7 +99,7 @@ impl ModelSpec {
         // timm passes over a tag, and takes its former names.
         let named = split_tag(&architecture).0;
         let named = present_name(named).map_or(named, |name| split_tag(name).0);
-        let Some(standard) = zoo.architecture(named) else {
+        let Some(mut standard) = zoo.architecture(named) else {
             let untrained = zoo.untrained().iter().map(|known| known.name.as_str());
             let suggestions = near(named, zoo.architectures().into_iter().chain(untrained));
             return Err(CardError::UnknownArchitecture {
@@ -112,7 +109,12 @@ impl ModelSpec {
             });
         };
         check_topology(root, &standard)?;
-        let classes = classes(root, pretrained)?;
+        let channels = channels(root, pretrained)?;
+        standard.network.stem.inputs = channels;
+        let classes = match overrides.num_classes {
+            Some(classes) => classes,
+            None => classes(root, pretrained)?,
+        };
         let plan = standard
             .network
             .plan(standard.naming, classes)
@@ -127,9 +129,18 @@ impl ModelSpec {
             name: name.to_owned(),
             network: standard.network,
             naming: standard.naming,
-            input: input::read(pretrained, overrides, &mut notes)?,
-            labels: labels::read(root, nested, classes, &mut notes)?,
+            input: input::read(pretrained, channels, overrides, &mut notes)?,
+            labels: match labels::read(root, nested, classes, &mut notes) {
+                Err(_) if overrides.num_classes.is_some() => {
+                    notes.push(format!(
+                        "the label names of {file} do not fit {classes} classes and are left out"
+                    ));
+                    Cow::Owned(LabelSet::numbered(classes))
+                }
+                labels => labels?,
+            },
             weights,
+            config: Some(file.clone()),
             notes,
         })
     }
@@ -142,11 +153,6 @@ fn check_topology(root: Fields<'_>, standard: &Architecture) -> Result<(), CardE
         return Ok(());
     };
     check_pool(arguments)?;
-    let channels: Option<usize> = arguments.optional("in_chans", "a whole number")?;
-    if let Some(found) = channels.filter(|&found| found != 3) {
-        let reason = format!("only networks of 3 input channels are supported, found {found}");
-        return Err(arguments.error("in_chans", reason));
-    }
     let changes = |(name, value): &(&String, &Value)| !changes_nothing(name, value, standard);
     match arguments.map.iter().find(changes) {
         Some((name, value)) => {
@@ -225,6 +231,28 @@ fn check_pool(fields: Fields<'_>) -> Result<(), CardError> {
         }
         None => Ok(()),
     }
+}
+
+/// Input channels of the network: `in_chans` of `model_args`, as in timm, else those of the input's size.
+fn channels(root: Fields<'_>, pretrained: Fields<'_>) -> Result<usize, CardError> {
+    let arguments = root.table("model_args")?;
+    let given = match arguments {
+        Some(arguments) => arguments.optional::<usize>("in_chans", "a whole number")?,
+        None => None,
+    };
+    let (found, fields, name) = match (given, arguments) {
+        (Some(given), Some(arguments)) => (given, arguments, "in_chans"),
+        _ => (
+            input::channels(pretrained).unwrap_or(3),
+            pretrained,
+            "input_size",
+        ),
+    };
+    if (1..=MAX_CHANNELS).contains(&found) {
+        return Ok(found);
+    }
+    let reason = format!("expected 1 to {MAX_CHANNELS} channels, found {found}");
+    Err(fields.error(name, reason))
 }
 
 /// The number at the top or in `model_args` is decisive, and they must agree: `pretrained_cfg` keeps

@@ -174,9 +174,7 @@ impl CardError {
                 format!("where images are read, `{option}` stands in place of what the file says")
             }),
             Self::MissingFile { .. } => Some(
-                "a model's directory holds config.json and model.safetensors or \
-                 pytorch_model.bin, as timm saves them"
-                    .into(),
+                "a model's directory holds config.json and the weights, as timm saves them".into(),
             ),
             Self::Labels(error) => error.hint(),
             Self::Builtin(error) => error.hint(),

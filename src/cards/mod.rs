@@ -20,7 +20,7 @@ mod zoo;
 
 pub use architecture::Architecture;
 pub use card::{Card, CardName, Published};
-pub(crate) use config::{CONFIG_FILE, WEIGHTS_FILES};
+pub(crate) use config::CONFIG_FILE;
 pub use error::CardError;
 pub use overrides::Overrides;
 pub use resolve::Selection;

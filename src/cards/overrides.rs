@@ -1,9 +1,9 @@
-//! What a user puts in place of a model's input settings.
+//! What a user puts in place of what a model's description says.
 
 use crate::image::{CropMode, InputSpec, Interpolation};
 
-/// Input settings that stand in place of those of a card or a `config.json`, which are then not
-/// even looked at: a value that is refused there does not matter.
+/// Settings that stand in place of those of a card or a `config.json`, which are then not even looked
+/// at: a value that is refused there does not matter.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// Height and width in pixels; there is no test size then.
@@ -13,10 +13,12 @@ pub struct Overrides {
     pub interpolation: Option<Interpolation>,
     pub mean: Option<[f32; 3]>,
     pub std: Option<[f32; 3]>,
+    /// Classes of the weights. Label names that do not fit are left out.
+    pub num_classes: Option<usize>,
 }
 
 impl Overrides {
-    /// For what looks at no image: none of a model's settings matter.
+    /// For what looks at no image: none of a model's input settings matter.
     pub const ALL: Self = Self {
         size: Some([224, 224]),
         crop_pct: Some(0.875),
@@ -24,6 +26,7 @@ impl Overrides {
         interpolation: Some(Interpolation::Bicubic),
         mean: Some([0.485, 0.456, 0.406]),
         std: Some([0.229, 0.224, 0.225]),
+        num_classes: None,
     };
 
     pub(super) fn apply(&self, input: &mut InputSpec) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Architecture, Card, CardError, Overrides};
 use crate::hub::WeightsRef;
-use crate::image::InputSpec;
+use crate::image::{ImageError, InputSpec, Transform};
 use crate::labels::LabelSet;
 use crate::nets::{Naming, NetworkSpec};
 
@@ -20,6 +20,8 @@ pub struct ModelSpec {
     /// One entry for each output of the classifier.
     pub labels: Cow<'static, LabelSet>,
     pub weights: WeightsSource,
+    /// The `config.json` that it was read from; none for a card.
+    pub config: Option<String>,
     /// What was read otherwise than it may be expected to be, to be shown to the user.
     pub notes: Vec<String>,
 }
@@ -31,6 +33,8 @@ pub enum WeightsSource {
     Reference(WeightsRef),
     /// On this machine.
     File(PathBuf),
+    /// In this directory, where it is looked for when it is needed.
+    Directory(PathBuf),
 }
 
 impl ModelSpec {
@@ -46,6 +50,7 @@ impl ModelSpec {
             input: card.input.clone(),
             labels: Cow::Borrowed(LabelSet::builtin(&card.labels)?),
             weights: WeightsSource::Reference(card.weights.clone()),
+            config: None,
             notes: Vec::new(),
         })
     }
@@ -62,6 +67,7 @@ impl ModelSpec {
             input: architecture.input.clone(),
             labels: Cow::Borrowed(LabelSet::builtin(&architecture.labels)?),
             weights: WeightsSource::Reference(WeightsRef::default()),
+            config: None,
             notes: Vec::new(),
         })
     }
@@ -69,6 +75,27 @@ impl ModelSpec {
     /// Puts the user's settings in place of the model's.
     pub fn set(&mut self, overrides: &Overrides) {
         overrides.apply(&mut self.input);
+        let classes = overrides.num_classes.unwrap_or(self.classes());
+        if classes != self.classes() {
+            self.notes.push(format!(
+                "the label names of {} ({}) do not fit {classes} classes and are left out",
+                self.name, self.labels.name
+            ));
+            self.labels = Cow::Owned(LabelSet::numbered(classes));
+        }
+    }
+
+    /// Channels of the network's input: 3 for colours, 1 for grey.
+    pub fn channels(&self) -> usize {
+        self.network.stem.inputs
+    }
+
+    /// The preprocessing.
+    ///
+    /// # Errors
+    /// As [`Transform::with_channels`].
+    pub fn transform(&self) -> Result<Transform, ImageError> {
+        Transform::with_channels(&self.input, self.channels())
     }
 
     /// Number of classes: the classifier's outputs.

@@ -46,6 +46,20 @@ pub(super) struct SourceArgs {
     /// Accept only the files that a lock file lists (see `senet lock`)
     #[arg(long, value_name = "FILE", conflicts_with = "revision")]
     pub locked: Option<PathBuf>,
+    /// Classes of the weights where the model's description says otherwise; label names that do not fit
+    /// are left out
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub num_classes: Option<u32>,
+}
+
+impl SourceArgs {
+    /// The same with the number of classes that is given here.
+    pub(super) fn complete(&self, overrides: Overrides) -> Overrides {
+        Overrides {
+            num_classes: self.num_classes.map(|classes| classes as usize),
+            ..overrides
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -109,6 +123,7 @@ impl InputArgs {
             interpolation: self.interpolation.map(Interpolation::from),
             mean: self.mean.map(|mean| mean.0),
             std: self.std.map(|std| std.0),
+            num_classes: None,
         }
     }
 }

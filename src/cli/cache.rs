@@ -187,12 +187,12 @@ fn path(
         return Ok(SUCCESS);
     };
     let spec = session::find(model, &Overrides::ALL, hub, messages)?;
-    let path = match &spec.weights {
-        WeightsSource::File(path) => path.clone(),
-        WeightsSource::Reference(reference) if reference.embedded.is_some() => {
+    let path = match (&spec.weights, model::local_weights(&spec)?) {
+        (WeightsSource::Reference(reference), _) if reference.embedded.is_some() => {
             bail!("{} is part of the program: it has no file", spec.name)
         }
-        WeightsSource::Reference(reference) => model::fetch(reference, hub, &())?,
+        (WeightsSource::Reference(reference), _) => model::fetch(reference, hub, &())?,
+        (_, path) => path.unwrap_or_default(),
     };
     results.line(path.display().to_string())?;
     Ok(SUCCESS)
@@ -239,7 +239,7 @@ fn sources(
     let spec = session::find(name, &Overrides::ALL, hub, messages)?;
     let (repo, release) = match spec.weights {
         WeightsSource::Reference(reference) => (reference.repo, reference.release),
-        WeightsSource::File(_) => (None, None),
+        WeightsSource::File(_) | WeightsSource::Directory(_) => (None, None),
     };
     Ok((spec.name, repo, release))
 }

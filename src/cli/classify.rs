@@ -65,7 +65,7 @@ pub(super) fn run(
     let inputs = inputs::collect(&arguments.inputs, arguments.files_from.as_deref())?;
     let overrides = arguments.preprocess.input.overrides();
     let opened = session::open(&arguments.model, &arguments.source, &overrides, messages)?;
-    let transform = Transform::new(&opened.spec.input).map_err(Error::from)?;
+    let transform = opened.spec.transform().map_err(Error::from)?;
     let decode = arguments.preprocess.decode_options();
     let hub = session::hub_options(arguments.model.offline)?;
     let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &transform, &decode, &hub, slot);

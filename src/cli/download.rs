@@ -217,8 +217,8 @@ fn bring(
     messages: Messages,
     transfers: &Transfers,
 ) -> anyhow::Result<Row> {
-    let revision = arguments.hub.source.revision.as_deref();
-    let spec = session::find_at(name, revision, &Overrides::ALL, hub, messages)?;
+    let from = &arguments.hub.source;
+    let spec = session::find_at(name, from, &Overrides::ALL, hub, messages)?;
     let row = |state, path: Option<PathBuf>, size| Row {
         model: spec.name.clone(),
         state: Some(state),
@@ -227,11 +227,10 @@ fn bring(
         size,
         error: None,
     };
-    let reference = match &spec.weights {
-        WeightsSource::File(path) => {
-            return Ok(row(State::Local, Some(path.clone()), length(path)));
-        }
-        WeightsSource::Reference(reference) => reference,
+    let WeightsSource::Reference(reference) = &spec.weights else {
+        let path = model::local_weights(&spec)?;
+        let size = path.as_deref().and_then(model::length_of);
+        return Ok(row(State::Local, path, size));
     };
     if reference.embedded.is_some() {
         transfers.note(format!(
@@ -243,7 +242,7 @@ fn bring(
     let before = model::downloaded(reference, hub);
     if arguments.dry_run {
         return Ok(match before {
-            Some(path) => row(State::Cached, Some(path.clone()), length(&path)),
+            Some(path) => row(State::Cached, Some(path.clone()), model::length_of(&path)),
             None => row(State::ToDownload, None, remote_size(&spec, reference, hub)?),
         });
     }
@@ -253,7 +252,7 @@ fn bring(
     } else {
         State::Downloaded
     };
-    let size = length(&path);
+    let size = model::length_of(&path);
     Ok(row(state, Some(path), size))
 }
 
@@ -265,10 +264,6 @@ fn remote_size(
     let transfers = Transfers::new(Messages { quiet: true });
     let progress = transfers.progress(&spec.name);
     Ok(model::size(reference, hub, &progress)?)
-}
-
-fn length(path: &Path) -> Option<u64> {
-    Some(path.metadata().ok()?.len())
 }
 
 fn place(row: &Row) -> String {

@@ -1,12 +1,12 @@
 //! `senet info`: everything that is known about a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
 use super::args::{HubArgs, InputArgs};
-use super::output::{Messages, Results, Table, Tone};
+use super::output::{Messages, Results, Table, Tone, human_bytes};
 use super::{SUCCESS, session};
 use crate::cards::{Card, ModelSpec, Published, WeightsSource, Zoo};
 use crate::error::Error;
@@ -15,6 +15,7 @@ use crate::image::InputSpec;
 use crate::model;
 use crate::nets::{LayerTrace, NetError, NetworkSpec, Plan};
 use crate::quote::path_bytes;
+use crate::weights::shard_names;
 
 /// Show everything on a model's card
 #[derive(Args, Debug)]
@@ -25,6 +26,9 @@ pub(super) struct Arguments {
     /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL")]
     model: String,
+    /// Weights file in place of the model's own, checked against the network
+    #[arg(short, long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     /// Show every layer with its output shape, parameters and multiply-accumulates
     #[arg(long)]
     layers: bool,
@@ -51,6 +55,9 @@ struct Information<'a> {
     /// In base64, where the path of the file is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     file_bytes: Option<String>,
+    /// Files that `file` is the index of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    shards: Vec<String>,
     /// What a card says beyond that; absent for a model without one.
     #[serde(flatten)]
     card: Option<FromCard<'a>>,
@@ -97,6 +104,14 @@ pub(super) fn run(
         .map_err(Error::from)?;
     let layers = arguments.layers.then(|| trace(&plan, &spec)).transpose();
     let layers = layers.map_err(Error::from)?;
+    let file = match &arguments.weights {
+        Some(path) => {
+            let weights = session::open_weights(&spec, Some(path), &hub, messages)?;
+            model::check_weights(&spec, &weights)?;
+            Some(path.clone())
+        }
+        None => local_file(&spec, &hub, messages)?,
+    };
     if arguments.json {
         results.json_pretty(&Information {
             name: &spec.name,
@@ -108,17 +123,21 @@ pub(super) fn run(
             input: &spec.input,
             weights: match &spec.weights {
                 WeightsSource::Reference(reference) => Some(reference),
-                WeightsSource::File(_) => None,
+                WeightsSource::File(_) | WeightsSource::Directory(_) => None,
             },
-            file_bytes: local_file(&spec, &hub).as_deref().and_then(path_bytes),
-            file: local_file(&spec, &hub).map(|path| path.display().to_string()),
+            file: file.as_ref().map(|path| path.display().to_string()),
+            shards: match &file {
+                Some(path) => shard_names(path).map_err(Error::from)?,
+                None => Vec::new(),
+            },
+            file_bytes: file.as_deref().and_then(path_bytes),
             card: card.map(FromCard::from),
             layers: layers.as_deref(),
         })?;
         return Ok(SUCCESS);
     }
     results.pieces(&[(Tone::Bold, &spec.name)])?;
-    for (field, value) in fields(&spec, card, &plan, &hub) {
+    for (field, value) in fields(&spec, card, &plan, file.as_deref()) {
         results.line(format!("  {field:<14} {value}"))?;
     }
     if let Some(layers) = layers {
@@ -133,10 +152,21 @@ fn trace(plan: &Plan, spec: &ModelSpec) -> Result<Vec<LayerTrace>, NetError> {
     plan.trace(height, width)
 }
 
-fn local_file(spec: &ModelSpec, hub: &HubOptions) -> Option<PathBuf> {
-    match &spec.weights {
-        WeightsSource::File(path) => Some(path.clone()),
-        WeightsSource::Reference(reference) => model::downloaded(reference, hub),
+/// The weights if they are on this machine; a directory without need not have any here.
+fn local_file(
+    spec: &ModelSpec,
+    hub: &HubOptions,
+    messages: Messages,
+) -> Result<Option<PathBuf>, Error> {
+    if let WeightsSource::Reference(reference) = &spec.weights {
+        return Ok(model::downloaded(reference, hub));
+    }
+    match model::local_weights(spec) {
+        Err(Error::Pick(choice)) => {
+            messages.note(choice.to_string());
+            Ok(None)
+        }
+        found => found,
     }
 }
 
@@ -144,7 +174,7 @@ fn fields(
     spec: &ModelSpec,
     card: Option<&Card>,
     plan: &Plan,
-    hub: &HubOptions,
+    file: Option<&Path>,
 ) -> Vec<(&'static str, String)> {
     let mut fields = vec![("parameters", thousands(plan.param_count()))];
     if let Some((card, gmacs)) = card.and_then(|card| Some((card, card.gmacs?))) {
@@ -157,7 +187,7 @@ fn fields(
         "classes",
         format!("{} ({})", thousands(spec.classes()), spec.labels.name),
     ));
-    fields.extend(input_fields(&spec.input));
+    fields.extend(input_fields(&spec.input, spec.channels()));
     for published in card.iter().flat_map(|card| &card.published) {
         let at = format!("{} crop {}", size(published.size), published.crop_pct);
         let figures = format!("top-1 {} %, top-5 {} %", published.top1, published.top5);
@@ -170,13 +200,12 @@ fn fields(
         fields.extend(reference_fields(reference));
     }
     let embedded = matches!(&spec.weights, WeightsSource::Reference(r) if r.embedded.is_some());
-    let file = local_file(spec, hub).map(|path| path.display().to_string());
-    let not_here = if embedded {
-        "part of the program"
-    } else {
-        "not on this machine"
-    };
-    fields.push(("file", file.unwrap_or_else(|| not_here.into())));
+    fields.push(match file {
+        Some(path) => ("file", path.display().to_string()),
+        None if embedded => ("file", "part of the program".into()),
+        None => ("file", "not on this machine".into()),
+    });
+    fields.extend(file.and_then(shards));
     if let Some(card) = card {
         let papers = card.paper.iter().map(|id| format!("arXiv:{id}"));
         fields.push(("paper", papers.collect::<Vec<_>>().join(", ")));
@@ -187,7 +216,7 @@ fn fields(
     fields
 }
 
-fn input_fields(input: &InputSpec) -> Vec<(&'static str, String)> {
+fn input_fields(input: &InputSpec, channels: usize) -> Vec<(&'static str, String)> {
     let how = |at: [usize; 2], crop_pct: f64| {
         format!(
             "{}, crop_pct {crop_pct}, {} {:?}",
@@ -198,13 +227,24 @@ fn input_fields(input: &InputSpec) -> Vec<(&'static str, String)> {
         .to_lowercase()
     };
     let mut fields = vec![("input", how(input.size, input.crop_pct))];
+    match channels {
+        3 => {}
+        1 => fields.push(("channels", "1, grey".into())),
+        more => fields.push(("channels", format!("{more}, which no image has"))),
+    }
     if let Some(test_size) = input.test_size {
         fields.push((
             "test input",
             how(test_size, input.test_crop_pct.unwrap_or(input.crop_pct)),
         ));
     }
-    fields.push(("mean, std", format!("{:?}, {:?}", input.mean, input.std)));
+    fields.push(match channels {
+        1 => (
+            "mean, std",
+            format!("{:?}, {:?}", input.mean[0], input.std[0]),
+        ),
+        _ => ("mean, std", format!("{:?}, {:?}", input.mean, input.std)),
+    });
     fields
 }
 
@@ -226,6 +266,13 @@ fn reference_fields(reference: &WeightsRef) -> Vec<(&'static str, String)> {
             .map(|sha256| ("sha256", sha256.clone())),
     );
     fields
+}
+
+/// How many files an index stands for, and how long they are with it.
+fn shards(path: &Path) -> Option<(&'static str, String)> {
+    let count = shard_names(path).ok()?.len();
+    let size = model::length_of(path).map_or_else(|| "not all here".into(), human_bytes);
+    (count > 0).then(|| ("shards", format!("{count}, {size}")))
 }
 
 fn describe(network: &NetworkSpec) -> String {

@@ -14,13 +14,13 @@ use super::output::{Messages, Results};
 use super::{SUCCESS, session};
 use crate::cards::DEFAULT_MODEL;
 use crate::error::Error;
-use crate::image::{self, Transform};
+use crate::image;
 
 /// Write the tensor that a network would see to a safetensors file
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  senet preprocess photo.jpg --model se-resnet50 --out input.safetensors\n\n\
-    The file holds `input`, f32 of shape [1, 3, height, width]: decoded, resized, cropped and \
+    The file holds `input`, f32 of shape [1, channels, height, width]: decoded, resized, cropped and \
     normalised."
 )]
 pub(super) struct Arguments {
@@ -46,7 +46,7 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let overrides = arguments.preprocess.input.overrides();
     let (spec, _) = session::find_from(&arguments.model, &overrides, &arguments.hub, messages)?;
-    let transform = Transform::new(&spec.input).map_err(Error::from)?;
+    let transform = spec.transform().map_err(Error::from)?;
     let options = arguments.preprocess.decode_options();
     let picture = if inputs::is_stdin(&arguments.image) {
         image::decode(&inputs::read_stdin()?, &options)
@@ -55,14 +55,15 @@ pub(super) fn run(
     };
     let picture = picture.map_err(Error::from)?;
     let [height, width] = transform.size();
-    let mut values = vec![0.0_f32; 3 * height * width];
+    let channels = transform.channels();
+    let mut values = vec![0.0_f32; channels * height * width];
     transform.write(&picture, &mut values);
 
     let bytes: Vec<u8> = values
         .iter()
         .flat_map(|value| value.to_le_bytes())
         .collect();
-    let view = TensorView::new(Dtype::F32, vec![1, 3, height, width], &bytes)?;
+    let view = TensorView::new(Dtype::F32, vec![1, channels, height, width], &bytes)?;
     let metadata = HashMap::from([("model".to_owned(), spec.name.clone())]);
     let file = safetensors::serialize([("input", view)], Some(metadata))?;
     if arguments.out.as_os_str() == "-" {
@@ -72,7 +73,7 @@ pub(super) fn run(
             .with_context(|| format!("cannot write {}", arguments.out.display()))?;
     }
     messages.note(format!(
-        "wrote input [1, 3, {height}, {width}] for {}",
+        "wrote input [1, {channels}, {height}, {width}] for {}",
         spec.name
     ));
     Ok(SUCCESS)

@@ -52,20 +52,20 @@ pub(super) fn find_from(
     messages: Messages,
 ) -> anyhow::Result<(ModelSpec, HubOptions)> {
     let hub = hub_from(arguments)?;
-    let revision = arguments.source.revision.as_deref();
-    let spec = find_at(name, revision, overrides, &hub, messages)?;
+    let spec = find_at(name, &arguments.source, overrides, &hub, messages)?;
     Ok((spec, hub))
 }
 
 /// Finds the model, at a revision if one is given, and says which checkpoint an alias means.
 pub(super) fn find_at(
     name: &str,
-    revision: Option<&str>,
+    from: &SourceArgs,
     overrides: &Overrides,
     hub: &HubOptions,
     messages: Messages,
 ) -> anyhow::Result<ModelSpec> {
-    let Some(revision) = revision else {
+    let overrides = &from.complete(*overrides);
+    let Some(revision) = from.revision.as_deref() else {
         return find(name, overrides, hub, messages);
     };
     if let Some((repo, own)) = model::named_repository(name)? {
@@ -116,8 +116,7 @@ pub(super) fn open(
     messages: Messages,
 ) -> anyhow::Result<Opened> {
     let hub = source(hub_options(arguments.offline)?, from)?;
-    let revision = from.revision.as_deref();
-    let spec = find_at(&arguments.model, revision, overrides, &hub, messages)?;
+    let spec = find_at(&arguments.model, from, overrides, &hub, messages)?;
     let device = open_device(&arguments.device, &spec.name, messages)?;
     let weights = open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
     Ok(Opened {

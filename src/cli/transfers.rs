@@ -134,6 +134,10 @@ impl Progress for Transfer<'_> {
         }
     }
 
+    fn note(&self, text: &str) {
+        self.all.note(text);
+    }
+
     fn wait(&self, file: &str) {
         self.all.note(format!(
             "waiting for another process that downloads {}",

@@ -38,9 +38,29 @@ impl RepoCache {
         }
     }
 
-    /// The file at the repository's revision, if it is here. A commit needs no entry in `refs`:
-    /// Python writes none for it.
+    /// The file at the repository's revision, if it is here.
     pub(super) fn find(&self, file: &str) -> Option<PathBuf> {
+        // `is_file` follows the link: a link whose blob was deleted is not a cached file.
+        Some(self.snapshot()?.join(file)).filter(|path| path.is_file())
+    }
+
+    /// Names of the files at the repository's revision that are here, sorted; those in folders are left
+    /// out.
+    pub(super) fn names(&self) -> Vec<String> {
+        let entries = self.snapshot().and_then(|folder| fs::read_dir(folder).ok());
+        let files = entries.into_iter().flatten().flatten();
+        let mut names: Vec<String> = files
+            .filter(|entry| entry.path().is_file())
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| !name.ends_with(INCOMPLETE))
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The folder of the commit that the revision stands for. A commit needs no entry in `refs`: Python
+    /// writes none for it.
+    fn snapshot(&self) -> Option<PathBuf> {
         let commit = if is_commit(&self.revision) {
             self.revision.clone()
         } else {
@@ -49,11 +69,7 @@ impl RepoCache {
                 .trim()
                 .to_owned()
         };
-        if !is_commit(&commit) {
-            return None;
-        }
-        // `is_file` follows the link: a link whose blob was deleted is not a cached file.
-        Some(self.files.pointer_path(&commit).join(file)).filter(|path| path.is_file())
+        is_commit(&commit).then(|| self.files.pointer_path(&commit))
     }
 
     /// Where the contents with this etag are kept.

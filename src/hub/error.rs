@@ -278,7 +278,7 @@ pub enum HubError {
 impl HubError {
     /// Whether the server or the network did not give the file, so that another source may be tried.
     /// Not so for a wrong checksum, which must be seen.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::RepoNotFound { .. }
             | Self::RevisionNotFound { .. }

@@ -168,6 +168,22 @@ impl LockedFile {
         }
     }
 
+    /// The file's name, if it is one of this repository at this revision or commit.
+    fn name_in(&self, repository: &str, at: &str) -> Option<&str> {
+        match self {
+            Self::Hub {
+                repo,
+                revision,
+                commit,
+                file,
+                ..
+            } if repo == repository && (revision == at || commit.eq_ignore_ascii_case(at)) => {
+                Some(file)
+            }
+            _ => None,
+        }
+    }
+
     /// SHA-256 of the contents, 64 hexadecimal digits.
     pub fn sha256(&self) -> &str {
         self.promise().1
@@ -225,20 +241,19 @@ impl LockFile {
     /// The entry of a file of a repository; the revision may be the one that was asked for, or its
     /// commit.
     pub(super) fn find(&self, repo: &str, revision: &str, file: &str) -> Option<&LockedFile> {
-        self.files.iter().find(|entry| match entry {
-            LockedFile::Hub {
-                repo: r,
-                revision: asked,
-                commit,
-                file: f,
-                ..
-            } => {
-                r == repo
-                    && f == file
-                    && (asked == revision || commit.eq_ignore_ascii_case(revision))
-            }
-            LockedFile::Release { .. } => false,
-        })
+        self.files
+            .iter()
+            .find(|entry| entry.name_in(repo, revision) == Some(file))
+    }
+
+    /// Names of the files that are listed of a repository at a revision, sorted.
+    pub(crate) fn names(&self, repo: &str, revision: &str) -> Vec<String> {
+        let listed = self.files.iter();
+        let listed = listed.filter_map(|entry| entry.name_in(repo, revision));
+        let mut names: Vec<String> = listed.map(str::to_owned).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// The entry of a release file.

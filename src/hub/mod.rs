@@ -99,6 +99,9 @@ pub trait Progress {
 
     /// The download of `file` failed with `error` and is tried again after `delay`.
     fn retry(&self, _file: &str, _error: &HubError, _delay: Duration) {}
+
+    /// Something about the files that the user should know.
+    fn note(&self, _text: &str) {}
 }
 
 /// Keeps silent.
@@ -205,6 +208,16 @@ pub fn cached(repo: &str, revision: &str, file: &str, options: &HubOptions) -> O
     RemoteFile::new(repo, revision, file, options)
         .ok()?
         .cached()
+}
+
+/// Names of the files of a repository that may be used without asking the hub: those that the lock file
+/// lists, or those in the cache. Files in folders of the repository are left out.
+pub fn known_files(repo: &str, revision: &str, options: &HubOptions) -> Vec<String> {
+    match &options.locked {
+        Some(lock) => lock.names(repo, revision),
+        None => RemoteFile::new(repo, revision, DEFAULT_FILE, options)
+            .map_or_else(|_| Vec::new(), |remote| remote.cached_names()),
+    }
 }
 
 /// A file of a repository, downloaded if it is not in the cache.

@@ -98,6 +98,11 @@ impl<'a> RemoteFile<'a> {
         self.cache.find(self.file)
     }
 
+    /// Names of the files at the repository's revision that are in the cache.
+    pub(super) fn cached_names(&self) -> Vec<String> {
+        self.cache.names()
+    }
+
     /// The file, from the cache or from the hub. `pin` is the SHA-256 that it must have.
     pub(super) fn fetch(
         &self,

@@ -44,6 +44,9 @@ pub enum ImageError {
         height: u32,
         limit: u64,
     },
+    /// A network that images cannot be made into the input of.
+    #[error("the network takes {channels} channels, and an image has 3, or 1 when it is grey")]
+    Channels { channels: usize },
     /// An [`InputSpec`](super::InputSpec) that describes no transform.
     #[error("invalid input specification: `{field}` must be {expected}, found {found}")]
     InvalidSpec {
@@ -97,6 +100,11 @@ impl ImageError {
                 "if the picture is trusted, raise the limit with `--max-pixels {}`",
                 u64::from(*width) * u64::from(*height)
             )),
+            Self::Channels { .. } => Some(
+                "such a network can be shown, measured and compared with stored numbers: `senet info`, \
+                 `bench`, `verify`"
+                    .into(),
+            ),
             Self::Read { .. }
             | Self::Unreadable(_)
             | Self::FileTooLong { .. }

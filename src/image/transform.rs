@@ -1,5 +1,7 @@
 //! RGB picture to network input, as timm's `transforms_imagenet_eval` does it.
 
+use std::borrow::Cow;
+
 use ::image::{Rgb, RgbImage};
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,8 @@ impl Views {
 /// Resize, crop and normalisation of one [`InputSpec`], ready to run.
 #[derive(Clone, Debug)]
 pub struct Transform {
+    /// 3, or 1 for a network of grey images.
+    channels: usize,
     size: [usize; 2],
     scale: [usize; 2],
     crop_mode: CropMode,
@@ -56,6 +60,18 @@ impl Transform {
     /// division by `crop_pct`, a `crop_pct` that is not above 0, and a `mean` or `std` that gives
     /// no finite numbers.
     pub fn new(spec: &InputSpec) -> Result<Self, ImageError> {
+        Self::with_channels(spec, 3)
+    }
+
+    /// The transform for a network of 3 input channels, or of 1: the image is converted to grey first, as
+    /// timm does, and of the values for red, green and blue the mean is taken.
+    ///
+    /// # Errors
+    /// As [`Transform::new`], and [`ImageError::Channels`] for any other number.
+    pub fn with_channels(spec: &InputSpec, channels: usize) -> Result<Self, ImageError> {
+        if channels != 1 && channels != 3 {
+            return Err(ImageError::Channels { channels });
+        }
         let scale = spec.scale_size();
         let edge = |edge: &usize| (1..=LARGEST_EDGE).contains(edge);
         let finite = |values: &[f32; 3]| values.iter().all(|value| value.is_finite());
@@ -76,24 +92,29 @@ impl Transform {
             let found = format!("{scale:?}");
             return invalid("size / crop_pct", "1 to 65536 pixels", found);
         }
-        if !finite(&spec.mean) {
+        let [mean, std] = [spec.mean, spec.std].map(|values| match channels {
+            1 => [(values.map(f64::from).iter().sum::<f64>() / 3.0) as f32; 3],
+            _ => values,
+        });
+        if !finite(&mean) {
             return invalid("mean", "finite numbers", format!("{:?}", spec.mean));
         }
-        if !finite(&spec.std) || spec.std.contains(&0.0) {
+        if !finite(&std) || std.contains(&0.0) {
             return invalid("std", "finite and not 0", format!("{:?}", spec.std));
         }
         let fill = match spec.crop_mode {
-            CropMode::Border => spec.mean.map(colour),
+            CropMode::Border => mean.map(colour),
             CropMode::Center | CropMode::Squash => [0; 3],
         };
         Ok(Self {
+            channels,
             size: spec.size,
             scale,
             crop_mode: spec.crop_mode,
             interpolation: spec.interpolation,
             fill,
             normalised: std::array::from_fn(|channel| {
-                let (mean, std) = (spec.mean[channel], spec.std[channel]);
+                let (mean, std) = (mean[channel], std[channel]);
                 std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
             }),
         })
@@ -104,17 +125,30 @@ impl Transform {
         self.size
     }
 
-    /// Number of values that one picture takes in a batch: 3 · height · width.
-    pub(crate) fn picture_len(&self) -> usize {
-        3 * self.size[0] * self.size[1]
+    /// 3, or 1 for a network of grey images.
+    pub fn channels(&self) -> usize {
+        self.channels
     }
 
-    /// The picture after resize and crop, still 8-bit RGB.
+    /// Number of values that one image takes in a batch: channels · height · width.
+    pub(crate) fn picture_len(&self) -> usize {
+        self.channels * self.size[0] * self.size[1]
+    }
+
+    /// What the network sees the colours of.
+    fn seen<'p>(&self, picture: &'p RgbImage) -> Cow<'p, RgbImage> {
+        match self.channels {
+            1 => Cow::Owned(grey(picture)),
+            _ => Cow::Borrowed(picture),
+        }
+    }
+
+    /// The picture after resize and crop, still 8-bit RGB; of equal values for a network of grey images.
     pub fn pixels(&self, picture: &RgbImage) -> RgbImage {
         let [height, width] = self.resized(picture);
         let rows = Crop::new(height, self.size[0]);
         let columns = Crop::new(width, self.size[1]);
-        self.cropped(picture, [height, width], &rows, &columns)
+        self.cropped(&self.seen(picture), [height, width], &rows, &columns)
     }
 
     /// The part of the picture, resized to `edges`, that the crops keep.
@@ -146,11 +180,11 @@ impl Transform {
         result
     }
 
-    /// Writes the network's input for one picture, channel after channel (3 x height x width):
+    /// Writes the network's input for one picture, channel after channel (channels x height x width):
     /// `(value / 255 - mean) / std` in 32-bit floats, as torchvision computes it.
     ///
     /// # Panics
-    /// If `out` has not `3 * height * width` elements.
+    /// If `out` has not `channels * height * width` elements.
     pub fn write(&self, picture: &RgbImage, out: &mut [f32]) {
         self.normalise(&self.pixels(picture), out);
     }
@@ -158,9 +192,10 @@ impl Transform {
     /// Writes one input after another, one for each view of the picture.
     ///
     /// # Panics
-    /// If `out` has not `views.count() * 3 * height * width` elements.
+    /// If `out` has not `views.count() * channels * height * width` elements.
     pub fn write_views(&self, picture: &RgbImage, views: Views, out: &mut [f32]) {
         let edges = self.resized(picture);
+        let picture = &*self.seen(picture);
         let [rows, columns] = [0, 1].map(|axis| Crop::new(edges[axis], self.size[axis]));
         let length = out.len() / views.count();
         let mut slots = out.chunks_exact_mut(length);
@@ -192,7 +227,7 @@ impl Transform {
 
     fn normalise(&self, pixels: &RgbImage, out: &mut [f32]) {
         let area = self.size[0] * self.size[1];
-        assert_eq!(out.len(), 3 * area, "the slot for one picture");
+        assert_eq!(out.len(), self.channels * area, "the slot for one picture");
         for (channel, (plane, table)) in
             out.chunks_exact_mut(area).zip(&self.normalised).enumerate()
         {
@@ -212,6 +247,17 @@ impl Transform {
             CropMode::Border => keep_ratio(old, self.scale, f64::max),
         }
     }
+}
+
+/// Pillow's conversion from RGB to `L`, with its fixed-point weights of ITU-R 601-2, as RGB of equal
+/// values: resizing treats the channels alike.
+fn grey(picture: &RgbImage) -> RgbImage {
+    let mut grey = picture.clone();
+    for pixel in grey.as_chunks_mut::<3>().0 {
+        let [r, g, b] = pixel.map(u32::from);
+        *pixel = [((r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16) as u8; 3];
+    }
+    grey
 }
 
 /// torchvision's `Resize` with one number: the long edge is rounded down.

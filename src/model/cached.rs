@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use super::pick::may_hold_weights;
 use crate::bounded;
-use crate::cards::{CONFIG_FILE, ModelSpec, Overrides, WEIGHTS_FILES, WeightsSource, Zoo};
+use crate::cards::{CONFIG_FILE, ModelSpec, Overrides, WeightsSource, Zoo};
 use crate::error::Result;
 use crate::hub::{self, CachedFile, CachedRepo, HubOptions, LockedFile, WeightsRef};
 
@@ -129,5 +130,5 @@ fn is_weights(name: &str) -> bool {
             .iter()
             .find(|card| card.weights.file.as_deref() == Some(name))
     };
-    WEIGHTS_FILES.contains(&name) || of_card().is_some()
+    may_hold_weights(name) || of_card().is_some()
 }

@@ -1,16 +1,17 @@
 //! From what a user calls a model to its spec and its weights.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::obtain::{WEIGHTS_FILES, fetch, forms, is_open};
+use super::pick::pick_in;
 use crate::bounded;
 use crate::cards::{
-    CONFIG_FILE, CardError, ModelSpec, Overrides, Selection, WEIGHTS_FILES, WeightsSource, Zoo,
-    embedded_weights,
+    CONFIG_FILE, CardError, ModelSpec, Overrides, Selection, WeightsSource, Zoo, embedded_weights,
 };
 use crate::error::{Error, Result};
-use crate::hub::{self, HubError, HubOptions, Progress, WeightsRef};
+use crate::hub::{self, HubError, HubOptions, LockFile, Progress, WeightsRef};
 use crate::nets::NetError;
-use crate::weights::{Weights, check_release_name};
+use crate::weights::{Weights, check_release_name, files_of};
 
 /// A model that was found by name.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ pub struct Found {
 /// that repository, whose `config.json` is taken from the cache or downloaded.
 ///
 /// A directory is looked for where the name is a path or means nothing else. `overrides` stand in
-/// place of the model's input settings.
+/// place of what the model's description says.
 ///
 /// # Errors
 /// [`Error::Card`] if the name means nothing, is that of a file, or its description is wrong;
@@ -179,43 +180,74 @@ fn repository(
     )?)
 }
 
-/// Opens the weights of `spec`: `file` if one is given, else its own, from the program, the cache
-/// or the hub.
+/// Opens the weights of `spec`: `file` if one is given, else its own, from the program, its directory,
+/// the cache or the hub.
 ///
 /// # Errors
-/// [`Error::Hub`] if they cannot be had, [`Error::Weights`] if the file is none or not the release
-/// that its name promises.
+/// [`Error::Hub`] if they cannot be had, [`Error::Pick`] if it is not clear which file holds them,
+/// [`Error::Weights`] if the file is none or not the release that its name promises.
 pub fn open_weights(
     spec: &ModelSpec,
     file: Option<&Path>,
     hub: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<Weights> {
-    let local = match &spec.weights {
-        WeightsSource::File(path) => Some(file.unwrap_or(path)),
-        WeightsSource::Reference(_) => file,
+    let reference = match (&spec.weights, file) {
+        (WeightsSource::Reference(reference), Some(file)) => {
+            check_locked(file, Some(reference), hub)?;
+            return open_checked(file, reference);
+        }
+        (WeightsSource::Reference(reference), None) => reference,
+        (WeightsSource::File(_) | WeightsSource::Directory(_), Some(file)) => {
+            check_locked(file, None, hub)?;
+            return Ok(Weights::open(file)?);
+        }
+        (WeightsSource::File(path), None) => {
+            check_locked(path, None, hub)?;
+            return Ok(Weights::open(path)?);
+        }
+        (WeightsSource::Directory(folder), None) => {
+            let (path, note) = pick_in(folder)?;
+            note.iter().for_each(|note| progress.note(note));
+            check_locked(&path, None, hub)?;
+            return Ok(Weights::open(&path)?);
+        }
     };
-    if let (Some(lock), Some(file)) = (&hub.locked, local) {
-        match &spec.weights {
-            WeightsSource::File(_) => lock.check(file, None)?,
-            WeightsSource::Reference(reference) => lock.check(file, Some(&forms(reference)))?,
-        }
+    let embedded = reference.embedded.as_deref();
+    if let Some((name, bytes)) = embedded.and_then(|name| Some((name, embedded_weights(name)?))) {
+        return Ok(Weights::from_static(name, bytes)?);
     }
-    match (&spec.weights, file) {
-        (WeightsSource::File(path), None) => Ok(Weights::open(path)?),
-        (WeightsSource::File(_), Some(file)) => Ok(Weights::open(file)?),
-        (WeightsSource::Reference(reference), Some(file)) => open_checked(file, reference),
-        (WeightsSource::Reference(reference), None) => {
-            let embedded = reference.embedded.as_deref();
-            if let Some((name, bytes)) =
-                embedded.and_then(|name| Some((name, embedded_weights(name)?)))
-            {
-                return Ok(Weights::from_static(name, bytes)?);
-            }
-            let path = fetch(reference, hub, progress)?;
-            open_checked(&path, reference)
-        }
+    let path = fetch(reference, hub, progress)?;
+    open_checked(&path, reference)
+}
+
+/// Checks a file on this machine, and the shards that it names, against the lock file: they must be
+/// those of `reference`, or any that are listed where there is none.
+fn check_locked(path: &Path, reference: Option<&WeightsRef>, hub: &HubOptions) -> Result<()> {
+    let Some(lock) = &hub.locked else {
+        return Ok(());
+    };
+    let forms = reference.map(|reference| listed_forms(reference, lock));
+    for file in files_of(path)? {
+        lock.check(&file, forms.as_deref())?;
     }
+    Ok(())
+}
+
+/// What `reference` may mean by a lock file: all that is listed of its repository, where no card names
+/// the one file.
+fn listed_forms(reference: &WeightsRef, lock: &LockFile) -> Vec<WeightsRef> {
+    let mut forms = forms(reference);
+    if let Some(repo) = reference.repo.as_deref().filter(|_| is_open(reference)) {
+        let revision = reference.revision.as_deref();
+        let mut names = lock.names(repo, revision.unwrap_or(hub::DEFAULT_REVISION));
+        names.retain(|name| forms.iter().all(|form| form.file.as_ref() != Some(name)));
+        forms.extend(names.into_iter().map(|name| WeightsRef {
+            file: Some(name),
+            ..reference.clone()
+        }));
+    }
+    forms
 }
 
 /// Makes `spec` take its weights from another branch, tag or commit of its repository. What the card
@@ -238,73 +270,6 @@ pub fn at_revision(spec: &mut ModelSpec, revision: &str) -> Result<()> {
     }
 }
 
-/// What `reference` may mean: a repository without `model.safetensors` may have `pytorch_model.bin`
-/// instead, as timm's older ones do.
-fn forms(reference: &WeightsRef) -> Vec<WeightsRef> {
-    let [safetensors, pickle] = WEIGHTS_FILES;
-    let mut forms = vec![reference.clone()];
-    let file = reference.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
-    if file == safetensors && reference.sha256.is_none() {
-        forms.push(WeightsRef {
-            file: Some(pickle.to_owned()),
-            ..reference.clone()
-        });
-    }
-    forms
-}
-
-/// The weights file that `reference` names, or `pytorch_model.bin` where a repository has that in its
-/// place, if it is on this machine; makes no request.
-pub fn downloaded(reference: &WeightsRef, hub: &HubOptions) -> Option<PathBuf> {
-    forms(reference)
-        .iter()
-        .find_map(|form| hub::downloaded(form, hub))
-}
-
-/// The file that [`downloaded`] finds, or what takes its place on the hub, downloaded.
-///
-/// # Errors
-/// [`Error::Hub`] if it cannot be had.
-pub fn fetch(reference: &WeightsRef, hub: &HubOptions, progress: &dyn Progress) -> Result<PathBuf> {
-    let forms = forms(reference);
-    // The hub would be asked for what need not be there.
-    let is_here = |form| hub::downloaded(form, hub).is_some();
-    let start = forms.iter().position(is_here).unwrap_or(0);
-    let download = |form: &WeightsRef| hub::download(form, hub, progress);
-    Ok(first_there(&forms[start..], download)?)
-}
-
-/// Length in bytes of the file that [`fetch`] would download, as far as its server says.
-///
-/// # Errors
-/// As [`fetch`].
-pub fn size(
-    reference: &WeightsRef,
-    hub: &HubOptions,
-    progress: &dyn Progress,
-) -> Result<Option<u64>> {
-    let size = |form: &WeightsRef| hub::size(form, hub, progress);
-    Ok(first_there(&forms(reference), size)?)
-}
-
-/// What `get` finds of the first form that there is. Where all are missing, the error is that of the
-/// first, which should be there.
-fn first_there<T>(
-    forms: &[WeightsRef],
-    get: impl Fn(&WeightsRef) -> Result<T, HubError>,
-) -> Result<T, HubError> {
-    let mut missing = None;
-    for form in forms {
-        match get(form) {
-            Err(error @ (HubError::FileNotFound { .. } | HubError::NotLocked { .. })) => {
-                missing.get_or_insert(error);
-            }
-            other => return other,
-        }
-    }
-    Err(missing.unwrap_or(HubError::NoRemote))
-}
-
 /// A file that is named like the authors' release has to be it.
 fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
     let release = reference.release.as_deref().and_then(hub::release_name);
@@ -316,20 +281,30 @@ fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
     Ok(Weights::open(path)?)
 }
 
-/// A file without its classifier is a backbone; where the authors' release has one, say so.
-pub(super) fn explain_missing_classifier(error: NetError, spec: &ModelSpec) -> Error {
-    match error {
-        NetError::Tensors(mismatch) if mismatch.only_classifier_missing() => {
-            let release = match &spec.weights {
-                WeightsSource::Reference(reference) => reference.release.clone(),
-                WeightsSource::File(_) => None,
-            };
-            Error::NoClassifier {
-                file: mismatch.source,
-                model: spec.name.clone(),
-                release,
-            }
-        }
-        other => Error::Net(other),
+/// Says of tensors that do not fit what they are: a backbone (where the authors' release has a
+/// classifier, that too), or the same network with other numbers of classes or channels.
+pub(super) fn explain_mismatch(error: NetError, spec: &ModelSpec) -> Error {
+    let NetError::Tensors(mismatch) = error else {
+        return Error::Net(error);
+    };
+    if let Some(ends) = mismatch.other_ends() {
+        return Error::OtherEnds {
+            file: mismatch.source,
+            model: spec.name.clone(),
+            config: spec.config.clone(),
+            ends,
+        };
+    }
+    if !mismatch.only_classifier_missing() {
+        return Error::Net(NetError::Tensors(mismatch));
+    }
+    let release = match &spec.weights {
+        WeightsSource::Reference(reference) => reference.release.clone(),
+        WeightsSource::File(_) | WeightsSource::Directory(_) => None,
+    };
+    Error::NoClassifier {
+        file: mismatch.source,
+        model: spec.name.clone(),
+        release,
     }
 }

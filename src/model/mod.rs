@@ -3,27 +3,34 @@
 mod batches;
 mod cached;
 mod find;
+mod obtain;
+mod pick;
+
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
 pub use batches::{Prepared, prepare_ahead, prepare_beside};
 pub use cached::{CachedRelease, cached, cached_releases, locked_files, pinned_commits};
-pub use find::{Found, at_revision, downloaded, fetch, find, named_repository, open_weights, size};
+pub use find::{Found, at_revision, find, named_repository, open_weights};
+pub use obtain::{downloaded, fetch, size};
+pub use pick::PickError;
 
-use crate::cards::{ModelSpec, Overrides};
+use crate::cards::{ModelSpec, Overrides, WeightsSource};
 use crate::error::{Error, Result};
 use crate::hub::HubOptions;
-use crate::image::{RgbImage, Transform};
+use crate::image::{ImageError, RgbImage, Transform};
 use crate::labels::Label;
 use crate::nets::{NetError, Network};
-use crate::weights::Weights;
+use crate::weights::{Weights, files_of};
 
 /// A model that is ready to classify.
 #[derive(Debug)]
 pub struct Model {
     spec: ModelSpec,
     network: Network,
-    transform: Transform,
+    /// None where images have other channels than the network's input.
+    transform: Option<Transform>,
 }
 
 /// One of the classes that a picture may show.
@@ -55,12 +62,15 @@ impl Model {
     /// # Errors
     /// If the weights are not this network's, or pictures of the spec's input size do not fit it.
     pub fn new(spec: ModelSpec, weights: &Weights, device: &Device) -> Result<Self> {
-        let transform = Transform::new(&spec.input)?;
+        let transform = match spec.transform() {
+            Err(ImageError::Channels { .. }) => None,
+            transform => Some(transform?),
+        };
         let plan = spec.network.plan(spec.naming, spec.classes())?;
         let [height, width] = spec.input.size;
         plan.check_size(height, width)?;
         let network = Network::load(&plan, weights, device)
-            .map_err(|error| find::explain_missing_classifier(error, &spec))?;
+            .map_err(|error| find::explain_mismatch(error, &spec))?;
         Ok(Self {
             spec,
             network,
@@ -77,26 +87,34 @@ impl Model {
     }
 
     /// The preprocessing: writes a picture into a slot of a batch.
-    pub fn transform(&self) -> &Transform {
-        &self.transform
-    }
-
-    /// Number of values that one picture takes in a batch: 3 · height · width.
-    pub fn picture_len(&self) -> usize {
-        self.transform.picture_len()
-    }
-
-    /// The preprocessed pictures `[N, 3, height, width]`, on the network's device.
     ///
     /// # Errors
-    /// If the device has no room.
+    /// [`ImageError::Channels`] if images have other channels than the network's input.
+    pub fn transform(&self) -> Result<&Transform, ImageError> {
+        let channels = self.spec.channels();
+        self.transform
+            .as_ref()
+            .ok_or(ImageError::Channels { channels })
+    }
+
+    /// Number of values that one picture takes in a batch: channels · height · width.
+    pub fn picture_len(&self) -> usize {
+        let [height, width] = self.spec.input.size;
+        self.spec.channels() * height * width
+    }
+
+    /// The preprocessed pictures `[N, channels, height, width]`, on the network's device.
+    ///
+    /// # Errors
+    /// If the device has no room, or as [`Model::transform`].
     pub fn batch(&self, pictures: &[RgbImage]) -> Result<Tensor> {
+        let transform = self.transform()?;
         let mut values = vec![0.0; pictures.len() * self.picture_len()];
         for (picture, slot) in pictures
             .iter()
             .zip(values.chunks_exact_mut(self.picture_len()))
         {
-            self.transform.write(picture, slot);
+            transform.write(picture, slot);
         }
         self.batch_from(values)
     }
@@ -106,8 +124,9 @@ impl Model {
     /// # Errors
     /// If the values are not whole pictures or the device has no room.
     pub fn batch_from(&self, values: Vec<f32>) -> Result<Tensor> {
-        let [height, width] = self.transform.size();
-        let shape = (values.len() / self.picture_len(), 3, height, width);
+        let [height, width] = self.spec.input.size;
+        let count = values.len() / self.picture_len();
+        let shape = (count, self.spec.channels(), height, width);
         Ok(Tensor::from_vec(values, shape, self.network.device())?)
     }
 
@@ -166,6 +185,37 @@ impl Model {
             })
             .collect()
     }
+}
+
+/// The weights of a model that is on this machine, in a file or a directory; `None` where they are in
+/// the program, the cache or on the hub.
+///
+/// # Errors
+/// [`Error::Pick`] if it is not clear which file of the directory holds them.
+pub fn local_weights(spec: &ModelSpec) -> Result<Option<PathBuf>> {
+    match &spec.weights {
+        WeightsSource::File(path) => Ok(Some(path.clone())),
+        WeightsSource::Directory(folder) => Ok(Some(pick::pick_in(folder)?.0)),
+        WeightsSource::Reference(_) => Ok(None),
+    }
+}
+
+/// Compares the tensors of `weights` with those of the network of `spec`, by name and shape.
+///
+/// # Errors
+/// As [`Model::new`], without the values.
+pub fn check_weights(spec: &ModelSpec, weights: &Weights) -> Result<()> {
+    let plan = spec.network.plan(spec.naming, spec.classes())?;
+    plan.check_weights(weights)
+        .map_err(|error| find::explain_mismatch(error, spec))
+}
+
+/// Bytes of the weights at `path`: of the file, or of an index and all its shards together. `None` if one
+/// of them is not there.
+pub fn length_of(path: &Path) -> Option<u64> {
+    let files = files_of(path).ok()?;
+    let lengths = files.iter().map(|file| Some(file.metadata().ok()?.len()));
+    lengths.sum()
 }
 
 /// Probabilities of finite logits, in f64.

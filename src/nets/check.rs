@@ -38,6 +38,7 @@ impl NetworkSpec {
 
     fn check_stem(&self) -> Result<(), NetError> {
         let stem = &self.stem;
+        counts("network.stem.inputs", &[stem.inputs], 1, MAX_CHANNELS)?;
         if !(1..=8).contains(&stem.widths.len()) {
             let reason = format!("expected one to eight entries, found {}", stem.widths.len());
             return Err(NetError::spec("network.stem.widths", reason));

@@ -24,9 +24,9 @@ pub enum NetError {
     },
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The tensor is not a batch of pictures.
-    #[error("expected an input of shape [batch, 3, height, width], found {found:?}")]
-    InputShape { found: Vec<usize> },
+    /// The tensor is not a batch of images with the network's channels.
+    #[error("expected an input of shape [batch, {channels}, height, width], found {found:?}")]
+    InputShape { channels: usize, found: Vec<usize> },
     /// The network cannot be applied to pictures of this size.
     #[error("an input of {height}x{width} does not fit this network: at {layer}, {reason}")]
     InputSize {
@@ -90,6 +90,18 @@ pub struct TensorMismatch {
     pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
     /// Prefix of the classifier's tensors.
     pub classifier: String,
+    /// Prefix of the first convolution's tensors.
+    pub stem: String,
+}
+
+/// Numbers at the ends of a network in which weights differ from it: those of the network, then those of
+/// the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherEnds {
+    /// Classes: outputs of the classifier.
+    pub classes: Option<[usize; 2]>,
+    /// Input channels.
+    pub channels: Option<[usize; 2]>,
 }
 
 impl TensorMismatch {
@@ -105,17 +117,28 @@ impl TensorMismatch {
             && self.missing.iter().all(|name| self.is_classifier(name))
     }
 
-    /// The file's number of classes, if that is the only difference: a fine-tuned network.
-    pub fn other_classes(&self) -> Option<usize> {
-        let only = self.missing.is_empty()
-            && self.unexpected.is_empty()
-            && self
-                .misshaped
-                .iter()
-                .all(|(name, _, _)| self.is_classifier(name));
-        let bias = format!("{}.bias", self.classifier);
-        let found = self.misshaped.iter().find(|(name, _, _)| *name == bias)?;
-        only.then(|| found.2.first().copied()).flatten()
+    /// The numbers of classes and of input channels, if nothing else differs: a fine-tuned network.
+    pub fn other_ends(&self) -> Option<OtherEnds> {
+        if !self.missing.is_empty() || !self.unexpected.is_empty() {
+            return None;
+        }
+        // The one dimension in which a tensor differs.
+        let pair = |name: &str, dimension: usize| -> Option<[usize; 2]> {
+            let tensor = |(other, _, _): &&(String, Vec<usize>, Vec<usize>)| other == name;
+            let (_, expected, found) = self.misshaped.iter().find(tensor)?;
+            let pair = [*expected.get(dimension)?, *found.get(dimension)?];
+            let mut same = expected.clone();
+            same[dimension] = pair[1];
+            (same == *found).then_some(pair)
+        };
+        let bias = pair(&format!("{}.bias", self.classifier), 0);
+        let weight = pair(&format!("{}.weight", self.classifier), 0);
+        let ends = OtherEnds {
+            classes: bias.filter(|_| bias == weight),
+            channels: pair(&format!("{}.weight", self.stem), 1),
+        };
+        let explained = ends.classes.map_or(0, |_| 2) + ends.channels.map_or(0, |_| 1);
+        (explained > 0 && explained == self.misshaped.len()).then_some(ends)
     }
 
     fn is_classifier(&self, name: &str) -> bool {
@@ -129,12 +152,6 @@ impl TensorMismatch {
                 "the file holds the network without its classifier, so it cannot name classes"
                     .into(),
             );
-        }
-        if let Some(classes) = self.other_classes() {
-            return Some(format!(
-                "the file has a classifier of {classes} classes: run it from a directory with its \
-                 config.json, which tells their number and names"
-            ));
         }
         const A_FEW: usize = 8;
         if self.missing.len() + self.misshaped.len() > A_FEW {

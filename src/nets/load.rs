@@ -11,38 +11,45 @@ use crate::weights::Weights;
 /// PyTorch's training counter: in most files, in none of the arithmetic.
 const COUNTER: &str = ".num_batches_tracked";
 
-/// Compares the file's tensors with the plan's.
-///
-/// # Errors
-/// [`NetError::Tensors`] naming every tensor that is missing, unexpected or of another shape.
-pub(super) fn check_tensors(plan: &Plan, weights: &Weights) -> Result<(), NetError> {
-    let mut mismatch = TensorMismatch {
-        source: weights.source().to_owned(),
-        classifier: plan.classifier.name.clone(),
-        ..TensorMismatch::default()
-    };
-    let expected = plan.tensors();
-    for tensor in &expected {
-        match weights.shape(&tensor.name) {
-            None => mismatch.missing.push(tensor.name.clone()),
-            Some(found) if found != tensor.shape => {
-                let shapes = (tensor.name.clone(), tensor.shape.clone(), found.to_vec());
-                mismatch.misshaped.push(shapes);
+impl Plan {
+    /// Compares the tensors of a file with those of this plan, by name and shape.
+    ///
+    /// # Errors
+    /// [`NetError::Tensors`] naming every tensor that is missing, unexpected or of another shape.
+    pub fn check_weights(&self, weights: &Weights) -> Result<(), NetError> {
+        let mut mismatch = TensorMismatch {
+            source: weights.source().to_owned(),
+            classifier: self.classifier.name.clone(),
+            stem: self
+                .stem
+                .first()
+                .map(|conv| conv.conv.clone())
+                .unwrap_or_default(),
+            ..TensorMismatch::default()
+        };
+        let expected = self.tensors();
+        for tensor in &expected {
+            match weights.shape(&tensor.name) {
+                None => mismatch.missing.push(tensor.name.clone()),
+                Some(found) if found != tensor.shape => {
+                    let shapes = (tensor.name.clone(), tensor.shape.clone(), found.to_vec());
+                    mismatch.misshaped.push(shapes);
+                }
+                Some(_) => {}
             }
-            Some(_) => {}
         }
-    }
-    let known: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
-    let unexpected = |name: &&str| !known.contains(name) && !name.ends_with(COUNTER);
-    mismatch.unexpected = weights
-        .names()
-        .filter(unexpected)
-        .map(str::to_owned)
-        .collect();
-    if mismatch.is_empty() {
-        Ok(())
-    } else {
-        Err(NetError::Tensors(Box::new(mismatch)))
+        let known: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
+        let unexpected = |name: &&str| !known.contains(name) && !name.ends_with(COUNTER);
+        mismatch.unexpected = weights
+            .names()
+            .filter(unexpected)
+            .map(str::to_owned)
+            .collect();
+        if mismatch.is_empty() {
+            Ok(())
+        } else {
+            Err(NetError::Tensors(Box::new(mismatch)))
+        }
     }
 }
 
@@ -95,7 +102,7 @@ impl<'a> Loader<'a> {
     }
 
     fn not_finite(&self, name: &str, value: f64, reason: &'static str) -> NetError {
-        let (source_name, tensor) = (self.weights.source().to_owned(), name.to_owned());
+        let (source_name, tensor) = (self.weights.source_of(name).to_owned(), name.to_owned());
         NetError::NotFinite {
             source_name,
             tensor,

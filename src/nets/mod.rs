@@ -11,7 +11,7 @@ mod spec;
 mod trace;
 mod watch;
 
-pub use error::{NetError, TensorMismatch};
+pub use error::{NetError, OtherEnds, TensorMismatch};
 pub use network::Network;
 pub use plan::{
     BlockPlan, ConvPlan, LinearPlan, Naming, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan,

@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::NetError;
-use super::load::{Loader, check_tensors};
-use super::plan::{BlockPlan, ConvPlan, PICTURE_CHANNELS, Plan, SePlan, StepPlan};
+use super::load::Loader;
+use super::plan::{BlockPlan, ConvPlan, Plan, SePlan, StepPlan};
 use super::spec::StemPool;
 use super::watch::{Clock, LayerTime, Observer, Point, Watch};
 use crate::nn::{self, Activation, Backend, Conv, KernelAttention, Linear, Map, SqueezeExcite};
@@ -87,7 +87,7 @@ impl Network {
     /// # Errors
     /// As [`Network::load`].
     pub fn load_on(plan: &Plan, weights: &Weights, backend: Backend) -> Result<Self, NetError> {
-        check_tensors(plan, weights)?;
+        plan.check_weights(weights)?;
         let loader = Loader::new(weights, &backend);
         let stage = |blocks: &Vec<BlockPlan>| {
             blocks
@@ -126,7 +126,8 @@ impl Network {
         self.backend.device()
     }
 
-    /// Logits `[N, classes]` of normalised pictures `[N, 3, H, W]` in f32, on the network's device.
+    /// Logits `[N, classes]` of normalised images `[N, C, H, W]` in f32, on the network's device; C is the
+    /// plan's number of inputs.
     ///
     /// # Errors
     /// If the input is no such batch, does not fit the network, or numbers are not finite.
@@ -191,10 +192,12 @@ impl Network {
     }
 
     fn check_input(&self, x: &Tensor) -> Result<(), NetError> {
+        let channels = self.plan.inputs();
         let (height, width) = match *x.dims() {
-            [batch, PICTURE_CHANNELS, height, width] if batch > 0 => (height, width),
+            [batch, found, height, width] if batch > 0 && found == channels => (height, width),
             _ => {
                 return Err(NetError::InputShape {
+                    channels,
                     found: x.dims().to_vec(),
                 });
             }

@@ -114,9 +114,6 @@ pub struct TensorPlan {
     pub parameter: bool,
 }
 
-/// Pictures have red, green and blue.
-pub(crate) const PICTURE_CHANNELS: usize = 3;
-
 impl Plan {
     /// Every tensor that a weights file must hold, and no other.
     pub fn tensors(&self) -> Vec<TensorPlan> {
@@ -161,6 +158,11 @@ impl Plan {
 
     pub fn blocks(&self) -> impl Iterator<Item = &BlockPlan> {
         self.stages.iter().flatten()
+    }
+
+    /// Channels of the input.
+    pub fn inputs(&self) -> usize {
+        self.stem.first().map_or(0, |conv| conv.inputs)
     }
 
     /// Width of the pooled features before the classifier.

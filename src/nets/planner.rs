@@ -2,8 +2,7 @@
 
 use super::NetError;
 use super::plan::{
-    BlockPlan, ConvPlan, LinearPlan, Naming, PICTURE_CHANNELS, Plan, SePlan, ShortcutPlan, SkPlan,
-    StepPlan,
+    BlockPlan, ConvPlan, LinearPlan, Naming, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan,
 };
 use super::spec::{Activation, BlockKind, NetworkSpec, SePosition, Shortcut, StrideOn};
 
@@ -107,7 +106,7 @@ impl Planner<'_> {
     fn stem(&self) -> Vec<ConvPlan> {
         let stem = &self.spec.stem;
         let last = stem.widths.len() - 1;
-        let mut inputs = PICTURE_CHANNELS;
+        let mut inputs = stem.inputs;
         let mut convs = Vec::with_capacity(stem.widths.len());
         for (i, (&outputs, &stride)) in stem.widths.iter().zip(&stem.strides).enumerate() {
             let (conv, norm) = match self.naming {

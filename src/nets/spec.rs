@@ -58,12 +58,27 @@ pub enum BlockKind {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stem {
+    /// Channels of the input: 3, except in fine-tunes for grey images or other sensors.
+    #[serde(default = "colours", skip_serializing_if = "is_colours")]
+    pub inputs: usize,
     /// Kernel size of every stem convolution; the padding is half of it.
     pub kernel: usize,
     /// Output channels of each convolution: one for the 7x7 stem, three for the deep ("d") and
     /// tiered ("t") stems.
     pub widths: Vec<usize>,
     pub strides: Vec<usize>,
+}
+
+/// Red, green and blue.
+const COLOURS: usize = 3;
+
+fn colours() -> usize {
+    COLOURS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_colours(inputs: &usize) -> bool {
+    *inputs == COLOURS
 }
 
 /// The pool between stem and first stage.

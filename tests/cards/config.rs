@@ -1,6 +1,7 @@
 //! Models described by timm's `config.json`.
 
 use std::fs;
+use std::path::Path;
 
 use senet::cards::{CardError, ModelSpec, Overrides, WeightsSource, Zoo};
 use senet::hub::WeightsRef;
@@ -24,12 +25,23 @@ const OF_2023: &str = r#"{"architecture": "legacy_seresnet18", "num_classes": 10
   "classifier": "last_linear"}}"#;
 
 fn parse(text: &str) -> Result<ModelSpec, CardError> {
+    parse_with(text, &Overrides::default())
+}
+
+fn parse_with(text: &str, overrides: &Overrides) -> Result<ModelSpec, CardError> {
     let repo = WeightsRef {
         repo: Some("org/repo".into()),
         ..WeightsRef::default()
     };
-    let source = WeightsSource::Reference(repo);
-    ModelSpec::from_timm_config(text, "org/repo", source, &Overrides::default())
+    let weights = WeightsSource::Reference(repo);
+    ModelSpec::from_timm_config(text, "org/repo", weights, overrides)
+}
+
+fn classes(count: usize) -> Overrides {
+    Overrides {
+        num_classes: Some(count),
+        ..Overrides::default()
+    }
 }
 
 /// The ten-class model with `from` replaced by `to`.
@@ -259,7 +271,17 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
             "{\"output_stride\": 16,",
             "model_args.output_stride",
         ),
-        ("\"in_chans\": 3", "\"in_chans\": 1", "model_args.in_chans"),
+        ("\"in_chans\": 3", "\"in_chans\": 0", "model_args.in_chans"),
+        (
+            "\"in_chans\": 3",
+            "\"in_chans\": 9999",
+            "model_args.in_chans",
+        ),
+        (
+            "\"in_chans\": 3",
+            "\"in_chans\": \"3\"",
+            "model_args.in_chans",
+        ),
         (
             "\"in_chans\": 3, \"global_pool\": \"avg\"",
             "\"global_pool\": \"max\"",
@@ -274,11 +296,6 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
             "\"pretrained_cfg\": {",
             "\"pretrained_cfg\": 1, \"x\": {",
             "pretrained_cfg",
-        ),
-        (
-            "[3, 224, 224]",
-            "[1, 224, 224]",
-            "pretrained_cfg.input_size",
         ),
         ("[3, 224, 224]", "[224]", "pretrained_cfg.input_size"),
         ("[3, 224, 224]", "[3, 0, 224]", "pretrained_cfg.input_size"),
@@ -375,33 +392,106 @@ fn damaged_files_never_panic() {
 }
 
 #[test]
-fn a_directory_needs_config_and_weights() {
+fn a_directory_needs_its_config_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let missing = || match ModelSpec::from_timm_dir(path, &Overrides::default()) {
+    let open = |path: &Path| ModelSpec::from_timm_dir(path, &Overrides::default());
+    match open(path) {
         Err(CardError::MissingFile { folder, expected }) => {
-            assert_eq!(folder, path);
-            expected
+            assert_eq!((folder.as_path(), expected), (path, "config.json"));
         }
         other => panic!("{other:?}"),
-    };
-    assert_eq!(missing(), "config.json");
+    }
     fs::write(path.join("config.json"), CURRENT).unwrap();
-    assert_eq!(missing(), "model.safetensors, pytorch_model.bin");
-    fs::write(path.join("pytorch_model.bin"), "").unwrap();
-    let source = |spec: ModelSpec| spec.weights;
-    let found = source(ModelSpec::from_timm_dir(path, &Overrides::default()).unwrap());
-    assert_eq!(found, WeightsSource::File(path.join("pytorch_model.bin")));
-    fs::write(path.join("model.safetensors"), "").unwrap();
-    let found = source(ModelSpec::from_timm_dir(path, &Overrides::default()).unwrap());
-    assert_eq!(found, WeightsSource::File(path.join("model.safetensors")));
+    let spec = open(path).unwrap();
+    assert_eq!(spec.weights, WeightsSource::Directory(path.to_owned()));
+    let config = path.join("config.json").display().to_string();
+    assert_eq!(spec.config, Some(config));
 
     fs::write(path.join("config.json"), [0xff, 0xfe]).unwrap();
-    let error = ModelSpec::from_timm_dir(path, &Overrides::default()).unwrap_err();
+    let error = open(path).unwrap_err();
     assert!(matches!(error, CardError::Read { .. }), "{error}");
     assert!(error.to_string().contains("config.json"));
-    let error = ModelSpec::from_timm_dir(&path.join("absent"), &Overrides::default()).unwrap_err();
+    let error = open(&path.join("absent")).unwrap_err();
     assert!(error.hint().unwrap().contains("config.json"), "{error}");
+}
+
+#[test]
+fn the_number_of_classes_can_be_given() {
+    // Names that fit stay.
+    let spec = parse_with(CURRENT, &classes(10)).unwrap();
+    assert_eq!(names(&spec)[3], "c3");
+    assert!(spec.notes.is_empty());
+    let spec = parse_with(CURRENT, &classes(3)).unwrap();
+    assert_eq!(names(&spec), ["class 0", "class 1", "class 2"]);
+    assert_eq!(
+        spec.notes,
+        ["the label names of org/repo/config.json do not fit 3 classes and are left out"]
+    );
+    // The names of the fine-tune, under the number of the checkpoint that it began with.
+    let kept = CURRENT.replacen("\"num_classes\": 10", "\"num_classes\": 1000", 3);
+    let spec = parse_with(&kept, &classes(10)).unwrap();
+    assert_eq!(names(&spec)[9], "c9");
+    assert!(spec.notes.is_empty());
+    // Whatever is wrong with the number in the file.
+    for wrong in ["0", "-1", "\"ten\"", "[]", "1000001", "null"] {
+        let text = CURRENT.replacen(
+            "\"num_classes\": 10",
+            &format!("\"num_classes\": {wrong}"),
+            1,
+        );
+        assert_eq!(
+            parse_with(&text, &classes(10)).unwrap().classes(),
+            10,
+            "{wrong}"
+        );
+    }
+    let text = CURRENT.replacen("\"label_names\": [", "\"label_names\": [{}, ", 1);
+    assert_eq!(parse_with(&text, &classes(10)).unwrap().notes.len(), 1);
+    // ImageNet's names are for its own thousand.
+    let spec = parse_with(OF_2023, &classes(1000)).unwrap();
+    assert_eq!(spec.labels.name, "imagenet-1k");
+    assert_eq!(
+        parse_with(OF_2023, &classes(2)).unwrap().labels.name,
+        "numbered"
+    );
+
+    let card = Zoo::builtin().unwrap().get("seresnet50.ra2_in1k").unwrap();
+    let spec = ModelSpec::from_card(card).unwrap();
+    let mut set = spec.clone();
+    set.set(&classes(1000));
+    assert_eq!(set, spec);
+    set.set(&classes(2));
+    assert_eq!((set.classes(), set.notes.len()), (2, 1));
+}
+
+#[test]
+fn other_input_channels() {
+    // timm keeps the checkpoint's input size, and `model_args` decides.
+    let spec = changed("\"in_chans\": 3", "\"in_chans\": 1").unwrap();
+    assert_eq!(spec.channels(), 1);
+    let near =
+        |found: [f32; 3], expected: f32| found.iter().all(|value| (value - expected).abs() < 1e-7);
+    // The mean of the three values, as timm's `resolve_input_data_config` takes it.
+    assert!(near(spec.input.mean, 0.449) && near(spec.input.std, 0.226));
+    assert_eq!(spec.transform().unwrap().channels(), 1);
+    // What was saved by timm for one channel has one value.
+    let own = CURRENT.replacen("\"in_chans\": 3", "\"in_chans\": 1", 1);
+    let own = own.replacen("[0.485, 0.456, 0.406]", "[0.5]", 1);
+    let own = own.replacen("[0.229, 0.224, 0.225]", "[0.25]", 1);
+    let own = own.replacen("[3, 224, 224]", "[1, 224, 224]", 1);
+    let spec = parse(&own).unwrap();
+    assert_eq!((spec.input.mean, spec.input.std), ([0.5; 3], [0.25; 3]));
+    // Without `model_args` the size of the input says it.
+    let text = r#"{"architecture": "skresnet18", "num_classes": 2, "input_size": [1, 96, 64]}"#;
+    let spec = parse(text).unwrap();
+    assert_eq!((spec.channels(), spec.input.size), (1, [96, 64]));
+    assert!(near(spec.input.mean, 0.449));
+    let spec = changed("\"in_chans\": 3", "\"in_chans\": 4").unwrap();
+    assert_eq!(spec.channels(), 4);
+    let error = spec.transform().unwrap_err();
+    assert!(error.to_string().contains("takes 4 channels"), "{error}");
+    assert!(error.hint().unwrap().contains("verify"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod eval_table;
 
 mod bench;
 mod cache;
+mod channels;
 mod classify;
 mod download;
 #[cfg(unix)]
@@ -25,6 +26,7 @@ mod models;
 mod tensors;
 #[cfg(unix)]
 mod terminal;
+mod weights_files;
 
 use env::Env;
 

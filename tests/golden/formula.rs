@@ -122,13 +122,18 @@ pub(crate) fn weights(plan: &Plan) -> (Vec<u8>, String) {
 
 /// Pictures `[n, 3, h, w]` of about the range of normalised photographs, and their digest.
 pub(crate) fn pictures(n: usize, h: usize, w: usize) -> (Tensor, String) {
+    images([n, 3, h, w])
+}
+
+/// The same of any number of channels.
+pub(crate) fn images([n, channels, h, w]: [usize; 4]) -> (Tensor, String) {
     const PATCHES: usize = 64;
     let [contrast, colour, slope, patch, noise] = ["contrast", "colour", "slope", "patch", "noise"]
         .map(|part| Uniform::new(&format!("input.{part}")));
     let ramp = |at: usize, size: usize| (2 * at as i64 + 1 - size as i64) as f64 / size as f64;
-    let mut values = Vec::with_capacity(n * 3 * h * w);
-    for plane in 0..n * 3 {
-        let contrast = 1.0 + 0.5 * contrast.at(plane / 3);
+    let mut values = Vec::with_capacity(n * channels * h * w);
+    for plane in 0..n * channels {
+        let contrast = 1.0 + 0.5 * contrast.at(plane / channels);
         let (down, right) = (slope.at(2 * plane), slope.at(2 * plane + 1));
         for y in 0..h {
             for x in 0..w {
@@ -142,7 +147,7 @@ pub(crate) fn pictures(n: usize, h: usize, w: usize) -> (Tensor, String) {
     }
     let mut digest = Digest::default();
     digest.add("input", values.iter().copied());
-    let tensor =
-        Tensor::from_vec(values, (n, 3, h, w), &Device::Cpu).expect("the count fits the shape");
+    let shape = (n, channels, h, w);
+    let tensor = Tensor::from_vec(values, shape, &Device::Cpu).expect("the count fits the shape");
     (tensor, digest.hex())
 }

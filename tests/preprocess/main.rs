@@ -6,6 +6,7 @@ mod broken;
 mod configs;
 mod filters;
 mod golden;
+mod grey;
 mod resize;
 mod transform;
 

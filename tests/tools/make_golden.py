@@ -6,7 +6,8 @@
     python tests/tools/make_golden.py seresnet50 skresnet18
 
 For every architecture that has a card in models/, and for the CIFAR-style networks of
-train_fashion_mnist.py, one JSON file in tests/data/golden. It holds no weights and no pictures: both
+train_fashion_mnist.py, one JSON file in tests/data/golden; for some, one more with another number of
+input channels. It holds no weights and no pictures: both
 come from the formula below, which tests/golden/formula.rs computes to the same bits, and digests
 prove it. Each file has two runs of different batch and size; the sizes are odd and not square where
 the architecture allows it. Per tensor:
@@ -52,6 +53,8 @@ CADENE = {
 SIZES = ((2, 75, 64), (1, 47, 33))
 SIZES_AA = ((2, 65, 63), (1, 34, 95))
 SIZES_CIFAR = ((2, 28, 28), (1, 33, 30))
+# Input channels other than 3.
+CHANNELS = {"legacy_seresnet18": (1,), "seresnext26t_32x4d": (1, 4), "skresnet18": (4,)}
 PROBES = {"vector": 64, "map": 16, "gate": 4}
 
 
@@ -105,10 +108,9 @@ def formula_tensor(name, shape, names):
     return (centre + spread * uniform(name, math.prod(shape))).astype(np.float32).reshape(shape)
 
 
-def formula_pictures(n, h, w):
+def formula_pictures(n, h, w, c=3):
     """Pictures of about ImageNet's range after normalisation: each has its own contrast, colour,
     slopes and 8x8 patches, so that gates differ between pictures, and noise on top."""
-    c = 3
     contrast = 1.0 + 0.5 * uniform("input.contrast", n).reshape(n, 1, 1, 1)
     colour = uniform("input.colour", n * c).reshape(n, c, 1, 1)
     slope = uniform("input.slope", n * c * 2).reshape(n, c, 2, 1, 1)
@@ -149,10 +151,10 @@ def architectures():
     return sorted(found | set(CIFAR))
 
 
-def build(arch, classes=None):
+def build(arch, classes=None, channels=3):
     if arch in CIFAR:
         return SeResNetCifar(CIFAR[arch], classes or 10)
-    return timm.create_model(arch, **({"num_classes": classes} if classes else {}))
+    return timm.create_model(arch, in_chans=channels, **({"num_classes": classes} if classes else {}))
 
 
 def build_cadene(name):
@@ -261,25 +263,25 @@ def versions():
     return {"python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__}
 
 
-def make(arch, out):
-    model = build(arch)
+def make(arch, out, channels=3):
+    model = build(arch, channels=channels)
     weights = load_formula_weights(model)
     cadene = None
-    if arch in CADENE:
+    if arch in CADENE and channels == 3:
         cadene = build_cadene(CADENE[arch])
         load_formula_weights(cadene)
         cadene.double()
     sizes = SIZES_CIFAR if arch in CIFAR else SIZES_AA if "aa" in arch else SIZES
     runs = []
     for n, h, w in sizes:
-        pictures = formula_pictures(n, h, w)
+        pictures = formula_pictures(n, h, w, channels)
         single, double = both_precisions(model, pictures)
         tensors = {label: entry(label, single[label], double[label]) for label in double}
         if cadene is not None:
             with torch.no_grad():
                 logits = cadene(pictures.double())
             tensors["cadene.logits"] = entry("cadene.logits", single["logits"], logits)
-        runs.append({"input": [n, 3, h, w], "input_digest": digest({"input": pictures}), "tensors": tensors})
+        runs.append({"input": [n, channels, h, w], "input_digest": digest({"input": pictures}), "tensors": tensors})
         worst = max((t["error"] / t["stats"][2], label) for label, t in tensors.items())
         logits, gates = double["logits"], [double[k] for k in double if k.startswith("gate.")]
         print(f"{arch} {n}x{h}x{w}: logits up to {logits.abs().max():.3g}, timm's f32 off by at most "
@@ -296,7 +298,7 @@ def make(arch, out):
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights_digest": digest(weights),
         "runs": runs,
-    }, out / f"{arch}.json")
+    }, out / (f"{arch}.json" if channels == 3 else f"{arch}.{channels}ch.json"))
 
 
 def write_verify_golden(model, pictures, path, settings):
@@ -334,6 +336,8 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     for arch in args.architectures or architectures():
         make(arch, args.out)
+        for channels in CHANNELS.get(arch, ()):
+            make(arch, args.out, channels)
         if arch == "seresnet20":
             model = build(arch)
             load_formula_weights(model)

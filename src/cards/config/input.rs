@@ -10,6 +10,7 @@ use crate::image::{CropMode, InputSpec, Interpolation};
 /// Reads what `overrides` leave open. A missing value has timm's default.
 pub(super) fn read(
     fields: Fields<'_>,
+    channels: usize,
     overrides: &Overrides,
     notes: &mut Vec<String>,
 ) -> Result<InputSpec, CardError> {
@@ -41,8 +42,14 @@ pub(super) fn read(
             )?,
         }
         .unwrap_or(Interpolation::Bicubic),
-        mean: channels(fields, "mean", overrides.mean)?.unwrap_or([0.485, 0.456, 0.406]),
-        std: channels(fields, "std", overrides.std)?.unwrap_or([0.229, 0.224, 0.225]),
+        mean: match overrides.mean {
+            Some(mean) => mean,
+            None => values(fields, "mean", channels, [0.485, 0.456, 0.406], notes)?,
+        },
+        std: match overrides.std {
+            Some(std) => std,
+            None => values(fields, "std", channels, [0.229, 0.224, 0.225], notes)?,
+        },
         // A crop of its own is a test setting too, at the one size that there is.
         test_size: match overrides.size {
             Some(_) => None,
@@ -78,47 +85,74 @@ fn filled<T: DeserializeOwned>(
         .transpose()
 }
 
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Square(usize),
+    Sides([usize; 2]),
+    Channels([usize; 3]),
+}
+
 /// Height and width from one number, two, or three with the channels before them.
 fn sides(fields: Fields<'_>, name: &str) -> Result<Option<[usize; 2]>, CardError> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Square(usize),
-        Sides([usize; 2]),
-        Channels([usize; 3]),
-    }
-    match fields.optional(name, "[channels, height, width]")? {
-        Some(Written::Square(side)) => Ok(Some([side, side])),
-        Some(Written::Sides(sides) | Written::Channels([3, sides @ ..])) => Ok(Some(sides)),
-        Some(Written::Channels([found, ..])) => {
-            Err(fields.error(name, format!("expected 3 channels, found {found}")))
-        }
-        None => Ok(None),
+    let size = fields.optional(name, "[channels, height, width]")?;
+    Ok(size.map(|size| match size {
+        Size::Square(side) => [side, side],
+        Size::Sides(sides) | Size::Channels([_, sides @ ..]) => sides,
+    }))
+}
+
+/// The channels of the input's size, if it can be read and has them.
+pub(super) fn channels(fields: Fields<'_>) -> Option<usize> {
+    match fields.optional("input_size", "") {
+        Ok(Some(Size::Channels([channels, ..]))) => Some(channels),
+        _ => None,
     }
 }
 
-/// Red, green and blue from three numbers, or one for all.
-fn channels(
+/// Red, green and blue from three numbers, or one for all. Where the network has other channels, the mean
+/// of all values, as in timm's `resolve_input_data_config`.
+fn values(
     fields: Fields<'_>,
     name: &str,
-    instead: Option<[f32; 3]>,
-) -> Result<Option<[f32; 3]>, CardError> {
+    channels: usize,
+    default: [f64; 3],
+    notes: &mut Vec<String>,
+) -> Result<[f32; 3], CardError> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Written {
-        One(f32),
-        Alike([f32; 1]),
-        Each([f32; 3]),
+        One(f64),
+        Each(Vec<f64>),
     }
-    if instead.is_some() {
-        return Ok(None);
+    let expected = "three numbers";
+    let found = match filled(fields, name, expected)? {
+        Some(Written::One(value)) => vec![value],
+        Some(Written::Each(values)) => values,
+        None => default.to_vec(),
+    };
+    match found[..] {
+        [value] => Ok([value as f32; 3]),
+        [red, green, blue] if channels == 3 => Ok([red, green, blue].map(|value| value as f32)),
+        _ if channels == 3 => {
+            let reason = format!("expected {expected}, found {}", found.len());
+            Err(fields.error(name, reason))
+        }
+        _ => {
+            let mean = found.iter().sum::<f64>() / found.len() as f64;
+            let given = fields.filled(name).is_some();
+            if given && found.len() != channels {
+                notes.push(format!(
+                    "{}: `{name}` has {} values for {channels} input channels; as in timm, their mean \
+                     {} is taken",
+                    fields.file,
+                    found.len(),
+                    mean as f32
+                ));
+            }
+            Ok([mean as f32; 3])
+        }
     }
-    Ok(
-        filled(fields, name, "three numbers")?.map(|written| match written {
-            Written::One(value) | Written::Alike([value]) => [value; 3],
-            Written::Each(values) => values,
-        }),
-    )
 }
 
 /// Refuses what no transform can be made of. What the user put in place of the file's values is not

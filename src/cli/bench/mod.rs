@@ -93,7 +93,7 @@ pub(super) fn run(
         );
     }
     let hub = session::hub_from(&arguments.hub)?;
-    let revision = arguments.hub.source.revision.as_deref();
+    let from = &arguments.hub.source;
     let overrides = Overrides {
         size: arguments.img_size.map(|size| size.0),
         ..Overrides::ALL
@@ -101,7 +101,7 @@ pub(super) fn run(
     let specs = arguments
         .models
         .iter()
-        .map(|name| session::find_at(name, revision, &overrides, &hub, messages))
+        .map(|name| session::find_at(name, from, &overrides, &hub, messages))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let device = session::open_device(&arguments.device, &arguments.models.join(", "), messages)?;
     let isa = matches!(device, Device::Cpu).then(Isa::best);

@@ -34,12 +34,14 @@ pub(super) fn measure(
         let picture = item.source.open(&decode);
         add(&decoding, start);
         let start = Instant::now();
-        let outcome = picture.map(|picture| {
+        let outcome = picture.and_then(|picture| {
             for &writer in &layout.writers {
                 let model = &models[writer];
                 let slot = &mut slot[layout.places[writer]..][..layout.length(model)];
-                model.transform().write_views(&picture, layout.views, slot);
+                let transform = model.transform()?;
+                transform.write_views(&picture, layout.views, slot);
             }
+            Ok(())
         });
         add(&transforming, start);
         outcome.map_err(|error: ImageError| RowError::from(&Error::from(error)).text)
@@ -126,7 +128,8 @@ impl Layout {
             slot: 0,
         };
         for (index, model) in models.iter().enumerate() {
-            let same = |&writer: &usize| models[writer].spec().input == model.spec().input;
+            let form = |model: &Model| (model.spec().input.clone(), model.spec().channels());
+            let same = |&writer: &usize| form(&models[writer]) == form(model);
             let known = layout.writers.iter().copied().find(same);
             layout.places.push(match known {
                 Some(writer) => layout.places[writer],

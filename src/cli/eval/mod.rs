@@ -124,12 +124,14 @@ fn models(
 ) -> anyhow::Result<(Vec<ModelSpec>, HubOptions)> {
     check(arguments)?;
     let hub = session::hub_from(&arguments.run.hub)?;
-    let revision = arguments.run.hub.source.revision.as_deref();
+    let from = &arguments.run.hub.source;
     let overrides = arguments.run.input.overrides();
     let mut specs: Vec<ModelSpec> = Vec::new();
     for name in &arguments.models {
-        let mut spec = session::find_at(name, revision, &overrides, &hub, messages)?;
+        let mut spec = session::find_at(name, from, &overrides, &hub, messages)?;
         adapt(&mut spec, arguments)?;
+        // Found out before the run that no image fits the network.
+        spec.transform().map_err(Error::from)?;
         if let Some(first) = specs.first()
             && first.labels.entries != spec.labels.entries
         {
