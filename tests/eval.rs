@@ -41,6 +41,7 @@ fn header(pictures: usize, classes: usize) -> Header {
         views: Views::One,
         valid: None,
         exif: false,
+        scale_16bit: false,
         pictures,
         data: String::new(),
         classes: (0..classes).map(|class| format!("class {class}")).collect(),

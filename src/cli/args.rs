@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{Args, ValueEnum};
 
+use super::output::Messages;
 use crate::cards::Overrides;
 use crate::device::DeviceChoice;
 use crate::image::{CropMode, DecodeOptions, Interpolation, MAX_INPUT_SIZE};
@@ -89,6 +91,9 @@ pub(super) struct LimitArgs {
     /// Largest picture to decode, width times height
     #[arg(long, value_name = "PIXELS", default_value_t = DecodeOptions::default().max_pixels)]
     pub max_pixels: u64,
+    /// Divide 16-bit grey by 257 instead of clipping it at 255
+    #[arg(long)]
+    pub scale_16bit: bool,
 }
 
 /// Input settings in place of those of the card or the config.json.
@@ -128,11 +133,28 @@ impl InputArgs {
     }
 }
 
+/// Images of which 16-bit grey above 255 was made white.
+pub(super) static CLIPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Says of how many images that was done.
+pub(super) fn note_clipped(messages: Messages) {
+    let count = CLIPPED.load(Ordering::Relaxed);
+    if count > 0 {
+        messages.note(format!(
+            "16-bit grey above 255 was made white, as in Pillow, in {count} image{}; \
+             `--scale-16bit` divides it by 257",
+            if count == 1 { "" } else { "s" }
+        ));
+    }
+}
+
 impl PreprocessArgs {
     pub(super) fn decode_options(&self) -> DecodeOptions {
         DecodeOptions {
             max_pixels: self.limit.max_pixels,
             exif: !self.no_exif,
+            scale_16bit: self.limit.scale_16bit,
+            clipped: Some(&CLIPPED),
         }
     }
 }

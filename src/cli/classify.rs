@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 
 use clap::Args;
 
-use super::args::{ModelArgs, PreprocessArgs, SourceArgs};
+use super::args::{ModelArgs, PreprocessArgs, SourceArgs, note_clipped};
 use super::inputs::{self, Input};
 use super::output::{Messages, Results};
 use super::rows::{LabelStyle, Row, RowError, Writer};
@@ -123,6 +123,7 @@ fn answer(
     }
     bar.finish_and_clear();
     outcome?;
+    note_clipped(messages);
     if failed > 0 {
         messages.note(format!(
             "{failed} of {done} pictures could not be classified"

@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Args;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::args::{HubArgs, PreprocessArgs};
+use super::args::{HubArgs, PreprocessArgs, note_clipped};
 use super::inputs;
 use super::output::{Messages, Results};
 use super::{SUCCESS, session};
@@ -72,6 +72,7 @@ pub(super) fn run(
         write_whole(&arguments.out, &file)
             .with_context(|| format!("cannot write {}", arguments.out.display()))?;
     }
+    note_clipped(messages);
     messages.note(format!(
         "wrote input [1, {channels}, {height}, {width}] for {}",
         spec.name

@@ -253,6 +253,8 @@ fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalErr
         }
     }
     same(path, "EXIF setting", expected.exif, found.exif)?;
+    let grey = (expected.scale_16bit, found.scale_16bit);
+    same(path, "setting of 16-bit grey", grey.0, grey.1)?;
     same_data(path, expected, found)
 }
 

@@ -17,6 +17,9 @@ pub struct Header {
     pub views: Views,
     /// Whether pictures are turned as their EXIF orientation says.
     pub exif: bool,
+    /// Whether 16-bit grey is divided by 257 and not clipped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scale_16bit: bool,
     /// The classes that the model may answer with, if not all.
     pub valid: Option<Vec<usize>>,
     /// Pictures in the whole data set.

@@ -1,9 +1,11 @@
 //! BMP as Pillow reads it.
 //!
-//! The decoder of the `image` crate differs in two things, which are done here. It rounds a 5-bit
-//! value to the nearest of 0..=255, where Pillow rounds down. And it makes black of the pixels that
-//! run-length data leaves out, where Pillow takes the first colour of the palette.
+//! The decoder of the `image` crate differs in three things, which are done here. It rounds a 5-bit
+//! value to the nearest of 0..=255, where Pillow rounds down. It makes black of the pixels that
+//! run-length data leaves out, where Pillow takes the first colour of the palette. And it believes a
+//! place of the pixels that cannot be.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use ::image::codecs::bmp::BmpDecoder;
@@ -20,10 +22,11 @@ const RUN_LENGTH_4: u32 = 2;
 const BIT_FIELDS: u32 = 3;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    let bytes = &with_data_offset(bytes)[..];
     let decoder =
         BmpDecoder::new(Cursor::new(bytes)).map_err(|error| ImageError::decode(FORMAT, error))?;
     let (width, height) = decoder.dimensions();
-    options.check_size(FORMAT, width, height)?;
+    let _turn = options.admit(FORMAT, width, height)?;
     // The header of 12 bytes, the only one that is laid out otherwise, has none of these kinds.
     let (bits, compression) = match number(bytes, 14) {
         ..40 => (0, 0),
@@ -46,12 +49,41 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         }
         _ if bits == 16 => {
             let largest = largest_values(bytes, compression)?;
-            let mut picture = read_pixels(decoder, false, FORMAT)?;
+            let mut picture = read_pixels(decoder, FORMAT)?;
             round_down(&mut picture, largest);
             Ok(picture)
         }
-        _ => read_pixels(decoder, false, FORMAT),
+        _ => read_pixels(decoder, FORMAT),
     }
+}
+
+/// The file with the place of the pixels where Pillow looks for them: behind the palette if the
+/// header gives 0, or its own end though there is a palette.
+fn with_data_offset(bytes: &[u8]) -> Cow<'_, [u8]> {
+    const FILE_HEADER: u32 = 14;
+    let header = number(bytes, 14);
+    // The header of 12 bytes has its depth elsewhere, 3 bytes a colour and no number of them.
+    let (bits, entry, colors) = match header {
+        12 => (number(bytes, 24) & 0xFFFF, 3, 0),
+        _ => (number(bytes, 28) & 0xFFFF, 4, number(bytes, 46)),
+    };
+    let palette = match (bits, colors) {
+        (..=8, 0) => entry << bits,
+        (..=8, colors) => colors.saturating_mul(entry),
+        _ => 0,
+    };
+    let header_end = FILE_HEADER.saturating_add(header);
+    let offset = match number(bytes, 10) {
+        0 if header == 40 && number(bytes, 30) == BIT_FIELDS => header_end.saturating_add(12),
+        0 => header_end.saturating_add(palette),
+        offset if offset == header_end => header_end.saturating_add(palette),
+        _ => return bytes.into(),
+    };
+    let mut bytes = bytes.to_vec();
+    if let Some(field) = bytes.get_mut(10..14) {
+        field.copy_from_slice(&offset.to_le_bytes());
+    }
+    bytes.into()
 }
 
 /// The 32-bit number at `at`; a decoder that took the header has seen that it is there.

@@ -2,8 +2,8 @@
 //!
 //! * The format is found by content; the first frame of an animation is taken.
 //! * Alpha and palette transparency are dropped, not blended. Colour profiles are ignored.
-//! * 16 bits a sample: the high byte, but a grey picture without alpha is *clipped* at 255,
-//!   because Pillow's mode `I;16` converts so.
+//! * 16 bits a sample: the high byte, but a grey image without alpha is *clipped* at 255, because
+//!   Pillow's mode `I;16` converts so ([`DecodeOptions::scale_16bit`] divides by 257 instead).
 //! * The size is checked against [`DecodeOptions::max_pixels`] before the pixels are allocated.
 //! * A file that ends before its pixels do is an error, also where a decoder would fill in grey. A
 //!   JPEG is taken to be whole when it has its end marker.
@@ -15,16 +15,16 @@
 //! chroma that pads the last block; and pictures of a few pixels differ everywhere.
 
 use std::fs::File;
-use std::io::Cursor;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use ::image::metadata::Orientation;
-use ::image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use ::image::{ColorType, ImageDecoder, ImageFormat, RgbImage};
 
 use super::error::{Content, ImageError};
-use super::{bmp, gif, jpeg, tiff};
+use super::turn::Turn;
+use super::{bmp, gif, jpeg, orientation, png, tiff, webp};
 
 /// Files in a folder are pictures if their name ends so; a file that is named is one whatever its name.
 const EXTENSIONS: [&str; 10] = [
@@ -47,13 +47,17 @@ pub fn is_picture_name(path: &Path) -> bool {
 }
 
 /// How [`decode`] and [`open`] treat a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct DecodeOptions {
     /// Pictures with more pixels (width times height) are refused by their header.
     pub max_pixels: u64,
-    /// Turn the picture as its EXIF orientation says. timm does not, so its accuracies hold
-    /// without. (A TIFF is always turned as its own orientation tag says, as Pillow does.)
+    /// Turn the image as its EXIF or XMP orientation says. timm does not, so its accuracies hold
+    /// without. (A TIFF is always turned, as Pillow does.)
     pub exif: bool,
+    /// Divide 16-bit grey without alpha by 257 instead of clipping it at 255, as Pillow does.
+    pub scale_16bit: bool,
+    /// Counts the images of which 16-bit grey above 255 was made white.
+    pub clipped: Option<&'static AtomicU64>,
 }
 
 impl Default for DecodeOptions {
@@ -61,22 +65,27 @@ impl Default for DecodeOptions {
         Self {
             max_pixels: 100_000_000,
             exif: false,
+            scale_16bit: false,
+            clipped: None,
         }
     }
 }
 
 impl DecodeOptions {
-    pub(super) fn check_size(
+    /// Checks the size of an image and waits until there is memory for it. The turn is held until
+    /// the image is decoded.
+    pub(super) fn admit(
         &self,
         format: &'static str,
         width: u32,
         height: u32,
-    ) -> Result<(), ImageError> {
+    ) -> Result<Turn, ImageError> {
         if width == 0 || height == 0 {
             let reason = format!("its size is {width} x {height}");
             return Err(ImageError::decode(format, reason));
         }
-        if u64::from(width) * u64::from(height) > self.max_pixels {
+        let pixels = u64::from(width) * u64::from(height);
+        if pixels > self.max_pixels {
             return Err(ImageError::TooLarge {
                 format,
                 width,
@@ -84,7 +93,7 @@ impl DecodeOptions {
                 limit: self.max_pixels,
             });
         }
-        Ok(())
+        Ok(Turn::take(pixels))
     }
 
     /// Bytes that a decoder may hold: RGBA at 16 bits, as much again for its own working
@@ -131,12 +140,20 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageEr
     let name = name(format);
     // The decoders take data from anywhere and have had panics; nothing they touched is used
     // afterwards.
-    catch_unwind(AssertUnwindSafe(|| match format {
-        ImageFormat::Jpeg => jpeg::decode(bytes, options),
-        ImageFormat::Gif => gif::decode(bytes, options),
-        ImageFormat::Bmp => bmp::decode(bytes, options),
-        ImageFormat::Tiff => tiff::decode(bytes, options),
-        _ => decode_with_image(bytes, format, options),
+    catch_unwind(AssertUnwindSafe(|| {
+        let image = match format {
+            ImageFormat::Jpeg => jpeg::decode(bytes, options),
+            ImageFormat::Png => png::decode(bytes, options),
+            ImageFormat::Gif => gif::decode(bytes, options),
+            ImageFormat::Bmp => bmp::decode(bytes, options),
+            ImageFormat::Tiff => tiff::decode(bytes, options),
+            _ => webp::decode(bytes, options),
+        }?;
+        if options.exif || format == ImageFormat::Tiff {
+            Ok(orientation::apply(image, orientation::read(bytes, format)))
+        } else {
+            Ok(image)
+        }
     }))
     .unwrap_or_else(|_| Err(ImageError::decode(name, "the data broke the decoder")))
 }
@@ -154,6 +171,10 @@ fn name(format: ImageFormat) -> &'static str {
 }
 
 fn sniff(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
+    // BigTIFF, which the `image` crate does not know.
+    if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") {
+        return Ok(ImageFormat::Tiff);
+    }
     let found = match ::image::guess_format(bytes) {
         Ok(
             format @ (ImageFormat::Jpeg
@@ -196,39 +217,9 @@ fn content(bytes: &[u8]) -> Content {
     }
 }
 
-/// PNG and WebP.
-fn decode_with_image(
-    bytes: &[u8],
-    format: ImageFormat,
-    options: &DecodeOptions,
-) -> Result<RgbImage, ImageError> {
-    let name = name(format);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(options.max_bytes());
-    reader.limits(limits);
-    let mut decoder = reader
-        .into_decoder()
-        .map_err(|error| ImageError::decode(name, error))?;
-    let (width, height) = decoder.dimensions();
-    options.check_size(name, width, height)?;
-    let orientation = if options.exif {
-        // Metadata that cannot be read says nothing about the pixels.
-        decoder.orientation().unwrap_or(Orientation::NoTransforms)
-    } else {
-        Orientation::NoTransforms
-    };
-    // The depth and the kind of colour in the header of a PNG: 16 bits, grey without alpha.
-    let keyed = format == ImageFormat::Png && bytes.get(24..26) == Some(&[16, 0]);
-    let picture = read_pixels(decoder, keyed, name)?;
-    Ok(oriented(picture, orientation))
-}
-
-/// Runs a decoder whose size has been checked. `keyed` says that the alpha of a grey picture is not
-/// in the file, but was made by the decoder from a transparent value; Pillow's picture has none.
+/// Runs a decoder whose size has been checked.
 pub(super) fn read_pixels(
     decoder: impl ImageDecoder,
-    keyed: bool,
     format: &'static str,
 ) -> Result<RgbImage, ImageError> {
     let (width, height) = decoder.dimensions();
@@ -239,31 +230,11 @@ pub(super) fn read_pixels(
     decoder
         .read_image(&mut samples)
         .map_err(|error| ImageError::decode(format, error))?;
-    // Samples of 16 bits come in the byte order of the machine.
-    let wide = |pair: &[u8; 2]| u16::from_ne_bytes(*pair);
     let pixels = match color {
         ColorType::Rgb8 => samples,
         ColorType::L8 => grey(samples.iter().copied()),
         ColorType::La8 => grey(samples.as_chunks::<2>().0.iter().map(|la| la[0])),
-        ColorType::Rgba8 => first_three(&samples, 4),
-        ColorType::L16 => grey(samples.as_chunks().0.iter().map(|s| clip(wide(s)))),
-        ColorType::La16 if keyed => {
-            let values = samples.as_chunks().0.iter().step_by(2);
-            grey(values.map(|s| clip(wide(s))))
-        }
-        ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16 => {
-            let samples: Vec<u8> = samples
-                .as_chunks()
-                .0
-                .iter()
-                .map(|s| high(wide(s)))
-                .collect();
-            match color {
-                ColorType::La16 => grey(samples.as_chunks::<2>().0.iter().map(|la| la[0])),
-                ColorType::Rgb16 => samples,
-                _ => first_three(&samples, 4),
-            }
-        }
+        ColorType::Rgba8 => first_three(samples, 4),
         _ => {
             let reason = format!("samples of the kind {color:?} are not supported");
             return Err(ImageError::decode(format, reason));
@@ -272,9 +243,39 @@ pub(super) fn read_pixels(
     from_pixels(width, height, pixels, format)
 }
 
-/// Pillow's `I;16` to 8 bits.
-pub(super) fn clip(sample: u16) -> u8 {
-    sample.min(255) as u8
+/// 16-bit grey of one image to 8 bits.
+pub(super) struct WideGrey {
+    is_scaled: bool,
+    largest: u16,
+}
+
+impl WideGrey {
+    pub(super) fn new(options: &DecodeOptions) -> Self {
+        Self {
+            is_scaled: options.scale_16bit,
+            largest: 0,
+        }
+    }
+
+    /// As the option says, or as Pillow does with its mode `I;16`.
+    pub(super) fn narrow(&mut self, sample: u16) -> u8 {
+        self.largest = self.largest.max(sample);
+        if self.is_scaled {
+            (sample / 257) as u8
+        } else {
+            sample.min(255) as u8
+        }
+    }
+
+    /// Counts the image if samples of it were clipped.
+    pub(super) fn count(&self, options: &DecodeOptions) {
+        if !self.is_scaled
+            && self.largest > 255
+            && let Some(clipped) = options.clipped
+        {
+            clipped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Pillow's reading of 16-bit colour: the high byte.
@@ -287,12 +288,17 @@ pub(super) fn grey(values: impl Iterator<Item = u8>) -> Vec<u8> {
     values.flat_map(|value| [value; 3]).collect()
 }
 
-/// Drops all but the first three of each pixel's samples.
-pub(super) fn first_three(samples: &[u8], channels: usize) -> Vec<u8> {
-    let pixels = samples.chunks_exact(channels);
-    pixels
-        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
-        .collect()
+/// Drops all but the first three of each pixel's samples, in place.
+pub(super) fn first_three(mut samples: Vec<u8>, channels: usize) -> Vec<u8> {
+    let count = samples.len() / channels;
+    for i in 0..count {
+        for c in 0..3 {
+            samples[i * 3 + c] = samples[i * channels + c];
+        }
+    }
+    samples.truncate(count * 3);
+    samples.shrink_to_fit();
+    samples
 }
 
 /// Pillow's CMYK to RGB, where 0 is no ink: white less black, then less the ink's share of that.
@@ -317,13 +323,4 @@ pub(super) fn from_pixels(
         let reason = format!("{width} x {height} pixels expected, found {found} bytes");
         ImageError::decode(format, reason)
     })
-}
-
-pub(super) fn oriented(picture: RgbImage, orientation: Orientation) -> RgbImage {
-    if orientation == Orientation::NoTransforms {
-        return picture;
-    }
-    let mut picture = DynamicImage::ImageRgb8(picture);
-    picture.apply_orientation(orientation);
-    picture.into_rgb8()
 }

@@ -34,7 +34,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     // A frame that reaches over the screen enlarges it.
     let width = screen.0.max(u32::from(frame.left) + u32::from(frame.width));
     let height = screen.1.max(u32::from(frame.top) + u32::from(frame.height));
-    options.check_size(FORMAT, width, height)?;
+    let _turn = options.admit(FORMAT, width, height)?;
     if frame_width == 0 || frame_height == 0 {
         let reason = format!("its first frame is {frame_width} x {frame_height}");
         return Err(ImageError::decode(FORMAT, reason));

@@ -7,13 +7,20 @@
 
 mod bmp;
 mod decode;
+mod directory;
 mod error;
 mod gif;
 mod jpeg;
+mod jpeg_check;
+mod jpeg_codes;
+mod orientation;
+mod png;
 mod resize;
 mod spec;
 mod tiff;
 mod transform;
+mod turn;
+mod webp;
 
 pub use ::image::RgbImage;
 

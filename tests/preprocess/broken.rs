@@ -78,8 +78,15 @@ fn truncated_files_are_errors() {
         let bytes = read(name);
         for part in 0..40 {
             let end = bytes.len() * part / 40;
-            let found = decode(&bytes[..end], &DecodeOptions::default());
-            assert!(found.is_err(), "{name} cut at {end} of {}", bytes.len());
+            match decode(&bytes[..end], &DecodeOptions::default()) {
+                Err(_) => {}
+                // All rows of a PNG may be there, and then Pillow reads it, too.
+                Ok(found) => assert!(
+                    name.ends_with(".png") && part > 30 && found == decode_file(name).unwrap(),
+                    "{name} cut at {end} of {}",
+                    bytes.len()
+                ),
+            }
         }
     }
     // The last marker of a JPEG counts, also where every pixel is there.
@@ -109,6 +116,7 @@ fn damaged_files_do_not_panic() {
             let options = DecodeOptions {
                 max_pixels: 1_000_000,
                 exif: true,
+                ..DecodeOptions::default()
             };
             match decode(&damaged, &options) {
                 Ok(picture) => assert!(!picture.is_empty(), "{name}"),
@@ -217,7 +225,7 @@ fn too_large_pictures_are_refused_by_their_header() {
     // The limit counts for every decoder.
     let options = DecodeOptions {
         max_pixels: 30,
-        exif: false,
+        ..DecodeOptions::default()
     };
     for name in KINDS {
         let found = decode(&read(name), &options);

@@ -63,7 +63,7 @@ fn is_exact(name: &str, picture: &Picture) -> bool {
 }
 
 /// Largest and mean difference of two pictures of the same size.
-fn difference(a: &RgbImage, b: &RgbImage) -> (u8, f64) {
+pub(crate) fn difference(a: &RgbImage, b: &RgbImage) -> (u8, f64) {
     assert_eq!(a.dimensions(), b.dimensions());
     let differences = a.iter().zip(b.iter()).map(|(a, b)| a.abs_diff(*b));
     let sum: u64 = differences.clone().map(u64::from).sum();

@@ -3,10 +3,12 @@
 //! `tests/tools/make_pictures.py` writes the pictures and the expected results.
 
 mod broken;
+mod cases;
 mod configs;
 mod filters;
 mod golden;
 mod grey;
+mod mutations;
 mod resize;
 mod transform;
 

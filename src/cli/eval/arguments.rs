@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::files::{Files, Output};
-use crate::cli::args::{DeviceArgs, HubArgs, InputArgs, LimitArgs};
+use crate::cli::args::{CLIPPED, DeviceArgs, HubArgs, InputArgs, LimitArgs};
 use crate::error::Error;
 #[cfg(not(feature = "parquet"))]
 use crate::eval::EvalError;
@@ -195,6 +195,8 @@ impl Arguments {
         DecodeOptions {
             max_pixels: self.run.limit.max_pixels,
             exif: self.run.exif,
+            scale_16bit: self.run.limit.scale_16bit,
+            clipped: Some(&CLIPPED),
         }
     }
 }

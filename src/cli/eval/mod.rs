@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
+use super::args::note_clipped;
 use super::output::{Messages, Results, human_bytes};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::cards::ModelSpec;
@@ -185,6 +186,7 @@ fn measured(
         .filter(|item| !tracks.iter().all(|track| track.has(item.index)))
         .collect();
     let stopped = measure(&models, &mut tracks, &todo, arguments, messages)?;
+    note_clipped(messages);
     if stopped {
         messages.note(format!(
             "interrupted after {} of {} pictures{}",

@@ -104,6 +104,7 @@ pub(super) fn tracks(
         members: Vec::new(),
         views: arguments.run.views.into(),
         exif: arguments.run.exif,
+        scale_16bit: arguments.run.limit.scale_16bit,
         valid,
         pictures: dataset.items.len(),
         data: if keeps {

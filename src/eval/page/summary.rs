@@ -4,6 +4,7 @@ use std::fmt::{self, Formatter};
 
 use super::markup::{count, interval, percent, pictures, text};
 use super::{Page, Published};
+use crate::eval::Header;
 use crate::image::{CropMode, InputSpec, Views};
 
 pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
@@ -40,7 +41,7 @@ pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
             fact(out, "Member", &member.model)?;
         }
         fact(out, "Input", &input(&member.input))?;
-        let preprocessing = preprocessing(&member.input, header.exif);
+        let preprocessing = preprocessing(&member.input, header);
         fact(out, "Preprocessing", &preprocessing)?;
         hash(out, "Weights", &member.weights)?;
     }
@@ -155,7 +156,7 @@ fn input(input: &InputSpec) -> String {
     )
 }
 
-fn preprocessing(input: &InputSpec, exif: bool) -> String {
+fn preprocessing(input: &InputSpec, header: &Header) -> String {
     let [height, width] = input.scale_size();
     let resize = match input.crop_mode {
         CropMode::Center => format!("short side to {}", height.min(width)),
@@ -163,13 +164,18 @@ fn preprocessing(input: &InputSpec, exif: bool) -> String {
         CropMode::Border => format!("long side to {}", height.max(width)),
     };
     let filter = input.interpolation.name();
-    let turned = if exif {
+    let turned = if header.exif {
         "turned as EXIF says"
     } else {
         "EXIF orientation ignored"
     };
     format!(
-        "{resize} px, {filter}, centre crop of {}; {turned}",
-        input.crop_pct
+        "{resize} px, {filter}, centre crop of {}; {turned}{}",
+        input.crop_pct,
+        if header.scale_16bit {
+            "; 16-bit grey divided by 257"
+        } else {
+            ""
+        }
     )
 }

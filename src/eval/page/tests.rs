@@ -31,6 +31,7 @@ fn header(names: Vec<String>, pictures: usize) -> Header {
         views: Views::Flip,
         valid: None,
         exif: false,
+        scale_16bit: false,
         pictures,
         data: String::new(),
         classes: names,

@@ -1,0 +1,358 @@
+//! The Huffman codes of a JPEG, followed without keeping their values.
+//!
+//! The rules are those of ITU-T T.81, annexes F and G.
+
+use std::ops::RangeInclusive;
+
+/// What is wrong with compressed data.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Damage {
+    /// A marker, or the file's end, stands where codes should.
+    Cut,
+    Code,
+    Table,
+    Restart,
+}
+
+/// Codes of up to so many bits are looked up in one step.
+const FAST: u32 = 10;
+
+/// A Huffman table.
+pub(super) struct Table {
+    /// For the next [`FAST`] bits: length of the code (0: longer than that) and its symbol.
+    fast: [(u8, u8); 1 << FAST],
+    /// For each length: one more than its last code, moved up to 16 bits, and what has to be added
+    /// to a code to get its place in `symbols`.
+    ends: [(u32, i32); 17],
+    symbols: [u8; 256],
+}
+
+impl Table {
+    /// From the number of codes of each length, and the symbols in order; returns what follows.
+    pub(super) fn parse(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let (counts, rest) = bytes.split_first_chunk::<16>()?;
+        let total = counts.iter().map(|&count| usize::from(count)).sum();
+        let (symbols, rest) = rest.split_at_checked(total)?;
+        let mut table = Self {
+            fast: [(0, 0); 1 << FAST],
+            ends: [(0, 0); 17],
+            symbols: [0; 256],
+        };
+        table.symbols.get_mut(..total)?.copy_from_slice(symbols);
+        let (mut code, mut place) = (0u32, 0usize);
+        for (length, &count) in (1..).zip(counts) {
+            let first = code;
+            for &symbol in &symbols[place..place + usize::from(count)] {
+                if length <= FAST {
+                    let start = (code << (FAST - length)) as usize;
+                    let same = table.fast.get_mut(start..start + (1 << (FAST - length)))?;
+                    same.fill((length as u8, symbol));
+                }
+                code += 1;
+            }
+            if code > 1 << length {
+                return None;
+            }
+            table.ends[length as usize] = (code << (16 - length), place as i32 - first as i32);
+            place += usize::from(count);
+            code <<= 1;
+        }
+        Some((table, rest))
+    }
+
+    /// Length and symbol of the code that the upper bits of `buffer` begin with.
+    fn look_up(&self, buffer: u64) -> Option<(u32, u8)> {
+        let (length, symbol) = self.fast[(buffer >> (64 - FAST)) as usize];
+        if length != 0 {
+            return Some((u32::from(length), symbol));
+        }
+        let code = (buffer >> 48) as u32;
+        let length = (FAST + 1..=16).find(|&length| code < self.ends[length as usize].0)?;
+        let place = (code >> (16 - length)) as i32 + self.ends[length as usize].1;
+        let symbol = self.symbols.get(usize::try_from(place).ok()?)?;
+        Some((length, *symbol))
+    }
+}
+
+/// Reads the bits between two markers.
+pub(super) struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// The next bits, the first one on top, zeros behind the last; and how many there are.
+    buffer: u64,
+    count: u32,
+    /// Blocks that an earlier code says have no further coefficients in this band.
+    run: u32,
+}
+
+impl<'a> Bits<'a> {
+    pub(super) fn new(bytes: &'a [u8], at: usize) -> Self {
+        Self {
+            bytes,
+            at,
+            buffer: 0,
+            count: 0,
+            run: 0,
+        }
+    }
+
+    /// A place at or before the next marker.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Reads on to at least 32 bits, if a marker does not come first.
+    #[inline(always)]
+    fn refill(&mut self) {
+        if self.count < 32 {
+            match self
+                .bytes
+                .get(self.at..)
+                .and_then(|rest| rest.first_chunk())
+            {
+                Some(&word) if !word.contains(&0xFF) => {
+                    self.buffer |= u64::from(u32::from_be_bytes(word)) << (32 - self.count);
+                    self.count += 32;
+                    self.at += 4;
+                }
+                _ => self.refill_bytes(),
+            }
+        }
+    }
+
+    #[cold]
+    fn refill_bytes(&mut self) {
+        while self.count <= 56 {
+            let Some(&byte) = self.bytes.get(self.at) else {
+                return;
+            };
+            if byte == 0xFF {
+                let mut next = self.at + 1;
+                while self.bytes.get(next) == Some(&0xFF) {
+                    next += 1;
+                }
+                // A stuffed zero says that the byte is data.
+                if self.bytes.get(next) != Some(&0) {
+                    return;
+                }
+                self.at = next;
+            }
+            self.at += 1;
+            self.buffer |= u64::from(byte) << (56 - self.count);
+            self.count += 8;
+        }
+    }
+
+    /// Passes over up to 16 bits, or more where [`refill`](Self::refill) was not needed.
+    #[inline(always)]
+    fn consume(&mut self, length: u32) -> Result<(), Damage> {
+        if length > self.count {
+            return Err(Damage::Cut);
+        }
+        self.buffer <<= length;
+        self.count -= length;
+        Ok(())
+    }
+
+    /// The next code; at least 16 bits after it are there unless a marker comes first.
+    #[inline(always)]
+    fn symbol(&mut self, table: &Table) -> Result<u8, Damage> {
+        self.refill();
+        match table.look_up(self.buffer) {
+            Some((length, symbol)) => self.consume(length).map(|()| symbol),
+            None if self.count < 16 => Err(Damage::Cut),
+            None => Err(Damage::Code),
+        }
+    }
+
+    /// `length` bits as a number, 16 at most.
+    fn number(&mut self, length: u32) -> Result<u32, Damage> {
+        self.refill();
+        // In two steps, because no bits at all are a number, too.
+        let number = self.buffer >> 1 >> (63 - length);
+        self.consume(length).map(|()| number as u32)
+    }
+
+    /// Passes over any number of bits.
+    pub(super) fn skip(&mut self, mut length: u32) -> Result<(), Damage> {
+        while length > 0 {
+            self.refill();
+            let part = length.min(16);
+            self.consume(part)?;
+            length -= part;
+        }
+        Ok(())
+    }
+
+    /// The first coefficient of a block.
+    #[inline(always)]
+    pub(super) fn difference(&mut self, table: &Table) -> Result<(), Damage> {
+        match u32::from(self.symbol(table)?) {
+            length @ ..=16 => self.consume(length),
+            _ => Err(Damage::Code),
+        }
+    }
+
+    /// All coefficients of a block.
+    pub(super) fn block(&mut self, dc: &Table, ac: &Table) -> Result<(), Damage> {
+        self.difference(dc)?;
+        let mut place = 1;
+        while place < 64 {
+            let symbol = self.symbol(ac)?;
+            let (zeros, length) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+            match (zeros, length) {
+                (15, 0) => place += 16,
+                (_, 0) => return Ok(()),
+                _ => {
+                    self.consume(length)?;
+                    place += zeros + 1;
+                    if place > 64 {
+                        return Err(Damage::Code);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A band of coefficients of a block, in their first scan. Notes those that are not 0.
+    pub(super) fn band(
+        &mut self,
+        table: &Table,
+        band: RangeInclusive<u32>,
+        nonzero: &mut u64,
+    ) -> Result<(), Damage> {
+        if self.run > 0 {
+            self.run -= 1;
+            return Ok(());
+        }
+        let mut place = *band.start();
+        while place <= *band.end() {
+            let symbol = self.symbol(table)?;
+            let (zeros, length) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+            match (zeros, length) {
+                (15, 0) => place += 16,
+                (_, 0) => {
+                    self.run = (1 << zeros) - 1 + self.number(zeros)?;
+                    return Ok(());
+                }
+                _ => {
+                    self.consume(length)?;
+                    place += zeros;
+                    if place > *band.end() {
+                        return Err(Damage::Code);
+                    }
+                    *nonzero |= 1 << place;
+                    place += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A band of a block in a later scan: a bit for each coefficient that is not 0, and new ones.
+    pub(super) fn refined_band(
+        &mut self,
+        table: &Table,
+        band: RangeInclusive<u32>,
+        nonzero: &mut u64,
+    ) -> Result<(), Damage> {
+        let mut place = *band.start();
+        let end = *band.end();
+        while self.run == 0 && place <= end {
+            let symbol = self.symbol(table)?;
+            let (mut zeros, length) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+            match (zeros, length) {
+                (_, 1) => self.consume(1)?,
+                (15, 0) => {}
+                (_, 0) => {
+                    self.run = (1 << zeros) + self.number(zeros)?;
+                    break;
+                }
+                _ => return Err(Damage::Code),
+            }
+            let mut refined = 0;
+            while place <= end {
+                if *nonzero >> place & 1 == 1 {
+                    refined += 1;
+                } else if zeros == 0 {
+                    break;
+                } else {
+                    zeros -= 1;
+                }
+                place += 1;
+            }
+            self.skip(refined)?;
+            if length == 1 {
+                if place > end {
+                    return Err(Damage::Code);
+                }
+                *nonzero |= 1 << place;
+            }
+            place += 1;
+        }
+        if self.run > 0 {
+            self.run -= 1;
+            if place <= end {
+                let rest = (*nonzero >> place) & (u64::MAX >> (63 - (end - place)));
+                self.skip(rest.count_ones())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The MCUs of a scan, with a restart marker after each `interval` (0: none).
+    pub(super) fn mcus(&mut self, count: usize, interval: usize) -> Mcus<'_, 'a> {
+        Mcus {
+            bits: self,
+            count,
+            interval,
+        }
+    }
+
+    /// Passes over a restart marker, the `index`th of its scan.
+    fn restart(&mut self, index: usize) -> Result<(), Damage> {
+        self.refill();
+        // The last byte may be filled up; a whole one more says that a place was lost.
+        if self.count >= 8 || self.bytes.get(self.at) != Some(&0xFF) {
+            return Err(Damage::Restart);
+        }
+        while self.bytes.get(self.at) == Some(&0xFF) {
+            self.at += 1;
+        }
+        if self.bytes.get(self.at) != Some(&(0xD0 + (index % 8) as u8)) {
+            return Err(Damage::Restart);
+        }
+        *self = Self::new(self.bytes, self.at + 1);
+        Ok(())
+    }
+}
+
+/// See [`Bits::mcus`].
+pub(super) struct Mcus<'b, 'a> {
+    bits: &'b mut Bits<'a>,
+    count: usize,
+    interval: usize,
+}
+
+impl<'a> Mcus<'_, 'a> {
+    pub(super) fn each(
+        self,
+        mut read: impl FnMut(usize, &mut Bits<'a>) -> Result<(), Damage>,
+    ) -> Result<(), Damage> {
+        let mut left = self.interval;
+        let mut restarts = 0;
+        for mcu in 0..self.count {
+            if self.interval != 0 {
+                if left == 0 {
+                    self.bits.restart(restarts)?;
+                    restarts += 1;
+                    left = self.interval;
+                }
+                left -= 1;
+            }
+            read(mcu, self.bits)?;
+        }
+        Ok(())
+    }
+}
