@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 
 use clap::Args;
 
-use super::args::{ModelArgs, PreprocessArgs, SourceArgs, note_clipped};
+use super::args::{ModelArgs, PreprocessArgs, SourceArgs, note_clipped, probability};
 use super::inputs::{self, Input};
 use super::output::{Messages, Results};
 use super::rows::{LabelStyle, Row, RowError, Writer};
@@ -14,7 +14,7 @@ use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::hub::{self, HubOptions};
 use crate::image::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
-use crate::model::{Model, Prepared, prepare_beside};
+use crate::model::{Activation, Model, Prepared, prepare_beside};
 
 /// Tell what pictures show
 #[derive(Args, Debug)]
@@ -32,10 +32,16 @@ pub(super) struct Arguments {
     /// Read paths from a file, one a line (- for standard input)
     #[arg(long, value_name = "FILE")]
     files_from: Option<PathBuf>,
-    /// Number of classes to show
-    #[arg(short = 'k', long, value_name = "K", default_value_t = 5,
-        value_parser = clap::value_parser!(u32).range(1..))]
-    top_k: u32,
+    /// Number of classes to show; with --multi-label the most [default: 5, or all above the threshold]
+    #[arg(short = 'k', long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    top_k: Option<u32>,
+    /// Judge each class by itself (sigmoid), and show every one above the threshold
+    #[arg(long)]
+    multi_label: bool,
+    /// Probability above which a class is shown
+    #[arg(long, value_name = "P", default_value_t = 0.5, requires = "multi_label",
+        value_parser = probability)]
+    threshold: f64,
     /// One JSON object a line for each picture
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -91,10 +97,22 @@ fn answer(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
+    let single = model.activation() == Activation::Sigmoid;
+    if single && !arguments.multi_label {
+        messages.note(format!(
+            "{} has one output: its probability is the sigmoid, of `{}` or not",
+            model.spec().name,
+            model.spec().labels.entries[0].name
+        ));
+    }
+    let sigmoid = single || arguments.multi_label;
     let mut writer = match (arguments.json, arguments.csv) {
-        (true, _) => Writer::json(results, arguments.labels, &model.spec().name),
+        (true, _) => {
+            let activation = sigmoid.then_some(Activation::Sigmoid);
+            Writer::json(results, arguments.labels, &model.spec().name, activation)
+        }
         (_, true) => Writer::csv(results, arguments.labels)?,
-        _ => Writer::text(results, arguments.labels),
+        _ => Writer::text(results, arguments.labels, arguments.threshold),
     };
     let stop = session::stop_on_interrupt()?;
     let bar = messages.bar(
@@ -108,7 +126,7 @@ fn answer(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let rows = classify(model, batch, arguments.top_k as usize, inputs);
+        let rows = classify(model, batch, arguments, inputs);
         failed += rows.iter().filter(|row| row.answer.is_err()).count();
         done += rows.len();
         outcome = bar.suspend(|| {
@@ -164,12 +182,17 @@ fn prepare(
 fn classify<'a>(
     model: &'a Model,
     batch: Prepared<RowError>,
-    top_k: usize,
+    arguments: &Arguments,
     inputs: &'a [Input],
 ) -> Vec<Row<'a>> {
     let mut rows = model.logits_each(&batch.values).into_iter();
+    let k = |default| arguments.top_k.map_or(default, |k| k as usize);
+    let answer = |logits: &[f32]| match arguments.multi_label {
+        true => model.above(logits, arguments.threshold, k(usize::MAX)),
+        false => model.best(logits, k(5)),
+    };
     let mut next = || match rows.next() {
-        Some(Ok(logits)) => Ok(model.best(&logits, top_k)),
+        Some(Ok(logits)) => Ok(answer(&logits)),
         Some(Err(error)) => Err(RowError::from(&error)),
         None => Err(RowError::new("the network gave no answer")),
     };

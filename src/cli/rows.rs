@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::inputs::Input;
 use super::output::{Results, Tone, escaped};
 use crate::error::Error;
-use crate::model::Prediction;
+use crate::model::{Activation, Prediction};
 use crate::quote::path_bytes;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -98,11 +98,14 @@ pub(super) enum Writer<'a> {
     Text {
         results: &'a mut Results,
         labels: LabelStyle,
+        /// What no class of an image without a class is above.
+        threshold: f64,
     },
     Json {
         results: &'a mut Results,
         labels: LabelStyle,
         model: &'a str,
+        activation: Option<Activation>,
     },
     Csv {
         csv: Box<csv::Writer<&'a mut Results>>,
@@ -117,6 +120,9 @@ struct JsonRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,
     model: &'a str,
+    /// Where it is not the softmax.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activation: Option<Activation>,
     #[serde(skip_serializing_if = "Option::is_none")]
     predictions: Option<Vec<JsonPrediction<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,15 +139,25 @@ struct JsonPrediction<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn text(results: &'a mut Results, labels: LabelStyle) -> Self {
-        Self::Text { results, labels }
+    pub(super) fn text(results: &'a mut Results, labels: LabelStyle, threshold: f64) -> Self {
+        Self::Text {
+            results,
+            labels,
+            threshold,
+        }
     }
 
-    pub(super) fn json(results: &'a mut Results, labels: LabelStyle, model: &'a str) -> Self {
+    pub(super) fn json(
+        results: &'a mut Results,
+        labels: LabelStyle,
+        model: &'a str,
+        activation: Option<Activation>,
+    ) -> Self {
         Self::Json {
             results,
             labels,
             model,
+            activation,
         }
     }
 
@@ -156,11 +172,16 @@ impl<'a> Writer<'a> {
 
     pub(super) fn row(&mut self, row: &Row<'_>) -> anyhow::Result<()> {
         match self {
-            Self::Text { results, labels } => text_row(results, *labels, row),
+            Self::Text {
+                results,
+                labels,
+                threshold,
+            } => text_row(results, *labels, *threshold, row),
             Self::Json {
                 results,
                 labels,
                 model,
+                activation,
             } => {
                 let path = row.input.to_string();
                 let path_bytes = row.input.path().and_then(path_bytes);
@@ -169,6 +190,7 @@ impl<'a> Writer<'a> {
                         path,
                         path_bytes,
                         model,
+                        activation: *activation,
                         predictions: Some(
                             predictions
                                 .iter()
@@ -181,6 +203,7 @@ impl<'a> Writer<'a> {
                         path,
                         path_bytes,
                         model,
+                        activation: None,
                         predictions: None,
                         error: Some(row.error_text(error)),
                     },
@@ -220,6 +243,10 @@ fn csv_row(
         .path()
         .map_or(shown.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
     match &row.answer {
+        // No image vanishes.
+        Ok(predictions) if predictions.is_empty() => {
+            csv.write_record([path, b"", b"", b"", b"", b"", b"", b""])?;
+        }
         Ok(predictions) => {
             for (rank, prediction) in predictions.iter().enumerate() {
                 csv.write_record([
@@ -247,9 +274,17 @@ fn csv_row(
     Ok(())
 }
 
-fn text_row(results: &mut Results, labels: LabelStyle, row: &Row<'_>) -> anyhow::Result<()> {
+fn text_row(
+    results: &mut Results,
+    labels: LabelStyle,
+    threshold: f64,
+    row: &Row<'_>,
+) -> anyhow::Result<()> {
     results.pieces(&[(Tone::Bold, &row.input.to_string())])?;
     match &row.answer {
+        Ok(predictions) if predictions.is_empty() => {
+            results.line(format!("  no class above {threshold}"))?;
+        }
         Ok(predictions) => {
             // Escaped before the widths are taken.
             let names: Vec<String> = predictions.iter().map(|p| escaped(&labels.of(p))).collect();

@@ -9,6 +9,7 @@ mod pick;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use serde::Serialize;
 
 pub use batches::{Prepared, prepare_ahead, prepare_beside};
 pub use cached::{CachedRelease, cached, cached_releases, locked_files, pinned_commits};
@@ -39,10 +40,20 @@ pub struct Prediction<'a> {
     /// Output of the classifier, counted from 0.
     pub index: usize,
     pub label: &'a Label,
-    /// Softmax over all classes, 0 to 1.
+    /// By the model's [`Activation`], 0 to 1.
     pub probability: f64,
     /// The network's raw score.
     pub logit: f32,
+}
+
+/// What turns the logits of an image into probabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// One of several classes: the probabilities add up to 1.
+    Softmax,
+    /// Each class by itself; the softmax of a single output would always be 1.
+    Sigmoid,
 }
 
 impl Model {
@@ -172,18 +183,45 @@ impl Model {
         Ok(logits.to_device(&Device::Cpu)?.to_vec2::<f32>()?)
     }
 
+    /// The sigmoid for a single output, else the softmax.
+    pub fn activation(&self) -> Activation {
+        match self.spec.classes() {
+            1 => Activation::Sigmoid,
+            _ => Activation::Softmax,
+        }
+    }
+
     /// The `k` most probable classes by the logits of one picture, best first.
     pub fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {
-        let probabilities = softmax(logits);
-        top_k(logits, k)
-            .into_iter()
-            .map(|index| Prediction {
-                index,
-                label: &self.spec.labels.entries[index],
-                probability: probabilities[index],
-                logit: logits[index],
-            })
-            .collect()
+        let probabilities = match self.activation() {
+            Activation::Softmax => softmax(logits),
+            Activation::Sigmoid => logits.iter().map(|&logit| sigmoid(logit.into())).collect(),
+        };
+        self.predictions(logits, k, |index| probabilities[index])
+    }
+
+    /// The classes whose sigmoids are above `threshold`, each by itself, best first; of more than
+    /// `k` the best.
+    pub fn above(&self, logits: &[f32], threshold: f64, k: usize) -> Vec<Prediction<'_>> {
+        let mut predictions =
+            self.predictions(logits, k, |index| sigmoid(f64::from(logits[index])));
+        predictions.retain(|prediction| prediction.probability > threshold);
+        predictions
+    }
+
+    fn predictions(
+        &self,
+        logits: &[f32],
+        k: usize,
+        probability: impl Fn(usize) -> f64,
+    ) -> Vec<Prediction<'_>> {
+        let best = top_k(logits, k).into_iter().map(|index| Prediction {
+            index,
+            label: &self.spec.labels.entries[index],
+            probability: probability(index),
+            logit: logits[index],
+        });
+        best.collect()
     }
 }
 
@@ -227,6 +265,11 @@ pub fn softmax(logits: &[f32]) -> Vec<f64> {
         .collect();
     let sum: f64 = powers.iter().sum();
     powers.into_iter().map(|power| power / sum).collect()
+}
+
+/// The probability of a logit by itself.
+pub fn sigmoid(logit: f64) -> f64 {
+    1.0 / (1.0 + (-logit).exp())
 }
 
 /// Indices of the `k` highest values, highest first; of equal values the first comes first.

@@ -22,7 +22,10 @@ mod classify;
 mod download;
 #[cfg(unix)]
 mod escapes;
+#[cfg(unix)]
+mod limits;
 mod models;
+mod multi_label;
 mod tensors;
 #[cfg(unix)]
 mod terminal;
