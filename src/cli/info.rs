@@ -107,7 +107,8 @@ pub(super) fn run(
     let file = match &arguments.weights {
         Some(path) => {
             let weights = session::open_weights(&spec, Some(path), &hub, messages)?;
-            model::check_weights(&spec, &weights)?;
+            let notes = model::check_weights(&spec, &weights)?;
+            notes.into_iter().for_each(|note| messages.note(note));
             Some(path.clone())
         }
         None => local_file(&spec, &hub, messages)?,

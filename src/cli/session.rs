@@ -100,12 +100,27 @@ pub(super) struct Opened {
     pub spec: ModelSpec,
     weights: Weights,
     device: Device,
+    messages: Messages,
 }
 
 impl Opened {
     pub(super) fn load(self) -> anyhow::Result<Model> {
-        Ok(Model::new(self.spec, &self.weights, &self.device)?)
+        load(self.spec, &self.weights, &self.device, self.messages)
     }
+}
+
+/// Builds the network, and says what was done to find its tensors in the file.
+pub(super) fn load(
+    spec: ModelSpec,
+    weights: &Weights,
+    device: &Device,
+    messages: Messages,
+) -> anyhow::Result<Model> {
+    let model = Model::new(spec, weights, device)?;
+    for note in model.notes() {
+        messages.note(note);
+    }
+    Ok(model)
 }
 
 /// Finds the model, and opens the device and the weights that the arguments name.
@@ -123,6 +138,7 @@ pub(super) fn open(
         spec,
         weights,
         device,
+        messages,
     })
 }
 

@@ -11,7 +11,6 @@ use super::{SOME_FAILED, SUCCESS, session};
 use crate::cards::Overrides;
 use crate::error::Error;
 use crate::golden::{DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance};
-use crate::model::Model;
 use crate::weights::Weights;
 
 /// Compare a network's numbers with a golden file
@@ -77,7 +76,7 @@ pub(super) fn run(
     let golden = Golden::read(&file, tolerance).map_err(Error::from)?;
     let device = session::open_device(&arguments.device, &spec.name, messages)?;
     let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
-    let model = Model::new(spec, &weights, &device)?;
+    let model = session::load(spec, &weights, &device, messages)?;
     let report = golden.compare(model.network()).map_err(Error::from)?;
     if arguments.json {
         let answer = Answer {

@@ -97,6 +97,12 @@ impl Model {
         &self.network
     }
 
+    /// What was done to the file's names to find the network's tensors, and what of the file is not used:
+    /// for the user to see.
+    pub fn notes(&self) -> &[String] {
+        self.network.notes()
+    }
+
     /// The preprocessing: writes a picture into a slot of a batch.
     ///
     /// # Errors
@@ -238,11 +244,12 @@ pub fn local_weights(spec: &ModelSpec) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Compares the tensors of `weights` with those of the network of `spec`, by name and shape.
+/// Compares the tensors of `weights` with those of the network of `spec`, by name and shape; notes as
+/// those of [`Model::notes`].
 ///
 /// # Errors
 /// As [`Model::new`], without the values.
-pub fn check_weights(spec: &ModelSpec, weights: &Weights) -> Result<()> {
+pub fn check_weights(spec: &ModelSpec, weights: &Weights) -> Result<Vec<String>> {
     let plan = spec.network.plan(spec.naming, spec.classes())?;
     plan.check_weights(weights)
         .map_err(|error| find::explain_mismatch(error, spec))

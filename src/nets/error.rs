@@ -92,6 +92,13 @@ pub struct TensorMismatch {
     pub classifier: String,
     /// Prefix of the first convolution's tensors.
     pub stem: String,
+    /// A prefix that all names of the file have and that is not counted as a difference.
+    pub removed_prefix: Option<String>,
+    /// A prefix that some names of the file have; how many of the network's tensors are behind it, and how
+    /// many the network has.
+    pub partial_prefix: Option<(String, usize, usize)>,
+    /// The keys of the file and those that were looked for, where several dicts may be meant.
+    pub keys: Option<String>,
 }
 
 /// Numbers at the ends of a network in which weights differ from it: those of the network, then those of
@@ -146,7 +153,30 @@ impl TensorMismatch {
             .is_some_and(|rest| rest.starts_with('.'))
     }
 
+    /// The file's classifier is made of several layers, and differs in nothing else.
+    fn other_classifier(&self) -> bool {
+        self.misshaped.is_empty()
+            && !self.unexpected.is_empty()
+            && !self.missing.is_empty()
+            && (self.unexpected.iter())
+                .chain(&self.missing)
+                .all(|name| self.is_classifier(name))
+    }
+
     fn hint(&self) -> Option<String> {
+        if let Some((prefix, ..)) = &self.partial_prefix {
+            return Some(format!(
+                "the network seems to be the module `{}` of a larger one: in Python, save the state dict of \
+                 that module alone",
+                excerpt(prefix.trim_end_matches('.'))
+            ));
+        }
+        if self.other_classifier() {
+            return Some(format!(
+                "the file's classifier is more than a linear layer, which alone can be in the place of `{}`",
+                self.classifier
+            ));
+        }
         if self.only_classifier_missing() {
             return Some(
                 "the file holds the network without its classifier, so it cannot name classes"
@@ -155,7 +185,13 @@ impl TensorMismatch {
         }
         const A_FEW: usize = 8;
         if self.missing.len() + self.misshaped.len() > A_FEW {
-            return Some("the file belongs to another architecture; check the model's name".into());
+            return Some(match &self.removed_prefix {
+                Some(_) => {
+                    "the module around the network may hold more than that; check the model's name"
+                        .into()
+                }
+                None => "the file belongs to another architecture; check the model's name".into(),
+            });
         }
         None
     }
@@ -170,9 +206,24 @@ impl fmt::Display for TensorMismatch {
             format!("{name} (expected {expected:?}, found {found:?})")
         };
         let misshaped: Vec<String> = self.misshaped.iter().map(shapes).collect();
+        if let Some(prefix) = &self.removed_prefix {
+            write!(f, " without the prefix `{}`", excerpt(prefix))?;
+        }
+        if let Some((prefix, count, all)) = &self.partial_prefix {
+            write!(
+                f,
+                "; of the network's {all} tensors {count} are there with the prefix `{}`, which not all \
+                 names have",
+                excerpt(prefix)
+            )?;
+        }
         write_names(f, "missing", &self.missing)?;
         write_names(f, "unexpected", &self.unexpected)?;
-        write_names(f, "of another shape", &misshaped)
+        write_names(f, "of another shape", &misshaped)?;
+        match &self.keys {
+            Some(keys) => write!(f, "; {keys}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,57 +1,11 @@
 //! From a file's tensors to layers: strict, folded, finite.
 
-use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use super::plan::{ConvPlan, LinearPlan, Plan, SePlan, SkPlan};
-use super::{NetError, TensorMismatch};
+use super::NetError;
+use super::plan::{ConvPlan, LinearPlan, SePlan, SkPlan};
 use crate::nn::{Backend, BatchNorm, Conv, ConvGeometry, KernelAttention, Linear, SqueezeExcite};
 use crate::weights::Weights;
-
-/// PyTorch's training counter: in most files, in none of the arithmetic.
-const COUNTER: &str = ".num_batches_tracked";
-
-impl Plan {
-    /// Compares the tensors of a file with those of this plan, by name and shape.
-    ///
-    /// # Errors
-    /// [`NetError::Tensors`] naming every tensor that is missing, unexpected or of another shape.
-    pub fn check_weights(&self, weights: &Weights) -> Result<(), NetError> {
-        let mut mismatch = TensorMismatch {
-            source: weights.source().to_owned(),
-            classifier: self.classifier.name.clone(),
-            stem: self
-                .stem
-                .first()
-                .map(|conv| conv.conv.clone())
-                .unwrap_or_default(),
-            ..TensorMismatch::default()
-        };
-        let expected = self.tensors();
-        for tensor in &expected {
-            match weights.shape(&tensor.name) {
-                None => mismatch.missing.push(tensor.name.clone()),
-                Some(found) if found != tensor.shape => {
-                    let shapes = (tensor.name.clone(), tensor.shape.clone(), found.to_vec());
-                    mismatch.misshaped.push(shapes);
-                }
-                Some(_) => {}
-            }
-        }
-        let known: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
-        let unexpected = |name: &&str| !known.contains(name) && !name.ends_with(COUNTER);
-        mismatch.unexpected = weights
-            .names()
-            .filter(unexpected)
-            .map(str::to_owned)
-            .collect();
-        if mismatch.is_empty() {
-            Ok(())
-        } else {
-            Err(NetError::Tensors(Box::new(mismatch)))
-        }
-    }
-}
 
 /// Makes layers for one backend from one file.
 pub(super) struct Loader<'a> {

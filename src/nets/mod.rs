@@ -3,6 +3,7 @@
 
 mod check;
 mod error;
+mod fit;
 mod load;
 mod network;
 mod plan;

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::NetError;
+use super::fit::fit;
 use super::load::Loader;
 use super::plan::{BlockPlan, ConvPlan, Plan, SePlan, StepPlan};
 use super::spec::StemPool;
@@ -22,6 +23,8 @@ pub struct Network {
     stages: Vec<Vec<Block>>,
     head_conv: Option<Named<Conv>>,
     classifier: Linear,
+    /// What was done to find its tensors in the file.
+    notes: Vec<String>,
 }
 
 /// A layer and its name in the weights file.
@@ -87,8 +90,8 @@ impl Network {
     /// # Errors
     /// As [`Network::load`].
     pub fn load_on(plan: &Plan, weights: &Weights, backend: Backend) -> Result<Self, NetError> {
-        plan.check_weights(weights)?;
-        let loader = Loader::new(weights, &backend);
+        let (weights, notes) = fit(plan, weights)?;
+        let loader = Loader::new(&weights, &backend);
         let stage = |blocks: &Vec<BlockPlan>| {
             blocks
                 .par_iter()
@@ -115,7 +118,14 @@ impl Network {
             classifier: classifier?,
             plan: plan.clone(),
             backend,
+            notes,
         })
+    }
+
+    /// What was done to the file's names to find the network's tensors, and what of the file is not used:
+    /// for the user to see.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     pub fn plan(&self) -> &Plan {

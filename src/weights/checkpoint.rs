@@ -35,12 +35,21 @@ pub(super) const OTHER_KEYS: [&str; 12] = [
 /// terabytes otherwise.
 const MAX_REPEATED: u64 = 1 << 20;
 
+/// What a checkpoint may be read as.
+pub(super) struct StateDicts {
+    /// At least one.
+    pub(super) found: Vec<StateDict>,
+    /// The keys of the file and those that were looked for, if it is not the whole file or the dict that
+    /// timm would take.
+    pub(super) keys: Option<String>,
+}
+
 /// Finds the state dicts of a checkpoint: the one that timm would take, or else every one that may be
 /// meant, the dict itself first. `place` is where a storage's data is.
 pub(super) fn state_dicts(
     pickle: &mut Pickle<'_>,
     place: &dyn Fn(&Storage) -> Result<Option<Place>, WeightsError>,
-) -> Result<Vec<StateDict>, WeightsError> {
+) -> Result<StateDicts, WeightsError> {
     let (root, heap) = (pickle.root, &mut pickle.heap);
     let Value::Dict(root) = root else {
         return Err(none(
@@ -54,7 +63,10 @@ pub(super) fn state_dicts(
             Some(Value::Dict(dict)) => {
                 let dict = state_dict(heap, Some(key), dict, place)?;
                 if !dict.entries.is_empty() {
-                    return Ok(vec![dict]);
+                    return Ok(StateDicts {
+                        found: vec![dict],
+                        keys: None,
+                    });
                 }
                 problem = Some(format!("the dict `{key}` holds no tensors"));
                 break;
@@ -96,7 +108,11 @@ pub(super) fn state_dicts(
             let problem = problem.unwrap_or_else(|| "its dict holds no tensors".to_owned());
             Err(none(heap, format!("{problem}; {}", keys(heap, root))))
         }
-        _ => Ok(found),
+        _ => {
+            let whole = matches!(&found[..], [dict] if dict.key.is_none());
+            let keys = (!whole).then(|| keys(heap, root));
+            Ok(StateDicts { found, keys })
+        }
     }
 }
 
@@ -208,23 +224,23 @@ fn state_dict(
                     Err(Misplaced::Repeats) => {
                         let problem =
                             "a tensor that repeats values that are stored once, as after `expand`";
-                        found.others.insert(name, (problem.to_owned(), true));
+                        found.insert_other(name, problem.to_owned(), true);
                     }
                 }
             }
             Err(kind) => {
                 let is_tensor = heap.is_tensor(value);
-                found.others.insert(name, (kind, is_tensor));
+                found.insert_other(name, kind, is_tensor);
             }
         }
     }
     if found.entries.is_empty()
-        && let Some((name, (kind, _))) = found.others.iter().find(|(_, (_, is_tensor))| *is_tensor)
+        && let Some(other) = found.others.values().find(|other| other.is_tensor)
     {
         return Err(WeightsError::UnsupportedTensor {
             file: heap.file().to_owned(),
-            name: found.path(name),
-            found: kind.clone(),
+            name: other.path.clone(),
+            found: other.kind.clone(),
         });
     }
     Ok(found)

@@ -65,7 +65,7 @@ pub enum WeightsError {
         problem: String,
     },
     /// A value of the state dict that cannot be read as a tensor.
-    #[error("`{name}` of `{file}` is {found}, expected a dense tensor")]
+    #[error("`{}` of `{file}` is {found}, expected a dense tensor", excerpt(name))]
     UnsupportedTensor {
         /// Path or name.
         file: String,
@@ -111,6 +111,14 @@ pub enum WeightsError {
         index: String,
         /// The tensors.
         missing: Vec<String>,
+    },
+    /// A PyTorch file with several dicts that fit, none of which is the one that timm would take.
+    #[error("`{file}` holds several state dicts that fit the network: `{}`", keys.join("`, `"))]
+    SeveralStateDicts {
+        /// Path or name.
+        file: String,
+        /// The keys under which they are.
+        keys: Vec<String>,
     },
     /// No tensor of that name.
     #[error("`{file}` has no tensor `{}`", excerpt(name))]
@@ -216,6 +224,12 @@ fn few(names: &[String]) -> String {
 impl WeightsError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
+        if let Self::SeveralStateDicts { keys, .. } = self {
+            let key = keys.first().map_or("", String::as_str);
+            return Some(format!(
+                "in Python, save the one that is meant: `torch.save(torch.load(path)[\"{key}\"], other_path)`"
+            ));
+        }
         let save =
             "in Python, `torch.save(model.state_dict(), path)` writes a file that can be read";
         let hint = match self {

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use checkpoint::StateDicts;
 pub use dtype::DType;
 use dtype::Element;
 pub use error::{LooksLike, WeightsError};
@@ -49,6 +50,10 @@ pub struct Weights {
     /// One file, or all the shards of an index.
     parts: Vec<Arc<Part>>,
     dict: StateDict,
+    /// Other dicts of the file that may be meant.
+    alternatives: Vec<StateDict>,
+    /// The keys of the file and those that were looked for, where several may be meant.
+    keys: Option<String>,
 }
 
 /// One file.
@@ -63,11 +68,32 @@ struct StateDict {
     /// The key under which it is; `None` where it is all of the file.
     key: Option<String>,
     entries: BTreeMap<String, Entry>,
-    /// What else has a name in it: what that is, and whether it is a tensor of a kind that is not read.
-    others: BTreeMap<String, (String, bool)>,
+    /// What else has a name in it.
+    others: BTreeMap<String, Other>,
+}
+
+/// A value of a state dict that is not read as a tensor.
+#[derive(Clone, Debug)]
+struct Other {
+    /// The keys that lead to it.
+    path: String,
+    /// What it is.
+    kind: String,
+    /// Whether it is a tensor, of a kind that is not read.
+    is_tensor: bool,
 }
 
 impl StateDict {
+    fn insert_other(&mut self, name: String, kind: String, is_tensor: bool) {
+        let path = self.path(&name);
+        let other = Other {
+            path,
+            kind,
+            is_tensor,
+        };
+        self.others.insert(name, other);
+    }
+
     /// The keys that lead to a value.
     fn path(&self, name: &str) -> String {
         match &self.key {
@@ -165,19 +191,26 @@ impl Weights {
             torch::index_legacy(&source, &bytes, pos)?
         } else if safetensors::looks_like(&bytes) {
             let entries = safetensors::index(&source, &bytes)?;
-            vec![StateDict {
+            let dict = StateDict {
                 entries,
                 ..StateDict::default()
-            }]
+            };
+            StateDicts {
+                found: vec![dict],
+                keys: None,
+            }
         } else {
             return Err(WeightsError::NotWeights {
                 looks_like: recognise(&bytes),
                 file: source,
             });
         };
-        let dict = dicts.into_iter().next().unwrap_or_default();
+        let mut found = dicts.found.into_iter();
+        let dict = found.next().unwrap_or_default().unwrapped(&source)?;
         Ok(Self {
-            dict: dict.unwrapped(&source)?,
+            dict,
+            alternatives: found.flat_map(|dict| dict.unwrapped(&source)).collect(),
+            keys: dicts.keys,
             parts: vec![Arc::new(Part {
                 source: source.clone(),
                 bytes,
@@ -281,6 +314,91 @@ impl Weights {
     /// If a tensor cannot be read.
     pub fn fingerprint(&self) -> Result<String, WeightsError> {
         let mut hash = Sha256::new();
+        for dict in self.dicts() {
+            dict.hash(&mut hash)?;
+        }
+        Ok(hexadecimal(&hash.finalize()))
+    }
+
+    /// Each dict of the file that may be meant, alone.
+    pub(crate) fn dicts(&self) -> impl Iterator<Item = Self> {
+        let dicts = std::iter::once(&self.dict).chain(&self.alternatives);
+        dicts.map(|dict| self.with(dict.clone()))
+    }
+
+    /// The key under which the dict is, if it is one that timm does not look for.
+    pub(crate) fn unusual_key(&self) -> Option<&str> {
+        let key = self.dict.key.as_deref();
+        key.filter(|key| checkpoint::OTHER_KEYS.contains(key))
+    }
+
+    /// The keys of the file and those that were looked for, where several dicts may be meant.
+    pub(crate) fn keys(&self) -> Option<&str> {
+        self.keys.as_deref()
+    }
+
+    /// The same tensors under new names, without those that have none. The names must stay different.
+    pub(crate) fn renamed(&self, new_name: impl Fn(&str) -> Option<String>) -> Self {
+        let StateDict {
+            key,
+            entries,
+            others,
+        } = &self.dict;
+        let entries = entries.iter();
+        let others = others.iter();
+        self.with(StateDict {
+            key: key.clone(),
+            entries: entries
+                .filter_map(|(name, entry)| Some((new_name(name)?, entry.clone())))
+                .collect(),
+            others: others
+                .filter_map(|(name, other)| Some((new_name(name)?, other.clone())))
+                .collect(),
+        })
+    }
+
+    /// Another dict of the same file.
+    fn with(&self, dict: StateDict) -> Self {
+        Self {
+            source: self.source.clone(),
+            parts: self.parts.clone(),
+            dict,
+            alternatives: Vec::new(),
+            keys: None,
+        }
+    }
+
+    /// What has a name and is not read as a tensor: its name, what it is, and whether it is a tensor of
+    /// another kind.
+    pub(crate) fn others(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        let others = self.dict.others.iter();
+        others.map(|(name, other)| (name.as_str(), other.kind.as_str(), other.is_tensor))
+    }
+
+    /// Why the value of that name cannot be read, if there is one.
+    pub(crate) fn unread(&self, name: &str) -> Option<WeightsError> {
+        self.dict
+            .others
+            .contains_key(name)
+            .then(|| self.missing(name))
+    }
+
+    /// Why there is no tensor to read under a name.
+    fn missing(&self, name: &str) -> WeightsError {
+        match self.dict.others.get(name) {
+            Some(other) => WeightsError::UnsupportedTensor {
+                file: self.source.clone(),
+                name: other.path.clone(),
+                found: other.kind.clone(),
+            },
+            None => WeightsError::MissingTensor {
+                file: self.source.clone(),
+                name: name.to_owned(),
+            },
+        }
+    }
+
+    fn hash(&self, hash: &mut Sha256) -> Result<(), WeightsError> {
         for (name, entry) in &self.dict.entries {
             hash.update(format!("{name}\0{:?}\n", entry.shape));
             match self.f32(name) {
@@ -294,22 +412,7 @@ impl Weights {
                 Err(error) => return Err(error),
             }
         }
-        Ok(hexadecimal(&hash.finalize()))
-    }
-
-    /// Why there is no tensor to read under a name.
-    fn missing(&self, name: &str) -> WeightsError {
-        match self.dict.others.get(name) {
-            Some((found, _)) => WeightsError::UnsupportedTensor {
-                file: self.source.clone(),
-                name: self.dict.path(name),
-                found: found.clone(),
-            },
-            None => WeightsError::MissingTensor {
-                file: self.source.clone(),
-                name: name.to_owned(),
-            },
-        }
+        Ok(())
     }
 
     fn values<T: Element>(&self, name: &str) -> Result<Vec<T>, WeightsError> {

@@ -72,6 +72,8 @@ pub(super) fn open(path: &Path) -> Result<Weights, WeightsError> {
         source: index.source.clone(),
         parts: Vec::with_capacity(index.files.len()),
         dict: StateDict::default(),
+        alternatives: Vec::new(),
+        keys: None,
     };
     for file in &index.files {
         index.add(

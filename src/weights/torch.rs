@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 
-use super::checkpoint::state_dicts;
+use super::WeightsError;
+use super::checkpoint::{StateDicts, state_dicts};
 use super::error::LooksLike;
 use super::pickle::{MAX_MEMORY, Pickle, Storage, Value, run};
 use super::zip::{Members, Place};
-use super::{StateDict, WeightsError};
 
 /// The integer 0x1950a86a20f9469cfc6c, `MAGIC_NUMBER` of `torch.serialization`, as a whole pickle
 /// after its own beginning. It is compared as bytes: it takes more than 64 bits.
@@ -39,7 +39,7 @@ pub(super) fn legacy_start(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The state dicts of a zip archive.
-pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<Vec<StateDict>, WeightsError> {
+pub(super) fn index_zip(file: &str, bytes: &[u8]) -> Result<StateDicts, WeightsError> {
     let not_weights = |looks_like| WeightsError::NotWeights {
         file: file.to_owned(),
         looks_like,
@@ -79,7 +79,7 @@ pub(super) fn index_legacy(
     file: &str,
     bytes: &[u8],
     mut pos: usize,
-) -> Result<Vec<StateDict>, WeightsError> {
+) -> Result<StateDicts, WeightsError> {
     let mut next = |memory: usize| -> Result<Pickle<'_>, WeightsError> {
         let pickle = run(file, &bytes[pos..], memory)?;
         pos += pickle.end;

@@ -5,6 +5,7 @@
 
 mod broken;
 mod build;
+mod fit;
 mod hostile;
 mod pickled;
 mod shards;

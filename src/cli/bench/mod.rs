@@ -109,7 +109,7 @@ pub(super) fn run(
     let mut rows = Vec::new();
     for spec in specs {
         let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
-        let model = Model::new(spec, &weights, &device)?;
+        let model = session::load(spec, &weights, &device, messages)?;
         drop(weights);
         for &batch in &arguments.batch_size {
             rows.push(measure(&model, batch, arguments, isa, peak)?);

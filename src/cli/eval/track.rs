@@ -131,7 +131,7 @@ pub(super) fn tracks(
             },
             input: spec.input.clone(),
         });
-        models.push(Model::new(spec, &weights, &device)?);
+        models.push(session::load(spec, &weights, &device, messages)?);
     }
     let files = files(arguments, &names);
     if let Some(folder) = arguments.results.as_ref().filter(|_| names.len() > 1) {
