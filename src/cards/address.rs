@@ -19,14 +19,17 @@ const OTHER_PAGES: [&str; 7] = [
 /// What `text` means if it is a web address; `None` for anything else.
 ///
 /// A page of the hub, with or without `https://`, means its repository, at the revision that the
-/// page shows.
+/// page shows; so does the `hf://` of other programs.
 pub(super) fn repository(text: &str) -> Option<Result<Selection<'static>, CardError>> {
-    let (is_web, rest) = match text.split_once("://") {
-        Some((scheme, rest)) if ["http", "https"].contains(&&*scheme.to_ascii_lowercase()) => {
-            (true, rest)
-        }
-        Some(_) => return None,
-        None => (false, text),
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (scheme.to_ascii_lowercase(), rest),
+        None => (String::new(), text),
+    };
+    let is_web = match &*scheme {
+        "hf" => return Some(page(text, true, rest)),
+        "http" | "https" => true,
+        "" => false,
+        _ => return None,
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let is_hub = HOSTS.iter().any(|known| known.eq_ignore_ascii_case(host));

@@ -162,12 +162,16 @@ impl CardError {
                     .into(),
             ),
             Self::UnknownArchitecture { .. } => {
-                Some("the architectures are those of `senet list`".into())
+                Some("`senet list --architectures` shows those that are known".into())
             }
             Self::OtherLibrary { .. } => Some(
                 "if the weights are of a network that `senet list` shows, name that as the model and \
                  give the file as `--weights FILE`; else timm's `push_to_hf_hub` or \
                  `save_for_hf` writes what is needed here"
+                    .into(),
+            ),
+            Self::Field { field, .. } if field.starts_with("model_args.") => Some(
+                "if the network was trained without this argument all the same, take it out of the file"
                     .into(),
             ),
             Self::Field { field, .. } => replacement(field).map(|option| {

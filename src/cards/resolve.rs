@@ -67,6 +67,9 @@ impl Zoo {
         let text = text.trim();
         for prefix in ["hf-hub:", "hf_hub:"] {
             if let Some(rest) = strip_prefix(text, prefix) {
+                if let Some(selection) = address::repository(rest) {
+                    return selection;
+                }
                 let (repo, revision) = hub_name(rest)?;
                 return Ok(Selection::Hub {
                     repo,

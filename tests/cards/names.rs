@@ -269,6 +269,11 @@ fn hub_repositories_need_their_prefix() {
         };
         assert_eq!(zoo().resolve(text).unwrap(), expected);
     }
+    let page = "hf-hub:https://huggingface.co/org/repo";
+    assert!(matches!(
+        zoo().resolve(page).unwrap(),
+        Selection::Hub { repo, .. } if repo == "org/repo"
+    ));
     for text in [
         "org/repo",
         "timm/resnet50.a1_in1k",
@@ -314,6 +319,7 @@ fn a_page_of_the_hub_is_its_repository() {
         ("HTTPS://HuggingFace.co/org/repo?library=timm", "org/repo"),
         ("huggingface.co/org/my-model_2.0", "org/my-model_2.0"),
         ("hf.co/org/repo#files", "org/repo"),
+        ("hf://org/repo@v1", "org/repo@v1"),
         ("https://huggingface.co/org/repo/tree/main", "org/repo@main"),
         ("https://hf.co/org/repo/tree/v1.0/", "org/repo@v1.0"),
         (

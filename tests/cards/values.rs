@@ -32,6 +32,7 @@ fn names_may_be_numbers_and_may_be_missing() {
         (r#"["cat", 7, 1.5]"#, ["cat", "7", "1.5"]),
         (r#"["cat", null, "dog"]"#, ["cat", "class 1", "dog"]),
         (r#"{"0": 5, "2": "dog"}"#, ["5", "class 1", "dog"]),
+        (r#"{"dog": 2, "cat": 0}"#, ["cat", "class 1", "dog"]),
         (r#"[]"#, ["class 0", "class 1", "class 2"]),
         (r#"{}"#, ["class 0", "class 1", "class 2"]),
     ] {
@@ -146,6 +147,7 @@ fn arguments_that_change_nothing() {
         let error = parse(&with(&format!(r#""model_args": {{{argument}}},"#), "")).unwrap_err();
         let expected = format!("pets/config.json: field `model_args.{field}`: ");
         assert!(error.to_string().starts_with(&expected), "{error}");
+        assert!(error.hint().unwrap().contains("take it out"), "{error}");
     }
 }
 

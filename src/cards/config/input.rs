@@ -15,33 +15,29 @@ pub(super) fn read(
     notes: &mut Vec<String>,
 ) -> Result<InputSpec, CardError> {
     let size = match overrides.size {
-        Some(size) => Some(size),
         None => sides(fields, "input_size")?,
+        given => given,
     };
     let size = size.unwrap_or([224, 224]);
-    let crop = |name| match overrides.crop_pct {
-        Some(_) => Ok(None),
-        None => filled(fields, name, "a number"),
+    let (test_size, test_crop_pct) = match (overrides.size, overrides.crop_pct) {
+        (Some(_), _) => (None, None),
+        (None, Some(_)) => (sides(fields, "test_input_size")?, None),
+        (None, None) => {
+            let crop_pct: Option<f64> = setting(fields, "test_crop_pct", None, "a number")?;
+            // A crop of its own is a test setting too, at the one size that there is.
+            let same = crop_pct.map(|_| size);
+            (sides(fields, "test_input_size")?.or(same), crop_pct)
+        }
     };
-    let test_crop_pct = crop("test_crop_pct")?;
-    let test_size = sides(fields, "test_input_size");
-    let mut input = InputSpec {
+    let crop_modes = "`center`, `squash` or `border`";
+    let filters = "`nearest`, `box`, `bilinear`, `hamming`, `bicubic` or `lanczos`";
+    let input = InputSpec {
         size,
-        crop_pct: crop("crop_pct")?.unwrap_or(0.875),
-        crop_mode: match overrides.crop_mode {
-            Some(_) => None,
-            None => filled(fields, "crop_mode", "`center`, `squash` or `border`")?,
-        }
-        .unwrap_or(CropMode::Center),
-        interpolation: match overrides.interpolation {
-            Some(_) => None,
-            None => filled(
-                fields,
-                "interpolation",
-                "`nearest`, `box`, `bilinear`, `hamming`, `bicubic` or `lanczos`",
-            )?,
-        }
-        .unwrap_or(Interpolation::Bicubic),
+        crop_pct: setting(fields, "crop_pct", overrides.crop_pct, "a number")?.unwrap_or(0.875),
+        crop_mode: setting(fields, "crop_mode", overrides.crop_mode, crop_modes)?
+            .unwrap_or(CropMode::Center),
+        interpolation: setting(fields, "interpolation", overrides.interpolation, filters)?
+            .unwrap_or(Interpolation::Bicubic),
         mean: match overrides.mean {
             Some(mean) => mean,
             None => values(fields, "mean", channels, [0.485, 0.456, 0.406], notes)?,
@@ -50,17 +46,9 @@ pub(super) fn read(
             Some(std) => std,
             None => values(fields, "std", channels, [0.229, 0.224, 0.225], notes)?,
         },
-        // A crop of its own is a test setting too, at the one size that there is.
-        test_size: match overrides.size {
-            Some(_) => None,
-            None => test_size?.or(test_crop_pct.map(|_| size)),
-        },
+        test_size,
         test_crop_pct,
     };
-    if overrides.size.is_some() {
-        input.test_crop_pct = None;
-    }
-    overrides.apply(&mut input);
     check(fields, &input, overrides)?;
     let beyond = input.mean.iter().any(|mean| mean.abs() > 3.0);
     if beyond && overrides.mean.is_none() {
@@ -73,16 +61,18 @@ pub(super) fn read(
     Ok(input)
 }
 
-/// As [`Fields::optional`], with timm's default also for what Python takes for false.
-fn filled<T: DeserializeOwned>(
+/// What the user puts in place of the field, else its value: none for what Python takes for false,
+/// where timm has its default.
+fn setting<T: DeserializeOwned>(
     fields: Fields<'_>,
     name: &str,
+    instead: Option<T>,
     expected: &str,
 ) -> Result<Option<T>, CardError> {
-    let value = fields.filled(name);
-    value
-        .map(|value| fields.read(name, value, expected))
-        .transpose()
+    match (instead, fields.filled(name)) {
+        (None, Some(value)) => fields.read(name, value, expected).map(Some),
+        (instead, _) => Ok(instead),
+    }
 }
 
 #[derive(Deserialize)]
@@ -126,7 +116,7 @@ fn values(
         Each(Vec<f64>),
     }
     let expected = "three numbers";
-    let found = match filled(fields, name, expected)? {
+    let found = match setting(fields, name, None, expected)? {
         Some(Written::One(value)) => vec![value],
         Some(Written::Each(values)) => values,
         None => default.to_vec(),

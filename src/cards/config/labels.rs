@@ -120,12 +120,18 @@ fn others(tables: &[Fields<'_>], classes: usize, notes: &mut Vec<String>) -> Opt
 
 type Read = fn(Fields<'_>, &'static str, usize) -> Result<Names, CardError>;
 
-/// Names from a list, or from a table of numbers and names, which may have gaps.
+/// Names from a list, or from a table of numbers and names either way, which may have gaps.
 fn names_in(fields: Fields<'_>, field: &'static str, classes: usize) -> Result<Names, CardError> {
     let mut names = vec![None; classes];
     match fields.get(field) {
         Some(Value::Object(_)) => {
             let table = fields.table(field)?.unwrap_or(fields);
+            let is_turned = |(name, value): (&String, &Value)| {
+                name.trim().parse::<usize>().is_err() && value.is_u64()
+            };
+            if table.map.iter().all(is_turned) {
+                return numbers_in(fields, field, classes);
+            }
             for (index, value) in table.map {
                 let slot = index
                     .trim()
