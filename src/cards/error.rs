@@ -170,13 +170,7 @@ impl CardError {
                  `save_for_hf` writes what is needed here"
                     .into(),
             ),
-            Self::Field { field, .. } if field.starts_with("model_args.") => Some(
-                "if the network was trained without this argument all the same, take it out of the file"
-                    .into(),
-            ),
-            Self::Field { field, .. } => replacement(field).map(|option| {
-                format!("where images are read, `{option}` stands in place of what the file says")
-            }),
+            Self::Field { field, .. } => step(field),
             Self::MissingFile { .. } => Some(
                 "a model's directory holds config.json and the weights, as timm saves them".into(),
             ),
@@ -202,18 +196,36 @@ impl CardError {
     }
 }
 
-/// The option that stands in place of an input setting of a `config.json`.
-fn replacement(field: &str) -> Option<&'static str> {
-    let (_, name) = field.rsplit_once('.').unwrap_or(("", field));
-    Some(match name {
+/// What to do about a field of a `config.json` that is refused.
+fn step(field: &str) -> Option<String> {
+    let (table, name) = field.rsplit_once('.').unwrap_or(("", field));
+    let option = match name {
         "input_size" | "test_input_size" => "--img-size SIZE",
         "crop_pct" | "test_crop_pct" => "--crop-pct FRACTION",
         "crop_mode" => "--crop-mode MODE",
         "interpolation" => "--interpolation FILTER",
         "mean" => "--mean RED,GREEN,BLUE",
         "std" => "--std RED,GREEN,BLUE",
+        "num_classes" => {
+            return Some("`--num-classes N` stands in place of what the file says".into());
+        }
+        _ if ["label_names", "labels"]
+            .iter()
+            .any(|names| field.contains(names)) =>
+        {
+            let step = "`--num-classes N` leaves out names that do not fit N classes";
+            return Some(step.into());
+        }
+        _ if table == "model_args" && name != "in_chans" => {
+            let step = "if the network was trained without this argument all the same, take it out \
+                        of the file";
+            return Some(step.into());
+        }
         _ => return None,
-    })
+    };
+    Some(format!(
+        "where images are read, `{option}` stands in place of what the file says"
+    ))
 }
 
 /// A misspelt name and that of a network which is not known here look the same, and the weights of one

@@ -98,6 +98,25 @@ fn names_of_other_libraries_that_do_not_fit_are_noted() {
     assert_eq!((names(&spec)[0], spec.notes.len()), ("class 0", 0));
 }
 
+#[test]
+fn refused_classes_and_names_name_the_option() {
+    for top in [
+        r#""label_names": ["a", "b"],"#,
+        r#""label_names": {"9": "a", "b": "c"},"#,
+        r#""model_args": {"num_classes": 4},"#,
+    ] {
+        let error = parse(&with(top, "")).unwrap_err();
+        let hint = error.hint().unwrap_or_default();
+        assert!(hint.contains("`--num-classes N`"), "{error}: {hint}");
+        let three = Overrides {
+            num_classes: Some(3),
+            ..Overrides::default()
+        };
+        let spec = parse_with(&with(top, ""), &three).unwrap();
+        assert_eq!((spec.classes(), names(&spec)[0]), (3, "class 0"));
+    }
+}
+
 /// timm 1.0.31 builds the same network for each: `create_model(architecture, **model_args)`.
 #[test]
 fn arguments_that_change_nothing() {
