@@ -12,6 +12,7 @@ use crate::hub::HubError;
 use crate::image::ImageError;
 use crate::model::PickError;
 use crate::nets::{NetError, OtherEnds};
+use crate::text::TextError;
 use crate::weights::WeightsError;
 
 /// Result with the library's [`enum@Error`].
@@ -38,6 +39,8 @@ pub enum Error {
     Net(#[from] NetError),
     #[error(transparent)]
     Pick(#[from] PickError),
+    #[error(transparent)]
+    Text(#[from] TextError),
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// The weights are a network without its last layer.
@@ -75,6 +78,7 @@ impl Error {
             Self::Image(error) => error.hint(),
             Self::Net(error) => error.hint(),
             Self::Pick(error) => error.hint(),
+            Self::Text(error) => error.hint(),
             Self::Weights(error) => error.hint(),
             Self::OtherEnds { config, ends, .. } => Some(ends_hint(config.as_deref(), ends)),
             Self::NoClassifier { release, .. } => {

@@ -18,6 +18,7 @@ pub mod model;
 pub mod nets;
 pub mod nn;
 mod quote;
+pub mod text;
 pub mod weights;
 
 pub use cards::{Card, ModelSpec, Zoo};

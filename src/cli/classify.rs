@@ -32,6 +32,10 @@ pub(super) struct Arguments {
     /// Read paths from a file, one a line (- for standard input)
     #[arg(long, value_name = "FILE")]
     files_from: Option<PathBuf>,
+    /// The paths of the list have NUL bytes between them, as from `find -print0`; found out
+    /// otherwise
+    #[arg(short = '0', long, requires = "files_from")]
+    null: bool,
     /// Number of classes to show; with --multi-label the most [default: 5, or all above the threshold]
     #[arg(short = 'k', long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top_k: Option<u32>,
@@ -68,7 +72,11 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let inputs = inputs::collect(&arguments.inputs, arguments.files_from.as_deref())?;
+    let inputs = inputs::collect(
+        &arguments.inputs,
+        arguments.files_from.as_deref(),
+        arguments.null,
+    )?;
     let overrides = arguments.preprocess.input.overrides();
     let opened = session::open(&arguments.model, &arguments.source, &overrides, messages)?;
     let transform = opened.spec.transform().map_err(Error::from)?;

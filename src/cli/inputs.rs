@@ -1,16 +1,15 @@
 //! Which pictures the arguments mean.
 
 use std::fmt;
-use std::io::{BufRead, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use walkdir::WalkDir;
 
+use crate::error::Error;
 use crate::image::{MAX_FILE_BYTES, is_picture_name};
-
-/// The longest line of a list: paths end long before.
-const MAX_LINE: u64 = 1 << 16;
+use crate::text::{Lines, TextError};
 
 /// One picture to look at.
 #[derive(Clone, Debug)]
@@ -54,6 +53,7 @@ impl fmt::Display for Input {
 pub(super) fn collect(
     arguments: &[PathBuf],
     files_from: Option<&Path>,
+    null: bool,
 ) -> anyhow::Result<Vec<Input>> {
     let stdin_uses = arguments.iter().filter(|path| is_stdin(path)).count()
         + usize::from(files_from.is_some_and(is_stdin));
@@ -69,7 +69,7 @@ pub(super) fn collect(
         }
     }
     if let Some(list) = files_from {
-        for path in read_list(list)? {
+        for path in read_list(list, null)? {
             push_path(path, &mut inputs);
         }
     }
@@ -105,48 +105,69 @@ pub(super) fn read_stdin() -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn read_list(list: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let what = || format!("cannot read the list {}", list.display());
-    let mut reader: Box<dyn BufRead> = if is_stdin(list) {
-        Box::new(std::io::stdin().lock())
+/// The paths of a list, one a line or with NUL bytes between them.
+fn read_list(list: &Path, null: bool) -> Result<Vec<PathBuf>, Error> {
+    let name = if is_stdin(list) {
+        "standard input".to_owned()
     } else {
-        Box::new(std::io::BufReader::new(
-            std::fs::File::open(list).with_context(what)?,
-        ))
+        list.display().to_string()
     };
+    let mut lines = if is_stdin(list) {
+        Lines::new(name.clone(), std::io::stdin().lock())
+    } else {
+        Lines::open(list)
+    }?;
+    let wrong = |line, expected, found: &str| {
+        Error::from(TextError::Undecodable {
+            path: name.clone(),
+            line,
+            expected,
+            found: found.to_owned(),
+        })
+    };
+    // No path is so long that the first NUL comes later.
+    let (said, null) = (null, null || lines.start()?.contains(&0));
     let mut paths = Vec::new();
-    loop {
-        let mut line = Vec::new();
-        let read = (&mut reader)
-            .take(MAX_LINE)
-            .read_until(b'\n', &mut line)
-            .with_context(what)?;
-        if read as u64 == MAX_LINE && line.last() != Some(&b'\n') {
-            bail!(
-                "{}: a line has more than {MAX_LINE} bytes, which no path has",
-                what()
-            );
+    let mut short = 0;
+    while let Some((bytes, end)) =
+        lines.next_bytes(|byte| byte == 0 || (!null && matches!(byte, b'\n' | b'\r')))?
+    {
+        let line = lines.line();
+        match (null, end) {
+            (true, _) if bytes.is_empty() => {
+                return Err(wrong(line, "a path before each NUL byte", "none"));
+            }
+            (false, Some(0)) => {
+                let expected = "a path on each line (`--null` reads NUL bytes between them)";
+                return Err(wrong(line, expected, "a NUL byte"));
+            }
+            _ => {}
         }
-        if read == 0 {
-            return Ok(paths);
-        }
-        let line = line.strip_suffix(b"\n").unwrap_or(&line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if !line.is_empty() {
-            paths.push(path_from_bytes(line));
+        short += usize::from(bytes.len() == 1);
+        if !bytes.is_empty() {
+            paths.push(path_from_bytes(bytes));
         }
     }
+    // Each second byte of an English text in UTF-16 is NUL.
+    if null && !said && short > 1 && 2 * short > paths.len() {
+        let expected = "text in UTF-8, or in UTF-16 with a byte order mark";
+        return Err(wrong(1, expected, "paths of one letter"));
+    }
+    if paths.is_empty() {
+        return Err(Error::from(TextError::Empty { path: name }));
+    }
+    Ok(paths)
 }
 
 #[cfg(unix)]
-fn path_from_bytes(bytes: &[u8]) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    std::ffi::OsStr::from_bytes(bytes).into()
+fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    std::ffi::OsString::from_vec(bytes).into()
 }
 
 #[cfg(not(unix))]
-fn path_from_bytes(bytes: &[u8]) -> PathBuf {
-    String::from_utf8_lossy(bytes).into_owned().into()
+fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
+    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 fn push_path(path: PathBuf, inputs: &mut Vec<Input>) {

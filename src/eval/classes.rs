@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use super::EvalError;
+use super::lists::{Entry, entries, lines, says};
+use super::names::{FORMS, Names, shown};
 use crate::labels::LabelSet;
+use crate::text::Lines;
 
 /// The set that ImageNet's own numbers and subsets are about.
 const IMAGENET: &str = "imagenet-1k";
@@ -39,11 +42,11 @@ pub enum Numbering {
 #[derive(Debug)]
 pub struct Classes<'a> {
     set: &'a LabelSet,
-    ids: HashMap<&'a str, usize>,
-    names: HashMap<String, BTreeSet<usize>>,
-    synonyms: HashMap<String, BTreeSet<usize>>,
-    /// Texts that the user gave a meaning; `None` leaves pictures out.
-    map: HashMap<String, Option<usize>>,
+    /// Texts that the user gave a meaning.
+    map: Names,
+    ids: Names,
+    names: Names,
+    synonyms: Names,
     /// What the user says that numbers count.
     numbering: Option<Numbering>,
 }
@@ -61,32 +64,29 @@ impl<'a> Classes<'a> {
     pub fn new(set: &'a LabelSet) -> Self {
         let mut classes = Self {
             set,
-            ids: HashMap::new(),
-            names: HashMap::new(),
-            synonyms: HashMap::new(),
-            map: HashMap::new(),
+            map: Names::default(),
+            ids: Names::default(),
+            names: Names::default(),
+            synonyms: Names::default(),
             numbering: None,
         };
         for (index, label) in set.entries.iter().enumerate() {
             if let Some(id) = &label.id {
-                classes.ids.insert(id, index);
+                classes.ids.insert(id, Some(index));
             }
             for name in [&label.name, &label.full] {
-                classes.names.entry(plain(name)).or_default().insert(index);
+                classes.names.insert(name, Some(index));
             }
             for name in label.full.split(", ") {
-                classes
-                    .synonyms
-                    .entry(plain(name))
-                    .or_default()
-                    .insert(index);
+                classes.synonyms.insert(name, Some(index));
             }
         }
         classes
     }
 
     /// Takes meanings from a file: on each line a name, a separator (a tab, else a comma, else a
-    /// blank) and a class as [`Classes`] knows it, or `-` to leave pictures of that name out.
+    /// blank) and a class as [`Classes`] knows it, or `-` to leave pictures of that name out; or a
+    /// JSON object of names and classes.
     ///
     /// # Errors
     /// If the file cannot be read, a line has no two parts or names no class, or two lines give one
@@ -94,29 +94,30 @@ impl<'a> Classes<'a> {
     pub fn read_map(&mut self, path: &Path) -> Result<(), EvalError> {
         // Classes are called as without the map, so that its lines may stand in any order.
         let mut map = HashMap::new();
-        for (line, text) in read_lines(path)? {
-            let wrong = |expected| EvalError::Line {
-                path: path.display().to_string(),
-                line,
-                expected,
-                found: text.clone(),
-            };
-            let (name, class) = self
-                .split(&text)
-                .ok_or_else(|| wrong("a name and a class"))?;
-            let class = match self.meaning(&class) {
-                _ if class == "-" => None,
-                Meaning::Class(index) => Some(index),
-                Meaning::Several(_) => return Err(wrong("a class, and this name has several")),
-                _ => return Err(wrong("a class of the model after the name")),
-            };
-            let other = map.insert(name, class);
+        for entry in entries(path, Lines::open(path)?, self)? {
+            let entry = entry?;
+            let class = self.mapped(path, &entry)?;
+            let other = map.insert(entry.name.clone(), class);
             if other.is_some_and(|other| other != class) {
-                return Err(wrong("one class for a name, and this one had another"));
+                return Err(entry.wrong(path, "one class for a name, and this one had another"));
             }
         }
-        self.map.extend(map);
+        for (name, class) in map {
+            self.map.insert(&name, class);
+        }
         Ok(())
+    }
+
+    fn mapped(&self, path: &Path, entry: &Entry) -> Result<Option<usize>, EvalError> {
+        let [class] = &entry.classes[..] else {
+            return Err(entry.wrong(path, "one class for a name"));
+        };
+        match self.meaning(class) {
+            _ if class.trim() == "-" => Ok(None),
+            Meaning::Class(index) => Ok(Some(index)),
+            Meaning::Several(_) => Err(entry.wrong(path, "a class, and this name has several")),
+            _ => Err(entry.wrong(path, "a class of the model after the name")),
+        }
     }
 
     /// Says what numbers count, which is otherwise the outputs of the classifier or, in a list of
@@ -141,24 +142,26 @@ impl<'a> Classes<'a> {
     /// # Errors
     /// If this is neither, or a line means no class.
     pub fn subset(&self, name: &str) -> Result<Vec<usize>, EvalError> {
-        let lines = match SUBSETS.iter().find(|(subset, _)| *subset == name) {
+        let path = Path::new(name);
+        let text = match SUBSETS.iter().find(|(subset, _)| *subset == name) {
             Some(_) if self.set.name != IMAGENET => {
                 return Err(EvalError::NotImageNet {
                     what: "the classes of this data set",
                     set: self.set_name(),
                 });
             }
-            Some((_, text)) => lines(text),
-            None => read_lines(Path::new(name))?,
+            Some((_, text)) => Lines::new(name.to_owned(), text.as_bytes())?,
+            None => Lines::open(path)?,
         };
         let mut subset = BTreeSet::new();
-        for (line, text) in lines {
+        for line in lines(path, text) {
+            let (line, text) = line?;
             let Meaning::Class(index) = self.meaning(&text) else {
                 return Err(EvalError::Line {
                     path: name.to_owned(),
                     line,
                     expected: "a class of the model",
-                    found: text,
+                    found: shown(&text),
                 });
             };
             subset.insert(index);
@@ -179,8 +182,12 @@ impl<'a> Classes<'a> {
         static ORDER: LazyLock<Vec<usize>> = LazyLock::new(|| {
             let set = LabelSet::builtin(IMAGENET);
             let classes = set.as_ref().ok().map(|set| Classes::new(set));
-            let index = |(_, id): (usize, String)| classes.as_ref()?.ids.get(&*id).copied();
-            lines(DEVKIT).into_iter().filter_map(index).collect()
+            let index = |id: &str| match classes.as_ref()?.meaning(id) {
+                Meaning::Class(index) => Some(index),
+                _ => None,
+            };
+            let ids = DEVKIT.lines().filter(|line| says(line));
+            ids.filter_map(index).collect()
         });
         (self.set.name == IMAGENET).then_some(&ORDER)
     }
@@ -190,10 +197,8 @@ impl<'a> Classes<'a> {
     pub(super) fn numbered_list(
         &self,
         path: &Path,
-        numbers: &[&str],
+        numbers: &[usize],
     ) -> Result<Vec<usize>, EvalError> {
-        let numbers = numbers.iter().map(|number| number.parse::<usize>());
-        let numbers: Vec<usize> = numbers.map(|n| n.unwrap_or(usize::MAX)).collect();
         let last = self.set.len();
         let devkit = self.devkit();
         let numbering = match self.numbering {
@@ -221,27 +226,26 @@ impl<'a> Classes<'a> {
                 found: number.to_string(),
             })
         };
-        numbers.into_iter().zip(1..).map(class).collect()
+        numbers.iter().copied().zip(1..).map(class).collect()
     }
 
-    /// A WordNet id, a name (in any case, `_` for blanks), or an index, in this order; what the user
-    /// has mapped before all.
+    /// What the user has mapped, a WordNet id, a name, or an index, in this order; but a name that is
+    /// equal comes before one that differs in its case or in `_` for blanks.
     pub(super) fn meaning(&self, text: &str) -> Meaning {
-        if let Some(class) = self.map.get(text) {
-            return class.map_or(Meaning::LeftOut, Meaning::Class);
-        }
-        if let Some(&index) = self.ids.get(text) {
-            return Meaning::Class(index);
-        }
-        for names in [&self.names, &self.synonyms] {
-            if let Some(found) = names.get(&plain(text)) {
-                let found: Vec<usize> = found.iter().copied().collect();
-                return match found[..] {
-                    [index] => Meaning::Class(index),
-                    _ => Meaning::Several(found),
-                };
+        for (place, form) in FORMS.iter().enumerate() {
+            let key = form(text);
+            for names in [&self.map, &self.ids, &self.names, &self.synonyms] {
+                if let Some(found) = names.get(place, &key) {
+                    let mut classes = found.iter().copied();
+                    return match (classes.next(), found.len()) {
+                        (Some(Some(index)), 1) => Meaning::Class(index),
+                        (_, 1) => Meaning::LeftOut,
+                        _ => Meaning::Several(found.iter().copied().flatten().collect()),
+                    };
+                }
             }
         }
+        let text = text.trim();
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse::<usize>().ok().filter(|_| digits);
         let index = match (self.numbering, self.devkit()) {
@@ -270,22 +274,15 @@ impl<'a> Classes<'a> {
         self.set.len()
     }
 
-    /// The two parts of a line, a name and a class: around the first tab, else the first comma (parts
-    /// in quotes as in CSV, which may hold commas), else the first blank if a class follows, else the
-    /// last one.
-    pub(super) fn split(&self, line: &str) -> Option<(String, String)> {
-        let blank = || {
-            let (name, class) = line.split_once(char::is_whitespace)?;
-            match self.meaning(class.trim()) {
-                Meaning::Unknown => line.rsplit_once(char::is_whitespace),
-                _ => Some((name, class)),
-            }
-        };
-        let owned = |(name, class): (&str, &str)| (name.to_owned(), class.to_owned());
-        let parts = line.split_once('\t').map(owned).or_else(|| comma(line));
-        let (name, class) = parts.or_else(|| blank().map(owned))?;
-        let (name, class) = (name.trim(), class.trim());
-        (!name.is_empty() && !class.is_empty()).then(|| owned((name, class)))
+    pub(super) fn knows(&self, text: &str) -> bool {
+        self.meaning(text) != Meaning::Unknown
+    }
+
+    /// A name that differs from `text` in nothing that is seen, with what is not seen in both.
+    pub(super) fn alike(&self, text: &str) -> Option<String> {
+        let all = [&self.map, &self.ids, &self.names, &self.synonyms];
+        let name = all.into_iter().find_map(|names| names.alike(text))?;
+        Some(format!("`{}` and the class `{}`", shown(text), shown(name)))
     }
 
     pub(super) fn set_name(&self) -> String {
@@ -306,59 +303,6 @@ impl<'a> Classes<'a> {
             classes: indices.iter().map(describe).collect::<Vec<_>>().join(", "),
         }
     }
-}
-
-/// The two parts of a line of CSV. More is allowed than a reader of CSV takes: commas in a class
-/// without quotes, blanks around quotes, quotes that are a name's own.
-fn comma(line: &str) -> Option<(String, String)> {
-    let quoted_name = quoted(line).and_then(|(name, rest)| Some((name, rest.strip_prefix(',')?)));
-    let plain_name = |(name, class): (&str, _)| (name.to_owned(), class);
-    let (name, class) = quoted_name.or_else(|| line.split_once(',').map(plain_name))?;
-    match quoted(class.trim()) {
-        Some((class, "")) => Some((name, class)),
-        _ => Some((name, class.to_owned())),
-    }
-}
-
-/// What stands in quotes at the beginning of a text, where two quotes are one, and what follows.
-fn quoted(text: &str) -> Option<(String, &str)> {
-    let mut rest = text.strip_prefix('"')?;
-    let mut content = String::new();
-    loop {
-        let (part, after) = rest.split_once('"')?;
-        content += part;
-        match after.strip_prefix('"') {
-            Some(after) => {
-                content.push('"');
-                rest = after;
-            }
-            None => return Some((content, after)),
-        }
-    }
-}
-
-/// A name without what people write differently: `T-shirt/top`, `t-shirt_top`.
-fn plain(name: &str) -> String {
-    let blank = |c: char| if matches!(c, '_' | '/' | '-') { ' ' } else { c };
-    name.trim().to_lowercase().chars().map(blank).collect()
-}
-
-/// Lines that say something, with their numbers from 1.
-pub(super) fn read_lines(path: &Path) -> Result<Vec<(usize, String)>, EvalError> {
-    let bytes = std::fs::read(path).map_err(|error| EvalError::Unreadable {
-        path: path.display().to_string(),
-        error,
-    })?;
-    Ok(lines(&String::from_utf8_lossy(&bytes)))
-}
-
-fn lines(text: &str) -> Vec<(usize, String)> {
-    let text = text.trim_start_matches('\u{feff}');
-    let lines = text.lines().map(str::trim).zip(1..);
-    lines
-        .filter(|(line, _)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(line, number)| (number, line.to_owned()))
-        .collect()
 }
 
 #[cfg(test)]
@@ -389,33 +333,6 @@ mod tests {
             let id = label.id.as_deref().unwrap();
             assert_eq!(classes.meaning(id), Meaning::Class(index));
             assert_eq!(classes.meaning(&index.to_string()), Meaning::Class(index));
-        }
-    }
-
-    #[test]
-    fn lines_have_two_parts() {
-        let set = LabelSet::builtin("imagenet-1k").unwrap();
-        let classes = Classes::new(set);
-        for (line, name, class) in [
-            ("a b\ttench, Tinca tinca", "a b", "tench, Tinca tinca"),
-            ("a.png,tench", "a.png", "tench"),
-            (
-                "a.png, \"tench, Tinca tinca\"",
-                "a.png",
-                "tench, Tinca tinca",
-            ),
-            ("\"a, b.png\",0", "a, b.png", "0"),
-            ("\"a \"\"b\"\".png\",\"0\"", "a \"b\".png", "0"),
-            ("\"a\" b.png,0", "\"a\" b.png", "0"),
-            ("\"a.png,0", "\"a.png", "0"),
-            ("a.png great white shark", "a.png", "great white shark"),
-            ("my a.png 0", "my a.png", "0"),
-        ] {
-            let parts = classes.split(line);
-            assert_eq!(parts, Some((name.to_owned(), class.to_owned())), "{line}");
-        }
-        for line in ["a.png", "a.png,", ",0", "\"\",0", "a.png,\"\""] {
-            assert_eq!(classes.split(line), None, "{line}");
         }
     }
 

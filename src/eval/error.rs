@@ -3,11 +3,15 @@
 use std::io;
 
 use crate::quote::excerpt;
+use crate::text::TextError;
 
 /// A data set or a results file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvalError {
+    /// A list that is no text.
+    #[error(transparent)]
+    Text(#[from] TextError),
     #[error("cannot read {path}: {error}")]
     Unreadable { path: String, error: io::Error },
     #[error("cannot write {path}: {error}")]
@@ -58,6 +62,8 @@ pub enum EvalError {
         count: usize,
         /// The first of them.
         names: String,
+        /// One of them and a class that looks the same.
+        alike: Option<String>,
     },
     #[error(
         "{path}: `{}` means {count} classes of {set}: {}",
@@ -78,6 +84,16 @@ pub enum EvalError {
         expected: &'static str,
         found: String,
     },
+    /// A member of a JSON object.
+    #[error("{path}, `{}`: expected {expected}, found `{}`", excerpt(name), excerpt(found))]
+    Entry {
+        path: String,
+        name: String,
+        expected: &'static str,
+        found: String,
+    },
+    #[error("{path} is empty: it has no line but blank lines and comments")]
+    NoEntries { path: String },
     #[error(
         "none of the {listed} pictures that {path} names lies in {folder}; the first is {}",
         excerpt(first)
@@ -134,9 +150,18 @@ impl EvalError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
+            Self::Text(error) => return error.hint(),
             Self::NoClassFolder { .. } => {
                 "give each class a folder (a WordNet id, a class name or an index), or name the \
                  classes of the pictures in a file: `--labels FILE`"
+            }
+            Self::UnknownClasses {
+                alike: Some(alike), ..
+            } => {
+                return Some(format!(
+                    "{alike} differ only in characters that are not seen: rename the one, or say in \
+                     a `--class-map` that it means the other"
+                ));
             }
             // Of ImageNet's numbers from 1 the last means nothing.
             Self::UnknownClasses { names, .. } if names == "1000" => {

@@ -1,12 +1,15 @@
 //! What the pictures of a data set show: by the names of folders, or by a file.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use super::classes::{Meaning, read_lines};
+use super::classes::Meaning;
 use super::find::Found;
+use super::lists::{self, Place};
+use super::names::{composed, shown};
 use super::{Classes, EvalError};
-use crate::bounded;
+use crate::text::Lines;
 
 /// A picture and the outputs of the classifier that are right.
 pub(super) type Labelled = (Found, Vec<usize>);
@@ -20,11 +23,7 @@ type Labels = Result<(Vec<Labelled>, usize), EvalError>;
 /// # Errors
 /// If a picture lies in no folder, or a name means no class, or several.
 pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>) -> Labels {
-    let loose = || {
-        pictures
-            .iter()
-            .filter(|found| found.classes().next().is_none())
-    };
+    let loose = || pictures.iter().filter(|found| found.classes.is_empty());
     if let Some(first) = loose().next() {
         return Err(EvalError::NoClassFolder {
             path: data.display().to_string(),
@@ -37,7 +36,7 @@ pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>)
     let mut left_out = 0;
     for picture in pictures {
         let mut meaning = Meaning::Unknown;
-        for class in picture.classes() {
+        for class in &picture.classes {
             meaning = meanings.of(class)?;
             if meaning != Meaning::Unknown {
                 break;
@@ -47,10 +46,8 @@ pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>)
             Meaning::Class(label) => labelled.push((picture, vec![label])),
             Meaning::Unknown => {
                 // The folder next to the picture is the likeliest to be meant as its class.
-                let class = picture.classes().next();
-                meanings
-                    .unknown
-                    .insert(class.unwrap_or_default().to_owned());
+                let class = picture.classes.first().cloned();
+                meanings.unknown.insert(class.unwrap_or_default());
             }
             _ => left_out += 1,
         }
@@ -64,6 +61,7 @@ pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>)
 /// * a line for each picture, with its name, with or without its extension, and its class, of which
 ///   what follows a blank is not read if the whole is no class (as in Kaggle's
 ///   `LOC_val_solution.csv`); a first line that names neither is a heading;
+/// * a JSON object that has each picture's name and its class, or a list of those that are right;
 /// * a number on each line, which is the class of the picture whose name ends in the number of the
 ///   line (ImageNet's `ILSVRC2012_validation_ground_truth.txt`);
 /// * a JSON list that has all right classes of each such picture (ReaL, arXiv:2006.07159).
@@ -79,114 +77,161 @@ pub(super) fn by_list(
     data: &Path,
     classes: &Classes<'_>,
 ) -> Labels {
-    let lines = read_lines(list)?;
-    let numbers: Option<Vec<&str>> = lines
-        .iter()
-        .map(|(_, text)| text.bytes().all(|b| b.is_ascii_digit()).then_some(&**text))
-        .collect();
-    if let Some(numbers) = numbers.filter(|numbers| numbers.len() > 1) {
-        if let Some(((line, text), _)) = lines
-            .iter()
-            .zip(1..)
-            .find(|((line, _), place)| line != place)
-        {
-            return Err(EvalError::Line {
-                path: list.display().to_string(),
-                line: line - 1,
-                expected: "a number on each line",
-                found: format!("nothing, before `{text}`"),
-            });
-        }
+    let mut text = Lines::open(list)?;
+    if lists::begins_with(&mut text, b'[')? {
+        let labels = right_classes(list, text, classes)?;
+        return by_number(pictures, list, labels);
+    }
+    let start = text.start()?.split(|byte| matches!(byte, b'\n' | b'\r'));
+    let mut start = start
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty() && line[0] != b'#');
+    if start
+        .next()
+        .is_some_and(|line| line.iter().all(u8::is_ascii_digit))
+    {
+        let numbers = numbers(list, text)?;
         let numbers = classes.numbered_list(list, &numbers)?;
         let labels = numbers.into_iter().map(|label| vec![label]).collect();
         return by_number(pictures, list, labels);
     }
-    if lines.first().is_some_and(|(_, text)| text.starts_with('[')) {
-        let labels = right_classes(list, classes)?;
-        return by_number(pictures, list, labels);
+    by_name(pictures, list, text, data, classes)
+}
+
+/// A list of numbers alone.
+fn numbers(list: &Path, text: Lines) -> Result<Vec<usize>, EvalError> {
+    let mut numbers = Vec::new();
+    for line in lists::lines(list, text) {
+        let (line, text) = line?;
+        let wrong = |line, found| EvalError::Line {
+            path: list.display().to_string(),
+            line,
+            expected: "a number on each line",
+            found,
+        };
+        let number = text.trim();
+        if line != numbers.len() + 1 {
+            return Err(wrong(line - 1, format!("nothing, before `{number}`")));
+        }
+        if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(wrong(line, shown(number)));
+        }
+        // One that is too large is no class.
+        numbers.push(number.parse().unwrap_or(usize::MAX));
     }
-    by_name(pictures, list, &lines, data, classes)
+    Ok(numbers)
+}
+
+/// The places of pictures by the names that a list may have for them.
+struct Places<'a> {
+    pictures: &'a [Found],
+    equal: HashMap<&'a str, Vec<usize>>,
+    /// Made when a name is not found: macOS writes `é` as two characters.
+    composed: OnceCell<HashMap<String, Vec<usize>>>,
+}
+
+impl<'a> Places<'a> {
+    fn new(pictures: &'a [Found]) -> Self {
+        let mut equal: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (place, picture) in pictures.iter().enumerate() {
+            for name in names(picture) {
+                equal.entry(name).or_default().push(place);
+            }
+        }
+        Self {
+            pictures,
+            equal,
+            composed: OnceCell::new(),
+        }
+    }
+
+    fn of(&self, name: &str) -> &[usize] {
+        let bare = name.trim().trim_start_matches("./");
+        let equal = [name, bare]
+            .into_iter()
+            .find_map(|name| self.equal.get(name));
+        let found = equal.or_else(|| {
+            let all = self.composed.get_or_init(|| {
+                let mut all: HashMap<String, Vec<usize>> = HashMap::new();
+                for (place, picture) in self.pictures.iter().enumerate() {
+                    for name in names(picture) {
+                        all.entry(composed(name)).or_default().push(place);
+                    }
+                }
+                all
+            });
+            all.get(&composed(bare))
+        });
+        found.map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a list may call a picture.
+fn names(picture: &Found) -> BTreeSet<&str> {
+    let mut names = BTreeSet::from([&*picture.name, &*picture.inner]);
+    for name in names.clone() {
+        names.extend(name.rsplit_once('.').map(|(stem, _)| stem));
+    }
+    names
 }
 
 fn by_name(
     pictures: Vec<Found>,
     list: &Path,
-    lines: &[(usize, String)],
+    text: Lines,
     data: &Path,
     classes: &Classes<'_>,
 ) -> Labels {
-    let wrong = |line, expected, found: &str| EvalError::Line {
-        path: list.display().to_string(),
-        line,
-        expected,
-        found: found.to_owned(),
-    };
-    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (place, picture) in pictures.iter().enumerate() {
-        let mut names = BTreeSet::from([&*picture.name, &*picture.inner]);
-        for name in names.clone() {
-            names.extend(name.rsplit_once('.').map(|(stem, _)| stem));
-        }
-        for name in names {
-            places.entry(name).or_default().push(place);
-        }
-    }
+    let places = Places::new(&pictures);
     let mut meanings = Meanings::new(list, "labels", classes);
-    let mut labels: Vec<Option<usize>> = vec![None; pictures.len()];
-    let mut missing: BTreeMap<String, usize> = BTreeMap::new();
+    let mut labels: Vec<Option<Vec<usize>>> = vec![None; pictures.len()];
+    let mut missing: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut named = 0;
     let mut first = None;
-    for (position, (line, text)) in lines.iter().enumerate() {
-        let Some((name, class)) = classes.split(text) else {
-            return Err(wrong(*line, "the name of a picture and its class", text));
-        };
-        let class = match (
-            classes.meaning(&class),
-            class.split_once(char::is_whitespace),
-        ) {
-            // An id or a number with more behind it; a first word might be another class's name.
-            (Meaning::Unknown, Some((first, _)))
-                if first.contains(|c: char| c.is_ascii_digit()) =>
-            {
-                first
-            }
-            _ => &*class,
-        };
-        let name = name.trim_start_matches("./");
-        let place = match places.get(name).map(Vec::as_slice) {
-            None => None,
-            Some([place]) => Some(*place),
-            Some(_) => {
-                return Err(wrong(
-                    *line,
-                    "the name of one picture; several have it",
-                    text,
-                ));
+    for (position, entry) in lists::entries(list, text, classes)?.enumerate() {
+        let entry = entry?;
+        let place = match places.of(&entry.name) {
+            [] => None,
+            [place] => Some(*place),
+            _ => {
+                let expected = "the name of one picture; several have it";
+                return Err(entry.wrong(list, expected));
             }
         };
-        let meaning = meanings.of(class)?;
-        if position == 0 && place.is_none() && meaning == Meaning::Unknown {
+        let (mut right, mut unknown) = (Vec::new(), Vec::new());
+        for class in &entry.classes {
+            let class = without_rest(class, classes);
+            match meanings.of(class)? {
+                Meaning::Class(label) => right.push(label),
+                Meaning::Unknown => unknown.push(class.to_owned()),
+                _ => {}
+            }
+        }
+        let is_line = matches!(entry.place, Place::Line(..));
+        if position == 0 && is_line && place.is_none() && !unknown.is_empty() {
             continue;
         }
         named += 1;
-        first.get_or_insert_with(|| name.to_owned());
-        let label = match meaning {
-            Meaning::Class(label) => label,
-            Meaning::Unknown => {
-                meanings.unknown.insert(class.to_owned());
-                continue;
-            }
-            _ => continue,
-        };
+        first.get_or_insert_with(|| entry.name.clone());
+        if !unknown.is_empty() {
+            meanings.unknown.extend(unknown);
+            continue;
+        }
+        right.sort_unstable();
+        right.dedup();
+        if right.is_empty() {
+            continue;
+        }
         let Some(place) = place else {
-            missing.insert(name.to_owned(), label);
+            let name = entry.name.trim().trim_start_matches("./");
+            missing.insert(name.to_owned(), right);
             continue;
         };
-        if labels[place].is_some_and(|other| other != label) {
+        if labels[place].as_ref().is_some_and(|other| *other != right) {
             let expected = "one class for a picture, and this one had another";
-            return Err(wrong(*line, expected, text));
+            return Err(entry.wrong(list, expected));
         }
-        labels[place] = Some(label);
+        labels[place] = Some(right);
     }
     meanings.finish()?;
     if labels.iter().all(Option::is_none) && !missing.is_empty() {
@@ -198,23 +243,36 @@ fn by_name(
         });
     }
     let left_out = labels.iter().filter(|label| label.is_none()).count();
+    drop(places);
     let labelled = pictures.into_iter().zip(labels);
-    let labelled = labelled.filter_map(|(picture, label)| Some((picture, vec![label?])));
+    let labelled = labelled.filter_map(|(picture, labels)| Some((picture, labels?)));
     // One that is not there is a picture that cannot be read.
-    let missing = missing.into_iter().map(|(name, label)| {
+    let missing = missing.into_iter().map(|(name, labels)| {
         let picture = Found {
             inner: name.clone(),
             name,
             name_bytes: None,
             classes: Vec::new(),
-            by_folders: false,
             source: super::Source::Nothing(
                 "the list of labels names it, and it is not there".into(),
             ),
         };
-        (picture, vec![label])
+        (picture, labels)
     });
     Ok((labelled.chain(missing).collect(), left_out))
+}
+
+/// A class without what stands behind it, if the whole is none: an id or a number with more behind
+/// it. Another first word might be another class's name.
+fn without_rest<'t>(class: &'t str, classes: &Classes<'_>) -> &'t str {
+    match class.trim().split_once(char::is_whitespace) {
+        Some((first, _))
+            if first.contains(|c: char| c.is_ascii_digit()) && !classes.knows(class) =>
+        {
+            first
+        }
+        _ => class,
+    }
 }
 
 /// Gives the picture whose name ends in the number n the n-th labels, from 1.
@@ -252,14 +310,12 @@ fn number(name: &str) -> Option<usize> {
     stem[digits..].parse().ok()
 }
 
-fn right_classes(list: &Path, classes: &Classes<'_>) -> Result<Vec<Vec<usize>>, EvalError> {
-    let unreadable = |error: std::io::Error| EvalError::Unreadable {
-        path: list.display().to_string(),
-        error,
-    };
-    let bytes = bounded::read(list, bounded::LABELS).map_err(unreadable)?;
-    let labels: Vec<Vec<usize>> =
-        serde_json::from_slice(&bytes).map_err(|error| unreadable(error.into()))?;
+fn right_classes(
+    list: &Path,
+    text: Lines,
+    classes: &Classes<'_>,
+) -> Result<Vec<Vec<usize>>, EvalError> {
+    let labels: Vec<Vec<usize>> = lists::json(list, text)?;
     let highest = labels.iter().flatten().max();
     match highest {
         Some(&highest) if highest >= classes.len() => Err(EvalError::UnknownClasses {
@@ -268,6 +324,7 @@ fn right_classes(list: &Path, classes: &Classes<'_>) -> Result<Vec<Vec<usize>>, 
             set: classes.set_name(),
             count: 1,
             names: highest.to_string(),
+            alike: None,
         }),
         _ => Ok(labels),
     }
@@ -311,7 +368,12 @@ impl<'a, 'c> Meanings<'a, 'c> {
         if count == 0 {
             return Ok(());
         }
-        let names: Vec<String> = self.unknown.into_iter().take(SHOWN).collect();
+        let alike = self
+            .unknown
+            .iter()
+            .find_map(|name| self.classes.alike(name));
+        let names = self.unknown.iter().take(SHOWN).map(|name| shown(name));
+        let names: Vec<String> = names.collect();
         let more = if count > SHOWN { ", …" } else { "" };
         Err(EvalError::UnknownClasses {
             what: self.what,
@@ -319,6 +381,7 @@ impl<'a, 'c> Meanings<'a, 'c> {
             set: self.classes.set_name(),
             count,
             names: names.join(", ") + more,
+            alike,
         })
     }
 }

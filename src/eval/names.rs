@@ -1,0 +1,119 @@
+//! Names of classes as people write them: equal ones first, then ever looser forms.
+
+use std::collections::{BTreeSet, HashMap};
+
+use unicode_normalization::UnicodeNormalization;
+
+/// The forms in which two names are compared, the strictest first.
+pub(super) const FORMS: [fn(&str) -> String; 4] = [str::to_owned, composed, trimmed, plain];
+
+/// Names, each of which may mean several classes; `None` leaves images out.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    by_form: [HashMap<String, BTreeSet<Option<usize>>>; FORMS.len()],
+}
+
+impl Names {
+    pub(super) fn insert(&mut self, name: &str, class: Option<usize>) {
+        for (names, form) in self.by_form.iter_mut().zip(FORMS) {
+            names.entry(form(name)).or_default().insert(class);
+        }
+    }
+
+    /// What a name means that is `key` in a form of [`FORMS`].
+    pub(super) fn get(&self, form: usize, key: &str) -> Option<&BTreeSet<Option<usize>>> {
+        self.by_form[form].get(key)
+    }
+
+    /// One of the names that differs from `text` in nothing that is seen.
+    pub(super) fn alike(&self, text: &str) -> Option<&str> {
+        let text = visible(text);
+        let mut names = self.by_form[0].keys();
+        names.find(|name| visible(name) == text).map(String::as_str)
+    }
+}
+
+/// Composed (NFC): macOS writes `é` as two characters.
+pub(super) fn composed(name: &str) -> String {
+    name.nfc().collect()
+}
+
+fn trimmed(name: &str) -> String {
+    composed(name.trim())
+}
+
+/// A name without what people write differently: `T-shirt/top`, `t-shirt_top`.
+fn plain(name: &str) -> String {
+    let blank = |c: char| if matches!(c, '_' | '/' | '-') { ' ' } else { c };
+    let lower = trimmed(name).to_lowercase();
+    lower.chars().map(blank).collect()
+}
+
+/// A name without what nobody sees, and with one blank for several.
+fn visible(name: &str) -> String {
+    let seen = name.chars().filter(|&c| !is_invisible(c));
+    let seen: String = seen.map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words: Vec<&str> = seen.split_whitespace().collect();
+    plain(&words.join(" "))
+}
+
+/// Characters that Unicode says to draw as nothing (`Default_Ignorable_Code_Point`).
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}'
+        | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
+        | '\u{FFF0}'..='\u{FFF8}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}'
+        | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// A name with the code points of what nobody sees, and of blanks that look like others:
+/// `cat<U+200B>`.
+pub(super) fn shown(name: &str) -> String {
+    let mut text = String::new();
+    let mut after_blank = true;
+    let mut chars = name.chars().peekable();
+    while let Some(c) = chars.next() {
+        let lone = c == ' ' && !after_blank && chars.peek().is_some();
+        if is_invisible(c) || c.is_control() || (c.is_whitespace() && !lone) {
+            text += &format!("<U+{:04X}>", u32::from(c));
+        } else {
+            text.push(c);
+        }
+        after_blank = c == ' ';
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_seen_is_shown() {
+        for (name, expected) in [
+            ("left turn", "left turn"),
+            ("cat\u{200B}", "cat<U+200B>"),
+            ("left\u{A0}turn", "left<U+00A0>turn"),
+            ("left  turn ", "left <U+0020>turn<U+0020>"),
+            ("\u{FEFF}a\tb", "<U+FEFF>a<U+0009>b"),
+        ] {
+            assert_eq!(shown(name), expected);
+        }
+    }
+
+    #[test]
+    fn names_that_look_alike() {
+        let mut names = Names::default();
+        names.insert("left turn", Some(0));
+        for text in [
+            "left\u{200B} turn",
+            "left\u{A0}turn",
+            "Left  turn",
+            "\u{202A}left turn",
+        ] {
+            assert_eq!(names.alike(text), Some("left turn"), "{text:?}");
+        }
+        assert_eq!(names.alike("leftturn"), None);
+    }
+}
