@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use super::EvalError;
 use super::lists::{Entry, entries, lines, says};
-use super::names::{FORMS, Names, shown};
+use super::names::{Names, find, shown};
 use crate::labels::LabelSet;
 use crate::text::Lines;
 
@@ -232,18 +232,12 @@ impl<'a> Classes<'a> {
     /// What the user has mapped, a WordNet id, a name, or an index, in this order; but a name that is
     /// equal comes before one that differs in its case or in `_` for blanks.
     pub(super) fn meaning(&self, text: &str) -> Meaning {
-        for (place, form) in FORMS.iter().enumerate() {
-            let key = form(text);
-            for names in [&self.map, &self.ids, &self.names, &self.synonyms] {
-                if let Some(found) = names.get(place, &key) {
-                    let mut classes = found.iter().copied();
-                    return match (classes.next(), found.len()) {
-                        (Some(Some(index)), 1) => Meaning::Class(index),
-                        (_, 1) => Meaning::LeftOut,
-                        _ => Meaning::Several(found.iter().copied().flatten().collect()),
-                    };
-                }
-            }
+        if let Some(found) = find(&self.all(), text) {
+            return match found.first() {
+                Some(Some(index)) if found.len() == 1 => Meaning::Class(*index),
+                Some(None) if found.len() == 1 => Meaning::LeftOut,
+                _ => Meaning::Several(found.iter().copied().flatten().collect()),
+            };
         }
         let text = text.trim();
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -280,9 +274,12 @@ impl<'a> Classes<'a> {
 
     /// A name that differs from `text` in nothing that is seen, with what is not seen in both.
     pub(super) fn alike(&self, text: &str) -> Option<String> {
-        let all = [&self.map, &self.ids, &self.names, &self.synonyms];
-        let name = all.into_iter().find_map(|names| names.alike(text))?;
+        let name = self.all().into_iter().find_map(|names| names.alike(text))?;
         Some(format!("`{}` and the class `{}`", shown(text), shown(name)))
+    }
+
+    fn all(&self) -> [&Names; 4] {
+        [&self.map, &self.ids, &self.names, &self.synonyms]
     }
 
     pub(super) fn set_name(&self) -> String {

@@ -5,12 +5,19 @@ use std::collections::{BTreeSet, HashMap};
 use unicode_normalization::UnicodeNormalization;
 
 /// The forms in which two names are compared, the strictest first.
-pub(super) const FORMS: [fn(&str) -> String; 4] = [str::to_owned, composed, trimmed, plain];
+const FORMS: [fn(&str) -> String; 3] = [str::to_owned, composed, plain];
+
+/// What to look for among the names of each form; blanks around a text come from its list.
+const STEPS: [(usize, fn(&str) -> String); 4] =
+    [(0, str::to_owned), (1, composed), (1, trimmed), (2, plain)];
+
+/// What a name means: classes, and `None` for what is left out.
+pub(super) type Meant = BTreeSet<Option<usize>>;
 
 /// Names, each of which may mean several classes; `None` leaves images out.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    by_form: [HashMap<String, BTreeSet<Option<usize>>>; FORMS.len()],
+    by_form: [HashMap<String, Meant>; FORMS.len()],
 }
 
 impl Names {
@@ -20,17 +27,20 @@ impl Names {
         }
     }
 
-    /// What a name means that is `key` in a form of [`FORMS`].
-    pub(super) fn get(&self, form: usize, key: &str) -> Option<&BTreeSet<Option<usize>>> {
-        self.by_form[form].get(key)
-    }
-
     /// One of the names that differs from `text` in nothing that is seen.
     pub(super) fn alike(&self, text: &str) -> Option<&str> {
         let text = visible(text);
         let mut names = self.by_form[0].keys();
         names.find(|name| visible(name) == text).map(String::as_str)
     }
+}
+
+/// What a text means by the first of several lists that has it in the strictest form.
+pub(super) fn find<'n>(all: &[&'n Names], text: &str) -> Option<&'n Meant> {
+    STEPS.iter().find_map(|&(form, key)| {
+        let key = key(text);
+        all.iter().find_map(|names| names.by_form[form].get(&key))
+    })
 }
 
 /// Composed (NFC): macOS writes `é` as two characters.

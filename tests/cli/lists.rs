@@ -79,7 +79,7 @@ fn lists_that_are_no_text() {
         .collect();
     for (bytes, what) in [
         (
-            b"9/a.png\t9\n9/b.png\tk\xF6ter\n".to_vec(),
+            b"# of\n9/b.png\tk\xF6ter\n".to_vec(),
             ", line 2: expected text in UTF-8, found the byte 0xf6",
         ),
         (
