@@ -85,7 +85,11 @@ pub enum EvalError {
         found: String,
     },
     /// A member of a JSON object.
-    #[error("{path}, `{}`: expected {expected}, found `{}`", excerpt(name), excerpt(found))]
+    #[error(
+        "{path}, `{}`: expected {expected}, found `{}`",
+        excerpt(name),
+        excerpt(found)
+    )]
     Entry {
         path: String,
         name: String,

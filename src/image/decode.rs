@@ -20,31 +20,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ::image::codecs::qoi::QoiDecoder;
 use ::image::{ColorType, ImageDecoder, ImageFormat, RgbImage};
 
-use super::error::{Content, ImageError};
+use super::error::ImageError;
 use super::turn::Turn;
-use super::{bmp, gif, jpeg, orientation, png, tiff, webp};
-
-/// Files in a folder are pictures if their name ends so; a file that is named is one whatever its name.
-const EXTENSIONS: [&str; 10] = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff",
-];
-
-/// Whether a file found in a folder is taken for a picture: by the end of its name, in any case.
-/// What macOS puts beside a file on foreign disks and in archives begins with `._`.
-pub fn is_picture_name(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default();
-    if name.as_encoded_bytes().starts_with(b"._") {
-        return false;
-    }
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|found| {
-        EXTENSIONS
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(found))
-    })
-}
+use super::{bmp, gif, ico, jpeg, kind, orientation, png, pnm, tiff, webp};
 
 /// How [`decode`] and [`open`] treat a file.
 #[derive(Clone, Copy, Debug)]
@@ -130,13 +111,13 @@ pub fn open(path: &Path, options: &DecodeOptions) -> Result<RgbImage, ImageError
     decode(&bytes, options).map_err(|error| error.in_file(path))
 }
 
-/// Decodes the content of a JPEG, PNG, WebP, GIF, BMP or TIFF file.
+/// Decodes the content of a JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, QOI or ICO file.
 ///
 /// Returns an error for anything else, for broken or truncated data, and for a picture larger than
 /// `options.max_pixels`. A panic inside a decoder is caught and returned as an error as well
 /// (the panic hook still sees it).
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    let format = sniff(bytes)?;
+    let format = kind::sniff(bytes)?;
     let name = name(format);
     // The decoders take data from anywhere and have had panics; nothing they touched is used
     // afterwards.
@@ -145,7 +126,11 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageEr
             ImageFormat::Jpeg => jpeg::decode(bytes, options),
             ImageFormat::Png => png::decode(bytes, options),
             ImageFormat::Gif => gif::decode(bytes, options),
+            ImageFormat::Bmp if ico::is_bitmap(bytes) => ico::decode_bitmap(bytes, false, options),
             ImageFormat::Bmp => bmp::decode(bytes, options),
+            ImageFormat::Pnm => pnm::decode(bytes, options),
+            ImageFormat::Qoi => qoi(bytes, options),
+            ImageFormat::Ico => ico::decode(bytes, options),
             ImageFormat::Tiff => tiff::decode(bytes, options),
             _ => webp::decode(bytes, options),
         }?;
@@ -166,55 +151,25 @@ fn name(format: ImageFormat) -> &'static str {
         ImageFormat::Gif => "GIF",
         ImageFormat::Bmp => "BMP",
         ImageFormat::Tiff => "TIFF",
+        ImageFormat::Pnm => "PNM",
+        ImageFormat::Qoi => "QOI",
+        ImageFormat::Ico => "ICO",
         _ => "other",
     }
 }
 
-fn sniff(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
-    // BigTIFF, which the `image` crate does not know.
-    if bytes.starts_with(b"II+\0") || bytes.starts_with(b"MM\0+") {
-        return Ok(ImageFormat::Tiff);
+fn qoi(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    const FORMAT: &str = "QOI";
+    /// Pixels that a byte can stand for.
+    const LONGEST_RUN: u64 = 62;
+    let broken = |error| ImageError::decode(FORMAT, error);
+    let decoder = QoiDecoder::new(bytes).map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    let _turn = options.admit(FORMAT, width, height)?;
+    if u64::from(width) * u64::from(height) > LONGEST_RUN * bytes.len() as u64 {
+        return Err(ImageError::decode(FORMAT, "it is cut off"));
     }
-    let found = match ::image::guess_format(bytes) {
-        Ok(
-            format @ (ImageFormat::Jpeg
-            | ImageFormat::Png
-            | ImageFormat::WebP
-            | ImageFormat::Gif
-            | ImageFormat::Bmp
-            | ImageFormat::Tiff),
-        ) => return Ok(format),
-        Ok(ImageFormat::Avif) => Content::OtherPicture("AVIF"),
-        _ => content(bytes),
-    };
-    Err(ImageError::UnknownFormat { found })
-}
-
-/// Names what is in a file that is no known picture.
-fn content(bytes: &[u8]) -> Content {
-    if bytes.is_empty() {
-        return Content::Empty;
-    }
-    if bytes.starts_with(b"version https://git-lfs.") {
-        return Content::GitLfsPointer;
-    }
-    match bytes.get(4..12) {
-        Some(b"ftypheic" | b"ftypheix" | b"ftypmif1") => return Content::OtherPicture("HEIC"),
-        Some(b"ftypavif" | b"ftypavis") => return Content::OtherPicture("AVIF"),
-        _ => {}
-    }
-    let start = &bytes[..bytes.len().min(512)];
-    let is_text = start.iter().all(|&b| b >= 0x20 || b.is_ascii_whitespace())
-        && match std::str::from_utf8(start) {
-            Ok(_) => true,
-            // A character may be cut at the end of `start`.
-            Err(error) => error.error_len().is_none(),
-        };
-    match start.trim_ascii_start().first() {
-        Some(b'<') if is_text => Content::Markup,
-        _ if is_text => Content::Text,
-        _ => Content::Unknown,
-    }
+    read_pixels(decoder, FORMAT)
 }
 
 /// Runs a decoder whose size has been checked.

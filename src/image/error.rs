@@ -56,7 +56,7 @@ pub enum ImageError {
     },
 }
 
-const KNOWN_FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP or TIFF";
+const KNOWN_FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, QOI or ICO";
 
 /// What a file is that is not a picture of a known format, as far as its first bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl std::fmt::Display for Content {
             Self::GitLfsPointer => "this is a git-lfs pointer",
             Self::Markup => "this is an HTML, XML or SVG document",
             Self::Text => "this is a text file",
-            Self::OtherPicture(name) => return write!(f, "{name} pictures are not supported"),
+            Self::OtherPicture(name) => return write!(f, "{name} images are not supported"),
             Self::Unknown => "the format is unknown",
         })
     }
@@ -93,7 +93,12 @@ impl ImageError {
             Self::UnknownFormat { found } => match found {
                 Content::GitLfsPointer => Some("fetch the file itself with `git lfs pull`".into()),
                 Content::Markup => Some("a download may have saved an error page".into()),
-                Content::OtherPicture(_) => Some("convert the picture to PNG".into()),
+                Content::OtherPicture(name) => {
+                    let command = super::kind::command(name);
+                    Some(format!(
+                        "convert the image to PNG, for example with `{command}`"
+                    ))
+                }
                 Content::Empty | Content::Text | Content::Unknown => None,
             },
             Self::TooLarge { width, height, .. } => Some(format!(

@@ -10,11 +10,14 @@ mod decode;
 mod directory;
 mod error;
 mod gif;
+mod ico;
 mod jpeg;
 mod jpeg_check;
 mod jpeg_codes;
+mod kind;
 mod orientation;
 mod png;
+mod pnm;
 mod resize;
 mod spec;
 mod tiff;
@@ -24,8 +27,10 @@ mod webp;
 
 pub use ::image::RgbImage;
 
-pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, is_picture_name, open};
+pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, open};
 pub use error::{Content, ImageError};
+pub use kind::is_picture_name;
+pub(crate) use kind::{Look, START, look};
 pub use resize::resize;
 pub use spec::{CropMode, InputSpec, Interpolation, MAX_INPUT_SIZE};
 pub use transform::{Transform, Views};

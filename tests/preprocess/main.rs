@@ -6,6 +6,7 @@ mod broken;
 mod cases;
 mod configs;
 mod filters;
+mod formats;
 mod golden;
 mod grey;
 mod mutations;
