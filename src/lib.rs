@@ -19,6 +19,7 @@ pub mod nets;
 pub mod nn;
 mod quote;
 pub mod text;
+mod walk;
 pub mod weights;
 
 pub use cards::{Card, ModelSpec, Zoo};

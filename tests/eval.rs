@@ -2,7 +2,8 @@
 //! (`tests/tools/make_metrics.py`).
 
 use senet::eval::{
-    Answer, Classes, Dataset, Header, Interval, Member, Options, Outcome, Pair, Record, Report,
+    Answer, Classes, Dataset, FolderOrder, Header, Interval, Member, Numbering, Options, Outcome,
+    Pair, Record, Report,
 };
 use senet::image::{CropMode, DecodeOptions, InputSpec, Interpolation, Transform, Views};
 use senet::labels::LabelSet;
@@ -282,4 +283,165 @@ fn folders_of_the_variants_of_imagenet() {
             assert_eq!(item.labels, [class], "{data}/{}", item.name);
         }
     }
+}
+
+/// Folders of numbers, and what a model says that was trained on them in some order.
+struct Numbers {
+    folder: tempfile::TempDir,
+    set: LabelSet,
+    /// The model's class of each folder.
+    trained: Vec<(String, usize)>,
+}
+
+impl Numbers {
+    fn new(names: &[String], trained: impl Fn(&str) -> usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            for image in 0..3 {
+                std::fs::write(folder.path().join(format!("{name}/{image}.png")), b"").unwrap();
+            }
+        }
+        let trained = names.iter().map(|name| (name.clone(), trained(name)));
+        Self {
+            trained: trained.collect(),
+            set: LabelSet::numbered(names.len().max(12)),
+            folder,
+        }
+    }
+
+    /// The share of right labels, and what is said of the others.
+    fn read(&self, ids: Option<Numbering>, order: Option<FolderOrder>) -> (f64, Vec<String>) {
+        let mut classes = Classes::new(&self.set);
+        if let Some(ids) = ids {
+            classes.number_by(ids).unwrap();
+        }
+        let options = Options {
+            order,
+            ..Options::default()
+        };
+        let data = Dataset::open(&[self.folder.path().into()], &classes, &options).unwrap();
+        let header = header(data.items.len(), self.set.len());
+        let records: Vec<Record> = data
+            .items
+            .iter()
+            .map(|item| {
+                let (folder, _) = item.name.split_once('/').unwrap();
+                let trained = self.trained.iter().find(|(name, _)| name == folder);
+                let class = trained.unwrap().1;
+                let logits: Vec<f64> = (0..self.set.len())
+                    .map(|c| if c == class { 3.0 } else { 0.0 })
+                    .collect();
+                record(item.index, &logits, item.labels[0])
+            })
+            .collect();
+        let report = Report::new(&header, &records, &[1]);
+        let warnings = report.warnings(&header, &records, Some((&data, &classes)));
+        (report.top[0].accuracy.unwrap(), warnings)
+    }
+}
+
+fn sorted(names: &[String]) -> impl Fn(&str) -> usize {
+    let mut sorted = names.to_vec();
+    sorted.sort();
+    move |name| sorted.iter().position(|other| other == name).unwrap()
+}
+
+#[test]
+fn folders_of_numbers_in_the_order_of_strings() {
+    use FolderOrder::{Numeric, String as Strings};
+    let names: Vec<String> = (0..12).map(|number| number.to_string()).collect();
+    let numbers = Numbers::new(&names, sorted(&names));
+    let (share, warnings) = numbers.read(None, None);
+    assert!(share < 0.3, "{share}");
+    let note = "top-1 would be 100.00 % instead of 16.67 % if the numbers of the labels counted \
+                folders sorted as strings: 0, 1, 10, … 2 (`--folder-order string`)";
+    assert_eq!(warnings, [note]);
+    assert_eq!(numbers.read(None, Some(Strings)), (1.0, vec![]));
+    let (_, warnings) = numbers.read(None, Some(Numeric));
+    assert!(
+        !warnings.iter().any(|warning| warning.contains("strings")),
+        "{warnings:?}"
+    );
+
+    // Some of them, from which all others are known.
+    let part: Vec<String> = names.iter().skip(2).cloned().collect();
+    let numbers = Numbers::new(&part, sorted(&names));
+    let (_, warnings) = numbers.read(None, None);
+    assert!(
+        warnings[0].contains("`--folder-order string`"),
+        "{warnings:?}"
+    );
+    assert_eq!(numbers.read(None, Some(Strings)), (1.0, vec![]));
+
+    // In order: nothing is said.
+    let numbers = Numbers::new(&names, |name| name.parse().unwrap());
+    assert_eq!(numbers.read(None, None), (1.0, vec![]));
+    // A model that is wrong in every order.
+    let numbers = Numbers::new(&names, |_| 5);
+    let (_, warnings) = numbers.read(None, None);
+    assert!(
+        !warnings.iter().any(|warning| warning.contains("would be")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn numbers_that_count_from_one() {
+    use FolderOrder::String as Strings;
+    let from_one = Some(Numbering::FromOne);
+    // Without the last, whose number would be no class.
+    let names: Vec<String> = (1..12).map(|number| number.to_string()).collect();
+    let numbers = Numbers::new(&names, |name| name.parse::<usize>().unwrap() - 1);
+    let (share, warnings) = numbers.read(None, None);
+    assert_eq!(share, 0.0);
+    assert!(
+        warnings[0].contains("of the model from 1 (`--label-ids from-one`)"),
+        "{warnings:?}"
+    );
+    assert_eq!(numbers.read(from_one, None), (1.0, vec![]));
+
+    let all: Vec<String> = (1..=12).map(|number| number.to_string()).collect();
+    let numbers = Numbers::new(&names, sorted(&all));
+    let (_, warnings) = numbers.read(None, None);
+    let options = "`--folder-order string --label-ids from-one`";
+    assert!(warnings[0].contains(options), "{warnings:?}");
+    let (_, warnings) = numbers.read(from_one, None);
+    assert!(warnings[0].contains(options), "{warnings:?}");
+    assert_eq!(numbers.read(from_one, Some(Strings)), (1.0, vec![]));
+    let numbers = Numbers::new(&all, sorted(&all));
+    assert_eq!(numbers.read(None, Some(Strings)), (1.0, vec![]));
+
+    let numbers = Numbers::new(&all, |name| name.parse::<usize>().unwrap() - 1);
+    let classes = Classes::new(&numbers.set);
+    let paths = [numbers.folder.path().to_owned()];
+    let error = Dataset::open(&paths, &classes, &Options::default()).unwrap_err();
+    assert!(
+        error.hint().unwrap().contains("`--label-ids from-one`"),
+        "{error}"
+    );
+    assert_eq!(numbers.read(from_one, None), (1.0, vec![]));
+}
+
+/// `ImageFolder` numbers folders of any names by their order.
+#[test]
+fn folders_of_names_in_the_order_of_strings() {
+    let names: Vec<String> = ["b", "a", "Z", "é", "10", "9"].map(String::from).into();
+    let names: Vec<String> = names
+        .into_iter()
+        .chain((0..6).map(|n| format!("c{n}")))
+        .collect();
+    let numbers = Numbers::new(&names, sorted(&names));
+    let order = Some(FolderOrder::String);
+    assert_eq!(numbers.read(None, order), (1.0, vec![]));
+    let numbers = Numbers::new(&names[1..], sorted(&names));
+    let classes = Classes::new(&numbers.set);
+    let paths = [numbers.folder.path().to_owned()];
+    let options = Options {
+        order,
+        ..Options::default()
+    };
+    let error = Dataset::open(&paths, &classes, &options).unwrap_err();
+    let text = "has 11 class folders, and the model 12 classes";
+    assert!(error.to_string().contains(text), "{error}");
 }

@@ -72,7 +72,7 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let inputs = inputs::collect(
+    let (inputs, passed) = inputs::collect(
         &arguments.inputs,
         arguments.files_from.as_deref(),
         arguments.null,
@@ -92,7 +92,11 @@ pub(super) fn run(
         prepare,
         |batches| {
             let model = opened.load()?;
-            answer(arguments, &inputs, &model, batches, messages, results)
+            let code = answer(arguments, &inputs, &model, batches, messages, results)?;
+            if let Some(note) = passed.note() {
+                messages.note(note);
+            }
+            Ok(code)
         },
     )
 }

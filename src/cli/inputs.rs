@@ -4,12 +4,11 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
-use walkdir::WalkDir;
-
 use crate::error::Error;
-use crate::image::{MAX_FILE_BYTES, is_picture_name};
+use crate::image::MAX_FILE_BYTES;
 use crate::text::{Lines, TextError};
+use crate::walk::{self, Entry, PassedOver};
+use anyhow::{Context, bail};
 
 /// One picture to look at.
 #[derive(Clone, Debug)]
@@ -46,7 +45,8 @@ impl fmt::Display for Input {
     }
 }
 
-/// Resolves files, folders, `-` and a list of paths, in the order given; folders by name.
+/// Resolves files, folders, `-` and a list of paths, in the order given; folders by name. What was
+/// passed over in folders is counted.
 ///
 /// # Errors
 /// If standard input is asked for twice, a list cannot be read, or nothing is left to look at.
@@ -54,23 +54,24 @@ pub(super) fn collect(
     arguments: &[PathBuf],
     files_from: Option<&Path>,
     null: bool,
-) -> anyhow::Result<Vec<Input>> {
+) -> anyhow::Result<(Vec<Input>, PassedOver)> {
     let stdin_uses = arguments.iter().filter(|path| is_stdin(path)).count()
         + usize::from(files_from.is_some_and(is_stdin));
     if stdin_uses > 1 {
         bail!("standard input can be read only once, but `-` is given {stdin_uses} times");
     }
     let mut inputs = Vec::new();
+    let mut passed = PassedOver::default();
     for argument in arguments {
         if is_stdin(argument) {
             inputs.push(Input::Stdin(read_stdin()?.into()));
         } else {
-            push_path(argument.clone(), &mut inputs);
+            push_path(argument.clone(), &mut inputs, &mut passed);
         }
     }
     if let Some(list) = files_from {
         for path in read_list(list, null)? {
-            push_path(path, &mut inputs);
+            push_path(path, &mut inputs, &mut passed);
         }
     }
     if inputs.is_empty() {
@@ -83,9 +84,10 @@ pub(super) fn collect(
         } else {
             places.join(", ")
         };
-        bail!("no pictures found in {places}");
+        let passed = passed.note().map(|note| format!("; {note}"));
+        bail!("no images found in {places}{}", passed.unwrap_or_default());
     }
-    Ok(inputs)
+    Ok((inputs, passed))
 }
 
 pub(super) fn is_stdin(path: &Path) -> bool {
@@ -170,7 +172,7 @@ fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
     String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
-fn push_path(path: PathBuf, inputs: &mut Vec<Input>) {
+fn push_path(path: PathBuf, inputs: &mut Vec<Input>, passed: &mut PassedOver) {
     let url = path
         .to_str()
         .filter(|path| path.starts_with("https://") || path.starts_with("http://"));
@@ -182,17 +184,20 @@ fn push_path(path: PathBuf, inputs: &mut Vec<Input>) {
         inputs.push(Input::File(path));
         return;
     }
-    // Links to folders are not followed, so a loop of links ends.
-    for entry in WalkDir::new(&path).sort_by_file_name() {
-        match entry {
-            Ok(entry) if entry.path().is_file() && is_picture_name(entry.path()) => {
-                inputs.push(Input::File(entry.into_path()));
+    for entry in walk::below(&path, |_| false, passed) {
+        let (path, reason) = match entry {
+            Entry::File(path) => {
+                inputs.push(Input::File(path));
+                continue;
             }
-            Ok(_) => {}
-            Err(error) => inputs.push(Input::Unreadable {
-                path: error.path().unwrap_or(&path).to_owned(),
-                reason: error.to_string(),
-            }),
-        }
+            Entry::Foreign(_, kind) => {
+                passed.foreign(kind);
+                continue;
+            }
+            Entry::Folder(_) => continue,
+            Entry::BrokenLink(path) => (path, "a link to what does not exist".to_owned()),
+            Entry::Unreadable(path, error) => (path, error.to_string()),
+        };
+        inputs.push(Input::Unreadable { path, reason });
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use super::EvalError;
+use super::error::NUMBER_OF_A_CLASS;
 use super::lists::{Entry, entries, lines, says};
 use super::names::{Names, find, shown};
 use crate::labels::LabelSet;
@@ -36,6 +37,8 @@ pub enum Numbering {
     Index,
     /// The classes of ImageNet's development kit from 1.
     Devkit,
+    /// The outputs of the classifier from 1.
+    FromOne,
 }
 
 /// The classes of a model by what people and data sets call them.
@@ -215,6 +218,7 @@ impl<'a> Classes<'a> {
         let class = |(number, line): (usize, usize)| {
             let index = match numbering {
                 Numbering::Index => (number < last).then_some(number),
+                Numbering::FromOne => number.checked_sub(1).filter(|&index| index < last),
                 Numbering::Devkit => {
                     devkit.and_then(|order| order.get(number.wrapping_sub(1)).copied())
                 }
@@ -222,7 +226,7 @@ impl<'a> Classes<'a> {
             index.ok_or_else(|| EvalError::Line {
                 path: path.display().to_string(),
                 line,
-                expected: "the number of a class",
+                expected: NUMBER_OF_A_CLASS,
                 found: number.to_string(),
             })
         };
@@ -242,12 +246,12 @@ impl<'a> Classes<'a> {
         let text = text.trim();
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse::<usize>().ok().filter(|_| digits);
-        let index = match (self.numbering, self.devkit()) {
-            (Some(Numbering::Devkit), Some(order)) => {
-                number.and_then(|number| order.get(number.wrapping_sub(1)).copied())
-            }
-            _ => number.filter(|&number| number < self.set.len()),
-        };
+        let index = number.and_then(|number| match (self.numbering, self.devkit()) {
+            (Some(Numbering::Devkit), Some(order)) => order.get(number.wrapping_sub(1)).copied(),
+            (Some(Numbering::FromOne), _) => number.checked_sub(1),
+            _ => Some(number),
+        });
+        let index = index.filter(|&index| index < self.set.len());
         index.map_or(Meaning::Unknown, Meaning::Class)
     }
 
@@ -266,6 +270,21 @@ impl<'a> Classes<'a> {
 
     pub(super) fn len(&self) -> usize {
         self.set.len()
+    }
+
+    /// Whether a text means a class by its number alone.
+    pub(super) fn by_number(&self, text: &str) -> bool {
+        find(&self.all(), text).is_none() && self.knows(text)
+    }
+
+    /// Whether the user gave a text a meaning.
+    pub(super) fn is_mapped(&self, text: &str) -> bool {
+        find(&[&self.map], text).is_some()
+    }
+
+    /// What the user says that numbers count.
+    pub(super) fn numbering(&self) -> Option<Numbering> {
+        self.numbering
     }
 
     pub(super) fn knows(&self, text: &str) -> bool {

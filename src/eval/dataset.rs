@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use super::order::{FolderOrder, Numbered};
 use super::spool::Spool;
 use super::{Classes, EvalError, Source, find, label};
+use crate::walk::PassedOver;
 use crate::weights::hexadecimal;
 
 /// One labelled picture.
@@ -29,6 +31,14 @@ pub struct Dataset {
     pub items: Vec<Item>,
     /// Pictures that no class was given for, or whose class was left out.
     pub left_out: usize,
+    /// What was found and not read.
+    pub passed: PassedOver,
+    /// Class folders without an image.
+    pub empty: Vec<String>,
+    /// The order that the user gave of class folders.
+    pub(super) order: Option<FolderOrder>,
+    /// Whether all labels are numbers.
+    pub(super) numbered: Option<Numbered>,
     /// Bytes of pictures that came as a stream and are kept in a temporary file.
     pub spooled: u64,
 }
@@ -42,6 +52,10 @@ pub struct Options<'a> {
     pub only: Option<&'a [usize]>,
     /// No more than so many pictures, evenly spread over the whole set.
     pub limit: Option<usize>,
+    /// The order of class folders in which their classes were numbered, where names do not tell.
+    pub order: Option<FolderOrder>,
+    /// Whether a class folder may have no image.
+    pub allow_empty: bool,
 }
 
 /// One of several parts of a data set: every `count`-th picture.
@@ -78,15 +92,29 @@ impl Dataset {
         options: &Options<'_>,
     ) -> Result<Self, EvalError> {
         let mut spool = Spool::default();
-        let found = find::pictures(paths, classes, &mut spool)?;
+        let search = find::pictures(paths, classes, &mut spool)?;
         let data = match paths {
             [path] => path.clone(),
             _ => "all paths".into(),
         };
-        let (mut labelled, mut left_out) = match options.labels {
-            Some(list) => label::by_list(found, list, &data, classes)?,
-            None => label::by_place(found, &data, classes)?,
+        let passed = search.passed.clone();
+        let labels = match options.labels {
+            Some(list) => label::by_list(search.found, list, &data, classes)?,
+            None => label::by_place(search, &data, classes, options.order)?,
         };
+        let label::Labels {
+            mut labelled,
+            mut left_out,
+            numbered,
+            empty,
+        } = labels;
+        if !empty.is_empty() && !options.allow_empty {
+            return Err(EvalError::EmptyClasses {
+                path: data.display().to_string(),
+                folders: empty,
+                passed: passed.note(),
+            });
+        }
         if let Some(only) = options.only {
             let before = labelled.len();
             labelled.retain(|(_, labels)| labels.iter().any(|label| only.contains(label)));
@@ -114,6 +142,10 @@ impl Dataset {
         Ok(Self {
             items: items.collect(),
             left_out,
+            passed,
+            empty,
+            order: options.order,
+            numbered,
             spooled: spool.length,
         })
     }

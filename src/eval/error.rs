@@ -41,6 +41,34 @@ pub enum EvalError {
     Twice { path: String, other: String },
     #[error("no pictures found in {path}")]
     Empty { path: String },
+    #[error("no images found in {path}{}", also(passed))]
+    NoImages {
+        path: String,
+        /// What was passed over.
+        passed: Option<String>,
+    },
+    #[error(
+        "{} class {} of {path} no image that is read: {}{}",
+        folders.len(),
+        if folders.len() == 1 { "folder has" } else { "folders have" },
+        first(folders),
+        also(passed)
+    )]
+    EmptyClasses {
+        path: String,
+        folders: Vec<String>,
+        /// What was passed over.
+        passed: Option<String>,
+    },
+    #[error(
+        "the order of folders says which class each means only where every class has one: {path} has \
+         {folders} class folders, and the model {classes} classes"
+    )]
+    FolderOrder {
+        path: String,
+        folders: usize,
+        classes: usize,
+    },
     #[error(
         "{path} has pictures that lie in no class folder ({pictures}; the first is {})",
         excerpt(first)
@@ -64,6 +92,8 @@ pub enum EvalError {
         names: String,
         /// One of them and a class that looks the same.
         alike: Option<String>,
+        /// The number of classes.
+        last: String,
     },
     #[error(
         "{path}: `{}` means {count} classes of {set}: {}",
@@ -150,6 +180,21 @@ pub enum EvalError {
     },
 }
 
+/// What a list of numbers is expected to hold.
+pub(super) const NUMBER_OF_A_CLASS: &str = "the number of a class";
+
+/// What was passed over, behind an error.
+fn also(passed: &Option<String>) -> String {
+    passed.iter().map(|note| format!("; {note}")).collect()
+}
+
+/// The first names of several.
+fn first(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let more = if names.len() > SHOWN { ", …" } else { "" };
+    names[..names.len().min(SHOWN)].join(", ") + more
+}
+
 impl EvalError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
@@ -167,14 +212,28 @@ impl EvalError {
                      a `--class-map` that it means the other"
                 ));
             }
-            // Of ImageNet's numbers from 1 the last means nothing.
-            Self::UnknownClasses { names, .. } if names == "1000" => {
+            // Of numbers from 1 the last means nothing.
+            Self::UnknownClasses { names, set, .. }
+                if names == "1000" && set.starts_with("imagenet-1k ") =>
+            {
                 "numbers count the model's outputs from 0; `--label-ids devkit` says that these \
                  are the classes of ImageNet's development kit, which count from 1"
+            }
+            Self::UnknownClasses { names, last, .. } if names == last => {
+                "numbers count the model's outputs from 0; `--label-ids from-one` says that these \
+                 count from 1"
             }
             Self::UnknownClasses { .. } => {
                 "`--class-map FILE` says which class a folder or label means, one a line: the name, \
                  a tab, the class; `-` for a class leaves its pictures out"
+            }
+            Self::EmptyClasses { .. } => {
+                "convert the images that are not read, or measure the other classes alone with \
+                 `--allow-empty-classes`"
+            }
+            Self::FolderOrder { .. } => {
+                "`--label-ids` says what the numbers of folders count, `--class-map FILE` which class \
+                 each folder means"
             }
             Self::Ambiguous { .. } => {
                 "use the WordNet id or the index of the class, or a `--class-map`"
@@ -199,6 +258,13 @@ impl EvalError {
             #[cfg(not(feature = "parquet"))]
             Self::NoParquet { .. } => "build it with `cargo install --features parquet`",
             Self::Numbering { .. } => "say which: `--label-ids index` or `--label-ids devkit`",
+            Self::Line {
+                expected: NUMBER_OF_A_CLASS,
+                ..
+            } => {
+                "numbers count the model's outputs from 0; `--label-ids from-one` says that these \
+                 count from 1"
+            }
             _ => return None,
         };
         Some(text.to_owned())

@@ -5,25 +5,46 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::classes::Meaning;
-use super::find::Found;
+use super::find::{Bare, Found, Search};
 use super::lists::{self, Place};
 use super::names::{composed, shown};
+use super::order::{self, FolderOrder, Numbered, by_string};
 use super::{Classes, EvalError};
 use crate::text::Lines;
 
 /// A picture and the outputs of the classifier that are right.
 pub(super) type Labelled = (Found, Vec<usize>);
 
-/// Labelled pictures, and the number of those that have no label.
-type Labels = Result<(Vec<Labelled>, usize), EvalError>;
+/// What the pictures of a data set show.
+#[derive(Debug)]
+pub(super) struct Labels {
+    pub labelled: Vec<Labelled>,
+    /// Pictures without a label.
+    pub left_out: usize,
+    /// Whether all labels are numbers.
+    pub numbered: Option<Numbered>,
+    /// Class folders without an image.
+    pub empty: Vec<String>,
+}
 
-/// Labels `pictures` by their folders or by what their archive states. Pictures of classes that are
+/// Labels pictures by their folders or by what their archive states. Pictures of classes that are
 /// left out only count.
 ///
 /// # Errors
-/// If a picture lies in no folder, or a name means no class, or several.
-pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>) -> Labels {
-    let loose = || pictures.iter().filter(|found| found.classes.is_empty());
+/// If a picture lies in no folder, or a name means no class, or several; or if the order of folders
+/// is to say which class each means, and does not.
+pub(super) fn by_place(
+    search: Search,
+    data: &Path,
+    classes: &Classes<'_>,
+    order: Option<FolderOrder>,
+) -> Result<Labels, EvalError> {
+    let pictures = search.found;
+    let loose = || {
+        pictures
+            .iter()
+            .filter(|found| found.classes().next().is_none())
+    };
     if let Some(first) = loose().next() {
         return Err(EvalError::NoClassFolder {
             path: data.display().to_string(),
@@ -32,11 +53,20 @@ pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>)
         });
     }
     let mut meanings = Meanings::new(data, "class names", classes);
+    if order == Some(FolderOrder::String) {
+        let folders = pictures.iter().filter(|found| !found.stated);
+        let bare = search.bare.iter().flat_map(|bare| bare.classes.first());
+        let folders = folders.filter_map(order::folder);
+        let folders = folders.chain(bare.map(|(name, _)| &**name));
+        meanings.order = by_string(folders, data, classes)?;
+    }
     let mut labelled = Vec::new();
     let mut left_out = 0;
+    let mut by_folder = true;
     for picture in pictures {
+        by_folder &= !picture.stated;
         let mut meaning = Meaning::Unknown;
-        for class in &picture.classes {
+        for class in picture.classes() {
             meaning = meanings.of(class)?;
             if meaning != Meaning::Unknown {
                 break;
@@ -46,14 +76,44 @@ pub(super) fn by_place(pictures: Vec<Found>, data: &Path, classes: &Classes<'_>)
             Meaning::Class(label) => labelled.push((picture, vec![label])),
             Meaning::Unknown => {
                 // The folder next to the picture is the likeliest to be meant as its class.
-                let class = picture.classes.first().cloned();
-                meanings.unknown.insert(class.unwrap_or_default());
+                let class = picture.classes().next().unwrap_or_default();
+                meanings.unknown.insert(class.to_owned());
             }
             _ => left_out += 1,
         }
     }
+    let empty = empty(search.bare, &meanings);
+    let by_number = meanings.by_number;
     meanings.finish()?;
-    Ok((labelled, left_out))
+    let numbers = if by_folder {
+        Numbered::Folders
+    } else {
+        Numbered::List
+    };
+    Ok(Labels {
+        labelled,
+        left_out,
+        numbered: by_number.then_some(numbers),
+        empty,
+    })
+}
+
+/// The folders without an image that mean a class, or have images that are not read.
+fn empty(bare: Vec<Bare>, meanings: &Meanings<'_, '_>) -> Vec<String> {
+    let is_class = |bare: &Bare| {
+        let meanings = bare.classes.iter().map(|(name, has_images)| {
+            let mapped = meanings.classes.meaning(name);
+            let ordered = meanings.order.contains_key(name);
+            match mapped {
+                Meaning::Unknown if !ordered => None,
+                Meaning::LeftOut => Some(false),
+                _ => Some(!has_images),
+            }
+        });
+        meanings.flatten().next().unwrap_or(bare.has_foreign)
+    };
+    let empty = bare.into_iter().filter(is_class);
+    empty.map(|bare| bare.name).collect()
 }
 
 /// Labels `pictures` by a file, which is one of:
@@ -76,11 +136,11 @@ pub(super) fn by_list(
     list: &Path,
     data: &Path,
     classes: &Classes<'_>,
-) -> Labels {
+) -> Result<Labels, EvalError> {
     let mut text = Lines::open(list)?;
     if lists::begins_with(&mut text, b'[')? {
         let labels = right_classes(list, text, classes)?;
-        return by_number(pictures, list, labels);
+        return by_number(pictures, list, labels, None);
     }
     let start = text.start()?.split(|byte| matches!(byte, b'\n' | b'\r'));
     let mut start = start
@@ -93,7 +153,7 @@ pub(super) fn by_list(
         let numbers = numbers(list, text)?;
         let numbers = classes.numbered_list(list, &numbers)?;
         let labels = numbers.into_iter().map(|label| vec![label]).collect();
-        return by_number(pictures, list, labels);
+        return by_number(pictures, list, labels, Some(Numbered::List));
     }
     by_name(pictures, list, text, data, classes)
 }
@@ -181,7 +241,7 @@ fn by_name(
     text: Lines,
     data: &Path,
     classes: &Classes<'_>,
-) -> Labels {
+) -> Result<Labels, EvalError> {
     let places = Places::new(&pictures);
     let mut meanings = Meanings::new(list, "labels", classes);
     let mut labels: Vec<Option<Vec<usize>>> = vec![None; pictures.len()];
@@ -233,6 +293,7 @@ fn by_name(
         }
         labels[place] = Some(right);
     }
+    let by_number = meanings.by_number;
     meanings.finish()?;
     if labels.iter().all(Option::is_none) && !missing.is_empty() {
         return Err(EvalError::NothingListed {
@@ -253,13 +314,20 @@ fn by_name(
             name,
             name_bytes: None,
             classes: Vec::new(),
+            by_folders: false,
+            stated: true,
             source: super::Source::Nothing(
                 "the list of labels names it, and it is not there".into(),
             ),
         };
         (picture, labels)
     });
-    Ok((labelled.chain(missing).collect(), left_out))
+    Ok(Labels {
+        labelled: labelled.chain(missing).collect(),
+        left_out,
+        numbered: by_number.then_some(Numbered::List),
+        empty: Vec::new(),
+    })
 }
 
 /// A class without what stands behind it, if the whole is none: an id or a number with more behind
@@ -276,7 +344,12 @@ fn without_rest<'t>(class: &'t str, classes: &Classes<'_>) -> &'t str {
 }
 
 /// Gives the picture whose name ends in the number n the n-th labels, from 1.
-fn by_number(pictures: Vec<Found>, list: &Path, labels: Vec<Vec<usize>>) -> Labels {
+fn by_number(
+    pictures: Vec<Found>,
+    list: &Path,
+    labels: Vec<Vec<usize>>,
+    numbered: Option<Numbered>,
+) -> Result<Labels, EvalError> {
     let mut names: HashMap<usize, String> = HashMap::new();
     let mut labelled = Vec::new();
     let mut left_out = 0;
@@ -300,7 +373,12 @@ fn by_number(pictures: Vec<Found>, list: &Path, labels: Vec<Vec<usize>>) -> Labe
             labelled.push((picture, right.clone()));
         }
     }
-    Ok((labelled, left_out))
+    Ok(Labels {
+        labelled,
+        left_out,
+        numbered,
+        empty: Vec::new(),
+    })
 }
 
 /// The number that a name ends in, before its extension.
@@ -325,6 +403,7 @@ fn right_classes(
             count: 1,
             names: highest.to_string(),
             alike: None,
+            last: classes.len().to_string(),
         }),
         _ => Ok(labels),
     }
@@ -337,6 +416,10 @@ struct Meanings<'a, 'c> {
     classes: &'a Classes<'c>,
     known: HashMap<String, Meaning>,
     unknown: BTreeSet<String>,
+    /// Classes of folders by their order.
+    order: HashMap<String, usize>,
+    /// Whether all that mean a class do so by their number.
+    by_number: bool,
 }
 
 impl<'a, 'c> Meanings<'a, 'c> {
@@ -347,6 +430,8 @@ impl<'a, 'c> Meanings<'a, 'c> {
             classes,
             known: HashMap::new(),
             unknown: BTreeSet::new(),
+            order: HashMap::new(),
+            by_number: true,
         }
     }
 
@@ -354,7 +439,13 @@ impl<'a, 'c> Meanings<'a, 'c> {
         if let Some(meaning) = self.known.get(text) {
             return Ok(meaning.clone());
         }
-        let meaning = self.classes.meaning(text);
+        let meaning = match self.order.get(text) {
+            Some(&place) => Meaning::Class(place),
+            None => self.classes.meaning(text),
+        };
+        if matches!(meaning, Meaning::Class(_)) {
+            self.by_number &= self.classes.by_number(text);
+        }
         if let Meaning::Several(indices) = &meaning {
             return Err(self.classes.ambiguous(self.path, text, indices));
         }
@@ -382,6 +473,7 @@ impl<'a, 'c> Meanings<'a, 'c> {
             count,
             names: names.join(", ") + more,
             alike,
+            last: self.classes.len().to_string(),
         })
     }
 }

@@ -13,6 +13,7 @@ mod label;
 mod lists;
 mod log;
 mod names;
+mod order;
 pub mod page;
 mod pair;
 mod record;
@@ -23,10 +24,12 @@ mod spool;
 #[cfg(feature = "parquet")]
 mod table;
 
+pub use crate::walk::PassedOver;
 pub use classes::{Classes, Numbering};
 pub use dataset::{Dataset, Item, Options, Shard};
 pub use error::EvalError;
 pub use log::{Log, merge};
+pub use order::FolderOrder;
 pub use pair::{Difference, Pair};
 pub use record::{Answer, Header, Member, Outcome, Record, TEMPERATURES};
 pub use report::{Bin, ClassReport, Confusion, Interval, Report, Temperature, TopK};

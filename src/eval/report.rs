@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::order::{self, Reading};
 use super::record::TEMPERATURES;
-use super::{Answer, Classes, Header, Record};
+use super::{Answer, Classes, Dataset, Header, Record};
 
 /// Bins of the reliability table, as in Guo et al. (arXiv:1706.04599).
 pub(super) const BINS: usize = 15;
@@ -157,13 +158,13 @@ impl Report {
         }
     }
 
-    /// What looks like wrong labels or wrong preprocessing, in plain words. Without the classes of
-    /// the model, ImageNet's numberings and subsets are not looked for.
+    /// What looks like wrong labels or wrong preprocessing, in plain words. Without the data set and
+    /// the classes of the model, other readings of numbers and ImageNet's subsets are not looked for.
     pub fn warnings(
         &self,
         header: &Header,
         records: &[Record],
-        classes: Option<&Classes<'_>>,
+        data: Option<(&Dataset, &Classes<'_>)>,
     ) -> Vec<String> {
         const FEWEST: usize = 20;
         if self.answered < FEWEST {
@@ -175,7 +176,7 @@ impl Report {
         // Twice what guessing gives, or, of very few classes, half of the way to perfect.
         let chance = (2.0 * guessing).min((1.0 + guessing) / 2.0);
         let share = self.correct() as f64 / self.answered as f64;
-        let other = classes.and_then(|classes| other_numbering(records, classes));
+        let other = data.and_then(|(data, classes)| other_reading(records, data, classes));
         if let Some((other, counts)) = other
             && Interval::of(other, self.answered).low > 2.0 * share.max(guessing)
         {
@@ -208,8 +209,8 @@ impl Report {
             ));
         }
         let present: Vec<usize> = self.classes.iter().map(|class| class.index).collect();
-        if let Some(subset) = classes
-            .and_then(|classes| classes.known_subset(&present))
+        if let Some(subset) = data
+            .and_then(|(_, classes)| classes.known_subset(&present))
             .filter(|_| header.valid.is_none())
         {
             warnings.push(format!(
@@ -225,31 +226,44 @@ impl Report {
     }
 }
 
-/// The number of right answers if the labels were meant in ImageNet's other numbering, where that
-/// is more than any other reading gives, and what they would count then.
-fn other_numbering(records: &[Record], classes: &Classes<'_>) -> Option<(usize, &'static str)> {
-    let devkit = classes.devkit()?;
-    let mut ids = vec![0; devkit.len()];
-    for (place, &index) in devkit.iter().enumerate() {
-        ids[index] = place + 1;
+/// The number of right answers if the numbers of the labels were meant otherwise, where that is more
+/// than any other reading gives, and what they would count then.
+fn other_reading(
+    records: &[Record],
+    data: &Dataset,
+    classes: &Classes<'_>,
+) -> Option<(usize, &'static str)> {
+    let mut readings = Vec::new();
+    if let Some(numbered) = data.numbered {
+        readings = order::readings(numbered, data.order, classes);
     }
-    let count = |meant: &dyn Fn(usize) -> Option<usize>| {
+    if let Some(devkit) = classes.devkit() {
+        let mut ids = vec![None; devkit.len()];
+        for (place, &index) in devkit.iter().enumerate() {
+            ids[index] = Some(place + 1).filter(|&id| id < devkit.len());
+        }
+        let of = |label: usize| devkit.get(label.wrapping_sub(1)).copied();
+        readings.push(Reading {
+            counts: "the outputs of the model (`--label-ids index`)",
+            classes: ids,
+        });
+        readings.push(Reading {
+            counts: "the classes of the development kit (`--label-ids devkit`)",
+            classes: (0..devkit.len()).map(of).collect(),
+        });
+    }
+    let count = |reading: &Reading| {
         let right = |record: &&Record| {
+            let meant = reading.classes.get(record.label).copied().flatten();
             let answer = record.answer();
-            answer.is_some_and(|answer| meant(record.label) == Some(answer.prediction))
+            answer.is_some_and(|answer| meant == Some(answer.prediction))
         };
         records.iter().filter(right).count()
     };
-    let as_devkit = count(&|label| devkit.get(label.wrapping_sub(1)).copied());
-    let as_index = count(&|label| Some(ids[label]));
-    Some(if as_devkit > as_index {
-        (
-            as_devkit,
-            "the classes of the development kit (`--label-ids devkit`)",
-        )
-    } else {
-        (as_index, "the outputs of the model (`--label-ids index`)")
-    })
+    let counts = readings
+        .iter()
+        .map(|reading| (count(reading), reading.counts));
+    counts.max_by_key(|(count, _)| *count)
 }
 
 fn reliability(answers: &[(usize, &Answer)]) -> Vec<Bin> {

@@ -27,6 +27,7 @@ mod escapes;
 mod limits;
 mod models;
 mod multi_label;
+mod passed_over;
 mod tensors;
 #[cfg(unix)]
 mod terminal;

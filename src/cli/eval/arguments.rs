@@ -10,7 +10,7 @@ use crate::cli::args::{CLIPPED, DeviceArgs, HubArgs, InputArgs, LimitArgs};
 use crate::error::Error;
 #[cfg(not(feature = "parquet"))]
 use crate::eval::EvalError;
-use crate::eval::Shard;
+use crate::eval::{FolderOrder, Shard};
 use crate::image::{DecodeOptions, Views};
 
 /// Measure accuracy on labelled pictures
@@ -72,14 +72,22 @@ pub(in crate::cli) struct Arguments {
 #[derive(Args, Debug)]
 #[group(requires = "data")]
 pub(in crate::cli) struct SelectionArgs {
-    /// File with each picture's class: a name in DATA, a tab, comma or blank, the class; or a
-    /// number or (in JSON) a list of them for each picture whose name ends in a number
+    /// File with each image's class: a name in DATA, a tab, comma or blank, the class; a JSON object
+    /// of names and classes; or a number or (in JSON) a list of them for each image whose name ends
+    /// in a number
     #[arg(long, value_name = "FILE")]
     pub(super) labels: Option<PathBuf>,
-    /// What numbers of classes count: the model's outputs from 0 (also Caffe's lists), or the
-    /// classes of ImageNet's development kit from 1
+    /// What numbers of classes count: the model's outputs from 0 (also Caffe's lists) or from 1, or
+    /// the classes of ImageNet's development kit from 1
     #[arg(long, value_name = "WHAT")]
     pub(super) label_ids: Option<LabelIds>,
+    /// How the class folders of a model without class names were numbered: by their own numbers, or
+    /// sorted as strings (0, 1, 10, 2), as torchvision's ImageFolder does
+    #[arg(long, value_name = "ORDER", conflicts_with = "labels")]
+    pub(super) folder_order: Option<FolderOrderArg>,
+    /// Measure the other classes where a class folder has no image that is read
+    #[arg(long)]
+    pub(super) allow_empty_classes: bool,
     /// Let the model answer with these classes alone: imagenet-a, imagenet-r, or a file with one
     /// class a line
     #[arg(long, value_name = "CLASSES")]
@@ -139,7 +147,23 @@ pub(super) enum Command {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum LabelIds {
     Index,
+    FromOne,
     Devkit,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum FolderOrderArg {
+    Numeric,
+    String,
+}
+
+impl From<FolderOrderArg> for FolderOrder {
+    fn from(order: FolderOrderArg) -> Self {
+        match order {
+            FolderOrderArg::Numeric => Self::Numeric,
+            FolderOrderArg::String => Self::String,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -17,7 +17,8 @@ use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::cards::ModelSpec;
 use crate::error::Error;
 use crate::eval::{
-    Classes, Dataset, Item, Numbering, Options, Outcome, Pair, Record, Report, Shard, merge,
+    Classes, Dataset, FolderOrder, Item, Numbering, Options, Outcome, Pair, Record, Report, Shard,
+    merge,
 };
 use crate::hub::HubOptions;
 pub(super) use arguments::{Arguments, RunArgs, SelectionArgs};
@@ -165,6 +166,8 @@ fn measured(
         labels: arguments.selection.labels.as_deref(),
         only: valid.as_deref(),
         limit: arguments.selection.limit.map(|limit| limit as usize),
+        order: arguments.selection.folder_order.map(FolderOrder::from),
+        allow_empty: arguments.selection.allow_empty_classes,
     };
     check_results(&specs, arguments)?;
     let dataset = Dataset::open(&arguments.data, classes, &options).map_err(Error::from)?;
@@ -178,6 +181,10 @@ fn measured(
     if dataset.left_out > 0 {
         messages.note(format!("{} pictures left out: no class", dataset.left_out));
     }
+    if !dataset.empty.is_empty() {
+        let folders = dataset.empty.join(", ");
+        messages.note(format!("class folders without an image: {folders}"));
+    }
     let (mut tracks, models) = tracks(specs, &dataset, valid, arguments, hub, messages)?;
     tell_failures(tracks[0].records(), messages);
     let shard = arguments.shard.unwrap_or(Shard { index: 1, count: 1 });
@@ -185,8 +192,12 @@ fn measured(
         .shard(shard)
         .filter(|item| !tracks.iter().all(|track| track.has(item.index)))
         .collect();
+    let passed = dataset.passed.note();
     let stopped = measure(&models, &mut tracks, &todo, arguments, messages)?;
     note_clipped(messages);
+    if let Some(note) = passed {
+        messages.note(note);
+    }
     if stopped {
         messages.note(format!(
             "interrupted after {} of {} pictures{}",
@@ -219,7 +230,7 @@ fn finish(
     let mut written = Ok(());
     for track in tracks {
         let report = Report::new(&track.header, track.records(), &ks);
-        let warnings = report.warnings(&track.header, track.records(), Some(classes));
+        let warnings = report.warnings(&track.header, track.records(), Some((dataset, classes)));
         for warning in &warnings {
             messages.note(if tracks.len() == 1 {
                 warning.clone()
@@ -297,6 +308,7 @@ fn classes<'a>(
         let numbering = match ids {
             LabelIds::Index => Numbering::Index,
             LabelIds::Devkit => Numbering::Devkit,
+            LabelIds::FromOne => Numbering::FromOne,
         };
         classes.number_by(numbering).map_err(Error::from)?;
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::spool::Spool;
 use super::{Classes, EvalError, Source};
+use crate::walk::PassedOver;
 
 /// A picture that was found.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Found {
     pub classes: Vec<String>,
     /// Whether all folders in `inner` are such texts too, the innermost first.
     pub by_folders: bool,
+    /// Whether the archive or table states them, and they are no names of folders.
+    pub stated: bool,
     pub source: Source,
 }
 
@@ -37,6 +40,25 @@ impl Found {
     }
 }
 
+/// A folder without an image below it.
+#[derive(Debug)]
+pub(super) struct Bare {
+    pub name: String,
+    /// Texts of which the first that means a class is its class, and whether an image lies below
+    /// the folder of this name.
+    pub classes: Vec<(String, bool)>,
+    /// Whether it has files that look like images.
+    pub has_foreign: bool,
+}
+
+/// What was found, and what was not read.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    pub found: Vec<Found>,
+    pub bare: Vec<Bare>,
+    pub passed: PassedOver,
+}
+
 /// The pictures of `paths`: folders by name, archives in their own order. What cannot be read where
 /// it lies goes into `spool`.
 ///
@@ -46,8 +68,8 @@ pub(super) fn pictures(
     paths: &[impl AsRef<Path>],
     classes: &Classes<'_>,
     spool: &mut Spool,
-) -> Result<Vec<Found>, EvalError> {
-    let mut all = Vec::new();
+) -> Result<Search, EvalError> {
+    let mut all = Search::default();
     let mut known: Vec<(PathBuf, &Path)> = Vec::new();
     for path in paths {
         let path = path.as_ref();
@@ -68,10 +90,10 @@ pub(super) fn pictures(
         let own_name = path.file_name().unwrap_or(path.as_os_str());
         let own_name = own_name.to_string_lossy();
         if is_stream(path) || (is_archive(path) && !path.is_dir()) {
-            all.extend(in_archive(path, &own_name, classes, spool)?);
+            in_archive(path, &own_name, classes, spool, &mut all)?;
         } else if path.is_dir() {
             let prefix = (paths.len() > 1).then_some(&*own_name);
-            all.extend(folder::pictures(path, prefix, classes, spool)?);
+            folder::pictures(path, prefix, classes, spool, &mut all)?;
         } else {
             return Err(EvalError::NoData {
                 path: path.display().to_string(),
@@ -79,10 +101,11 @@ pub(super) fn pictures(
             });
         }
     }
-    if all.is_empty() {
+    if all.found.is_empty() {
         let paths = paths.iter().map(|path| path.as_ref().display().to_string());
-        return Err(EvalError::Empty {
+        return Err(EvalError::NoImages {
             path: paths.collect::<Vec<_>>().join(", "),
+            passed: all.passed.note(),
         });
     }
     Ok(all)
@@ -128,12 +151,16 @@ fn in_archive(
     name: &str,
     classes: &Classes<'_>,
     spool: &mut Spool,
-) -> Result<Vec<Found>, EvalError> {
+    search: &mut Search,
+) -> Result<(), EvalError> {
     if !has_extension(path, "parquet") {
-        return tar::pictures(path, name, spool);
+        return tar::pictures(path, name, spool, search);
     }
     #[cfg(feature = "parquet")]
-    return parquet::pictures(path, name, classes);
+    {
+        search.found.extend(parquet::pictures(path, name, classes)?);
+        return Ok(());
+    }
     #[cfg(not(feature = "parquet"))]
     Err(EvalError::NoParquet {
         path: path.display().to_string(),

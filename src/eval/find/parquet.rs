@@ -76,6 +76,7 @@ pub(super) fn pictures(
             inner,
             classes: vec![called.unwrap_or(label)],
             by_folders: false,
+            stated: true,
             source: Source::Row {
                 table: Arc::clone(&table),
                 row,

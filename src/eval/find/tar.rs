@@ -1,6 +1,6 @@
 //! Tar archives: folders in an archive, and samples in WebDataset form.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
@@ -10,12 +10,13 @@ use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 
 use super::members::{BLOCK, Member, Members, Place};
-use super::{Found, archive_stem, end_of, is_stdin};
+use super::{Bare, Found, Search, archive_stem, end_of, is_stdin};
 use crate::eval::source::too_long;
 use crate::eval::spool::Spool;
 use crate::eval::{EvalError, Source};
-use crate::image::{MAX_FILE_BYTES, is_picture_name};
+use crate::image::{Look, MAX_FILE_BYTES, START, look};
 use crate::quote::{excerpt, lost_bytes};
+use crate::walk::{self, PassedOver};
 
 /// The longest JSON file in which a label is looked for.
 const LONGEST_JSON: u64 = 1 << 20;
@@ -39,7 +40,8 @@ pub(super) fn pictures(
     path: &Path,
     name: &str,
     spool: &mut Spool,
-) -> Result<Vec<Found>, EvalError> {
+    search: &mut Search,
+) -> Result<(), EvalError> {
     let wrong = |error| match error {
         Failure::Archive(reason) => EvalError::Archive {
             path: path.display().to_string(),
@@ -47,12 +49,21 @@ pub(super) fn pictures(
         },
         Failure::Spool(error) => error,
     };
+    let passed = std::mem::take(&mut search.passed);
+    let content = read(path, spool, passed).map_err(wrong)?;
     let Content {
-        pictures, labels, ..
-    } = read(path, spool).map_err(wrong)?;
+        pictures,
+        labels,
+        bare,
+        ..
+    } = content;
+    search.passed = content.passed;
     let stem = archive_stem(path);
     let prefix = end_of(path, name);
     let states_labels = labels.values().any(|(_, stated)| stated.is_ok());
+    if !states_labels {
+        search.bare.extend(without_images(name, bare, &pictures));
+    }
     let found = pictures.into_iter().map(|(inner, source)| {
         let stated = labels.get(sample(&inner));
         let name_bytes = lost_bytes(&[&prefix[..], b"/", &inner].concat());
@@ -67,11 +78,50 @@ pub(super) fn pictures(
                 None => stem.clone().into_iter().collect(),
             },
             by_folders: stated.is_none() && !states_labels,
+            stated: states_labels,
             inner,
             source,
         })
     });
-    found.collect()
+    search.found.extend(found.collect::<Result<Vec<_>, _>>()?);
+    Ok(())
+}
+
+/// The folders, of those with no image of their own, that have none further down either.
+fn without_images(
+    name: &str,
+    folders: BTreeMap<Vec<u8>, bool>,
+    pictures: &[(Vec<u8>, Source)],
+) -> Vec<Bare> {
+    let with_images: HashSet<&[u8]> = pictures
+        .iter()
+        .flat_map(|(inner, _)| around(inner))
+        .collect();
+    let folders = folders.into_iter();
+    let bare = folders.filter(|(folder, _)| !with_images.contains(&folder[..]));
+    let bare = bare.map(|(folder, has_foreign)| {
+        let around = std::iter::once(&folder[..]).chain(around(&folder));
+        let classes = around.map(|folder| {
+            let own = folder
+                .rsplit(|&byte| byte == b'/')
+                .next()
+                .unwrap_or_default();
+            let own = String::from_utf8_lossy(own).into_owned();
+            (own, with_images.contains(folder))
+        });
+        Bare {
+            name: format!("{name}/{}", String::from_utf8_lossy(&folder)),
+            classes: classes.collect(),
+            has_foreign,
+        }
+    });
+    bare.collect()
+}
+
+/// The folders around a member, the innermost first.
+fn around(inner: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = (0..inner.len()).rev().filter(|&place| inner[place] == b'/');
+    ends.map(|end| &inner[..end])
 }
 
 /// What files of one sample have in common: their path up to the first dot of the file's name.
@@ -92,6 +142,11 @@ struct Content {
     labels: HashMap<Vec<u8>, (u8, Stated)>,
     /// The same pictures by name, which links name.
     places: HashMap<Vec<u8>, Source>,
+    passed: PassedOver,
+    /// Folders of systems that are counted.
+    systems: HashSet<Vec<u8>>,
+    /// Folders, and whether they have images that are not read.
+    bare: BTreeMap<Vec<u8>, bool>,
     /// Bytes of long paths and classes.
     long: usize,
 }
@@ -114,8 +169,11 @@ impl From<String> for Failure {
     }
 }
 
-fn read(path: &Path, spool: &mut Spool) -> Result<Content, Failure> {
-    let mut content = Content::default();
+fn read(path: &Path, spool: &mut Spool, passed: PassedOver) -> Result<Content, Failure> {
+    let mut content = Content {
+        passed,
+        ..Content::default()
+    };
     let (end, length) = if is_stdin(path) {
         content.read_stream(io::stdin().lock(), spool)?
     } else {
@@ -157,7 +215,7 @@ impl Content {
             }
             let (offset, length) = (member.start, member.size);
             let archive = Arc::clone(&path);
-            self.add(&member, &mut members, |_| {
+            self.add(&member, &mut members, |_, _| {
                 Ok(Source::Slice {
                     archive,
                     offset,
@@ -196,13 +254,14 @@ impl Content {
         });
         let mut buffer = vec![0; 1 << 16];
         while let Some(member) = members.next()? {
-            self.add(&member, &mut members, |contents| {
+            self.add(&member, &mut members, |contents, start| {
                 if member.size > MAX_FILE_BYTES {
                     return Ok(Source::Nothing(too_long(member.size).into()));
                 }
                 let wrong = |error: io::Error| format!("{}: {error}", member.place);
                 let offset = spool.length;
-                let mut left = member.size;
+                spool.append(start).map_err(Failure::Spool)?;
+                let mut left = member.size - start.len() as u64;
                 while left > 0 {
                     let part = buffer
                         .len()
@@ -221,14 +280,18 @@ impl Content {
         Ok((members.end, members.position))
     }
 
-    /// Takes what a member of the archive says; `keep` says where the bytes of a picture are found.
+    /// Takes what a member of the archive says; `keep` says where the bytes of a picture are found, of
+    /// which it is given those that were read already.
     fn add<R: Read>(
         &mut self,
         member: &Member,
         contents: &mut Members<R>,
-        keep: impl FnOnce(&mut Members<R>) -> Result<Source, Failure>,
+        keep: impl FnOnce(&mut Members<R>, &[u8]) -> Result<Source, Failure>,
     ) -> Result<(), Failure> {
         let inner = plain(&member.path);
+        if self.is_system(&inner) {
+            return Ok(());
+        }
         if let Some(rank) = states_label(&inner) {
             let known = self.labels.get(sample(&inner));
             if known.is_none_or(|(other, _)| rank < *other)
@@ -240,11 +303,31 @@ impl Content {
             }
             return Ok(());
         }
-        if !is_picture_name(Path::new(&*String::from_utf8_lossy(&inner))) {
+        if member.kind == EntryType::Directory {
+            self.hold(member.place, &[inner.len()])?;
+            self.bare.entry(inner).or_default();
             return Ok(());
         }
+        let mut start = Vec::new();
+        let seen = look(Path::new(&*String::from_utf8_lossy(&inner)), || {
+            contents
+                .take(START.min(member.size))
+                .read_to_end(&mut start)?;
+            Ok(start.clone())
+        });
+        match seen {
+            Look::Image => {}
+            Look::Foreign(kind) => {
+                self.passed.foreign(kind);
+                self.hold(member.place, &[inner.len()])?;
+                let folder = around(&inner).next().map(<[u8]>::to_vec);
+                self.bare.extend(folder.map(|folder| (folder, true)));
+                return Ok(());
+            }
+            Look::Other => return Ok(()),
+        }
         let source = match member.kind {
-            EntryType::Regular | EntryType::Continuous => keep(contents)?,
+            EntryType::Regular | EntryType::Continuous => keep(contents, &start)?,
             EntryType::Link => {
                 let target = member.link.as_deref().map(plain).unwrap_or_default();
                 let known = self.places.get(&target).cloned();
@@ -252,7 +335,6 @@ impl Content {
                     "a link to what the archive does not hold".into(),
                 ))
             }
-            EntryType::Directory => return Ok(()),
             _ => Source::Nothing("not a plain file in the archive".into()),
         };
         self.hold(member.place, &[inner.len()])?;
@@ -265,6 +347,24 @@ impl Content {
         }
         self.pictures.push((inner, source));
         Ok(())
+    }
+
+    /// Whether a member is a system's, or lies in a folder that is; each is counted once.
+    fn is_system(&mut self, inner: &[u8]) -> bool {
+        let slashes = (0..inner.len()).filter(|&place| inner[place] == b'/');
+        let mut from = 0;
+        for end in slashes.chain([inner.len()]) {
+            let name = String::from_utf8_lossy(&inner[from..end]);
+            if walk::system(&name).is_some() {
+                if !self.systems.contains(&inner[..end]) {
+                    self.passed.takes(&name);
+                    self.systems.insert(inner[..end].to_vec());
+                }
+                return true;
+            }
+            from = end + 1;
+        }
+        false
     }
 
     /// Counts texts that are kept, by their lengths.
