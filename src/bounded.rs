@@ -4,11 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::text;
+
 /// The longest configuration, card or lock file, in bytes.
 pub(crate) const SMALL: u64 = 16 << 20;
-
-/// The longest JSON file of labels, in bytes.
-pub(crate) const LABELS: u64 = 256 << 20;
 
 /// Reads a file that the user has named, which may be a pipe.
 ///
@@ -24,10 +23,9 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same of a text.
+/// The same of a text, in any encoding that [`text`] knows; an empty one is an error.
 pub(crate) fn read_to_string(path: &Path, most: u64) -> io::Result<String> {
-    let bytes = read(path, most)?;
-    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    Ok(text::read(path, most)?)
 }
 
 /// Reads a text that lies where the program looks: a pipe there would be waited for without end.

@@ -8,8 +8,9 @@ use std::path::Path;
 /// The longest line of a list, in bytes of UTF-8.
 pub const MAX_LINE: usize = 64 << 10;
 
-/// The longest list, in bytes of UTF-8.
+/// The longest list, in bytes of UTF-8 and in lines.
 pub const MAX_LIST: u64 = 2 << 30;
+pub const MAX_LINES: usize = 1 << 25;
 
 /// Bytes that are looked at before the first line, and bytes of UTF-16 that are decoded at a time.
 const CHUNK: u64 = 8 << 10;
@@ -24,6 +25,8 @@ pub enum TextError {
     Empty { path: String },
     #[error("{path} has more than {limit} bytes, the limit for such a file")]
     TooLong { path: String, limit: u64 },
+    #[error("{path} has more than {MAX_LINES} lines, the limit for a list")]
+    ManyLines { path: String },
     #[error("{path}, line {line}: more than {MAX_LINE} bytes, the limit for a line")]
     LongLine { path: String, line: usize },
     #[error("{path}, line {line}: expected {expected}, found {found}")]
@@ -46,6 +49,31 @@ impl TextError {
             )),
             _ => None,
         }
+    }
+}
+
+/// For errors that name the file themselves.
+impl From<TextError> for io::Error {
+    fn from(error: TextError) -> Self {
+        let reason = match error {
+            TextError::Read { error, .. } => return error,
+            TextError::Empty { .. } => "it is empty".to_owned(),
+            TextError::TooLong { limit, .. } => {
+                let reason = format!("it has more than {limit} bytes, the limit for such a file");
+                return Self::new(io::ErrorKind::FileTooLarge, reason);
+            }
+            TextError::ManyLines { .. } => format!("it has more than {MAX_LINES} lines"),
+            TextError::LongLine { line, .. } => {
+                format!("line {line} has more than {MAX_LINE} bytes, the limit for a line")
+            }
+            TextError::Undecodable {
+                line,
+                expected,
+                found,
+                ..
+            } => format!("line {line}: expected {expected}, found {found}"),
+        };
+        Self::new(io::ErrorKind::InvalidData, reason)
     }
 }
 
@@ -121,6 +149,11 @@ impl Lines {
         &mut self,
         ends: impl Fn(u8) -> bool,
     ) -> Result<Option<(Vec<u8>, Option<u8>)>, TextError> {
+        if self.line == MAX_LINES {
+            return Err(TextError::ManyLines {
+                path: self.path.clone(),
+            });
+        }
         self.line += 1;
         let mut bytes = Vec::new();
         loop {
@@ -424,5 +457,15 @@ mod tests {
         };
         let error = short.find_map(Result::err).unwrap();
         assert!(matches!(error, TextError::TooLong { .. }), "{error}");
+        let empty = Lines::new("endless".into(), io::repeat(b'\n')).unwrap();
+        let mut many = Lines {
+            line: MAX_LINES - 3,
+            ..empty
+        };
+        assert!(many.by_ref().take(3).all(|line| line.is_ok()));
+        assert!(matches!(
+            many.next(),
+            Some(Err(TextError::ManyLines { .. }))
+        ));
     }
 }

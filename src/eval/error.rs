@@ -188,6 +188,13 @@ fn also(passed: &Option<String>) -> String {
     passed.iter().map(|note| format!("; {note}")).collect()
 }
 
+fn class_folders(folders: usize) -> String {
+    match folders {
+        1 => "1 class folder".to_owned(),
+        _ => format!("{folders} class folders"),
+    }
+}
+
 /// The first names of several.
 fn first(names: &[String]) -> String {
     const SHOWN: usize = 5;

@@ -40,8 +40,8 @@ fn mixed(env: &Env, class: &str) {
         ("f", "rgb.jpg"),
         ("g.png", "rgb.jpg"),
         ("h.heic", "rgb.jpg"),
-        ("i.jpg_large", "rgb.png"),
-        (".hidden", "rgb.png"),
+        ("i.jpg_large", "rgba.png"),
+        (".hidden", "rgba.png"),
     ] {
         env.picture(image, &format!("{class}/{name}"));
     }
@@ -125,7 +125,7 @@ fn class_folders_without_an_image() {
     env.write("set/.git/a.png", b"");
     let (code, _, messages) = eval(&env, &["set"]);
     assert_eq!(code, 2);
-    let error = "3 class folders of set have no image that is read: Bag, Coat, unknown; passed \
+    let error = "set has 3 class folders without an image that is read: Bag, Coat, unknown; passed \
                  over: 2 .heic (kinds of file that are not read); 1 system file or folder (1 .git)\n";
     assert!(messages.contains(error), "{messages}");
     assert!(messages.contains("`--allow-empty-classes`"), "{messages}");
@@ -183,7 +183,8 @@ fn nothing_vanishes_from_an_archive() {
     env.write("set.tar", archive(&files));
     let (code, _, messages) = eval(&env, &["set.tar"]);
     assert_eq!(code, 2);
-    let error = "1 class folder of set.tar has no image that is read: set.tar/val/8; passed over";
+    let error =
+        "set.tar has 1 class folder without an image that is read: set.tar/val/8; passed over";
     assert!(messages.contains(error), "{messages}");
     let (code, _, messages) = eval(&env, &["set.tar", "--allow-empty-classes"]);
     assert_eq!(code, 0, "{messages}");

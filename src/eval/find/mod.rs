@@ -157,10 +157,7 @@ fn in_archive(
         return tar::pictures(path, name, spool, search);
     }
     #[cfg(feature = "parquet")]
-    {
-        search.found.extend(parquet::pictures(path, name, classes)?);
-        return Ok(());
-    }
+    return parquet::pictures(path, name, classes).map(|found| search.found.extend(found));
     #[cfg(not(feature = "parquet"))]
     Err(EvalError::NoParquet {
         path: path.display().to_string(),
