@@ -77,6 +77,9 @@ impl From<TextError> for io::Error {
     }
 }
 
+/// Bytes, and the one that ended them if any did.
+type Part = (Vec<u8>, Option<u8>);
+
 /// The lines of a list, one in memory at a time.
 pub(crate) struct Lines {
     path: String,
@@ -148,7 +151,7 @@ impl Lines {
     pub(crate) fn next_bytes(
         &mut self,
         ends: impl Fn(u8) -> bool,
-    ) -> Result<Option<(Vec<u8>, Option<u8>)>, TextError> {
+    ) -> Result<Option<Part>, TextError> {
         if self.line == MAX_LINES {
             return Err(TextError::ManyLines {
                 path: self.path.clone(),

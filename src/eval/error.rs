@@ -48,9 +48,8 @@ pub enum EvalError {
         passed: Option<String>,
     },
     #[error(
-        "{} class {} of {path} no image that is read: {}{}",
-        folders.len(),
-        if folders.len() == 1 { "folder has" } else { "folders have" },
+        "{path} has {} without an image that is read: {}{}",
+        class_folders(folders.len()),
         first(folders),
         also(passed)
     )]
@@ -91,9 +90,9 @@ pub enum EvalError {
         /// The first of them.
         names: String,
         /// One of them and a class that looks the same.
-        alike: Option<String>,
-        /// The number of classes.
-        last: String,
+        alike: Option<Box<str>>,
+        /// Whether the only one is the number of the last class, counted from 1.
+        is_last: bool,
     },
     #[error(
         "{path}: `{}` means {count} classes of {set}: {}",
@@ -226,7 +225,7 @@ impl EvalError {
                 "numbers count the model's outputs from 0; `--label-ids devkit` says that these \
                  are the classes of ImageNet's development kit, which count from 1"
             }
-            Self::UnknownClasses { names, last, .. } if names == last => {
+            Self::UnknownClasses { is_last: true, .. } => {
                 "numbers count the model's outputs from 0; `--label-ids from-one` says that these \
                  count from 1"
             }

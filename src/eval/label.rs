@@ -403,7 +403,7 @@ fn right_classes(
             count: 1,
             names: highest.to_string(),
             alike: None,
-            last: classes.len().to_string(),
+            is_last: highest == classes.len(),
         }),
         _ => Ok(labels),
     }
@@ -463,6 +463,8 @@ impl<'a, 'c> Meanings<'a, 'c> {
             .unknown
             .iter()
             .find_map(|name| self.classes.alike(name));
+        let last = self.classes.len().to_string();
+        let is_last = count == 1 && self.unknown.contains(&last);
         let names = self.unknown.iter().take(SHOWN).map(|name| shown(name));
         let names: Vec<String> = names.collect();
         let more = if count > SHOWN { ", …" } else { "" };
@@ -472,8 +474,8 @@ impl<'a, 'c> Meanings<'a, 'c> {
             set: self.classes.set_name(),
             count,
             names: names.join(", ") + more,
-            alike,
-            last: self.classes.len().to_string(),
+            alike: alike.map(String::into_boxed_str),
+            is_last,
         })
     }
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 
 use unicode_normalization::UnicodeNormalization;
 
+type Form = fn(&str) -> String;
+
 /// The forms in which two names are compared, the strictest first.
-const FORMS: [fn(&str) -> String; 3] = [str::to_owned, composed, plain];
+const FORMS: [Form; 3] = [str::to_owned, composed, plain];
 
 /// What to look for among the names of each form; blanks around a text come from its list.
-const STEPS: [(usize, fn(&str) -> String); 4] =
-    [(0, str::to_owned), (1, composed), (1, trimmed), (2, plain)];
+const STEPS: [(usize, Form); 4] = [(0, str::to_owned), (1, composed), (1, trimmed), (2, plain)];
 
 /// What a name means: classes, and `None` for what is left out.
 pub(super) type Meant = BTreeSet<Option<usize>>;

@@ -252,9 +252,9 @@ fn pam(bytes: &[u8]) -> Result<Header, String> {
     let end = end.ok_or("its header has no end")?;
     let text = std::str::from_utf8(&bytes[2..end]).map_err(|_| "its header is no text")?;
     let lines = text.lines().map(str::trim);
-    let mut fields = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let fields = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut values = [0; 4];
-    while let Some(line) = fields.next() {
+    for line in fields {
         let (name, value) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         let place = match name {
             "WIDTH" => 0,
