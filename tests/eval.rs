@@ -1,9 +1,9 @@
 //! The figures of a report beside scikit-learn, torchmetrics and statsmodels, on stored predictions
-//! (`tests/tools/make_metrics.py`).
+//! (`tests/tools/make_metrics.py`, `tests/tools/make_multi_label.py`).
 
 use senet::eval::{
-    Answer, Classes, Dataset, FolderOrder, Header, Interval, Member, Numbering, Options, Outcome,
-    Pair, Record, Report,
+    Answer, Classes, Dataset, FolderOrder, Header, Interval, Member, MultiReport, NO_LABEL,
+    Numbering, Options, Outcome, Pair, Record, Report, Scores,
 };
 use senet::image::{CropMode, DecodeOptions, InputSpec, Interpolation, Transform, Views};
 use senet::labels::LabelSet;
@@ -43,6 +43,7 @@ fn header(pictures: usize, classes: usize) -> Header {
         valid: None,
         exif: false,
         scale_16bit: false,
+        multi_label: false,
         pictures,
         data: String::new(),
         classes: (0..classes).map(|class| format!("class {class}")).collect(),
@@ -444,4 +445,48 @@ fn folders_of_names_in_the_order_of_strings() {
     let error = Dataset::open(&paths, &classes, &options).unwrap_err();
     let text = "has 11 class folders, and the model 12 classes";
     assert!(error.to_string().contains(text), "{error}");
+}
+
+#[test]
+fn multi_label_figures_are_those_of_scikit_learn() {
+    let stored: Value = serde_json::from_str(include_str!("data/eval/multi_label.json")).unwrap();
+    let scores: Vec<Vec<f64>> = serde_json::from_value(stored["scores"].clone()).unwrap();
+    let labels: Vec<Vec<usize>> = serde_json::from_value(stored["labels"].clone()).unwrap();
+    let expected = &stored["expected"];
+    let records: Vec<Record> = scores
+        .into_iter()
+        .zip(labels)
+        .enumerate()
+        .map(|(index, (scores, labels))| Record {
+            index,
+            picture: format!("{index}.png"),
+            picture_bytes: None,
+            label: NO_LABEL,
+            outcome: Outcome::Scores(Scores { labels, scores }),
+        })
+        .collect();
+    let header = Header {
+        multi_label: true,
+        ..header(records.len(), 6)
+    };
+    let close = |found: f64, expected: &Value| {
+        let expected = expected.as_f64().unwrap();
+        assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+    };
+    for (threshold, f1) in expected["f1"].as_object().unwrap() {
+        let report = MultiReport::new(&header, &records, threshold.parse().unwrap());
+        let mean = report.mean_average_precision.unwrap();
+        close(mean, &expected["mean_average_precision"]);
+        close(report.f1_micro.unwrap(), &f1["micro"]);
+        close(report.f1_macro.unwrap(), &f1["macro"]);
+        assert_eq!(report.classes.len(), 5);
+        for (place, class) in report.classes.iter().enumerate() {
+            assert_eq!(class.index, place);
+            close(
+                class.average_precision,
+                &expected["average_precision"][place],
+            );
+            close(class.f1, &f1["each"][place]);
+        }
+    }
 }

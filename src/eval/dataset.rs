@@ -21,7 +21,8 @@ pub struct Item {
     /// The bytes of the name in base64, where it is not UTF-8.
     pub name_bytes: Option<String>,
     pub source: Source,
-    /// Outputs of the classifier that are right; most sets have one for a picture.
+    /// Outputs of the classifier that are right; most sets have one for a picture, and only
+    /// multi-label sets may have none.
     pub labels: Vec<usize>,
 }
 
@@ -48,6 +49,8 @@ pub struct Dataset {
 pub struct Options<'a> {
     /// File that labels the pictures, in place of folders.
     pub labels: Option<&'a Path>,
+    /// Whether an image of no class is one without labels, and not left out.
+    pub multi_label: bool,
     /// Pictures of other classes are left out.
     pub only: Option<&'a [usize]>,
     /// No more than so many pictures, evenly spread over the whole set.
@@ -99,7 +102,7 @@ impl Dataset {
         };
         let passed = search.passed.clone();
         let labels = match options.labels {
-            Some(list) => label::by_list(search.found, list, &data, classes)?,
+            Some(list) => label::by_list(search.found, list, &data, classes, options.multi_label)?,
             None => label::by_place(search, &data, classes, options.order)?,
         };
         let label::Labels {

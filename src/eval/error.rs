@@ -158,6 +158,8 @@ pub enum EvalError {
     AllLeftOut { path: String, pictures: usize },
     #[error("expected a shard as INDEX/COUNT, from 1/COUNT to COUNT/COUNT, found `{text}`")]
     Shard { text: String },
+    #[error("{path} has results of a multi-label model, {what}")]
+    MultiLabel { path: String, what: &'static str },
     #[error("another run is writing to {path}")]
     InUse { path: String },
     #[error("{path} exists already")]

@@ -126,7 +126,8 @@ fn empty(bare: Vec<Bare>, meanings: &Meanings<'_, '_>) -> Vec<String> {
 ///   line (ImageNet's `ILSVRC2012_validation_ground_truth.txt`);
 /// * a JSON list that has all right classes of each such picture (ReaL, arXiv:2006.07159).
 ///
-/// Pictures without a label only count.
+/// Pictures without a label only count. With `multi_label` an empty list is a label like others, and
+/// lines of the same name add up.
 ///
 /// # Errors
 /// If the file cannot be read or is none of these, a name means no class, or several, or no picture
@@ -136,11 +137,12 @@ pub(super) fn by_list(
     list: &Path,
     data: &Path,
     classes: &Classes<'_>,
+    multi_label: bool,
 ) -> Result<Labels, EvalError> {
     let mut text = Lines::open(list)?;
     if lists::begins_with(&mut text, b'[')? {
         let labels = right_classes(list, text, classes)?;
-        return by_number(pictures, list, labels, None);
+        return by_number(pictures, list, labels, None, multi_label);
     }
     let start = text.start()?.split(|byte| matches!(byte, b'\n' | b'\r'));
     let mut start = start
@@ -153,9 +155,9 @@ pub(super) fn by_list(
         let numbers = numbers(list, text)?;
         let numbers = classes.numbered_list(list, &numbers)?;
         let labels = numbers.into_iter().map(|label| vec![label]).collect();
-        return by_number(pictures, list, labels, Some(Numbered::List));
+        return by_number(pictures, list, labels, Some(Numbered::List), multi_label);
     }
-    by_name(pictures, list, text, data, classes)
+    by_name(pictures, list, text, data, classes, multi_label)
 }
 
 /// A list of numbers alone.
@@ -241,6 +243,7 @@ fn by_name(
     text: Lines,
     data: &Path,
     classes: &Classes<'_>,
+    multi_label: bool,
 ) -> Result<Labels, EvalError> {
     let places = Places::new(&pictures);
     let mut meanings = Meanings::new(list, "labels", classes);
@@ -279,7 +282,7 @@ fn by_name(
         }
         right.sort_unstable();
         right.dedup();
-        if right.is_empty() {
+        if right.is_empty() && !multi_label {
             continue;
         }
         let Some(place) = place else {
@@ -287,6 +290,14 @@ fn by_name(
             missing.insert(name.to_owned(), right);
             continue;
         };
+        if let Some(before) = &mut labels[place]
+            && multi_label
+        {
+            before.extend(right);
+            before.sort_unstable();
+            before.dedup();
+            continue;
+        }
         if labels[place].as_ref().is_some_and(|other| *other != right) {
             let expected = "one class for a picture, and this one had another";
             return Err(entry.wrong(list, expected));
@@ -349,6 +360,7 @@ fn by_number(
     list: &Path,
     labels: Vec<Vec<usize>>,
     numbered: Option<Numbered>,
+    multi_label: bool,
 ) -> Result<Labels, EvalError> {
     let mut names: HashMap<usize, String> = HashMap::new();
     let mut labelled = Vec::new();
@@ -367,7 +379,7 @@ fn by_number(
         if let Some(other) = names.insert(number, picture.name.clone()) {
             return Err(wrong(format!("has the same number as {other}")));
         }
-        if right.is_empty() {
+        if right.is_empty() && !multi_label {
             left_out += 1;
         } else {
             labelled.push((picture, right.clone()));

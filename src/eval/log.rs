@@ -22,6 +22,9 @@ const VERSION: u32 = 1;
 const LONGEST_LINE: u64 = 1 << 16;
 const LONGEST_HEADER: u64 = 16 << 20;
 
+/// Digits of a score, and the comma.
+const SCORE: u64 = 26;
+
 /// The longest file.
 const LONGEST: u64 = 2 << 30;
 
@@ -181,8 +184,13 @@ fn read(path: &Path) -> Result<Content, EvalError> {
         whole: 0,
     };
     for number in 1.. {
-        let (longest, expected) = match content.header {
+        let (longest, expected) = match &content.header {
             None => (LONGEST_HEADER, "a header of at most 16 MiB on one line"),
+            // Every class has a score.
+            Some(header) if header.multi_label => {
+                let scores = SCORE * header.classes.len() as u64;
+                (LONGEST_LINE + scores, "a line of 64 KiB and its scores")
+            }
             Some(_) => (LONGEST_LINE, "a line of at most 64 KiB"),
         };
         let mut line = Vec::new();
@@ -207,13 +215,7 @@ fn read(path: &Path) -> Result<Content, EvalError> {
         if let Some(header) = &content.header {
             let record = serde_json::from_slice::<Record>(&line);
             let record = record.map_err(|_| wrong("the result of a picture"))?;
-            let classes = header.classes.len();
-            let fits = record.label < classes
-                && record.index < header.pictures
-                && record.answer().is_none_or(|answer| {
-                    answer.prediction < classes && (1..=classes).contains(&answer.rank)
-                });
-            if !fits {
+            if !record.fits(header) {
                 return Err(wrong("a picture and classes that the header has"));
             }
             content.records.push(record);
@@ -252,6 +254,8 @@ fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalErr
             return Err(mismatch(path, field, show(expected), show(found)));
         }
     }
+    let multi = (expected.multi_label, found.multi_label);
+    same(path, "multi-label setting", multi.0, multi.1)?;
     same(path, "EXIF setting", expected.exif, found.exif)?;
     let grey = (expected.scale_16bit, found.scale_16bit);
     same(path, "setting of 16-bit grey", grey.0, grey.1)?;

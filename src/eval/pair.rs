@@ -48,6 +48,14 @@ impl Pair {
     pub fn open(first: &Path, second: &Path) -> Result<Self, EvalError> {
         let (header, records) = merge(&[first.to_owned()])?;
         let (other, others) = merge(&[second.to_owned()])?;
+        for (path, header) in [(first, &header), (second, &other)] {
+            if header.multi_label {
+                return Err(EvalError::MultiLabel {
+                    path: path.display().to_string(),
+                    what: "which are not right or wrong as a whole and cannot be compared so",
+                });
+            }
+        }
         same_data(second, &header, &other)?;
         Ok(Self::new((&header, &records), (&other, &others)))
     }

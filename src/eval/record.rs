@@ -20,6 +20,9 @@ pub struct Header {
     /// Whether 16-bit grey is divided by 257 and not clipped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub scale_16bit: bool,
+    /// Whether each class is judged by itself: an image may show several, or none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub multi_label: bool,
     /// The classes that the model may answer with, if not all.
     pub valid: Option<Vec<usize>>,
     /// Pictures in the whole data set.
@@ -56,7 +59,9 @@ pub struct Record {
     /// The bytes of that name in base64, where it is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture_bytes: Option<String>,
-    /// Output of the classifier that is right; of several right ones the most probable.
+    /// Output of the classifier that is right; of several right ones the most probable. None where
+    /// each class is judged by itself: [`Scores`] has them.
+    #[serde(default = "no_label", skip_serializing_if = "is_no_label")]
     pub label: usize,
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -67,7 +72,28 @@ pub struct Record {
 #[serde(untagged)]
 pub enum Outcome {
     Answer(Answer),
+    Scores(Scores),
     Error { error: String },
+}
+
+/// What the network said of every class by itself.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Scores {
+    /// Outputs of the classifier that are right, in order.
+    pub labels: Vec<usize>,
+    /// The sigmoid of every output.
+    pub scores: Vec<f64>,
+}
+
+/// In place of a label.
+pub const NO_LABEL: usize = usize::MAX;
+
+fn no_label() -> usize {
+    NO_LABEL
+}
+
+fn is_no_label(label: &usize) -> bool {
+    *label == NO_LABEL
 }
 
 /// What the network said.
@@ -144,8 +170,26 @@ impl Record {
     pub fn answer(&self) -> Option<&Answer> {
         match &self.outcome {
             Outcome::Answer(answer) => Some(answer),
-            Outcome::Error { .. } => None,
+            Outcome::Scores(_) | Outcome::Error { .. } => None,
         }
+    }
+
+    /// Whether it can be one of the results that the header is about.
+    pub(super) fn fits(&self, header: &Header) -> bool {
+        let classes = header.classes.len();
+        let outcome = match &self.outcome {
+            Outcome::Answer(answer) => {
+                let possible = answer.prediction < classes && (1..=classes).contains(&answer.rank);
+                possible && !header.multi_label
+            }
+            Outcome::Scores(Scores { labels, scores }) => {
+                let possible = labels.iter().all(|&label| label < classes);
+                possible && scores.len() == classes && header.multi_label
+            }
+            Outcome::Error { .. } => true,
+        };
+        let label = self.label < classes || header.multi_label && self.label == NO_LABEL;
+        outcome && label && self.index < header.pictures
     }
 }
 

@@ -29,6 +29,15 @@ pub fn average(rows: &[Vec<f64>]) -> Vec<f64> {
     (0..rows[0].len()).map(mean).collect()
 }
 
+/// The mean of each column.
+///
+/// # Panics
+/// If there are no rows or they differ in length.
+pub fn mean(rows: &[Vec<f64>]) -> Vec<f64> {
+    let mean = |class: usize| rows.iter().map(|row| row[class]).sum::<f64>() / rows.len() as f64;
+    (0..rows[0].len()).map(mean).collect()
+}
+
 fn log_softmax(row: &[f64]) -> Vec<f64> {
     let sum = log_sum(row);
     row.iter().map(|score| score - sum).collect()

@@ -9,7 +9,10 @@ use std::sync::{Arc, Mutex};
 #[cfg(feature = "parquet")]
 use super::find::parquet::Table;
 use super::spool;
-use crate::image::{self, DecodeOptions, ImageError, MAX_FILE_BYTES, RgbImage};
+use crate::image::{self, DecodeOptions, ImageError, Look, MAX_FILE_BYTES, RgbImage, START};
+
+/// Bytes from which on an image has to begin as one before all of it is read.
+const LARGE: u64 = 1 << 24;
 
 /// A picture that is read when its turn comes.
 #[derive(Clone, Debug)]
@@ -56,18 +59,16 @@ impl Source {
                 offset,
                 length,
             } => {
-                let bytes = slice(archive, *offset, *length)
-                    .map_err(|error| ImageError::Unreadable(error.to_string()))?;
-                image::decode(&bytes, options)
+                let read = |length| slice(archive, *offset, length);
+                decode(*length, read, options)
             }
             Self::Spooled {
                 file,
                 offset,
                 length,
             } => {
-                let bytes = spool::read(file, *offset, *length)
-                    .map_err(|error| ImageError::Unreadable(error.to_string()))?;
-                image::decode(&bytes, options)
+                let read = |length| spool::read(file, *offset, length as usize);
+                decode(*length as u64, read, options)
             }
             #[cfg(feature = "parquet")]
             Self::Row { table, row } => {
@@ -77,6 +78,23 @@ impl Source {
             Self::Nothing(reason) => Err(ImageError::Unreadable(reason.clone().into_owned())),
         }
     }
+}
+
+/// Decodes an image of an archive, of which `read` gives so many of its first bytes. An archive may
+/// have a gigabyte of nothing in a megabyte, which is not held.
+fn decode(
+    length: u64,
+    read: impl Fn(u64) -> io::Result<Vec<u8>>,
+    options: &DecodeOptions,
+) -> Result<RgbImage, ImageError> {
+    let read = |length| read(length).map_err(|error| ImageError::Unreadable(error.to_string()));
+    if length > LARGE {
+        let start = read(START)?;
+        if image::look(Path::new(""), || Ok(start.clone())) != Look::Image {
+            return image::decode(&start, options);
+        }
+    }
+    image::decode(&read(length)?, options)
 }
 
 /// What is wrong with a file of more than [`MAX_FILE_BYTES`].

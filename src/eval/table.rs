@@ -93,7 +93,7 @@ fn rows(
     tempered(group, records)?;
     let errors = records.iter().filter_map(|record| match &record.outcome {
         Outcome::Error { error } => Some(text(error)),
-        Outcome::Answer(_) => None,
+        Outcome::Answer(_) | Outcome::Scores(_) => None,
     });
     column::<ByteArrayType>(group, errors, Some(&failed))
 }

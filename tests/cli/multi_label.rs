@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 
 use super::env::Env;
-use super::eval_data::twin;
+use super::eval_data::{eval, twin};
 
 const FEATURES: usize = 64;
 
@@ -145,6 +145,196 @@ fn one_output_is_a_sigmoid() {
     let messages = String::from_utf8(output.stderr).unwrap();
     assert!(
         messages.contains("./one has one output: its probability is the sigmoid"),
+        "{messages}"
+    );
+
+    let one = |arguments: &[&str]| {
+        let output =
+            env.run(&[&["eval", "set", "-m", "./one", "-q", "--json"], arguments].concat());
+        (
+            output.status.code(),
+            output.stdout,
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, _, messages) = one(&[]);
+    assert_eq!(code, Some(2));
+    assert!(
+        messages.contains("./one has one output, and `senet eval` measures single-label"),
+        "{messages}"
+    );
+    env.write("labels.json", r#"{"9/a.png": [0], "0/b.png": []}"#);
+    let (code, report, messages) = one(&["--multi-label", "--labels", "labels.json"]);
+    assert_eq!(code, Some(0), "{messages}");
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["answered"], 2);
+    assert_eq!(report["mean_average_precision"], 1.0);
+}
+
+#[test]
+fn several_labels_are_measured() {
+    let env = Env::new();
+    for (place, name) in ["ankle-boot.png", "grey.png", "exact-224.png", "cmyk.jpg"]
+        .iter()
+        .enumerate()
+    {
+        env.picture(name, &format!("set/{place}.{}", &name[name.len() - 3..]));
+    }
+    env.write("set/broken.png", b"no picture");
+    env.write(
+        "labels.json",
+        r#"{"0": [9, "Sneaker"], "1": ["Bag"], "2": [], "3": [8, 7], "broken": [1]}"#,
+    );
+    let multi = ["set", "--multi-label", "--labels", "labels.json"];
+    let (code, report, messages) = eval(&env, &multi);
+    assert_eq!(
+        (code, &report["answered"], &report["failed"]),
+        (1, &4.into(), &1.into()),
+        "{messages}"
+    );
+    assert!(messages.contains("broken.png: "), "{messages}");
+    // By the definition, from what `classify` says.
+    let rows: Vec<Vec<f64>> = (0..4)
+        .map(|place| {
+            let extension = if place == 3 { "jpg" } else { "png" };
+            let file = format!("set/{place}.{extension}");
+            let all = [
+                "-m",
+                "demo",
+                "--multi-label",
+                "--threshold",
+                "0",
+                "--no-exif",
+            ];
+            let row = classify(&env, &[&[&*file], &all[..]].concat());
+            let mut scores = vec![0.0; 10];
+            for found in row["predictions"].as_array().unwrap() {
+                scores[found["index"].as_u64().unwrap() as usize] =
+                    found["probability"].as_f64().unwrap();
+            }
+            scores
+        })
+        .collect();
+    let shown = [&[7, 9][..], &[8], &[], &[7, 8]];
+    let mut sum = 0.0;
+    for class in [7, 8, 9] {
+        let right: Vec<usize> = (0..4)
+            .filter(|&place| shown[place].contains(&class))
+            .collect();
+        let precision = |&place: &usize| {
+            let above = |other: &usize| rows[*other][class] >= rows[place][class];
+            let (all, hits) = (
+                (0..4).filter(above).count(),
+                right.iter().filter(|other| above(other)).count(),
+            );
+            hits as f64 / all as f64
+        };
+        sum += right.iter().map(precision).sum::<f64>() / right.len() as f64;
+    }
+    let found = report["mean_average_precision"].as_f64().unwrap();
+    assert!((found - sum / 3.0).abs() < 1e-9, "{found} {}", sum / 3.0);
+
+    // Parts, a cut file and the whole say the same.
+    let (_, whole, _) = eval(&env, &[&multi[..], &["--results", "whole.jsonl"]].concat());
+    assert_eq!(whole, report);
+    for shard in ["1/2", "2/2"] {
+        let name = format!("{}.jsonl", &shard[..1]);
+        eval(
+            &env,
+            &[&multi[..], &["--shard", shard, "--results", &name]].concat(),
+        );
+    }
+    let merge = |more: &[&str]| {
+        let output = env.run(
+            &[
+                &["eval", "merge", "--json", "-q", "2.jsonl", "1.jsonl"],
+                more,
+            ]
+            .concat(),
+        );
+        let messages = String::from_utf8(output.stderr).unwrap();
+        (
+            serde_json::from_slice(&output.stdout).unwrap_or(Value::Null),
+            messages,
+        )
+    };
+    assert_eq!(merge(&[]).0, report);
+    assert_ne!(
+        merge(&["--threshold", "0.999"]).0["f1_micro"],
+        report["f1_micro"]
+    );
+    let bytes = fs::read(env.path("whole.jsonl")).unwrap();
+    env.write("whole.jsonl", &bytes[..bytes.len() - 700]);
+    let (_, resumed, messages) = eval(
+        &env,
+        &[&multi[..], &["--results", "whole.jsonl", "--resume"]].concat(),
+    );
+    assert_eq!(resumed, report, "{messages}");
+    assert_eq!(fs::read(env.path("whole.jsonl")).unwrap(), bytes);
+    let output = env.run(&["eval", "merge", "-q", "whole.jsonl"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("  mean average precision  "), "{text}");
+
+    // Several models, and what is about one class for each image.
+    let (_, several, messages) = eval(
+        &env,
+        &[&multi[..], &["-m", "twin", "--ensemble", "--views", "flip"]].concat(),
+    );
+    assert_eq!(several, Value::Null, "there is no twin yet: {messages}");
+    twin(&env);
+    let (code, several, messages) = eval(
+        &env,
+        &[&multi[..], &["-m", "./twin", "--ensemble"]].concat(),
+    );
+    assert_eq!(code, 1, "{messages}");
+    let models = several["models"].as_array().unwrap();
+    assert_eq!(models.len(), 3);
+    assert!(
+        models
+            .iter()
+            .all(|model| model["mean_average_precision"] == report["mean_average_precision"])
+    );
+    for (arguments, what) in [
+        (
+            &["set", "--multi-label"][..],
+            "measures single-label models",
+        ),
+        (
+            &[&multi[..], &["--html", "page.html"]].concat(),
+            "a page or a table shows one class",
+        ),
+        (
+            &[&multi[..], &["--expect"]].concat(),
+            "are about single-label models",
+        ),
+        (
+            &["set", "--labels", "labels.json", "--threshold", "0.1"],
+            "is for multi-label models",
+        ),
+        (
+            &[
+                "set",
+                "--labels",
+                "labels.json",
+                "--results",
+                "whole.jsonl",
+                "--resume",
+            ],
+            "its multi-label setting is true, expected false",
+        ),
+    ] {
+        let (code, _, messages) = eval(&env, arguments);
+        assert_eq!(code, 2, "{messages}");
+        assert!(messages.contains(what), "{messages}");
+    }
+    let output = env.run(&["compare", "whole.jsonl", "1.jsonl"]);
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("results of a multi-label model"),
+        "{output:?}"
+    );
+    let (_, messages) = merge(&["--html", "page.html"]);
+    assert!(
+        messages.contains("a page or a table shows one class"),
         "{messages}"
     );
 }

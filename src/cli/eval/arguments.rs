@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::files::{Files, Output};
-use crate::cli::args::{CLIPPED, DeviceArgs, HubArgs, InputArgs, LimitArgs};
+use crate::cli::args::{CLIPPED, DeviceArgs, HubArgs, InputArgs, LimitArgs, probability};
 use crate::error::Error;
 #[cfg(not(feature = "parquet"))]
 use crate::eval::EvalError;
@@ -50,6 +50,10 @@ pub(in crate::cli) struct Arguments {
     /// Go on with the results of an earlier run that ended before its time
     #[arg(long, requires = "results")]
     pub(super) resume: bool,
+    /// Measure a multi-label model: each class is judged by itself (sigmoid), and `--labels` may list
+    /// several for an image, or none, in JSON
+    #[arg(long)]
+    pub(super) multi_label: bool,
     /// Compare with the accuracy that was published for this input size and crop
     #[arg(long)]
     pub(super) expect: bool,
@@ -191,6 +195,7 @@ impl Arguments {
             shard: None,
             results: None,
             resume: false,
+            multi_label: false,
             expect: false,
             form: Form::default(),
             models,
@@ -242,6 +247,9 @@ pub(super) struct Form {
     #[arg(short = 'k', long, value_name = "K", default_value = "1,5", value_delimiter = ',',
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) top_k: Vec<u32>,
+    /// Probability above which a class of a multi-label model is an answer [default: 0.5]
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub(super) threshold: Option<f64>,
     /// One JSON object with all figures
     #[arg(long)]
     pub(super) json: bool,
@@ -275,6 +283,24 @@ impl Form {
         })
     }
 
+    /// Refuses what is about the other kind of model.
+    pub(super) fn check(&self, multi_label: bool) -> anyhow::Result<()> {
+        if multi_label && (self.html.is_some() || self.parquet.is_some()) {
+            bail!(
+                "a page or a table shows one class for each image, and a multi-label model may \
+                 answer with several: `--json` or `--results` has all figures"
+            );
+        }
+        if !multi_label && self.threshold.is_some() {
+            bail!("`--threshold` is for multi-label models: `--multi-label`");
+        }
+        Ok(())
+    }
+
+    pub(super) fn threshold(&self) -> f64 {
+        self.threshold.unwrap_or(0.5)
+    }
+
     pub(super) fn ks(&self) -> Vec<usize> {
         self.top_k.iter().map(|&k| k as usize).collect()
     }
@@ -283,6 +309,20 @@ impl Form {
 /// What clap cannot say.
 pub(super) fn check(arguments: &Arguments) -> anyhow::Result<()> {
     let models = &arguments.models;
+    arguments.form.check(arguments.multi_label)?;
+    if arguments.multi_label {
+        let selection = &arguments.selection;
+        if selection.labels.is_none() {
+            bail!(
+                "`senet eval` measures single-label models by folders and archives; for \
+                 `--multi-label` the classes of each image have to be listed: `--labels FILE` in \
+                 JSON, {{\"a.jpg\": [\"cat\", \"dog\"], \"b.jpg\": []}}"
+            );
+        }
+        if arguments.expect || selection.valid_labels.is_some() {
+            bail!("published accuracies and valid classes are about single-label models");
+        }
+    }
     if arguments
         .data
         .iter()

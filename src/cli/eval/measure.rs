@@ -9,9 +9,9 @@ use crate::cli::output::Messages;
 use crate::cli::rows::RowError;
 use crate::cli::session;
 use crate::error::Error;
-use crate::eval::{Answer, Item, Outcome, Record, average, restrict};
+use crate::eval::{Answer, Item, NO_LABEL, Outcome, Record, Scores, average, mean, restrict};
 use crate::image::{ImageError, Views};
-use crate::model::{Model, Prepared, prepare_ahead};
+use crate::model::{Model, Prepared, prepare_ahead, sigmoid};
 
 /// Runs all models over all items; whether Ctrl-C ended it early. Each picture is decoded once.
 pub(super) fn measure(
@@ -27,7 +27,10 @@ pub(super) fn measure(
         "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}  {msg}",
     );
     let decode = arguments.decode_options();
-    let layout = Layout::new(models, arguments.run.views.into());
+    let layout = Layout {
+        multi_label: arguments.multi_label,
+        ..Layout::new(models, arguments.run.views.into())
+    };
     let (decoding, transforming) = (AtomicU64::new(0), AtomicU64::new(0));
     let prepare = |item: &&Item, slot: &mut [f32]| {
         let start = Instant::now();
@@ -65,13 +68,14 @@ pub(super) fn measure(
                     answered += 1;
                     correct += usize::from(answer.rank == 1);
                 }
+                Outcome::Scores(_) => answered += 1,
                 Outcome::Error { error } => {
                     bar.suspend(|| messages.failure(format!("{}: {error}", record.picture)));
                 }
             }
         }
         bar.inc(records[0].len() as u64);
-        if answered > 0 {
+        if answered > 0 && !arguments.multi_label {
             let percent = 100.0 * correct as f64 / answered as f64;
             bar.set_message(format!("top-1 {percent:.2} %"));
         }
@@ -111,6 +115,8 @@ fn add(nanoseconds: &AtomicU64, start: Instant) {
 /// share theirs.
 struct Layout {
     views: Views,
+    /// Whether each class has its own probability.
+    multi_label: bool,
     /// Of each model, in values from the start of the slot.
     places: Vec<usize>,
     /// The first model of each preprocessing.
@@ -123,6 +129,7 @@ impl Layout {
     fn new(models: &[Model], views: Views) -> Self {
         let mut layout = Self {
             views,
+            multi_label: false,
             places: Vec::new(),
             writers: Vec::new(),
             slot: 0,
@@ -176,10 +183,10 @@ impl Layout {
             };
             if tracks.len() > models.len() {
                 let members: Result<Vec<Vec<f64>>, String> = outcomes.iter().cloned().collect();
-                outcomes.push(members.map(|members| average(&members)));
+                outcomes.push(members.map(|members| self.combine(&members)));
             }
             for (records, scores) in records.iter_mut().zip(outcomes) {
-                records.push(record(item, scores));
+                records.push(record(item, scores, self.multi_label));
             }
         }
         records
@@ -212,6 +219,9 @@ impl Layout {
             .map(|row| {
                 let row = row.map_err(|error| RowError::from(&error).text)?;
                 let mut row: Vec<f64> = row.into_iter().map(f64::from).collect();
+                if self.multi_label {
+                    row.iter_mut().for_each(|logit| *logit = sigmoid(*logit));
+                }
                 if let Some(valid) = valid {
                     restrict(&mut row, valid);
                 }
@@ -222,18 +232,31 @@ impl Layout {
         views
             .map(|rows| {
                 let rows: Result<Vec<_>, String> = rows.iter().cloned().collect();
-                Ok(average(&rows?))
+                Ok(self.combine(&rows?))
             })
             .collect()
     }
+
+    /// Several views or networks as one.
+    fn combine(&self, rows: &[Vec<f64>]) -> Vec<f64> {
+        match self.multi_label {
+            true => mean(rows),
+            false => average(rows),
+        }
+    }
 }
 
-fn record(item: &Item, scores: Result<Vec<f64>, String>) -> Record {
+fn record(item: &Item, scores: Result<Vec<f64>, String>, multi_label: bool) -> Record {
     let (label, outcome) = match scores {
+        Ok(scores) if multi_label => {
+            let labels = item.labels.clone();
+            (NO_LABEL, Outcome::Scores(Scores { labels, scores }))
+        }
         Ok(scores) => {
             let (label, answer) = Answer::new(&scores, &item.labels);
             (label, Outcome::Answer(answer))
         }
+        Err(error) if multi_label => (NO_LABEL, Outcome::Error { error }),
         Err(error) => (item.labels[0], Outcome::Error { error }),
     };
     Record {

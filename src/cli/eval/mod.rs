@@ -17,8 +17,8 @@ use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::cards::ModelSpec;
 use crate::error::Error;
 use crate::eval::{
-    Classes, Dataset, FolderOrder, Item, Numbering, Options, Outcome, Pair, Record, Report, Shard,
-    merge,
+    Classes, Dataset, FolderOrder, Item, MultiReport, Numbering, Options, Outcome, Pair, Record,
+    Report, Shard, merge,
 };
 use crate::hub::HubOptions;
 pub(super) use arguments::{Arguments, RunArgs, SelectionArgs};
@@ -48,8 +48,8 @@ fn run_merge(
     let kept: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
     let outputs = form.files(&kept)?;
     let (header, records) = merge(files).map_err(Error::from)?;
+    form.check(header.multi_label)?;
     tell_failures(&records, messages);
-    let report = Report::new(&header, &records, &form.ks());
     let missing = header.pictures - records.len();
     if missing > 0 {
         messages.note(format!(
@@ -57,6 +57,13 @@ fn run_merge(
             header.pictures
         ));
     }
+    if header.multi_label {
+        let report = MultiReport::new(&header, &records, form.threshold());
+        let complete = missing == 0 && report.failed == 0;
+        print::multi_label(&[report], form.json, results)?;
+        return Ok(if complete { SUCCESS } else { SOME_FAILED });
+    }
+    let report = Report::new(&header, &records, &form.ks());
     let warnings = report.warnings(&header, &records, None);
     for warning in &warnings {
         messages.note(warning);
@@ -134,6 +141,14 @@ fn models(
         adapt(&mut spec, arguments)?;
         // Found out before the run that no image fits the network.
         spec.transform().map_err(Error::from)?;
+        if spec.classes() == 1 && !arguments.multi_label {
+            bail!(
+                "{} has one output, and `senet eval` measures single-label models, which choose one \
+                 of several classes: `--multi-label --labels FILE` measures this one, with \
+                 {{\"a.jpg\": [0], \"b.jpg\": []}} in the file",
+                spec.name
+            );
+        }
         if let Some(first) = specs.first()
             && first.labels.entries != spec.labels.entries
         {
@@ -168,6 +183,7 @@ fn measured(
         limit: arguments.selection.limit.map(|limit| limit as usize),
         order: arguments.selection.folder_order.map(FolderOrder::from),
         allow_empty: arguments.selection.allow_empty_classes,
+        multi_label: arguments.multi_label,
     };
     check_results(&specs, arguments)?;
     let dataset = Dataset::open(&arguments.data, classes, &options).map_err(Error::from)?;
@@ -184,6 +200,11 @@ fn measured(
     if !dataset.empty.is_empty() {
         let folders = dataset.empty.join(", ");
         messages.note(format!("class folders without an image: {folders}"));
+    }
+    let several = dataset.items.iter().filter(|item| item.labels.len() != 1);
+    if arguments.multi_label && several.count() == 0 {
+        messages
+            .note("every image has one class: without `--multi-label` such a set has an accuracy");
     }
     let (mut tracks, models) = tracks(specs, &dataset, valid, arguments, hub, messages)?;
     tell_failures(tracks[0].records(), messages);
@@ -224,6 +245,14 @@ fn finish(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
+    if arguments.multi_label {
+        let threshold = arguments.form.threshold();
+        let report = |track: &Track| MultiReport::new(&track.header, track.records(), threshold);
+        let reports: Vec<MultiReport> = tracks.iter().map(report).collect();
+        print::multi_label(&reports, arguments.form.json, results)?;
+        let fine = reports.iter().all(|report| report.failed == 0);
+        return Ok(if fine { SUCCESS } else { SOME_FAILED });
+    }
     let ks = arguments.form.ks();
     let mut reports = Vec::new();
     let mut fine = true;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::published::Comparison;
 use crate::cli::output::{Results, Table, Tone};
-use crate::eval::{ClassReport, Interval, Pair, Report, TopK};
+use crate::eval::{ClassReport, Interval, MultiClass, MultiReport, Pair, Report, TopK};
 
 /// Classes and mistakes that are shown to people; the JSON has all.
 const SHOWN: usize = 10;
@@ -146,6 +146,67 @@ pub(super) fn several(
         ]);
     }
     Ok(table.print(results)?)
+}
+
+#[derive(Serialize)]
+struct SeveralMulti<'a> {
+    models: &'a [MultiReport],
+}
+
+/// What multi-label models found, one after another.
+pub(super) fn multi_label(
+    reports: &[MultiReport],
+    json: bool,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    match reports {
+        [report] if json => return Ok(results.json_pretty(report)?),
+        models if json => return Ok(results.json_pretty(&SeveralMulti { models })?),
+        _ => {}
+    }
+    for (place, report) in reports.iter().enumerate() {
+        if place > 0 {
+            results.line("")?;
+        }
+        let title = format!(
+            "{}: {} of {} images, {} class{}",
+            report.model,
+            report.answered,
+            report.images,
+            report.classes.len(),
+            if report.classes.len() == 1 { "" } else { "es" }
+        );
+        results.pieces(&[(Tone::Bold, &title)])?;
+        let figures = [
+            ("mean average precision", report.mean_average_precision),
+            ("F1, micro", report.f1_micro),
+            ("F1, macro", report.f1_macro),
+        ];
+        for (name, value) in figures {
+            if let Some(value) = value {
+                results.line(format!("  {name:<23} {value:.4}"))?;
+            }
+        }
+        results.line(format!("  {:<23} {}", "threshold of F1", report.threshold))?;
+        if report.failed > 0 {
+            results.line(format!("  {:<23} {}", "failed", report.failed))?;
+        }
+        let mut worst: Vec<&MultiClass> = report.classes.iter().collect();
+        worst.sort_by(|a, b| a.average_precision.total_cmp(&b.average_precision));
+        results.line("")?;
+        let heads = ["worst classes", ">images", ">average precision", ">F1"];
+        let mut table = Table::new(&heads);
+        for class in worst.into_iter().take(SHOWN) {
+            table.row(vec![
+                class.name.clone(),
+                class.images.to_string(),
+                format!("{:.4}", class.average_precision),
+                format!("{:.4}", class.f1),
+            ]);
+        }
+        table.print(results)?;
+    }
+    Ok(())
 }
 
 fn classes(report: &Report, results: &mut Results) -> anyhow::Result<()> {

@@ -105,6 +105,7 @@ pub(super) fn tracks(
         views: arguments.run.views.into(),
         exif: arguments.run.exif,
         scale_16bit: arguments.run.limit.scale_16bit,
+        multi_label: arguments.multi_label,
         valid,
         pictures: dataset.items.len(),
         data: if keeps {

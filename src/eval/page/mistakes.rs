@@ -136,7 +136,7 @@ pub(super) fn write_failed(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Res
         .iter()
         .filter_map(|record| match &record.outcome {
             Outcome::Error { error } => Some((&record.picture, error)),
-            Outcome::Answer(_) => None,
+            Outcome::Answer(_) | Outcome::Scores(_) => None,
         });
     for (picture, error) in failed.take(FAILED) {
         writeln!(

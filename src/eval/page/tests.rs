@@ -32,6 +32,7 @@ fn header(names: Vec<String>, pictures: usize) -> Header {
         valid: None,
         exif: false,
         scale_16bit: false,
+        multi_label: false,
         pictures,
         data: String::new(),
         classes: names,

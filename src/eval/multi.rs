@@ -1,0 +1,110 @@
+//! Figures of a multi-label model, which judges each class by itself.
+
+use serde::Serialize;
+
+use super::{Header, Outcome, Record, Scores};
+
+/// How well the classes of images are found that may show several.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MultiReport {
+    pub model: String,
+    /// Images of the whole data set.
+    pub images: usize,
+    /// Images with an answer.
+    pub answered: usize,
+    /// Images that could not be read or classified; they count in no figure.
+    pub failed: usize,
+    /// Probabilities above this are answers.
+    pub threshold: f64,
+    /// Mean of the average precisions of all classes that occur; `None` without such a class.
+    pub mean_average_precision: Option<f64>,
+    /// Of all answers for all classes together; `None` without an answer or a label.
+    pub f1_micro: Option<f64>,
+    /// Mean over all classes that occur.
+    pub f1_macro: Option<f64>,
+    /// Classes that occur in the data.
+    pub classes: Vec<MultiClass>,
+}
+
+/// One class of a [`MultiReport`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MultiClass {
+    pub index: usize,
+    pub name: String,
+    /// Images that show it.
+    pub images: usize,
+    /// Images that it was found in, rightly or not.
+    pub found: usize,
+    /// Images that show it and that it was found in.
+    pub correct: usize,
+    /// Area below the steps of precision over recall, as scikit-learn's `average_precision_score`.
+    pub average_precision: f64,
+    pub f1: f64,
+}
+
+impl MultiReport {
+    /// From the records of a multi-label run.
+    pub fn new(header: &Header, records: &[Record], threshold: f64) -> Self {
+        let answers: Vec<&Scores> = records
+            .iter()
+            .filter_map(|record| match &record.outcome {
+                Outcome::Scores(scores) => Some(scores),
+                Outcome::Answer(_) | Outcome::Error { .. } => None,
+            })
+            .collect();
+        let all: Vec<MultiClass> = (0..header.classes.len())
+            .map(|index| class(index, &header.classes[index], &answers, threshold))
+            .collect();
+        let sum = |count: fn(&MultiClass) -> usize| all.iter().map(count).sum();
+        let counts = [sum(|c| c.correct), sum(|c| c.found), sum(|c| c.images)];
+        let classes: Vec<MultiClass> = all.into_iter().filter(|class| class.images > 0).collect();
+        let mean = |value: fn(&MultiClass) -> f64| {
+            let sum: f64 = classes.iter().map(value).sum();
+            (!classes.is_empty()).then(|| sum / classes.len() as f64)
+        };
+        Self {
+            model: header.model(),
+            images: header.pictures,
+            answered: answers.len(),
+            failed: records.len() - answers.len(),
+            threshold,
+            mean_average_precision: mean(|class| class.average_precision),
+            f1_micro: (counts[1] + counts[2] > 0).then(|| f1(counts)),
+            f1_macro: mean(|class| class.f1),
+            classes,
+        }
+    }
+}
+
+fn class(index: usize, name: &str, answers: &[&Scores], threshold: f64) -> MultiClass {
+    let mut scores: Vec<(f64, bool)> = answers
+        .iter()
+        .map(|answer| (answer.scores[index], answer.labels.contains(&index)))
+        .collect();
+    let images = scores.iter().filter(|(_, right)| *right).count();
+    let found = || scores.iter().filter(|(score, _)| *score > threshold);
+    let (found, correct) = (found().count(), found().filter(|(_, right)| *right).count());
+    scores.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut precision_sum, mut seen, mut right) = (0.0, 0, 0);
+    // Images of the same score come together: none of them is before another.
+    for equal in scores.chunk_by(|a, b| a.0 == b.0) {
+        let more = equal.iter().filter(|(_, right)| *right).count();
+        seen += equal.len();
+        right += more;
+        precision_sum += more as f64 * (right as f64 / seen as f64);
+    }
+    MultiClass {
+        index,
+        name: name.to_owned(),
+        images,
+        found,
+        correct,
+        average_precision: precision_sum / images.max(1) as f64,
+        f1: f1([correct, found, images]),
+    }
+}
+
+/// Harmonic mean of precision and recall; 0 where both are nothing.
+fn f1([correct, found, images]: [usize; 3]) -> f64 {
+    2.0 * correct as f64 / (found + images).max(1) as f64
+}
