@@ -101,6 +101,7 @@ fn shards(form: &WeightsRef, index: &Path) -> Result<Vec<WeightsRef>> {
     Ok(names
         .map(|name| WeightsRef {
             revision: commit.clone(),
+            release: None,
             ..called(form, &name)
         })
         .collect())

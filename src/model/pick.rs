@@ -251,6 +251,37 @@ mod tests {
         pick("here", &names)
     }
 
+    /// `tests/tools/make_pick.py` wrote what timm does.
+    #[test]
+    fn timm_takes_the_same_file_where_there_are_not_several() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            files: Vec<String>,
+            timm: Option<String>,
+            several: bool,
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pick.json");
+        let cases = std::fs::read(path).unwrap();
+        let cases: Vec<Case> = serde_json::from_slice(&cases).unwrap();
+        assert!(cases.len() > 100);
+        for Case {
+            files,
+            timm,
+            several,
+        } in cases
+        {
+            match (pick("here", &files), timm) {
+                (Ok(picked), Some(timm)) => {
+                    assert!(!several, "{files:?}");
+                    assert_eq!(picked.name, timm, "{files:?}");
+                }
+                (Err(PickError::Several { .. }), Some(_)) => assert!(several, "{files:?}"),
+                (Err(PickError::None { .. }), None) => {}
+                (found, timm) => panic!("{files:?}: {found:?}, timm {timm:?}"),
+            }
+        }
+    }
+
     #[test]
     fn the_order_is_that_of_timm() {
         // Each is preferred to all that come after it.

@@ -474,6 +474,16 @@ fn other_input_channels() {
         |found: [f32; 3], expected: f32| found.iter().all(|value| (value - expected).abs() < 1e-7);
     // The mean of the three values, as timm's `resolve_input_data_config` takes it.
     assert!(near(spec.input.mean, 0.449) && near(spec.input.std, 0.226));
+    assert_eq!(
+        spec.notes,
+        ["mean", "std"].map(|name| {
+            let mean = if name == "mean" { 0.449 } else { 0.226 };
+            format!(
+                "org/repo/config.json: `{name}` has 3 values for a network of 1 channel; as in timm, \
+                 their mean {mean} is taken"
+            )
+        })
+    );
     assert_eq!(spec.transform().unwrap().channels(), 1);
     // What was saved by timm for one channel has one value.
     let own = CURRENT.replacen("\"in_chans\": 3", "\"in_chans\": 1", 1);

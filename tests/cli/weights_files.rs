@@ -61,6 +61,8 @@ fn a_config_alone_needs_the_weights_from_the_command_line() {
     env.write("pets/README.md", "# pets");
     env.write("pets/optimizer.pt", "x");
     env.write("mine.ckpt", weights_of(&demo_plan(3)));
+    let boot = std::fs::read(env.path("boot.png")).unwrap();
+    env.write("set/cat/boot.png", boot);
     for arguments in [
         &["info", "./pets"][..],
         &["info", "pets", "--layers"],
@@ -76,6 +78,7 @@ fn a_config_alone_needs_the_weights_from_the_command_line() {
         &["info", "pets", "-w", "mine.ckpt"],
         &["classify", "boot.png", "-m", "pets", "-w", "mine.ckpt"],
         &["bench", "pets", "-w", "mine.ckpt", "--runs", "1"],
+        &["eval", "set", "-m", "pets", "-w", "mine.ckpt"],
     ] {
         good(&env, arguments);
     }

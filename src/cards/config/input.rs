@@ -133,10 +133,11 @@ fn values(
             let given = fields.filled(name).is_some();
             if given && found.len() != channels {
                 notes.push(format!(
-                    "{}: `{name}` has {} values for {channels} input channels; as in timm, their mean \
-                     {} is taken",
+                    "{}: `{name}` has {} values for a network of {channels} channel{}; as in timm, their \
+                     mean {} is taken",
                     fields.file,
                     found.len(),
+                    if channels == 1 { "" } else { "s" },
                     mean as f32
                 ));
             }
