@@ -8,6 +8,7 @@ pub mod cli;
 pub mod device;
 pub mod error;
 pub mod eval;
+mod files;
 pub mod golden;
 pub mod guide;
 pub mod hub;

@@ -15,7 +15,7 @@ use super::transfers::Transfers;
 use super::{SOME_FAILED, SUCCESS, session};
 use crate::cards::{Overrides, WeightsSource};
 use crate::error::Error;
-use crate::hub::{self, CachedRepo, Condition, HubError, HubOptions, Waste, WasteKind};
+use crate::hub::{self, CachedRepo, Condition, HubError, HubOptions, Removal, Waste, WasteKind};
 use crate::model::{self, CachedRelease};
 use crate::quote::path_bytes;
 
@@ -60,6 +60,9 @@ enum CacheCommand {
         endpoint: Option<String>,
     },
     /// Delete models from the cache
+    ///
+    /// Only what the cache itself has made is deleted. Links that lead elsewhere, what they lead to,
+    /// and files of others are left and named, and the exit code is 1.
     Remove {
         #[arg(value_name = "MODEL", required = true)]
         models: Vec<String>,
@@ -112,7 +115,7 @@ pub(super) fn run(
         CacheCommand::Remove { models, deletion } => {
             remove(models, deletion, &options()?, messages, results)
         }
-        CacheCommand::Prune { deletion } => prune(deletion, &options()?, results),
+        CacheCommand::Prune { deletion } => prune(deletion, &options()?, messages, results),
     }
 }
 
@@ -357,14 +360,20 @@ fn remove(
     results: &mut Results,
 ) -> anyhow::Result<u8> {
     let (repos, releases) = of_models(models, hub, messages)?;
-    let repos_listed = repos.iter().map(|repo| (repo.size(), &repo.folder));
-    let releases_listed = releases
+    let of_repos = repos.iter().map(|repo| (repo.removal(), &repo.folder));
+    let of_releases = releases
         .iter()
-        .map(|CachedRelease { file, .. }| (file.size.unwrap_or(0), &file.path));
+        .map(|CachedRelease { file, .. }| (hub::release_removal(file, hub), &file.path));
     let mut total = 0;
-    for (size, path) in repos_listed.chain(releases_listed) {
-        total += size;
-        results.line(format!("{}  {}", human_bytes(size), path.display()))?;
+    for (removal, path) in of_repos.chain(of_releases) {
+        let removal = removal.map_err(Error::from)?;
+        total += removal.size;
+        results.line(format!("{}  {}", human_bytes(removal.size), path.display()))?;
+        if deletion.dry_run {
+            for left in &removal.left {
+                messages.note(format!("would be left: {left}"));
+            }
+        }
     }
     if !confirm(deletion, total, results)? {
         return Ok(SUCCESS);
@@ -372,20 +381,22 @@ fn remove(
     let releases = releases
         .iter()
         .map(|release| hub::remove_release(&release.file, hub));
-    Ok(exit_code(
-        repos.iter().map(CachedRepo::remove).chain(releases),
-    ))
+    let repos = repos.iter().map(CachedRepo::remove);
+    Ok(exit_code(repos.chain(releases), messages))
 }
 
-fn prune(deletion: &Deletion, hub: &HubOptions, results: &mut Results) -> anyhow::Result<u8> {
+fn prune(
+    deletion: &Deletion,
+    hub: &HubOptions,
+    messages: Messages,
+    results: &mut Results,
+) -> anyhow::Result<u8> {
     let keep = model::pinned_commits()?;
-    let of_repos: Vec<(CachedRepo, Vec<Waste>)> = model::cached(hub)?
-        .into_iter()
-        .map(|repo| {
-            let waste = repo.waste(&keep);
-            (repo, waste)
-        })
-        .collect();
+    let mut of_repos: Vec<(CachedRepo, Vec<Waste>)> = Vec::new();
+    for repo in model::cached(hub)? {
+        let waste = repo.waste(&keep).map_err(Error::from)?;
+        of_repos.push((repo, waste));
+    }
     let of_releases = hub::release_waste(hub).map_err(Error::from)?;
     let waste = || {
         of_repos
@@ -412,15 +423,26 @@ fn prune(deletion: &Deletion, hub: &HubOptions, results: &mut Results) -> anyhow
     let repos = of_repos
         .iter()
         .map(|(repo, waste)| repo.clear(waste, &keep));
-    Ok(exit_code(repos.chain([hub::clear_releases(&of_releases)])))
+    let releases = hub::clear_releases(&of_releases, hub);
+    Ok(exit_code(repos.chain([releases]), messages))
 }
 
-/// Tells what could not be deleted; the rest is.
-fn exit_code(outcomes: impl Iterator<Item = Result<(), HubError>>) -> u8 {
+/// Reports what could not be deleted and what was left; the rest is deleted.
+fn exit_code(outcomes: impl Iterator<Item = Result<Removal, HubError>>, messages: Messages) -> u8 {
     let mut code = SUCCESS;
-    for error in outcomes.filter_map(Result::err) {
-        super::report(&Error::from(error).into());
-        code = SOME_FAILED;
+    for outcome in outcomes {
+        match outcome {
+            Ok(removal) => {
+                for left in removal.left {
+                    messages.failure(format!("left: {left}"));
+                    code = SOME_FAILED;
+                }
+            }
+            Err(error) => {
+                super::report(&Error::from(error).into());
+                code = SOME_FAILED;
+            }
+        }
     }
     code
 }

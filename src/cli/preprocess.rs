@@ -14,6 +14,7 @@ use super::output::{Messages, Results};
 use super::{SUCCESS, session};
 use crate::cards::DEFAULT_MODEL;
 use crate::error::Error;
+use crate::files;
 use crate::image;
 
 /// Write the tensor that a network would see to a safetensors file
@@ -69,7 +70,7 @@ pub(super) fn run(
     if arguments.out.as_os_str() == "-" {
         results.write_all(&file)?;
     } else {
-        write_whole(&arguments.out, &file)
+        files::write(&arguments.out, &file)
             .with_context(|| format!("cannot write {}", arguments.out.display()))?;
     }
     note_clipped(messages);
@@ -78,24 +79,4 @@ pub(super) fn run(
         spec.name
     ));
     Ok(SUCCESS)
-}
-
-/// Through a file beside it, so that nobody ever sees half of one; a device such as /dev/stdout is
-/// written directly.
-fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
-    let special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
-    if special {
-        return std::fs::File::options()
-            .write(true)
-            .open(path)?
-            .write_all(bytes);
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let written = std::fs::write(&part, bytes).and_then(|()| std::fs::rename(&part, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    written
 }

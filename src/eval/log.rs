@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{EvalError, Header, Member, Record};
+use crate::files::{Target, open_stream};
 use crate::quote::excerpt;
 
 /// The form of the file.
@@ -36,16 +37,34 @@ pub struct Log {
 }
 
 impl Log {
-    /// A new file with its header.
+    /// Whether [`Self::create`] would begin a file, as far as its name tells.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(path: &Path) -> Result<(), EvalError> {
+        match Target::find(path).map_err(|error| unwritable(path, error))? {
+            Target::File(file) if file.exists() => Err(EvalError::Exists {
+                path: path.display().to_string(),
+            }),
+            Target::File(_) | Target::Stream(_) => Ok(()),
+        }
+    }
+
+    /// A new file with its header. A link stays and its target is made; a device, pipe or socket is
+    /// written to.
     ///
     /// # Errors
     /// [`EvalError::InUse`], [`EvalError::Exists`] if there is one of that name, [`EvalError::Unwritable`].
     pub fn create(path: &Path, header: &Header) -> Result<Self, EvalError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create_new(true)
-            .open(path);
+        let target = Target::find(path).map_err(|error| unwritable(path, error))?;
+        let file = match &target {
+            Target::Stream(stream) => open_stream(stream),
+            Target::File(file) => OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create_new(true)
+                .open(file),
+        };
         let file = file.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => EvalError::Exists {
                 path: path.display().to_string(),
@@ -54,7 +73,10 @@ impl Log {
         })?;
         let mut log = Self {
             path: path.to_owned(),
-            file: locked(path, file)?,
+            file: match target {
+                Target::Stream(_) => file,
+                Target::File(_) => locked(path, file)?,
+            },
         };
         log.write(&[header])?;
         Ok(log)
@@ -67,6 +89,11 @@ impl Log {
     /// [`EvalError::InUse`], [`EvalError::Mismatch`] if the file's header is another, [`EvalError::Line`] if a whole line
     /// is no record, [`EvalError::Conflict`] if it has two results for a picture.
     pub fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), EvalError> {
+        if let Ok(Target::Stream(_)) = Target::find(path) {
+            let error =
+                io::Error::other("it is not a regular file, so no run can be resumed in it");
+            return Err(unwritable(path, error));
+        }
         if !path.exists() {
             return Ok((Self::create(path, header)?, Vec::new()));
         }

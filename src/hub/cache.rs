@@ -64,12 +64,9 @@ impl RepoCache {
         let commit = if is_commit(&self.revision) {
             self.revision.clone()
         } else {
-            bounded::read_found(&self.ref_path(), bounded::SMALL)
-                .ok()?
-                .trim()
-                .to_owned()
+            read_commit(&self.ref_path())?
         };
-        is_commit(&commit).then(|| self.files.pointer_path(&commit))
+        Some(self.files.pointer_path(&commit))
     }
 
     /// Where the contents with this etag are kept.
@@ -86,6 +83,33 @@ impl RepoCache {
     pub(super) fn prepare(&self, commit: &str) -> Result<(), HubError> {
         let folder = self.files.pointer_path(commit);
         fs::create_dir_all(&folder).map_err(disk("create the folder", &folder))
+    }
+
+    /// Checks, before anything is downloaded, that publishing it would replace nothing but what is the
+    /// cache's own.
+    ///
+    /// # Errors
+    /// [`HubError::Foreign`].
+    pub(super) fn check_places(
+        &self,
+        etag: &str,
+        commit: &str,
+        file: &str,
+    ) -> Result<(), HubError> {
+        let cache = self.folder.parent().unwrap_or(&self.folder);
+        check_place(cache, &self.blob(etag), |_| false)?;
+        let reference = self.ref_path();
+        check_place(cache, &reference, |metadata| {
+            metadata.is_file() && read_commit(&reference).is_some()
+        })?;
+        let pointer = self.files.pointer_path(commit).join(file);
+        // A link to `../../blobs` would lead elsewhere from there.
+        if let Some(link) = link_above(&self.folder, &pointer) {
+            return Err(foreign(link, "a link"));
+        }
+        check_place(cache, &pointer, |_| {
+            blob_name(&pointer, &self.folder).is_some()
+        })
     }
 
     /// Makes the contents with this etag appear as `file` of `commit`, and the revision stand for
@@ -119,6 +143,99 @@ impl RepoCache {
 /// Whether a revision is a full commit hash, which cannot move as a branch does.
 pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The commit that an entry in `refs` holds.
+pub(super) fn read_commit(path: &Path) -> Option<String> {
+    let text = bounded::read_found(path, bounded::SMALL).ok()?;
+    Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
+}
+
+/// Whether a hub's etag can name a file.
+pub(super) fn is_etag(etag: &str) -> bool {
+    let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !etag.starts_with('.') && (1..=128).contains(&etag.len()) && etag.bytes().all(safe)
+}
+
+/// The name of the blob of the repository in `folder` that a link leads to, whether it is there or not.
+pub(super) fn blob_name(link: &Path, folder: &Path) -> Option<String> {
+    let target = fs::read_link(link).ok()?;
+    blob_of_target(link, &target, folder)
+}
+
+/// The same, of a link that has been read.
+pub(super) fn blob_of_target(link: &Path, target: &Path, folder: &Path) -> Option<String> {
+    let target = plain(&link.parent()?.join(target));
+    let name = target.strip_prefix(folder.join("blobs")).ok()?.to_str()?;
+    is_etag(name).then(|| name.to_owned())
+}
+
+/// `a/../b` is `b`: the name of a blob that may be missing cannot be asked of the system.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        if part == std::path::Component::ParentDir {
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    plain
+}
+
+/// Checks that a file at `path` would replace nothing, a regular file of this `cache`, or what
+/// `is_own` says is the cache's. A file in a folder that a link below the cache leads to may be
+/// anybody's.
+///
+/// # Errors
+/// [`HubError::Foreign`].
+pub(super) fn check_place(
+    cache: &Path,
+    path: &Path,
+    is_own: impl FnOnce(&fs::Metadata) -> bool,
+) -> Result<(), HubError> {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if is_own(&metadata) {
+        return Ok(());
+    }
+    if metadata.is_file() {
+        return match link_above(cache, path) {
+            Some(link) => Err(foreign(
+                path,
+                format!("a file behind the link {}", link.display()),
+            )),
+            None => Ok(()),
+        };
+    }
+    Err(foreign(path, kind_of(&metadata)))
+}
+
+/// What lies where a regular file should be.
+pub(super) fn kind_of(metadata: &fs::Metadata) -> &'static str {
+    if metadata.is_symlink() {
+        "a link"
+    } else if metadata.is_dir() {
+        "a folder"
+    } else {
+        "a device, a pipe or a socket"
+    }
+}
+
+pub(super) fn foreign(path: &Path, found: impl Into<String>) -> HubError {
+    HubError::Foreign {
+        path: path.to_owned(),
+        found: found.into(),
+    }
+}
+
+/// The first folder between `root` and `path` that is a link.
+fn link_above<'a>(root: &Path, path: &'a Path) -> Option<&'a Path> {
+    let folders = path.ancestors().skip(1);
+    folders
+        .take_while(|folder| *folder != root)
+        .find(|folder| folder.is_symlink())
 }
 
 /// Whether a file of a snapshot is the one with this SHA-256. Where it is a link, the name of its blob

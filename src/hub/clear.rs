@@ -4,17 +4,13 @@
 //! no use when it was listed may be of use by now: it is looked at again before it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use walkdir::WalkDir;
-
-use super::cache::disk;
 use super::lock::Lock;
 use super::partial::{INCOMPLETE, incomplete};
-use super::release::lock_path;
-use super::scan::{entries, is_unfinished, length, same_file, scan_repo};
+use super::release::{FOLDER, lock_path};
+use super::scan::{entries, is_unfinished, same_file, scan_repo};
+use super::sweep::{Removal, Room, sweep};
 use super::{CachedFile, CachedRepo, CachedRevision, HubError, HubOptions};
 
 /// Something in the cache that is of no use.
@@ -54,11 +50,21 @@ impl Waste {
 
 impl CachedRepo {
     /// What nothing can use: contents that no commit has, beginnings of files that nobody is
-    /// downloading, and commits that no branch or tag stands for, unless they are in `keep`.
-    pub fn waste(&self, keep: &BTreeSet<String>) -> Vec<Waste> {
+    /// downloading, and commits that no branch or tag stands for, unless they are in `keep`. What is
+    /// not the cache's own is not listed.
+    ///
+    /// # Errors
+    /// [`HubError::Disk`].
+    pub fn waste(&self, keep: &BTreeSet<String>) -> Result<Vec<Waste>, HubError> {
         let mut waste = self.unused(keep);
         waste.retain(|item| item.kind != WasteKind::Partial || !item.is_busy());
-        waste
+        let moved = self.has_moved_contents(&waste);
+        let removal = self.sweep(moved, &|path| is_in(path, &waste), false)?;
+        for item in &mut waste {
+            item.size = removal.size_in(&item.path);
+        }
+        waste.retain(|item| removal.has(&item.path));
+        Ok(waste)
     }
 
     fn unused(&self, keep: &BTreeSet<String>) -> Vec<Waste> {
@@ -85,7 +91,7 @@ impl CachedRepo {
             .collect();
         let file = |path: &PathBuf, kind, locks| Waste {
             path: path.clone(),
-            size: fs::symlink_metadata(path).map_or(0, |metadata| metadata.len()),
+            size: 0,
             kind,
             locks,
         };
@@ -100,11 +106,12 @@ impl CachedRepo {
     }
 
     /// Deletes what `waste` lists, as far as it is still of no use; `keep` is as for [`Self::waste`].
+    /// Returns what was left of it.
     ///
     /// # Errors
     /// [`HubError::Busy`] while another process works on some of it: then nothing is deleted.
     /// [`HubError::Disk`].
-    pub fn clear(&self, waste: &[Waste], keep: &BTreeSet<String>) -> Result<(), HubError> {
+    pub fn clear(&self, waste: &[Waste], keep: &BTreeSet<String>) -> Result<Removal, HubError> {
         let _locks = hold(waste.iter().flat_map(Waste::needs))?;
         let now = self.again()?;
         let is_listed = |path: &Path| waste.iter().any(|item| item.path == path);
@@ -112,44 +119,69 @@ impl CachedRepo {
         let new = now.revisions.iter().filter(|new| !is_listed(&new.folder));
         let mut keep = keep.clone();
         keep.extend(new.map(|revision| revision.commit.clone()));
-        for item in now.unused(&keep) {
-            if is_listed(&item.path) {
-                delete(&item.path)?;
-            }
+        let mut still = now.unused(&keep);
+        still.retain(|item| is_listed(&item.path));
+        if still.is_empty() {
+            return Ok(Removal::default());
         }
-        Ok(())
+        let moved = now.has_moved_contents(&still);
+        self.sweep(moved, &|path| is_in(path, &still), true)
+    }
+
+    /// Whether a commit that stays has files that are no links. If so, those of others may be deleted;
+    /// else they may be all that somebody has put there.
+    fn has_moved_contents(&self, waste: &[Waste]) -> bool {
+        let stay = self.revisions.iter();
+        let stay = stay.filter(|revision| !is_in(&revision.folder, waste));
+        let mut files = stay.flat_map(|revision| &revision.files);
+        files.any(|file| file.blob == file.path && file.size.is_some())
+    }
+
+    /// What [`Self::remove`] would delete, and what it would leave.
+    ///
+    /// # Errors
+    /// [`HubError::Disk`].
+    pub fn removal(&self) -> Result<Removal, HubError> {
+        self.sweep(true, &|_| true, false)
     }
 
     /// Deletes the repository from the cache: first what points to others, so that no name without
-    /// contents is left if that is interrupted.
+    /// contents is left if that is interrupted. What is not the cache's own is left, and named in what
+    /// is returned.
     ///
     /// # Errors
     /// [`HubError::Busy`] while a file of it is being downloaded: then nothing is deleted.
     /// [`HubError::Disk`].
-    pub fn remove(&self) -> Result<(), HubError> {
-        let now = self.again()?;
-        let contents = || now.blobs.iter().chain(&now.partials);
-        let own = contents().map(|path| (now.lock(path), path.as_path()));
-        let others = now.all_locks().into_iter();
-        let others = others.map(|lock| (lock, now.folder.as_path()));
+    pub fn remove(&self) -> Result<Removal, HubError> {
+        let planned = self.removal()?;
+        let blobs = self.folder.join("blobs");
+        let contents = planned
+            .gone
+            .keys()
+            .filter(|path| path.parent() == Some(&blobs));
+        let own = contents.map(|path| (self.lock(path), path.as_path()));
+        let others = self.all_locks().into_iter();
+        let others = others.map(|lock| (lock, self.folder.as_path()));
         let _locks = hold(others.chain(own))?;
         // A download that begins at this moment has its own blob, and its folder.
-        let (blobs, snapshots) = (now.folder.join("blobs"), now.folder.join("snapshots"));
-        for path in entries(&now.folder)? {
-            if path != blobs && path != snapshots {
-                delete(&path)?;
-            }
-        }
-        let files = now.revisions.iter().flat_map(|revision| &revision.files);
-        let files = files.map(|file| &file.path).chain(&now.leftovers);
-        for path in files.chain(contents()) {
-            delete(path)?;
-        }
-        for folder in [&snapshots, &blobs, &now.folder] {
-            delete_empty(folder)?;
-        }
+        let done = self.sweep(true, &|path| planned.gone.contains_key(path), true)?;
         // The locks stay: another process may hold one or wait for it.
-        Ok(())
+        Ok(Removal {
+            left: planned.left,
+            ..done
+        })
+    }
+
+    fn sweep(
+        &self,
+        moved: bool,
+        wanted: &dyn Fn(&Path) -> bool,
+        delete: bool,
+    ) -> Result<Removal, HubError> {
+        let (Some(cache), Some(name)) = (self.folder.parent(), self.folder.file_name()) else {
+            return Ok(Removal::default());
+        };
+        sweep(cache, name, Room::Repository, moved, wanted, delete)
     }
 
     /// As it is now.
@@ -165,7 +197,9 @@ impl CachedRepo {
     }
 
     fn all_locks(&self) -> Vec<PathBuf> {
-        entries(&self.locks).unwrap_or_default()
+        let mut paths = entries(&self.locks).unwrap_or_default();
+        paths.retain(|path| path.extension().is_some_and(|end| end == "lock") && path.is_file());
+        paths
     }
 }
 
@@ -174,14 +208,13 @@ impl CachedRepo {
 /// # Errors
 /// [`HubError::Disk`].
 pub fn release_waste(options: &HubOptions) -> Result<Vec<Waste>, HubError> {
-    let paths = entries(&options.own_cache.join("release"))?;
-    let partials = paths.into_iter().filter(|path| is_unfinished(path));
-    let waste = partials.map(|path| {
+    let removal = sweep_releases(options, &is_unfinished, false)?;
+    let waste = removal.gone.into_iter().map(|(path, size)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = name.strip_suffix(INCOMPLETE).unwrap_or(&name);
         Waste {
             locks: vec![lock_path(name, options)],
-            size: length(&path),
+            size,
             kind: WasteKind::Partial,
             path,
         }
@@ -193,22 +226,56 @@ pub fn release_waste(options: &HubOptions) -> Result<Vec<Waste>, HubError> {
 ///
 /// # Errors
 /// [`HubError::Busy`] for the first that another process goes on with; [`HubError::Disk`].
-pub fn clear_releases(waste: &[Waste]) -> Result<(), HubError> {
+pub fn clear_releases(waste: &[Waste], options: &HubOptions) -> Result<Removal, HubError> {
+    let mut done = Removal::default();
     for item in waste {
         let _locks = hold(item.needs())?;
-        delete(&item.path)?;
+        done.add(sweep_releases(options, &|path| path == item.path, true)?);
     }
-    Ok(())
+    Ok(done)
 }
 
-/// Deletes a release file, and what may be left of an interrupted download of it.
+/// What [`remove_release`] would delete, and what it would leave.
+///
+/// # Errors
+/// [`HubError::Disk`].
+pub fn release_removal(file: &CachedFile, options: &HubOptions) -> Result<Removal, HubError> {
+    sweep_releases(options, &is_of_release(file), false)
+}
+
+/// Deletes a release file, and what may be left of an interrupted download of it. What is not the
+/// cache's own is left, and named in what is returned.
 ///
 /// # Errors
 /// [`HubError::Busy`] while it is being downloaded; [`HubError::Disk`].
-pub fn remove_release(file: &CachedFile, options: &HubOptions) -> Result<(), HubError> {
+pub fn remove_release(file: &CachedFile, options: &HubOptions) -> Result<Removal, HubError> {
     let _locks = hold([(lock_path(&file.name, options), file.path.as_path())])?;
-    delete(&file.path)?;
-    delete(&incomplete(&file.path))
+    sweep_releases(options, &is_of_release(file), true)
+}
+
+fn is_of_release(file: &CachedFile) -> impl Fn(&Path) -> bool {
+    let paths = [file.path.clone(), incomplete(&file.path)];
+    move |path| paths.iter().any(|own| own == path)
+}
+
+fn sweep_releases(
+    options: &HubOptions,
+    wanted: &dyn Fn(&Path) -> bool,
+    delete: bool,
+) -> Result<Removal, HubError> {
+    sweep(
+        &options.own_cache,
+        FOLDER.as_ref(),
+        Room::Release,
+        false,
+        wanted,
+        delete,
+    )
+}
+
+/// Whether a path is an item of `waste`, or in one that is a folder.
+fn is_in(path: &Path, waste: &[Waste]) -> bool {
+    waste.iter().any(|item| path.starts_with(&item.path))
 }
 
 /// Takes locks, each with what it is needed for: all or none.
@@ -225,36 +292,4 @@ fn hold<'a>(needed: impl IntoIterator<Item = (PathBuf, &'a Path)>) -> Result<Vec
 
 fn is_held(lock: &Path) -> bool {
     lock.is_file() && matches!(Lock::attempt(lock), Ok(None) | Err(_))
-}
-
-/// Deletes a file, a link or a folder, if it is there.
-fn delete(path: &Path) -> Result<(), HubError> {
-    let result = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.map_err(disk("delete", path)),
-    }
-}
-
-/// Deletes a folder as far as there is nothing but folders in it.
-fn delete_empty(folder: &Path) -> Result<(), HubError> {
-    let entries = WalkDir::new(folder).contents_first(true).into_iter();
-    for entry in entries.flatten().filter(|entry| entry.file_type().is_dir()) {
-        match fs::remove_dir(entry.path()) {
-            Err(error)
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
-                ) =>
-            {
-                return Err(disk("delete", entry.path())(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

@@ -242,6 +242,16 @@ pub enum HubError {
         limit: u64,
     },
 
+    /// Something that is not the cache's own lies where a file of the cache should be written. It is
+    /// left as it is.
+    #[error("cannot write {}: the cache has a file of its own there, found {found}", path.display())]
+    Foreign {
+        /// Where it is.
+        path: PathBuf,
+        /// What it is.
+        found: String,
+    },
+
     /// Another process is downloading what should be deleted.
     #[error("another process is downloading {}", path.display())]
     Busy {
@@ -303,6 +313,7 @@ impl HubError {
             | Self::Checksum { .. }
             | Self::Offline { .. }
             | Self::TooLarge { .. }
+            | Self::Foreign { .. }
             | Self::Busy { .. }
             | Self::NoSpace { .. }
             | Self::Disk { .. } => false,
@@ -428,6 +439,9 @@ impl HubError {
             Self::Offline { .. } => "run `senet download` with the model's name where there is a \
                  network, without --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
                 .to_owned(),
+            Self::Foreign { .. } => {
+                "it was left as it is: move it away, and run the same command again".to_owned()
+            }
             Self::Busy { .. } => "wait until it has finished, or end it".to_owned(),
             Self::NoSpace { .. } => FREE_SPACE.to_owned(),
             Self::Disk { action, source, .. } => match source.kind() {

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::HubError;
-use super::cache::disk;
+use super::cache::{disk, foreign, kind_of};
 
 /// How soon a waiting process sees that it is its turn.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ impl Lock {
     /// another holds it.
     ///
     /// # Errors
-    /// [`HubError::Disk`].
+    /// As [`Self::attempt`].
     pub(super) fn wait(path: &Path, waiting: impl FnOnce()) -> Result<Self, HubError> {
         let mut waiting = Some(waiting);
         loop {
@@ -53,10 +53,15 @@ impl Lock {
     /// The lock, or `None` if another holds it.
     ///
     /// # Errors
-    /// [`HubError::Disk`].
+    /// [`HubError::Foreign`], [`HubError::Disk`].
     pub(super) fn attempt(path: &Path) -> Result<Option<Self>, HubError> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(disk("create the folder", folder))?;
+        }
+        if let Ok(metadata) = fs::symlink_metadata(path)
+            && !metadata.is_file()
+        {
+            return Err(foreign(path, kind_of(&metadata)));
         }
         let file = OpenOptions::new()
             .read(true)

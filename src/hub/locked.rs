@@ -28,9 +28,9 @@ use super::cache::disk;
 use super::digest;
 use super::error::WRITE_LOCK;
 use super::location::Location;
-use super::partial::write_whole;
 use super::{HubError, WeightsRef};
 use crate::bounded;
+use crate::files;
 use crate::quote::excerpt;
 
 /// The format that this program writes and reads.
@@ -221,7 +221,8 @@ impl LockFile {
         })
     }
 
-    /// Writes the lock file: whole, or not at all.
+    /// Writes the lock file: whole, or not at all. A link stays, and a device, pipe or socket is written
+    /// to.
     ///
     /// # Errors
     /// [`HubError::Disk`].
@@ -235,7 +236,10 @@ impl LockFile {
             problem: error.to_string(),
         })?;
         let text = format!("# Written by `senet lock`; read by `--locked`.\n{text}");
-        write_whole(&self.path, text.as_bytes()).map_err(disk(WRITE_LOCK, &self.path))
+        let folder = self.path.parent().unwrap_or(&self.path);
+        let written =
+            fs::create_dir_all(folder).and_then(|()| files::write(&self.path, text.as_bytes()));
+        written.map_err(disk(WRITE_LOCK, &self.path))
     }
 
     /// The entry of a file of a repository; the revision may be the one that was asked for, or its

@@ -10,6 +10,7 @@ mod cache;
 mod clear;
 mod digest;
 mod error;
+mod folder;
 mod hashing;
 mod http;
 mod location;
@@ -22,6 +23,7 @@ mod picture;
 mod release;
 mod remote;
 mod scan;
+mod sweep;
 mod transfer;
 
 use std::path::PathBuf;
@@ -29,7 +31,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use clear::{Waste, WasteKind, clear_releases, release_waste, remove_release};
+pub use clear::{Waste, WasteKind, clear_releases, release_removal, release_waste, remove_release};
 pub use error::{Denial, HubError};
 pub use location::Location;
 pub use locked::{LockFile, LockedFile};
@@ -41,6 +43,8 @@ pub use scan::{
     CachedFile, CachedRepo, CachedRevision, Condition, check_release, fingerprint, scan,
     scan_releases,
 };
+
+pub use sweep::{Left, LeftKind, Removal};
 
 use remote::RemoteFile;
 

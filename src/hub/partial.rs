@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use super::HubError;
-use super::cache::{beside, disk};
+use super::cache::{beside, disk, foreign, kind_of};
 use super::hashing::{Hashing, PIECE};
 use super::lock::Lock;
 
@@ -40,7 +40,7 @@ impl Partial {
     /// Where the lock keeps no other process out, the file gets a name that no other process uses.
     ///
     /// # Errors
-    /// [`HubError::Disk`].
+    /// [`HubError::Foreign`], [`HubError::Disk`].
     pub(super) fn open(target: &Path, lock: &Lock) -> Result<Self, HubError> {
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder).map_err(disk("create the folder", folder))?;
@@ -51,6 +51,15 @@ impl Partial {
         } else {
             beside(target)
         };
+        if let Ok(metadata) = fs::symlink_metadata(&path) {
+            if !metadata.is_file() {
+                return Err(foreign(&path, kind_of(&metadata)));
+            }
+            // Going on with it would change the file of another name.
+            if has_other_names(&metadata) {
+                return Err(foreign(&path, "a file that has another name, too"));
+            }
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -196,15 +205,26 @@ pub(super) fn incomplete(target: &Path) -> PathBuf {
 /// What the name of every unfinished file ends with.
 pub(super) const INCOMPLETE: &str = ".incomplete";
 
-/// Writes a small file: whole, or not at all.
-///
-/// # Errors
-/// The file system's.
-pub(super) fn write_whole(target: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_from(&beside(target), target, bytes)
+/// Whether a name is one that [`beside`] gives.
+pub(super) fn is_leftover(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    name.strip_suffix(INCOMPLETE)
+        .and_then(|name| name.rsplit_once('.')?.1.split_once('-'))
+        .is_some_and(|(process, count)| is_number(process) && is_number(count))
 }
 
-/// The same, under the name `path` until it is whole.
+#[cfg(unix)]
+fn has_other_names(metadata: &fs::Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(metadata) > 1
+}
+
+/// Rust has no stable way to ask there.
+#[cfg(not(unix))]
+fn has_other_names(_metadata: &fs::Metadata) -> bool {
+    false
+}
+
+/// Writes a small file of the cache: whole, or not at all. Its name is `path` until it is whole.
 ///
 /// # Errors
 /// The file system's.

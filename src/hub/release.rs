@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cache::LOCKS;
+use super::cache::{LOCKS, check_place};
 use super::digest::Digest;
 use super::http::Client;
 use super::location::Location;
@@ -15,6 +15,9 @@ use super::partial::Partial;
 use super::transfer::{self, Expected};
 use super::{HubError, HubOptions, Present, Progress};
 use crate::weights::release_digits;
+
+/// Folder of the release files in the program's own cache.
+pub(super) const FOLDER: &str = "release";
 
 /// The file if it is on this machine.
 pub(super) fn cached(url: &str, options: &HubOptions) -> Option<PathBuf> {
@@ -96,6 +99,7 @@ fn bring(
     if is_here() {
         return Ok(());
     }
+    check_place(&options.own_cache, path, |_| false)?;
     let mut partial = Partial::open(path, &lock)?;
     match transfer::complete(
         &client,
@@ -119,7 +123,7 @@ pub(super) fn lock_path(name: &str, options: &HubOptions) -> PathBuf {
 }
 
 fn path(name: &str, options: &HubOptions) -> PathBuf {
-    options.own_cache.join("release").join(name)
+    options.own_cache.join(FOLDER).join(name)
 }
 
 /// The file name of a release's address and the digits of the SHA-256 in it, or `None` if it cannot

@@ -234,6 +234,8 @@ impl<'a> RemoteFile<'a> {
             // Saves a download that would be thrown away.
             transfer::check_digest(&self.location, pinned, announced)?;
         }
+        let (etag, commit) = (&metadata.etag, &metadata.commit);
+        self.cache.check_places(etag, commit, self.file)?;
         let blob = self.cache.blob(&metadata.etag);
         let lock = Lock::wait(&self.cache.lock(&metadata.etag), || {
             progress.wait(self.file)
@@ -273,7 +275,6 @@ impl<'a> RemoteFile<'a> {
                 }
             }
         }
-        let (etag, commit) = (&metadata.etag, &metadata.commit);
         let path = self
             .cache
             .publish(etag, commit, self.file, options.symlinks)?;

@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use walkdir::WalkDir;
 
-use super::cache::{LOCKS, disk, is_commit};
+use super::cache::{LOCKS, disk, is_commit, plain, read_commit};
 use super::digest::{self, Digest};
 use super::partial::INCOMPLETE;
+use super::release::FOLDER;
 use super::{HubError, HubOptions};
-use crate::bounded;
 use crate::weights::release_digits;
 
 /// What folders of repositories with models begin with.
@@ -56,7 +56,7 @@ pub struct CachedFile {
     pub path: PathBuf,
     /// Where the contents are: elsewhere if the path is a link.
     pub blob: PathBuf,
-    /// Length in bytes; `None` if the contents are missing.
+    /// Length in bytes; `None` if the contents are missing or are no regular file.
     pub size: Option<u64>,
     /// When the contents were last read, as far as the file system says.
     pub used: Option<SystemTime>,
@@ -123,8 +123,8 @@ impl CachedRepo {
     }
 }
 
-/// The repositories with models in the cache, by name. Folders that are none are passed over, and those
-/// that another user of the cache keeps closed.
+/// The repositories with models in the cache, by name. Those that another user of the cache keeps closed
+/// are passed over.
 ///
 /// # Errors
 /// [`HubError::Disk`] if the cache cannot be read; it need not exist.
@@ -142,10 +142,7 @@ pub fn scan(options: &HubOptions) -> Result<Vec<CachedRepo>, HubError> {
         let repo = repo.replace("--", "/");
         match scan_repo(repo, folder, locks) {
             Err(HubError::Disk { source, .. })
-                if matches!(
-                    source.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
-                ) => {}
+                if source.kind() == io::ErrorKind::PermissionDenied => {}
             repo => repos.push(repo?),
         }
     }
@@ -158,7 +155,16 @@ pub(super) fn scan_repo(
     folder: PathBuf,
     locks: PathBuf,
 ) -> Result<CachedRepo, HubError> {
-    let (partials, blobs) = entries(&folder.join("blobs"))?
+    // Something else may be there, such as a file or a circle of links.
+    let inside = |name: &str| {
+        let folder = folder.join(name);
+        if folder.is_dir() {
+            entries(&folder)
+        } else {
+            Ok(Vec::new())
+        }
+    };
+    let (partials, blobs) = inside("blobs")?
         .into_iter()
         .partition(|path| is_unfinished(path));
     let beside = entries(&folder)?.into_iter().chain(
@@ -171,7 +177,7 @@ pub(super) fn scan_repo(
     let leftovers = beside.filter(|path| is_unfinished(path)).collect();
     let refs = references(&folder.join("refs"));
     let mut revisions = Vec::new();
-    for snapshot in entries(&folder.join("snapshots"))? {
+    for snapshot in inside("snapshots")? {
         let name = snapshot.file_name().and_then(|name| name.to_str());
         let Some(commit) = name.filter(|name| is_commit(name)).map(str::to_owned) else {
             continue;
@@ -212,14 +218,10 @@ fn references(folder: &Path) -> Vec<(String, String)> {
         .into_iter()
         .flatten();
     files
-        .filter(|entry| entry.file_type().is_file() && !is_unfinished(entry.path()))
+        .filter(|entry| !entry.file_type().is_dir() && !is_unfinished(entry.path()))
         .filter_map(|entry| {
             let name = relative(entry.path(), folder)?;
-            let commit = bounded::read_found(entry.path(), bounded::SMALL)
-                .ok()?
-                .trim()
-                .to_owned();
-            Some((name, commit))
+            Some((name, read_commit(entry.path())?))
         })
         .collect()
 }
@@ -243,7 +245,7 @@ fn files(snapshot: &Path) -> Vec<CachedFile> {
 }
 
 fn file(name: String, path: PathBuf, blob: PathBuf) -> CachedFile {
-    let metadata = fs::metadata(&path).ok();
+    let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file);
     CachedFile {
         size: metadata.as_ref().map(fs::Metadata::len),
         used: metadata.and_then(|metadata| metadata.accessed().ok()),
@@ -251,19 +253,6 @@ fn file(name: String, path: PathBuf, blob: PathBuf) -> CachedFile {
         path,
         blob,
     }
-}
-
-/// `a/../b` is `b`: the name of a blob that may be missing cannot be asked of the system.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        if part == std::path::Component::ParentDir {
-            plain.pop();
-        } else {
-            plain.push(part);
-        }
-    }
-    plain
 }
 
 fn relative(path: &Path, folder: &Path) -> Option<String> {
@@ -277,7 +266,7 @@ fn relative(path: &Path, folder: &Path) -> Option<String> {
 /// # Errors
 /// As [`scan`].
 pub fn scan_releases(options: &HubOptions) -> Result<Vec<CachedFile>, HubError> {
-    let paths = entries(&options.own_cache.join("release"))?;
+    let paths = entries(&options.own_cache.join(FOLDER))?;
     let files = paths.into_iter().filter_map(|path| {
         let name = path.file_name()?.to_str()?.to_owned();
         (path.is_file() && !is_unfinished(&path)).then(|| file(name, path.clone(), path))

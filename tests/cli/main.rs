@@ -32,6 +32,8 @@ mod tensors;
 #[cfg(unix)]
 mod terminal;
 mod weights_files;
+#[cfg(unix)]
+mod writers;
 
 use env::Env;
 

@@ -26,7 +26,7 @@ fn held(setup: &Setup, etag: &str) -> File {
 }
 
 fn kinds(repo: &CachedRepo) -> Vec<WasteKind> {
-    let waste = repo.waste(&BTreeSet::new());
+    let waste = repo.waste(&BTreeSet::new()).unwrap();
     waste.into_iter().map(|item| item.kind).collect()
 }
 
@@ -76,7 +76,7 @@ fn what_is_of_use_again_is_not_cleared() {
     let path = setup.fetch().unwrap();
     let repo = repo(&setup);
     supersede(&repo);
-    let listed = self::repo(&setup).waste(&BTreeSet::new());
+    let listed = self::repo(&setup).waste(&BTreeSet::new()).unwrap();
     assert_eq!(listed.len(), 2);
     // Another process downloads while the question is open, and after it.
     fs::write(repo.folder.join("refs/main"), COMMIT).unwrap();
@@ -94,20 +94,23 @@ fn what_is_of_use_again_is_not_cleared() {
     repo.clear(&listed, &BTreeSet::new()).unwrap();
     assert_eq!(fs::read(other.join(FILE)).unwrap(), weights());
     assert!(!path.parent().unwrap().exists());
-    let listed = self::repo(&setup).waste(&BTreeSet::new());
+    let listed = self::repo(&setup).waste(&BTreeSet::new()).unwrap();
     repo.clear(&listed, &BTreeSet::new()).unwrap();
     assert_eq!(files_in(&repo.folder), [PathBuf::from("refs/main")]);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_folder_that_is_no_repository_hides_no_other() {
+fn a_folder_with_something_else_in_it_hides_no_other() {
     let setup = setup();
     setup.fetch().unwrap();
     let strange = setup.options.cache.join("models--org--strange");
     fs::create_dir(&strange).unwrap();
     fs::write(strange.join("blobs"), "a file").unwrap();
-    assert_eq!(repo(&setup).repo, REPO);
+    let repos = scan(&setup.options).unwrap();
+    let names: Vec<&str> = repos.iter().map(|repo| repo.repo.as_str()).collect();
+    assert_eq!(names, ["org/strange", REPO]);
+    assert_eq!(repos[0].removal().unwrap().left.len(), 1);
 }
 
 #[test]
@@ -140,7 +143,7 @@ fn what_a_killed_process_leaves_beside_a_name_is_not_taken_for_it() {
     let lock = held(&setup, &sha256(&weights()));
     assert_eq!(kinds(&repo), []);
     drop(lock);
-    let waste = repo.waste(&BTreeSet::new());
+    let waste = repo.waste(&BTreeSet::new()).unwrap();
     assert_eq!(waste.len(), left.len());
     repo.clear(&waste, &BTreeSet::new()).unwrap();
     for name in &left {

@@ -5,6 +5,8 @@ mod common;
 
 mod cache;
 mod clear;
+#[cfg(unix)]
+mod damaged;
 mod failures;
 mod locked;
 mod network;

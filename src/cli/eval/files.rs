@@ -1,14 +1,15 @@
 //! What is written beside the report: a page, a table.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::published::Comparison;
 use crate::error::Error;
 use crate::eval::page::{Page, Published, Thumbnail, surest_mistakes};
 use crate::eval::{EvalError, Header, Record, Report};
+use crate::files::Target;
 use crate::image::RgbImage;
 
 /// What pages and tables are about.
@@ -74,48 +75,39 @@ pub(super) struct Output {
 
 impl Output {
     /// # Errors
-    /// If no file can be made beside `path`, something that is no file has its name, or it is one of
-    /// `kept`, which would be lost.
+    /// If no file can be made beside `path`, a folder has its name, or it is one of `kept`, which would
+    /// be lost.
     pub(super) fn new(path: &Path, kept: &[&Path]) -> Result<Self, Error> {
-        let prepare = || {
-            // A link stays what it is; the file that it leads to is replaced.
-            let path = match fs::canonicalize(path) {
-                Ok(path) if path.is_file() => path,
-                Ok(_) => return Err(io::Error::other("it exists and is no file")),
-                Err(_) => path.to_owned(),
+        let check = || {
+            let target = Target::find(path)?;
+            let own = match &target {
+                Target::File(path) => place(path),
+                Target::Stream(_) => None,
             };
-            let own = place(&path);
             if own.is_some() && kept.iter().any(|kept| place(kept) == own) {
                 return Err(io::Error::other(
                     "it would replace a file of another argument",
                 ));
             }
-            let temporary = beside(&path)?;
-            File::create_new(&temporary)?;
-            fs::remove_file(&temporary)?;
-            Ok(path)
+            target.check()
         };
-        let path = prepare().map_err(|error| unwritable(path, error))?;
-        Ok(Self { path })
+        check().map_err(|error| unwritable(path, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+        })
     }
 
-    /// The file gets its name when it is whole.
     fn replace(&self, bytes: &[u8]) -> Result<(), Error> {
-        let write = |temporary: &Path| {
-            let mut file = File::create_new(temporary)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(temporary, &self.path)
-        };
-        let written = beside(&self.path).and_then(|temporary| {
-            write(&temporary).inspect_err(|_| drop(fs::remove_file(&temporary)))
-        });
-        written.map_err(|error| unwritable(&self.path, error))
+        crate::files::write(&self.path, bytes).map_err(|error| unwritable(&self.path, error))
     }
 }
 
 /// Where a file lies or will lie, however its path is written.
 fn place(path: &Path) -> Option<PathBuf> {
+    let path = &match Target::find(path) {
+        Ok(Target::File(path)) => path,
+        _ => path.to_owned(),
+    };
     fs::canonicalize(path).ok().or_else(|| {
         let folder = path.parent()?;
         let folder = if folder == Path::new("") {
@@ -125,16 +117,6 @@ fn place(path: &Path) -> Option<PathBuf> {
         };
         Some(fs::canonicalize(folder).ok()?.join(path.file_name()?))
     })
-}
-
-/// A name in the same folder that no other process uses.
-fn beside(path: &Path) -> io::Result<PathBuf> {
-    let mut name = path
-        .file_name()
-        .ok_or_else(|| io::Error::other("it is no name of a file"))?
-        .to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    Ok(path.with_file_name(name))
 }
 
 fn unwritable(path: &Path, error: io::Error) -> Error {

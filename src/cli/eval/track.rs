@@ -10,7 +10,7 @@ use crate::cards::{ModelSpec, Published};
 use crate::cli::output::Messages;
 use crate::cli::session;
 use crate::error::Error;
-use crate::eval::{Dataset, EvalError, Header, Log, Member, Record};
+use crate::eval::{Dataset, Header, Log, Member, Record};
 use crate::hub::HubOptions;
 use crate::model::Model;
 
@@ -79,12 +79,10 @@ impl Track {
 pub(super) fn check_results(specs: &[ModelSpec], arguments: &Arguments) -> Result<(), Error> {
     let names: Vec<String> = specs.iter().map(|spec| spec.name.clone()).collect();
     let mut files = files(arguments, &names).into_iter();
-    match files.find(|file| !arguments.resume && file.exists()) {
-        Some(file) => Err(Error::from(EvalError::Exists {
-            path: file.display().to_string(),
-        })),
-        None => Ok(()),
+    if arguments.resume {
+        return Ok(());
     }
+    files.try_for_each(|file| Ok(Log::check(&file)?))
 }
 
 /// Opens the models and a track for each, and one more for their ensemble if that is wanted.
