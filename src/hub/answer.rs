@@ -1,12 +1,14 @@
 //! What the answers of a hub say beside the bytes of a file.
 
+use std::io;
 use std::time::SystemTime;
 
 use ureq::Body;
+use ureq::http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
 use ureq::http::{HeaderMap, Response};
 
 use super::HubError;
-use super::cache::is_commit;
+use super::cache::{is_commit, is_etag};
 use super::error::Denial;
 use super::location::Location;
 
@@ -53,17 +55,13 @@ pub(super) fn read_metadata(
         return Err("it lacks the header ETag of a hub".to_owned());
     }
     // It becomes a file name.
-    let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    if etag.starts_with('.') || etag.len() > 128 || !etag.bytes().all(safe) {
+    if !is_etag(etag) {
         return Err(format!("its etag `{etag}` cannot name a file"));
     }
     let length = || header(headers, "content-length").filter(|_| is_whole);
-    let size = match header(headers, "x-linked-size").or_else(length) {
-        Some(size) => Some(
-            size.parse()
-                .map_err(|_| format!("its length `{size}` is not a number"))?,
-        ),
-        None => None,
+    let size = match linked_size(headers)? {
+        None => length().map(read_size).transpose()?,
+        size => size,
     };
     Ok(Some(Metadata {
         commit: commit.to_ascii_lowercase(),
@@ -75,6 +73,58 @@ pub(super) fn read_metadata(
         },
         size,
     }))
+}
+
+fn encoded(name: &str, value: &str, plain: &str) -> String {
+    format!("it comes with `{name}: {value}`, expected `{plain}` or no such header")
+}
+
+/// Whether reading failed because the bytes are compressed: ureq takes the header off where it thinks
+/// it can decompress them.
+pub(super) fn encoding_problem(error: &io::Error) -> Option<String> {
+    match error.get_ref()?.downcast_ref()? {
+        ureq::Error::Decompress(value, _) => {
+            Some(encoded(CONTENT_ENCODING.as_str(), value, "identity"))
+        }
+        _ => None,
+    }
+}
+
+/// Length of the file that the hub's answer leads to.
+///
+/// # Errors
+/// A length that is none.
+pub(super) fn linked_size(headers: &HeaderMap) -> Result<Option<u64>, String> {
+    header(headers, "x-linked-size").map(read_size).transpose()
+}
+
+fn read_size(size: &str) -> Result<u64, String> {
+    size.parse()
+        .map_err(|_| format!("its length `{size}` is not a number"))
+}
+
+/// Checks that the bytes come as they are stored: whole or in chunks, and not compressed.
+///
+/// # Errors
+/// The header that says otherwise.
+pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), String> {
+    for (name, plain) in [
+        (TRANSFER_ENCODING, "chunked"),
+        (CONTENT_ENCODING, "identity"),
+    ] {
+        for value in headers.get_all(&name) {
+            if !value
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(plain.as_bytes())
+            {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                let value: String = value.chars().take(MAX_MESSAGE).collect();
+                return Err(encoded(name.as_str(), &value, plain));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn clean_etag(etag: &str) -> &str {

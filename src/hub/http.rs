@@ -137,6 +137,7 @@ impl<'a> Client<'a> {
 
     fn ask(&self, method: &Method, start: Start<'_>) -> Result<Answer, HubError> {
         let mut metadata = None;
+        let mut announced = None;
         let mut at = self.url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
             let home = origin(&at) == origin(self.url);
@@ -153,6 +154,13 @@ impl<'a> Client<'a> {
                 let found = answer::read_metadata(response.headers(), status == StatusCode::OK)
                     .map_err(|problem| self.bad(problem))?;
                 metadata = found.or(metadata);
+                // A length that the way to the file has named holds where the end names none.
+                announced = answer::linked_size(response.headers())
+                    .map_err(|problem| self.bad(problem))?
+                    .or(announced);
+                if let Some(metadata) = &mut metadata {
+                    metadata.size = metadata.size.or(announced);
+                }
             }
             if status.is_redirection() {
                 let target = header(response.headers(), LOCATION.as_str())
@@ -184,6 +192,7 @@ impl<'a> Client<'a> {
                     self.location,
                 ));
             }
+            answer::check_encoding(response.headers()).map_err(|problem| self.bad(problem))?;
             return Ok(Answer { response, metadata });
         }
         Err(self.bad("too many redirects"))

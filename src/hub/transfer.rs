@@ -9,7 +9,7 @@ use ureq::Body;
 use ureq::http::StatusCode;
 use ureq::http::header::TRANSFER_ENCODING;
 
-use super::answer::header;
+use super::answer::{encoding_problem, header};
 use super::digest::Digest;
 use super::hashing::PIECE;
 use super::http::{Answer, Client, HTML_PAGE, Start};
@@ -178,9 +178,18 @@ impl Transfer<'_> {
         {
             return Ok(Outcome::Changed);
         }
-        if whole(&answer) == Some(partial.len()) {
+        if let Some(found) = whole(&answer)
+            && found == partial.len()
+        {
             // Nothing is left to send: a crash came between the last byte and the new name.
-            return Ok(Outcome::Done);
+            return match self.expected.size {
+                Some(expected) if expected != found => Err(HubError::Length {
+                    location: Box::new(self.client.location().clone()),
+                    expected,
+                    found,
+                }),
+                _ => Ok(Outcome::Done),
+            };
         }
         if answer.response.status() == StatusCode::OK {
             // Without ranges, or because the file has changed, it comes from the beginning.
@@ -205,13 +214,14 @@ impl Transfer<'_> {
         if body.mime_type() == Some("text/html") {
             return Err(self.client.bad(HTML_PAGE));
         }
-        let chunked = header(answer.response.headers(), TRANSFER_ENCODING.as_str())
-            .is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
+        let chunked = answer.response.headers().contains_key(TRANSFER_ENCODING);
         let found = match part(answer) {
             Some((_, total)) => total,
             None => body.content_length(),
         };
-        match (self.expected.size, found) {
+        let metadata = answer.metadata.as_ref();
+        let announced = metadata.and_then(|metadata| metadata.size);
+        match (self.expected.size.or(announced), found) {
             (Some(expected), Some(found)) if expected != found => Err(HubError::Length {
                 location: Box::new(self.client.location().clone()),
                 expected,
@@ -249,7 +259,12 @@ impl Transfer<'_> {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => return Err(interrupted(partial.len(), source)),
+                Err(source) => {
+                    if let Some(problem) = encoding_problem(&source) {
+                        return Err(self.client.bad(problem));
+                    }
+                    return Err(interrupted(partial.len(), source));
+                }
             };
             buffer = partial.append(buffer, count)?;
             progress.advance(name, partial.len(), total);

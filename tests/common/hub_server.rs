@@ -36,6 +36,12 @@ pub(crate) enum Mode {
     RenamedCommit,
     /// The same, and an etag that is not the file's.
     RenamedEtag,
+    /// The same, with this length of the file in the redirect, and then the file in chunks.
+    RenamedSize(u64),
+    /// Sends the file with this header.
+    Header(&'static str, &'static str),
+    /// Redirects, and the file server sends this header.
+    RedirectHeader(&'static str, &'static str),
     /// Sends every request on to the same path of the file server, without the hub's headers.
     Moved,
     /// Redirects to itself for ever.
@@ -321,7 +327,7 @@ impl Shared {
                 return Reply::new(301, b"moved").with("Location", target);
             }
             Mode::Loop => return Reply::new(302, b"").with("Location", request.path.clone()),
-            Mode::Renamed | Mode::RenamedCommit | Mode::RenamedEtag
+            Mode::Renamed | Mode::RenamedCommit | Mode::RenamedEtag | Mode::RenamedSize(_)
                 if !request.path.starts_with("/new/") =>
             {
                 let target = format!("/new{}", request.path);
@@ -329,6 +335,7 @@ impl Shared {
                 return match mode {
                     Mode::Renamed => reply,
                     Mode::RenamedCommit => reply.with("X-Repo-Commit", COMMIT),
+                    Mode::RenamedSize(size) => reply.with("X-Linked-Size", size.to_string()),
                     _ => reply
                         .with("X-Repo-Commit", COMMIT)
                         .with("ETag", "\"of-the-redirect\""),
@@ -364,7 +371,10 @@ impl Shared {
             _ => bytes.len() as u64,
         };
         let reply = match mode {
-            Mode::Redirect | Mode::RedirectCut | Mode::RedirectForbidden => {
+            Mode::Redirect
+            | Mode::RedirectCut
+            | Mode::RedirectForbidden
+            | Mode::RedirectHeader(..) => {
                 let target = format!("{}/{repo}/{file}?signature=secret", self.file_server);
                 Reply::new(302, b"Found. Redirecting")
                     .with("Location", target)
@@ -379,6 +389,10 @@ impl Shared {
             }
             Mode::NoSuchRange if request.range.is_some() => Reply::new(416, b""),
             _ => Reply::file(bytes, request),
+        };
+        let reply = match mode {
+            Mode::Header(name, value) => reply.with(name, value),
+            _ => reply,
         };
         let reply = match mode {
             Mode::Html => reply.with("X-Linked-Etag", format!("\"{}\"", sha256(bytes))),
@@ -406,11 +420,14 @@ impl Shared {
                 Mode::Trickle(pause) => Framing::Slow(1 << 16, pause),
                 Mode::Drip => Framing::Slow(1, 20),
                 Mode::Stall => Framing::Stall,
-                Mode::Chunked => Framing::Chunked,
+                Mode::Chunked | Mode::RenamedSize(_) => Framing::Chunked,
                 Mode::NoLength => Framing::UntilClose,
                 _ => Framing::Length,
             })
-            .without_size(matches!(mode, Mode::Chunked | Mode::NoLength))
+            .without_size(matches!(
+                mode,
+                Mode::Chunked | Mode::NoLength | Mode::RenamedSize(_)
+            ))
     }
 
     /// `/api/models/{repo}/revision/{revision}`
@@ -461,6 +478,9 @@ impl Shared {
             }
             (Some(bytes), Mode::CutAt(count)) => {
                 Reply::file(bytes, request).framed(Framing::Cut(count))
+            }
+            (Some(bytes), Mode::RedirectHeader(name, value)) => {
+                Reply::file(bytes, request).with(name, value)
             }
             (Some(bytes), Mode::Stall) => Reply::file(bytes, request).framed(Framing::Stall),
             (Some(bytes), Mode::Drip) => Reply::file(bytes, request).framed(Framing::Slow(1, 20)),

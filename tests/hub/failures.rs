@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use senet::hub::{Denial, HubError, LockFile, WeightsRef, cached, download, downloaded, fetch};
 
+use super::cache::Recorder;
 use super::common::hub_server::{COMMIT, Mode, sha256};
 use super::{FILE, REPO, TOKEN, chain, files_in, setup, weights};
 
@@ -291,4 +292,52 @@ fn a_cache_that_cannot_be_written_is_named() {
         matches!(&error, HubError::Disk { path, .. } if path.starts_with(&file)),
         "{error:?}"
     );
+}
+
+#[test]
+fn bytes_in_a_form_that_was_not_asked_for_are_refused() {
+    let setup = setup();
+    for (name, value) in [
+        ("Content-Encoding", "gzip"),
+        ("Content-Encoding", "aws-chunked"),
+        ("Content-Encoding", "identity, br"),
+        ("Transfer-Encoding", "gzip"),
+        ("Transfer-Encoding", "gzip, chunked"),
+        ("Transfer-Encoding", "identity"),
+    ] {
+        for mode in [Mode::Header(name, value), Mode::RedirectHeader(name, value)] {
+            let error = setup.fail(mode);
+            assert!(matches!(error, HubError::BadAnswer { .. }), "{error:?}");
+            let named = format!("`{}: {value}`", name.to_ascii_lowercase());
+            assert!(error.to_string().contains(&named), "{error}");
+        }
+    }
+    for mode in [
+        Mode::Header("Content-Encoding", "Identity"),
+        Mode::RedirectHeader("Content-Encoding", "identity"),
+    ] {
+        setup.server.set(mode);
+        assert_eq!(fs::read(setup.fetch().unwrap()).unwrap(), weights());
+        fs::remove_dir_all(&setup.options.cache).unwrap();
+    }
+}
+
+#[test]
+fn a_length_that_the_redirect_has_named_holds() {
+    let setup = setup();
+    let length = weights().len() as u64;
+    setup.server.set(Mode::RenamedSize(length));
+    let progress = Recorder::default();
+    let path = fetch(REPO, "main", FILE, &setup.options, &progress).unwrap();
+    assert_eq!(fs::read(path).unwrap(), weights());
+    let calls = progress.0.into_inner().unwrap();
+    assert!(calls.iter().all(|call| call.2 == Some(length)), "{calls:?}");
+    fs::remove_dir_all(&setup.options.cache).unwrap();
+    // The chunks end well, too soon or too late.
+    for announced in [length + 1, length - 1] {
+        match setup.fail(Mode::RenamedSize(announced)) {
+            HubError::Length { expected, .. } => assert_eq!(expected, announced),
+            error => panic!("{error:?}"),
+        }
+    }
 }
