@@ -235,7 +235,7 @@ mod backend {
     use jpeg_decoder::PixelFormat;
 
     use super::{FORMAT, Frame, ImageError};
-    use crate::image::decode::{cmyk_to_rgb, from_pixels, grey};
+    use crate::image::decode::{from_pixels, grey};
 
     pub(super) fn decode(
         bytes: &[u8],
@@ -275,14 +275,9 @@ mod backend {
         let pixels = match decoder.info().map(|info| info.pixel_format) {
             Some(PixelFormat::RGB24) => samples,
             Some(PixelFormat::L8) => grey(samples.into_iter()),
-            Some(PixelFormat::CMYK32) => {
-                let inks = samples.as_chunks().0;
-                inks.iter().flat_map(|&cmyk| cmyk_to_rgb(cmyk)).collect()
-            }
             _ => {
-                return Err(broken(jpeg_decoder::Error::Format(
-                    "samples of 16 bits".into(),
-                )));
+                let reason = "four inks in scans of their own are not supported";
+                return Err(ImageError::decode(FORMAT, reason));
             }
         };
         from_pixels(frame.width, frame.height, pixels, FORMAT)
