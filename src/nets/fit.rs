@@ -183,7 +183,9 @@ fn most_frequent_prefix(known: &BTreeSet<&str>, dict: &Weights) -> Option<(Strin
     }
     // Of equals the first, which is the shortest.
     let (prefix, count) = counts.into_iter().rev().max_by_key(|(_, count)| *count)?;
-    (!prefix.is_empty()).then(|| (prefix.to_owned(), count))
+    // A few names of another architecture always end like some of the network's.
+    let fits = !prefix.is_empty() && 4 * count >= known.len();
+    fits.then(|| (prefix.to_owned(), count))
 }
 
 /// The name of the classifier inside a `Sequential`: the only linear layer there that takes the
