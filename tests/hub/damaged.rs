@@ -211,7 +211,7 @@ impl Damaged {
         // The cache's own folder may be a link.
         fs::create_dir(at("real")).unwrap();
         symlink("real", at("cache")).unwrap();
-        sound(&at("cache"), REPO_FOLDER, seed % 5 != 0);
+        sound(&at("cache"), REPO_FOLDER, !seed.is_multiple_of(5));
         sound(&at("cache"), "models--org--other", true);
         somebody_elses(&at("foreign"));
         let repo = at("cache").join(REPO_FOLDER);
@@ -227,7 +227,8 @@ impl Damaged {
             let is_file = is.starts_with("file");
             let blobs = ["blobs/BLOB", "blobs/OTHER", "blobs/BLOB.incomplete"];
             let is_blob = blobs.iter().any(|blob| *path == place(&repo, blob));
-            let is_moved = seed % 5 == 0 && path.starts_with(place(&repo, "snapshots/COMMIT"));
+            let is_moved =
+                seed.is_multiple_of(5) && path.starts_with(place(&repo, "snapshots/COMMIT"));
             let is_own = is == "folder" || is_file && (is_blob || is_moved);
             !is_own && damages.iter().any(|damage| path.starts_with(damage))
         });
