@@ -91,10 +91,10 @@ pub enum HubError {
     #[error("the access token has a line break, a space or another character that no token has")]
     BadToken,
 
-    /// The file that names the trusted authorities cannot be used. Nothing was asked.
+    /// The file or folder with the trusted authorities cannot be used. Nothing was asked.
     #[error("cannot use the certificates in {}: {problem}", path.display())]
     Authorities {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
@@ -362,8 +362,9 @@ impl HubError {
             Self::BadToken => "check HF_TOKEN, or the file HF_TOKEN_PATH, or `token` in HF_HOME: \
                  it has to hold the token alone"
                 .to_owned(),
-            Self::Authorities { .. } => "set SSL_CERT_FILE (it comes before REQUESTS_CA_BUNDLE and \
-                 CURL_CA_BUNDLE) to a file of certificates, or unset them: many are built in"
+            Self::Authorities { .. } => "set SSL_CERT_FILE or SSL_CERT_DIR (they come before \
+                 REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE) to a file or folder of certificates, or unset \
+                 them: then those that the system trusts count"
                 .to_owned(),
             Self::RepoNotFound { endpoint, repo } => format!(
                 "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
@@ -392,8 +393,8 @@ impl HubError {
                 if let Some(CertificateError::UnknownIssuer | CertificateError::BadSignature) =
                     certificate_problem(source) =>
             {
-                "where an authority of your company's has signed that certificate, set SSL_CERT_FILE \
-                 to a file with the authority's own (PEM)"
+                "where an authority of your company's has signed that certificate, add the authority's \
+                 own to the system's store, or set SSL_CERT_FILE to a file with it (PEM)"
                     .to_owned()
             }
             Self::Unreachable { location, .. }

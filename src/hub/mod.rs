@@ -6,10 +6,12 @@
 //! files; the transfer is done here.
 
 mod answer;
+mod authorities;
 mod cache;
 mod clear;
 mod digest;
 mod error;
+mod excepted;
 mod folder;
 mod hashing;
 mod http;

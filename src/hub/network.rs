@@ -1,29 +1,31 @@
-//! The way to a server: whose certificates are trusted, and through which proxy a request goes.
+//! The way to a server: through which proxy a request goes, and whose certificates are trusted.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use ureq::Proxy;
-use ureq::tls::{Certificate, PemItem, TlsConfig, parse_pem};
+use ureq::tls::{RootCerts, TlsConfig};
 
 use super::HubError;
+use super::authorities;
+use super::excepted::is_excepted;
 use super::http::is_loopback;
-use crate::bounded;
 
-/// How servers are reached. The default trusts the authorities that are built in, and asks no proxy.
+/// How servers are reached. The default trusts the authorities that the system trusts, and asks no
+/// proxy.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Network {
-    /// File with the certificates, in PEM form, of the authorities that are trusted in place of those
-    /// that are built in.
-    pub authorities: Option<PathBuf>,
-    /// Proxy for `http://` addresses.
+    /// Files and folders with the certificates, in PEM form, of the authorities that are trusted in
+    /// place of the system's. Where the system has none, those of Mozilla are built in.
+    pub authorities: Vec<PathBuf>,
+    /// Proxy for `http://` addresses: `http://`, `https://`, `socks4://`, `socks5://` (host names are
+    /// resolved here), `socks4a://` and `socks5h://` (they are resolved by the proxy).
     pub http_proxy: Option<String>,
     /// Proxy for `https://` addresses.
     pub https_proxy: Option<String>,
-    /// Hosts that are reached without a proxy, with commas between them. `example.org` and
-    /// `.example.org` also mean the hosts below it, and `*` all.
+    /// Hosts that are reached without a proxy, with commas or blanks between them. `example.org` and
+    /// `.example.org` also mean the hosts below it, `example.org:8080` that port alone, `10.0.0.0/8` a
+    /// range of addresses, and `*` all.
     pub no_proxy: Option<String>,
 }
 
@@ -48,9 +50,7 @@ impl Network {
     ) -> Self {
         let proxy = |names: [&str; 4]| names.into_iter().find_map(&text);
         Self {
-            authorities: ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]
-                .into_iter()
-                .find_map(path),
+            authorities: authorities::named(path),
             http_proxy: proxy(["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"]),
             https_proxy: proxy(["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
             no_proxy: text("no_proxy").or_else(|| text("NO_PROXY")),
@@ -60,12 +60,12 @@ impl Network {
     /// # Errors
     /// [`HubError::Authorities`].
     pub(super) fn tls(&self) -> Result<TlsConfig, HubError> {
-        let config = TlsConfig::builder();
-        Ok(match &self.authorities {
-            Some(file) => config.root_certs(read_authorities(file)?.into()),
-            None => config,
-        }
-        .build())
+        let roots = if self.authorities.is_empty() {
+            authorities::of_system()
+        } else {
+            RootCerts::from(authorities::read(&self.authorities)?)
+        };
+        Ok(TlsConfig::builder().root_certs(roots).build())
     }
 
     /// The proxy for an address.
@@ -79,7 +79,12 @@ impl Network {
             &self.http_proxy
         };
         // A proxy has no way back to a server on this machine.
-        let Some(proxy) = proxy.as_deref().filter(|_| !is_loopback(url)) else {
+        let is_direct = is_loopback(url)
+            || self
+                .no_proxy
+                .as_deref()
+                .is_some_and(|hosts| is_excepted(hosts, url));
+        let Some(proxy) = proxy.as_deref().filter(|_| !is_direct) else {
             return Ok(None);
         };
         let bad = |_| HubError::BadName {
@@ -87,25 +92,7 @@ impl Network {
             value: host_of(proxy).to_owned(),
             expected: "an address such as http://host:port",
         };
-        let parsed = Proxy::new(proxy).map_err(bad)?;
-        // Only a builder takes the hosts that are excepted.
-        let mut builder = Proxy::builder(parsed.protocol())
-            .host(parsed.host())
-            .port(parsed.port());
-        if let Some(user) = parsed.username() {
-            builder = builder.username(user);
-        }
-        if let Some(password) = parsed.password() {
-            builder = builder.password(password);
-        }
-        let hosts = self.no_proxy.iter().flat_map(|hosts| hosts.split(','));
-        for host in hosts.map(str::trim).filter(|host| !host.is_empty()) {
-            // To ureq each form means either the host or those below it.
-            let bare = host.strip_prefix("*.").unwrap_or(host);
-            let bare = bare.strip_prefix('.').unwrap_or(bare);
-            builder = builder.no_proxy(bare).no_proxy(&format!(".{bare}"));
-        }
-        builder.build().map(Some).map_err(bad)
+        Proxy::new(proxy).map(Some).map_err(bad)
     }
 }
 
@@ -113,38 +100,6 @@ impl Network {
 /// where the rest is no address.
 fn host_of(proxy: &str) -> &str {
     proxy.rsplit('@').next().unwrap_or(proxy)
-}
-
-fn read_authorities(file: &Path) -> Result<Vec<Certificate<'static>>, HubError> {
-    let bad = |problem: String| HubError::Authorities {
-        path: file.to_owned(),
-        problem,
-    };
-    let bytes = bounded::read(file, bounded::SMALL).map_err(|error| bad(error.to_string()))?;
-    let mut found = Vec::new();
-    for item in parse_pem(&bytes) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
-            Ok(_) => {}
-            Err(error) => {
-                return Err(bad(format!(
-                    "expected certificates in PEM form, found a damaged one: {error}"
-                )));
-            }
-        }
-    }
-    // ureq passes over what it cannot read, as the collections of systems have certificates of old
-    // kinds among them; with none left it would trust nobody and not say why.
-    let contents = found.iter().map(|found| CertificateDer::from(found.der()));
-    match RootCertStore::empty().add_parsable_certificates(contents) {
-        (0, 0) => Err(bad(
-            "expected certificates in PEM form, found none".to_owned()
-        )),
-        (0, damaged) => Err(bad(format!(
-            "expected certificates, found {damaged} that cannot be read"
-        ))),
-        _ => Ok(found),
-    }
 }
 
 #[cfg(test)]
@@ -197,28 +152,16 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_excepted_in_every_spelling() {
-        for (hosts, url, excepted) in [
-            ("", "https://a.example", false),
-            ("a.example", "https://a.example:8080/x", true),
-            ("a.example", "https://b.a.example", true),
-            ("a.example", "https://ba.example", false),
-            (".a.example", "https://a.example", true),
-            ("*.a.example", "https://b.a.example", true),
-            ("x, A.example ,y", "https://a.EXAMPLE", true),
-            ("10.0.0.*", "https://10.0.0.7", true),
-            ("*", "https://a.example", true),
-        ] {
-            let variables = [("ALL_PROXY", "http://u%40:p@c:1"), ("NO_PROXY", hosts)];
-            let proxy = network(&variables).proxy(url).unwrap().unwrap();
-            assert_eq!(
-                proxy.is_no_proxy(&url.parse().unwrap()),
-                excepted,
-                "{hosts} {url}"
-            );
-            assert_eq!(proxy.username(), Some("u@"));
-            assert_eq!((proxy.password(), proxy.port()), (Some("p"), 1));
-        }
+    fn an_excepted_host_has_no_proxy_and_others_keep_its_user() {
+        let variables = [
+            ("ALL_PROXY", "http://u%40:p@c:1"),
+            ("NO_PROXY", "a.example"),
+        ];
+        let network = network(&variables);
+        assert_eq!(network.proxy("https://b.a.example/x").unwrap(), None);
+        let proxy = network.proxy("https://ba.example").unwrap().unwrap();
+        assert_eq!(proxy.username(), Some("u@"));
+        assert_eq!((proxy.password(), proxy.port()), (Some("p"), 1));
     }
 
     #[test]
@@ -226,6 +169,7 @@ mod tests {
         for (address, protocol) in [
             ("c:1", ProxyProtocol::Http),
             ("https://c:1", ProxyProtocol::Https),
+            ("socks5://c:1", ProxyProtocol::Socks5),
             ("socks5h://c:1", ProxyProtocol::Socks5h),
         ] {
             let network = network(&[("ALL_PROXY", address)]);
@@ -250,25 +194,6 @@ mod tests {
             assert!(matches!(error, HubError::BadName { .. }), "{error:?}");
             let text = format!("{error} {error:?} {network:?}");
             assert!(!text.contains("secret"), "{text}");
-        }
-    }
-
-    #[test]
-    fn authorities_are_named_by_the_variables_of_others() {
-        for (variables, file) in [
-            (vec![], None),
-            (vec![("CURL_CA_BUNDLE", "c")], Some("c")),
-            (
-                vec![("CURL_CA_BUNDLE", "c"), ("REQUESTS_CA_BUNDLE", "r")],
-                Some("r"),
-            ),
-            (
-                vec![("REQUESTS_CA_BUNDLE", "r"), ("SSL_CERT_FILE", "s")],
-                Some("s"),
-            ),
-        ] {
-            let found = network(&variables).authorities;
-            assert_eq!(found.as_deref(), file.map(Path::new), "{variables:?}");
         }
     }
 }

@@ -94,8 +94,9 @@ impl HubOptions {
     /// * no links in the cache: `HF_HUB_DISABLE_SYMLINKS` is one of these
     /// * longest silence of a server: `HF_HUB_DOWNLOAD_TIMEOUT` in whole seconds, at most a day, else
     ///   [`Patience::default`]
-    /// * authorities that are trusted: the file `SSL_CERT_FILE`, else `REQUESTS_CA_BUNDLE`, else
-    ///   `CURL_CA_BUNDLE`, else those that are built in; it is read when a server is asked
+    /// * authorities that are trusted: the file `SSL_CERT_FILE` and the folders `SSL_CERT_DIR`, else the
+    ///   file or folder `REQUESTS_CA_BUNDLE`, else `CURL_CA_BUNDLE`, else those that the system trusts,
+    ///   else those that are built in; they are read when a server is asked
     /// * proxy: `HTTPS_PROXY` for `https://` addresses, `HTTP_PROXY` for `http://` ones, else
     ///   `ALL_PROXY`; none for the hosts in `NO_PROXY`; each also in small letters, which count first
     ///

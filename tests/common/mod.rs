@@ -4,4 +4,5 @@
 
 pub(crate) mod fashion_mnist;
 pub(crate) mod hub_server;
+pub(crate) mod socks;
 pub(crate) mod tls;
