@@ -309,8 +309,9 @@ fn names_that_differ_in_little_are_not_confused() {
 
     // Neither is exact: both fit.
     env.picture("ankle-boot.png", "both/LEFT_TURN/a.png");
-    let (code, _, messages) = eval(&env, &["both", "-m", "twin"]);
-    assert_eq!(code, 2);
+    let output = env.run(&["eval", "-q", "-m", "twin", "both"]);
+    let messages = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{messages}");
     assert!(
         messages.contains("`LEFT_TURN` means 2 classes"),
         "{messages}"
