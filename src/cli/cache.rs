@@ -194,7 +194,7 @@ fn path(
         (WeightsSource::Reference(reference), _) if reference.embedded.is_some() => {
             bail!("{} is part of the program: it has no file", spec.name)
         }
-        (WeightsSource::Reference(reference), _) => model::fetch(reference, hub, &())?,
+        (WeightsSource::Reference(reference), _) => model::fetch(&spec, reference, hub, &())?,
         (_, path) => path.unwrap_or_default(),
     };
     results.line(path.display().to_string())?;

@@ -246,7 +246,7 @@ fn bring(
             None => row(State::ToDownload, None, remote_size(&spec, reference, hub)?),
         });
     }
-    let path = model::fetch(reference, hub, &transfers.progress(&spec.name))?;
+    let path = model::fetch(&spec, reference, hub, &transfers.progress(&spec.name))?;
     let state = if before.as_ref() == Some(&path) {
         State::Cached
     } else {

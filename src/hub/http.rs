@@ -40,8 +40,25 @@ pub(super) struct Client<'a> {
 pub(super) struct Start<'a> {
     /// First byte.
     pub(super) offset: u64,
+    /// How many bytes; all that follow where it is `None`.
+    pub(super) length: Option<u64>,
     /// Etag that the file must still have at the first server; else it is sent whole.
     pub(super) validator: Option<&'a str>,
+}
+
+impl Start<'_> {
+    /// The value of the header `Range`; `None` where the whole file is asked for.
+    fn range(&self) -> Option<String> {
+        let first = self.offset;
+        match self.length {
+            None if first == 0 => None,
+            None => Some(format!("bytes={first}-")),
+            Some(length) => {
+                let last = first.saturating_add(length).saturating_sub(1);
+                Some(format!("bytes={first}-{last}"))
+            }
+        }
+    }
 }
 
 /// An answer that is neither a redirect nor a refusal.
@@ -147,7 +164,7 @@ impl<'a> Client<'a> {
                 status,
                 StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
             );
-            let is_answer = status == StatusCode::OK || is_part && start.offset > 0;
+            let is_answer = status == StatusCode::OK || is_part && start.range().is_some();
             // A refusal has headers of its own kind; its status and text say more. The last answer
             // counts: one before it may be about the way.
             if home && (is_answer || status.is_redirection()) {
@@ -221,8 +238,8 @@ impl<'a> Client<'a> {
         if let Some(token) = self.token.filter(|_| home) {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        if start.offset > 0 {
-            request = request.header(RANGE, format!("bytes={}-", start.offset));
+        if let Some(range) = start.range() {
+            request = request.header(RANGE, range);
             // Other servers have etags of their own.
             if let Some(validator) = start.validator.filter(|_| home) {
                 request = request.header(IF_RANGE, validator);

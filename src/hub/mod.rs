@@ -14,6 +14,7 @@ mod error;
 mod excepted;
 mod folder;
 mod hashing;
+mod header;
 mod http;
 mod location;
 mod lock;
@@ -174,6 +175,20 @@ pub fn download(
         (Err(HubError::NotLocked { .. }), Some(url)) if is_listed(&url) => from_release(url),
         (result, _) => result,
     }
+}
+
+/// The header of the safetensors file that [`download`] would fetch from the hub, with its length in
+/// front, as the file begins. `None` where nothing has to be fetched, a download has begun, the file is
+/// of another format or so small that it comes as quickly, or the server does not send parts of files.
+/// What goes wrong on the way is no error: the download will say it.
+pub fn header(weights: &WeightsRef, options: &HubOptions) -> Option<Vec<u8>> {
+    if downloaded(weights, options).is_some() {
+        return None;
+    }
+    let (repo, revision, file) = hub_file(weights)?;
+    RemoteFile::new(repo, revision, file, options)
+        .ok()?
+        .header(options)
 }
 
 /// Length in bytes of the file that [`download`] would get, as far as its server says. The file itself

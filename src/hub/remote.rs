@@ -13,11 +13,12 @@ use hf_hub::{Cache, Repo, RepoType};
 use super::answer::Metadata;
 use super::cache::{self, RepoCache, is_commit};
 use super::digest::Digest;
+use super::header;
 use super::http::{Client, Start};
 use super::location::Location;
 use super::lock::Lock;
 use super::options::without_password;
-use super::partial::Partial;
+use super::partial::{Partial, incomplete};
 use super::transfer::{self, Attempts, Expected, Outcome};
 use super::{HubError, HubOptions, LockedFile, Present, Progress};
 
@@ -175,6 +176,23 @@ impl<'a> RemoteFile<'a> {
         metadata
             .map(|metadata| metadata.size)
             .map_err(|error| self.explain(error, &api, options))
+    }
+
+    /// The beginning of a safetensors file up to the end of its header, if that is worth a look.
+    pub(super) fn header(&self, options: &HubOptions) -> Option<Vec<u8>> {
+        if !self.file.ends_with(".safetensors") {
+            return None;
+        }
+        let api = self.online(options).ok()?;
+        let url = api.url(&percent_encode(self.file));
+        let client = self.client(&url, options).ok()?;
+        let metadata = client.head().ok()?;
+        let blob = self.cache.blob(&metadata.etag);
+        let is_here = blob.exists() || incomplete(&blob).exists();
+        let is_large = metadata.size.is_none_or(|size| size > header::WORTH_A_LOOK);
+        (is_large && !is_here)
+            .then(|| header::read(&client, &metadata))
+            .flatten()
     }
 
     fn online(&self, options: &HubOptions) -> Result<ApiRepo, HubError> {

@@ -168,6 +168,7 @@ impl Transfer<'_> {
         }
         let start = Start {
             offset: partial.len(),
+            length: None,
             validator: self.expected.validator.as_deref(),
         };
         let answer = self.client.get(start)?;
@@ -381,7 +382,7 @@ fn scatter(delay: Duration) -> Duration {
 }
 
 /// First byte of a part, and the length of the whole file; `None` for an answer that is no part.
-fn part(answer: &Answer) -> Option<(u64, Option<u64>)> {
+pub(super) fn part(answer: &Answer) -> Option<(u64, Option<u64>)> {
     let is_part = answer.response.status() == StatusCode::PARTIAL_CONTENT;
     let range = header(answer.response.headers(), "content-range").filter(|_| is_part)?;
     parse_range(range)

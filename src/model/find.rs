@@ -217,7 +217,7 @@ pub fn open_weights(
     if let Some((name, bytes)) = embedded.and_then(|name| Some((name, embedded_weights(name)?))) {
         return Ok(Weights::from_static(name, bytes)?);
     }
-    let path = fetch(reference, hub, progress)?;
+    let path = fetch(spec, reference, hub, progress)?;
     open_checked(&path, reference)
 }
 

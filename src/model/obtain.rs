@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::find::explain_mismatch;
 use super::pick::{PickError, Picked, pick};
-use crate::error::Result;
+use crate::cards::ModelSpec;
+use crate::error::{Error, Result};
 use crate::hub::{self, HubError, HubOptions, Progress, WeightsRef};
-use crate::weights::{files_of, shard_names};
+use crate::nets::NetError;
+use crate::weights::{Weights, files_of, shard_names};
 
 /// What timm's repositories call their weights, in the order of preference: a safetensors file cannot
 /// run code and opens at once.
@@ -52,17 +55,85 @@ pub fn downloaded(reference: &WeightsRef, hub: &HubOptions) -> Option<PathBuf> {
 /// The file that [`downloaded`] finds, or what takes its place on the hub, downloaded. Of sharded
 /// weights it is the index, and the shards are downloaded too.
 ///
+/// A large safetensors file is looked at before it is downloaded: one that does not fit the network of
+/// `spec`, whose weights `reference` names, is refused. Where the hub's file lacks the classifier and the
+/// authors' release file is known, that one is taken, with a note.
+///
 /// # Errors
-/// [`Error::Hub`](crate::Error::Hub) if it cannot be had, [`Error::Pick`](crate::Error::Pick) if it is not
-/// clear which file is meant.
-pub fn fetch(reference: &WeightsRef, hub: &HubOptions, progress: &dyn Progress) -> Result<PathBuf> {
+/// [`Error::Hub`] if it cannot be had, [`Error::Pick`] if it is not clear which file is meant, [`Error::Net`],
+/// [`Error::OtherEnds`] or [`Error::NoClassifier`] if it does not fit.
+pub fn fetch(
+    spec: &ModelSpec,
+    reference: &WeightsRef,
+    hub: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<PathBuf> {
     let (form, path) = first_there(reference, hub, progress, |form| {
-        hub::download(form, hub, progress)
-    })?;
+        look(spec, form, hub)?;
+        Ok(hub::download(form, hub, progress)?)
+    })
+    .or_else(|error| from_release(error, reference, hub, progress))?;
     for shard in shards(&form, &path)? {
         hub::download(&shard, hub, progress)?;
     }
+    // A file that was there already, or of a format that cannot be looked at before.
+    if form.release.is_some()
+        && form.repo.is_some()
+        && let Err(error @ Error::NoClassifier { .. }) = Weights::open(&path)
+            .map_err(Error::from)
+            .and_then(|weights| fits(spec, &weights))
+    {
+        return Ok(from_release(error, reference, hub, progress)?.1);
+    }
     Ok(path)
+}
+
+/// Compares what the hub would send with the network, as far as it can be known.
+fn look(spec: &ModelSpec, form: &WeightsRef, hub: &HubOptions) -> Result<()> {
+    let Some(header) = hub::header(form, hub) else {
+        return Ok(());
+    };
+    let file = form.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
+    let name = format!("{file} of {}", place(form));
+    match Weights::of_header(&name, &header) {
+        Ok(weights) => fits(spec, &weights),
+        // It is damaged, or of a kind that is not known here: the file itself will tell.
+        Err(_) => Ok(()),
+    }
+}
+
+/// # Errors
+/// Those of [`explain_mismatch`], if names or shapes differ.
+fn fits(spec: &ModelSpec, weights: &Weights) -> Result<()> {
+    let plan = spec.network.plan(spec.naming, spec.classes())?;
+    match plan.check_weights(weights) {
+        Err(error @ NetError::Tensors(_)) => Err(explain_mismatch(error, spec)),
+        _ => Ok(()),
+    }
+}
+
+/// The authors' release file in place of one without the classifier.
+///
+/// # Errors
+/// `error` if it is another, or no release is known; those of the download.
+fn from_release(
+    error: Error,
+    reference: &WeightsRef,
+    hub: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<(WeightsRef, PathBuf)> {
+    let (Error::NoClassifier { file, .. }, Some(url)) = (&error, &reference.release) else {
+        return Err(error);
+    };
+    progress.note(&format!(
+        "{file} lacks the classifier: the authors' release file is taken, {url}"
+    ));
+    let release = WeightsRef {
+        release: reference.release.clone(),
+        ..WeightsRef::default()
+    };
+    let path = hub::download(&release, hub, progress)?;
+    Ok((release, path))
 }
 
 /// Length in bytes of all files that [`fetch`] would download, as far as their server says. Of sharded
@@ -75,7 +146,7 @@ pub fn size(
     hub: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<Option<u64>> {
-    let get = |form: &WeightsRef| hub::size(form, hub, progress);
+    let get = |form: &WeightsRef| Ok(hub::size(form, hub, progress)?);
     let (form, mut size) = first_there(reference, hub, progress, get)?;
     if is_index(&form) {
         let index = hub::download(&form, hub, progress)?;
@@ -113,7 +184,7 @@ fn first_there<T>(
     reference: &WeightsRef,
     hub: &HubOptions,
     progress: &dyn Progress,
-    get: impl Fn(&WeightsRef) -> Result<T, HubError>,
+    get: impl Fn(&WeightsRef) -> Result<T>,
 ) -> Result<(WeightsRef, T)> {
     let forms = forms(reference);
     let is_here = |form| hub::downloaded(form, hub).is_some();
@@ -123,13 +194,16 @@ fn first_there<T>(
         match get(&form) {
             Ok(found) => return Ok((form, found)),
             // Where all are missing, the error is that of the first, which should be there.
-            Err(error @ (HubError::FileNotFound { .. } | HubError::NotLocked { .. })) => {
+            Err(Error::Hub(
+                error @ (HubError::FileNotFound { .. } | HubError::NotLocked { .. }),
+            )) => {
                 missing.get_or_insert(error);
             }
-            Err(error) => {
+            Err(Error::Hub(error)) => {
                 missing = Some(error);
                 break;
             }
+            Err(error) => return Err(error),
         }
     }
     let error = missing.unwrap_or(HubError::NoRemote);

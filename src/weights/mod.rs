@@ -184,6 +184,28 @@ impl Weights {
         Self::index(name.to_owned(), Bytes::Owned(bytes))
     }
 
+    /// Names and shapes by the beginning of a safetensors file, up to the end of its header: to be
+    /// compared with a network before the rest is there. Values must not be asked for.
+    ///
+    /// # Errors
+    /// [`WeightsError::Damaged`].
+    pub(crate) fn of_header(name: &str, beginning: &[u8]) -> Result<Self, WeightsError> {
+        let dict = StateDict {
+            entries: safetensors::index_header(name, beginning)?,
+            ..StateDict::default()
+        };
+        Ok(Self {
+            dict: dict.unwrapped(name)?,
+            alternatives: Vec::new(),
+            keys: None,
+            parts: vec![Arc::new(Part {
+                source: name.to_owned(),
+                bytes: Bytes::Owned(Vec::new()),
+            })],
+            source: name.to_owned(),
+        })
+    }
+
     fn index(source: String, bytes: Bytes) -> Result<Self, WeightsError> {
         let dicts = if bytes.starts_with(zip::MAGIC) {
             torch::index_zip(&source, &bytes)?

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
+use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -68,17 +69,34 @@ pub(super) fn index(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>,
 
     let (_, metadata) = SafeTensors::read_metadata(bytes)
         .map_err(|e| damaged(format!("safetensors header: {e}")))?;
+    Ok(entries(&metadata, data_start as usize))
+}
+
+/// The tensors by the beginning of a safetensors file, up to the end of its header.
+pub(super) fn index_header(
+    file: &str,
+    beginning: &[u8],
+) -> Result<BTreeMap<String, Entry>, WeightsError> {
+    let header = beginning.get(LENGTH_BYTES..).unwrap_or_default();
+    let metadata: Metadata = serde_json::from_slice(header).map_err(|e| WeightsError::Damaged {
+        file: file.to_owned(),
+        problem: format!("safetensors header: {e}"),
+    })?;
+    Ok(entries(&metadata, beginning.len()))
+}
+
+fn entries(metadata: &Metadata, data_start: usize) -> BTreeMap<String, Entry> {
     let entries = metadata.tensors().into_iter().map(|(name, info)| {
         let entry = Entry {
             part: 0,
             dtype: dtype(info.dtype),
             shape: info.shape.clone(),
-            start: data_start as usize + info.data_offsets.0,
+            start: data_start.saturating_add(info.data_offsets.0),
             strides: None,
         };
         (name, entry)
     });
-    Ok(entries.collect())
+    entries.collect()
 }
 
 fn dtype(stored: Dtype) -> DType {

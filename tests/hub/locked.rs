@@ -127,6 +127,7 @@ fn a_release_has_to_be_its_own_entry() {
 #[test]
 fn a_pickle_in_the_cache_needs_no_request() {
     let mut setup = setup();
+    let spec = super::fit::spec("seresnet50.ra2_in1k");
     let file = "pytorch_model.bin";
     setup.server.replace(REPO, file, b"pickled");
     let at = |revision: &str| WeightsRef {
@@ -143,7 +144,7 @@ fn a_pickle_in_the_cache_needs_no_request() {
     for offline in [false, true] {
         setup.options.offline = offline;
         for revision in ["main", COMMIT] {
-            let found = model::fetch(&at(revision), &setup.options, &()).unwrap();
+            let found = model::fetch(&spec, &at(revision), &setup.options, &()).unwrap();
             assert_eq!(found, path, "{revision}");
         }
     }
@@ -151,11 +152,11 @@ fn a_pickle_in_the_cache_needs_no_request() {
     // The lock file may list it in place of the other.
     lock(&mut setup, vec![entry(REPO, file, b"pickled")]);
     assert_eq!(
-        model::fetch(&at("main"), &setup.options, &()).unwrap(),
+        model::fetch(&spec, &at("main"), &setup.options, &()).unwrap(),
         path
     );
     lock(&mut setup, vec![entry(OTHER, file, b"pickled")]);
-    let error = model::fetch(&at("main"), &setup.options, &()).unwrap_err();
+    let error = model::fetch(&spec, &at("main"), &setup.options, &()).unwrap_err();
     assert!(
         error
             .to_string()

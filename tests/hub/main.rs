@@ -8,6 +8,7 @@ mod clear;
 #[cfg(unix)]
 mod damaged;
 mod failures;
+mod fit;
 mod locked;
 mod network;
 mod picture;
