@@ -99,7 +99,12 @@ impl ImageError {
                         "convert the image to PNG, for example with `{command}`"
                     ))
                 }
-                Content::Empty | Content::Text | Content::Unknown => None,
+                Content::Unknown => Some(
+                    "if it is an image of another format, convert it to PNG, for example with \
+                     `magick IN OUT.png`"
+                        .into(),
+                ),
+                Content::Empty | Content::Text => None,
             },
             Self::TooLarge { width, height, .. } => Some(format!(
                 "if the picture is trusted, raise the limit with `--max-pixels {}`",

@@ -100,6 +100,12 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         ColorType::RGBA(bits @ (8 | 16)) | ColorType::CMYK(bits @ (8 | 16)) => (4, bits),
         _ => return Err(unsupported(format_args!("samples of the kind {colour:?}"))),
     };
+    let compression = decoder
+        .find_tag_unsigned(Tag::Compression)
+        .map_err(broken)?;
+    if channels == 2 && compression == Some(JPEG) {
+        return Err(unsupported("grey with alpha, compressed as JPEG,"));
+    }
     if conversion == Conversion::Palette && bits > 8 {
         return Err(unsupported(format_args!("a palette of {bits} bits")));
     }

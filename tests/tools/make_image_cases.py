@@ -377,6 +377,7 @@ def tiffs():
                 yield f"{kind}-{compression}", saved(mode, "TIFF", compression=compression)
             except Exception:
                 pass
+    yield "grey-alpha-jpeg", saved(image.convert("LA"), "TIFF", compression="jpeg")
 
 
 # JPEG
