@@ -170,7 +170,7 @@ fn fit_dict(plan: &Plan, dict: Weights) -> Result<(Weights, Vec<String>), NetErr
 }
 
 /// The beginning of names, up to a dot, behind which most of the known names are, and how many those
-/// are; `None` where most are there without one.
+/// are; `None` where all are there without one.
 fn most_frequent_prefix(known: &BTreeSet<&str>, dict: &Weights) -> Option<(String, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for name in dict.names().filter(|name| name.len() <= MAX_NAME) {
@@ -181,10 +181,13 @@ fn most_frequent_prefix(known: &BTreeSet<&str>, dict: &Weights) -> Option<(Strin
             }
         }
     }
+    if counts.remove("") == Some(known.len()) {
+        return None;
+    }
     // Of equals the first, which is the shortest.
     let (prefix, count) = counts.into_iter().rev().max_by_key(|(_, count)| *count)?;
     // A few names of another architecture always end like some of the network's.
-    let fits = !prefix.is_empty() && 4 * count >= known.len();
+    let fits = 4 * count >= known.len();
     fits.then(|| (prefix.to_owned(), count))
 }
 

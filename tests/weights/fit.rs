@@ -175,6 +175,16 @@ fn a_prefix_that_fits_in_part_is_named() {
         &["with the prefix `encoder.`"],
         "the module `encoder`",
     );
+    // Less than half of the network.
+    let tensors = renamed(|name| match name.contains("bn1") {
+        true => format!("model.{name}"),
+        false => name.to_owned(),
+    });
+    refused(
+        load_tensors(&tensors),
+        &["with the prefix `model.`"],
+        "the module `model`",
+    );
     // Most of the network, all of it under the prefix.
     let mut tensors = prefixed("model.");
     tensors.retain(|(name, _)| !name.contains("layer3"));
