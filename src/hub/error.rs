@@ -187,6 +187,13 @@ pub enum HubError {
         endpoint: String,
     },
 
+    /// Whoever asked for the file has looked at its header and does not want it.
+    #[error("{location} was looked at and not wanted")]
+    Unwanted {
+        /// The file.
+        location: Box<Location>,
+    },
+
     /// The connection broke, or stood still for too long.
     #[error("the download of {location} was interrupted after {}", amount(*done, *total))]
     Interrupted {
@@ -304,6 +311,7 @@ impl HubError {
             Self::NoHome
             | Self::NoRemote
             | Self::NoRepository { .. }
+            | Self::Unwanted { .. }
             | Self::LockFile { .. }
             | Self::NotLocked { .. }
             | Self::NotAsLocked { .. }
@@ -461,6 +469,7 @@ impl HubError {
                 .to_owned(),
             Self::NoRepository { .. }
             | Self::BadName { .. }
+            | Self::Unwanted { .. }
             | Self::Status { .. }
             | Self::TooLarge { .. } => {
                 return None;

@@ -150,6 +150,23 @@ pub fn download(
     options: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
+    download_if(weights, options, progress, None)
+}
+
+/// Decides by the beginning of a safetensors file, up to the end of its header, whether it is wanted.
+pub type Look<'a> = &'a dyn Fn(&[u8]) -> bool;
+
+/// As [`download`], and before a safetensors file of some length is downloaded, `look` is asked. It is not
+/// where the download has begun, and where the server does not send parts of files.
+///
+/// # Errors
+/// As [`download`]; [`HubError::Unwanted`] if `look` says so.
+pub fn download_if(
+    weights: &WeightsRef,
+    options: &HubOptions,
+    progress: &dyn Progress,
+    look: Option<Look<'_>>,
+) -> Result<PathBuf, HubError> {
     if let Some((remote, path)) = hub_cached(weights, options) {
         return remote.admitted(path, options);
     }
@@ -168,27 +185,13 @@ pub fn download(
     };
     let remote = RemoteFile::new(repo, revision, file, options);
     let fetched =
-        remote.and_then(|remote| remote.fetch(weights.sha256.as_deref(), options, progress));
+        remote.and_then(|remote| remote.fetch(weights.sha256.as_deref(), look, options, progress));
     match (fetched, release) {
         (Err(error), Some(url)) if error.is_refusal() => from_release(url).map_err(|_| error),
         // A lock file that was written without the hub lists the release.
         (Err(HubError::NotLocked { .. }), Some(url)) if is_listed(&url) => from_release(url),
         (result, _) => result,
     }
-}
-
-/// The header of the safetensors file that [`download`] would fetch from the hub, with its length in
-/// front, as the file begins. `None` where nothing has to be fetched, a download has begun, the file is
-/// of another format or so small that it comes as quickly, or the server does not send parts of files.
-/// What goes wrong on the way is no error: the download will say it.
-pub fn header(weights: &WeightsRef, options: &HubOptions) -> Option<Vec<u8>> {
-    if downloaded(weights, options).is_some() {
-        return None;
-    }
-    let (repo, revision, file) = hub_file(weights)?;
-    RemoteFile::new(repo, revision, file, options)
-        .ok()?
-        .header(options)
 }
 
 /// Length in bytes of the file that [`download`] would get, as far as its server says. The file itself
@@ -254,7 +257,7 @@ pub fn fetch(
     options: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
-    RemoteFile::new(repo, revision, file, options)?.fetch(None, options, progress)
+    RemoteFile::new(repo, revision, file, options)?.fetch(None, None, options, progress)
 }
 
 /// A file of a repository, downloaded whether it is in the cache or not. What is there stays until the

@@ -18,9 +18,9 @@ use super::http::{Client, Start};
 use super::location::Location;
 use super::lock::Lock;
 use super::options::without_password;
-use super::partial::{Partial, incomplete};
+use super::partial::Partial;
 use super::transfer::{self, Attempts, Expected, Outcome};
-use super::{HubError, HubOptions, LockedFile, Present, Progress};
+use super::{HubError, HubOptions, LockedFile, Look, Present, Progress};
 
 /// A file of a repository of one hub, with its place in the cache.
 pub(super) struct RemoteFile<'a> {
@@ -104,10 +104,12 @@ impl<'a> RemoteFile<'a> {
         self.cache.names()
     }
 
-    /// The file, from the cache or from the hub. `pin` is the SHA-256 that it must have.
+    /// The file, from the cache or from the hub. `pin` is the SHA-256 that it must have; `look` may
+    /// refuse it before it is downloaded.
     pub(super) fn fetch(
         &self,
         pin: Option<&str>,
+        look: Option<Look<'_>>,
         options: &HubOptions,
         progress: &dyn Progress,
     ) -> Result<PathBuf, HubError> {
@@ -116,7 +118,7 @@ impl<'a> RemoteFile<'a> {
         {
             return self.admitted(path, options);
         }
-        self.download(pin, Present::Counts, options, progress)
+        self.download(pin, look, Present::Counts, options, progress)
     }
 
     /// The file from the hub, whatever is in the cache.
@@ -125,7 +127,7 @@ impl<'a> RemoteFile<'a> {
         options: &HubOptions,
         progress: &dyn Progress,
     ) -> Result<PathBuf, HubError> {
-        self.download(None, Present::IsReplaced, options, progress)
+        self.download(None, None, Present::IsReplaced, options, progress)
     }
 
     /// A file in the cache, if the lock file admits it.
@@ -143,6 +145,7 @@ impl<'a> RemoteFile<'a> {
     fn download(
         &self,
         pin: Option<&str>,
+        look: Option<Look<'_>>,
         present: Present,
         options: &HubOptions,
         progress: &dyn Progress,
@@ -156,7 +159,7 @@ impl<'a> RemoteFile<'a> {
             let metadata = self
                 .ask(&client, options, progress)
                 .map_err(|error| self.explain(error, &api, options))?;
-            let path = self.bring(&client, &metadata, pin, present, options, progress)?;
+            let path = self.bring(&client, &metadata, (pin, look), present, options, progress)?;
             if let Some(path) = path {
                 return self.admitted(path, options);
             }
@@ -176,23 +179,6 @@ impl<'a> RemoteFile<'a> {
         metadata
             .map(|metadata| metadata.size)
             .map_err(|error| self.explain(error, &api, options))
-    }
-
-    /// The beginning of a safetensors file up to the end of its header, if that is worth a look.
-    pub(super) fn header(&self, options: &HubOptions) -> Option<Vec<u8>> {
-        if !self.file.ends_with(".safetensors") {
-            return None;
-        }
-        let api = self.online(options).ok()?;
-        let url = api.url(&percent_encode(self.file));
-        let client = self.client(&url, options).ok()?;
-        let metadata = client.head().ok()?;
-        let blob = self.cache.blob(&metadata.etag);
-        let is_here = blob.exists() || incomplete(&blob).exists();
-        let is_large = metadata.size.is_none_or(|size| size > header::WORTH_A_LOOK);
-        (is_large && !is_here)
-            .then(|| header::read(&client, &metadata))
-            .flatten()
     }
 
     fn online(&self, options: &HubOptions) -> Result<ApiRepo, HubError> {
@@ -241,7 +227,7 @@ impl<'a> RemoteFile<'a> {
         &self,
         client: &Client<'_>,
         metadata: &Metadata,
-        pin: Option<&str>,
+        (pin, look): (Option<&str>, Option<Look<'_>>),
         present: Present,
         options: &HubOptions,
         progress: &dyn Progress,
@@ -279,6 +265,18 @@ impl<'a> RemoteFile<'a> {
                 validator: metadata.validator.clone(),
             };
             let mut partial = Partial::open(&blob, &lock)?;
+            let is_large = metadata.size.is_none_or(|size| size > header::WORTH_A_LOOK);
+            if let Some(look) = look
+                && self.file.ends_with(".safetensors")
+                && is_large
+                && partial.len() == 0
+                && let Some(header) = header::read(client, metadata)
+                && !look(&header)
+            {
+                return Err(HubError::Unwanted {
+                    location: Box::new(self.location.clone()),
+                });
+            }
             match transfer::complete(client, &expected, &mut partial, &options.patience, progress) {
                 Ok(Outcome::Done) => partial.finish(&blob)?,
                 Ok(Outcome::Changed) => {

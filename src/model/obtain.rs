@@ -1,5 +1,6 @@
 //! The weights files that a repository of the hub has: finding, measuring and downloading them.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::find::explain_mismatch;
@@ -69,8 +70,7 @@ pub fn fetch(
     progress: &dyn Progress,
 ) -> Result<PathBuf> {
     let (form, path) = first_there(reference, hub, progress, |form| {
-        look(spec, form, hub)?;
-        Ok(hub::download(form, hub, progress)?)
+        download_fitting(spec, form, hub, progress)
     })
     .or_else(|error| from_release(error, reference, hub, progress))?;
     for shard in shards(&form, &path)? {
@@ -88,17 +88,30 @@ pub fn fetch(
     Ok(path)
 }
 
-/// Compares what the hub would send with the network, as far as it can be known.
-fn look(spec: &ModelSpec, form: &WeightsRef, hub: &HubOptions) -> Result<()> {
-    let Some(header) = hub::header(form, hub) else {
-        return Ok(());
-    };
+/// Downloads one file, unless its header says that it does not fit.
+fn download_fitting(
+    spec: &ModelSpec,
+    form: &WeightsRef,
+    hub: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<PathBuf> {
     let file = form.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
     let name = format!("{file} of {}", place(form));
-    match Weights::of_header(&name, &header) {
-        Ok(weights) => fits(spec, &weights),
-        // It is damaged, or of a kind that is not known here: the file itself will tell.
-        Err(_) => Ok(()),
+    let refusal = RefCell::new(None);
+    let look = |header: &[u8]| {
+        // One that is damaged, or of a kind that is not known here: the file itself will tell.
+        let Ok(weights) = Weights::of_header(&name, header) else {
+            return true;
+        };
+        let refused = fits(spec, &weights).err();
+        let is_wanted = refused.is_none();
+        *refusal.borrow_mut() = refused;
+        is_wanted
+    };
+    let path = hub::download_if(form, hub, progress, Some(&look));
+    match refusal.into_inner() {
+        Some(error) => Err(error),
+        None => Ok(path?),
     }
 }
 
