@@ -60,6 +60,7 @@ impl Target {
     ///
     /// # Errors
     /// Those of [`write()`].
+    #[cfg(feature = "cli")]
     pub(crate) fn check(&self) -> io::Result<()> {
         let Self::File(path) = self else {
             return Ok(());

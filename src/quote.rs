@@ -1,5 +1,6 @@
 //! Foreign text in messages and documents: how much of it is shown, and what is not Unicode.
 
+#[cfg(feature = "cli")]
 use std::path::Path;
 
 use base64::Engine;
@@ -24,6 +25,7 @@ pub(crate) fn lost_bytes(bytes: &[u8]) -> Option<String> {
 }
 
 /// The same of a path.
+#[cfg(feature = "cli")]
 pub(crate) fn path_bytes(path: &Path) -> Option<String> {
     lost_bytes(path.as_os_str().as_encoded_bytes())
 }

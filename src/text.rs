@@ -123,6 +123,7 @@ impl Lines {
     }
 
     /// The number of the last line, from 1.
+    #[cfg(feature = "cli")]
     pub(crate) fn line(&self) -> usize {
         self.line
     }

@@ -131,6 +131,7 @@ impl Transform {
     }
 
     /// Number of values that one image takes in a batch: channels · height · width.
+    #[cfg(feature = "cli")]
     pub(crate) fn picture_len(&self) -> usize {
         self.channels * self.size[0] * self.size[1]
     }
