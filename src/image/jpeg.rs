@@ -287,7 +287,7 @@ mod backend {
 #[cfg(feature = "turbojpeg")]
 mod backend {
     use ::image::RgbImage;
-    use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat};
+    use turbojpeg::{Colorspace, Decompressor, Error, Image, PixelFormat};
 
     use super::{FORMAT, Frame, ImageError};
     use crate::image::decode::{cmyk_to_rgb, from_pixels};
@@ -326,14 +326,9 @@ mod backend {
             format,
         };
         match decompressor.decompress(bytes, picture.as_deref_mut()) {
-            Err(error)
-                if !WARNINGS
-                    .iter()
-                    .any(|start| error.to_string().starts_with(start)) =>
-            {
-                return Err(broken(error));
-            }
-            _ => {}
+            Err(Error::TurboJpegError(message))
+                if WARNINGS.iter().any(|start| message.starts_with(start)) => {}
+            result => result.map_err(broken)?,
         }
         let pixels = if four_inks {
             // Pillow takes all CMYK files to be Adobe's, which store the inks inverted.
