@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use senet::image::{
+use senet::preprocess::{
     CropMode, DecodeOptions, InputSpec, Interpolation, RgbImage, Transform, decode, resize,
 };
 
@@ -67,6 +67,6 @@ fn noise(width: u32, height: u32) -> RgbImage {
         (state >> 56) as u8
     };
     RgbImage::from_fn(width, height, |_, _| {
-        ::image::Rgb([value(), value(), value()])
+        image::Rgb([value(), value(), value()])
     })
 }

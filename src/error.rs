@@ -4,16 +4,16 @@
 //! on the layer it cares about. [`Error::hint`] says what to do next, where there is something to
 //! do.
 
-use crate::cards::CardError;
 use crate::device::DeviceError;
 use crate::eval::EvalError;
-use crate::golden::GoldenError;
 use crate::hub::HubError;
-use crate::image::ImageError;
 use crate::model::PickError;
 use crate::nets::{NetError, OtherEnds};
+use crate::preprocess::ImageError;
 use crate::text::TextError;
+use crate::verify::GoldenError;
 use crate::weights::WeightsError;
+use crate::zoo::CardError;
 
 /// Result with the library's [`enum@Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;

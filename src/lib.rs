@@ -2,28 +2,28 @@
 #![deny(unsafe_code)]
 
 mod bounded;
-pub mod cards;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod device;
 pub mod error;
 pub mod eval;
 mod files;
-pub mod golden;
 pub mod guide;
 pub mod hub;
-pub mod image;
 pub mod kernels;
 pub mod labels;
 pub mod model;
 pub mod nets;
 pub mod nn;
+pub mod preprocess;
 mod quote;
 pub mod text;
+pub mod verify;
 mod walk;
 pub mod weights;
+pub mod zoo;
 
-pub use cards::{Card, ModelSpec, Zoo};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use model::{Model, Prediction};
+pub use zoo::{Card, ModelSpec, Zoo};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use crate::image::{Look, START, look};
+use crate::preprocess::{Look, START, look};
 
 /// Files and folders that systems and programs make beside those of the user: by their whole names,
 /// or by what they begin with before a `*`; in any case.

@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::Device;
 use senet::hub::HubOptions;
-use senet::image::RgbImage;
+use senet::preprocess::RgbImage;
 use senet::{Model, Zoo};
 
 /// What PyTorch answers on the same weights; see `tests/tools/train_fashion_mnist.py`.

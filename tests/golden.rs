@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
-use senet::golden::{Expected, Golden, Report};
 use senet::nets::{Activation, Naming, Network, NetworkSpec, Plan, Point, StemPool, StepPlan};
 use senet::nn::{Backend, Engine, Isa};
+use senet::verify::{Expected, Golden, Report};
 use senet::weights::Weights;
 use serde::Deserialize;
 

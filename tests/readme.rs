@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use senet::Zoo;
-use senet::cards::{Card, Published};
+use senet::zoo::{Card, Published};
 
 const START: &str = "<!-- models: written by `UPDATE_SNAPSHOTS=1 cargo test --test readme` -->\n";
 const END: &str = "<!-- end of models -->\n";

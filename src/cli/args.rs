@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::{Args, ValueEnum};
 
 use super::output::Messages;
-use crate::cards::Overrides;
 use crate::device::DeviceChoice;
-use crate::image::{CropMode, DecodeOptions, Interpolation, MAX_INPUT_SIZE};
+use crate::preprocess::{CropMode, DecodeOptions, Interpolation, MAX_INPUT_SIZE};
+use crate::zoo::Overrides;
 
 /// Which network, and where it runs.
 #[derive(Args, Debug)]
 pub(super) struct ModelArgs {
     /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
-    #[arg(short, long, value_name = "MODEL", default_value = crate::cards::DEFAULT_MODEL)]
+    #[arg(short, long, value_name = "MODEL", default_value = crate::zoo::DEFAULT_MODEL)]
     pub model: String,
     /// Weights file (.safetensors, .bin, .pth) in place of the model's own
     #[arg(short, long, value_name = "FILE")]

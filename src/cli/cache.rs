@@ -13,11 +13,11 @@ use super::args::SourceArgs;
 use super::output::{Messages, Results, Table, human_bytes};
 use super::transfers::Transfers;
 use super::{SOME_FAILED, SUCCESS, session};
-use crate::cards::{Overrides, WeightsSource};
 use crate::error::Error;
 use crate::hub::{self, CachedRepo, Condition, HubError, HubOptions, Removal, Waste, WasteKind};
 use crate::model::{self, CachedRelease};
 use crate::quote::path_bytes;
+use crate::zoo::{Overrides, WeightsSource};
 
 const DAY: u64 = 24 * 60 * 60;
 

@@ -13,8 +13,8 @@ use super::rows::{LabelStyle, Row, RowError, Writer};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::hub::{self, HubOptions};
-use crate::image::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
 use crate::model::{Activation, Model, Prepared, prepare_beside};
+use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
 
 /// Tell what pictures show
 #[derive(Args, Debug)]
@@ -177,13 +177,13 @@ fn prepare(
     slot: &mut [f32],
 ) -> Result<(), RowError> {
     let picture = match input {
-        Input::File(path) => image::open(path, options),
+        Input::File(path) => preprocess::open(path, options),
         Input::Url(url) => {
             let bytes = hub::fetch_picture(url, MAX_FILE_BYTES, hub);
             let bytes = bytes.map_err(|error| RowError::from(&Error::from(error)))?;
-            image::decode(&bytes, options)
+            preprocess::decode(&bytes, options)
         }
-        Input::Stdin(bytes) => image::decode(bytes, options),
+        Input::Stdin(bytes) => preprocess::decode(bytes, options),
         Input::Unreadable { reason, .. } => return Err(RowError::new(reason)),
     };
     let picture = picture.map_err(|error| RowError::from(&Error::from(error)))?;

@@ -8,9 +8,9 @@ use clap::Args;
 use super::eval::{self, RunArgs, SelectionArgs};
 use super::output::{Messages, Results};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS};
-use crate::cards::Overrides;
 use crate::error::Error;
 use crate::eval::Pair;
+use crate::zoo::Overrides;
 
 /// Compare two models picture by picture, on data or by the results that they have
 #[derive(Args, Debug)]

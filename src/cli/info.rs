@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::args::{HubArgs, InputArgs};
 use super::output::{Messages, Results, Table, Tone, human_bytes};
 use super::{SUCCESS, session};
-use crate::cards::{Card, ModelSpec, Published, WeightsSource, Zoo};
 use crate::error::Error;
 use crate::hub::{self, HubOptions, WeightsRef};
-use crate::image::InputSpec;
 use crate::model;
 use crate::nets::{LayerTrace, NetError, NetworkSpec, Plan};
+use crate::preprocess::InputSpec;
 use crate::quote::path_bytes;
 use crate::weights::shard_names;
+use crate::zoo::{Card, ModelSpec, Published, WeightsSource, Zoo};
 
 /// Show everything on a model's card
 #[derive(Args, Debug)]

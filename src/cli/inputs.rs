@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::image::MAX_FILE_BYTES;
+use crate::preprocess::MAX_FILE_BYTES;
 use crate::text::{Lines, TextError};
 use crate::walk::{self, Entry, PassedOver};
 use anyhow::{Context, bail};

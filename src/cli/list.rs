@@ -5,12 +5,12 @@ use serde::Serialize;
 
 use super::output::{Results, Table};
 use super::{SUCCESS, session};
-use crate::cards::{Architecture, Card, Published, Zoo};
 use crate::error::Error;
 use crate::hub::HubOptions;
 use crate::model;
 use crate::nets::NetError;
 use crate::quote::path_bytes;
+use crate::zoo::{Architecture, Card, Published, Zoo};
 
 /// List the checkpoints with their size and published accuracy
 #[derive(Args, Debug)]

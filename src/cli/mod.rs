@@ -28,8 +28,8 @@ use clap_complete::Shell;
 
 use output::{Messages, Results, Tone, escaped, say};
 
-use crate::image::is_picture_name;
 use crate::kernels::Isa;
+use crate::preprocess::is_picture_name;
 
 /// Every input was answered, every comparison held.
 const SUCCESS: u8 = 0;

@@ -12,10 +12,10 @@ use super::args::{HubArgs, PreprocessArgs, note_clipped};
 use super::inputs;
 use super::output::{Messages, Results};
 use super::{SUCCESS, session};
-use crate::cards::DEFAULT_MODEL;
 use crate::error::Error;
 use crate::files;
-use crate::image;
+use crate::preprocess;
+use crate::zoo::DEFAULT_MODEL;
 
 /// Write the tensor that a network would see to a safetensors file
 #[derive(Args, Debug)]
@@ -50,9 +50,9 @@ pub(super) fn run(
     let transform = spec.transform().map_err(Error::from)?;
     let options = arguments.preprocess.decode_options();
     let picture = if inputs::is_stdin(&arguments.image) {
-        image::decode(&inputs::read_stdin()?, &options)
+        preprocess::decode(&inputs::read_stdin()?, &options)
     } else {
-        image::open(&arguments.image, &options)
+        preprocess::open(&arguments.image, &options)
     };
     let picture = picture.map_err(Error::from)?;
     let [height, width] = transform.size();

@@ -11,11 +11,11 @@ use super::INTERRUPTED;
 use super::args::{DeviceArgs, HubArgs, ModelArgs, SourceArgs};
 use super::output::Messages;
 use super::transfers::Transfers;
-use crate::cards::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec, Overrides};
 use crate::error::Error;
 use crate::hub::{HubOptions, LockFile};
 use crate::model::{self, Model};
 use crate::weights::Weights;
+use crate::zoo::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec, Overrides};
 
 /// The settings of the environment, and `--offline`.
 pub(super) fn hub_options(offline: bool) -> anyhow::Result<HubOptions> {

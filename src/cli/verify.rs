@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::args::{DeviceArgs, HubArgs};
 use super::output::{Messages, Results, Table, Tone};
 use super::{SOME_FAILED, SUCCESS, session};
-use crate::cards::Overrides;
 use crate::error::Error;
-use crate::golden::{DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance};
+use crate::verify::{DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance};
 use crate::weights::Weights;
+use crate::zoo::Overrides;
 
 /// Compare a network's numbers with a golden file
 #[derive(Args, Debug)]

@@ -4,7 +4,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{InputSpec, Views};
+use crate::preprocess::{InputSpec, Views};
 
 /// The first line of a results file: all that has to be the same for results to belong together.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]

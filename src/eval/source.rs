@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 #[cfg(feature = "parquet")]
 use super::find::parquet::Table;
 use super::spool;
-use crate::image::{self, DecodeOptions, ImageError, Look, MAX_FILE_BYTES, RgbImage, START};
+use crate::preprocess::{self, DecodeOptions, ImageError, Look, MAX_FILE_BYTES, RgbImage, START};
 
 /// Bytes from which on an image has to begin as one before all of it is read.
 const LARGE: u64 = 1 << 24;
@@ -45,11 +45,11 @@ impl Source {
     /// Reads and decodes the picture.
     ///
     /// # Errors
-    /// As [`image::open`]; they do not name the data set's own place, which differs between
+    /// As [`preprocess::open`]; they do not name the data set's own place, which differs between
     /// machines.
     pub fn open(&self, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
         match self {
-            Self::File(path) => image::open(path, options).map_err(|error| match error {
+            Self::File(path) => preprocess::open(path, options).map_err(|error| match error {
                 ImageError::InFile { error, .. } => *error,
                 ImageError::Read { error, .. } => ImageError::Unreadable(error.to_string()),
                 error => error,
@@ -73,7 +73,7 @@ impl Source {
             #[cfg(feature = "parquet")]
             Self::Row { table, row } => {
                 let bytes = table.picture(*row).map_err(ImageError::Unreadable)?;
-                image::decode(bytes.data(), options)
+                preprocess::decode(bytes.data(), options)
             }
             Self::Nothing(reason) => Err(ImageError::Unreadable(reason.clone().into_owned())),
         }
@@ -90,11 +90,11 @@ fn decode(
     let read = |length| read(length).map_err(|error| ImageError::Unreadable(error.to_string()));
     if length > LARGE {
         let start = read(START)?;
-        if image::look(Path::new(""), || Ok(start.clone())) != Look::Image {
-            return image::decode(&start, options);
+        if preprocess::look(Path::new(""), || Ok(start.clone())) != Look::Image {
+            return preprocess::decode(&start, options);
         }
     }
-    image::decode(&read(length)?, options)
+    preprocess::decode(&read(length)?, options)
 }
 
 /// What is wrong with a file of more than [`MAX_FILE_BYTES`].

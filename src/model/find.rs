@@ -5,13 +5,13 @@ use std::path::Path;
 use super::obtain::{WEIGHTS_FILES, fetch, forms, is_open};
 use super::pick::pick_in;
 use crate::bounded;
-use crate::cards::{
-    CONFIG_FILE, CardError, ModelSpec, Overrides, Selection, WeightsSource, Zoo, embedded_weights,
-};
 use crate::error::{Error, Result};
 use crate::hub::{self, HubError, HubOptions, LockFile, Progress, WeightsRef};
 use crate::nets::NetError;
 use crate::weights::{Weights, check_release_name, files_of};
+use crate::zoo::{
+    CONFIG_FILE, CardError, ModelSpec, Overrides, Selection, WeightsSource, Zoo, embedded_weights,
+};
 
 /// A model that was found by name.
 #[derive(Clone, Debug)]

@@ -17,13 +17,13 @@ pub use find::{Found, at_revision, find, named_repository, open_weights};
 pub use obtain::{downloaded, fetch, size};
 pub use pick::PickError;
 
-use crate::cards::{ModelSpec, Overrides, WeightsSource};
 use crate::error::{Error, Result};
 use crate::hub::HubOptions;
-use crate::image::{ImageError, RgbImage, Transform};
 use crate::labels::Label;
 use crate::nets::{NetError, Network};
+use crate::preprocess::{ImageError, RgbImage, Transform};
 use crate::weights::{Weights, files_of};
+use crate::zoo::{ModelSpec, Overrides, WeightsSource};
 
 /// A model that is ready to classify.
 #[derive(Debug)]

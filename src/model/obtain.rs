@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::find::explain_mismatch;
 use super::pick::{PickError, Picked, pick};
-use crate::cards::ModelSpec;
 use crate::error::{Error, Result};
 use crate::hub::{self, HubError, HubOptions, Progress, WeightsRef};
 use crate::nets::NetError;
 use crate::weights::{Weights, files_of, shard_names};
+use crate::zoo::ModelSpec;
 
 /// What timm's repositories call their weights, in the order of preference: a safetensors file cannot
 /// run code and opens at once.

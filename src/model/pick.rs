@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cards::CardError;
+use crate::zoo::CardError;
 
 /// What is taken wherever it is there, best first: the four names that timm prefers, then indexes of
 /// shards.

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use senet::cards::{CardError, ModelSpec, Overrides, WeightsSource, Zoo};
 use senet::hub::WeightsRef;
-use senet::image::{CropMode, Interpolation};
 use senet::nets::Naming;
+use senet::preprocess::{CropMode, Interpolation};
+use senet::zoo::{CardError, ModelSpec, Overrides, WeightsSource, Zoo};
 
 /// As timm 1.0.31 saves a network that was fine-tuned on ten classes.
 const CURRENT: &str = r#"{"architecture": "seresnet50", "num_classes": 10, "num_features": 2048,

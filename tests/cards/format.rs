@@ -1,6 +1,6 @@
 //! Cards that are wrong: each is an error that says where.
 
-use senet::cards::{Card, CardError, Zoo};
+use senet::zoo::{Card, CardError, Zoo};
 
 use super::text_of;
 

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use senet::cards::{Card, CardName, DEFAULT_MODEL, DEMO_MODEL, Zoo, embedded_weights};
-use senet::image::Interpolation;
 use senet::labels::LabelSet;
 use senet::nets::{Naming, StrideOn};
+use senet::preprocess::Interpolation;
+use senet::zoo::{Card, CardName, DEFAULT_MODEL, DEMO_MODEL, Zoo, embedded_weights};
 
 fn zoo() -> &'static Zoo {
     Zoo::builtin().expect("the built-in cards are right")

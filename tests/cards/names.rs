@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use senet::cards::{CardError, Selection};
+use senet::zoo::{CardError, Selection};
 
 use super::zoo;
 

@@ -1,8 +1,8 @@
 //! Values of a `config.json` beyond the usual: labels of other libraries, arguments that change
 //! nothing, settings that the user replaces.
 
-use senet::cards::{CardError, ModelSpec, Overrides, WeightsSource};
-use senet::image::{CropMode, Interpolation};
+use senet::preprocess::{CropMode, Interpolation};
+use senet::zoo::{CardError, ModelSpec, Overrides, WeightsSource};
 
 fn parse_with(text: &str, overrides: &Overrides) -> Result<ModelSpec, CardError> {
     let source = WeightsSource::File("model.safetensors".into());

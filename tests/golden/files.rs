@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use senet::golden::{
+use senet::nets::Network;
+use senet::verify::{
     DEFAULT_TOLERANCE, Golden, GoldenError, Report, Row, TopK, suggested_tolerance,
 };
-use senet::nets::Network;
 use senet::weights::Weights;
 
 use super::{data, failures, formula, load, plan};

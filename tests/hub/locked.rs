@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use senet::cards::Overrides;
 use senet::hub::{HubError, LockFile, LockedFile, WeightsRef, download};
 use senet::model;
+use senet::zoo::Overrides;
 
 use super::common::hub_server::{COMMIT, HubServer, sha256};
 use super::{FILE, REPO, Setup, chain, setup, weights};

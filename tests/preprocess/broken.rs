@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use senet::image::{Content, DecodeOptions, ImageError, decode, open};
+use senet::preprocess::{Content, DecodeOptions, ImageError, decode, open};
 
 use crate::{Random, decode_file, read};
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use senet::image::{DecodeOptions, ImageError, RgbImage, decode};
+use senet::preprocess::{DecodeOptions, ImageError, RgbImage, decode};
 use serde::Deserialize;
 
 use crate::golden::{difference, digest};
@@ -143,9 +143,8 @@ fn damaged_jpegs_are_errors_or_no_worse_than_in_pillow() {
         };
         let right = stored(&cases, &case);
         let pairs = found.pixels().zip(right.pixels());
-        let is_wrong = |(a, b): &(&::image::Rgb<u8>, &::image::Rgb<u8>)| {
-            (0..3).any(|c| a[c].abs_diff(b[c]) > 16)
-        };
+        let is_wrong =
+            |(a, b): &(&image::Rgb<u8>, &image::Rgb<u8>)| (0..3).any(|c| a[c].abs_diff(b[c]) > 16);
         let wrong = pairs.filter(is_wrong).count();
         // Some pixels at sharp edges of colour differ in sound files, too.
         let allowed = case.wrong.map_or(0, |wrong| wrong + wrong / 50) + 60;
@@ -204,9 +203,9 @@ fn wide_grey_is_clipped_and_counted_or_scaled() {
     let values = [0u16, 200, 255, 256, 257, 514, 65278, 65535];
     let mut png = Vec::new();
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
-    let encoder = ::image::codecs::png::PngEncoder::new(&mut png);
-    let color = ::image::ExtendedColorType::L16;
-    ::image::ImageEncoder::write_image(encoder, &bytes, 8, 1, color).unwrap();
+    let encoder = image::codecs::png::PngEncoder::new(&mut png);
+    let color = image::ExtendedColorType::L16;
+    image::ImageEncoder::write_image(encoder, &bytes, 8, 1, color).unwrap();
     let mut options = DecodeOptions {
         clipped: Some(&CLIPPED),
         ..DecodeOptions::default()

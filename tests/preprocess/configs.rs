@@ -1,8 +1,8 @@
 //! The values of a `config.json` as timm takes them. `tests/tools/make_configs.py` writes what it made
 //! of each.
 
-use senet::cards::{ModelSpec, Overrides, WeightsSource};
-use senet::image::{InputSpec, Transform};
+use senet::preprocess::{InputSpec, Transform};
+use senet::zoo::{ModelSpec, Overrides, WeightsSource};
 use serde::Deserialize;
 
 use crate::golden::{tensor, tensor_digest};

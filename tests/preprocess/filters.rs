@@ -1,6 +1,6 @@
 //! Every filter against Pillow's own results. `tests/tools/make_filters.py` writes them.
 
-use senet::image::{Interpolation, resize};
+use senet::preprocess::{Interpolation, resize};
 use serde::Deserialize;
 
 use crate::golden::digest;

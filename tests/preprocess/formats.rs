@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use senet::image::{DecodeOptions, ImageError, decode};
+use senet::preprocess::{DecodeOptions, ImageError, decode};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 

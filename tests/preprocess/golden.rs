@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use senet::image::{DecodeOptions, InputSpec, RgbImage, Transform, open};
+use senet::preprocess::{DecodeOptions, InputSpec, RgbImage, Transform, open};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -125,7 +125,7 @@ fn chroma_differs_much_at_the_border_only() {
     let found = decode_file("colour-edges.jpg").unwrap();
     let (width, height) = expected.dimensions();
     let inside = |picture: &RgbImage| {
-        ::image::imageops::crop_imm(picture, 0, 0, width - 1, height - 1).to_image()
+        image::imageops::crop_imm(picture, 0, 0, width - 1, height - 1).to_image()
     };
     let (max, mean) = difference(&inside(&found), &inside(&expected));
     assert!(max <= 4 && mean <= 0.1, "up to {max}, mean {mean:.3}");

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use senet::image::{InputSpec, Transform, Views};
+use senet::preprocess::{InputSpec, Transform, Views};
 use serde::Deserialize;
 
 use crate::golden::tensor_digest;

@@ -15,7 +15,7 @@ mod transform;
 
 use std::path::{Path, PathBuf};
 
-use senet::image::{DecodeOptions, ImageError, RgbImage, open};
+use senet::preprocess::{DecodeOptions, ImageError, RgbImage, open};
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
@@ -53,7 +53,7 @@ impl Random {
     fn picture(&mut self, width: u32, height: u32) -> RgbImage {
         // Mostly extreme values, so that cubic overshoot is clamped at both ends.
         RgbImage::from_fn(width, height, |_, _| {
-            ::image::Rgb([0; 3].map(|_: u8| match self.below(4) {
+            image::Rgb([0; 3].map(|_: u8| match self.below(4) {
                 0 => 0,
                 1 => 255,
                 _ => self.below(256) as u8,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use senet::image::{DecodeOptions, decode};
+use senet::preprocess::{DecodeOptions, decode};
 
 use crate::Random;
 use crate::cases::files;

@@ -1,6 +1,6 @@
 //! `resize` against a slow version of its definition.
 
-use senet::image::{Interpolation, RgbImage, resize};
+use senet::preprocess::{Interpolation, RgbImage, resize};
 
 use crate::{Random, assert_none};
 
@@ -62,8 +62,8 @@ fn reference_resize(
 }
 
 fn reference_across(picture: &RgbImage, width: u32, interpolation: Interpolation) -> RgbImage {
-    let turned = ::image::imageops::rotate90(picture);
-    ::image::imageops::rotate270(&reference_down(&turned, width, interpolation))
+    let turned = image::imageops::rotate90(picture);
+    image::imageops::rotate270(&reference_down(&turned, width, interpolation))
 }
 
 fn reference_down(picture: &RgbImage, height: u32, interpolation: Interpolation) -> RgbImage {
@@ -113,12 +113,12 @@ fn resize_keeps_what_it_should() {
     for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
         let picture = random.picture(31, 17);
         assert_eq!(resize(&picture, 31, 17, interpolation), picture);
-        let flat = RgbImage::from_pixel(31, 17, ::image::Rgb([3, 250, 128]));
+        let flat = RgbImage::from_pixel(31, 17, image::Rgb([3, 250, 128]));
         for (width, height) in [(1, 1), (7, 90), (64, 2)] {
             let found = resize(&flat, width, height, interpolation);
             assert_eq!(
                 found,
-                RgbImage::from_pixel(width, height, ::image::Rgb([3, 250, 128]))
+                RgbImage::from_pixel(width, height, image::Rgb([3, 250, 128]))
             );
         }
         assert!(resize(&picture, 0, 5, interpolation).is_empty());

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use senet::image::{CropMode, ImageError, InputSpec, Interpolation, RgbImage, Transform};
+use senet::preprocess::{CropMode, ImageError, InputSpec, Interpolation, RgbImage, Transform};
 
 fn spec() -> InputSpec {
     InputSpec {
@@ -23,11 +23,11 @@ fn extreme_shapes_stay_cheap() {
     let start = Instant::now();
     let transform = Transform::new(&spec()).unwrap();
     for (width, height) in [(1, 60_000), (60_000, 1), (1, 1)] {
-        let picture = RgbImage::from_pixel(width, height, ::image::Rgb([9, 8, 7]));
+        let picture = RgbImage::from_pixel(width, height, image::Rgb([9, 8, 7]));
         let pixels = transform.pixels(&picture);
         assert_eq!(
             pixels,
-            RgbImage::from_pixel(224, 224, ::image::Rgb([9, 8, 7]))
+            RgbImage::from_pixel(224, 224, image::Rgb([9, 8, 7]))
         );
     }
     assert!(start.elapsed() < Duration::from_secs(5));

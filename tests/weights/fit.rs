@@ -2,9 +2,9 @@
 //! classifiers inside a `Sequential`, and what is not of the network.
 
 use candle_core::Device;
-use senet::cards::Selection;
 use senet::nets::NetError;
 use senet::weights::{Weights, WeightsError};
+use senet::zoo::Selection;
 use senet::{Error, Model, ModelSpec, Zoo};
 
 use crate::build::{archive, dict, int, pickle, tensor};

@@ -9,13 +9,13 @@ use candle_core::{Device, Tensor};
 use clap::Args;
 use serde::Serialize;
 
-use crate::cards::{DEMO_MODEL, Overrides};
 use crate::cli::args::{DeviceArgs, HubArgs, ImageSize};
 use crate::cli::output::{Messages, Results, Table, Tone};
 use crate::cli::{SUCCESS, session};
 use crate::error::Error;
 use crate::kernels::{Isa, peak_flops};
 use crate::model::Model;
+use crate::zoo::{DEMO_MODEL, Overrides};
 
 /// Passes before the clock runs.
 const WARM_UP: u32 = 3;

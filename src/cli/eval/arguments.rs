@@ -11,7 +11,7 @@ use crate::error::Error;
 #[cfg(not(feature = "parquet"))]
 use crate::eval::EvalError;
 use crate::eval::{FolderOrder, Shard};
-use crate::image::{DecodeOptions, Views};
+use crate::preprocess::{DecodeOptions, Views};
 
 /// Measure accuracy on labelled pictures
 #[derive(Args, Debug)]
@@ -60,7 +60,7 @@ pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     pub(super) form: Form,
     /// Model as for `senet classify`; several see each picture in one pass
-    #[arg(short, long = "model", value_name = "MODEL", default_value = crate::cards::DEFAULT_MODEL)]
+    #[arg(short, long = "model", value_name = "MODEL", default_value = crate::zoo::DEFAULT_MODEL)]
     pub(super) models: Vec<String>,
     /// Also average the probabilities of the models
     #[arg(long)]

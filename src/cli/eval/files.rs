@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::eval::page::{Page, Published, Thumbnail, surest_mistakes};
 use crate::eval::{EvalError, Header, Record, Report};
 use crate::files::Target;
-use crate::image::RgbImage;
+use crate::preprocess::RgbImage;
 
 /// What pages and tables are about.
 pub(super) struct Paper<'a> {

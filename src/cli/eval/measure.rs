@@ -10,8 +10,8 @@ use crate::cli::rows::RowError;
 use crate::cli::session;
 use crate::error::Error;
 use crate::eval::{Answer, Item, NO_LABEL, Outcome, Record, Scores, average, mean, restrict};
-use crate::image::{ImageError, Views};
 use crate::model::{Model, Prepared, prepare_ahead, sigmoid};
+use crate::preprocess::{ImageError, Views};
 
 /// Runs all models over all items; whether Ctrl-C ended it early. Each picture is decoded once.
 pub(super) fn measure(

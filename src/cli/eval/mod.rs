@@ -14,13 +14,13 @@ use anyhow::bail;
 use super::args::note_clipped;
 use super::output::{Messages, Results, human_bytes};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
-use crate::cards::ModelSpec;
 use crate::error::Error;
 use crate::eval::{
     Classes, Dataset, FolderOrder, Item, MultiReport, Numbering, Options, Outcome, Pair, Record,
     Report, Shard, merge,
 };
 use crate::hub::HubOptions;
+use crate::zoo::ModelSpec;
 pub(super) use arguments::{Arguments, RunArgs, SelectionArgs};
 use arguments::{Command, Form, LabelIds, check};
 use files::{Files, Paper};

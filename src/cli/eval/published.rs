@@ -2,10 +2,10 @@
 
 use anyhow::bail;
 
-use crate::cards::{Published, Zoo};
 use crate::error::Error;
 use crate::eval::{Answer, Interval, Record};
-use crate::image::InputSpec;
+use crate::preprocess::InputSpec;
+use crate::zoo::{Published, Zoo};
 
 /// Measured beside published.
 #[derive(serde::Serialize)]

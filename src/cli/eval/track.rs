@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Arguments;
-use crate::cards::{ModelSpec, Published};
 use crate::cli::output::Messages;
 use crate::cli::session;
 use crate::error::Error;
 use crate::eval::{Dataset, Header, Log, Member, Record};
 use crate::hub::HubOptions;
 use crate::model::Model;
+use crate::zoo::{ModelSpec, Published};
 
 /// The results of one model or of the ensemble.
 pub(super) struct Track {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Bare, Found, Search, end_of, in_archive, is_archive, with_slashes};
 use crate::eval::spool::Spool;
 use crate::eval::{Classes, EvalError, Source};
-use crate::image::is_picture_name;
+use crate::preprocess::is_picture_name;
 use crate::quote::lost_bytes;
 use crate::walk::{self, Entry};
 

@@ -14,7 +14,7 @@ use super::{Bare, Found, Search, archive_stem, end_of, is_stdin};
 use crate::eval::source::too_long;
 use crate::eval::spool::Spool;
 use crate::eval::{EvalError, Source};
-use crate::image::{Look, MAX_FILE_BYTES, START, look};
+use crate::preprocess::{Look, MAX_FILE_BYTES, START, look};
 use crate::quote::{excerpt, lost_bytes};
 use crate::walk::{self, PassedOver};
 

@@ -2,15 +2,15 @@
 
 use std::fmt::{self, Formatter};
 
-use ::image::codecs::jpeg::JpegEncoder;
-use ::image::{ExtendedColorType, RgbImage};
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, RgbImage};
 
 use super::Page;
 use super::markup::{count, percent, pictures, text};
 use crate::eval::{Answer, Outcome, Record};
-use crate::image::{Interpolation, resize};
+use crate::preprocess::{Interpolation, resize};
 
 /// Mistakes that are shown.
 const SHOWN: usize = 24;

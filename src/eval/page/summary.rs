@@ -5,7 +5,7 @@ use std::fmt::{self, Formatter};
 use super::markup::{count, interval, percent, pictures, text};
 use super::{Page, Published};
 use crate::eval::Header;
-use crate::image::{CropMode, InputSpec, Views};
+use crate::preprocess::{CropMode, InputSpec, Views};
 
 pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
     let (report, header) = (page.report, page.header);

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
-use ::image::RgbImage;
+use image::RgbImage;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
 use super::*;
 use crate::eval::{Answer, Member, Outcome, TEMPERATURES};
-use crate::image::{CropMode, InputSpec, Interpolation, Views};
+use crate::preprocess::{CropMode, InputSpec, Interpolation, Views};
 
 const SCRIPT: &str = "<script>alert(1)</script>";
 const QUOTES: &str = "it's/\"a\" onerror=\"alert(2)\" & <b>\u{202e}gnp.\u{1b}[2Jb\u{0}.png";
@@ -220,7 +220,7 @@ fn thumbnails_are_small_jpegs() {
     ] {
         let thumbnail = Thumbnail::new(&RgbImage::new(from.0, from.1)).unwrap();
         assert_eq!((thumbnail.width, thumbnail.height), to);
-        let decoded = ::image::load_from_memory(&thumbnail.jpeg).unwrap();
+        let decoded = image::load_from_memory(&thumbnail.jpeg).unwrap();
         assert_eq!((decoded.width(), decoded.height()), to);
     }
     assert_eq!(Thumbnail::new(&RgbImage::new(0, 3)), None);

@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 
-use ::image::codecs::bmp::BmpDecoder;
-use ::image::{ImageDecoder, RgbImage};
+use image::codecs::bmp::BmpDecoder;
+use image::{ImageDecoder, RgbImage};
 
 use super::decode::{DecodeOptions, from_pixels, read_pixels};
 use super::error::ImageError;

@@ -13,19 +13,19 @@ mod check;
 mod config;
 mod error;
 mod overrides;
+mod registry;
 mod resolve;
 mod spec;
 mod suggest;
-mod zoo;
 
 pub use architecture::Architecture;
 pub use card::{Card, CardName, Published};
 pub(crate) use config::CONFIG_FILE;
 pub use error::CardError;
 pub use overrides::Overrides;
+pub use registry::Zoo;
 pub use resolve::Selection;
 pub use spec::{ModelSpec, WeightsSource};
-pub use zoo::Zoo;
 
 include!(concat!(env!("OUT_DIR"), "/weights.rs"));
 

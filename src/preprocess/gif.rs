@@ -5,7 +5,7 @@
 //! the transparent one too, becomes its colour. The background colour of the header plays no part.
 
 use ::gif::{ColorOutput, DecodeOptions as GifOptions, MemoryLimit};
-use ::image::RgbImage;
+use image::RgbImage;
 
 use super::decode::{DecodeOptions, from_pixels};
 use super::error::ImageError;

@@ -4,8 +4,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::fields::Fields;
-use crate::cards::{CardError, Overrides, check};
-use crate::image::{CropMode, InputSpec, Interpolation};
+use crate::preprocess::{CropMode, InputSpec, Interpolation};
+use crate::zoo::{CardError, Overrides, check};
 
 /// Reads what `overrides` leave open. A missing value has timm's default.
 pub(super) fn read(

@@ -6,8 +6,8 @@
 
 use std::io::{Cursor, ErrorKind};
 
-use ::image::RgbImage;
 use ::png::{BitDepth, ColorType, Decoder, DecodingError, Info, InterlaceInfo, Limits};
+use image::RgbImage;
 
 use super::decode::{DecodeOptions, WideGrey, from_pixels};
 use super::error::ImageError;

@@ -9,8 +9,8 @@
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
 
-use ::image::metadata::Orientation;
-use ::image::{ImageFormat, RgbImage};
+use image::metadata::Orientation;
+use image::{ImageFormat, RgbImage};
 
 use super::directory::Directory;
 use super::{jpeg, webp};
@@ -46,7 +46,7 @@ pub(super) fn apply(image: RgbImage, orientation: Orientation) -> RgbImage {
     if orientation == Orientation::NoTransforms {
         return image;
     }
-    let mut image = ::image::DynamicImage::ImageRgb8(image);
+    let mut image = image::DynamicImage::ImageRgb8(image);
     image.apply_orientation(orientation);
     image.into_rgb8()
 }

@@ -11,7 +11,7 @@
 use std::f64::consts::PI;
 use std::ops::Range;
 
-use ::image::RgbImage;
+use image::RgbImage;
 
 use super::spec::Interpolation;
 

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use ::image::RgbImage;
+use image::RgbImage;
 
 use super::bmp;
 use super::decode::DecodeOptions;

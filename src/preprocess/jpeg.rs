@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use ::image::RgbImage;
+use image::RgbImage;
 
 use super::decode::DecodeOptions;
 use super::error::ImageError;
@@ -228,14 +228,14 @@ fn with_plain_header(bytes: &[u8], lacks_tables: bool) -> Vec<u8> {
 
 #[cfg(not(feature = "turbojpeg"))]
 mod backend {
-    use ::image::RgbImage;
     use ::zune_jpeg::zune_core::bytestream::ZCursor;
     use ::zune_jpeg::zune_core::colorspace::ColorSpace;
     use ::zune_jpeg::zune_core::options::DecoderOptions;
+    use image::RgbImage;
     use jpeg_decoder::PixelFormat;
 
     use super::{FORMAT, Frame, ImageError};
-    use crate::image::decode::{from_pixels, grey};
+    use crate::preprocess::decode::{from_pixels, grey};
 
     pub(super) fn decode(
         bytes: &[u8],
@@ -286,11 +286,11 @@ mod backend {
 
 #[cfg(feature = "turbojpeg")]
 mod backend {
-    use ::image::RgbImage;
+    use image::RgbImage;
     use turbojpeg::{Colorspace, Decompressor, Error, Image, PixelFormat};
 
     use super::{FORMAT, Frame, ImageError};
-    use crate::image::decode::{cmyk_to_rgb, from_pixels};
+    use crate::preprocess::decode::{cmyk_to_rgb, from_pixels};
 
     /// How libjpeg's messages start when it went on and completed the picture. The crate returns
     /// them as errors; Pillow takes the picture, and so does this crate.

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::cards::CardError;
+use crate::zoo::CardError;
 
 /// A table of the file, with its place for error messages.
 #[derive(Clone, Copy)]

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::fields::{Fields, describe};
-use crate::cards::CardError;
 use crate::labels::{Label, LabelSet};
+use crate::zoo::CardError;
 
 /// Where names are looked for that timm does not know: lists, or tables by number.
 const OTHER_NAMES: [&str; 4] = ["labels", "id2label", "class_names", "classes"];

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use super::{Architecture, Card, CardError, Overrides};
 use crate::hub::WeightsRef;
-use crate::image::{ImageError, InputSpec, Transform};
 use crate::labels::LabelSet;
 use crate::nets::{Naming, NetworkSpec};
+use crate::preprocess::{ImageError, InputSpec, Transform};
 
 /// A model, described completely and checked: from a card, or from timm's `config.json`.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@
 //! above 255 is scaled to 16 bits and *clipped* at 255, unless it is to be scaled, and floating-point
 //! values are cut to whole ones and clipped, because Pillow's modes `I` and `F` convert so.
 
-use ::image::RgbImage;
+use image::RgbImage;
 
 use super::decode::{DecodeOptions, WideGrey, from_pixels, grey};
 use super::error::ImageError;

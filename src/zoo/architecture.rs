@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::card::{TensorsTable, toml_error};
 use super::{Card, CardError, check};
-use crate::image::InputSpec;
 use crate::nets::{Naming, NetworkSpec};
+use crate::preprocess::InputSpec;
 
 /// A topology that weights of one's own can be loaded into.
 #[derive(Clone, Debug, PartialEq, Serialize)]

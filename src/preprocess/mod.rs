@@ -25,7 +25,7 @@ mod transform;
 mod turn;
 mod webp;
 
-pub use ::image::RgbImage;
+pub use image::RgbImage;
 
 pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, open};
 pub use error::{Content, ImageError};

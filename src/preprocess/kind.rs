@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use ::image::ImageFormat;
+use image::ImageFormat;
 
 use super::error::{Content, ImageError};
 use super::{ico, pnm};

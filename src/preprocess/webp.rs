@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 
-use ::image::codecs::webp::WebPDecoder;
-use ::image::{ImageDecoder, RgbImage};
+use image::codecs::webp::WebPDecoder;
+use image::{ImageDecoder, RgbImage};
 
 use super::decode::{DecodeOptions, read_pixels};
 use super::error::ImageError;

@@ -8,10 +8,10 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 
-use ::image::RgbImage;
 use ::tiff::decoder::{Decoder, DecodingResult, Limits};
 use ::tiff::tags::Tag;
 use ::tiff::{ColorType, TiffError};
+use image::RgbImage;
 
 use super::decode::{DecodeOptions, WideGrey, cmyk_to_rgb, first_three, from_pixels, grey, high};
 use super::directory::{Directory, Value};

@@ -3,9 +3,9 @@
 use super::resolve::hub_name;
 use super::{Architecture, Card, CardError};
 use crate::hub::{WeightsRef, release_name};
-use crate::image::{ImageError, InputSpec, MAX_INPUT_SIZE, Transform};
 use crate::labels::LabelSet;
 use crate::nets::NetError;
+use crate::preprocess::{ImageError, InputSpec, MAX_INPUT_SIZE, Transform};
 
 /// A field's name and what is wrong with it.
 type Problem = (&'static str, String);

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CardError, check};
 use crate::hub::WeightsRef;
-use crate::image::{InputSpec, Interpolation};
 use crate::nets::{Naming, NetworkSpec};
+use crate::preprocess::{InputSpec, Interpolation};
 
 /// A model's full name, `architecture.tag`: the topology, and the recipe that trained it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

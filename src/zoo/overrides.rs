@@ -1,6 +1,6 @@
 //! What a user puts in place of what a model's description says.
 
-use crate::image::{CropMode, InputSpec, Interpolation};
+use crate::preprocess::{CropMode, InputSpec, Interpolation};
 
 /// Settings that stand in place of those of a card or a `config.json`, which are then not even looked
 /// at: a value that is refused there does not matter.

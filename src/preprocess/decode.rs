@@ -20,8 +20,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ::image::codecs::qoi::QoiDecoder;
-use ::image::{ColorType, ImageDecoder, ImageFormat, RgbImage};
+use image::codecs::qoi::QoiDecoder;
+use image::{ColorType, ImageDecoder, ImageFormat, RgbImage};
 
 use super::error::ImageError;
 use super::turn::Turn;

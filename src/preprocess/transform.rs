@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ::image::{Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 
 use serde::{Deserialize, Serialize};
 
@@ -203,7 +203,7 @@ impl Transform {
         let mut write = |rows: &Crop, columns: &Crop, mirrored: bool| {
             let mut pixels = self.cropped(picture, edges, rows, columns);
             if mirrored {
-                ::image::imageops::flip_horizontal_in_place(&mut pixels);
+                image::imageops::flip_horizontal_in_place(&mut pixels);
             }
             if let Some(slot) = slots.next() {
                 self.normalise(&pixels, slot);

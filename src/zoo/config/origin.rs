@@ -1,7 +1,7 @@
 //! Files of the same name that other libraries write.
 
 use super::fields::Fields;
-use crate::cards::CardError;
+use crate::zoo::CardError;
 
 /// Refuses a file that is not timm's, and says whose it is.
 pub(super) fn check(root: Fields<'_>) -> Result<(), CardError> {
