@@ -200,7 +200,7 @@ fn report(error: &anyhow::Error) {
 fn hint(error: &anyhow::Error) -> Option<String> {
     error
         .chain()
-        .find_map(|cause| cause.downcast_ref::<crate::Error>()?.hint())
+        .find_map(|cause| cause.downcast_ref::<crate::error::Error>()?.hint())
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ pub(super) fn pick(place: &str, names: &[String]) -> Result<Picked, PickError> {
 ///
 /// # Errors
 /// [`PickError`], [`CardError::Read`] if the directory cannot be read.
-pub(super) fn pick_in(folder: &Path) -> crate::Result<(PathBuf, Option<String>)> {
+pub(super) fn pick_in(folder: &Path) -> crate::error::Result<(PathBuf, Option<String>)> {
     let place = folder.display().to_string();
     let picked = pick(&place, &file_names(folder)?)?;
     Ok((folder.join(&picked.name), picked.note(&place)))
