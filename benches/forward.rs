@@ -200,8 +200,8 @@ impl<'a> Plain<'a> {
     }
 
     fn se(&mut self, se: &'a SePlan) -> Result<()> {
-        let fc1 = self.linear(&format!("{}.fc1", se.name), se.channels, se.reduced)?;
-        let fc2 = self.linear(&format!("{}.fc2", se.name), se.reduced, se.channels)?;
+        let fc1 = self.linear(&se.reduce, se.channels, se.reduced)?;
+        let fc2 = self.linear(&se.expand, se.reduced, se.channels)?;
         self.modules.insert(&se.name, [fc1, fc2]);
         Ok(())
     }

@@ -123,11 +123,9 @@ impl<'a> Loader<'a> {
     }
 
     pub(super) fn se(&self, plan: &SePlan) -> Result<SqueezeExcite, NetError> {
-        let layer =
-            |layer: &str, outputs: usize| self.linear(&format!("{}.{layer}", plan.name), outputs);
         Ok(SqueezeExcite {
-            fc1: layer("fc1", plan.reduced)?,
-            fc2: layer("fc2", plan.channels)?,
+            fc1: self.linear(&plan.reduce, plan.reduced)?,
+            fc2: self.linear(&plan.expand, plan.channels)?,
         })
     }
 

@@ -5,6 +5,7 @@ mod check;
 mod error;
 mod fit;
 mod load;
+mod names;
 mod network;
 mod plan;
 mod planner;
@@ -13,10 +14,10 @@ mod trace;
 mod watch;
 
 pub use error::{NetError, OtherEnds, TensorMismatch};
+pub use names::Naming;
 pub use network::Network;
 pub use plan::{
-    BlockPlan, ConvPlan, LinearPlan, Naming, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan,
-    TensorPlan,
+    BlockPlan, ConvPlan, LinearPlan, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan, TensorPlan,
 };
 pub use spec::{
     Activation, BlockKind, NetworkSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem, StemPool,

@@ -3,23 +3,7 @@
 //! The plan is the one description from which a network is loaded (strictly), its parameters are
 //! counted and its layers are printed.
 
-use serde::{Deserialize, Serialize};
-
 use super::spec::{Activation, StemPool};
-
-/// Whose tensor names a weights file uses: the timm source file that defines the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Naming {
-    /// `conv1`, `layer1.0.conv1`, `se.fc1`, `fc` (timm `resnet.py`).
-    Resnet,
-    /// `layer0.conv1`, `se_module.fc1`, `last_linear` (timm `senet.py`, Cadene's package).
-    Senet,
-    /// `stem.conv1.conv`, `stages.0.0.conv1_1x1.conv`, `head.fc` (timm `byobnet.py`).
-    Byobnet,
-    /// `conv1`, `layer1.0.conv1.paths.0.conv`, `fc` (timm `sknet.py`).
-    Sknet,
-}
 
 /// A convolution without bias, the BatchNorm that follows it, and the activation after that.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,10 +22,14 @@ pub struct ConvPlan {
     pub activation: Option<Activation>,
 }
 
-/// Squeeze-and-excitation module: `fc1` and `fc2` below `name`, both 1x1 with bias.
+/// Squeeze-and-excitation module: two 1x1 convolutions with bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SePlan {
     pub name: String,
+    /// Prefix of the first convolution's `weight` and `bias`.
+    pub reduce: String,
+    /// Prefix of the second one's.
+    pub expand: String,
     pub channels: usize,
     pub reduced: usize,
 }
@@ -210,16 +198,13 @@ impl TensorList {
     }
 
     fn se(&mut self, se: &SePlan) {
-        let SePlan {
-            name,
-            channels,
-            reduced,
-            ..
-        } = se;
-        self.parameter(format!("{name}.fc1.weight"), &[*reduced, *channels, 1, 1]);
-        self.parameter(format!("{name}.fc1.bias"), &[*reduced]);
-        self.parameter(format!("{name}.fc2.weight"), &[*channels, *reduced, 1, 1]);
-        self.parameter(format!("{name}.fc2.bias"), &[*channels]);
+        for (name, inputs, outputs) in [
+            (&se.reduce, se.channels, se.reduced),
+            (&se.expand, se.reduced, se.channels),
+        ] {
+            self.parameter(format!("{name}.weight"), &[outputs, inputs, 1, 1]);
+            self.parameter(format!("{name}.bias"), &[outputs]);
+        }
     }
 
     fn sk(&mut self, sk: &SkPlan) {

@@ -1,9 +1,8 @@
 //! From a spec to its plan.
 
 use super::NetError;
-use super::plan::{
-    BlockPlan, ConvPlan, LinearPlan, Naming, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan,
-};
+use super::names::{Branch, ConvName, Names, Naming};
+use super::plan::{BlockPlan, ConvPlan, LinearPlan, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan};
 use super::spec::{Activation, BlockKind, NetworkSpec, SePosition, Shortcut, StrideOn};
 
 impl NetworkSpec {
@@ -13,68 +12,69 @@ impl NetworkSpec {
     /// [`NetError::Spec`] with the field, if the spec contradicts itself or cannot be named so.
     pub fn plan(&self, naming: Naming, classes: usize) -> Result<Plan, NetError> {
         self.check()?;
-        self.check_naming(naming)?;
         if classes == 0 {
             return Err(NetError::spec(
                 "classes",
                 "a classifier needs at least one class",
             ));
         }
-        Planner { spec: self, naming }.plan(classes)
-    }
-
-    fn check_naming(&self, naming: Naming) -> Result<(), NetError> {
-        let fits = match naming {
-            Naming::Resnet | Naming::Senet => {
-                self.sk.is_none()
-                    && self.head_conv.is_none()
-                    && self
-                        .se
-                        .as_ref()
-                        .is_some_and(|se| se.position == SePosition::AfterLastNorm)
-            }
-            Naming::Sknet => self.sk.is_some(),
-            Naming::Byobnet => self.block == BlockKind::Bottleneck && self.sk.is_none(),
-        };
-        if fits {
-            return Ok(());
-        }
-        let reason = format!("the tensor names of {naming:?} have no word for this topology");
-        Err(NetError::spec("tensors.naming", reason))
+        let names = naming.names();
+        Planner { spec: self, names }.plan(classes)
     }
 }
 
 struct Planner<'a> {
     spec: &'a NetworkSpec,
-    naming: Naming,
+    names: &'static Names,
+}
+
+/// Where a block is and what it is given.
+struct Place {
+    stage: usize,
+    inputs: usize,
+    stride: usize,
+    /// Prefix of the block's tensors.
+    name: String,
+}
+
+impl Place {
+    fn conv(&self, [conv, norm]: ConvName) -> [String; 2] {
+        [self.below(conv), self.below(norm)]
+    }
+
+    fn below(&self, name: &str) -> String {
+        format!("{}.{name}", self.name)
+    }
 }
 
 impl Planner<'_> {
     fn plan(&self, classes: usize) -> Result<Plan, NetError> {
         let spec = self.spec;
-        let stem = self.stem();
+        let stem = self.stem()?;
         let mut channels = stem.last().map_or(0, |conv| conv.outputs);
         let mut stages = Vec::with_capacity(spec.layers.len());
         for (stage, &layers) in spec.layers.iter().enumerate() {
             let mut blocks = Vec::with_capacity(layers);
             for index in 0..layers {
-                blocks.push(self.block(stage, index, channels));
+                let place = Place {
+                    stage,
+                    inputs: channels,
+                    stride: if stage > 0 && index == 0 { 2 } else { 1 },
+                    name: self.names.block(stage, index),
+                };
+                blocks.push(self.block(place)?);
                 channels = spec.channels[stage];
             }
             stages.push(blocks);
         }
-        let head_conv = spec.head_conv.map(|outputs| {
-            let conv = self.conv("final_conv", channels, outputs, 1);
+        let mut head_conv = None;
+        if let Some(outputs) = spec.head_conv {
+            let name = self.names.head_conv()?.map(str::to_owned);
+            head_conv = Some(self.conv(name, channels, outputs, 1));
             channels = outputs;
-            conv
-        });
-        let name = match self.naming {
-            Naming::Senet => "last_linear",
-            Naming::Byobnet => "head.fc",
-            Naming::Resnet | Naming::Sknet => "fc",
-        };
+        }
         let classifier = LinearPlan {
-            name: name.into(),
+            name: self.names.classifier.into(),
             inputs: channels,
             outputs: classes,
         };
@@ -87,11 +87,16 @@ impl Planner<'_> {
         })
     }
 
-    /// A convolution named after the module that holds it: `name.conv`, `name.bn`.
-    fn conv(&self, name: &str, inputs: usize, outputs: usize, kernel: usize) -> ConvPlan {
+    fn conv(
+        &self,
+        [conv, norm]: [String; 2],
+        inputs: usize,
+        outputs: usize,
+        kernel: usize,
+    ) -> ConvPlan {
         ConvPlan {
-            conv: format!("{name}.conv"),
-            norm: format!("{name}.bn"),
+            conv,
+            norm,
             inputs,
             outputs,
             kernel,
@@ -103,143 +108,97 @@ impl Planner<'_> {
         }
     }
 
-    fn stem(&self) -> Vec<ConvPlan> {
+    fn stem(&self) -> Result<Vec<ConvPlan>, NetError> {
         let stem = &self.spec.stem;
-        let last = stem.widths.len() - 1;
+        let names = self.names.stem(stem.widths.len())?;
         let mut inputs = stem.inputs;
-        let mut convs = Vec::with_capacity(stem.widths.len());
-        for (i, (&outputs, &stride)) in stem.widths.iter().zip(&stem.strides).enumerate() {
-            let (conv, norm) = match self.naming {
-                Naming::Senet => (
-                    format!("layer0.conv{}", i + 1),
-                    format!("layer0.bn{}", i + 1),
-                ),
-                Naming::Byobnet => (
-                    format!("stem.conv{}.conv", i + 1),
-                    format!("stem.conv{}.bn", i + 1),
-                ),
-                Naming::Resnet | Naming::Sknet if last == 0 => ("conv1".into(), "bn1".into()),
-                // A Sequential of convolution, norm and activation whose last norm lies outside.
-                Naming::Resnet | Naming::Sknet if i == last => {
-                    (format!("conv1.{}", 3 * i), "bn1".into())
-                }
-                Naming::Resnet | Naming::Sknet => {
-                    (format!("conv1.{}", 3 * i), format!("conv1.{}", 3 * i + 1))
-                }
-            };
+        let mut convs = Vec::with_capacity(names.len());
+        for ((name, &outputs), &stride) in names.iter().zip(&stem.widths).zip(&stem.strides) {
             convs.push(ConvPlan {
-                conv,
-                norm,
                 stride,
-                ..self.conv("", inputs, outputs, stem.kernel)
+                ..self.conv(name.map(str::to_owned), inputs, outputs, stem.kernel)
             });
             inputs = outputs;
         }
-        convs
+        Ok(convs)
     }
 
-    fn block(&self, stage: usize, index: usize, inputs: usize) -> BlockPlan {
+    fn block(&self, place: Place) -> Result<BlockPlan, NetError> {
         let spec = self.spec;
-        let name = match self.naming {
-            Naming::Byobnet => format!("stages.{stage}.{index}"),
-            Naming::Resnet | Naming::Senet | Naming::Sknet => {
-                format!("layer{}.{index}", stage + 1)
-            }
-        };
-        let stride = if stage > 0 && index == 0 { 2 } else { 1 };
         let steps = match spec.block {
-            BlockKind::Basic => self.basic_steps(&name, stage, inputs, stride),
-            BlockKind::Bottleneck => self.bottleneck_steps(&name, stage, inputs, stride),
+            BlockKind::Basic => self.basic_steps(&place)?,
+            BlockKind::Bottleneck => self.bottleneck_steps(&place)?,
         };
-        let changes_shape = stride != 1 || inputs != spec.channels[stage];
-        BlockPlan {
+        let outputs = spec.channels[place.stage];
+        let changes_shape = place.stride != 1 || place.inputs != outputs;
+        Ok(BlockPlan {
             steps,
-            se: self.se(
-                &name,
-                stage,
-                SePosition::AfterLastNorm,
-                spec.channels[stage],
-            ),
-            shortcut: (index == 0 && changes_shape)
-                .then(|| self.shortcut(&name, stage, inputs, stride)),
+            se: self.se(&place, SePosition::AfterLastNorm, outputs)?,
+            shortcut: changes_shape.then(|| self.shortcut(&place)),
             activation: spec.activation,
-            name,
-        }
+            name: place.name,
+        })
     }
 
-    fn basic_steps(
-        &self,
-        block: &str,
-        stage: usize,
-        inputs: usize,
-        stride: usize,
-    ) -> Vec<StepPlan> {
-        let (width, outputs) = (self.spec.widths[stage], self.spec.channels[stage]);
-        let first = if self.spec.sk.is_some() {
-            StepPlan::Sk(self.selective(&format!("{block}.conv1"), stage, inputs, stride))
+    fn basic_steps(&self, place: &Place) -> Result<Vec<StepPlan>, NetError> {
+        let spec = self.spec;
+        let names = self.names.branch(Branch::Basic)?;
+        let (width, outputs) = (spec.widths[place.stage], spec.channels[place.stage]);
+        let first = if spec.sk.is_some() {
+            StepPlan::Sk(self.selective(place, 1, place.inputs, place.stride)?)
         } else {
-            let groups = self.groups(stage);
-            let conv = self.block_conv(block, 1, inputs, width, 3);
             StepPlan::Conv(ConvPlan {
-                stride,
-                groups,
-                ..conv
+                stride: place.stride,
+                groups: self.groups(place.stage),
+                ..self.conv(place.conv(names[0]), place.inputs, width, 3)
             })
         };
-        let last = self.block_conv(block, 2, width, outputs, 3);
-        vec![
-            first,
-            StepPlan::Conv(ConvPlan {
-                activation: self.branch_end(),
-                ..last
-            }),
-        ]
+        let last = ConvPlan {
+            activation: self.branch_end(),
+            ..self.conv(place.conv(names[1]), width, outputs, 3)
+        };
+        Ok(vec![first, StepPlan::Conv(last)])
     }
 
-    fn bottleneck_steps(
-        &self,
-        block: &str,
-        stage: usize,
-        inputs: usize,
-        stride: usize,
-    ) -> Vec<StepPlan> {
+    fn bottleneck_steps(&self, place: &Place) -> Result<Vec<StepPlan>, NetError> {
         let spec = self.spec;
-        let (width, outputs) = (spec.widths[stage], spec.channels[stage]);
-        let conv1_width = spec
+        let names = self.names.branch(Branch::Bottleneck)?;
+        let (width, outputs) = (spec.widths[place.stage], spec.channels[place.stage]);
+        let narrow = spec
             .conv1_widths
             .as_ref()
-            .map_or(width, |widths| widths[stage]);
-        let on = |place| if spec.stride_on == place { stride } else { 1 };
-        let conv1 = self.block_conv(block, 1, inputs, conv1_width, 1);
+            .map_or(width, |widths| widths[place.stage]);
+        let on = |at| {
+            if spec.stride_on == at {
+                place.stride
+            } else {
+                1
+            }
+        };
         let mut steps = vec![StepPlan::Conv(ConvPlan {
             stride: on(StrideOn::Conv1),
-            ..conv1
+            ..self.conv(place.conv(names[0]), place.inputs, narrow, 1)
         })];
-        let conv2_stride = on(StrideOn::Conv2);
+        let stride = on(StrideOn::Conv2);
         steps.push(if spec.sk.is_some() {
-            let name = format!("{block}.conv2");
-            StepPlan::Sk(self.selective(&name, stage, conv1_width, conv2_stride))
+            StepPlan::Sk(self.selective(place, 2, narrow, stride)?)
         } else {
-            let conv2 = self.block_conv(block, 2, conv1_width, width, 3);
             StepPlan::Conv(ConvPlan {
-                stride: conv2_stride,
-                groups: self.groups(stage),
-                ..conv2
+                stride,
+                groups: self.groups(place.stage),
+                ..self.conv(place.conv(names[1]), narrow, width, 3)
             })
         });
         if on(StrideOn::AvgAfterConv2) == 2 {
             steps.push(StepPlan::AvgPool);
         }
-        steps.extend(
-            self.se(block, stage, SePosition::BeforeLastConv, width)
-                .map(StepPlan::Se),
-        );
-        let conv3 = self.block_conv(block, 3, width, outputs, 1);
+        let se = self.se(place, SePosition::BeforeLastConv, width)?;
+        steps.extend(se.map(StepPlan::Se));
         steps.push(StepPlan::Conv(ConvPlan {
             activation: self.branch_end(),
-            ..conv3
+            ..self.conv(place.conv(names[2]), width, outputs, 1)
         }));
-        steps
+        Ok(steps)
     }
 
     /// What follows the branch's last BatchNorm, before the module.
@@ -252,98 +211,77 @@ impl Planner<'_> {
         self.spec.groups.as_ref().map_or(1, |groups| groups[stage])
     }
 
-    /// The block's convolution number `position` (1, 2, 3).
-    fn block_conv(
+    /// The unit in place of the branch's convolution number `position`, from 1.
+    fn selective(
         &self,
-        block: &str,
+        place: &Place,
         position: usize,
         inputs: usize,
-        outputs: usize,
-        kernel: usize,
-    ) -> ConvPlan {
-        let plan = |name: &str| self.conv(name, inputs, outputs, kernel);
-        match self.naming {
-            Naming::Resnet | Naming::Senet => ConvPlan {
-                conv: format!("{block}.conv{position}"),
-                norm: format!("{block}.bn{position}"),
-                ..plan("")
-            },
-            Naming::Sknet => plan(&format!("{block}.conv{position}")),
-            Naming::Byobnet => {
-                let size = if position == 2 { "kxk" } else { "1x1" };
-                plan(&format!("{block}.conv{position}_{size}"))
-            }
-        }
-    }
-
-    fn selective(&self, name: &str, stage: usize, inputs: usize, stride: usize) -> SkPlan {
+        stride: usize,
+    ) -> Result<SkPlan, NetError> {
+        let names = self.names.selective()?;
+        let numbered = |name: &str| place.below(&name.replace("{n}", &position.to_string()));
         let sk = self.spec.sk.as_ref();
         let (split_input, reduced) =
-            sk.map_or((false, 0), |sk| (sk.split_input, sk.reduced[stage]));
-        let outputs = self.spec.widths[stage];
+            sk.map_or((false, 0), |sk| (sk.split_input, sk.reduced[place.stage]));
+        let outputs = self.spec.widths[place.stage];
         let path_inputs = if split_input { inputs / 2 } else { inputs };
         let path = |index: usize| ConvPlan {
             stride,
             padding: index + 1,
             dilation: index + 1,
-            groups: self.groups(stage),
-            ..self.conv(&format!("{name}.paths.{index}"), path_inputs, outputs, 3)
+            groups: self.groups(place.stage),
+            ..self.conv(names.paths[index].map(numbered), path_inputs, outputs, 3)
         };
-        SkPlan {
+        Ok(SkPlan {
             paths: [path(0), path(1)],
             split_input,
-            attention: format!("{name}.attn"),
+            attention: numbered(names.attention),
             channels: outputs,
             reduced,
-        }
+        })
     }
 
     fn se(
         &self,
-        block: &str,
-        stage: usize,
+        place: &Place,
         position: SePosition,
         channels: usize,
-    ) -> Option<SePlan> {
-        let se = self.spec.se.as_ref().filter(|se| se.position == position)?;
-        let module = match self.naming {
-            Naming::Senet => "se_module",
-            Naming::Byobnet => "attn",
-            Naming::Resnet | Naming::Sknet => "se",
+    ) -> Result<Option<SePlan>, NetError> {
+        let Some(se) = self.spec.se.as_ref().filter(|se| se.position == position) else {
+            return Ok(None);
         };
-        let name = format!("{block}.{module}");
-        Some(SePlan {
+        let names = self.names.se()?;
+        let name = place.below(names.module);
+        Ok(Some(SePlan {
+            reduce: format!("{name}.{}", names.reduce),
+            expand: format!("{name}.{}", names.expand),
             name,
             channels,
-            reduced: se.reduced[stage],
-        })
+            reduced: se.reduced[place.stage],
+        }))
     }
 
-    fn shortcut(&self, block: &str, stage: usize, inputs: usize, stride: usize) -> ShortcutPlan {
+    fn shortcut(&self, place: &Place) -> ShortcutPlan {
         let kind = self.spec.shortcut;
-        // The first stage keeps the resolution; its projection is a plain 1x1 in every model.
-        let first = stage == 0;
-        let kernel = if kind == Shortcut::Conv3x3 && !first {
+        // A projection that keeps the resolution is a plain 1x1 in every model.
+        let kernel = if kind == Shortcut::Conv3x3 && place.stride != 1 {
             3
         } else {
             1
         };
-        let avg_pool = kind == Shortcut::AvgConv1x1 && stride == 2;
-        let outputs = self.spec.channels[stage];
-        let conv = ConvPlan {
-            stride: if avg_pool { 1 } else { stride },
-            activation: None,
-            ..self.conv(&format!("{block}.shortcut"), inputs, outputs, kernel)
+        let pooled = kind == Shortcut::AvgConv1x1;
+        let avg_pool = pooled && place.stride == 2;
+        let name = if pooled {
+            self.names.pooled_shortcut
+        } else {
+            self.names.shortcut
         };
-        if self.naming == Naming::Byobnet {
-            return ShortcutPlan { avg_pool, conv };
-        }
-        // Entry 0 of the Sequential is the pool, or the identity in its place.
-        let at = usize::from(kind == Shortcut::AvgConv1x1);
+        let outputs = self.spec.channels[place.stage];
         let conv = ConvPlan {
-            conv: format!("{block}.downsample.{at}"),
-            norm: format!("{block}.downsample.{}", at + 1),
-            ..conv
+            stride: if avg_pool { 1 } else { place.stride },
+            activation: None,
+            ..self.conv(place.conv(name), place.inputs, outputs, kernel)
         };
         ShortcutPlan { avg_pool, conv }
     }

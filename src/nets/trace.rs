@@ -207,13 +207,8 @@ impl Walk {
     }
 
     fn se(&mut self, se: &SePlan) {
-        let SePlan {
-            name,
-            channels,
-            reduced,
-        } = se;
-        self.vector(format_args!("{name}.fc1"), *channels, *reduced, true);
-        self.vector(format_args!("{name}.fc2"), *reduced, *channels, true);
+        self.vector(format_args!("{}", se.reduce), se.channels, se.reduced, true);
+        self.vector(format_args!("{}", se.expand), se.reduced, se.channels, true);
     }
 
     fn sk(&mut self, sk: &SkPlan, size: Size) -> Result<Size, NetError> {
