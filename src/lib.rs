@@ -5,6 +5,7 @@ mod bounded;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod device;
+mod digest;
 pub mod error;
 pub mod eval;
 mod files;

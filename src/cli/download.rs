@@ -18,10 +18,10 @@ use super::session;
 use super::transfers::Transfers;
 use super::{NOTHING_DONE, SOME_FAILED, SUCCESS};
 use crate::error::Error;
-use crate::hub::{HubOptions, WeightsRef};
+use crate::hub::HubOptions;
 use crate::model;
 use crate::quote::path_bytes;
-use crate::zoo::{ModelSpec, Overrides, WeightsSource, Zoo};
+use crate::zoo::{ModelSpec, Overrides, WeightsRef, WeightsSource, Zoo};
 
 /// Downloads at the same time: enough to fill most connections, few enough for any server.
 const PARALLEL: usize = 4;

@@ -9,13 +9,13 @@ use super::args::{HubArgs, InputArgs};
 use super::output::{Messages, Results, Table, Tone, human_bytes};
 use super::{SUCCESS, session};
 use crate::error::Error;
-use crate::hub::{self, HubOptions, WeightsRef};
+use crate::hub::HubOptions;
 use crate::model;
 use crate::nets::{LayerTrace, NetError, NetworkSpec, Plan};
 use crate::preprocess::InputSpec;
 use crate::quote::path_bytes;
 use crate::weights::shard_names;
-use crate::zoo::{Card, ModelSpec, Published, WeightsSource, Zoo};
+use crate::zoo::{Card, ModelSpec, Published, WeightsRef, WeightsSource, Zoo};
 
 /// Show everything on a model's card
 #[derive(Args, Debug)]
@@ -256,7 +256,7 @@ fn reference_fields(reference: &WeightsRef) -> Vec<(&'static str, String)> {
             .revision
             .as_ref()
             .map(|revision| format!("@{revision}"));
-        let file = reference.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
+        let file = reference.file();
         fields.push(("hub", format!("{repo}{}, {file}", at.unwrap_or_default())));
     }
     fields.extend(reference.release.iter().map(|url| ("release", url.clone())));

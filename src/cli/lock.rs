@@ -7,7 +7,7 @@ use clap::Args;
 use super::output::{Messages, Results};
 use super::{SUCCESS, session};
 use crate::error::Error;
-use crate::hub::LockFile;
+use crate::hub::Lockfile;
 use crate::model;
 
 /// Write down commit, size and SHA-256 of the cached checkpoints, for --locked
@@ -27,7 +27,7 @@ pub(super) fn run(
     results: &mut Results,
 ) -> anyhow::Result<u8> {
     let hub = session::hub_options(true)?;
-    let lock = LockFile {
+    let lock = Lockfile {
         path: arguments.file.clone(),
         files: model::locked_files(&hub)?,
     };

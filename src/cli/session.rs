@@ -12,7 +12,7 @@ use super::args::{DeviceArgs, HubArgs, ModelArgs, SourceArgs};
 use super::output::Messages;
 use super::transfers::Transfers;
 use crate::error::Error;
-use crate::hub::{HubOptions, LockFile};
+use crate::hub::{HubOptions, Lockfile};
 use crate::model::{self, Model};
 use crate::weights::Weights;
 use crate::zoo::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec, Overrides};
@@ -39,7 +39,7 @@ pub(super) fn source(
             .clone_into(&mut options.endpoint);
     }
     if let Some(path) = &arguments.locked {
-        options.locked = Some(Arc::new(LockFile::read(path).map_err(Error::from)?));
+        options.locked = Some(Arc::new(Lockfile::read(path).map_err(Error::from)?));
     }
     Ok(options)
 }

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use super::order::{FolderOrder, Numbered};
 use super::spool::Spool;
 use super::{Classes, EvalError, Source, find, label};
+use crate::digest::hexadecimal;
 use crate::walk::PassedOver;
-use crate::weights::hexadecimal;
 
 /// One labelled picture.
 #[derive(Clone, Debug)]

@@ -6,16 +6,16 @@
 //! `blobs/ETAG.incomplete` until then, and `.locks/models--ORG--NAME/ETAG.lock` keeps others out.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::HubError;
-use super::digest::{self, Digest};
-use super::partial::{INCOMPLETE, write_from};
+use super::files::{
+    INCOMPLETE, beside, check_place, disk, foreign, link_above, plain, show, write_whole,
+};
 use crate::bounded;
+use crate::digest::{self, Digest};
 
 /// Folder of the locks in the cache.
 pub(super) const LOCKS: &str = ".locks";
@@ -129,7 +129,7 @@ impl RepoCache {
             let reference = self.ref_path();
             // Whatever lies in `refs` is taken for a branch.
             let temporary = beside(&self.folder.join("ref"));
-            write_from(&temporary, &reference, commit.as_bytes())
+            write_whole(&temporary, &reference, commit.as_bytes())
                 .map_err(disk("write", &reference))?;
         }
         Ok(pointer)
@@ -170,74 +170,6 @@ pub(super) fn blob_of_target(link: &Path, target: &Path, folder: &Path) -> Optio
     is_etag(name).then(|| name.to_owned())
 }
 
-/// `a/../b` is `b`: the name of a blob that may be missing cannot be asked of the system.
-pub(super) fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        if part == std::path::Component::ParentDir {
-            plain.pop();
-        } else {
-            plain.push(part);
-        }
-    }
-    plain
-}
-
-/// Checks that a file at `path` would replace nothing, a regular file of this `cache`, or what
-/// `is_own` says is the cache's. A file in a folder that a link below the cache leads to may be
-/// anybody's.
-///
-/// # Errors
-/// [`HubError::Foreign`].
-pub(super) fn check_place(
-    cache: &Path,
-    path: &Path,
-    is_own: impl FnOnce(&fs::Metadata) -> bool,
-) -> Result<(), HubError> {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        return Ok(());
-    };
-    if is_own(&metadata) {
-        return Ok(());
-    }
-    if metadata.is_file() {
-        return match link_above(cache, path) {
-            Some(link) => Err(foreign(
-                path,
-                format!("a file behind the link {}", link.display()),
-            )),
-            None => Ok(()),
-        };
-    }
-    Err(foreign(path, kind_of(&metadata)))
-}
-
-/// What lies where a regular file should be.
-pub(super) fn kind_of(metadata: &fs::Metadata) -> &'static str {
-    if metadata.is_symlink() {
-        "a link"
-    } else if metadata.is_dir() {
-        "a folder"
-    } else {
-        "a device, a pipe or a socket"
-    }
-}
-
-pub(super) fn foreign(path: &Path, found: impl Into<String>) -> HubError {
-    HubError::Foreign {
-        path: path.to_owned(),
-        found: found.into(),
-    }
-}
-
-/// The first folder between `root` and `path` that is a link.
-fn link_above<'a>(root: &Path, path: &'a Path) -> Option<&'a Path> {
-    let folders = path.ancestors().skip(1);
-    folders
-        .take_while(|folder| *folder != root)
-        .find(|folder| folder.is_symlink())
-}
-
 /// Whether a file of a snapshot is the one with this SHA-256. Where it is a link, the name of its blob
 /// tells; else it is read.
 pub(super) fn admits(path: &Path, sha256: &str) -> bool {
@@ -259,52 +191,4 @@ fn link_target(etag: &str, file: &str) -> PathBuf {
         target.push("..");
     }
     target.join("blobs").join(etag)
-}
-
-/// Replaces `pointer` by a link to the blob, where there is a `target` for one. Else both names get the
-/// same contents, or the blob moves: there is one copy, whatever the file system can do.
-fn show(blob: &Path, pointer: &Path, target: Option<&Path>) -> io::Result<()> {
-    if let Some(folder) = pointer.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let temporary = beside(pointer);
-    let linked = target.is_some_and(|target| symlink(target, &temporary).is_ok())
-        || fs::hard_link(blob, &temporary).is_ok();
-    if linked {
-        let result = fs::rename(&temporary, pointer);
-        // Where both are names of one file already, POSIX lets `rename` succeed and do nothing.
-        drop(fs::remove_file(&temporary));
-        result
-    } else {
-        fs::rename(blob, pointer)
-    }
-}
-
-#[cfg(unix)]
-fn symlink(target: &Path, link: &Path) -> io::Result<()> {
-    std::os::unix::fs::symlink(target, link)
-}
-
-#[cfg(windows)]
-fn symlink(target: &Path, link: &Path) -> io::Result<()> {
-    std::os::windows::fs::symlink_file(target, link)
-}
-
-/// A name in the same folder that no other thread or process uses.
-pub(super) fn beside(target: &Path) -> PathBuf {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let mut name = target.file_name().unwrap_or_default().to_owned();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    name.push(format!(".{}-{count}{INCOMPLETE}", std::process::id()));
-    target.with_file_name(name)
-}
-
-/// Names the file in a failure of the file system.
-pub(super) fn disk(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HubError {
-    let path = path.to_owned();
-    move |source| HubError::Disk {
-        action,
-        path,
-        source,
-    }
 }

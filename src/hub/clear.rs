@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::lock::Lock;
-use super::partial::{INCOMPLETE, incomplete};
+use super::file_lock::FileLock;
+use super::files::{INCOMPLETE, entries, incomplete, is_unfinished, same_file};
 use super::release::{FOLDER, lock_path};
-use super::scan::{entries, is_unfinished, same_file, scan_repo};
+use super::scan::scan_repo;
 use super::sweep::{Removal, Room, sweep};
 use super::{CachedFile, CachedRepo, CachedRevision, HubError, HubOptions};
 
@@ -279,11 +279,13 @@ fn is_in(path: &Path, waste: &[Waste]) -> bool {
 }
 
 /// Takes locks, each with what it is needed for: all or none.
-fn hold<'a>(needed: impl IntoIterator<Item = (PathBuf, &'a Path)>) -> Result<Vec<Lock>, HubError> {
+fn hold<'a>(
+    needed: impl IntoIterator<Item = (PathBuf, &'a Path)>,
+) -> Result<Vec<FileLock>, HubError> {
     // Taken twice, a lock would wait for itself.
     let needed: BTreeMap<PathBuf, &Path> = needed.into_iter().collect();
     let take = |(lock, what): (PathBuf, &Path)| {
-        Lock::attempt(&lock)?.ok_or_else(|| HubError::Busy {
+        FileLock::try_acquire(&lock)?.ok_or_else(|| HubError::Busy {
             path: what.to_owned(),
         })
     };
@@ -291,5 +293,5 @@ fn hold<'a>(needed: impl IntoIterator<Item = (PathBuf, &'a Path)>) -> Result<Vec
 }
 
 fn is_held(lock: &Path) -> bool {
-    lock.is_file() && matches!(Lock::attempt(lock), Ok(None) | Err(_))
+    lock.is_file() && matches!(FileLock::try_acquire(lock), Ok(None) | Err(_))
 }

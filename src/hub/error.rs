@@ -7,7 +7,6 @@ use std::time::Duration;
 use rustls::CertificateError;
 
 use super::location::Location;
-use super::partial::RESERVE;
 
 /// Why a server refused a file to this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub enum HubError {
 
     /// A lock file that cannot be used.
     #[error("cannot use the lock file {}: {problem}", path.display())]
-    LockFile {
+    Lockfile {
         /// The lock file.
         path: PathBuf,
         /// What is wrong with it.
@@ -268,7 +267,7 @@ pub enum HubError {
 
     /// The disk has no room for the file, or too little would be left. Nothing was downloaded.
     #[error(
-        "no room in {}: {needed} bytes needed and {RESERVE} left to other programs, {available} free",
+        "not enough disk space in {}: {needed} bytes needed plus a reserve of {reserve}, {available} available",
         folder.display()
     )]
     NoSpace {
@@ -276,6 +275,8 @@ pub enum HubError {
         folder: PathBuf,
         /// Bytes that are still to come.
         needed: u64,
+        /// Bytes that a download leaves to other programs.
+        reserve: u64,
         /// Bytes that are free.
         available: u64,
     },
@@ -312,7 +313,7 @@ impl HubError {
             | Self::NoRemote
             | Self::NoRepository { .. }
             | Self::Unwanted { .. }
-            | Self::LockFile { .. }
+            | Self::Lockfile { .. }
             | Self::NotLocked { .. }
             | Self::NotAsLocked { .. }
             | Self::BadName { .. }
@@ -360,7 +361,7 @@ impl HubError {
             Self::NoHome => {
                 "set HF_HOME and SENET_CACHE to folders for downloaded files".to_owned()
             }
-            Self::LockFile { .. } => "`senet lock FILE` writes one".to_owned(),
+            Self::Lockfile { .. } => "`senet lock FILE` writes one".to_owned(),
             Self::NotLocked { .. } => {
                 "`senet lock FILE` writes one that lists the files in the cache".to_owned()
             }

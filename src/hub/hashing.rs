@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::weights::hexadecimal;
+use crate::digest::hexadecimal;
 
 /// Bytes that are received, written and hashed at a time.
 pub(super) const PIECE: usize = 256 * 1024;

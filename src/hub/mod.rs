@@ -5,24 +5,26 @@
 //! (which is Python's, so both share one cache), the token file and the list of a repository's
 //! files; the transfer is done here.
 
+mod address;
 mod answer;
 mod authorities;
 mod cache;
 mod clear;
-mod digest;
 mod error;
-mod excepted;
+mod file_lock;
+mod files;
 mod folder;
 mod hashing;
 mod header;
 mod http;
 mod location;
-mod lock;
-mod locked;
-mod network;
+mod lockfile;
+mod no_proxy;
 mod options;
 mod partial;
 mod picture;
+mod progress;
+mod proxy;
 mod release;
 mod remote;
 mod scan;
@@ -30,18 +32,17 @@ mod sweep;
 mod transfer;
 
 use std::path::PathBuf;
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 pub use clear::{Waste, WasteKind, clear_releases, release_removal, release_waste, remove_release};
 pub use error::{Denial, HubError};
 pub use location::Location;
-pub use locked::{LockFile, LockedFile};
-pub use network::Network;
+pub use lockfile::{LockedFile, Lockfile};
 pub use options::{DEFAULT_ENDPOINT, HubOptions, Patience};
 pub use picture::fetch_picture;
+pub use progress::Progress;
+pub use proxy::Proxies;
 pub(crate) use release::release_name;
+pub use remote::Look;
 pub use scan::{
     CachedFile, CachedRepo, CachedRevision, Condition, check_release, fingerprint, scan,
     scan_releases,
@@ -49,72 +50,11 @@ pub use scan::{
 
 pub use sweep::{Left, LeftKind, Removal};
 
-use remote::RemoteFile;
+use crate::zoo::{DEFAULT_FILE, WeightsRef};
+use remote::{Present, RemoteFile};
 
-/// What a file in the cache means that has the right name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Present {
-    /// It is the file that is wanted.
-    Counts,
-    /// It is damaged.
-    IsReplaced,
-}
-
-/// Where a checkpoint's weights are. At least one of `repo`, `release` and `embedded` is given.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct WeightsRef {
-    /// Hub repository, `organisation/name`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repo: Option<String>,
-    /// Commit (40 hexadecimal digits); the branch `main` where it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<String>,
-    /// File name inside the repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-    /// SHA-256 of that file, 64 hexadecimal digits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
-    /// The authors' release file outside the hub. Its name has the first digits of its SHA-256; see
-    /// [`release_digits`](crate::weights::release_digits).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub release: Option<String>,
-    /// File under `models/weights/` that is part of the program.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub embedded: Option<String>,
-}
-
-/// File that timm's repositories keep their weights in; meant where a card names no file.
-pub const DEFAULT_FILE: &str = "model.safetensors";
 /// Branch that is meant where a card names no revision.
 pub const DEFAULT_REVISION: &str = "main";
-
-/// Told how far a download has come, in the thread that downloads.
-pub trait Progress {
-    /// `done` of `total` bytes of `file` are here; `total` is `None` where the server does not say,
-    /// until the end has come.
-    /// The first call says what an earlier attempt left. A smaller `done` than before means another
-    /// file, or that this one has to be sent again from its beginning.
-    ///
-    /// `file` is the name of the file that is being fetched: of the release file where that one
-    /// stands in for the repository's.
-    fn advance(&self, file: &str, done: u64, total: Option<u64>);
-
-    /// Another process is downloading `file`: this one waits for it.
-    fn wait(&self, _file: &str) {}
-
-    /// The download of `file` failed with `error` and is tried again after `delay`.
-    fn retry(&self, _file: &str, _error: &HubError, _delay: Duration) {}
-
-    /// Something about the files that the user should know.
-    fn note(&self, _text: &str) {}
-}
-
-/// Keeps silent.
-impl Progress for () {
-    fn advance(&self, _file: &str, _done: u64, _total: Option<u64>) {}
-}
 
 /// The file of a card's `[weights]` if it is on this machine; makes no request.
 ///
@@ -128,7 +68,7 @@ fn hub_cached<'a>(
     weights: &'a WeightsRef,
     options: &HubOptions,
 ) -> Option<(RemoteFile<'a>, PathBuf)> {
-    let (repo, revision, file) = hub_file(weights)?;
+    let (repo, revision, file) = weights.hub_file()?;
     let remote = RemoteFile::new(repo, revision, file, options).ok()?;
     let path = remote.cached()?;
     let pin = weights.sha256.as_deref();
@@ -152,9 +92,6 @@ pub fn download(
 ) -> Result<PathBuf, HubError> {
     download_if(weights, options, progress, None)
 }
-
-/// Decides by the beginning of a safetensors file, up to the end of its header, whether it is wanted.
-pub type Look<'a> = &'a dyn Fn(&[u8]) -> bool;
 
 /// As [`download`], and before a safetensors file of some length is downloaded, `look` is asked. It is not
 /// where the download has begun, and where the server does not send parts of files.
@@ -180,7 +117,7 @@ pub fn download_if(
     if let Some(url) = release.filter(is_listed).filter(is_here) {
         return from_release(url);
     }
-    let Some((repo, revision, file)) = hub_file(weights) else {
+    let Some((repo, revision, file)) = weights.hub_file() else {
         return from_release(release.ok_or(HubError::NoRemote)?);
     };
     let remote = RemoteFile::new(repo, revision, file, options);
@@ -205,7 +142,7 @@ pub fn size(
     progress: &dyn Progress,
 ) -> Result<Option<u64>, HubError> {
     let release = weights.release.as_deref();
-    let Some((repo, revision, file)) = hub_file(weights) else {
+    let Some((repo, revision, file)) = weights.hub_file() else {
         return release::size(release.ok_or(HubError::NoRemote)?, options);
     };
     let found = RemoteFile::new(repo, revision, file, options)?.size(options, progress);
@@ -215,14 +152,6 @@ pub fn size(
         }
         (result, _) => result,
     }
-}
-
-fn hub_file(weights: &WeightsRef) -> Option<(&str, &str, &str)> {
-    Some((
-        weights.repo.as_deref()?,
-        weights.revision.as_deref().unwrap_or(DEFAULT_REVISION),
-        weights.file.as_deref().unwrap_or(DEFAULT_FILE),
-    ))
 }
 
 /// A file of a repository if it is in the cache; makes no request.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use hf_hub::Cache;
 
-use super::{HubError, LockFile, Network};
+use super::address::without_password;
+use super::{HubError, Lockfile, Proxies};
 use crate::bounded;
 
 /// The public hub.
@@ -34,9 +35,9 @@ pub struct HubOptions {
     /// How long a server is waited for.
     pub patience: Patience,
     /// How servers are reached.
-    pub network: Network,
+    pub proxies: Proxies,
     /// Where it is given, no other files are used than those that it lists.
-    pub locked: Option<Arc<LockFile>>,
+    pub locked: Option<Arc<Lockfile>>,
 }
 
 /// How long a server is waited for, and how often it is asked again.
@@ -75,7 +76,7 @@ impl fmt::Debug for HubOptions {
             .field("offline", &self.offline)
             .field("symlinks", &self.symlinks)
             .field("patience", &self.patience)
-            .field("network", &self.network)
+            .field("proxies", &self.proxies)
             .field("locked", &self.locked.as_ref().map(|lock| &lock.path))
             .finish()
     }
@@ -160,7 +161,7 @@ impl HubOptions {
             offline: is_true(text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE"))),
             symlinks: !is_true(text("HF_HUB_DISABLE_SYMLINKS")),
             patience: patience(text("HF_HUB_DOWNLOAD_TIMEOUT")),
-            network: Network::from_lookup(text, path),
+            proxies: Proxies::from_lookup(text, path),
             locked: None,
         })
     }
@@ -229,18 +230,6 @@ fn read_token(file: &Path) -> Option<String> {
         .trim()
         .to_owned();
     Some(token).filter(|token| !token.is_empty())
-}
-
-/// An address as it may be shown: without `user:password@`.
-pub(super) fn without_password(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit('@').next().unwrap_or(authority);
-            format!("{scheme}://{host}{path}")
-        }
-        None => url.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::io::Read;
 
+use super::address::without_password;
 use super::http::{Client, HTML_PAGE, Start};
 use super::location::Location;
-use super::options::without_password;
 use super::{HubError, HubOptions};
 
 /// The contents of the file at an address, without token. It is not kept.

@@ -5,15 +5,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::cache::{LOCKS, check_place};
-use super::digest::Digest;
+use super::address::without_password;
+use super::cache::LOCKS;
+use super::file_lock::FileLock;
+use super::files::check_place;
 use super::http::Client;
 use super::location::Location;
-use super::lock::Lock;
-use super::options::without_password;
 use super::partial::Partial;
+use super::remote::Present;
 use super::transfer::{self, Expected};
-use super::{HubError, HubOptions, Present, Progress};
+use super::{HubError, HubOptions, Progress};
+use crate::digest::Digest;
 use crate::weights::release_digits;
 
 /// Folder of the release files in the program's own cache.
@@ -54,7 +56,7 @@ pub(super) fn fetch(
         bring(&path, is_here, url, promise, location, options, progress)?;
     }
     if let Some((lock, entry)) = locked {
-        lock.check_any(&path, &[entry])?;
+        lock.check(&path, &[entry])?;
     }
     Ok(path)
 }
@@ -95,7 +97,7 @@ fn bring(
         ..Expected::default()
     };
     let name = location.file_name();
-    let lock = Lock::wait(&lock_path(name, options), || progress.wait(name))?;
+    let lock = FileLock::acquire(&lock_path(name, options), || progress.wait(name))?;
     if is_here() {
         return Ok(());
     }

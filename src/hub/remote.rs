@@ -10,17 +10,29 @@ use hf_hub::api::RepoInfo;
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
+use super::address::{is_name_byte, is_path, percent_encode, without_password};
 use super::answer::Metadata;
 use super::cache::{self, RepoCache, is_commit};
-use super::digest::Digest;
+use super::file_lock::FileLock;
 use super::header;
 use super::http::{Client, Start};
 use super::location::Location;
-use super::lock::Lock;
-use super::options::without_password;
 use super::partial::Partial;
 use super::transfer::{self, Attempts, Expected, Outcome};
-use super::{HubError, HubOptions, LockedFile, Look, Present, Progress};
+use super::{HubError, HubOptions, LockedFile, Progress};
+use crate::digest::Digest;
+
+/// Decides by the beginning of a safetensors file, up to the end of its header, whether it is wanted.
+pub type Look<'a> = &'a dyn Fn(&[u8]) -> bool;
+
+/// What a file in the cache means that has the right name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Present {
+    /// It is the file that is wanted.
+    Counts,
+    /// It is damaged.
+    IsReplaced,
+}
 
 /// A file of a repository of one hub, with its place in the cache.
 pub(super) struct RemoteFile<'a> {
@@ -137,7 +149,7 @@ impl<'a> RemoteFile<'a> {
         options: &HubOptions,
     ) -> Result<PathBuf, HubError> {
         if let (Some(lock), Some(entry)) = (&options.locked, &self.locked) {
-            lock.check_any(&path, &[entry])?;
+            lock.check(&path, &[entry])?;
         }
         Ok(path)
     }
@@ -241,7 +253,7 @@ impl<'a> RemoteFile<'a> {
         let (etag, commit) = (&metadata.etag, &metadata.commit);
         self.cache.check_places(etag, commit, self.file)?;
         let blob = self.cache.blob(&metadata.etag);
-        let lock = Lock::wait(&self.cache.lock(&metadata.etag), || {
+        let lock = FileLock::acquire(&self.cache.lock(&metadata.etag), || {
             progress.wait(self.file)
         })?;
         self.cache.prepare(&metadata.commit)?;
@@ -340,30 +352,4 @@ impl<'a> RemoteFile<'a> {
         let names = info.siblings.into_iter().map(|file| file.rfilename);
         Some(names.collect())
     }
-}
-
-/// Whether a name is a relative path that stays inside its folder on every system.
-fn is_path(name: &str) -> bool {
-    name.split('/')
-        .all(|part| !part.is_empty() && part != "." && part != "..")
-        && !name.contains(|c: char| c.is_control() || matches!(c, '\\' | ':'))
-}
-
-/// Characters of repositories and revisions that mean themselves in an address.
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'~' | b'+' | b'@' | b'=')
-}
-
-/// A file name as a part of an address.
-fn percent_encode(name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if is_name_byte(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }

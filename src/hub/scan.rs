@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use walkdir::WalkDir;
 
-use super::cache::{LOCKS, disk, is_commit, plain, read_commit};
-use super::digest::{self, Digest};
-use super::partial::INCOMPLETE;
+use super::cache::{LOCKS, is_commit, read_commit};
+use super::files::{disk, entries, is_unfinished, length, plain, same_file};
 use super::release::FOLDER;
 use super::{HubError, HubOptions};
+use crate::digest::{self, Digest};
 use crate::weights::release_digits;
 
 /// What folders of repositories with models begin with.
@@ -205,12 +205,6 @@ pub(super) fn scan_repo(
     })
 }
 
-pub(super) fn is_unfinished(path: &Path) -> bool {
-    path.as_os_str()
-        .as_encoded_bytes()
-        .ends_with(INCOMPLETE.as_bytes())
-}
-
 /// Branches and tags with their commits.
 fn references(folder: &Path) -> Vec<(String, String)> {
     let files = WalkDir::new(folder)
@@ -300,7 +294,7 @@ fn check_contents(path: &Path, digest: &Digest) -> Result<Condition, HubError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Condition::Missing),
         found => found.map_err(disk("read", path))?,
     };
-    Ok(if digest.admits(&found) {
+    Ok(if digest.matches(&found) {
         Condition::Good
     } else {
         Condition::Bad {
@@ -308,42 +302,4 @@ fn check_contents(path: &Path, digest: &Digest) -> Result<Condition, HubError> {
             found,
         }
     })
-}
-
-/// The contents of a folder, by name; none where there is no folder.
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
-    let read = || -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(folder)?
-            .map(|entry| Ok(entry?.path()))
-            .collect()
-    };
-    let mut paths = match read() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        result => result.map_err(disk("read", folder))?,
-    };
-    paths.sort();
-    Ok(paths)
-}
-
-pub(super) fn length(path: impl AsRef<Path>) -> u64 {
-    fs::metadata(path).map_or(0, |metadata| metadata.len())
-}
-
-#[cfg(unix)]
-pub(super) fn same_file(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (fs::metadata(a), fs::metadata(b)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
-    }
-}
-
-/// Without a stable way to ask, equal contents have to do.
-#[cfg(not(unix))]
-pub(super) fn same_file(a: &Path, b: &Path) -> bool {
-    let name = a.file_name().and_then(|name| name.to_str());
-    length(a) == length(b)
-        && name
-            .and_then(Digest::of_etag)
-            .is_some_and(|digest| digest.of_file(b).is_ok_and(|found| digest.admits(&found)))
 }

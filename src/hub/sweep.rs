@@ -20,9 +20,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::HubError;
-use super::cache::{blob_of_target, disk, is_commit, is_etag};
+use super::cache::{blob_of_target, is_commit, is_etag};
+use super::files::{INCOMPLETE, disk, is_leftover};
 use super::folder::{Entry, Folder, Kind, found};
-use super::partial::{INCOMPLETE, is_leftover};
 use crate::weights::release_digits;
 
 /// Folders in one another that a name of a branch or a file can have.

@@ -10,13 +10,14 @@ use ureq::http::StatusCode;
 use ureq::http::header::TRANSFER_ENCODING;
 
 use super::answer::{encoding_problem, header};
-use super::digest::Digest;
+use super::files::disk;
 use super::hashing::PIECE;
 use super::http::{Answer, Client, HTML_PAGE, Start};
 use super::location::Location;
 use super::options::Patience;
 use super::partial::Partial;
 use super::{HubError, Progress};
+use crate::digest::Digest;
 
 /// A connection that brought so much was good: the attempts after it are counted anew.
 const GOOD_ATTEMPT: u64 = 1 << 20;
@@ -95,7 +96,7 @@ fn check(location: &Location, expected: &Expected, partial: &mut Partial) -> Res
             Digest::Sha256(_) => partial.sha256(),
             Digest::GitBlob(_) => digest
                 .of_file(partial.path())
-                .map_err(super::cache::disk("read", partial.path()))?,
+                .map_err(disk("read", partial.path()))?,
         };
         check_digest(location, digest, &found)?;
     }
@@ -109,7 +110,7 @@ pub(super) fn check_digest(
     expected: &Digest,
     found: &str,
 ) -> Result<(), HubError> {
-    if expected.admits(found) {
+    if expected.matches(found) {
         return Ok(());
     }
     Err(HubError::Checksum {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use super::pick::may_hold_weights;
 use crate::bounded;
 use crate::error::Result;
-use crate::hub::{self, CachedFile, CachedRepo, HubOptions, LockedFile, WeightsRef};
-use crate::zoo::{CONFIG_FILE, ModelSpec, Overrides, WeightsSource, Zoo};
+use crate::hub::{self, CachedFile, CachedRepo, HubOptions, LockedFile};
+use crate::zoo::{CONFIG_FILE, ModelSpec, Overrides, WeightsRef, WeightsSource, Zoo};
 
 /// The repositories of checkpoints in the cache, by name.
 ///

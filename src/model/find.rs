@@ -6,11 +6,12 @@ use super::obtain::{WEIGHTS_FILES, fetch, forms, is_open};
 use super::pick::pick_in;
 use crate::bounded;
 use crate::error::{Error, Result};
-use crate::hub::{self, HubError, HubOptions, LockFile, Progress, WeightsRef};
+use crate::hub::{self, HubError, HubOptions, LockedFile, Lockfile, Progress};
 use crate::nets::NetError;
 use crate::weights::{Weights, check_release_name, files_of};
 use crate::zoo::{
-    CONFIG_FILE, CardError, ModelSpec, Overrides, Selection, WeightsSource, Zoo, embedded_weights,
+    CONFIG_FILE, CardError, ModelSpec, Overrides, Selection, WeightsRef, WeightsSource, Zoo,
+    embedded_weights,
 };
 
 /// A model that was found by name.
@@ -227,27 +228,34 @@ fn check_locked(path: &Path, reference: Option<&WeightsRef>, hub: &HubOptions) -
     let Some(lock) = &hub.locked else {
         return Ok(());
     };
-    let forms = reference.map(|reference| listed_forms(reference, lock));
+    let entries: Vec<&LockedFile> = match reference {
+        None => lock.files.iter().collect(),
+        Some(reference) => listed(reference, lock),
+    };
     for file in files_of(path)? {
-        lock.check(&file, forms.as_deref())?;
+        lock.check(&file, &entries)?;
     }
     Ok(())
 }
 
 /// What `reference` may mean by a lock file: all that is listed of its repository, where no card names
 /// the one file.
-fn listed_forms(reference: &WeightsRef, lock: &LockFile) -> Vec<WeightsRef> {
-    let mut forms = forms(reference);
-    if let Some(repo) = reference.repo.as_deref().filter(|_| is_open(reference)) {
-        let revision = reference.revision.as_deref();
-        let mut names = lock.names(repo, revision.unwrap_or(hub::DEFAULT_REVISION));
-        names.retain(|name| forms.iter().all(|form| form.file.as_ref() != Some(name)));
-        forms.extend(names.into_iter().map(|name| WeightsRef {
-            file: Some(name),
-            ..reference.clone()
-        }));
-    }
-    forms
+fn listed<'a>(reference: &WeightsRef, lock: &'a Lockfile) -> Vec<&'a LockedFile> {
+    let (revision, repo) = (reference.revision(), reference.repo.as_deref());
+    let release = reference.release.as_deref();
+    let release = release.and_then(|url| lock.find_release(url));
+    let mut entries: Vec<&LockedFile> = match repo.filter(|_| is_open(reference)) {
+        Some(repo) => lock.entries(repo, revision).collect(),
+        None => forms(reference)
+            .iter()
+            .filter_map(|form| {
+                let (repo, revision, file) = form.hub_file()?;
+                lock.find(repo, revision, file)
+            })
+            .collect(),
+    };
+    entries.extend(release);
+    entries
 }
 
 /// Makes `spec` take its weights from another branch, tag or commit of its repository. What the card

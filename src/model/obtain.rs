@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use super::find::explain_mismatch;
 use super::pick::{PickError, Picked, pick};
 use crate::error::{Error, Result};
-use crate::hub::{self, HubError, HubOptions, Progress, WeightsRef};
+use crate::hub::{self, HubError, HubOptions, Progress};
 use crate::nets::NetError;
 use crate::weights::{Weights, files_of, shard_names};
-use crate::zoo::ModelSpec;
+use crate::zoo::{ModelSpec, WeightsRef};
 
 /// What timm's repositories call their weights, in the order of preference: a safetensors file cannot
 /// run code and opens at once.
@@ -17,7 +17,7 @@ pub(super) const WEIGHTS_FILES: [&str; 2] = ["model.safetensors", "pytorch_model
 
 /// Whether `reference` leaves open which file of its repository holds the weights.
 pub(super) fn is_open(reference: &WeightsRef) -> bool {
-    let file = reference.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
+    let file = reference.file();
     reference.repo.is_some() && reference.sha256.is_none() && WEIGHTS_FILES.contains(&file)
 }
 
@@ -26,7 +26,7 @@ pub(super) fn is_open(reference: &WeightsRef) -> bool {
 pub(super) fn forms(reference: &WeightsRef) -> Vec<WeightsRef> {
     let [safetensors, pickle] = WEIGHTS_FILES;
     let mut forms = vec![reference.clone()];
-    let file = reference.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
+    let file = reference.file();
     if file == safetensors && reference.sha256.is_none() {
         forms.push(called(reference, pickle));
     }
@@ -95,7 +95,7 @@ fn download_fitting(
     hub: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<PathBuf> {
-    let file = form.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
+    let file = form.file();
     let name = format!("{file} of {}", place(form));
     let refusal = RefCell::new(None);
     let look = |header: &[u8]| {

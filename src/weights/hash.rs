@@ -1,44 +1,24 @@
 //! SHA-256 of a file, and the hash that PyTorch puts into the names of its release files.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::WeightsError;
+use crate::digest;
 
 /// Fewest digits that make a file name a promise about its content.
 const MIN_DIGITS: usize = 8;
 /// All digits of a SHA-256.
 const MAX_DIGITS: usize = 64;
 
-/// Two lower-case digits a byte.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// SHA-256 of the file at `path`, as 64 lower-case hexadecimal digits. Reads it in small pieces.
+/// SHA-256 of the file at `path`, as 64 lower-case hexadecimal digits.
 ///
 /// # Errors
 /// [`WeightsError::Unreadable`].
 pub fn sha256_of(path: &Path) -> Result<String, WeightsError> {
-    let unreadable = |error| WeightsError::Unreadable {
+    digest::sha256(path).map_err(|error| WeightsError::Unreadable {
         file: path.display().to_string(),
         error,
-    };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => hash.update(&buffer[..n]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(error)),
-        }
-    }
-    Ok(hexadecimal(&hash.finalize()))
+    })
 }
 
 /// The first digits of the SHA-256 that the name of a release file promises: `c7b49a05` for

@@ -30,11 +30,12 @@ use checkpoint::StateDicts;
 pub use dtype::DType;
 use dtype::Element;
 pub use error::{LooksLike, WeightsError};
-pub(crate) use hash::hexadecimal;
 pub use hash::{check_release_name, release_digits, sha256_of};
 use map::Bytes;
 use sha2::{Digest, Sha256};
 pub use shards::{files_of, shard_names};
+
+use crate::digest::hexadecimal;
 
 /// What `DistributedDataParallel` and `torch.compile` put before every name, in the order in which
 /// timm's `clean_state_dict` takes them off.

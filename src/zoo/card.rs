@@ -4,8 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CardError, check};
-use crate::hub::WeightsRef;
+use super::{CardError, WeightsRef, check};
 use crate::nets::{Naming, NetworkSpec};
 use crate::preprocess::{InputSpec, Interpolation};
 

@@ -1,8 +1,8 @@
 //! Rules that a card must satisfy beyond the types of its fields.
 
 use super::resolve::hub_name;
-use super::{Architecture, Card, CardError};
-use crate::hub::{WeightsRef, release_name};
+use super::{Architecture, Card, CardError, WeightsRef};
+use crate::hub::release_name;
 use crate::labels::LabelSet;
 use crate::nets::NetError;
 use crate::preprocess::{ImageError, InputSpec, MAX_INPUT_SIZE, Transform};

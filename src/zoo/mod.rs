@@ -17,6 +17,7 @@ mod registry;
 mod resolve;
 mod spec;
 mod suggest;
+mod weights_ref;
 
 pub use architecture::Architecture;
 pub use card::{Card, CardName, Published};
@@ -26,6 +27,7 @@ pub use overrides::Overrides;
 pub use registry::Zoo;
 pub use resolve::Selection;
 pub use spec::{ModelSpec, WeightsSource};
+pub use weights_ref::{DEFAULT_FILE, WeightsRef};
 
 include!(concat!(env!("OUT_DIR"), "/weights.rs"));
 

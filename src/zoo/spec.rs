@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use super::{Architecture, Card, CardError, Overrides};
-use crate::hub::WeightsRef;
+use super::{Architecture, Card, CardError, Overrides, WeightsRef};
 use crate::labels::LabelSet;
 use crate::nets::{Naming, NetworkSpec};
 use crate::preprocess::{ImageError, InputSpec, Transform};

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use senet::hub::WeightsRef;
 use senet::nets::Naming;
 use senet::preprocess::{CropMode, Interpolation};
+use senet::zoo::WeightsRef;
 use senet::zoo::{CardError, ModelSpec, Overrides, WeightsSource, Zoo};
 
 /// As timm 1.0.31 saves a network that was fine-tuned on ten classes.

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use senet::hub::{HubError, Progress, WeightsRef, cached, download, fetch};
+use senet::hub::{HubError, Progress, cached, download, fetch};
+use senet::zoo::WeightsRef;
 
 use super::common::hub_server::{COMMIT, Mode, sha256};
 use super::{FILE, REPO, TOKEN, chain, files_in, setup, weights};

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use senet::hub::{Denial, HubError, LockFile, WeightsRef, cached, download, downloaded, fetch};
+use senet::hub::{Denial, HubError, Lockfile, cached, download, downloaded, fetch};
+use senet::zoo::WeightsRef;
 
 use super::cache::Recorder;
 use super::common::hub_server::{COMMIT, Mode, sha256};
@@ -259,7 +260,7 @@ fn another_cache_is_advised_where_it_helps() {
         assert_eq!(denied(action).hint(), None, "{action}");
     }
     let setup = setup();
-    let folder = LockFile {
+    let folder = Lockfile {
         path: setup.folder.path().to_owned(),
         files: Vec::new(),
     };

@@ -5,8 +5,9 @@ use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
 
-use senet::hub::{Progress, WeightsRef};
+use senet::hub::Progress;
 use senet::model::fetch;
+use senet::zoo::WeightsRef;
 use senet::{Error, ModelSpec, Zoo};
 
 use super::common::hub_server::{HubServer, Mode, sha256};

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use senet::hub::{HubError, LockFile, LockedFile, WeightsRef, download};
+use senet::hub::{HubError, LockedFile, Lockfile, download};
 use senet::model;
 use senet::zoo::Overrides;
+use senet::zoo::WeightsRef;
 
 use super::common::hub_server::{COMMIT, HubServer, sha256};
 use super::{FILE, REPO, Setup, chain, setup, weights};
@@ -25,7 +26,7 @@ fn entry(repo: &str, file: &str, bytes: &[u8]) -> LockedFile {
 }
 
 fn lock(setup: &mut Setup, files: Vec<LockedFile>) {
-    setup.options.locked = Some(Arc::new(LockFile {
+    setup.options.locked = Some(Arc::new(Lockfile {
         path: "my.lock".into(),
         files,
     }));

@@ -10,8 +10,8 @@ mod damaged;
 mod failures;
 mod fit;
 mod locked;
-mod network;
 mod picture;
+mod proxy;
 mod release;
 mod resume;
 
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::hub_server::{HubServer, Mode, sha256};
-use senet::hub::{HubError, HubOptions, Network, Patience, cached, fetch};
+use senet::hub::{HubError, HubOptions, Patience, Proxies, cached, fetch};
 
 const REPO: &str = "timm/seresnet50.ra2_in1k";
 const FILE: &str = "model.safetensors";
@@ -57,7 +57,7 @@ fn setup() -> Setup {
             delay: Duration::from_millis(5),
             picture: Duration::from_secs(5),
         },
-        network: Network::default(),
+        proxies: Proxies::default(),
         locked: None,
     };
     Setup {

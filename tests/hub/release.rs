@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use senet::hub::{HubError, Location, WeightsRef, download, fetch_release_again};
+use senet::hub::{HubError, Location, download, fetch_release_again};
+use senet::zoo::WeightsRef;
 
 use super::cache::Recorder;
 use super::common::hub_server::{HubServer, Mode, sha256};

@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use senet::hub::{HubError, Progress, WeightsRef, cached, download, fetch, fetch_picture};
+use senet::hub::{HubError, Progress, cached, download, fetch, fetch_picture};
+use senet::zoo::WeightsRef;
 
 use super::common::hub_server::{COMMIT, HubServer, Mode, Request, git_sha1, sha256};
 use super::{FILE, REPO, Setup, chain, files_in, incomplete, setup, weights};
@@ -281,7 +282,7 @@ fn a_full_disk_is_told_before_anything_is_sent() {
         } => assert!(*needed == 10_000_000_000_000_000 && available < needed),
         other => panic!("{other:?}"),
     }
-    let told = "10000000000000000 bytes needed and 16777216 left to other programs";
+    let told = "10000000000000000 bytes needed plus a reserve of 16777216";
     assert!(error.to_string().contains(told), "{error}");
     assert!(error.hint().unwrap().contains("senet cache list"));
     assert_eq!(ranges(&setup), []);

@@ -24,12 +24,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::cache::disk;
-use super::digest;
+use super::HubError;
 use super::error::WRITE_LOCK;
+use super::files::disk;
 use super::location::Location;
-use super::{HubError, WeightsRef};
 use crate::bounded;
+use crate::digest;
 use crate::files;
 use crate::quote::excerpt;
 
@@ -38,7 +38,7 @@ const VERSION: u32 = 1;
 
 /// The files that may be used, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LockFile {
+pub struct Lockfile {
     /// Where it lies; for messages.
     pub path: PathBuf,
     /// The files.
@@ -190,13 +190,13 @@ impl LockedFile {
     }
 }
 
-impl LockFile {
+impl Lockfile {
     /// Reads a lock file.
     ///
     /// # Errors
-    /// [`HubError::Disk`]; [`HubError::LockFile`] for what is none.
+    /// [`HubError::Disk`]; [`HubError::Lockfile`] for what is none.
     pub fn read(path: &Path) -> Result<Self, HubError> {
-        let bad = |problem: String| HubError::LockFile {
+        let bad = |problem: String| HubError::Lockfile {
             path: path.to_owned(),
             problem,
         };
@@ -231,7 +231,7 @@ impl LockFile {
             version: VERSION,
             files: &self.files,
         };
-        let text = toml::to_string(&document).map_err(|error| HubError::LockFile {
+        let text = toml::to_string(&document).map_err(|error| HubError::Lockfile {
             path: self.path.clone(),
             problem: error.to_string(),
         })?;
@@ -244,10 +244,16 @@ impl LockFile {
 
     /// The entry of a file of a repository; the revision may be the one that was asked for, or its
     /// commit.
-    pub(super) fn find(&self, repo: &str, revision: &str, file: &str) -> Option<&LockedFile> {
+    pub(crate) fn find(&self, repo: &str, revision: &str, file: &str) -> Option<&LockedFile> {
         self.files
             .iter()
             .find(|entry| entry.name_in(repo, revision) == Some(file))
+    }
+
+    /// The entries of a repository at a revision.
+    pub(crate) fn entries(&self, repo: &str, revision: &str) -> impl Iterator<Item = &LockedFile> {
+        let is_its = move |entry: &&LockedFile| entry.name_in(repo, revision).is_some();
+        self.files.iter().filter(is_its)
     }
 
     /// Names of the files that are listed of a repository at a revision, sorted.
@@ -261,7 +267,7 @@ impl LockFile {
     }
 
     /// The entry of a release file.
-    pub(super) fn find_release(&self, url: &str) -> Option<&LockedFile> {
+    pub(crate) fn find_release(&self, url: &str) -> Option<&LockedFile> {
         let is_it = |entry: &&LockedFile| matches!(entry, LockedFile::Release { release, .. } if release == url);
         self.files.iter().find(is_it)
     }
@@ -273,31 +279,9 @@ impl LockFile {
         }
     }
 
-    /// Checks that a file on this machine is one of those that a model may have, or any one that is
-    /// listed where no model is given.
-    ///
-    /// # Errors
-    /// [`HubError::NotLocked`], [`HubError::NotAsLocked`], [`HubError::Disk`].
-    pub fn check(&self, path: &Path, model: Option<&[WeightsRef]>) -> Result<(), HubError> {
-        let entries: Vec<&LockedFile> = match model {
-            None => self.files.iter().collect(),
-            Some(model) => {
-                let hub = model.iter().filter_map(|weights| {
-                    let (repo, revision, file) = super::hub_file(weights)?;
-                    self.find(repo, revision, file)
-                });
-                let release = model
-                    .iter()
-                    .filter_map(|weights| self.find_release(weights.release.as_deref()?));
-                hub.chain(release).collect()
-            }
-        };
-        self.check_any(path, &entries)
-    }
-
     /// Checks that the contents of a file are those of an entry. They are read for that: a name proves
     /// nothing.
-    pub(super) fn check_any(&self, path: &Path, entries: &[&LockedFile]) -> Result<(), HubError> {
+    pub(crate) fn check(&self, path: &Path, entries: &[&LockedFile]) -> Result<(), HubError> {
         let size = fs::metadata(path).map_err(disk("read", path))?.len();
         // The length alone rules most files out.
         let candidates = entries.iter().filter(|entry| entry.promise().0 == size);
@@ -364,7 +348,7 @@ mod tests {
             (file("sha265 = \"abc\"\n"), "line 4"),
         ] {
             fs::write(&path, &text).unwrap();
-            let message = LockFile::read(&path).unwrap_err().to_string();
+            let message = Lockfile::read(&path).unwrap_err().to_string();
             assert!(message.contains(words), "{text}: {message}");
             assert!(message.contains("my.lock"), "{message}");
         }

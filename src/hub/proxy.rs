@@ -7,14 +7,14 @@ use ureq::Proxy;
 use ureq::tls::{RootCerts, TlsConfig};
 
 use super::HubError;
+use super::address::{host_of, is_loopback};
 use super::authorities;
-use super::excepted::is_excepted;
-use super::http::is_loopback;
+use super::no_proxy::is_excepted;
 
 /// How servers are reached. The default trusts the authorities that the system trusts, and asks no
 /// proxy.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Network {
+pub struct Proxies {
     /// Files and folders with the certificates, in PEM form, of the authorities that are trusted in
     /// place of the system's. Where the system has none, those of Mozilla are built in.
     pub authorities: Vec<PathBuf>,
@@ -30,9 +30,9 @@ pub struct Network {
 }
 
 /// Shows no user and no password.
-impl fmt::Debug for Network {
+impl fmt::Debug for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Network")
+        f.debug_struct("Proxies")
             .field("authorities", &self.authorities)
             .field("http_proxy", &self.http_proxy.as_deref().map(host_of))
             .field("https_proxy", &self.https_proxy.as_deref().map(host_of))
@@ -41,7 +41,7 @@ impl fmt::Debug for Network {
     }
 }
 
-impl Network {
+impl Proxies {
     /// The variables of curl and Python. A small name counts before the same one in capitals, and that
     /// of a scheme before that of all.
     pub(super) fn from_lookup(
@@ -96,24 +96,18 @@ impl Network {
     }
 }
 
-/// A proxy's address without `scheme://user:password@`: what comes before a host may be a password even
-/// where the rest is no address.
-fn host_of(proxy: &str) -> &str {
-    proxy.rsplit('@').next().unwrap_or(proxy)
-}
-
 #[cfg(test)]
 mod tests {
     use ureq::ProxyProtocol;
 
     use super::*;
 
-    fn network(variables: &[(&str, &str)]) -> Network {
+    fn proxies(variables: &[(&str, &str)]) -> Proxies {
         let text = |name: &str| {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Network::from_lookup(text, |name| text(name).map(PathBuf::from))
+        Proxies::from_lookup(text, |name| text(name).map(PathBuf::from))
     }
 
     #[test]
@@ -139,14 +133,14 @@ mod tests {
                 Some("small"),
             ),
         ] {
-            let network = network(&variables);
+            let proxies = proxies(&variables);
             for (url, expected) in [("http://x.example/y", http), ("https://x.example/y", https)] {
-                let proxy = network.proxy(url).unwrap();
+                let proxy = proxies.proxy(url).unwrap();
                 let host = proxy.as_ref().map(Proxy::host);
                 assert_eq!(host, expected, "{variables:?} {url}");
             }
             for url in ["http://127.0.0.1:80/y", "https://localhost/y"] {
-                assert_eq!(network.proxy(url).unwrap(), None, "{variables:?} {url}");
+                assert_eq!(proxies.proxy(url).unwrap(), None, "{variables:?} {url}");
             }
         }
     }
@@ -157,9 +151,9 @@ mod tests {
             ("ALL_PROXY", "http://u%40:p@c:1"),
             ("NO_PROXY", "a.example"),
         ];
-        let network = network(&variables);
-        assert_eq!(network.proxy("https://b.a.example/x").unwrap(), None);
-        let proxy = network.proxy("https://ba.example").unwrap().unwrap();
+        let proxies = proxies(&variables);
+        assert_eq!(proxies.proxy("https://b.a.example/x").unwrap(), None);
+        let proxy = proxies.proxy("https://ba.example").unwrap().unwrap();
         assert_eq!(proxy.username(), Some("u@"));
         assert_eq!((proxy.password(), proxy.port()), (Some("p"), 1));
     }
@@ -172,8 +166,8 @@ mod tests {
             ("socks5://c:1", ProxyProtocol::Socks5),
             ("socks5h://c:1", ProxyProtocol::Socks5h),
         ] {
-            let network = network(&[("ALL_PROXY", address)]);
-            let proxy = network.proxy("https://a.example").unwrap().unwrap();
+            let proxies = proxies(&[("ALL_PROXY", address)]);
+            let proxy = proxies.proxy("https://a.example").unwrap().unwrap();
             assert_eq!(proxy.protocol(), protocol);
             if protocol == ProxyProtocol::Https {
                 assert_eq!(proxy.uri().scheme_str(), Some("https"));
@@ -189,10 +183,10 @@ mod tests {
             "http://",
             "me:secret@",
         ] {
-            let network = network(&[("ALL_PROXY", proxy)]);
-            let error = network.proxy("https://a.example").unwrap_err();
+            let proxies = proxies(&[("ALL_PROXY", proxy)]);
+            let error = proxies.proxy("https://a.example").unwrap_err();
             assert!(matches!(error, HubError::BadName { .. }), "{error:?}");
-            let text = format!("{error} {error:?} {network:?}");
+            let text = format!("{error} {error:?} {proxies:?}");
             assert!(!text.contains("secret"), "{text}");
         }
     }

@@ -7,8 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[cfg(target_os = "linux")]
-use senet::hub::Network;
-use senet::hub::{HubError, fetch_picture};
+use senet::hub::{HubError, Proxies, fetch_picture};
 
 use super::common::hub_server::Mode;
 use super::common::socks::{Asked, Host, Socks};
@@ -35,7 +34,7 @@ fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
 
     let file = setup.folder.path().join("authority.pem");
     fs::write(&file, &front.authority).unwrap();
-    setup.options.network.authorities = vec![file];
+    setup.options.proxies.authorities = vec![file];
     assert_eq!(fs::read(setup.fetch().unwrap()).unwrap(), weights());
     let bytes = fetch_picture(&picture, 1 << 20, &setup.options).unwrap();
     assert!(bytes == weights());
@@ -62,7 +61,7 @@ fn another_authority_is_not_trusted() {
     let file = setup.folder.path().join("authority.pem");
     fs::write(&file, tls::front(setup.server.url()).authority).unwrap();
     setup.options.endpoint = front.url;
-    setup.options.network.authorities = vec![file];
+    setup.options.proxies.authorities = vec![file];
     let error = setup.fetch().unwrap_err();
     assert!(error.hint().unwrap().contains("SSL_CERT_FILE"), "{error:?}");
     assert!(setup.server.requests().is_empty());
@@ -72,7 +71,7 @@ fn another_authority_is_not_trusted() {
 fn a_file_without_authorities_is_an_error() {
     let mut setup = setup();
     let file = setup.folder.path().join("authorities.pem");
-    setup.options.network.authorities = vec![file.clone()];
+    setup.options.proxies.authorities = vec![file.clone()];
     for (contents, problem) in [
         (None, "os error"),
         (Some(""), "found none"),
@@ -106,13 +105,13 @@ fn a_folder_of_authorities_is_trusted_and_several_count_together() {
     fs::write(at("folder/README"), "no certificate").unwrap();
     fs::write(at("folder/damaged.pem"), NOT_DER.split_at(40).0).unwrap();
     fs::write(at("other.pem"), &other).unwrap();
-    setup.options.network.authorities = vec![at("other.pem"), at("folder")];
+    setup.options.proxies.authorities = vec![at("other.pem"), at("folder")];
     assert_eq!(fs::read(setup.fetch().unwrap()).unwrap(), weights());
     fs::remove_dir_all(&setup.options.cache).unwrap();
-    setup.options.network.authorities = vec![at("other.pem")];
+    setup.options.proxies.authorities = vec![at("other.pem")];
     assert!(matches!(setup.fetch(), Err(HubError::Unreachable { .. })));
     for (folder, problem) in [("folder/sub", "found none"), ("missing", "os error")] {
-        setup.options.network.authorities = vec![at("folder"), at(folder)];
+        setup.options.proxies.authorities = vec![at("folder"), at(folder)];
         let error = setup.fetch().unwrap_err();
         assert!(matches!(error, HubError::Authorities { .. }), "{error:?}");
         let text = chain(&error);
@@ -120,7 +119,7 @@ fn a_folder_of_authorities_is_trusted_and_several_count_together() {
     }
     #[cfg(unix)]
     {
-        setup.options.network.authorities = vec!["/dev/zero".into()];
+        setup.options.proxies.authorities = vec!["/dev/zero".into()];
         assert!(chain(&setup.fetch().unwrap_err()).contains("more than"));
     }
 }
@@ -134,7 +133,7 @@ fn the_systems_authorities_are_trusted() {
     if let Ok(url) = std::env::var(CHILD) {
         let mut setup = setup();
         setup.options.endpoint = url;
-        setup.options.network = Network::default();
+        setup.options.proxies = Proxies::default();
         match setup.fetch() {
             Ok(path) => assert_eq!(fs::read(path).unwrap(), weights()),
             Err(error) => panic!("{}", chain(&error)),
@@ -147,7 +146,7 @@ fn the_systems_authorities_are_trusted() {
     fs::write(&file, &front.authority).unwrap();
     let child = |file: &Path| {
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["network::the_systems_authorities_are_trusted", "--exact"])
+            .args(["proxy::the_systems_authorities_are_trusted", "--exact"])
             .env(CHILD, &front.url)
             .env("SSL_CERT_FILE", file)
             .env_remove("SSL_CERT_DIR")
@@ -180,18 +179,18 @@ fn names_are_resolved_here_or_by_a_socks_proxy() {
     ] {
         let socks = Socks::start(&server);
         let proxy = format!("{scheme}{login}{}", socks.address);
-        setup.options.network.http_proxy = Some(proxy);
+        setup.options.proxies.http_proxy = Some(proxy);
         assert_eq!(fs::read(setup.fetch().unwrap()).unwrap(), weights());
         fs::remove_dir_all(&setup.options.cache).unwrap();
         let login = (!login.is_empty()).then(|| ("me".to_owned(), "s@cret".to_owned()));
         let asked = Asked { host, port, login };
         assert_eq!(socks.asked(), vec![asked; 2], "{scheme}");
         // An exception is not asked for.
-        setup.options.network.no_proxy = Some(format!("x,127.1:{port}"));
+        setup.options.proxies.no_proxy = Some(format!("x,127.1:{port}"));
         setup.fetch().unwrap();
         fs::remove_dir_all(&setup.options.cache).unwrap();
         assert_eq!(socks.asked().len(), 2, "{scheme}");
-        setup.options.network.no_proxy = None;
+        setup.options.proxies.no_proxy = None;
     }
 }
 
@@ -202,8 +201,8 @@ fn a_socks_proxy_carries_tls() {
     let socks = Socks::start(&front.url.replace("https://localhost", "127.0.0.1"));
     let file = setup.folder.path().join("authority.pem");
     fs::write(&file, &front.authority).unwrap();
-    setup.options.network.authorities = vec![file];
-    setup.options.network.https_proxy = Some(format!("socks5h://{}", socks.address));
+    setup.options.proxies.authorities = vec![file];
+    setup.options.proxies.https_proxy = Some(format!("socks5h://{}", socks.address));
     setup.options.endpoint = "https://hub.invalid".to_owned();
     assert_eq!(fs::read(setup.fetch().unwrap()).unwrap(), weights());
     let asked = Asked {

@@ -7,11 +7,9 @@ use std::path::Path;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-use crate::weights::hexadecimal;
-
 /// A promise about the contents of a file, in lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Digest {
+pub(crate) enum Digest {
     /// SHA-256, all 64 digits or the first ones.
     Sha256(String),
     /// SHA-1 of the contents as git stores them: 40 digits.
@@ -21,7 +19,7 @@ pub(super) enum Digest {
 impl Digest {
     /// What the name of a blob in the cache promises: it is the hub's etag. `None` for the etags of
     /// servers that count in another way.
-    pub(super) fn of_etag(etag: &str) -> Option<Self> {
+    pub(crate) fn of_etag(etag: &str) -> Option<Self> {
         let hexadecimal = etag.bytes().all(|b| b.is_ascii_hexdigit());
         match etag.len() {
             64 if hexadecimal => Some(Self::Sha256(etag.to_ascii_lowercase())),
@@ -30,7 +28,7 @@ impl Digest {
         }
     }
 
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Sha256(_) => "SHA-256",
             Self::GitBlob(_) => "git SHA-1",
@@ -38,7 +36,7 @@ impl Digest {
     }
 
     /// The digits, with a mark where they are only the first ones.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         match self {
             Self::Sha256(digits) if digits.len() < 64 => format!("{digits}…"),
             Self::Sha256(digits) | Self::GitBlob(digits) => digits.clone(),
@@ -46,14 +44,14 @@ impl Digest {
     }
 
     /// Whether `found`, all digits of the same kind, keeps the promise.
-    pub(super) fn admits(&self, found: &str) -> bool {
+    pub(crate) fn matches(&self, found: &str) -> bool {
         match self {
             Self::Sha256(digits) | Self::GitBlob(digits) => found.starts_with(digits.as_str()),
         }
     }
 
     /// This kind of digest of a file.
-    pub(super) fn of_file(&self, path: &Path) -> io::Result<String> {
+    pub(crate) fn of_file(&self, path: &Path) -> io::Result<String> {
         match self {
             Self::Sha256(_) => sha256(path),
             Self::GitBlob(_) => git_blob(path),
@@ -61,8 +59,13 @@ impl Digest {
     }
 }
 
+/// Two lower-case digits a byte.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// SHA-256 of a file in 64 lower-case hexadecimal digits.
-pub(super) fn sha256(path: &Path) -> io::Result<String> {
+pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     read_all(File::open(path)?, |bytes| hasher.update(bytes))?;
     Ok(hexadecimal(&hasher.finalize()))
@@ -104,7 +107,10 @@ mod tests {
         assert_eq!(git.of_file(&path).unwrap(), git.shown());
         let sha256 = Digest::Sha256("5891b5b5".to_owned());
         let found = sha256.of_file(&path).unwrap();
-        assert!(sha256.admits(&found) && found.ends_with("6be03"), "{found}");
+        assert!(
+            sha256.matches(&found) && found.ends_with("6be03"),
+            "{found}"
+        );
         assert_eq!(Digest::of_etag("abc-1"), None);
     }
 }

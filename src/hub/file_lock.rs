@@ -12,19 +12,19 @@ use std::thread;
 use std::time::Duration;
 
 use super::HubError;
-use super::cache::{disk, foreign, kind_of};
+use super::files::{disk, foreign, kind_of};
 
 /// How soon a waiting process sees that it is its turn.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Holds the lock until it is dropped.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(super) struct FileLock {
     /// `None` where the file system has no locks.
     file: Option<File>,
 }
 
-impl Lock {
+impl FileLock {
     /// Whether this process is the only one that writes. Not known where the file system has no locks.
     pub(super) fn is_exclusive(&self) -> bool {
         self.file.is_some()
@@ -34,11 +34,11 @@ impl Lock {
     /// another holds it.
     ///
     /// # Errors
-    /// As [`Self::attempt`].
-    pub(super) fn wait(path: &Path, waiting: impl FnOnce()) -> Result<Self, HubError> {
+    /// As [`Self::try_acquire`].
+    pub(super) fn acquire(path: &Path, waiting: impl FnOnce()) -> Result<Self, HubError> {
         let mut waiting = Some(waiting);
         loop {
-            match Self::attempt(path)? {
+            match Self::try_acquire(path)? {
                 Some(lock) => return Ok(lock),
                 None => {
                     if let Some(waiting) = waiting.take() {
@@ -54,7 +54,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`HubError::Foreign`], [`HubError::Disk`].
-    pub(super) fn attempt(path: &Path) -> Result<Option<Self>, HubError> {
+    pub(super) fn try_acquire(path: &Path) -> Result<Option<Self>, HubError> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(disk("create the folder", folder))?;
         }
@@ -114,15 +114,15 @@ mod tests {
     fn one_holds_it_and_the_next_gets_it_after_that() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b.lock");
-        let first = Lock::wait(&path, || panic!("nobody holds it")).unwrap();
-        assert!(Lock::attempt(&path).unwrap().is_none());
+        let first = FileLock::acquire(&path, || panic!("nobody holds it")).unwrap();
+        assert!(FileLock::try_acquire(&path).unwrap().is_none());
         let mut told = false;
         thread::scope(|scope| {
             scope.spawn(|| {
                 thread::sleep(Duration::from_millis(30));
                 drop(first);
             });
-            drop(Lock::wait(&path, || told = true).unwrap());
+            drop(FileLock::acquire(&path, || told = true).unwrap());
         });
         assert!(told);
     }
@@ -132,10 +132,10 @@ mod tests {
     fn a_lock_on_a_deleted_file_does_not_count() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("b.lock");
-        let held = Lock::attempt(&path).unwrap();
+        let held = FileLock::try_acquire(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        let second = Lock::attempt(&path).unwrap();
+        let second = FileLock::try_acquire(&path).unwrap();
         assert!(held.is_some() && second.is_some());
-        assert!(Lock::attempt(&path).unwrap().is_none());
+        assert!(FileLock::try_acquire(&path).unwrap().is_none());
     }
 }
