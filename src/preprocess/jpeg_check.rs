@@ -130,9 +130,12 @@ impl Checker<'_> {
             let parsed = tables
                 .get_mut(usize::from(kind & 15))
                 .zip(Table::parse(rest));
-            let Some((slot, (table, rest))) = parsed else {
+            let Some((slot, (mut table, rest))) = parsed else {
                 return Err(damaged("a Huffman table is invalid"));
             };
+            if kind >> 4 == 1 && !self.frame.is_progressive {
+                table.combine();
+            }
             *slot = Some(table);
             segment = rest;
         }

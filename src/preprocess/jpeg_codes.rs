@@ -17,8 +17,24 @@ pub(super) enum Damage {
 /// Codes of up to so many bits are looked up in one step.
 const FAST: u32 = 10;
 
+/// So many bits are looked up at a time where several codes are passed over in one step.
+const WIDE: u32 = 12;
+
+/// As many whole AC codes, with the bits of their values, as begin in the next [`WIDE`] bits.
+#[derive(Clone, Copy, Default)]
+struct Step {
+    /// Bits in all; 0 where the first code is longer than [`FAST`].
+    bits: u8,
+    /// Coefficients that the codes pass over, 64 at most, and [`END`] if the last code ends the block.
+    places: u8,
+}
+
+const END: u8 = 1 << 7;
+
 /// A Huffman table.
 pub(super) struct Table {
+    /// Indexed by the next [`WIDE`] bits.
+    steps: [Step; 1 << WIDE],
     /// For the next [`FAST`] bits: length of the code (0: longer than that) and its symbol.
     fast: [(u8, u8); 1 << FAST],
     /// For each length: one more than its last code, moved up to 16 bits, and what has to be added
@@ -34,6 +50,7 @@ impl Table {
         let total = counts.iter().map(|&count| usize::from(count)).sum();
         let (symbols, rest) = rest.split_at_checked(total)?;
         let mut table = Self {
+            steps: [Step::default(); 1 << WIDE],
             fast: [(0, 0); 1 << FAST],
             ends: [(0, 0); 17],
             symbols: [0; 256],
@@ -60,6 +77,26 @@ impl Table {
         Some((table, rest))
     }
 
+    /// Fills in `steps`, which only the AC table of a sequential scan needs.
+    pub(super) fn combine(&mut self) {
+        for (bits, step) in self.steps.iter_mut().enumerate() {
+            while u32::from(step.bits) < WIDE && step.places < 48 {
+                let next = (bits << step.bits) & ((1 << WIDE) - 1);
+                let (length, symbol) = self.fast[next >> (WIDE - FAST)];
+                if length == 0 || u32::from(step.bits + length) > WIDE {
+                    break;
+                }
+                let (zeros, size) = (symbol >> 4, symbol & 15);
+                step.bits += length + size;
+                match (zeros, size) {
+                    (15, 0) => step.places += 16,
+                    (_, 0) => step.places |= END,
+                    _ => step.places += zeros + 1,
+                }
+            }
+        }
+    }
+
     /// Length and symbol of the code that the upper bits of `buffer` begin with.
     fn look_up(&self, buffer: u64) -> Option<(u32, u8)> {
         let (length, symbol) = self.fast[(buffer >> (64 - FAST)) as usize];
@@ -72,6 +109,12 @@ impl Table {
         let symbol = self.symbols.get(usize::try_from(place).ok()?)?;
         Some((length, *symbol))
     }
+}
+
+/// Whether one of the bytes is 0xFF.
+fn has_ff(word: u64) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    (!word).wrapping_sub(ONES) & word & (ONES << 7) != 0
 }
 
 /// Reads the bits between two markers.
@@ -101,19 +144,18 @@ impl<'a> Bits<'a> {
         self.at
     }
 
-    /// Reads on to at least 32 bits, if a marker does not come first.
+    /// Reads on to at least 56 bits if fewer than 32 are left, unless a marker comes first.
     #[inline(always)]
     fn refill(&mut self) {
         if self.count < 32 {
-            match self
-                .bytes
-                .get(self.at..)
-                .and_then(|rest| rest.first_chunk())
-            {
-                Some(&word) if !word.contains(&0xFF) => {
-                    self.buffer |= u64::from(u32::from_be_bytes(word)) << (32 - self.count);
-                    self.count += 32;
-                    self.at += 4;
+            let rest = self.bytes.get(self.at..);
+            match rest.and_then(|rest| rest.first_chunk()) {
+                Some(&word) if !has_ff(u64::from_be_bytes(word)) => {
+                    // Bits of a byte that does not fit whole are set here and again next time.
+                    self.buffer |= u64::from_be_bytes(word) >> self.count;
+                    let bytes = (64 - self.count) / 8;
+                    self.count += 8 * bytes;
+                    self.at += bytes as usize;
                 }
                 _ => self.refill_bytes(),
             }
@@ -193,11 +235,32 @@ impl<'a> Bits<'a> {
         }
     }
 
+    /// Passes over the codes of one [`Step`] and returns the place behind, 64 or more at the end of
+    /// the block. Nothing where they are not all there or not all of this block.
+    #[inline(always)]
+    fn step(&mut self, table: &Table, place: u32) -> Option<u32> {
+        self.refill();
+        let step = table.steps[(self.buffer >> (64 - WIDE)) as usize];
+        let (bits, next) = (u32::from(step.bits), place + u32::from(step.places));
+        // A code that ends a block comes before its last place.
+        let (end, next_place) = (next / u32::from(END), next % u32::from(END));
+        if bits == 0 || bits > self.count || next_place + end > 64 {
+            return None;
+        }
+        self.buffer <<= bits;
+        self.count -= bits;
+        Some(next)
+    }
+
     /// All coefficients of a block.
     pub(super) fn block(&mut self, dc: &Table, ac: &Table) -> Result<(), Damage> {
         self.difference(dc)?;
         let mut place = 1;
         while place < 64 {
+            if let Some(next) = self.step(ac, place) {
+                place = next;
+                continue;
+            }
             let symbol = self.symbol(ac)?;
             let (zeros, length) = (u32::from(symbol >> 4), u32::from(symbol & 15));
             match (zeros, length) {
@@ -354,5 +417,48 @@ impl<'a> Mcus<'_, 'a> {
             read(mcu, self.bits)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jpeg::STANDARD_TABLES;
+    use super::{Bits, Table};
+
+    /// Without [`Table::combine`] every code is followed by itself.
+    #[test]
+    fn steps_end_where_single_codes_do() {
+        // Two luma tables, DC and AC, each behind a byte that says which it is.
+        let (dc, rest) = Table::parse(&STANDARD_TABLES[1..]).unwrap();
+        let (ac, _) = Table::parse(&rest[1..]).unwrap();
+        let (mut combined, _) = Table::parse(&rest[1..]).unwrap();
+        combined.combine();
+        let mut state = 1u32;
+        for round in 0..2000 {
+            let random = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                // Fewer set bits make for short codes and full blocks.
+                let byte = (state >> 24) as u8;
+                if round % 2 == 0 {
+                    byte
+                } else {
+                    byte & byte >> 1
+                }
+            };
+            // No 0xFF, which would count one byte more than the bits it gives.
+            let bytes: Vec<u8> = std::iter::repeat_with(random)
+                .map(|byte| byte.min(0xFE))
+                .take(120)
+                .collect();
+            let follow = |ac: &Table| {
+                let mut bits = Bits::new(&bytes, 0);
+                let blocks = (0..).map_while(|_| {
+                    bits.block(&dc, ac).ok()?;
+                    Some(8 * bits.at - bits.count as usize)
+                });
+                blocks.collect::<Vec<_>>()
+            };
+            assert_eq!(follow(&combined), follow(&ac));
+        }
     }
 }
