@@ -37,9 +37,12 @@ pub use linear::Linear;
 pub use peak::peak_flops;
 pub use pool::Pool;
 pub use simd::Isa;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use simd::PixelSums;
 pub use tail::{Pass, mean, pass_over};
 pub use winograd::{TileSize, Winograd};
 
 use gemm::{Packed, gemm};
 use matrix::MatMut;
-use simd::{Kernel, MAX_LANES, Simd};
+use simd::MAX_LANES;
+pub(crate) use simd::{Kernel, Simd};

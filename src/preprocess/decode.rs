@@ -89,10 +89,12 @@ impl DecodeOptions {
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    // Only a guess: it spares moving the content as it grows.
+    let expected = file.metadata()?.len().min(MAX_FILE_BYTES) as usize;
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)?;
+    bytes.try_reserve_exact(expected + 1)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -9,6 +9,7 @@ mod bmp;
 mod decode;
 mod directory;
 mod error;
+mod filter;
 mod gif;
 mod ico;
 mod jpeg;

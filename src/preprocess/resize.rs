@@ -8,14 +8,16 @@
 //! that a crop keeps is computed, because a very long picture would otherwise be enlarged to
 //! gigabytes only to be cut.
 
-use std::f64::consts::PI;
 use std::ops::Range;
 
 use image::RgbImage;
 
+use super::filter::{FRACTION_BITS, Filter, Taps};
 use super::spec::Interpolation;
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::PixelSums;
+use crate::kernels::{Isa, Kernel, Simd};
 
-const FRACTION_BITS: u32 = 22;
 const HALF: i32 = 1 << (FRACTION_BITS - 1);
 const CHANNELS: usize = 3;
 
@@ -39,6 +41,7 @@ pub fn resize(
         height as usize,
         &window,
         interpolation,
+        Isa::best(),
     )
 }
 
@@ -55,18 +58,19 @@ pub(super) fn resize_window(
     height: usize,
     window: &Window,
     interpolation: Interpolation,
+    isa: Isa,
 ) -> RgbImage {
     let (old_width, old_height) = (picture.width() as usize, picture.height() as usize);
     let size = (window.columns.len() as u32, window.rows.len() as u32);
     if size.0 == 0 || size.1 == 0 || picture.is_empty() {
         return RgbImage::new(size.0, size.1);
     }
-    let kernel = match Kernel::of(interpolation) {
-        Some(kernel) => kernel,
+    let filter = match Filter::of(interpolation) {
+        Some(filter) => filter,
         None => return nearest(picture, width, height, window),
     };
     let taps = |old, new, range: &Range<usize>| {
-        (old != new).then(|| Taps::new(old, new, range.clone(), kernel))
+        (old != new).then(|| Taps::new(old, new, range.clone(), filter))
     };
     let across = taps(old_width, width, &window.columns);
     let down = taps(old_height, height, &window.rows);
@@ -81,23 +85,23 @@ pub(super) fn resize_window(
         left: 0,
     };
     let result = if is_vertical_first((old_width, old_height), (width, height)) {
-        let low = resize_down(&source, &window.rows, &columns, down.as_ref());
+        let low = resize_down(&source, &window.rows, &columns, down.as_ref(), isa);
         let source = Raster {
             data: &low,
             stride: columns.len() * CHANNELS,
             top: window.rows.start,
             left: columns.start,
         };
-        resize_across(&source, &window.rows, &window.columns, across.as_ref())
+        resize_across(&source, &window.rows, &window.columns, across.as_ref(), isa)
     } else {
-        let narrow = resize_across(&source, &rows, &window.columns, across.as_ref());
+        let narrow = resize_across(&source, &rows, &window.columns, across.as_ref(), isa);
         let source = Raster {
             data: &narrow,
             stride: window.columns.len() * CHANNELS,
             top: rows.start,
             left: window.columns.start,
         };
-        resize_down(&source, &window.rows, &window.columns, down.as_ref())
+        resize_down(&source, &window.rows, &window.columns, down.as_ref(), isa)
     };
     RgbImage::from_raw(size.0, size.1, result).expect("three bytes for each pixel of the window")
 }
@@ -138,21 +142,23 @@ struct Raster<'a> {
 }
 
 impl<'a> Raster<'a> {
+    /// All bytes from a pixel on, those of the rows below too.
+    fn from(&self, y: usize, column: usize) -> &'a [u8] {
+        &self.data[(y - self.top) * self.stride + (column - self.left) * CHANNELS..]
+    }
+
     fn row(&self, y: usize, columns: &Range<usize>) -> &'a [u8] {
-        let start = (y - self.top) * self.stride + (columns.start - self.left) * CHANNELS;
-        &self.data[start..start + columns.len() * CHANNELS]
+        &self.from(y, columns.start)[..columns.len() * CHANNELS]
     }
 }
 
 /// Resizes the width of `rows`; without `taps` it copies.
-///
-/// Two rows share each multiplication: one in the lower half of an `i64`, one in the upper. No sum
-/// leaves the 32 bits of its half, so both can be taken apart again exactly.
 fn resize_across(
     source: &Raster<'_>,
     rows: &Range<usize>,
     columns: &Range<usize>,
     taps: Option<&Taps>,
+    isa: Isa,
 ) -> Vec<u8> {
     let row_bytes = columns.len() * CHANNELS;
     let mut result = vec![0; rows.len() * row_bytes];
@@ -163,12 +169,70 @@ fn resize_across(
         return result;
     };
     let span = taps.span();
+    #[cfg(target_arch = "x86_64")]
+    {
+        let taps = taps
+            .iter()
+            .map(|(first, weights)| (first - span.start, weights));
+        if let Some(sums) = PixelSums::new(isa, taps) {
+            sum_pixels(&sums, source, rows, &span, row_bytes, &mut result);
+            return result;
+        }
+    }
+    pairs_across(source, rows, &span, taps, row_bytes, &mut result);
+    result
+}
+
+/// The width of `rows` with the vectors of the machine.
+#[cfg(target_arch = "x86_64")]
+fn sum_pixels(
+    sums: &PixelSums,
+    source: &Raster<'_>,
+    rows: &Range<usize>,
+    span: &Range<usize>,
+    row_bytes: usize,
+    result: &mut [u8],
+) {
+    // The last rows, behind which there is too little to read whole vectors.
+    let is_short = |&y: &usize| source.from(y, span.start).len() < sums.row_len();
+    let short = rows.clone().find(is_short).unwrap_or(rows.end);
+    let mut tail = Vec::new();
+    if short < rows.end {
+        tail.extend_from_slice(source.from(short, span.start));
+        tail.resize(tail.len() + PixelSums::SLACK, 0);
+    }
+    let groups = result.chunks_mut(PixelSums::ROWS * row_bytes);
+    for (y, out) in rows.clone().step_by(PixelSums::ROWS).zip(groups) {
+        let inputs = std::array::from_fn(|row| {
+            // A last group of fewer rows is filled up with its last.
+            let y = (y + row).min(rows.end - 1);
+            match y < short {
+                true => source.from(y, span.start),
+                false => &tail[(y - short) * source.stride..],
+            }
+        });
+        sums.write::<{ FRACTION_BITS as i32 }>(inputs, HALF, out);
+    }
+}
+
+/// The width of `rows` with scalars.
+///
+/// Two rows share each multiplication: one in the lower half of an `i64`, one in the upper. No sum
+/// leaves the 32 bits of its half, so both can be taken apart again exactly.
+fn pairs_across(
+    source: &Raster<'_>,
+    rows: &Range<usize>,
+    span: &Range<usize>,
+    taps: &Taps,
+    row_bytes: usize,
+    result: &mut [u8],
+) {
     let mut both = vec![[0; CHANNELS]; span.len()];
     let pairs = result.chunks_mut(2 * row_bytes);
     for (y, pair) in rows.clone().step_by(2).zip(pairs) {
         // A last odd row is paired with itself.
-        let first_row = source.row(y, &span).as_chunks::<CHANNELS>().0;
-        let second_row = source.row((y + 1).min(rows.end - 1), &span);
+        let first_row = source.row(y, span).as_chunks::<CHANNELS>().0;
+        let second_row = source.row((y + 1).min(rows.end - 1), span);
         let second_row = second_row.as_chunks::<CHANNELS>().0;
         for ((both, a), b) in both.iter_mut().zip(first_row).zip(second_row) {
             *both = std::array::from_fn(|c| i64::from(a[c]) | i64::from(b[c]) << 32);
@@ -191,7 +255,6 @@ fn resize_across(
             }
         }
     }
-    result
 }
 
 /// Resizes the height of `columns`; without `taps` it copies.
@@ -200,29 +263,63 @@ fn resize_down(
     rows: &Range<usize>,
     columns: &Range<usize>,
     taps: Option<&Taps>,
+    isa: Isa,
 ) -> Vec<u8> {
     let row_bytes = columns.len() * CHANNELS;
     let mut result = vec![0; rows.len() * row_bytes];
-    let rows_out = result.chunks_exact_mut(row_bytes);
     let Some(taps) = taps else {
-        for (y, row) in rows.clone().zip(rows_out) {
+        for (y, row) in rows.clone().zip(result.chunks_exact_mut(row_bytes)) {
             row.copy_from_slice(source.row(y, columns));
         }
         return result;
     };
-    let mut sums = vec![0; row_bytes];
-    for (row, (first, weights)) in rows_out.zip(taps.iter()) {
-        sums.fill(HALF);
-        for (y, &weight) in (first..).zip(weights) {
-            for (sum, &value) in sums.iter_mut().zip(source.row(y, columns)) {
-                *sum += i32::from(value) * weight;
+    let out = &mut result;
+    isa.run(Down {
+        source,
+        columns,
+        taps,
+        out,
+    });
+    result
+}
+
+/// The weighted means of whole rows.
+struct Down<'a> {
+    source: &'a Raster<'a>,
+    columns: &'a Range<usize>,
+    taps: &'a Taps,
+    out: &'a mut [u8],
+}
+
+impl Kernel for Down<'_> {
+    type Output = ();
+
+    /// The compiler makes vectors of the loops.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let row_bytes = self.columns.len() * CHANNELS;
+        let mut sums = vec![0; row_bytes];
+        for (row, (first, weights)) in self.out.chunks_exact_mut(row_bytes).zip(self.taps.iter()) {
+            sums.fill(HALF);
+            let old = |i: usize| self.source.row(first + i, self.columns);
+            // Two rows at a time: the sums are loaded and stored half as often.
+            let (pairs, last) = weights.as_chunks::<2>();
+            for (i, &[upper, lower]) in pairs.iter().enumerate() {
+                let both = old(2 * i).iter().zip(old(2 * i + 1));
+                for (sum, (&a, &b)) in sums.iter_mut().zip(both) {
+                    *sum += i32::from(a) * upper + i32::from(b) * lower;
+                }
+            }
+            for &weight in last {
+                for (sum, &value) in sums.iter_mut().zip(old(weights.len() - 1)) {
+                    *sum += i32::from(value) * weight;
+                }
+            }
+            for (value, &sum) in row.iter_mut().zip(&sums) {
+                *value = round(sum);
             }
         }
-        for (value, &sum) in row.iter_mut().zip(&sums) {
-            *value = round(sum);
-        }
     }
-    result
 }
 
 /// Drops the fraction; the half that rounds was added at the start of the sum.
@@ -230,122 +327,40 @@ fn round(sum: i32) -> u8 {
     (sum >> FRACTION_BITS).clamp(0, 255) as u8
 }
 
-/// For each pixel of a range of the new edge: which old pixels it is mixed of, and how.
-struct Taps {
-    /// First old pixel, and where its weights end in `weights`.
-    pixels: Vec<(usize, usize)>,
-    weights: Vec<i32>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Taps {
-    fn new(old_size: usize, new_size: usize, range: Range<usize>, kernel: Kernel) -> Self {
-        let scale = old_size as f64 / new_size as f64;
-        // An enlargement uses the filter as it is, a reduction stretches it.
-        let stretch = scale.max(1.0);
-        let support = kernel.radius * stretch;
-        let mut taps = Self {
-            pixels: Vec::with_capacity(range.len()),
-            weights: Vec::new(),
+    #[test]
+    fn every_instruction_set_gives_the_same_pixels() {
+        let mut state = 1_u32;
+        let mut below = |limit: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % limit
         };
-        let mut exact = Vec::new();
-        for i in range {
-            let centre = (i as f64 + 0.5) * scale;
-            // Casts from below zero saturate at zero, which is where the picture starts.
-            let first = (centre - support + 0.5) as usize;
-            let end = ((centre + support + 0.5) as usize).min(old_size);
-            exact.clear();
-            exact.extend((first..end).map(|j| {
-                let distance = (j as f64 - centre + 0.5) * (1.0 / stretch);
-                (kernel.weight)(distance)
-            }));
-            let sum: f64 = exact.iter().sum();
-            taps.weights.extend(exact.iter().map(|&weight| {
-                // `round` goes away from zero at a half.
-                (weight / sum * f64::from(1 << FRACTION_BITS)).round() as i32
-            }));
-            taps.pixels.push((first, taps.weights.len()));
+        for case in 0..200 {
+            let edges = std::array::from_fn(|_| 1 + below(if case % 8 == 0 { 150 } else { 24 }));
+            let [old_width, old_height, width, height] = edges;
+            // Extremes, which overflow what is too narrow.
+            let picture = RgbImage::from_fn(old_width, old_height, |_, _| {
+                image::Rgb(std::array::from_fn(|_| [0, 255, 128][below(3) as usize]))
+            });
+            let (width, height) = (width as usize, height as usize);
+            let window = Window {
+                columns: width / 4..width,
+                rows: height / 3..height,
+            };
+            for interpolation in [Interpolation::Bilinear, Interpolation::Lanczos] {
+                let resized =
+                    |isa| resize_window(&picture, width, height, &window, interpolation, isa);
+                let expected = resized(Isa::Portable);
+                for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                    assert!(
+                        resized(isa) == expected,
+                        "{edges:?}, {isa:?}, {interpolation:?}"
+                    );
+                }
+            }
         }
-        taps
     }
-
-    /// All old pixels that are read.
-    fn span(&self) -> Range<usize> {
-        let start = self.iter().map(|(first, _)| first).min().unwrap_or(0);
-        let ends = self.iter().map(|(first, weights)| first + weights.len());
-        start..ends.max().unwrap_or(0)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (usize, &[i32])> {
-        let mut start = 0;
-        self.pixels.iter().map(move |&(first, end)| {
-            let weights = &self.weights[start..end];
-            start = end;
-            (first, weights)
-        })
-    }
-}
-
-/// What an old pixel weighs at a distance, as Pillow's `Resample.c` computes it.
-#[derive(Clone, Copy)]
-struct Kernel {
-    /// How far it reaches, in pixels of the larger raster.
-    radius: f64,
-    weight: fn(f64) -> f64,
-}
-
-impl Kernel {
-    /// `None` for the nearest pixel, which is not a weighted mean.
-    fn of(interpolation: Interpolation) -> Option<Self> {
-        let (radius, weight): (f64, fn(f64) -> f64) = match interpolation {
-            Interpolation::Nearest => return None,
-            Interpolation::Box => (0.5, |x| f64::from(-0.5 < x && x <= 0.5)),
-            Interpolation::Bilinear => (1.0, |x| (1.0 - x.abs()).max(0.0)),
-            Interpolation::Hamming => (1.0, hamming),
-            Interpolation::Bicubic => (2.0, cubic),
-            Interpolation::Lanczos => (3.0, lanczos),
-        };
-        Some(Self { radius, weight })
-    }
-}
-
-/// Sinc in a Hamming window, whose two numbers are of single precision in Pillow.
-fn hamming(x: f64) -> f64 {
-    let x = x.abs();
-    if x == 0.0 {
-        return 1.0;
-    }
-    if x >= 1.0 {
-        return 0.0;
-    }
-    sinc(x) * (f64::from(0.54_f32) + f64::from(0.46_f32) * (x * PI).cos())
-}
-
-/// Keys' cubic convolution with a = -0.5.
-fn cubic(x: f64) -> f64 {
-    const A: f64 = -0.5;
-    let x = x.abs();
-    if x < 1.0 {
-        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
-    } else if x < 2.0 {
-        (((x - 5.0) * x + 8.0) * x - 4.0) * A
-    } else {
-        0.0
-    }
-}
-
-/// Sinc in the main lobe of another, three times as wide.
-fn lanczos(x: f64) -> f64 {
-    if (-3.0..3.0).contains(&x) {
-        sinc(x) * sinc(x / 3.0)
-    } else {
-        0.0
-    }
-}
-
-fn sinc(x: f64) -> f64 {
-    if x == 0.0 {
-        return 1.0;
-    }
-    let x = x * PI;
-    x.sin() / x
 }

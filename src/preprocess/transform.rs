@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::error::ImageError;
 use super::resize::{Window, resize_window};
 use super::spec::{CropMode, InputSpec, Interpolation};
+use crate::kernels::Isa;
 
 /// Longest edge, in pixels, that a resize may aim at.
 const LARGEST_EDGE: usize = 1 << 16;
@@ -164,7 +165,14 @@ impl Transform {
             columns: columns.start..columns.start + columns.length,
             rows: rows.start..rows.start + rows.length,
         };
-        let kept = resize_window(picture, width, height, &window, self.interpolation);
+        let kept = resize_window(
+            picture,
+            width,
+            height,
+            &window,
+            self.interpolation,
+            Isa::best(),
+        );
         if [rows.length, columns.length] == self.size {
             return kept;
         }

@@ -8,14 +8,18 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod pixels;
 mod portable;
 
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use pixels::PixelSums;
 use portable::Portable;
 
 /// Lanes of the widest vector.
-pub(super) const MAX_LANES: usize = 16;
+pub(crate) const MAX_LANES: usize = 16;
 
 /// Arithmetic on vectors of `LANES` values. A value of the implementing type proves that the
 /// machine has its instructions.
@@ -23,7 +27,7 @@ pub(super) const MAX_LANES: usize = 16;
 /// # Safety
 /// `V` holds `LANES` values, at most [`MAX_LANES`], and the unchecked loads and stores touch no more
 /// than these: the checked ones and the micro-kernel rely on it.
-pub(super) unsafe trait Simd: Copy + Send + Sync + 'static {
+pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Most rows of a micro-tile that is two vectors wide.
     const ROWS: usize;
@@ -122,7 +126,7 @@ pub(super) unsafe trait Simd: Copy + Send + Sync + 'static {
 }
 
 /// Work that is compiled for every instruction set.
-pub(super) trait Kernel {
+pub(crate) trait Kernel {
     type Output;
     /// Marked `#[inline(always)]` by implementations, so that it takes the features of its caller.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
@@ -199,7 +203,7 @@ impl Isa {
     /// Runs the kernel compiled for this instruction set; for the portable one if the machine does
     /// not have it.
     #[inline]
-    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         match self {
             Self::Avx512 => {
