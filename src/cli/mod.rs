@@ -159,8 +159,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
 /// A name that no instruction set of this machine has would leave the choice to the program unsaid.
 fn check_isa() -> anyhow::Result<()> {
     let name = std::env::var_os(Isa::VARIABLE).unwrap_or_default();
-    let available = Isa::ALL.into_iter().filter(|isa| isa.is_available());
-    let names: Vec<&str> = available.map(Isa::name).collect();
+    let names: Vec<&str> = Isa::available().map(Isa::name).collect();
     if !name.is_empty() && !names.iter().any(|known| name == *known) {
         anyhow::bail!(
             "{} is `{}`; this machine has: {}",

@@ -99,9 +99,11 @@ impl Conv {
 /// multiplies (`cargo bench --bench kernels`).
 fn tile_size(isa: Isa, geometry: &ConvGeometry) -> Option<TileSize> {
     const FEWEST_INPUTS: usize = 16;
-    let most_for_four = match isa {
-        Isa::Avx512 => 128 * 128,
-        Isa::Avx2 | Isa::Portable => 256 * 256,
+    // What multiplies 16 values at a time waits for weights sooner.
+    let most_for_four = if isa.lanes() >= 16 {
+        128 * 128
+    } else {
+        256 * 256
     };
     if !Winograd::supports(geometry) || geometry.inputs < FEWEST_INPUTS {
         None

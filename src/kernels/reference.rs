@@ -4,7 +4,6 @@
 
 use super::activation::Activation;
 use super::geometry::ConvGeometry;
-use super::simd::Isa;
 
 /// The convolution of `x`, `[n, h, w, inputs]`, with `filters`,
 /// `[outputs, inputs / groups, kernel, kernel]`, plus the bias: `[n, output(h), output(w), outputs]`.
@@ -73,9 +72,4 @@ pub(crate) fn random(count: usize, seed: u32) -> Vec<f32> {
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     };
     (0..count).map(|_| next()).collect()
-}
-
-/// The instruction sets of this machine.
-pub(crate) fn available() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| isa.is_available())
 }

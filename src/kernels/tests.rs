@@ -1,6 +1,6 @@
 //! The kernels against their references, on every instruction set of the machine.
 
-use super::reference::{self, available, random};
+use super::reference::{self, random};
 use super::{
     Activation, Conv, ConvGeometry, DirectConv, Finish, Isa, Linear, Pass, RowSums, TileSize,
     Winograd, mean, pass_over,
@@ -123,7 +123,7 @@ fn cases() -> Vec<Case> {
 fn direct_convolution_and_its_sums() {
     for case in cases() {
         let bound = 1e-6 * (case.geometry.depth() as f64).sqrt();
-        for isa in available() {
+        for isa in Isa::available() {
             let conv = DirectConv::new(isa, &case.filters, &case.bias, case.geometry);
             for relu in [false, true] {
                 let mut y = vec![f32::NAN; case.exact.len()];
@@ -218,7 +218,7 @@ fn winograd_stays_within_its_bounds() {
                     ..dense(inputs, outputs, 3)
                 };
                 let case = Case::new(geometry, shape);
-                for isa in available() {
+                for isa in Isa::available() {
                     for (size, bound) in [(TileSize::Two, 1e-5), (TileSize::Four, 1e-4)] {
                         let conv = Winograd::new(isa, &case.filters, &case.bias, geometry, size);
                         for relu in [false, true] {
@@ -249,7 +249,7 @@ fn any_geometry_finds_a_convolution_that_computes_it() {
                 ..dense(inputs, outputs, kernel)
             };
             let case = Case::new(geometry, [2, 6, 5]);
-            for isa in available() {
+            for isa in Isa::available() {
                 let conv = Conv::new(isa, &case.filters, &case.bias, geometry, activation);
                 let mut y = vec![f32::NAN; case.exact.len()];
                 conv.run(&case.x, case.shape, &mut y, None);
@@ -266,7 +266,7 @@ fn what_is_not_finite_stays_so() {
             let geometry = dense(32, 32, kernel);
             let mut case = Case::new(geometry, [1, 9, 9]);
             case.x[(4 * 9 + 4) * 32 + 7] = value;
-            for isa in available() {
+            for isa in Isa::available() {
                 let conv = Conv::new(isa, &case.filters, &case.bias, geometry, None);
                 let mut y = vec![0.0; case.exact.len()];
                 conv.run(&case.x, case.shape, &mut y, None);
@@ -286,7 +286,7 @@ fn linear_layers_of_any_batch() {
     for (batch, inputs, outputs) in [(1, 1, 1), (1, 2048, 128), (5, 128, 1000), (3, 7, 33)] {
         let (weight, bias) = (random(inputs * outputs, 1), random(outputs, 2));
         let x = random(batch * inputs, 3);
-        for isa in available() {
+        for isa in Isa::available() {
             let mut y = vec![f32::NAN; batch * outputs];
             Linear::new(isa, &weight, &bias).run(&x, &mut y, false);
             for (index, &y) in y.iter().enumerate() {
@@ -306,7 +306,7 @@ fn passes_equal_their_formulas() {
     for (pixels, channels) in [(1, 1), (5, 3), (49, 64), (300, 70)] {
         let (y, other) = (random(pixels * channels, 1), random(pixels * channels, 2));
         let (first, second) = (random(channels, 3), random(channels, 4));
-        for isa in available() {
+        for isa in Isa::available() {
             let check = |pass: Pass<'_>, formula: &dyn Fn(usize, usize) -> f64| {
                 let mut found = y.clone();
                 pass_over(isa, &mut found, channels, pass);

@@ -18,7 +18,7 @@ use operand::Source;
 use super::activation::Activation;
 use super::geometry::ConvGeometry;
 use super::matrix::MatMut;
-use super::simd::{Isa, Kernel, Simd};
+use super::simd::Isa;
 
 /// A grouped convolution with its weights in the order in which the kernel reads them.
 #[derive(Debug)]
@@ -40,18 +40,6 @@ pub struct GroupedConv {
     pairs: bool,
 }
 
-/// Lanes and most rows of an instruction set, or of the one that runs in its place.
-struct Tile;
-
-impl Kernel for Tile {
-    type Output = [usize; 2];
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> [usize; 2] {
-        [S::LANES, S::ROWS]
-    }
-}
-
 /// Values of weights that a task keeps near for each vector that it computes at a time: half of a
 /// usual first-level cache.
 const NEAR: usize = 6 << 10;
@@ -68,7 +56,7 @@ impl GroupedConv {
         assert!(geometry.is_valid());
         assert_eq!(filters.len(), geometry.outputs * geometry.depth());
         assert_eq!(bias.len(), geometry.outputs);
-        let [lanes, rows] = isa.run(Tile);
+        let (lanes, rows) = (isa.lanes(), isa.rows());
         let vectors = geometry.outputs.div_ceil(lanes);
         let (kernel, cin) = (geometry.kernel, geometry.group_inputs());
 

@@ -3,7 +3,7 @@
 use super::GroupedConv;
 use crate::kernels::activation::Activation;
 use crate::kernels::geometry::ConvGeometry;
-use crate::kernels::reference::{self, available, random};
+use crate::kernels::reference::{self, random};
 use crate::kernels::simd::Isa;
 
 fn geometry(inputs: usize, outputs: usize, groups: usize) -> ConvGeometry {
@@ -25,7 +25,7 @@ fn check(geometry: ConvGeometry, shape: [usize; 3]) {
     let x = random(n * h * w * geometry.inputs, 3);
     let exact = reference::conv(&x, shape, &filters, &bias, geometry);
     let bound = 1e-6 * (geometry.depth() as f64).sqrt() * 2.0;
-    for isa in available() {
+    for isa in Isa::available() {
         let conv = GroupedConv::new(isa, &filters, &bias, geometry);
         for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
             let mut y = vec![f32::NAN; exact.len()];
@@ -142,7 +142,7 @@ fn damaged_values_reach_their_group_alone() {
     let geometry = geometry(32, 32, 8);
     let (h, w) = (20, 20);
     let filters = random(32 * geometry.depth(), 1);
-    for isa in available() {
+    for isa in Isa::available() {
         let conv = GroupedConv::new(isa, &filters, &[0.0; 32], geometry);
         for damaged in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = random(h * w * 32, 3);

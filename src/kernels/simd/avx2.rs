@@ -3,16 +3,16 @@
 
 use std::arch::x86_64::*;
 
-use super::{Isa, Kernel, MAX_LANES, Simd};
+use super::{Kernel, MAX_LANES, Simd};
 
 /// Proof that the machine has AVX2 and FMA: made by [`Avx2::detect`] alone.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Avx2(());
 
 impl Avx2 {
-    #[inline]
     pub(super) fn detect() -> Option<Self> {
-        Isa::Avx2.is_available().then_some(Self(()))
+        let has_all = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        has_all.then_some(Self(()))
     }
 
     #[inline]

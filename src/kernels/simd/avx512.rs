@@ -3,16 +3,17 @@
 
 use std::arch::x86_64::*;
 
-use super::{Isa, Kernel, MAX_LANES, Simd};
+use super::avx2::Avx2;
+use super::{Kernel, MAX_LANES, Simd};
 
-/// Proof that the machine has AVX-512F: made by [`Avx512::detect`] alone.
-#[derive(Clone, Copy)]
+/// Proof that the machine has AVX-512F, AVX2 and FMA: made by [`Avx512::detect`] alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Avx512(());
 
 impl Avx512 {
-    #[inline]
     pub(super) fn detect() -> Option<Self> {
-        Isa::Avx512.is_available().then_some(Self(()))
+        Avx2::detect()?;
+        is_x86_feature_detected!("avx512f").then_some(Self(()))
     }
 
     #[inline]

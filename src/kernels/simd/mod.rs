@@ -132,92 +132,117 @@ pub(crate) trait Kernel {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// An instruction set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Isa {
+/// An instruction set that this machine has: no other can be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Set);
+
+/// Each with the proof that the machine has its instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
     /// What the compiler makes of arrays: SSE2 on x86-64, NEON on aarch64.
-    Portable,
+    Portable(Portable),
     /// AVX2 with FMA.
-    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
     /// AVX-512F.
-    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
 }
 
 impl Isa {
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
-
     /// The environment variable that forces one, for tests and comparisons.
     pub const VARIABLE: &'static str = "SENET_ISA";
 
+    /// The instruction sets of this machine, those with the widest vectors last.
+    pub fn available() -> impl DoubleEndedIterator<Item = Self> {
+        let portable = Some(Set::Portable(Portable));
+        #[cfg(target_arch = "x86_64")]
+        let sets = [
+            portable,
+            avx2::Avx2::detect().map(Set::Avx2),
+            avx512::Avx512::detect().map(Set::Avx512),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let sets = [portable];
+        sets.into_iter().flatten().map(Self)
+    }
+
+    /// The one of this name, if the machine has it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::available().find(|isa| isa.name() == name)
+    }
+
+    /// The one that `SENET_ISA` names, or else the one with the widest vectors.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let forced = std::env::var(Self::VARIABLE).ok();
+            let forced = forced.and_then(|name| Self::named(&name));
+            forced
+                .or_else(|| Self::available().next_back())
+                .unwrap_or(Self(Set::Portable(Portable)))
+        })
+    }
+
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
+        match self.0 {
+            Set::Portable(_) => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => "avx512",
         }
     }
 
     /// Values in a vector.
     pub fn lanes(self) -> usize {
-        match self {
-            Self::Portable => Portable::LANES,
-            Self::Avx2 => 8,
-            Self::Avx512 => 16,
-        }
+        self.run(Registers).0
     }
 
     /// Most rows of a micro-tile.
     pub fn rows(self) -> usize {
-        match self {
-            Self::Portable => Portable::ROWS,
-            Self::Avx2 => 6,
-            Self::Avx512 => 14,
-        }
+        self.run(Registers).1
     }
 
-    /// Whether this machine can run it.
-    pub fn is_available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        match self {
-            Self::Portable => true,
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            Self::Avx512 => is_x86_feature_detected!("avx512f") && Self::Avx2.is_available(),
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        matches!(self, Self::Portable)
-    }
-
-    /// The widest that this machine has, or the one that `SENET_ISA` names if the machine has it.
-    pub fn best() -> Self {
-        static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| {
-            let forced = std::env::var(Self::VARIABLE).ok();
-            let available = || Self::ALL.into_iter().filter(|isa| isa.is_available());
-            available()
-                .find(|isa| Some(isa.name()) == forced.as_deref())
-                .or_else(|| available().next_back())
-                .unwrap_or(Self::Portable)
-        })
-    }
-
-    /// Runs the kernel compiled for this instruction set; for the portable one if the machine does
-    /// not have it.
+    /// Runs the kernel compiled for this instruction set.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[cfg(target_arch = "x86_64")]
-        match self {
-            Self::Avx512 => {
-                if let Some(simd) = avx512::Avx512::detect() {
-                    return simd.run(kernel);
-                }
-            }
-            Self::Avx2 => {
-                if let Some(simd) = avx2::Avx2::detect() {
-                    return simd.run(kernel);
-                }
-            }
-            Self::Portable => {}
+        match self.0 {
+            Set::Portable(simd) => kernel.run(simd),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(simd) => simd.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(simd) => simd.run(kernel),
         }
-        kernel.run(Portable)
+    }
+}
+
+/// Lanes of a vector, and most rows of a micro-tile.
+struct Registers;
+
+impl Kernel for Registers {
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> (usize, usize) {
+        (S::LANES, S::ROWS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_machine_has_can_be_named() {
+        let lanes: Vec<usize> = Isa::available().map(Isa::lanes).collect();
+        assert!(lanes[0] == 4 && lanes.is_sorted());
+        for isa in Isa::available() {
+            assert_eq!(Isa::named(isa.name()), Some(isa));
+            assert!(isa.lanes() <= MAX_LANES);
+        }
+        assert!(Isa::available().any(|isa| isa == Isa::best()));
+        assert_eq!(Isa::named(""), None);
+        assert_eq!(Isa::named("sse9"), None);
     }
 }

@@ -3,8 +3,8 @@
 
 use std::arch::x86_64::*;
 
-use super::Isa;
 use super::avx2::Avx2;
+use super::{Isa, Set};
 
 const CHANNELS: usize = 3;
 /// Pixels that are multiplied together.
@@ -42,9 +42,10 @@ impl PixelSums {
         isa: Isa,
         taps: impl Iterator<Item = (usize, &'a [i32])>,
     ) -> Option<Self> {
-        let _avx2 = match isa {
-            Isa::Portable => return None,
-            Isa::Avx2 | Isa::Avx512 => Avx2::detect()?,
+        let _avx2 = match isa.0 {
+            Set::Portable(_) => return None,
+            Set::Avx2(avx2) => avx2,
+            Set::Avx512(_) => Avx2::detect()?,
         };
         let mut sums = Self {
             _avx2,

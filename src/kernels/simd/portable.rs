@@ -4,7 +4,7 @@
 use super::{MAX_LANES, Simd};
 
 /// Runs everywhere.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Portable;
 
 #[inline(always)]
