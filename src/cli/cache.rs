@@ -1,6 +1,7 @@
 //! `senet cache`: what the checkpoints take on the disk, whether it is whole, and deleting it.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -10,7 +11,9 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::args::SourceArgs;
+use super::format::{FormatArgs, Row, Rows, cell};
 use super::output::{Messages, Results, Table, human_bytes};
+use super::rows::RowError;
 use super::transfers::Transfers;
 use super::{SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
@@ -35,9 +38,8 @@ pub(super) struct Arguments {
 enum CacheCommand {
     /// Repositories and release files with their sizes, and when they were last read
     List {
-        /// One JSON object a line
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Print the cache's folder, or where a model's file is
     Path {
@@ -52,6 +54,8 @@ enum CacheCommand {
         /// Download again what is not right
         #[arg(long)]
         repair: bool,
+        #[command(flatten)]
+        format: FormatArgs,
         /// Make no request, which is so without --repair
         #[arg(long, conflicts_with = "repair")]
         offline: bool,
@@ -97,11 +101,12 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let options = || session::hub_options(true);
     match &arguments.command {
-        CacheCommand::List { json } => list(*json, &options()?, results),
+        CacheCommand::List { format } => list(format, &options()?, results),
         CacheCommand::Path { model } => path(model.as_deref(), &options()?, messages, results),
         CacheCommand::Verify {
             models,
             repair,
+            format,
             offline,
             endpoint,
         } => {
@@ -110,7 +115,7 @@ pub(super) fn run(
                 ..SourceArgs::default()
             };
             let hub = session::source(session::hub_options(*offline)?, &source)?;
-            verify(models, *repair, &hub, messages, results)
+            verify(models, *repair, format, &hub, messages, results)
         }
         CacheCommand::Remove { models, deletion } => {
             remove(models, deletion, &options()?, messages, results)
@@ -120,7 +125,7 @@ pub(super) fn run(
 }
 
 #[derive(Serialize)]
-struct Entry {
+struct CacheRow {
     name: String,
     /// Bytes.
     size: u64,
@@ -130,52 +135,68 @@ struct Entry {
     /// In base64, where the path is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,
+    #[serde(skip)]
+    raw_path: PathBuf,
 }
 
-fn list(json: bool, hub: &HubOptions, results: &mut Results) -> anyhow::Result<u8> {
+impl Row for CacheRow {
+    const COLUMNS: &'static [&'static str] = &["name", "size", "last_used", "path"];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.name),
+            cell(self.size),
+            cell(self.last_used),
+            self.raw_path.clone().into(),
+        ]]
+    }
+}
+
+fn list(format: &FormatArgs, hub: &HubOptions, results: &mut Results) -> anyhow::Result<u8> {
     let seconds = |time: Option<SystemTime>| {
         Some(time?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
     };
-    let mut entries: Vec<Entry> = model::cached(hub)?
+    let mut entries: Vec<CacheRow> = model::cached(hub)?
         .into_iter()
-        .map(|repo| Entry {
+        .map(|repo| CacheRow {
             size: repo.size(),
             last_used: seconds(repo.used()),
             name: repo.repo,
             path_bytes: path_bytes(&repo.folder),
             path: repo.folder.display().to_string(),
+            raw_path: repo.folder,
         })
         .collect();
     let releases = model::cached_releases(hub)?.into_iter();
-    entries.extend(releases.map(|CachedRelease { file, .. }| Entry {
+    entries.extend(releases.map(|CachedRelease { file, .. }| CacheRow {
         size: file.size.unwrap_or(0),
         last_used: seconds(file.used),
         name: file.name,
         path_bytes: path_bytes(&file.path),
         path: file.path.display().to_string(),
+        raw_path: file.path,
     }));
-    if json {
-        entries.iter().try_for_each(|entry| results.json(entry))?;
-        return Ok(SUCCESS);
-    }
     let now = seconds(Some(SystemTime::now())).unwrap_or(0);
+    let mut rows = format.rows::<CacheRow>(results)?;
     let mut table = Table::new(&["name", ">size", "last read"]);
     for entry in &entries {
         let age = entry.last_used.map(|used| now.saturating_sub(used) / DAY);
-        table.row(vec![
-            entry.name.clone(),
-            human_bytes(entry.size),
-            match age {
-                None => "-".to_owned(),
-                Some(0) => "today".to_owned(),
-                Some(1) => "yesterday".to_owned(),
-                Some(days) => format!("{days} days ago"),
-            },
-        ]);
+        let age = match age {
+            None => "-".to_owned(),
+            Some(0) => "today".to_owned(),
+            Some(1) => "yesterday".to_owned(),
+            Some(days) => format!("{days} days ago"),
+        };
+        rows.write(entry, |_| {
+            table.row(vec![entry.name.clone(), human_bytes(entry.size), age]);
+            Ok(())
+        })?;
     }
-    table.print(results)?;
-    let total = entries.iter().map(|entry| entry.size).sum();
-    results.line(format!("{} in all", human_bytes(total)))?;
+    rows.text(|results| {
+        table.print(results)?;
+        let total = entries.iter().map(|entry| entry.size).sum();
+        Ok(results.line(format!("{} in total", human_bytes(total)))?)
+    })?;
     Ok(SUCCESS)
 }
 
@@ -250,6 +271,7 @@ fn sources(
 fn verify(
     models: &[String],
     repair: bool,
+    format: &FormatArgs,
     hub: &HubOptions,
     messages: Messages,
     results: &mut Results,
@@ -262,17 +284,18 @@ fn verify(
     }
     let transfers = Transfers::new(messages);
     let (repos, releases) = of_models(models, hub, messages)?;
+    let mut rows = format.rows::<CacheFileRow>(results)?;
     let mut tally = Tally::default();
     for repo in &repos {
         for revision in &repo.revisions {
             for file in &revision.files {
-                let name = format!("{}@{} {}", repo.repo, revision.commit, file.name);
+                let row = CacheFileRow::new(Some(&repo.repo), Some(&revision.commit), &file.name);
                 let fetch = || {
                     let progress = transfers.progress(&repo.repo);
                     hub::fetch_again(&repo.repo, &revision.commit, &file.name, hub, &progress)
                 };
                 let repair: Option<&Repair<'_>> = if repair { Some(&fetch) } else { None };
-                tally.add(&name, repo.check(file), repair, results)?;
+                tally.add(row, repo.check(file), repair, &mut rows)?;
             }
         }
     }
@@ -284,11 +307,81 @@ fn verify(
         let fetch = url.as_ref().map(|url| move || fetch(url));
         let repair = fetch.as_ref().filter(|_| repair);
         let repair = repair.map(|fetch| fetch as &Repair<'_>);
-        tally.add(&file.name, hub::check_release(file), repair, results)?;
+        let row = CacheFileRow::new(None, None, &file.name);
+        tally.add(row, hub::check_release(file), repair, &mut rows)?;
     }
     let Tally { good, bad } = tally;
-    results.line(format!("files that are right: {good}, that are not: {bad}"))?;
+    let files = if good == 1 { "file" } else { "files" };
+    rows.text(|results| Ok(results.line(format!("{good} {files} ok, {bad} damaged"))?))?;
     Ok(if bad == 0 { SUCCESS } else { SOME_FAILED })
+}
+
+/// A file of the cache after the check.
+#[derive(Serialize)]
+struct CacheFileRow<'a> {
+    /// Absent for a release file.
+    repo: Option<&'a str>,
+    revision: Option<&'a str>,
+    file: &'a str,
+    state: FileState,
+    /// The hash that the cache names, and that of the contents, where they differ.
+    expected: Option<String>,
+    found: Option<String>,
+    /// Why the file could not be checked or repaired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum FileState {
+    Ok,
+    Damaged,
+    Missing,
+    /// Without a hash to compare with.
+    Unknown,
+    Repaired,
+    /// It could not be read.
+    Unreadable,
+}
+
+impl<'a> CacheFileRow<'a> {
+    fn new(repo: Option<&'a str>, revision: Option<&'a str>, file: &'a str) -> Self {
+        Self {
+            repo,
+            revision,
+            file,
+            state: FileState::Ok,
+            expected: None,
+            found: None,
+            error: None,
+        }
+    }
+
+    fn name(&self) -> String {
+        match (self.repo, self.revision) {
+            (Some(repo), Some(revision)) => format!("{repo}@{revision} {}", self.file),
+            _ => self.file.to_owned(),
+        }
+    }
+}
+
+impl Row for CacheFileRow<'_> {
+    const COLUMNS: &'static [&'static str] = &[
+        "repo", "revision", "file", "state", "expected", "found", "error",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(self.repo),
+            cell(self.revision),
+            cell(self.file),
+            cell(self.state),
+            cell(&self.expected),
+            cell(&self.found),
+            cell(&self.error),
+        ]]
+    }
 }
 
 /// Downloads a file again.
@@ -301,41 +394,58 @@ struct Tally {
 }
 
 impl Tally {
-    /// Tells what is wrong with a file, and repairs it if it can be.
+    /// Repairs a damaged file if it can be, and prints what became of it.
     fn add(
         &mut self,
-        name: &str,
+        mut row: CacheFileRow<'_>,
         condition: Result<Condition, HubError>,
         repair: Option<&Repair<'_>>,
-        results: &mut Results,
+        rows: &mut Rows<'_>,
     ) -> anyhow::Result<()> {
-        let condition = match condition {
-            Ok(condition) => condition,
-            Err(error) => {
-                self.bad += 1;
-                super::report(&Error::from(error).into());
-                return Ok(());
+        let mut lines = Vec::new();
+        let mut failure = None;
+        match condition {
+            Ok(condition) => {
+                let problem = describe(&condition);
+                lines.extend(problem.map(|problem| format!("{}: {problem}", row.name())));
+                row.state = match condition {
+                    Condition::Good => FileState::Ok,
+                    Condition::Missing => FileState::Missing,
+                    Condition::Unknown => FileState::Unknown,
+                    Condition::Bad { expected, found } => {
+                        (row.expected, row.found) = (Some(expected), Some(found));
+                        FileState::Damaged
+                    }
+                };
             }
-        };
-        let Some(problem) = describe(&condition) else {
-            self.good += 1;
-            return Ok(());
-        };
-        results.line(format!("{name}: {problem}"))?;
-        if condition == Condition::Unknown {
-            return Ok(());
+            Err(error) => {
+                row.state = FileState::Unreadable;
+                failure = Some(Error::from(error));
+            }
         }
-        match repair.map(|repair| repair()) {
+        let is_damaged = matches!(row.state, FileState::Damaged | FileState::Missing);
+        match repair.filter(|_| is_damaged).map(|repair| repair()) {
             Some(Ok(_)) => {
-                self.good += 1;
-                results.line(format!("{name}: downloaded again"))?;
+                row.state = FileState::Repaired;
+                lines.push(format!("{}: downloaded again", row.name()));
             }
             Some(Err(error)) => {
-                self.bad += 1;
-                super::report(&Error::from(error).into());
-                results.line(format!("{name}: not repaired, left as it was"))?;
+                failure = Some(Error::from(error));
+                lines.push(format!("{}: not repaired, left as it was", row.name()));
             }
-            None => self.bad += 1,
+            None => {}
+        }
+        match row.state {
+            FileState::Ok | FileState::Repaired => self.good += 1,
+            FileState::Unknown => {}
+            FileState::Damaged | FileState::Missing | FileState::Unreadable => self.bad += 1,
+        }
+        row.error = failure.as_ref().map(|error| RowError::from(error).text);
+        rows.write(&row, |results| {
+            Ok(lines.iter().try_for_each(|line| results.line(line))?)
+        })?;
+        if let Some(error) = failure {
+            super::report(&error.into());
         }
         Ok(())
     }

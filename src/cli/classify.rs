@@ -7,9 +7,10 @@ use std::sync::mpsc::Receiver;
 use clap::Args;
 
 use super::args::{ModelArgs, PreprocessArgs, SourceArgs, note_clipped, probability};
+use super::format::FormatArgs;
 use super::inputs::{self, Input};
 use super::output::{Messages, Results};
-use super::rows::{LabelStyle, Row, RowError, Writer};
+use super::rows::{AnswerRow, LabelStyle, RowError};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::hub::{self, HubOptions};
@@ -46,12 +47,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "P", default_value_t = 0.5, requires = "multi_label",
         value_parser = probability)]
     threshold: f64,
-    /// One JSON object a line for each picture
-    #[arg(long, conflicts_with = "csv")]
-    json: bool,
-    /// A header line, then one line for each class of each picture
-    #[arg(long)]
-    csv: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     /// What to call the classes
     #[arg(long, value_name = "STYLE", default_value = "name")]
     labels: LabelStyle,
@@ -118,14 +115,8 @@ fn answer(
         ));
     }
     let sigmoid = single || arguments.multi_label;
-    let mut writer = match (arguments.json, arguments.csv) {
-        (true, _) => {
-            let activation = sigmoid.then_some(Activation::Sigmoid);
-            Writer::json(results, arguments.labels, &model.spec().name, activation)
-        }
-        (_, true) => Writer::csv(results, arguments.labels)?,
-        _ => Writer::text(results, arguments.labels, arguments.threshold),
-    };
+    let activation = sigmoid.then_some(Activation::Sigmoid);
+    let mut printed = arguments.format.rows::<AnswerRow>(results)?;
     let stop = session::stop_on_interrupt()?;
     let bar = messages.bar(
         inputs.len() as u64,
@@ -138,13 +129,14 @@ fn answer(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let rows = classify(model, batch, arguments, inputs);
-        failed += rows.iter().filter(|row| row.answer.is_err()).count();
+        let rows = classify(model, activation, batch, arguments, inputs);
+        failed += rows.iter().filter(|row| row.is_error()).count();
         done += rows.len();
         outcome = bar.suspend(|| {
-            rows.iter()
-                .try_for_each(|row| writer.row(row))
-                .and_then(|()| writer.flush())
+            let mut rows = rows.iter();
+            rows.try_for_each(|row| {
+                printed.write(row, |results| row.print(arguments.threshold, results))
+            })
         });
         bar.inc(rows.len() as u64);
         if outcome.is_err() {
@@ -193,10 +185,11 @@ fn prepare(
 
 fn classify<'a>(
     model: &'a Model,
+    activation: Option<Activation>,
     batch: Prepared<RowError>,
     arguments: &Arguments,
-    inputs: &'a [Input],
-) -> Vec<Row<'a>> {
+    inputs: &[Input],
+) -> Vec<AnswerRow<'a>> {
     let mut rows = model.logits_each(&batch.values).into_iter();
     let k = |default| arguments.top_k.map_or(default, |k| k as usize);
     let answer = |logits: &[f32]| match arguments.multi_label {
@@ -212,7 +205,8 @@ fn classify<'a>(
     let rows = inputs.iter().zip(batch.outcomes);
     rows.map(|(input, outcome)| {
         let answer = outcome.and_then(|()| next());
-        Row { input, answer }
+        let name = &model.spec().name;
+        AnswerRow::new(input, name, activation, arguments.labels, answer)
     })
     .collect()
 }

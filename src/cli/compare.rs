@@ -1,15 +1,17 @@
 //! `senet compare`: two models picture by picture.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
 
 use super::eval::{self, RunArgs, SelectionArgs};
+use super::format::{FormatArgs, Row, cell};
 use super::output::{Messages, Results};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::error::Error;
-use crate::eval::Pair;
+use crate::eval::{Difference, Pair};
 use crate::zoo::Overrides;
 
 /// Compare two models picture by picture, on data or by the results that they have
@@ -28,9 +30,8 @@ pub(super) struct Arguments {
     /// Labelled pictures as for `senet eval`, which both models see in one pass
     #[arg(value_name = "DATA")]
     data: Vec<PathBuf>,
-    /// One JSON object, with every picture that one alone has right
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     selection: SelectionArgs,
     #[command(flatten)]
@@ -42,7 +43,7 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let json = arguments.json;
+    let format = arguments.format;
     let pair = if arguments.data.is_empty() {
         if arguments.run.input.overrides() != Overrides::default() {
             bail!(
@@ -59,7 +60,9 @@ pub(super) fn run(
             None => return Ok(INTERRUPTED),
         }
     };
-    eval::print_pair(&pair, json, results)?;
+    format.report(&pair, &pair.differing, results, |results| {
+        eval::print_pair(&pair, results)
+    })?;
     if pair.unanswered == 0 {
         return Ok(SUCCESS);
     }
@@ -69,6 +72,19 @@ pub(super) fn run(
         pair.pictures + pair.unanswered
     ));
     Ok(SOME_FAILED)
+}
+
+impl Row for Difference {
+    const COLUMNS: &'static [&'static str] = &["image", "label", "first", "second"];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.picture),
+            cell(&self.label),
+            cell(&self.first),
+            cell(&self.second),
+        ]]
+    }
 }
 
 fn of_results(first: &str, second: &str) -> anyhow::Result<Pair> {

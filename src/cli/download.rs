@@ -1,6 +1,6 @@
 //! `senet download`: weights into the cache.
 
-use std::io::Write;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -11,6 +11,7 @@ use clap::Args;
 use serde::{Serialize, Serializer};
 
 use super::args::HubArgs;
+use super::format::{FormatArgs, Row, cell};
 use super::list::normalise;
 use super::output::{Messages, Results, Table, human_bytes};
 use super::rows::RowError;
@@ -51,16 +52,15 @@ pub(super) struct Arguments {
     /// Ask for the sizes and download nothing
     #[arg(long)]
     dry_run: bool,
-    /// One JSON object a line for each model
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     hub: HubArgs,
 }
 
 /// A model that is there, or with `--dry-run` could be.
 #[derive(Debug, Serialize)]
-struct Row {
+struct DownloadRow {
     model: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<State>,
@@ -75,6 +75,37 @@ struct Row {
     size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+impl DownloadRow {
+    fn failed(name: &str, error: &anyhow::Error) -> Self {
+        let text = match error.downcast_ref::<Error>() {
+            Some(error) => RowError::from(error).text,
+            None => error.to_string(),
+        };
+        Self {
+            model: name.to_owned(),
+            state: None,
+            path: None,
+            path_bytes: None,
+            size: None,
+            error: Some(text),
+        }
+    }
+}
+
+impl Row for DownloadRow {
+    const COLUMNS: &'static [&'static str] = &["model", "state", "path", "size", "error"];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.model),
+            cell(self.state),
+            self.path.clone().unwrap_or_default().into(),
+            cell(self.size),
+            cell(&self.error),
+        ]]
+    }
 }
 
 fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,39 +136,40 @@ pub(super) fn run(
     let names = names(arguments)?;
     session::exit_on_interrupt()?;
     let transfers = Transfers::new(messages);
-    let mut rows = Vec::new();
+    let mut rows = arguments.format.rows::<DownloadRow>(results)?;
+    let mut plan = Table::new(&["model", ">size", "state"]);
+    plan.reserve(0, names.iter().map(String::len).max().unwrap_or(0));
+    plan.reserve(1, "999.9 MB".len());
+    let mut total = 0;
     let mut failed = 0;
     let job = |name: &str| bring(name, arguments, &hub, messages, &transfers);
     in_parallel(&names, job, |name, outcome| {
-        if let Err(error) = &outcome {
-            failed += 1;
-            transfers.suspend(|| super::report(error));
-        }
-        transfers.suspend(|| {
-            match outcome {
-                Ok(row) if arguments.json => results.json(&row)?,
-                Ok(row) if arguments.dry_run => rows.push(row),
-                Ok(row) => results.line(place(&row))?,
-                Err(error) if arguments.json => results.json(&Row {
-                    model: name.to_owned(),
-                    state: None,
-                    path: None,
-                    path_bytes: None,
-                    size: None,
-                    error: Some(
-                        error
-                            .downcast_ref::<Error>()
-                            .map_or_else(|| error.to_string(), |error| RowError::from(error).text),
-                    ),
-                })?,
-                Err(_) => {}
+        let row = match outcome {
+            Ok(row) => row,
+            Err(error) => {
+                failed += 1;
+                transfers.suspend(|| super::report(&error));
+                DownloadRow::failed(name, &error)
             }
-            results.flush()?;
-            anyhow::Ok(())
-        })
+        };
+        let print = |results: &mut Results| {
+            if row.error.is_some() {
+                return Ok(());
+            }
+            if !arguments.dry_run {
+                return Ok(results.line(place(&row))?);
+            }
+            if row.state == Some(State::ToDownload) {
+                total += row.size.unwrap_or(0);
+            }
+            plan.row(plan_cells(&row));
+            Ok(plan.print(results)?)
+        };
+        transfers.suspend(|| rows.write(&row, print))
     })?;
-    if arguments.dry_run && !arguments.json {
-        print_plan(&rows, results)?;
+    if arguments.dry_run {
+        let line = format!("{} to download", human_bytes(total));
+        rows.text(|results| Ok(results.line(line)?))?;
     }
     Ok(match failed {
         0 => SUCCESS,
@@ -216,10 +248,10 @@ fn bring(
     hub: &HubOptions,
     messages: Messages,
     transfers: &Transfers,
-) -> anyhow::Result<Row> {
+) -> anyhow::Result<DownloadRow> {
     let from = &arguments.hub.source;
     let spec = session::find_at(name, from, &Overrides::ALL, hub, messages)?;
-    let row = |state, path: Option<PathBuf>, size| Row {
+    let row = |state, path: Option<PathBuf>, size| DownloadRow {
         model: spec.name.clone(),
         state: Some(state),
         path_bytes: path.as_deref().and_then(path_bytes),
@@ -266,29 +298,21 @@ fn remote_size(
     Ok(model::size(reference, hub, &progress)?)
 }
 
-fn place(row: &Row) -> String {
+fn place(row: &DownloadRow) -> String {
     match &row.path {
         Some(path) => path.display().to_string(),
         None => format!("embedded:{}", row.model),
     }
 }
 
-fn print_plan(rows: &[Row], results: &mut Results) -> anyhow::Result<()> {
-    let mut table = Table::new(&["model", ">size", "state"]);
-    let mut total = 0;
-    for row in rows {
-        let state = match row.state {
-            Some(State::Embedded) => "in the program",
-            Some(State::Local) => "local",
-            Some(State::Cached) => "cached",
-            _ => "to download",
-        };
-        if row.state == Some(State::ToDownload) {
-            total += row.size.unwrap_or(0);
-        }
-        let size = row.size.map_or_else(|| "-".to_owned(), human_bytes);
-        table.row(vec![row.model.clone(), size, state.to_owned()]);
-    }
-    table.print(results)?;
-    Ok(results.line(format!("{} to download", human_bytes(total)))?)
+/// What `--dry-run` prints.
+fn plan_cells(row: &DownloadRow) -> Vec<String> {
+    let state = match row.state {
+        Some(State::Embedded) => "built in",
+        Some(State::Local) => "local",
+        Some(State::Cached) => "cached",
+        _ => "to download",
+    };
+    let size = row.size.map_or_else(|| "-".to_owned(), human_bytes);
+    vec![row.model.clone(), size, state.to_owned()]
 }

@@ -1,11 +1,13 @@
 //! `senet info`: everything that is known about a model.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
 use super::args::{HubArgs, InputArgs};
+use super::format::{FormatArgs, Row, cell, shape};
 use super::output::{Messages, Results, Table, Tone, human_bytes};
 use super::{SUCCESS, session};
 use crate::error::Error;
@@ -32,9 +34,8 @@ pub(super) struct Arguments {
     /// Show every layer with its output shape, parameters and multiply-accumulates
     #[arg(long)]
     layers: bool,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
@@ -95,6 +96,9 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
+    if arguments.format.is_csv() && !arguments.layers {
+        anyhow::bail!("in CSV there are only the layers: `senet info MODEL --layers --csv`");
+    }
     let overrides = arguments.input.overrides();
     let (spec, hub) = session::find_from(&arguments.model, &overrides, &arguments.hub, messages)?;
     let card = Zoo::builtin().map_err(Error::from)?.get(&spec.name);
@@ -113,39 +117,55 @@ pub(super) fn run(
         }
         None => local_file(&spec, &hub, messages)?,
     };
-    if arguments.json {
-        results.json_pretty(&Information {
-            name: &spec.name,
-            params: plan.param_count(),
-            num_features: plan.num_features(),
-            classes: spec.classes(),
-            labels: &spec.labels.name,
-            network: &spec.network,
-            input: &spec.input,
-            weights: match &spec.weights {
-                WeightsSource::Reference(reference) => Some(reference),
-                WeightsSource::File(_) | WeightsSource::Directory(_) => None,
-            },
-            file: file.as_ref().map(|path| path.display().to_string()),
-            shards: match &file {
-                Some(path) => shard_names(path).map_err(Error::from)?,
-                None => Vec::new(),
-            },
-            file_bytes: file.as_deref().and_then(path_bytes),
-            card: card.map(FromCard::from),
-            layers: layers.as_deref(),
-        })?;
-        return Ok(SUCCESS);
-    }
-    results.pieces(&[(Tone::Bold, &spec.name)])?;
-    for (field, value) in fields(&spec, card, &plan, file.as_deref()) {
-        results.line(format!("  {field:<14} {value}"))?;
-    }
-    if let Some(layers) = layers {
-        results.line("")?;
-        print_layers(&layers, results)?;
-    }
+    let information = Information {
+        name: &spec.name,
+        params: plan.param_count(),
+        num_features: plan.num_features(),
+        classes: spec.classes(),
+        labels: &spec.labels.name,
+        network: &spec.network,
+        input: &spec.input,
+        weights: match &spec.weights {
+            WeightsSource::Reference(reference) => Some(reference),
+            WeightsSource::File(_) | WeightsSource::Directory(_) => None,
+        },
+        file: file.as_ref().map(|path| path.display().to_string()),
+        shards: match &file {
+            Some(path) => shard_names(path).map_err(Error::from)?,
+            None => Vec::new(),
+        },
+        file_bytes: file.as_deref().and_then(path_bytes),
+        card: card.map(FromCard::from),
+        layers: layers.as_deref(),
+    };
+    let rows = layers.as_deref().unwrap_or_default();
+    let format = &arguments.format;
+    format.report(&information, rows, results, |results| {
+        results.pieces(&[(Tone::Bold, &spec.name)])?;
+        for (field, value) in fields(&spec, card, &plan, file.as_deref()) {
+            results.line(format!("  {field:<14} {value}"))?;
+        }
+        if !rows.is_empty() {
+            results.line("")?;
+            print_layers(rows, results)?;
+        }
+        Ok(())
+    })?;
     Ok(SUCCESS)
+}
+
+impl Row for LayerTrace {
+    const COLUMNS: &'static [&'static str] = &["name", "kind", "output", "params", "macs"];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.name),
+            cell(&self.kind),
+            shape(&self.output),
+            cell(self.params),
+            cell(self.macs),
+        ]]
+    }
 }
 
 fn trace(plan: &Plan, spec: &ModelSpec) -> Result<Vec<LayerTrace>, NetError> {

@@ -7,6 +7,7 @@ mod classify;
 mod compare;
 mod download;
 mod eval;
+mod format;
 mod info;
 mod inputs;
 mod list;

@@ -236,21 +236,31 @@ impl Messages {
 /// A table for people: left- or right-aligned columns, two blanks between them.
 pub(super) struct Table {
     right: Vec<bool>,
+    /// Least width of each column.
+    widths: Vec<usize>,
     rows: Vec<Vec<String>>,
+    printed: usize,
 }
 
 impl Table {
     /// A column whose heading starts with `>` is aligned right.
     pub(super) fn new(headings: &[&str]) -> Self {
-        let right = headings
+        let right: Vec<bool> = headings
             .iter()
             .map(|heading| heading.starts_with('>'))
             .collect();
         let heading = |heading: &&str| heading.trim_start_matches('>').to_owned();
         Self {
+            widths: vec![0; right.len()],
             right,
             rows: vec![headings.iter().map(heading).collect()],
+            printed: 0,
         }
+    }
+
+    /// Reserves room for what comes after the first rows are printed.
+    pub(super) fn reserve(&mut self, column: usize, width: usize) {
+        self.widths[column] = self.widths[column].max(width);
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {
@@ -259,12 +269,13 @@ impl Table {
             .push(cells.iter().map(|cell| escaped(cell)).collect());
     }
 
-    /// Prints the table, its heading in bold.
-    pub(super) fn print(&self, results: &mut Results) -> io::Result<()> {
-        for (index, line) in self.lines().iter().enumerate() {
+    /// Prints the rows that are not printed yet, the heading in bold.
+    pub(super) fn print(&mut self, results: &mut Results) -> io::Result<()> {
+        for (index, line) in self.lines().iter().enumerate().skip(self.printed) {
             let tone = if index == 0 { Tone::Bold } else { Tone::Plain };
             results.pieces(&[(tone, line)])?;
         }
+        self.printed = self.rows.len();
         Ok(())
     }
 
@@ -275,6 +286,7 @@ impl Table {
                 .map(|row| row[column].chars().count())
                 .max()
                 .unwrap_or(0)
+                .max(self.widths[column])
         };
         let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
         let line = |row: &Vec<String>| {

@@ -1,15 +1,17 @@
 //! `senet verify`: a network against numbers that Python computed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::args::{DeviceArgs, HubArgs};
+use super::format::{FormatArgs, Row, cell, shape};
 use super::output::{Messages, Results, Table, Tone};
 use super::{SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
-use crate::verify::{DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance};
+use crate::verify::{self, DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance};
 use crate::weights::Weights;
 use crate::zoo::Overrides;
 
@@ -35,9 +37,8 @@ pub(super) struct Arguments {
     /// [default: what the report beside the golden file suggests, else 0.001]
     #[arg(long, value_name = "DIFFERENCE", value_parser = positive)]
     tolerance: Option<f64>,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -52,7 +53,7 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct VerifyReport<'a> {
     model: &'a str,
     tolerance: f64,
     #[serde(flatten)]
@@ -78,17 +79,46 @@ pub(super) fn run(
     let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
     let model = session::load(spec, &weights, &device, messages)?;
     let report = golden.compare(model.network()).map_err(Error::from)?;
-    if arguments.json {
-        let answer = Answer {
-            model: &model.spec().name,
-            tolerance,
-            report: &report,
-        };
-        results.json_pretty(&answer)?;
-    } else {
-        print_report(&report, results)?;
-    }
+    let answer = VerifyReport {
+        model: &model.spec().name,
+        tolerance,
+        report: &report,
+    };
+    let format = &arguments.format;
+    format.report(&answer, &report.rows, results, |results| {
+        print_report(&report, results)
+    })?;
     Ok(if report.ok { SUCCESS } else { SOME_FAILED })
+}
+
+impl Row for verify::Row {
+    const COLUMNS: &'static [&'static str] = &[
+        "tensor",
+        "shape",
+        "max_abs",
+        "max_rel",
+        "tolerance",
+        "ok",
+        "images",
+        "top1",
+        "top5",
+        "note",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.tensor),
+            shape(&self.shape),
+            cell(self.max_abs),
+            cell(self.max_rel),
+            cell(self.tolerance),
+            cell(self.ok),
+            cell(self.top_k.map(|top| top.images)),
+            cell(self.top_k.map(|top| top.top1)),
+            cell(self.top_k.map(|top| top.top5)),
+            cell(&self.note),
+        ]]
+    }
 }
 
 fn print_report(report: &Report, results: &mut Results) -> anyhow::Result<()> {
@@ -108,7 +138,7 @@ fn print_report(report: &Report, results: &mut Results) -> anyhow::Result<()> {
         let answers = row.top_k.map(|top| {
             format!(
                 "top-1 {0} of {2}, top-5 {1} of {2}",
-                top.top1, top.top5, top.pictures
+                top.top1, top.top5, top.images
             )
         });
         table.row(vec![

@@ -160,14 +160,14 @@ fn top_k(expected: &[f64], found: &[f32], shape: &[usize]) -> TopK {
     let classes = shape.last().copied().unwrap_or(0).max(1);
     let found: Vec<f64> = found.iter().map(|&value| f64::from(value)).collect();
     let mut count = TopK {
-        pictures: 0,
+        images: 0,
         top1: 0,
         top5: 0,
     };
     for (expected, found) in expected.chunks(classes).zip(found.chunks(classes)) {
         let (expected, found) = (first_classes(expected), first_classes(found));
         let set = |classes: &[usize]| classes.iter().copied().collect::<BTreeSet<_>>();
-        count.pictures += 1;
+        count.images += 1;
         count.top1 += usize::from(expected.first() == found.first());
         count.top5 += usize::from(set(&expected) == set(&found));
     }

@@ -122,10 +122,10 @@ pub struct Row {
     pub note: Option<String>,
 }
 
-/// Number of pictures with the same answer.
+/// Number of images with the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct TopK {
-    pub pictures: usize,
+    pub images: usize,
     /// The same first class.
     pub top1: usize,
     /// The same set of the first five classes, in any order.

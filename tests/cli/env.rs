@@ -138,6 +138,14 @@ impl Env {
     }
 }
 
+/// The objects of JSON Lines.
+pub(crate) fn json_rows(stdout: &[u8]) -> Vec<serde_json::Value> {
+    let lines = std::str::from_utf8(stdout).unwrap().lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
 pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/data")

@@ -14,6 +14,7 @@ mod eval_faults;
 mod eval_html;
 mod eval_stream;
 mod eval_table;
+mod formats;
 mod lists;
 
 mod bench;

@@ -85,7 +85,7 @@ fn the_right_network_passes_in_every_row() {
     assert_eq!(
         logits.top_k,
         Some(TopK {
-            pictures: 2,
+            images: 2,
             top1: 2,
             top5: 2
         })
@@ -158,7 +158,7 @@ fn changed_statistics_fail() {
 fn other_answers_are_counted() {
     let report = compare(|tensors| add(tensors.get_mut("logits").unwrap(), 4, 100.0));
     let found = row(&report, "logits").top_k.unwrap();
-    assert_eq!((found.pictures, found.top1), (2, 1));
+    assert_eq!((found.images, found.top1), (2, 1));
 }
 
 #[test]

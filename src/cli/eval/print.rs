@@ -244,10 +244,7 @@ fn confusions(report: &Report, results: &mut Results) -> anyhow::Result<()> {
     Ok(table.print(results)?)
 }
 
-pub(in crate::cli) fn pair(pair: &Pair, json: bool, results: &mut Results) -> anyhow::Result<()> {
-    if json {
-        return Ok(results.json_pretty(pair)?);
-    }
+pub(in crate::cli) fn pair(pair: &Pair, results: &mut Results) -> anyhow::Result<()> {
     let title = format!(
         "{} and {} on {} of {} pictures",
         pair.first,
