@@ -7,9 +7,9 @@
 use crate::device::DeviceError;
 use crate::eval::EvalError;
 use crate::hub::HubError;
-use crate::model::PickError;
 use crate::nets::{NetError, OtherEnds};
 use crate::preprocess::ImageError;
+use crate::store::PickError;
 use crate::text::TextError;
 use crate::verify::GoldenError;
 use crate::weights::WeightsError;

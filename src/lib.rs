@@ -67,6 +67,7 @@ pub mod nets;
 pub mod nn;
 pub mod preprocess;
 mod quote;
+pub mod store;
 pub mod text;
 pub mod verify;
 mod walk;

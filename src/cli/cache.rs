@@ -17,9 +17,11 @@ use super::rows::RowError;
 use super::transfers::Transfers;
 use super::{SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
-use crate::hub::{self, CachedRepo, Condition, HubError, HubOptions, Removal, Waste, WasteKind};
-use crate::model::{self, CachedRelease};
+use crate::hub::{self, HubError, HubOptions};
 use crate::quote::path_bytes;
+use crate::store::{
+    self, CachedRelease, CachedRepo, Integrity, Reclaimable, ReclaimableKind, Removal,
+};
 use crate::zoo::{Overrides, WeightsSource};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -156,7 +158,7 @@ fn list(format: &FormatArgs, hub: &HubOptions, results: &mut Results) -> anyhow:
     let seconds = |time: Option<SystemTime>| {
         Some(time?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs())
     };
-    let mut entries: Vec<CacheRow> = model::cached(hub)?
+    let mut entries: Vec<CacheRow> = store::list(hub)?
         .into_iter()
         .map(|repo| CacheRow {
             size: repo.size(),
@@ -167,7 +169,7 @@ fn list(format: &FormatArgs, hub: &HubOptions, results: &mut Results) -> anyhow:
             raw_path: repo.folder,
         })
         .collect();
-    let releases = model::cached_releases(hub)?.into_iter();
+    let releases = store::list_releases(hub)?.into_iter();
     entries.extend(releases.map(|CachedRelease { file, .. }| CacheRow {
         size: file.size.unwrap_or(0),
         last_used: seconds(file.used),
@@ -211,11 +213,13 @@ fn path(
         return Ok(SUCCESS);
     };
     let spec = session::find(model, &Overrides::ALL, hub, messages)?;
-    let path = match (&spec.weights, model::local_weights(&spec)?) {
+    let path = match (&spec.weights, store::local_weights(&spec)?) {
         (WeightsSource::Reference(reference), _) if reference.embedded.is_some() => {
             bail!("{} is part of the program: it has no file", spec.name)
         }
-        (WeightsSource::Reference(reference), _) => model::fetch(&spec, reference, hub, &())?,
+        (WeightsSource::Reference(reference), _) => {
+            store::ensure(reference, Some(&spec), hub, &())?
+        }
         (_, path) => path.unwrap_or_default(),
     };
     results.line(path.display().to_string())?;
@@ -229,11 +233,11 @@ fn of_models(
     hub: &HubOptions,
     messages: Messages,
 ) -> anyhow::Result<(Vec<CachedRepo>, Vec<CachedRelease>)> {
-    let mut releases = model::cached_releases(hub)?;
+    let mut releases = store::list_releases(hub)?;
     if models.is_empty() {
-        return Ok((model::cached(hub)?, releases));
+        return Ok((store::list(hub)?, releases));
     }
-    let mut repos = hub::scan(hub).map_err(Error::from)?;
+    let mut repos = store::scan(hub).map_err(Error::from)?;
     let (mut wanted, mut urls) = (BTreeSet::new(), BTreeSet::new());
     for name in models {
         let (name, repo, url) = sources(name, hub, messages)?;
@@ -257,7 +261,7 @@ fn sources(
     hub: &HubOptions,
     messages: Messages,
 ) -> anyhow::Result<(String, Option<String>, Option<String>)> {
-    if let Some((repo, _)) = model::named_repository(name)? {
+    if let Some((repo, _)) = store::named_repository(name)? {
         return Ok((name.to_owned(), Some(repo), None));
     }
     let spec = session::find(name, &Overrides::ALL, hub, messages)?;
@@ -292,7 +296,7 @@ fn verify(
                 let row = CacheFileRow::new(Some(&repo.repo), Some(&revision.commit), &file.name);
                 let fetch = || {
                     let progress = transfers.progress(&repo.repo);
-                    hub::fetch_again(&repo.repo, &revision.commit, &file.name, hub, &progress)
+                    hub::replace(&repo.repo, &revision.commit, &file.name, hub, &progress)
                 };
                 let repair: Option<&Repair<'_>> = if repair { Some(&fetch) } else { None };
                 tally.add(row, repo.check(file), repair, &mut rows)?;
@@ -302,13 +306,13 @@ fn verify(
     for CachedRelease { file, url } in &releases {
         let fetch = |url: &str| {
             let progress = transfers.progress(&file.name);
-            hub::fetch_release_again(url, hub, &progress)
+            hub::replace_release(url, hub, &progress)
         };
         let fetch = url.as_ref().map(|url| move || fetch(url));
         let repair = fetch.as_ref().filter(|_| repair);
         let repair = repair.map(|fetch| fetch as &Repair<'_>);
         let row = CacheFileRow::new(None, None, &file.name);
-        tally.add(row, hub::check_release(file), repair, &mut rows)?;
+        tally.add(row, store::check_release(file), repair, &mut rows)?;
     }
     let Tally { good, bad } = tally;
     let files = if good == 1 { "file" } else { "files" };
@@ -398,21 +402,21 @@ impl Tally {
     fn add(
         &mut self,
         mut row: CacheFileRow<'_>,
-        condition: Result<Condition, HubError>,
+        integrity: Result<Integrity, HubError>,
         repair: Option<&Repair<'_>>,
         rows: &mut Rows<'_>,
     ) -> anyhow::Result<()> {
         let mut lines = Vec::new();
         let mut failure = None;
-        match condition {
-            Ok(condition) => {
-                let problem = describe(&condition);
+        match integrity {
+            Ok(integrity) => {
+                let problem = describe(&integrity);
                 lines.extend(problem.map(|problem| format!("{}: {problem}", row.name())));
-                row.state = match condition {
-                    Condition::Good => FileState::Ok,
-                    Condition::Missing => FileState::Missing,
-                    Condition::Unknown => FileState::Unknown,
-                    Condition::Bad { expected, found } => {
+                row.state = match integrity {
+                    Integrity::Good => FileState::Ok,
+                    Integrity::Missing => FileState::Missing,
+                    Integrity::Unknown => FileState::Unknown,
+                    Integrity::Bad { expected, found } => {
                         (row.expected, row.found) = (Some(expected), Some(found));
                         FileState::Damaged
                     }
@@ -451,14 +455,14 @@ impl Tally {
     }
 }
 
-fn describe(condition: &Condition) -> Option<String> {
-    match condition {
-        Condition::Good => None,
-        Condition::Bad { expected, found } => {
+fn describe(integrity: &Integrity) -> Option<String> {
+    match integrity {
+        Integrity::Good => None,
+        Integrity::Bad { expected, found } => {
             Some(format!("expected the hash {expected}, found {found}"))
         }
-        Condition::Missing => Some("the contents are missing".to_owned()),
-        Condition::Unknown => Some("it has no hash to compare with".to_owned()),
+        Integrity::Missing => Some("the contents are missing".to_owned()),
+        Integrity::Unknown => Some("it has no hash to compare with".to_owned()),
     }
 }
 
@@ -473,7 +477,7 @@ fn remove(
     let of_repos = repos.iter().map(|repo| (repo.removal(), &repo.folder));
     let of_releases = releases
         .iter()
-        .map(|CachedRelease { file, .. }| (hub::release_removal(file, hub), &file.path));
+        .map(|CachedRelease { file, .. }| (store::release_removal(file, hub), &file.path));
     let mut total = 0;
     for (removal, path) in of_repos.chain(of_releases) {
         let removal = removal.map_err(Error::from)?;
@@ -490,7 +494,7 @@ fn remove(
     }
     let releases = releases
         .iter()
-        .map(|release| hub::remove_release(&release.file, hub));
+        .map(|release| store::remove_release(&release.file, hub));
     let repos = repos.iter().map(CachedRepo::remove);
     Ok(exit_code(repos.chain(releases), messages))
 }
@@ -501,39 +505,39 @@ fn prune(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let keep = model::pinned_commits()?;
-    let mut of_repos: Vec<(CachedRepo, Vec<Waste>)> = Vec::new();
-    for repo in model::cached(hub)? {
-        let waste = repo.waste(&keep).map_err(Error::from)?;
-        of_repos.push((repo, waste));
+    let keep = store::pinned_commits()?;
+    let mut of_repos: Vec<(CachedRepo, Vec<Reclaimable>)> = Vec::new();
+    for repo in store::list(hub)? {
+        let items = repo.reclaimable(&keep).map_err(Error::from)?;
+        of_repos.push((repo, items));
     }
-    let of_releases = hub::release_waste(hub).map_err(Error::from)?;
-    let waste = || {
+    let of_releases = store::reclaimable_releases(hub).map_err(Error::from)?;
+    let items = || {
         of_repos
             .iter()
-            .flat_map(|(_, waste)| waste)
+            .flat_map(|(_, items)| items)
             .chain(&of_releases)
     };
-    for item in waste() {
+    for item in items() {
         let kind = match item.kind {
-            WasteKind::Partial => "interrupted download",
-            WasteKind::Contents => "contents without a name",
-            WasteKind::Revision => "commit without a branch",
+            ReclaimableKind::Partial => "interrupted download",
+            ReclaimableKind::Contents => "contents without a name",
+            ReclaimableKind::Revision => "commit without a branch",
         };
         let size = human_bytes(item.size);
         results.line(format!("{size}  {kind}  {}", item.path.display()))?;
     }
-    if waste().next().is_none() {
+    if items().next().is_none() {
         results.line("nothing to delete")?;
         return Ok(SUCCESS);
     }
-    if !confirm(deletion, waste().map(|item| item.size).sum(), results)? {
+    if !confirm(deletion, items().map(|item| item.size).sum(), results)? {
         return Ok(SUCCESS);
     }
     let repos = of_repos
         .iter()
-        .map(|(repo, waste)| repo.clear(waste, &keep));
-    let releases = hub::clear_releases(&of_releases, hub);
+        .map(|(repo, items)| repo.clear(items, &keep));
+    let releases = store::clear_releases(&of_releases, hub);
     Ok(exit_code(repos.chain([releases]), messages))
 }
 

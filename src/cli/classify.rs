@@ -171,7 +171,7 @@ fn prepare(
     let picture = match input {
         Input::File(path) => preprocess::open(path, options),
         Input::Url(url) => {
-            let bytes = hub::fetch_picture(url, MAX_FILE_BYTES, hub);
+            let bytes = hub::fetch_image(url, MAX_FILE_BYTES, hub);
             let bytes = bytes.map_err(|error| RowError::from(&Error::from(error)))?;
             preprocess::decode(&bytes, options)
         }

@@ -20,8 +20,8 @@ use super::transfers::Transfers;
 use super::{NOTHING_DONE, SOME_FAILED, SUCCESS};
 use crate::error::Error;
 use crate::hub::HubOptions;
-use crate::model;
 use crate::quote::path_bytes;
+use crate::store;
 use crate::zoo::{ModelSpec, Overrides, WeightsRef, WeightsSource, Zoo};
 
 /// Downloads at the same time: enough to fill most connections, few enough for any server.
@@ -260,8 +260,8 @@ fn bring(
         error: None,
     };
     let WeightsSource::Reference(reference) = &spec.weights else {
-        let path = model::local_weights(&spec)?;
-        let size = path.as_deref().and_then(model::length_of);
+        let path = store::local_weights(&spec)?;
+        let size = path.as_deref().and_then(store::length_of);
         return Ok(row(State::Local, path, size));
     };
     if reference.embedded.is_some() {
@@ -271,20 +271,20 @@ fn bring(
         ));
         return Ok(row(State::Embedded, None, None));
     }
-    let before = model::downloaded(reference, hub);
+    let before = store::find(reference, hub);
     if arguments.dry_run {
         return Ok(match before {
-            Some(path) => row(State::Cached, Some(path.clone()), model::length_of(&path)),
+            Some(path) => row(State::Cached, Some(path.clone()), store::length_of(&path)),
             None => row(State::ToDownload, None, remote_size(&spec, reference, hub)?),
         });
     }
-    let path = model::fetch(&spec, reference, hub, &transfers.progress(&spec.name))?;
+    let path = store::ensure(reference, Some(&spec), hub, &transfers.progress(&spec.name))?;
     let state = if before.as_ref() == Some(&path) {
         State::Cached
     } else {
         State::Downloaded
     };
-    let size = model::length_of(&path);
+    let size = store::length_of(&path);
     Ok(row(state, Some(path), size))
 }
 
@@ -295,7 +295,7 @@ fn remote_size(
 ) -> anyhow::Result<Option<u64>> {
     let transfers = Transfers::new(Messages { quiet: true });
     let progress = transfers.progress(&spec.name);
-    Ok(model::size(reference, hub, &progress)?)
+    Ok(store::size(reference, hub, &progress)?)
 }
 
 fn place(row: &DownloadRow) -> String {

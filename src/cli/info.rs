@@ -12,10 +12,10 @@ use super::output::{Messages, Results, Table, Tone, human_bytes};
 use super::{SUCCESS, session};
 use crate::error::Error;
 use crate::hub::HubOptions;
-use crate::model;
 use crate::nets::{LayerTrace, NetError, NetworkSpec, Plan};
 use crate::preprocess::InputSpec;
 use crate::quote::path_bytes;
+use crate::store;
 use crate::weights::shard_names;
 use crate::zoo::{Card, ModelSpec, Published, WeightsRef, WeightsSource, Zoo};
 
@@ -111,7 +111,7 @@ pub(super) fn run(
     let file = match &arguments.weights {
         Some(path) => {
             let weights = session::open_weights(&spec, Some(path), &hub, messages)?;
-            let notes = model::check_weights(&spec, &weights)?;
+            let notes = store::check_weights(&spec, &weights)?;
             notes.into_iter().for_each(|note| messages.note(note));
             Some(path.clone())
         }
@@ -180,9 +180,9 @@ fn local_file(
     messages: Messages,
 ) -> Result<Option<PathBuf>, Error> {
     if let WeightsSource::Reference(reference) = &spec.weights {
-        return Ok(model::downloaded(reference, hub));
+        return Ok(store::find(reference, hub));
     }
-    match model::local_weights(spec) {
+    match store::local_weights(spec) {
         Err(Error::Pick(choice)) => {
             messages.note(choice.to_string());
             Ok(None)
@@ -292,7 +292,7 @@ fn reference_fields(reference: &WeightsRef) -> Vec<(&'static str, String)> {
 /// How many files an index stands for, and how long they are with it.
 fn shards(path: &Path) -> Option<(&'static str, String)> {
     let count = shard_names(path).ok()?.len();
-    let size = model::length_of(path).map_or_else(|| "not all here".into(), human_bytes);
+    let size = store::length_of(path).map_or_else(|| "not all here".into(), human_bytes);
     (count > 0).then(|| ("shards", format!("{count}, {size}")))
 }
 

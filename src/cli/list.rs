@@ -10,9 +10,9 @@ use super::output::{Results, Table};
 use super::{SUCCESS, session};
 use crate::error::Error;
 use crate::hub::HubOptions;
-use crate::model;
 use crate::nets::NetError;
 use crate::quote::path_bytes;
+use crate::store;
 use crate::zoo::{Architecture, Card, Published, Zoo};
 
 /// List the checkpoints with their size and published accuracy
@@ -161,7 +161,7 @@ pub(super) fn normalise(text: &str) -> String {
 
 impl<'a> CheckpointRow<'a> {
     fn new(card: &'a Card, zoo: &Zoo, hub: &HubOptions) -> Self {
-        let cached = model::downloaded(&card.weights, hub);
+        let cached = store::find(&card.weights, hub);
         Self {
             name: card.name.to_string(),
             recommended: is_default(card, zoo),

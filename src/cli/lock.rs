@@ -8,7 +8,7 @@ use super::output::{Messages, Results};
 use super::{SUCCESS, session};
 use crate::error::Error;
 use crate::hub::Lockfile;
-use crate::model;
+use crate::store;
 
 /// Write down commit, size and SHA-256 of the cached checkpoints, for --locked
 #[derive(Args, Debug)]
@@ -29,7 +29,7 @@ pub(super) fn run(
     let hub = session::hub_options(true)?;
     let lock = Lockfile {
         path: arguments.file.clone(),
-        files: model::locked_files(&hub)?,
+        files: store::lock(&hub)?,
     };
     if lock.files.is_empty() {
         messages.note("no checkpoint is in the cache: the lock file admits nothing");

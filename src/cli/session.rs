@@ -13,7 +13,8 @@ use super::output::Messages;
 use super::transfers::Transfers;
 use crate::error::Error;
 use crate::hub::{HubOptions, Lockfile};
-use crate::model::{self, Model};
+use crate::model::Model;
+use crate::store;
 use crate::weights::Weights;
 use crate::zoo::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec, Overrides};
 
@@ -68,7 +69,7 @@ pub(super) fn find_at(
     let Some(revision) = from.revision.as_deref() else {
         return find(name, overrides, hub, messages);
     };
-    if let Some((repo, own)) = model::named_repository(name)? {
+    if let Some((repo, own)) = store::named_repository(name)? {
         if own.is_some() {
             bail!("`{name}` has a revision of its own: `--revision {revision}` contradicts it");
         }
@@ -76,7 +77,7 @@ pub(super) fn find_at(
         return find(&name, overrides, hub, messages);
     }
     let mut spec = find(name, overrides, hub, messages)?;
-    model::at_revision(&mut spec, revision)?;
+    store::at_revision(&mut spec, revision)?;
     Ok(spec)
 }
 
@@ -88,7 +89,7 @@ pub(super) fn find(
     messages: Messages,
 ) -> anyhow::Result<ModelSpec> {
     let transfers = Transfers::new(messages);
-    let found = model::find(name, overrides, hub, &transfers.progress(name))?;
+    let found = store::resolve(name, overrides, hub, &transfers.progress(name))?;
     for note in found.note.iter().chain(&found.spec.notes) {
         messages.note(note);
     }
@@ -149,7 +150,7 @@ pub(super) fn open_weights(
     messages: Messages,
 ) -> anyhow::Result<Weights> {
     let transfers = Transfers::new(messages);
-    let weights = model::open_weights(spec, file, hub, &transfers.progress(&spec.name));
+    let weights = store::open(spec, file, hub, &transfers.progress(&spec.name));
     weights.map_err(|error| match error {
         // Somebody who just tries the program needs to know that it can do without the hub.
         Error::Hub(_) if spec.name == DEFAULT_MODEL => anyhow::Error::new(error).context(format!(

@@ -1,6 +1,5 @@
 //! What the answers of a hub say beside the bytes of a file.
 
-use std::io;
 use std::time::SystemTime;
 
 use ureq::Body;
@@ -75,21 +74,6 @@ pub(super) fn read_metadata(
     }))
 }
 
-fn encoded(name: &str, value: &str, plain: &str) -> String {
-    format!("it comes with `{name}: {value}`, expected `{plain}` or no such header")
-}
-
-/// Whether reading failed because the bytes are compressed: ureq takes the header off where it thinks
-/// it can decompress them.
-pub(super) fn encoding_problem(error: &io::Error) -> Option<String> {
-    match error.get_ref()?.downcast_ref()? {
-        ureq::Error::Decompress(value, _) => {
-            Some(encoded(CONTENT_ENCODING.as_str(), value, "identity"))
-        }
-        _ => None,
-    }
-}
-
 /// Length of the file that the hub's answer leads to.
 ///
 /// # Errors
@@ -120,7 +104,9 @@ pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), String> {
             {
                 let value = String::from_utf8_lossy(value.as_bytes());
                 let value: String = value.chars().take(MAX_MESSAGE).collect();
-                return Err(encoded(name.as_str(), &value, plain));
+                return Err(format!(
+                    "it comes with `{name}: {value}`, expected `{plain}` or no such header"
+                ));
             }
         }
     }

@@ -18,10 +18,10 @@ use crate::bounded;
 use crate::digest::{self, Digest};
 
 /// Folder of the locks in the cache.
-pub(super) const LOCKS: &str = ".locks";
+pub(crate) const LOCKS: &str = ".locks";
 
 /// One repository's folder in the cache.
-pub(super) struct RepoCache {
+pub(crate) struct RepoCache {
     folder: PathBuf,
     locks: PathBuf,
     files: CacheRepo,
@@ -29,7 +29,7 @@ pub(super) struct RepoCache {
 }
 
 impl RepoCache {
-    pub(super) fn new(cache: &Path, repo: &Repo) -> Self {
+    pub(crate) fn new(cache: &Path, repo: &Repo) -> Self {
         Self {
             folder: cache.join(repo.folder_name()),
             locks: cache.join(LOCKS).join(repo.folder_name()),
@@ -39,14 +39,14 @@ impl RepoCache {
     }
 
     /// The file at the repository's revision, if it is here.
-    pub(super) fn find(&self, file: &str) -> Option<PathBuf> {
+    pub(crate) fn find(&self, file: &str) -> Option<PathBuf> {
         // `is_file` follows the link: a link whose blob was deleted is not a cached file.
         Some(self.snapshot()?.join(file)).filter(|path| path.is_file())
     }
 
     /// Names of the files at the repository's revision that are here, sorted; those in folders are left
     /// out.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let entries = self.snapshot().and_then(|folder| fs::read_dir(folder).ok());
         let files = entries.into_iter().flatten().flatten();
         let mut names: Vec<String> = files
@@ -70,17 +70,17 @@ impl RepoCache {
     }
 
     /// Where the contents with this etag are kept.
-    pub(super) fn blob(&self, etag: &str) -> PathBuf {
-        self.files.blob_path(etag)
+    pub(crate) fn blob(&self, etag: &str) -> PathBuf {
+        self.folder.join("blobs").join(etag)
     }
 
     /// The file whose lock belongs to these contents.
-    pub(super) fn lock(&self, etag: &str) -> PathBuf {
+    pub(crate) fn lock(&self, etag: &str) -> PathBuf {
         self.locks.join(format!("{etag}.lock"))
     }
 
     /// Makes the folder of a commit, without which Python calls the cache damaged.
-    pub(super) fn prepare(&self, commit: &str) -> Result<(), HubError> {
+    pub(crate) fn prepare(&self, commit: &str) -> Result<(), HubError> {
         let folder = self.files.pointer_path(commit);
         fs::create_dir_all(&folder).map_err(disk("create the folder", &folder))
     }
@@ -90,7 +90,7 @@ impl RepoCache {
     ///
     /// # Errors
     /// [`HubError::Foreign`].
-    pub(super) fn check_places(
+    pub(crate) fn check_places(
         &self,
         etag: &str,
         commit: &str,
@@ -114,7 +114,7 @@ impl RepoCache {
 
     /// Makes the contents with this etag appear as `file` of `commit`, and the revision stand for
     /// that commit.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &self,
         etag: &str,
         commit: &str,
@@ -141,30 +141,30 @@ impl RepoCache {
 }
 
 /// Whether a revision is a full commit hash, which cannot move as a branch does.
-pub(super) fn is_commit(revision: &str) -> bool {
+pub(crate) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The commit that an entry in `refs` holds.
-pub(super) fn read_commit(path: &Path) -> Option<String> {
+pub(crate) fn read_commit(path: &Path) -> Option<String> {
     let text = bounded::read_found(path, bounded::SMALL).ok()?;
     Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
 }
 
 /// Whether a hub's etag can name a file.
-pub(super) fn is_etag(etag: &str) -> bool {
+pub(crate) fn is_etag(etag: &str) -> bool {
     let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     !etag.starts_with('.') && (1..=128).contains(&etag.len()) && etag.bytes().all(safe)
 }
 
 /// The name of the blob of the repository in `folder` that a link leads to, whether it is there or not.
-pub(super) fn blob_name(link: &Path, folder: &Path) -> Option<String> {
+pub(crate) fn blob_name(link: &Path, folder: &Path) -> Option<String> {
     let target = fs::read_link(link).ok()?;
     blob_of_target(link, &target, folder)
 }
 
 /// The same, of a link that has been read.
-pub(super) fn blob_of_target(link: &Path, target: &Path, folder: &Path) -> Option<String> {
+pub(crate) fn blob_of_target(link: &Path, target: &Path, folder: &Path) -> Option<String> {
     let target = plain(&link.parent()?.join(target));
     let name = target.strip_prefix(folder.join("blobs")).ok()?.to_str()?;
     is_etag(name).then(|| name.to_owned())
@@ -172,7 +172,7 @@ pub(super) fn blob_of_target(link: &Path, target: &Path, folder: &Path) -> Optio
 
 /// Whether a file of a snapshot is the one with this SHA-256. Where it is a link, the name of its blob
 /// tells; else it is read.
-pub(super) fn admits(path: &Path, sha256: &str) -> bool {
+pub(crate) fn has_sha256(path: &Path, sha256: &str) -> bool {
     let blob = fs::read_link(path).ok();
     let name = blob
         .as_deref()

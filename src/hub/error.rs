@@ -331,7 +331,7 @@ impl HubError {
 
     /// Whether the same request may succeed in a while. `reached` says that the server has answered
     /// before: a server that never did is more likely away for good.
-    pub(super) fn may_pass(&self, reached: bool) -> bool {
+    pub(super) fn may_succeed_later(&self, reached: bool) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
             Self::Interrupted { .. } => true,
@@ -407,7 +407,7 @@ impl HubError {
                     .to_owned()
             }
             Self::Unreachable { location, .. }
-                if matches!(**location, Location::Picture { .. }) =>
+                if matches!(**location, Location::Image { .. }) =>
             {
                 "check the address and the network (HTTPS_PROXY for a proxy)".to_owned()
             }
@@ -420,7 +420,7 @@ impl HubError {
                 Location::Hub { .. } => {
                     "check HF_ENDPOINT, and whether this network wants a login in the browser first"
                 }
-                Location::Release { .. } | Location::Picture { .. } => {
+                Location::Release { .. } | Location::Image { .. } => {
                     "check whether this network wants a login in the browser first"
                 }
             }
@@ -429,7 +429,7 @@ impl HubError {
                 "if you trust that address, set HF_ENDPOINT or --endpoint to {endpoint}"
             ),
             Self::Interrupted { done, location, .. }
-                if *done > 0 && !matches!(**location, Location::Picture { .. }) =>
+                if *done > 0 && !matches!(**location, Location::Image { .. }) =>
             {
                 "run the same command again: it goes on from there".to_owned()
             }
@@ -442,7 +442,7 @@ impl HubError {
                     .to_owned()
             }
             // The name that the user gave the model is right whatever it is: a card, a repository.
-            Self::Offline { location, .. } if matches!(**location, Location::Picture { .. }) => {
+            Self::Offline { location, .. } if matches!(**location, Location::Image { .. }) => {
                 "leave out --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or save the picture"
                     .to_owned()
             }
@@ -511,7 +511,7 @@ fn is_broken_connection(kind: io::ErrorKind) -> bool {
 fn denied_hint(location: &Location, reason: Denial) -> String {
     let endpoint = match location {
         Location::Hub { endpoint, .. } => endpoint,
-        Location::Release { url } | Location::Picture { url } => url,
+        Location::Release { url } | Location::Image { url } => url,
     };
     match reason {
         Denial::Gated => {
@@ -541,7 +541,7 @@ fn amount(done: u64, total: Option<u64>) -> String {
 /// No cache holds pictures.
 fn absent(location: &Location, cache: &Path) -> String {
     match location {
-        Location::Picture { .. } => format!("so it cannot be fetched: {location}"),
+        Location::Image { .. } => format!("so it cannot be fetched: {location}"),
         _ => format!(
             "and not in the cache: {location}; looked in {}",
             cache.display()

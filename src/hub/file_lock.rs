@@ -19,14 +19,14 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Holds the lock until it is dropped.
 #[derive(Debug)]
-pub(super) struct FileLock {
+pub(crate) struct FileLock {
     /// `None` where the file system has no locks.
     file: Option<File>,
 }
 
 impl FileLock {
     /// Whether this process is the only one that writes. Not known where the file system has no locks.
-    pub(super) fn is_exclusive(&self) -> bool {
+    pub(crate) fn is_exclusive(&self) -> bool {
         self.file.is_some()
     }
 
@@ -35,7 +35,7 @@ impl FileLock {
     ///
     /// # Errors
     /// As [`Self::try_acquire`].
-    pub(super) fn acquire(path: &Path, waiting: impl FnOnce()) -> Result<Self, HubError> {
+    pub(crate) fn acquire(path: &Path, waiting: impl FnOnce()) -> Result<Self, HubError> {
         let mut waiting = Some(waiting);
         loop {
             match Self::try_acquire(path)? {
@@ -54,7 +54,7 @@ impl FileLock {
     ///
     /// # Errors
     /// [`HubError::Foreign`], [`HubError::Disk`].
-    pub(super) fn try_acquire(path: &Path) -> Result<Option<Self>, HubError> {
+    pub(crate) fn try_acquire(path: &Path) -> Result<Option<Self>, HubError> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(disk("create the folder", folder))?;
         }

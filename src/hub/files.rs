@@ -11,17 +11,17 @@ use super::HubError;
 use crate::digest::Digest;
 
 /// Name of the beginning of `target`. Python's client used the same.
-pub(super) fn incomplete(target: &Path) -> PathBuf {
+pub(crate) fn incomplete(target: &Path) -> PathBuf {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(INCOMPLETE);
     target.with_file_name(name)
 }
 
 /// What the name of every unfinished file ends with.
-pub(super) const INCOMPLETE: &str = ".incomplete";
+pub(crate) const INCOMPLETE: &str = ".incomplete";
 
 /// Whether a name is one that [`beside`] gives.
-pub(super) fn is_leftover(name: &str) -> bool {
+pub(crate) fn is_leftover(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     name.strip_suffix(INCOMPLETE)
         .and_then(|name| name.rsplit_once('.')?.1.split_once('-'))
@@ -29,13 +29,13 @@ pub(super) fn is_leftover(name: &str) -> bool {
 }
 
 #[cfg(unix)]
-pub(super) fn has_other_names(metadata: &fs::Metadata) -> bool {
+pub(crate) fn has_other_names(metadata: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(metadata) > 1
 }
 
 /// Rust has no stable way to ask there.
 #[cfg(not(unix))]
-pub(super) fn has_other_names(_metadata: &fs::Metadata) -> bool {
+pub(crate) fn has_other_names(_metadata: &fs::Metadata) -> bool {
     false
 }
 
@@ -43,7 +43,7 @@ pub(super) fn has_other_names(_metadata: &fs::Metadata) -> bool {
 ///
 /// # Errors
 /// The file system's.
-pub(super) fn write_whole(path: &Path, target: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, target: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -57,7 +57,7 @@ pub(super) fn write_whole(path: &Path, target: &Path, bytes: &[u8]) -> io::Resul
 }
 
 /// `a/../b` is `b`: the name of a blob that may be missing cannot be asked of the system.
-pub(super) fn plain(path: &Path) -> PathBuf {
+pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         if part == std::path::Component::ParentDir {
@@ -75,7 +75,7 @@ pub(super) fn plain(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// [`HubError::Foreign`].
-pub(super) fn check_place(
+pub(crate) fn check_place(
     cache: &Path,
     path: &Path,
     is_own: impl FnOnce(&fs::Metadata) -> bool,
@@ -99,7 +99,7 @@ pub(super) fn check_place(
 }
 
 /// What lies where a regular file should be.
-pub(super) fn kind_of(metadata: &fs::Metadata) -> &'static str {
+pub(crate) fn kind_of(metadata: &fs::Metadata) -> &'static str {
     if metadata.is_symlink() {
         "a link"
     } else if metadata.is_dir() {
@@ -109,7 +109,7 @@ pub(super) fn kind_of(metadata: &fs::Metadata) -> &'static str {
     }
 }
 
-pub(super) fn foreign(path: &Path, found: impl Into<String>) -> HubError {
+pub(crate) fn foreign(path: &Path, found: impl Into<String>) -> HubError {
     HubError::Foreign {
         path: path.to_owned(),
         found: found.into(),
@@ -117,7 +117,7 @@ pub(super) fn foreign(path: &Path, found: impl Into<String>) -> HubError {
 }
 
 /// The first folder between `root` and `path` that is a link.
-pub(super) fn link_above<'a>(root: &Path, path: &'a Path) -> Option<&'a Path> {
+pub(crate) fn link_above<'a>(root: &Path, path: &'a Path) -> Option<&'a Path> {
     let folders = path.ancestors().skip(1);
     folders
         .take_while(|folder| *folder != root)
@@ -126,7 +126,7 @@ pub(super) fn link_above<'a>(root: &Path, path: &'a Path) -> Option<&'a Path> {
 
 /// Replaces `pointer` by a link to the blob, where there is a `target` for one. Else both names get the
 /// same contents, or the blob moves: there is one copy, whatever the file system can do.
-pub(super) fn show(blob: &Path, pointer: &Path, target: Option<&Path>) -> io::Result<()> {
+pub(crate) fn show(blob: &Path, pointer: &Path, target: Option<&Path>) -> io::Result<()> {
     if let Some(folder) = pointer.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -154,7 +154,7 @@ fn symlink(target: &Path, link: &Path) -> io::Result<()> {
 }
 
 /// A name in the same folder that no other thread or process uses.
-pub(super) fn beside(target: &Path) -> PathBuf {
+pub(crate) fn beside(target: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut name = target.file_name().unwrap_or_default().to_owned();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -163,7 +163,7 @@ pub(super) fn beside(target: &Path) -> PathBuf {
 }
 
 /// Names the file in a failure of the file system.
-pub(super) fn disk(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HubError {
+pub(crate) fn disk(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HubError {
     let path = path.to_owned();
     move |source| HubError::Disk {
         action,
@@ -172,14 +172,14 @@ pub(super) fn disk(action: &'static str, path: &Path) -> impl FnOnce(io::Error) 
     }
 }
 
-pub(super) fn is_unfinished(path: &Path) -> bool {
+pub(crate) fn is_unfinished(path: &Path) -> bool {
     path.as_os_str()
         .as_encoded_bytes()
         .ends_with(INCOMPLETE.as_bytes())
 }
 
 /// The contents of a folder, by name; none where there is no folder.
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
     let read = || -> io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?
             .map(|entry| Ok(entry?.path()))
@@ -193,12 +193,12 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
     Ok(paths)
 }
 
-pub(super) fn length(path: impl AsRef<Path>) -> u64 {
+pub(crate) fn length(path: impl AsRef<Path>) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
 #[cfg(unix)]
-pub(super) fn same_file(a: &Path, b: &Path) -> bool {
+pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     match (fs::metadata(a), fs::metadata(b)) {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
@@ -208,7 +208,7 @@ pub(super) fn same_file(a: &Path, b: &Path) -> bool {
 
 /// Without a stable way to ask, equal contents have to do.
 #[cfg(not(unix))]
-pub(super) fn same_file(a: &Path, b: &Path) -> bool {
+pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     let name = a.file_name().and_then(|name| name.to_str());
     length(a) == length(b)
         && name

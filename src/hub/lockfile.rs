@@ -272,7 +272,7 @@ impl Lockfile {
         self.files.iter().find(is_it)
     }
 
-    pub(super) fn refuse(&self, location: &Location) -> HubError {
+    pub(super) fn not_listed(&self, location: &Location) -> HubError {
         HubError::NotLocked {
             what: location.to_string(),
             lock: self.path.clone(),

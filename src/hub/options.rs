@@ -50,7 +50,7 @@ pub struct Patience {
     /// Wait before the second attempt; it doubles with each further one.
     pub delay: Duration,
     /// Longest time for one picture, however steadily it comes.
-    pub picture: Duration,
+    pub image: Duration,
 }
 
 impl Default for Patience {
@@ -60,7 +60,7 @@ impl Default for Patience {
             silence: Duration::from_secs(30),
             attempts: 5,
             delay: Duration::from_millis(500),
-            picture: Duration::from_secs(60),
+            image: Duration::from_secs(60),
         }
     }
 }

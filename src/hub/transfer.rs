@@ -9,7 +9,7 @@ use ureq::Body;
 use ureq::http::StatusCode;
 use ureq::http::header::TRANSFER_ENCODING;
 
-use super::answer::{encoding_problem, header};
+use super::answer::header;
 use super::files::disk;
 use super::hashing::PIECE;
 use super::http::{Answer, Client, HTML_PAGE, Start};
@@ -261,12 +261,7 @@ impl Transfer<'_> {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => {
-                    if let Some(problem) = encoding_problem(&source) {
-                        return Err(self.client.bad(problem));
-                    }
-                    return Err(interrupted(partial.len(), source));
-                }
+                Err(source) => return Err(interrupted(partial.len(), source)),
             };
             buffer = partial.append(buffer, count)?;
             progress.advance(name, partial.len(), total);
@@ -362,7 +357,7 @@ impl Attempts {
         progress: &dyn Progress,
     ) -> Result<(), HubError> {
         let asked = error.retry_after().unwrap_or_default();
-        if self.left == 0 || !error.may_pass(self.reached) || asked > LONGEST_WAIT {
+        if self.left == 0 || !error.may_succeed_later(self.reached) || asked > LONGEST_WAIT {
             return Err(error);
         }
         self.left -= 1;

@@ -1,29 +1,20 @@
 //! Pictures in, answers out: a network with its preprocessing and the names of its classes.
 
 mod batches;
-mod cached;
-mod find;
-mod obtain;
-mod pick;
-
-use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
 pub use batches::{Prepared, prepare_ahead, prepare_beside};
-pub use cached::{CachedRelease, cached, cached_releases, locked_files, pinned_commits};
-pub use find::{Found, at_revision, find, named_repository, open_weights};
-pub use obtain::{downloaded, fetch, size};
-pub use pick::PickError;
 
 use crate::error::{Error, Result};
 use crate::hub::HubOptions;
 use crate::labels::Label;
 use crate::nets::{NetError, Network};
 use crate::preprocess::{ImageError, RgbImage, Transform};
-use crate::weights::{Weights, files_of};
-use crate::zoo::{ModelSpec, Overrides, WeightsSource};
+use crate::store;
+use crate::weights::Weights;
+use crate::zoo::{ModelSpec, Overrides};
 
 /// A model that is ready to classify.
 #[derive(Debug)]
@@ -57,14 +48,14 @@ pub enum Activation {
 }
 
 impl Model {
-    /// The model called `name` (as in [`find`]), its weights taken from the cache or downloaded
+    /// The model called `name` (as in [`store::resolve()`]), its weights taken from the cache or downloaded
     /// without a word.
     ///
     /// # Errors
     /// If the name means nothing, the weights cannot be had, or they do not fit.
     pub fn open(name: &str, hub: &HubOptions, device: &Device) -> Result<Self> {
-        let spec = find(name, &Overrides::default(), hub, &())?.spec;
-        let weights = open_weights(&spec, None, hub, &())?;
+        let spec = store::resolve(name, &Overrides::default(), hub, &())?.spec;
+        let weights = store::open(&spec, None, hub, &())?;
         Self::new(spec, &weights, device)
     }
 
@@ -81,7 +72,7 @@ impl Model {
         let [height, width] = spec.input.size;
         plan.check_size(height, width)?;
         let network = Network::load(&plan, weights, device)
-            .map_err(|error| find::explain_mismatch(error, &spec))?;
+            .map_err(|error| store::explain_mismatch(error, &spec))?;
         Ok(Self {
             spec,
             network,
@@ -229,38 +220,6 @@ impl Model {
         });
         best.collect()
     }
-}
-
-/// The weights of a model that is on this machine, in a file or a directory; `None` where they are in
-/// the program, the cache or on the hub.
-///
-/// # Errors
-/// [`Error::Pick`] if it is not clear which file of the directory holds them.
-pub fn local_weights(spec: &ModelSpec) -> Result<Option<PathBuf>> {
-    match &spec.weights {
-        WeightsSource::File(path) => Ok(Some(path.clone())),
-        WeightsSource::Directory(folder) => Ok(Some(pick::pick_in(folder)?.0)),
-        WeightsSource::Reference(_) => Ok(None),
-    }
-}
-
-/// Compares the tensors of `weights` with those of the network of `spec`, by name and shape; notes as
-/// those of [`Model::notes`].
-///
-/// # Errors
-/// As [`Model::new`], without the values.
-pub fn check_weights(spec: &ModelSpec, weights: &Weights) -> Result<Vec<String>> {
-    let plan = spec.network.plan(spec.naming, spec.classes())?;
-    plan.check_weights(weights)
-        .map_err(|error| find::explain_mismatch(error, spec))
-}
-
-/// Bytes of the weights at `path`: of the file, or of an index and all its shards together. `None` if one
-/// of them is not there.
-pub fn length_of(path: &Path) -> Option<u64> {
-    let files = files_of(path).ok()?;
-    let lengths = files.iter().map(|file| Some(file.metadata().ok()?.len()));
-    lengths.sum()
 }
 
 /// Probabilities of finite logits, in f64.

@@ -42,9 +42,4 @@ impl WeightsRef {
     pub fn revision(&self) -> &str {
         self.revision.as_deref().unwrap_or(DEFAULT_REVISION)
     }
-
-    /// Repository, revision and file on the hub, if it has a repository.
-    pub(crate) fn hub_file(&self) -> Option<(&str, &str, &str)> {
-        Some((self.repo.as_deref()?, self.revision(), self.file()))
-    }
 }

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use senet::hub::{HubError, Progress, cached, download, fetch};
+use senet::hub::{HubError, Progress, ensure, find};
 use senet::zoo::WeightsRef;
 
 use super::common::hub_server::{COMMIT, Mode, sha256};
-use super::{FILE, REPO, TOKEN, chain, files_in, setup, weights};
+use super::{FILE, REPO, TOKEN, chain, download, files_in, setup, weights};
 
 #[derive(Default)]
 pub(super) struct Recorder(pub(super) Mutex<Vec<(String, u64, Option<u64>)>>);
@@ -72,10 +72,10 @@ fn a_cached_file_needs_no_request() {
     };
     let fastest = (0..5).map(|_| hit()).min().unwrap();
     assert!(fastest < Duration::from_millis(5), "{fastest:?}");
-    assert_eq!(cached(REPO, "main", FILE, &setup.options).unwrap(), first);
+    assert_eq!(find(REPO, "main", FILE, &setup.options).unwrap(), first);
     // The commit is known from the branch.
     assert_eq!(
-        fetch(REPO, COMMIT, FILE, &setup.options, &()).unwrap(),
+        ensure(REPO, COMMIT, FILE, &setup.options, &()).unwrap(),
         first
     );
     assert_eq!(setup.server.requests().len(), before);
@@ -95,7 +95,7 @@ fn every_way_of_sending_a_file_works() {
         let setup = setup();
         setup.server.set(mode);
         let progress = Recorder::default();
-        let path = fetch(REPO, "main", FILE, &setup.options, &progress)
+        let path = ensure(REPO, "main", FILE, &setup.options, &progress)
             .unwrap_or_else(|error| panic!("{mode:?}: {}", chain(&error)));
         assert_eq!(fs::read(path).unwrap(), weights(), "{mode:?}");
         let calls = progress.0.into_inner().unwrap();
@@ -114,7 +114,7 @@ fn every_way_of_sending_a_file_works() {
         );
         assert!(calls.is_sorted_by(|a, b| a.1 <= b.1), "{mode:?}: {calls:?}");
         assert!(
-            cached(REPO, "main", FILE, &setup.options).is_some(),
+            find(REPO, "main", FILE, &setup.options).is_some(),
             "{mode:?}"
         );
     }
@@ -124,9 +124,9 @@ fn every_way_of_sending_a_file_works() {
 fn names_with_folders_spaces_and_slashes_reach_the_hub() {
     let setup = setup();
     let file = "deep folder/part 1.bin";
-    let path = fetch(REPO, "refs/pr/1", file, &setup.options, &()).unwrap();
+    let path = ensure(REPO, "refs/pr/1", file, &setup.options, &()).unwrap();
     assert_eq!(fs::read(path).unwrap(), b"one");
-    assert!(cached(REPO, "refs/pr/1", file, &setup.options).is_some());
+    assert!(find(REPO, "refs/pr/1", file, &setup.options).is_some());
     let requests = setup.server.requests();
     assert_eq!(
         requests[0].path,
@@ -156,7 +156,7 @@ fn offline_makes_no_request() {
     let requests = setup.server.requests().len();
     setup.options.offline = true;
     assert_eq!(setup.fetch().unwrap(), path);
-    let error = fetch(REPO, "main", "config.json", &setup.options, &()).unwrap_err();
+    let error = ensure(REPO, "main", "config.json", &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::Offline { .. }), "{error:?}");
     assert!(
         error.hint().unwrap().contains(
@@ -181,19 +181,19 @@ fn files_that_python_downloaded_are_found() {
     fs::create_dir_all(repo.join("refs")).unwrap();
     fs::write(snapshot.join(FILE), "weights").unwrap();
     // By commit: Python writes no entry in refs for it.
-    assert!(cached(REPO, COMMIT, FILE, &setup.options).is_some());
-    assert_eq!(cached(REPO, "main", FILE, &setup.options), None);
+    assert!(find(REPO, COMMIT, FILE, &setup.options).is_some());
+    assert_eq!(find(REPO, "main", FILE, &setup.options), None);
     fs::write(repo.join("refs/main"), format!("{COMMIT}\n")).unwrap();
     assert_eq!(setup.fetch().unwrap(), snapshot.join(FILE));
     // A commit may be typed in capitals.
     let capitals = COMMIT.to_ascii_uppercase();
     assert_ne!(capitals, COMMIT);
-    let found = cached(REPO, &capitals, FILE, &setup.options);
+    let found = find(REPO, &capitals, FILE, &setup.options);
     assert_eq!(found.unwrap(), snapshot.join(FILE));
     // A ref that was written badly does not lead out of the cache.
     fs::write(setup.folder.path().join(FILE), "elsewhere").unwrap();
     fs::write(repo.join("refs/main"), "../../..").unwrap();
-    assert_eq!(cached(REPO, "main", FILE, &setup.options), None);
+    assert_eq!(find(REPO, "main", FILE, &setup.options), None);
 }
 
 #[cfg(unix)]
@@ -202,7 +202,7 @@ fn a_link_to_a_deleted_blob_is_downloaded_again() {
     let setup = setup();
     let path = setup.fetch().unwrap();
     fs::remove_file(fs::canonicalize(&path).unwrap()).unwrap();
-    assert_eq!(cached(REPO, "main", FILE, &setup.options), None);
+    assert_eq!(find(REPO, "main", FILE, &setup.options), None);
     assert_eq!(setup.fetch().unwrap(), path);
     assert_eq!(fs::read(path).unwrap(), weights());
 }
@@ -213,7 +213,7 @@ fn contents_shared_by_revisions_are_downloaded_once() {
     setup.fetch().unwrap();
     // Reading the file again would fail.
     setup.server.set(Mode::RedirectCut);
-    let path = fetch(REPO, "refs/pr/1", FILE, &setup.options, &()).unwrap();
+    let path = ensure(REPO, "refs/pr/1", FILE, &setup.options, &()).unwrap();
     assert_eq!(fs::read(path).unwrap(), weights());
     assert_eq!(
         files_in(

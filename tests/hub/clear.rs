@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use senet::hub::{CachedRepo, Condition, HubError, WasteKind, fetch, scan};
+use senet::hub::{HubError, ensure};
+use senet::store::{CachedRepo, Integrity, ReclaimableKind, scan};
 
 use super::common::hub_server::{COMMIT, sha256};
 use super::{FILE, REPO, Setup, files_in, setup, weights};
@@ -25,8 +26,8 @@ fn held(setup: &Setup, etag: &str) -> File {
     file
 }
 
-fn kinds(repo: &CachedRepo) -> Vec<WasteKind> {
-    let waste = repo.waste(&BTreeSet::new()).unwrap();
+fn kinds(repo: &CachedRepo) -> Vec<ReclaimableKind> {
+    let waste = repo.reclaimable(&BTreeSet::new()).unwrap();
     waste.into_iter().map(|item| item.kind).collect()
 }
 
@@ -40,7 +41,7 @@ fn supersede(repo: &CachedRepo) {
 fn a_repository_that_is_worked_on_stays_whole() {
     let setup = setup();
     setup.fetch().unwrap();
-    fetch(REPO, "main", "config.json", &setup.options, &()).unwrap();
+    ensure(REPO, "main", "config.json", &setup.options, &()).unwrap();
     let repo = repo(&setup);
     let before = files_in(&repo.folder);
     let lock = held(&setup, &sha256(&weights()));
@@ -67,7 +68,7 @@ fn a_download_with_dots_in_its_etag_is_not_waste() {
     let lock = held(&setup, "a.b-1");
     assert_eq!(kinds(&repo(&setup)), []);
     drop(lock);
-    assert_eq!(kinds(&repo(&setup)), [WasteKind::Partial]);
+    assert_eq!(kinds(&repo(&setup)), [ReclaimableKind::Partial]);
 }
 
 #[test]
@@ -76,7 +77,7 @@ fn what_is_of_use_again_is_not_cleared() {
     let path = setup.fetch().unwrap();
     let repo = repo(&setup);
     supersede(&repo);
-    let listed = self::repo(&setup).waste(&BTreeSet::new()).unwrap();
+    let listed = self::repo(&setup).reclaimable(&BTreeSet::new()).unwrap();
     assert_eq!(listed.len(), 2);
     // Another process downloads while the question is open, and after it.
     fs::write(repo.folder.join("refs/main"), COMMIT).unwrap();
@@ -94,7 +95,7 @@ fn what_is_of_use_again_is_not_cleared() {
     repo.clear(&listed, &BTreeSet::new()).unwrap();
     assert_eq!(fs::read(other.join(FILE)).unwrap(), weights());
     assert!(!path.parent().unwrap().exists());
-    let listed = self::repo(&setup).waste(&BTreeSet::new()).unwrap();
+    let listed = self::repo(&setup).reclaimable(&BTreeSet::new()).unwrap();
     repo.clear(&listed, &BTreeSet::new()).unwrap();
     assert_eq!(files_in(&repo.folder), [PathBuf::from("refs/main")]);
 }
@@ -120,7 +121,7 @@ fn contents_that_are_gone_since_the_scan_are_missing() {
     let repo = repo(&setup);
     fs::remove_file(fs::canonicalize(path).unwrap()).unwrap();
     let file = &repo.revisions[0].files[0];
-    assert_eq!(repo.check(file).unwrap(), Condition::Missing);
+    assert_eq!(repo.check(file).unwrap(), Integrity::Missing);
 }
 
 #[test]
@@ -143,7 +144,7 @@ fn what_a_killed_process_leaves_beside_a_name_is_not_taken_for_it() {
     let lock = held(&setup, &sha256(&weights()));
     assert_eq!(kinds(&repo), []);
     drop(lock);
-    let waste = repo.waste(&BTreeSet::new()).unwrap();
+    let waste = repo.reclaimable(&BTreeSet::new()).unwrap();
     assert_eq!(waste.len(), left.len());
     repo.clear(&waste, &BTreeSet::new()).unwrap();
     for name in &left {

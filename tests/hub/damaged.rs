@@ -6,9 +6,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use senet::hub::{
-    CachedRepo, HubError, HubOptions, Left, LeftKind, clear_releases, fetch_again, release_removal,
-    release_waste, remove_release, scan, scan_releases,
+use senet::hub::{HubError, HubOptions, replace};
+use senet::store::{
+    CachedRepo, Left, LeftKind, clear_releases, reclaimable_releases, release_removal,
+    remove_release, scan, scan_releases,
 };
 
 use super::common::hub_server::{COMMIT, sha256};
@@ -331,7 +332,7 @@ fn pruning_takes_the_caches_own_and_nothing_else() {
         }
         let before = bytes(&damaged.path());
         let repo = damaged.repo();
-        let waste = repo.waste(&BTreeSet::new()).unwrap();
+        let waste = repo.reclaimable(&BTreeSet::new()).unwrap();
         damaged.check_foreign(seed);
         let listed: u64 = waste.iter().map(|item| item.size).sum();
         let done = repo.clear(&waste, &BTreeSet::new()).unwrap();
@@ -342,7 +343,7 @@ fn pruning_takes_the_caches_own_and_nothing_else() {
             assert!(fs::symlink_metadata(&left.path).is_ok(), "{seed}");
         }
         assert_eq!(
-            damaged.repo().waste(&BTreeSet::new()).unwrap(),
+            damaged.repo().reclaimable(&BTreeSet::new()).unwrap(),
             [],
             "{seed}"
         );
@@ -391,14 +392,14 @@ fn a_cache_without_links_is_pruned_and_removed() {
     let repo = || scan(&options(folder.path())).unwrap().remove(0);
     let old = place(&repo().folder, "snapshots").join("f".repeat(40));
     write(&old.join("model.safetensors"), "older weights");
-    let waste = repo().waste(&BTreeSet::new()).unwrap();
+    let waste = repo().reclaimable(&BTreeSet::new()).unwrap();
     let found: Vec<_> = waste.iter().map(|item| (&item.path, item.size)).collect();
     assert_eq!(found, [(&old, 13)]);
     assert_eq!(repo().clear(&waste, &BTreeSet::new()).unwrap().size, 13);
     assert!(!old.exists());
     // Where no commit stays, the files may be of somebody: `remove` alone takes them.
     fs::remove_dir_all(repo().folder.join("refs")).unwrap();
-    assert_eq!(repo().waste(&BTreeSet::new()).unwrap(), []);
+    assert_eq!(repo().reclaimable(&BTreeSet::new()).unwrap(), []);
     assert_eq!(repo().remove().unwrap().left, []);
     assert!(!cache.join(REPO_FOLDER).exists());
 }
@@ -427,7 +428,7 @@ fn release_files_behind_links_are_left() {
     fs::create_dir_all(&options.own_cache).unwrap();
     let release = options.own_cache.join("release");
     symlink(&foreign, &release).unwrap();
-    assert_eq!(release_waste(&options).unwrap(), []);
+    assert_eq!(reclaimable_releases(&options).unwrap(), []);
     let remove = |name: &str| {
         let files = scan_releases(&options).unwrap();
         let file = files.into_iter().find(|file| file.name == name).unwrap();
@@ -445,7 +446,7 @@ fn release_files_behind_links_are_left() {
     symlink(foreign.join("notes.txt"), release.join("net-01234567.pth")).unwrap();
     write(&release.join("net-01234567.pth.incomplete"), "begun");
     write(&release.join("thesis.incomplete"), "mine");
-    let waste = release_waste(&options).unwrap();
+    let waste = reclaimable_releases(&options).unwrap();
     assert_eq!((waste.len(), waste[0].size), (1, 5));
     assert_eq!(clear_releases(&waste, &options).unwrap().size, 5);
     let done = remove("net-01234567.pth");
@@ -498,7 +499,7 @@ fn downloads_replace_nothing_of_others() {
         let link = fs::read_link(&at).unwrap();
         let before = contents(&foreign);
         // As `cache verify --repair` does.
-        let result = fetch_again(REPO, "main", FILE, &setup.options, &());
+        let result = replace(REPO, "main", FILE, &setup.options, &());
         assert_eq!(fs::read_link(&at).unwrap(), link, "{name} {target}");
         for (path, is) in before {
             assert_eq!(contents(&foreign).get(&path), Some(&is), "{name} {target}");

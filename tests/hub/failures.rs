@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use senet::hub::{Denial, HubError, Lockfile, cached, download, downloaded, fetch};
+use senet::hub::{Denial, HubError, Lockfile, ensure, find};
 use senet::zoo::WeightsRef;
 
 use super::cache::Recorder;
 use super::common::hub_server::{COMMIT, Mode, sha256};
-use super::{FILE, REPO, TOKEN, chain, files_in, setup, weights};
+use super::{FILE, REPO, TOKEN, chain, download, files_in, setup, weights};
 
 #[test]
 fn what_is_missing_is_named() {
@@ -143,7 +143,7 @@ fn an_endpoint_that_redirects_as_a_whole_names_its_new_address() {
 fn a_commit_is_not_answered_by_another() {
     let setup = setup();
     setup.server.set(Mode::OtherCommit);
-    let error = fetch(REPO, COMMIT, FILE, &setup.options, &()).unwrap_err();
+    let error = ensure(REPO, COMMIT, FILE, &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::BadAnswer { .. }), "{error:?}");
     assert!(
         chain(&error).contains(&COMMIT.replace('0', "f")),
@@ -178,9 +178,9 @@ fn contents_must_match_the_digest() {
     assert_eq!(files_in(setup.folder.path()), Vec::<PathBuf>::new());
     setup.server.set(Mode::Direct);
     let right = card(sha256(&weights()));
-    assert_eq!(downloaded(&right, &setup.options), None);
+    assert_eq!(senet::store::find(&right, &setup.options), None);
     let path = download(&right, &setup.options, &()).unwrap();
-    assert_eq!(downloaded(&right, &setup.options), Some(path));
+    assert_eq!(senet::store::find(&right, &setup.options), Some(path));
     // What is in the cache by that name is not the file that another card means.
     let error = download(&wrong, &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::Checksum { .. }), "{error:?}");
@@ -218,12 +218,12 @@ fn names_that_leave_the_cache_are_refused() {
         (REPO, "main", "C:\\x"),
         (REPO, "main", ""),
     ] {
-        let error = fetch(repo, revision, file, &setup.options, &()).unwrap_err();
+        let error = ensure(repo, revision, file, &setup.options, &()).unwrap_err();
         assert!(
             matches!(error, HubError::BadName { .. }),
             "{repo} {revision} {file}: {error:?}"
         );
-        assert_eq!(cached(repo, revision, file, &setup.options), None);
+        assert_eq!(find(repo, revision, file, &setup.options), None);
     }
     assert_eq!(setup.server.requests().len(), 0);
 }
@@ -329,7 +329,7 @@ fn a_length_that_the_redirect_has_named_holds() {
     let length = weights().len() as u64;
     setup.server.set(Mode::RenamedSize(length));
     let progress = Recorder::default();
-    let path = fetch(REPO, "main", FILE, &setup.options, &progress).unwrap();
+    let path = ensure(REPO, "main", FILE, &setup.options, &progress).unwrap();
     assert_eq!(fs::read(path).unwrap(), weights());
     let calls = progress.0.into_inner().unwrap();
     assert!(calls.iter().all(|call| call.2 == Some(length)), "{calls:?}");

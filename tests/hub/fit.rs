@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use senet::hub::Progress;
-use senet::model::fetch;
+use senet::store::ensure;
 use senet::zoo::WeightsRef;
 use senet::{Error, ModelSpec, Zoo};
 
@@ -94,7 +94,7 @@ fn what_does_not_fit_is_refused_after_its_header() {
             let header = u64::from_le_bytes(*bytes.first_chunk().unwrap());
             setup.server.replace(NETWORK, FILE, &bytes);
             setup.server.set(mode);
-            let error = fetch(&spec, &reference(), &setup.options, &()).unwrap_err();
+            let error = ensure(&reference(), Some(&spec), &setup.options, &()).unwrap_err();
             let text = format!("{error} {}", error.hint().unwrap_or_default());
             assert!(
                 text.contains(expected) && text.contains("model.safetensors of hf-hub:org/network"),
@@ -117,13 +117,13 @@ fn what_fits_is_downloaded_and_small_files_are_not_looked_at() {
         let setup = setup();
         let bytes = file(&tensors(&spec), least);
         setup.server.replace(NETWORK, FILE, &bytes);
-        let path = fetch(&spec, &reference(), &setup.options, &()).unwrap();
+        let path = ensure(&reference(), Some(&spec), &setup.options, &()).unwrap();
         assert!(fs::read(path).unwrap() == bytes);
         let asked = ranges(&setup);
         assert_eq!(asked.iter().flatten().count(), looks, "{asked:?}");
         // What is here needs no request.
         let before = setup.server.requests().len();
-        fetch(&spec, &reference(), &setup.options, &()).unwrap();
+        ensure(&reference(), Some(&spec), &setup.options, &()).unwrap();
         assert_eq!(setup.server.requests().len(), before);
     }
 }
@@ -144,7 +144,7 @@ fn a_look_that_fails_is_no_failure() {
         let setup = setup();
         setup.server.replace(NETWORK, FILE, bytes);
         setup.server.set(mode);
-        let path = fetch(&spec, &reference(), &setup.options, &()).unwrap();
+        let path = ensure(&reference(), Some(&spec), &setup.options, &()).unwrap();
         assert!(&fs::read(path).unwrap() == bytes, "{mode:?}");
     }
 }
@@ -166,7 +166,7 @@ fn the_release_takes_the_place_of_a_file_without_classifier() {
         let mut setup = setup();
         let bytes = file(&backbone, least);
         setup.server.replace(NETWORK, FILE, &bytes);
-        let error = fetch(&spec, &reference(), &setup.options, &());
+        let error = ensure(&reference(), Some(&spec), &setup.options, &());
         if least == LARGE {
             assert!(
                 matches!(error, Err(Error::NoClassifier { .. })),
@@ -175,7 +175,7 @@ fn the_release_takes_the_place_of_a_file_without_classifier() {
             assert_eq!(files_in(setup.folder.path()), Vec::<PathBuf>::new());
         }
         let notes = Notes::default();
-        let path = fetch(&spec, &with_release, &setup.options, &notes).unwrap();
+        let path = ensure(&with_release, Some(&spec), &setup.options, &notes).unwrap();
         assert_eq!(path, setup.folder.path().join("senet/release").join(&name));
         let notes = notes.0.into_inner();
         assert!(
@@ -186,7 +186,7 @@ fn the_release_takes_the_place_of_a_file_without_classifier() {
         );
         // It is here now.
         setup.options.offline = true;
-        let again = fetch(&spec, &with_release, &setup.options, &()).unwrap();
+        let again = ensure(&with_release, Some(&spec), &setup.options, &()).unwrap();
         assert_eq!(again, path);
     }
 }

@@ -4,13 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use senet::hub::{HubError, LockedFile, Lockfile, download};
-use senet::model;
-use senet::zoo::Overrides;
-use senet::zoo::WeightsRef;
+use senet::hub::{HubError, LockedFile, Lockfile};
+use senet::store;
+use senet::zoo::{Overrides, WeightsRef};
 
 use super::common::hub_server::{COMMIT, HubServer, sha256};
-use super::{FILE, REPO, Setup, chain, setup, weights};
+use super::{FILE, REPO, Setup, chain, download, setup, weights};
 
 const OTHER: &str = "timm/seresnet50.a1_in1k";
 
@@ -70,7 +69,7 @@ fn a_cached_file_has_to_be_its_own_entry() {
 #[test]
 fn a_file_of_the_users_has_to_be_the_models() {
     let mut setup = setup();
-    let spec = model::find(
+    let spec = store::resolve(
         "seresnet50.ra2_in1k",
         &Overrides::default(),
         &setup.options,
@@ -82,7 +81,7 @@ fn a_file_of_the_users_has_to_be_the_models() {
     lock(&mut setup, entries);
     let open = |contents: &str| {
         fs::write(&own, contents).unwrap();
-        let weights = model::open_weights(&spec.spec, Some(&own), &setup.options, &());
+        let weights = store::open(&spec.spec, Some(&own), &setup.options, &());
         weights.unwrap_err().to_string()
     };
     assert!(open("other").contains("is not the file that the lock file my.lock lists"));
@@ -145,7 +144,7 @@ fn a_pickle_in_the_cache_needs_no_request() {
     for offline in [false, true] {
         setup.options.offline = offline;
         for revision in ["main", COMMIT] {
-            let found = model::fetch(&spec, &at(revision), &setup.options, &()).unwrap();
+            let found = store::ensure(&at(revision), Some(&spec), &setup.options, &()).unwrap();
             assert_eq!(found, path, "{revision}");
         }
     }
@@ -153,11 +152,11 @@ fn a_pickle_in_the_cache_needs_no_request() {
     // The lock file may list it in place of the other.
     lock(&mut setup, vec![entry(REPO, file, b"pickled")]);
     assert_eq!(
-        model::fetch(&spec, &at("main"), &setup.options, &()).unwrap(),
+        store::ensure(&at("main"), Some(&spec), &setup.options, &()).unwrap(),
         path
     );
     lock(&mut setup, vec![entry(OTHER, file, b"pickled")]);
-    let error = model::fetch(&spec, &at("main"), &setup.options, &()).unwrap_err();
+    let error = store::ensure(&at("main"), Some(&spec), &setup.options, &()).unwrap_err();
     assert!(
         error
             .to_string()

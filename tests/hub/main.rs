@@ -9,8 +9,8 @@ mod clear;
 mod damaged;
 mod failures;
 mod fit;
+mod image;
 mod locked;
-mod picture;
 mod proxy;
 mod release;
 mod resume;
@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::hub_server::{HubServer, Mode, sha256};
-use senet::hub::{HubError, HubOptions, Patience, Proxies, cached, fetch};
+use senet::hub::{HubError, HubOptions, Patience, Progress, Proxies, ensure, find};
+use senet::store;
+use senet::zoo::WeightsRef;
 
 const REPO: &str = "timm/seresnet50.ra2_in1k";
 const FILE: &str = "model.safetensors";
@@ -55,7 +57,7 @@ fn setup() -> Setup {
             silence: Duration::from_secs(5),
             attempts: 3,
             delay: Duration::from_millis(5),
-            picture: Duration::from_secs(5),
+            image: Duration::from_secs(5),
         },
         proxies: Proxies::default(),
         locked: None,
@@ -69,7 +71,7 @@ fn setup() -> Setup {
 
 impl Setup {
     fn fetch(&self) -> Result<PathBuf, HubError> {
-        fetch(REPO, "main", FILE, &self.options, &())
+        ensure(REPO, "main", FILE, &self.options, &())
     }
 
     /// The error in this mode, and a check that it left nothing behind.
@@ -81,7 +83,7 @@ impl Setup {
             .filter(|path| !path.ends_with(incomplete()))
             .collect();
         assert_eq!(others, Vec::<PathBuf>::new(), "{mode:?} left files");
-        assert_eq!(cached(REPO, "main", FILE, &self.options), None);
+        assert_eq!(find(REPO, "main", FILE, &self.options), None);
         self.server.set(Mode::Direct);
         let path = self
             .fetch()
@@ -90,6 +92,18 @@ impl Setup {
         fs::remove_dir_all(&self.options.cache).unwrap();
         error
     }
+}
+
+/// The file of a card's `[weights]`, downloaded if it is not in the cache.
+fn download(
+    weights: &WeightsRef,
+    options: &HubOptions,
+    progress: &dyn Progress,
+) -> Result<PathBuf, HubError> {
+    store::ensure(weights, None, options, progress).map_err(|error| match error {
+        senet::Error::Hub(error) => error,
+        other => panic!("{other:?}"),
+    })
 }
 
 /// What is left of a download that was interrupted.

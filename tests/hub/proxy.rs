@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[cfg(target_os = "linux")]
-use senet::hub::{HubError, Proxies, fetch_picture};
+use senet::hub::{HubError, Proxies, fetch_image};
 
 use super::common::hub_server::Mode;
 use super::common::socks::{Asked, Host, Socks};
@@ -25,7 +25,7 @@ fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
     let picture = format!("{}/{REPO}/resolve/main/{FILE}", front.url);
     for error in [
         setup.fetch().unwrap_err(),
-        fetch_picture(&picture, 1 << 20, &setup.options).unwrap_err(),
+        fetch_image(&picture, 1 << 20, &setup.options).unwrap_err(),
     ] {
         assert!(matches!(error, HubError::Unreachable { .. }), "{error:?}");
         assert!(error.hint().unwrap().contains("SSL_CERT_FILE"), "{error:?}");
@@ -36,7 +36,7 @@ fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
     fs::write(&file, &front.authority).unwrap();
     setup.options.proxies.authorities = vec![file];
     assert_eq!(fs::read(setup.fetch().unwrap()).unwrap(), weights());
-    let bytes = fetch_picture(&picture, 1 << 20, &setup.options).unwrap();
+    let bytes = fetch_image(&picture, 1 << 20, &setup.options).unwrap();
     assert!(bytes == weights());
     // The list of files takes the same way.
     fs::remove_dir_all(&setup.options.cache).unwrap();

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use senet::hub::{HubError, Location, download, fetch_release_again};
+use senet::hub::{HubError, Location, replace_release};
 use senet::zoo::WeightsRef;
 
 use super::cache::Recorder;
 use super::common::hub_server::{HubServer, Mode, sha256};
-use super::{FILE, REPO, files_in, setup};
+use super::{FILE, REPO, download, files_in, setup};
 
 /// The address of the release file on the file server, and its name.
 fn release(bytes: &[u8]) -> (String, String, HubServer) {
@@ -117,11 +117,11 @@ fn a_damaged_release_stays_until_the_right_one_is_there() {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, "pickles").unwrap();
     server.set(Mode::Busy(404));
-    let error = fetch_release_again(&url, &setup.options, &()).unwrap_err();
+    let error = replace_release(&url, &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::NotFound { .. }), "{error:?}");
     assert_eq!(fs::read(&path).unwrap(), b"pickles");
     server.set(Mode::Direct);
-    let again = fetch_release_again(&url, &setup.options, &()).unwrap();
+    let again = replace_release(&url, &setup.options, &()).unwrap();
     assert_eq!(
         (&again, fs::read(&path).unwrap()),
         (&path, b"pickled".to_vec())

@@ -6,11 +6,11 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use senet::hub::{HubError, Progress, cached, download, fetch, fetch_picture};
+use senet::hub::{HubError, Progress, ensure, fetch_image, find};
 use senet::zoo::WeightsRef;
 
 use super::common::hub_server::{COMMIT, HubServer, Mode, Request, git_sha1, sha256};
-use super::{FILE, REPO, Setup, chain, files_in, incomplete, setup, weights};
+use super::{FILE, REPO, Setup, chain, download, files_in, incomplete, setup, weights};
 
 /// The requests for bytes so far: their ranges.
 fn ranges(setup: &Setup) -> Vec<Option<String>> {
@@ -81,7 +81,7 @@ fn the_next_process_goes_on_as_well() {
     let mut options = setup.options.clone();
     options.patience.attempts = 1;
     setup.server.plan(&[Mode::CutAt(1000)]);
-    let error = fetch(REPO, "main", FILE, &options, &()).unwrap_err();
+    let error = ensure(REPO, "main", FILE, &options, &()).unwrap_err();
     assert!(
         matches!(error, HubError::Interrupted { done: 1000, .. }),
         "{error:?}"
@@ -201,7 +201,7 @@ fn the_time_that_a_server_asks_for_is_waited() {
     setup.server.plan(&[Mode::TooMany(1)]);
     let told = Told::default();
     let start = Instant::now();
-    fetch(REPO, "main", FILE, &setup.options, &told).unwrap();
+    ensure(REPO, "main", FILE, &setup.options, &told).unwrap();
     assert!(start.elapsed() >= Duration::from_secs(1));
     let told = told.0.into_inner().unwrap();
     assert!(
@@ -258,10 +258,10 @@ fn silence_ends() {
 fn patience_may_be_without_end() {
     let mut setup = setup();
     setup.options.patience.silence = Duration::MAX;
-    setup.options.patience.picture = Duration::MAX;
+    setup.options.patience.image = Duration::MAX;
     assert_whole(&setup);
     let url = format!("{}/{REPO}/{FILE}", setup.server.file_server());
-    let picture = fetch_picture(&url, u64::MAX, &setup.options).unwrap();
+    let picture = fetch_image(&url, u64::MAX, &setup.options).unwrap();
     assert_eq!(picture, weights());
 }
 
@@ -292,14 +292,14 @@ fn a_full_disk_is_told_before_anything_is_sent() {
 #[test]
 fn small_files_are_checked_against_their_hash_in_git() {
     let setup = setup();
-    let path = fetch(REPO, "main", "config.json", &setup.options, &()).unwrap();
+    let path = ensure(REPO, "main", "config.json", &setup.options, &()).unwrap();
     if cfg!(unix) {
         let blob = fs::canonicalize(&path).unwrap();
         assert!(blob.ends_with(git_sha1(b"{}")), "{}", blob.display());
     }
     setup.server.set(Mode::WrongBytes);
     let file = "deep folder/part 1.bin";
-    match fetch(REPO, "main", file, &setup.options, &()).unwrap_err() {
+    match ensure(REPO, "main", file, &setup.options, &()).unwrap_err() {
         HubError::Checksum {
             kind,
             expected,
@@ -311,7 +311,7 @@ fn small_files_are_checked_against_their_hash_in_git() {
         ),
         other => panic!("{other:?}"),
     }
-    assert_eq!(cached(REPO, "main", file, &setup.options), None);
+    assert_eq!(find(REPO, "main", file, &setup.options), None);
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn without_links_there_is_one_copy() {
         assert_eq!(inode(&path), inode(&blob));
     }
     // Where both names are there already, nothing is left beside them.
-    let other = fetch(REPO, "refs/pr/1", FILE, &setup.options, &()).unwrap();
+    let other = ensure(REPO, "refs/pr/1", FILE, &setup.options, &()).unwrap();
     assert_eq!(other, path);
     let left = files_in(setup.folder.path());
     let unfinished = |path: &&PathBuf| path.to_str().unwrap().ends_with(".incomplete");
@@ -337,7 +337,7 @@ fn without_links_there_is_one_copy() {
     setup.options.offline = true;
     assert_eq!(setup.fetch().unwrap(), path);
     assert_eq!(
-        fetch(REPO, COMMIT, FILE, &setup.options, &()).unwrap(),
+        ensure(REPO, COMMIT, FILE, &setup.options, &()).unwrap(),
         path
     );
 }
@@ -351,7 +351,7 @@ fn one_of_many_downloads_and_the_others_wait() {
         for _ in 0..8 {
             scope.spawn(|| {
                 let mine = Told::default();
-                fetch(REPO, "main", FILE, &setup.options, &mine).unwrap();
+                ensure(REPO, "main", FILE, &setup.options, &mine).unwrap();
                 told.lock().unwrap().extend(mine.0.into_inner().unwrap());
             });
         }

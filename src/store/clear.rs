@@ -6,29 +6,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::file_lock::FileLock;
-use super::files::{INCOMPLETE, entries, incomplete, is_unfinished, same_file};
-use super::release::{FOLDER, lock_path};
-use super::scan::scan_repo;
+use super::scan::{CachedFile, CachedRepo, CachedRevision, scan_repo};
 use super::sweep::{Removal, Room, sweep};
-use super::{CachedFile, CachedRepo, CachedRevision, HubError, HubOptions};
+use crate::hub::file_lock::FileLock;
+use crate::hub::files::{INCOMPLETE, entries, incomplete, is_unfinished, same_file};
+use crate::hub::release::{FOLDER, lock_path};
+use crate::hub::{HubError, HubOptions};
 
 /// Something in the cache that is of no use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waste {
+pub struct Reclaimable {
     /// File or folder.
     pub path: PathBuf,
     /// Bytes that its deletion frees by itself.
     pub size: u64,
     /// What it is.
-    pub kind: WasteKind,
+    pub kind: ReclaimableKind,
     /// Who holds one of these may be about to use it.
     locks: Vec<PathBuf>,
 }
 
 /// Why something is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WasteKind {
+pub enum ReclaimableKind {
     /// The beginning of a file.
     Partial,
     /// Contents that no commit in the cache has.
@@ -37,7 +37,7 @@ pub enum WasteKind {
     Revision,
 }
 
-impl Waste {
+impl Reclaimable {
     fn is_busy(&self) -> bool {
         self.locks.iter().any(|lock| is_held(lock))
     }
@@ -55,19 +55,19 @@ impl CachedRepo {
     ///
     /// # Errors
     /// [`HubError::Disk`].
-    pub fn waste(&self, keep: &BTreeSet<String>) -> Result<Vec<Waste>, HubError> {
-        let mut waste = self.unused(keep);
-        waste.retain(|item| item.kind != WasteKind::Partial || !item.is_busy());
-        let moved = self.has_moved_contents(&waste);
-        let removal = self.sweep(moved, &|path| is_in(path, &waste), false)?;
-        for item in &mut waste {
+    pub fn reclaimable(&self, keep: &BTreeSet<String>) -> Result<Vec<Reclaimable>, HubError> {
+        let mut items = self.unused(keep);
+        items.retain(|item| item.kind != ReclaimableKind::Partial || !item.is_busy());
+        let moved = self.has_moved_contents(&items);
+        let removal = self.sweep(moved, &|path| is_in(path, &items), false)?;
+        for item in &mut items {
             item.size = removal.size_in(&item.path);
         }
-        waste.retain(|item| removal.has(&item.path));
-        Ok(waste)
+        items.retain(|item| removal.has(&item.path));
+        Ok(items)
     }
 
-    fn unused(&self, keep: &BTreeSet<String>) -> Vec<Waste> {
+    fn unused(&self, keep: &BTreeSet<String>) -> Vec<Reclaimable> {
         let is_old = |revision: &&CachedRevision| {
             revision.refs.is_empty() && !keep.contains(&revision.commit)
         };
@@ -77,44 +77,51 @@ impl CachedRepo {
             let of = |file: &&CachedFile| file.blob == blob || same_file(&file.blob, blob);
             current.iter().any(of)
         };
-        let mut waste: Vec<Waste> = old
+        let mut items: Vec<Reclaimable> = old
             .iter()
             .map(|revision| {
                 let blobs = revision.files.iter().filter_map(|file| self.blob_of(file));
-                Waste {
+                Reclaimable {
                     path: revision.folder.clone(),
                     size: 0,
-                    kind: WasteKind::Revision,
+                    kind: ReclaimableKind::Revision,
                     locks: blobs.map(|blob| self.lock(blob)).collect(),
                 }
             })
             .collect();
-        let file = |path: &PathBuf, kind, locks| Waste {
+        let file = |path: &PathBuf, kind, locks| Reclaimable {
             path: path.clone(),
             size: 0,
             kind,
             locks,
         };
         let blobs = self.blobs.iter().filter(|blob| !is_used(blob));
-        waste.extend(blobs.map(|path| file(path, WasteKind::Contents, vec![self.lock(path)])));
+        items
+            .extend(blobs.map(|path| file(path, ReclaimableKind::Contents, vec![self.lock(path)])));
         let partials = self.partials.iter();
-        waste.extend(partials.map(|path| file(path, WasteKind::Partial, vec![self.lock(path)])));
+        items.extend(
+            partials.map(|path| file(path, ReclaimableKind::Partial, vec![self.lock(path)])),
+        );
         // It does not tell whose it is, but who is about to rename it holds some lock.
         let leftovers = self.leftovers.iter();
-        waste.extend(leftovers.map(|path| file(path, WasteKind::Partial, self.all_locks())));
-        waste
+        items.extend(leftovers.map(|path| file(path, ReclaimableKind::Partial, self.all_locks())));
+        items
     }
 
-    /// Deletes what `waste` lists, as far as it is still of no use; `keep` is as for [`Self::waste`].
+    /// Deletes what `items` lists, as far as it is still of no use; `keep` is as for [`Self::reclaimable`].
     /// Returns what was left of it.
     ///
     /// # Errors
     /// [`HubError::Busy`] while another process works on some of it: then nothing is deleted.
     /// [`HubError::Disk`].
-    pub fn clear(&self, waste: &[Waste], keep: &BTreeSet<String>) -> Result<Removal, HubError> {
-        let _locks = hold(waste.iter().flat_map(Waste::needs))?;
+    pub fn clear(
+        &self,
+        items: &[Reclaimable],
+        keep: &BTreeSet<String>,
+    ) -> Result<Removal, HubError> {
+        let _locks = hold(items.iter().flat_map(Reclaimable::needs))?;
         let now = self.again()?;
-        let is_listed = |path: &Path| waste.iter().any(|item| item.path == path);
+        let is_listed = |path: &Path| items.iter().any(|item| item.path == path);
         // A commit that has come since is not one that was asked about.
         let new = now.revisions.iter().filter(|new| !is_listed(&new.folder));
         let mut keep = keep.clone();
@@ -130,9 +137,9 @@ impl CachedRepo {
 
     /// Whether a commit that stays has files that are no links. If so, those of others may be deleted;
     /// else they may be all that somebody has put there.
-    fn has_moved_contents(&self, waste: &[Waste]) -> bool {
+    fn has_moved_contents(&self, items: &[Reclaimable]) -> bool {
         let stay = self.revisions.iter();
-        let stay = stay.filter(|revision| !is_in(&revision.folder, waste));
+        let stay = stay.filter(|revision| !is_in(&revision.folder, items));
         let mut files = stay.flat_map(|revision| &revision.files);
         files.any(|file| file.blob == file.path && file.size.is_some())
     }
@@ -207,28 +214,28 @@ impl CachedRepo {
 ///
 /// # Errors
 /// [`HubError::Disk`].
-pub fn release_waste(options: &HubOptions) -> Result<Vec<Waste>, HubError> {
+pub fn reclaimable_releases(options: &HubOptions) -> Result<Vec<Reclaimable>, HubError> {
     let removal = sweep_releases(options, &is_unfinished, false)?;
-    let waste = removal.gone.into_iter().map(|(path, size)| {
+    let items = removal.gone.into_iter().map(|(path, size)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = name.strip_suffix(INCOMPLETE).unwrap_or(&name);
-        Waste {
+        Reclaimable {
             locks: vec![lock_path(name, options)],
             size,
-            kind: WasteKind::Partial,
+            kind: ReclaimableKind::Partial,
             path,
         }
     });
-    Ok(waste.filter(|item| !item.is_busy()).collect())
+    Ok(items.filter(|item| !item.is_busy()).collect())
 }
 
-/// Deletes what [`release_waste`] has listed.
+/// Deletes what [`reclaimable_releases`] has listed.
 ///
 /// # Errors
 /// [`HubError::Busy`] for the first that another process goes on with; [`HubError::Disk`].
-pub fn clear_releases(waste: &[Waste], options: &HubOptions) -> Result<Removal, HubError> {
+pub fn clear_releases(items: &[Reclaimable], options: &HubOptions) -> Result<Removal, HubError> {
     let mut done = Removal::default();
-    for item in waste {
+    for item in items {
         let _locks = hold(item.needs())?;
         done.add(sweep_releases(options, &|path| path == item.path, true)?);
     }
@@ -273,9 +280,9 @@ fn sweep_releases(
     )
 }
 
-/// Whether a path is an item of `waste`, or in one that is a folder.
-fn is_in(path: &Path, waste: &[Waste]) -> bool {
-    waste.iter().any(|item| path.starts_with(&item.path))
+/// Whether a path is an item of `items`, or in one that is a folder.
+fn is_in(path: &Path, items: &[Reclaimable]) -> bool {
+    items.iter().any(|item| path.starts_with(&item.path))
 }
 
 /// Takes locks, each with what it is needed for: all or none.

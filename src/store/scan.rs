@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use walkdir::WalkDir;
 
-use super::cache::{LOCKS, is_commit, read_commit};
-use super::files::{disk, entries, is_unfinished, length, plain, same_file};
-use super::release::FOLDER;
-use super::{HubError, HubOptions};
 use crate::digest::{self, Digest};
+use crate::hub::cache::{LOCKS, is_commit, read_commit};
+use crate::hub::files::{disk, entries, is_unfinished, length, plain, same_file};
+use crate::hub::release::FOLDER;
+use crate::hub::{HubError, HubOptions};
 use crate::weights::release_digits;
 
 /// What folders of repositories with models begin with.
@@ -64,7 +64,7 @@ pub struct CachedFile {
 
 /// What a check of contents found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub enum Integrity {
     /// They are what their name promises.
     Good,
     /// They are something else.
@@ -110,15 +110,15 @@ impl CachedRepo {
     ///
     /// # Errors
     /// [`HubError::Disk`].
-    pub fn check(&self, file: &CachedFile) -> Result<Condition, HubError> {
+    pub fn check(&self, file: &CachedFile) -> Result<Integrity, HubError> {
         if file.size.is_none() {
-            return Ok(Condition::Missing);
+            return Ok(Integrity::Missing);
         }
         let blob = self.blob_of(file);
         let name = blob.and_then(|blob| blob.file_name()?.to_str());
         match name.and_then(Digest::of_etag) {
             Some(digest) => check_contents(&file.blob, &digest),
-            None => Ok(Condition::Unknown),
+            None => Ok(Integrity::Unknown),
         }
     }
 }
@@ -272,10 +272,10 @@ pub fn scan_releases(options: &HubOptions) -> Result<Vec<CachedFile>, HubError> 
 ///
 /// # Errors
 /// [`HubError::Disk`].
-pub fn check_release(file: &CachedFile) -> Result<Condition, HubError> {
+pub fn check_release(file: &CachedFile) -> Result<Integrity, HubError> {
     match release_digits(&file.name) {
         Some(digits) => check_contents(&file.path, &Digest::Sha256(digits.to_owned())),
-        None => Ok(Condition::Unknown),
+        None => Ok(Integrity::Unknown),
     }
 }
 
@@ -283,21 +283,21 @@ pub fn check_release(file: &CachedFile) -> Result<Condition, HubError> {
 ///
 /// # Errors
 /// [`HubError::Disk`].
-pub fn fingerprint(path: &Path) -> Result<(String, u64), HubError> {
+pub(super) fn fingerprint(path: &Path) -> Result<(String, u64), HubError> {
     let measure = || Ok((digest::sha256(path)?, fs::metadata(path)?.len()));
     measure().map_err(disk("read", path))
 }
 
-fn check_contents(path: &Path, digest: &Digest) -> Result<Condition, HubError> {
+fn check_contents(path: &Path, digest: &Digest) -> Result<Integrity, HubError> {
     let found = match digest.of_file(path) {
         // It may have been deleted since the scan.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Condition::Missing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Integrity::Missing),
         found => found.map_err(disk("read", path))?,
     };
     Ok(if digest.matches(&found) {
-        Condition::Good
+        Integrity::Good
     } else {
-        Condition::Bad {
+        Integrity::Bad {
             expected: digest.shown(),
             found,
         }

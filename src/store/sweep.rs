@@ -19,10 +19,10 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::HubError;
-use super::cache::{blob_of_target, is_commit, is_etag};
-use super::files::{INCOMPLETE, disk, is_leftover};
 use super::folder::{Entry, Folder, Kind, found};
+use crate::hub::HubError;
+use crate::hub::cache::{blob_of_target, is_commit, is_etag};
+use crate::hub::files::{INCOMPLETE, disk, is_leftover};
 use crate::weights::release_digits;
 
 /// Folders in one another that a name of a branch or a file can have.

@@ -1,4 +1,4 @@
-//! Pictures on the web: into memory, within a limit of bytes and of time.
+//! Images on the web: into memory, within a limit of bytes and of time.
 
 use std::io::Read;
 
@@ -11,11 +11,11 @@ use super::{HubError, HubOptions};
 ///
 /// # Errors
 /// [`HubError::TooLarge`] above `limit` bytes; [`HubError::Offline`]; and what a request can fail with.
-/// It ends within the [patience](super::Patience::picture) for a picture.
-pub fn fetch_picture(url: &str, limit: u64, options: &HubOptions) -> Result<Vec<u8>, HubError> {
+/// It ends within the [patience](super::Patience::image) for a image.
+pub fn fetch_image(url: &str, limit: u64, options: &HubOptions) -> Result<Vec<u8>, HubError> {
     let shown = without_password(url);
     let shown = shown.split(['?', '#']).next().unwrap_or(&shown).to_owned();
-    let location = Location::Picture { url: shown };
+    let location = Location::Image { url: shown };
     if options.offline {
         return Err(HubError::Offline {
             location: Box::new(location),
@@ -23,7 +23,7 @@ pub fn fetch_picture(url: &str, limit: u64, options: &HubOptions) -> Result<Vec<
         });
     }
     let client = Client::new(url, None, &location, options)?;
-    let client = client.within(options.patience.picture);
+    let client = client.within(options.patience.image);
     let body = client.get(Start::default())?.response.into_body();
     if body.mime_type() == Some("text/html") {
         return Err(client.bad(HTML_PAGE));

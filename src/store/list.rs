@@ -4,18 +4,19 @@
 use std::collections::BTreeSet;
 
 use super::pick::may_hold_weights;
+use super::scan::{CachedFile, CachedRepo, fingerprint, scan, scan_releases};
 use crate::bounded;
 use crate::error::Result;
-use crate::hub::{self, CachedFile, CachedRepo, HubOptions, LockedFile};
+use crate::hub::{self, HubOptions, LockedFile};
 use crate::zoo::{CONFIG_FILE, ModelSpec, Overrides, WeightsRef, WeightsSource, Zoo};
 
 /// The repositories of checkpoints in the cache, by name.
 ///
 /// # Errors
 /// If a cache cannot be read.
-pub fn cached(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
+pub fn list(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
     let zoo = Zoo::builtin()?;
-    let repos = hub::scan(hub)?.into_iter();
+    let repos = scan(hub)?.into_iter();
     Ok(repos.filter(|repo| is_checkpoint(repo, zoo)).collect())
 }
 
@@ -51,7 +52,7 @@ pub struct CachedRelease {
 ///
 /// # Errors
 /// If the cache cannot be read.
-pub fn cached_releases(hub: &HubOptions) -> Result<Vec<CachedRelease>> {
+pub fn list_releases(hub: &HubOptions) -> Result<Vec<CachedRelease>> {
     let cards = Zoo::builtin()?.cards();
     let with_url = |file: CachedFile| {
         let mut urls = cards
@@ -64,7 +65,7 @@ pub fn cached_releases(hub: &HubOptions) -> Result<Vec<CachedRelease>> {
             file,
         }
     };
-    Ok(hub::scan_releases(hub)?.into_iter().map(with_url).collect())
+    Ok(scan_releases(hub)?.into_iter().map(with_url).collect())
 }
 
 /// Commits that cards name: no branch stands for them, and they are needed all the same.
@@ -78,20 +79,20 @@ pub fn pinned_commits() -> Result<BTreeSet<String>> {
         .collect())
 }
 
-/// The entries of a lock file for everything that [`cached`] finds, and the release files of cards.
+/// The entries of a lock file for everything that [`list`] finds, and the release files of cards.
 /// Everything is read in order to be hashed.
 ///
 /// # Errors
 /// If a cache cannot be read.
-pub fn locked_files(hub: &HubOptions) -> Result<Vec<LockedFile>> {
+pub fn lock(hub: &HubOptions) -> Result<Vec<LockedFile>> {
     let mut files = Vec::new();
     let is_needed = |file: &&CachedFile| {
         file.size.is_some() && (file.name == CONFIG_FILE || is_weights(&file.name))
     };
-    for repo in cached(hub)? {
+    for repo in list(hub)? {
         for revision in &repo.revisions {
             for file in revision.files.iter().filter(is_needed) {
-                let (sha256, size) = hub::fingerprint(&file.path)?;
+                let (sha256, size) = fingerprint(&file.path)?;
                 let commit_alone = [revision.commit.clone()];
                 let names = match &revision.refs[..] {
                     [] => &commit_alone[..],
@@ -108,9 +109,9 @@ pub fn locked_files(hub: &HubOptions) -> Result<Vec<LockedFile>> {
             }
         }
     }
-    for release in cached_releases(hub)? {
+    for release in list_releases(hub)? {
         if let Some(url) = release.url {
-            let (sha256, size) = hub::fingerprint(&release.file.path)?;
+            let (sha256, size) = fingerprint(&release.file.path)?;
             files.push(LockedFile::Release {
                 release: url,
                 size,

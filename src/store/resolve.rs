@@ -1,28 +1,24 @@
-//! From what a user calls a model to its spec and its weights.
+//! What a name means: a checkpoint of the zoo, a directory, a repository of the hub.
 
 use std::path::Path;
 
-use super::obtain::{WEIGHTS_FILES, fetch, forms, is_open};
-use super::pick::pick_in;
+use super::ensure::WEIGHTS_FILES;
 use crate::bounded;
 use crate::error::{Error, Result};
-use crate::hub::{self, HubError, HubOptions, LockedFile, Lockfile, Progress};
-use crate::nets::NetError;
-use crate::weights::{Weights, check_release_name, files_of};
+use crate::hub::{self, HubError, HubOptions, Progress};
 use crate::zoo::{
     CONFIG_FILE, CardError, ModelSpec, Overrides, Selection, WeightsRef, WeightsSource, Zoo,
-    embedded_weights,
 };
 
-/// A model that was found by name.
+/// What a name means.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct Resolved {
     pub spec: ModelSpec,
     /// Which checkpoint an alias means; to be shown to the user.
     pub note: Option<String>,
 }
 
-/// Finds a model: the name of a card or an alias, a directory in timm's hub layout (with or without
+/// Finds out what a name means: the name of a card or an alias, a directory in timm's hub layout (with or without
 /// timm's `local-dir:` before it), or `hf-hub:organisation/name[@revision]` or the web address of
 /// that repository, whose `config.json` is taken from the cache or downloaded.
 ///
@@ -32,12 +28,12 @@ pub struct Found {
 /// # Errors
 /// [`Error::Card`] if the name means nothing, is that of a file, or its description is wrong;
 /// [`Error::Hub`] if a repository's description cannot be had.
-pub fn find(
+pub fn resolve(
     name: &str,
     overrides: &Overrides,
     hub: &HubOptions,
     progress: &dyn Progress,
-) -> Result<Found> {
+) -> Result<Resolved> {
     let path = Path::new(name);
     let is_path = name.starts_with('.') || name.contains(['/', std::path::MAIN_SEPARATOR]);
     if is_path && path.is_dir() {
@@ -47,13 +43,13 @@ pub fn find(
         Ok(Selection::Card { card, note }) => {
             let mut spec = ModelSpec::from_card(card)?;
             spec.set(overrides);
-            Ok(Found { spec, note })
+            Ok(Resolved { spec, note })
         }
         Ok(Selection::Architecture { architecture, note }) => {
             let mut spec = ModelSpec::from_architecture(architecture)?;
             spec.set(overrides);
             let note = Some(note);
-            Ok(Found { spec, note })
+            Ok(Resolved { spec, note })
         }
         Ok(Selection::Hub {
             repo,
@@ -61,7 +57,7 @@ pub fn find(
             note,
         }) => {
             let spec = repository(&repo, revision.as_deref(), overrides, hub, progress)?;
-            Ok(Found { spec, note })
+            Ok(Resolved { spec, note })
         }
         Ok(Selection::Directory(folder)) => directory(&folder, overrides),
         Err(error) => match error {
@@ -90,14 +86,14 @@ pub fn named_repository(name: &str) -> Result<Option<(String, Option<String>)>> 
     }
 }
 
-fn directory(path: &Path, overrides: &Overrides) -> Result<Found> {
+fn directory(path: &Path, overrides: &Overrides) -> Result<Resolved> {
     if !path.is_dir() {
         let missing = || CardError::NoDirectory {
             path: path.display().to_string(),
         };
         return Err(file_as_model(path).unwrap_or_else(missing).into());
     }
-    Ok(Found {
+    Ok(Resolved {
         spec: ModelSpec::from_timm_dir(path, overrides)?,
         note: None,
     })
@@ -156,7 +152,7 @@ fn repository(
     progress: &dyn Progress,
 ) -> Result<ModelSpec> {
     let at = revision.unwrap_or(hub::DEFAULT_REVISION);
-    let path = hub::fetch(repo, at, CONFIG_FILE, hub, progress)?;
+    let path = hub::ensure(repo, at, CONFIG_FILE, hub, progress)?;
     let text = bounded::read_found(&path, bounded::SMALL).map_err(|source| CardError::Read {
         path: path.clone(),
         source,
@@ -173,89 +169,12 @@ fn repository(
     };
     let file = WEIGHTS_FILES
         .into_iter()
-        .find(|file| hub::cached(repo, at, file, hub).is_some())
+        .find(|file| hub::find(repo, at, file, hub).is_some())
         .unwrap_or(WEIGHTS_FILES[0]);
     let source = WeightsSource::Reference(reference(file));
     Ok(ModelSpec::from_timm_config(
         &text, &name, source, overrides,
     )?)
-}
-
-/// Opens the weights of `spec`: `file` if one is given, else its own, from the program, its directory,
-/// the cache or the hub.
-///
-/// # Errors
-/// [`Error::Hub`] if they cannot be had, [`Error::Pick`] if it is not clear which file holds them,
-/// [`Error::Weights`] if the file is none or not the release that its name promises.
-pub fn open_weights(
-    spec: &ModelSpec,
-    file: Option<&Path>,
-    hub: &HubOptions,
-    progress: &dyn Progress,
-) -> Result<Weights> {
-    let reference = match (&spec.weights, file) {
-        (WeightsSource::Reference(reference), Some(file)) => {
-            check_locked(file, Some(reference), hub)?;
-            return open_checked(file, reference);
-        }
-        (WeightsSource::Reference(reference), None) => reference,
-        (WeightsSource::File(_) | WeightsSource::Directory(_), Some(file)) => {
-            check_locked(file, None, hub)?;
-            return Ok(Weights::open(file)?);
-        }
-        (WeightsSource::File(path), None) => {
-            check_locked(path, None, hub)?;
-            return Ok(Weights::open(path)?);
-        }
-        (WeightsSource::Directory(folder), None) => {
-            let (path, note) = pick_in(folder)?;
-            note.iter().for_each(|note| progress.note(note));
-            check_locked(&path, None, hub)?;
-            return Ok(Weights::open(&path)?);
-        }
-    };
-    let embedded = reference.embedded.as_deref();
-    if let Some((name, bytes)) = embedded.and_then(|name| Some((name, embedded_weights(name)?))) {
-        return Ok(Weights::from_static(name, bytes)?);
-    }
-    let path = fetch(spec, reference, hub, progress)?;
-    open_checked(&path, reference)
-}
-
-/// Checks a file on this machine, and the shards that it names, against the lock file: they must be
-/// those of `reference`, or any that are listed where there is none.
-fn check_locked(path: &Path, reference: Option<&WeightsRef>, hub: &HubOptions) -> Result<()> {
-    let Some(lock) = &hub.locked else {
-        return Ok(());
-    };
-    let entries: Vec<&LockedFile> = match reference {
-        None => lock.files.iter().collect(),
-        Some(reference) => listed(reference, lock),
-    };
-    for file in files_of(path)? {
-        lock.check(&file, &entries)?;
-    }
-    Ok(())
-}
-
-/// What `reference` may mean by a lock file: all that is listed of its repository, where no card names
-/// the one file.
-fn listed<'a>(reference: &WeightsRef, lock: &'a Lockfile) -> Vec<&'a LockedFile> {
-    let (revision, repo) = (reference.revision(), reference.repo.as_deref());
-    let release = reference.release.as_deref();
-    let release = release.and_then(|url| lock.find_release(url));
-    let mut entries: Vec<&LockedFile> = match repo.filter(|_| is_open(reference)) {
-        Some(repo) => lock.entries(repo, revision).collect(),
-        None => forms(reference)
-            .iter()
-            .filter_map(|form| {
-                let (repo, revision, file) = form.hub_file()?;
-                lock.find(repo, revision, file)
-            })
-            .collect(),
-    };
-    entries.extend(release);
-    entries
 }
 
 /// Makes `spec` take its weights from another branch, tag or commit of its repository. What the card
@@ -275,44 +194,5 @@ pub fn at_revision(spec: &mut ModelSpec, revision: &str) -> Result<()> {
             model: spec.name.clone(),
             revision: revision.to_owned(),
         })),
-    }
-}
-
-/// A file that is named like the authors' release has to be it.
-fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
-    let release = reference.release.as_deref().and_then(hub::release_name);
-    let release = release.map(|(name, _)| name);
-    let name = path.file_name().and_then(|name| name.to_str());
-    if let Some(name) = name.filter(|name| Some(*name) == release) {
-        check_release_name(path, name)?;
-    }
-    Ok(Weights::open(path)?)
-}
-
-/// Says of tensors that do not fit what they are: a backbone (where the authors' release has a
-/// classifier, that too), or the same network with other numbers of classes or channels.
-pub(super) fn explain_mismatch(error: NetError, spec: &ModelSpec) -> Error {
-    let NetError::Tensors(mismatch) = error else {
-        return Error::Net(error);
-    };
-    if let Some(ends) = mismatch.other_ends() {
-        return Error::OtherEnds {
-            file: mismatch.source,
-            model: spec.name.clone(),
-            config: spec.config.clone(),
-            ends,
-        };
-    }
-    if !mismatch.only_classifier_missing() {
-        return Error::Net(NetError::Tensors(mismatch));
-    }
-    let release = match &spec.weights {
-        WeightsSource::Reference(reference) => reference.release.clone(),
-        WeightsSource::File(_) | WeightsSource::Directory(_) => None,
-    };
-    Error::NoClassifier {
-        file: mismatch.source,
-        model: spec.name.clone(),
-        release,
     }
 }
