@@ -76,9 +76,9 @@ pub(super) fn run(
     )?;
     let overrides = arguments.preprocess.input.overrides();
     let opened = session::open(&arguments.model, &arguments.source, &overrides, messages)?;
-    let transform = opened.spec.transform().map_err(Error::from)?;
+    let (transform, hub) = (opened.transform.clone(), opened.hub.clone());
     let decode = arguments.preprocess.decode_options();
-    let hub = session::hub_options(arguments.model.offline)?;
+    let is_remote = |input: &Input| matches!(input, Input::Url(_));
     let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &transform, &decode, &hub, slot);
     let batch_size = (arguments.batch_size as usize).min(inputs.len());
     // The first pictures are decoded while the network is loaded.
@@ -86,6 +86,7 @@ pub(super) fn run(
         &inputs,
         batch_size,
         transform.picture_len(),
+        is_remote,
         prepare,
         |batches| {
             let model = opened.load()?;
@@ -190,7 +191,7 @@ fn classify<'a>(
     arguments: &Arguments,
     inputs: &[Input],
 ) -> Vec<AnswerRow<'a>> {
-    let mut rows = model.logits_each(&batch.values).into_iter();
+    let mut rows = model.logits_each(batch.values).into_iter();
     let k = |default| arguments.top_k.map_or(default, |k| k as usize);
     let answer = |logits: &[f32]| match arguments.multi_label {
         true => model.above(logits, arguments.threshold, k(usize::MAX)),

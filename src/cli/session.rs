@@ -13,7 +13,8 @@ use super::output::Messages;
 use super::transfers::Transfers;
 use crate::error::Error;
 use crate::hub::{HubOptions, Lockfile};
-use crate::model::Model;
+use crate::model::{self, Model};
+use crate::preprocess::Transform;
 use crate::store;
 use crate::weights::Weights;
 use crate::zoo::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec, Overrides};
@@ -98,7 +99,9 @@ pub(super) fn find(
 
 /// A model that only has to be loaded.
 pub(super) struct Opened {
-    pub spec: ModelSpec,
+    pub(super) transform: Transform,
+    pub(super) hub: HubOptions,
+    spec: ModelSpec,
     weights: Weights,
     device: Device,
     messages: Messages,
@@ -106,7 +109,9 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn load(self) -> anyhow::Result<Model> {
-        load(self.spec, &self.weights, &self.device, self.messages)
+        let transform = Some(self.transform);
+        let model = Model::with_transform(self.spec, transform, &self.weights, &self.device)?;
+        Ok(noted(model, self.messages))
     }
 }
 
@@ -117,11 +122,14 @@ pub(super) fn load(
     device: &Device,
     messages: Messages,
 ) -> anyhow::Result<Model> {
-    let model = Model::new(spec, weights, device)?;
+    Ok(noted(Model::new(spec, weights, device)?, messages))
+}
+
+fn noted(model: Model, messages: Messages) -> Model {
     for note in model.notes() {
         messages.note(note);
     }
-    Ok(model)
+    model
 }
 
 /// Finds the model, and opens the device and the weights that the arguments name.
@@ -136,6 +144,8 @@ pub(super) fn open(
     let device = open_device(&arguments.device, &spec.name, messages)?;
     let weights = open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
     Ok(Opened {
+        transform: model::transform(&spec, &device).map_err(Error::from)?,
+        hub,
         spec,
         weights,
         device,

@@ -1,7 +1,9 @@
 //! Decoding ahead of the network.
 
 use std::ops::ControlFlow;
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -27,7 +29,8 @@ pub fn prepare_ahead<T: Sync, E: Send>(
     prepare: impl Fn(&T, &mut [f32]) -> Result<(), E> + Sync + Send,
     mut consume: impl FnMut(Prepared<E>) -> ControlFlow<()>,
 ) {
-    prepare_beside(items, batch_size, slot_len, prepare, |batches| {
+    let waits = |_: &T| false;
+    prepare_beside(items, batch_size, slot_len, waits, prepare, |batches| {
         for prepared in batches {
             if consume(prepared).is_break() {
                 return;
@@ -36,12 +39,19 @@ pub fn prepare_ahead<T: Sync, E: Send>(
     });
 }
 
+/// Items at a time of those that wait for another machine.
+const REQUESTS: usize = 8;
+
 /// As [`prepare_ahead`], beside all that `work` does: it may load the network before it takes the
 /// first batch. Ends early when `work` returns.
+///
+/// An item that `waits` for something other than the processor is prepared on a thread of its own:
+/// the network must not stand still because a server is slow.
 pub fn prepare_beside<T: Sync, E: Send, R>(
     items: &[T],
     batch_size: usize,
     slot_len: usize,
+    waits: impl Fn(&T) -> bool + Send,
     prepare: impl Fn(&T, &mut [f32]) -> Result<(), E> + Sync + Send,
     work: impl FnOnce(Receiver<Prepared<E>>) -> R,
 ) -> R {
@@ -51,12 +61,8 @@ pub fn prepare_beside<T: Sync, E: Send, R>(
         scope.spawn(move || {
             for (index, items) in items.chunks(batch_size).enumerate() {
                 let mut values = vec![0.0; items.len() * slot_len];
-                let slots = values.par_chunks_exact_mut(slot_len.max(1));
-                let outcomes: Vec<Result<(), E>> = items
-                    .par_iter()
-                    .zip(slots)
-                    .map(|(item, slot)| prepare(item, slot))
-                    .collect();
+                let slots = values.chunks_exact_mut(slot_len.max(1));
+                let outcomes = prepare_all(items, slots, &waits, &prepare);
                 close_gaps(&mut values, slot_len, &outcomes);
                 let prepared = Prepared {
                     first: index * batch_size,
@@ -70,6 +76,40 @@ pub fn prepare_beside<T: Sync, E: Send, R>(
         });
         work(receiver)
     })
+}
+
+/// Prepares each item into its slot.
+fn prepare_all<'a, T: Sync, E: Send>(
+    items: &[T],
+    slots: impl Iterator<Item = &'a mut [f32]>,
+    waits: impl Fn(&T) -> bool,
+    prepare: impl Fn(&T, &mut [f32]) -> Result<(), E> + Sync,
+) -> Vec<Result<(), E>> {
+    let (waiting, ready): (Vec<_>, Vec<_>) = (0..)
+        .zip(items.iter().zip(slots))
+        .partition(|(_, (item, _))| waits(item));
+    let run = |(index, (item, slot)): (usize, (&T, &mut [f32]))| (index, prepare(item, slot));
+    let requests = waiting.len().min(REQUESTS);
+    let waiting = Mutex::new(waiting.into_iter());
+    let mut outcomes: Vec<(usize, Result<(), E>)> = std::thread::scope(|scope| {
+        let request = || {
+            let next = || {
+                waiting
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .next()
+            };
+            std::iter::from_fn(next).map(run).collect::<Vec<_>>()
+        };
+        let threads: Vec<_> = (0..requests).map(|_| scope.spawn(request)).collect();
+        let mut outcomes: Vec<_> = ready.into_par_iter().map(run).collect();
+        for thread in threads {
+            outcomes.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        outcomes
+    });
+    outcomes.sort_unstable_by_key(|&(index, _)| index);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 fn close_gaps<E>(values: &mut Vec<f32>, slot_len: usize, outcomes: &[Result<(), E>]) {
@@ -112,6 +152,35 @@ mod tests {
             .flat_map(|&i| [i as f32; 2])
             .collect();
         assert_eq!(good, expected);
+    }
+
+    #[test]
+    fn what_waits_leaves_the_pool_to_others() {
+        use std::time::Duration;
+        // More than the pool has threads: if these waited there, `work` would come too late.
+        let items: Vec<usize> = (0..rayon::current_num_threads() * 2 + 3).collect();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let receiver = Mutex::new(receiver);
+        let wait = |&item: &usize, slot: &mut [f32]| {
+            slot.fill(item as f32);
+            if item % 2 == 0 {
+                return Ok(());
+            }
+            let receiver = receiver.lock().unwrap();
+            receiver.recv_timeout(Duration::from_secs(30))
+        };
+        let waits = |item: &usize| item % 2 == 1;
+        let batch = prepare_beside(&items, items.len(), 1, waits, wait, |batches| {
+            let sum: u64 = (0..10_000_u64).into_par_iter().sum();
+            assert_eq!(sum, 49_995_000);
+            for _ in &items {
+                sender.send(()).unwrap();
+            }
+            batches.recv().unwrap()
+        });
+        assert!(batch.outcomes.iter().all(Result::is_ok));
+        let expected: Vec<f32> = items.iter().map(|&item| item as f32).collect();
+        assert_eq!(batch.values, expected);
     }
 
     #[test]

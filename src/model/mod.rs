@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::hub::HubOptions;
 use crate::labels::Label;
 use crate::nets::{NetError, Network};
-use crate::preprocess::{ImageError, RgbImage, Transform};
+use crate::nn::Backend;
+use crate::preprocess::{ImageError, Layout, RgbImage, Transform};
 use crate::store;
 use crate::weights::Weights;
 use crate::zoo::{ModelSpec, Overrides};
@@ -64,10 +65,24 @@ impl Model {
     /// # Errors
     /// If the weights are not this network's, or pictures of the spec's input size do not fit it.
     pub fn new(spec: ModelSpec, weights: &Weights, device: &Device) -> Result<Self> {
-        let transform = match spec.transform() {
+        let transform = match transform(&spec, device) {
             Err(ImageError::Channels { .. }) => None,
             transform => Some(transform?),
         };
+        Self::with_transform(spec, transform, weights, device)
+    }
+
+    /// As [`Model::new`] with the [`transform()`] of the same spec and device, which there is before
+    /// the weights are; none where images have other channels than the network's input.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn with_transform(
+        spec: ModelSpec,
+        transform: Option<Transform>,
+        weights: &Weights,
+        device: &Device,
+    ) -> Result<Self> {
         let plan = spec.network.plan(spec.naming, spec.classes())?;
         let [height, width] = spec.input.size;
         plan.check_size(height, width)?;
@@ -94,7 +109,7 @@ impl Model {
         self.network.notes()
     }
 
-    /// The preprocessing: writes a picture into a slot of a batch.
+    /// The preprocessing: writes an image into a slot of a batch, in the network's own layout.
     ///
     /// # Errors
     /// [`ImageError::Channels`] if images have other channels than the network's input.
@@ -111,7 +126,7 @@ impl Model {
         self.spec.channels() * height * width
     }
 
-    /// The preprocessed pictures `[N, channels, height, width]`, on the network's device.
+    /// The preprocessed images `[N, channels, height, width]`, on the network's device.
     ///
     /// # Errors
     /// If the device has no room, or as [`Model::transform`].
@@ -127,15 +142,24 @@ impl Model {
         self.batch_from(values)
     }
 
-    /// A batch of pictures that [`Model::transform`] wrote one after another.
+    /// A batch `[N, channels, height, width]` of images that [`Model::transform`] wrote one after
+    /// another. On the CPU it takes the values over without a copy, stored as they are.
     ///
     /// # Errors
-    /// If the values are not whole pictures or the device has no room.
+    /// If the values are not whole images or the device has no room.
     pub fn batch_from(&self, values: Vec<f32>) -> Result<Tensor> {
+        Ok(self.stored(values)?.to_device(self.network.device())?)
+    }
+
+    /// As [`Model::batch_from`], in the memory of the CPU.
+    fn stored(&self, values: Vec<f32>) -> Result<Tensor> {
         let [height, width] = self.spec.input.size;
-        let count = values.len() / self.picture_len();
-        let shape = (count, self.spec.channels(), height, width);
-        Ok(Tensor::from_vec(values, shape, self.network.device())?)
+        let (count, channels) = (values.len() / self.picture_len(), self.spec.channels());
+        let tensor = |shape| Tensor::from_vec(values, shape, &Device::Cpu);
+        Ok(match self.network.is_channels_last() {
+            true => tensor((count, height, width, channels))?.permute((0, 3, 1, 2))?,
+            false => tensor((count, channels, height, width))?,
+        })
     }
 
     /// The `k` most probable classes of each picture, best first.
@@ -158,20 +182,23 @@ impl Model {
         Ok(rows.iter().map(|logits| self.best(logits, k)).collect())
     }
 
-    /// The logits of each picture that [`Model::transform`] wrote, one after another. If the batch
-    /// fails, each picture is tried alone, so that one cannot take the others with it.
-    pub fn logits_each(&self, values: &[f32]) -> Vec<Result<Vec<f32>>> {
-        let run = |values: &[f32]| self.rows(&self.batch_from(values.to_vec())?);
-        let pictures = values.chunks_exact(self.picture_len());
-        if values.is_empty() {
+    /// The logits of each image that [`Model::transform`] wrote, one after another. If the batch
+    /// fails, each image is tried alone, so that one cannot take the others with it.
+    pub fn logits_each(&self, values: impl Into<Vec<f32>>) -> Vec<Result<Vec<f32>>> {
+        let values = values.into();
+        let count = values.len() / self.picture_len();
+        if count == 0 {
             return Vec::new();
         }
-        match run(values) {
+        let batch = match self.stored(values) {
+            Ok(batch) => batch,
+            Err(error) => return vec![Err(error)],
+        };
+        let alone = |index| Ok(self.rows(&batch.narrow(0, index, 1)?)?.concat());
+        match self.rows(&batch) {
             Ok(rows) => rows.into_iter().map(Ok).collect(),
-            Err(error) if pictures.len() == 1 => vec![Err(error)],
-            Err(_) => pictures
-                .flat_map(|picture| self.logits_each(picture))
-                .collect(),
+            Err(error) if count == 1 => vec![Err(error)],
+            Err(_) => (0..count).map(alone).collect(),
         }
     }
 
@@ -222,6 +249,18 @@ impl Model {
     }
 }
 
+/// The preprocessing of `spec`, in the layout that its network takes on `device`.
+///
+/// # Errors
+/// As [`ModelSpec::transform`].
+pub fn transform(spec: &ModelSpec, device: &Device) -> Result<Transform, ImageError> {
+    let layout = match Backend::of(device).is_channels_last() {
+        true => Layout::ChannelsLast,
+        false => Layout::ChannelsFirst,
+    };
+    Ok(spec.transform()?.with_layout(layout))
+}
+
 /// Probabilities of finite logits, in f64.
 pub fn softmax(logits: &[f32]) -> Vec<f64> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -261,6 +300,15 @@ impl From<candle_core::Error> for Error {
 mod tests {
     use super::*;
 
+    /// The model that is part of the program.
+    fn demo() -> Model {
+        let offline = HubOptions {
+            offline: true,
+            ..HubOptions::from_env().unwrap()
+        };
+        Model::open("demo", &offline, &Device::Cpu).unwrap()
+    }
+
     #[test]
     fn top_k_is_ordered_and_breaks_ties_by_index() {
         let values = [0.5, 2.0, -1.0, 2.0, 0.5];
@@ -274,5 +322,35 @@ mod tests {
         let found = softmax(&[1e30, 1e30, -1e30]);
         assert_eq!(found, [0.5, 0.5, 0.0]);
         assert!((softmax(&[1.0, 2.0])[1] - 1.0 / (1.0 + (-1.0_f64).exp())).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_layout_of_a_batch_does_not_change_the_logits() {
+        let model = demo();
+        let images = [3_u32, 60].map(|edge| {
+            RgbImage::from_fn(edge, 2 * edge, |x, y| {
+                image::Rgb([x, y, x * y].map(|value| (value * 7) as u8))
+            })
+        });
+        let batch = model.batch(&images).unwrap();
+        assert!(!batch.is_contiguous(), "it is stored channels last");
+        let expected = model.network.forward(&batch.contiguous().unwrap()).unwrap();
+        let expected = expected.to_vec2::<f32>().unwrap();
+        assert_eq!(model.rows(&batch).unwrap(), expected);
+        let stored = batch.permute((0, 2, 3, 1)).unwrap().flatten_all().unwrap();
+        let each = model.logits_each(stored.to_vec1::<f32>().unwrap());
+        let each: Vec<Vec<f32>> = each.into_iter().map(Result::unwrap).collect();
+        assert_eq!(each, expected);
+    }
+
+    #[test]
+    fn an_image_that_fails_does_not_take_its_batch_with_it() {
+        let model = demo();
+        let mut values = vec![0.5; 3 * model.picture_len()];
+        values[model.picture_len()] = f32::NAN;
+        let each = model.logits_each(values);
+        let are_good: Vec<bool> = each.iter().map(Result::is_ok).collect();
+        assert_eq!(are_good, [true, false, true]);
+        assert_eq!(each[0].as_ref().unwrap(), each[2].as_ref().unwrap());
     }
 }

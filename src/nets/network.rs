@@ -136,6 +136,11 @@ impl Network {
         self.backend.device()
     }
 
+    /// Whether a batch need not be copied if its values are stored `[N, H, W, C]`.
+    pub fn is_channels_last(&self) -> bool {
+        self.backend.is_channels_last()
+    }
+
     /// Logits `[N, classes]` of normalised images `[N, C, H, W]` in f32, on the network's device; C is the
     /// plan's number of inputs.
     ///
@@ -213,7 +218,9 @@ impl Network {
             }
         };
         self.plan.check_size(height, width)?;
-        if all_finite(x)? {
+        // The sum of a view in another order would be slow.
+        let stored = nn::stored_channels_last(x)?;
+        if all_finite(stored.as_ref().unwrap_or(x))? {
             Ok(())
         } else {
             Err(NetError::InputNotFinite)

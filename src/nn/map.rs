@@ -31,15 +31,25 @@ impl Backend {
         }
     }
 
-    /// A batch `[N, C, H, W]` of normalised pictures in this backend's layout.
+    /// Whether [`Backend::enter`] takes a batch as it is if its values are stored `[N, H, W, C]`.
+    pub fn is_channels_last(&self) -> bool {
+        matches!(self, Self::Engine(_))
+    }
+
+    /// A batch `[N, C, H, W]` of normalised images in this backend's layout: without a copy if that
+    /// is how it is stored.
     ///
     /// # Errors
     /// If the device fails.
     pub fn enter(&self, x: &Tensor) -> Result<Map> {
-        let x = x.to_device(self.device())?.contiguous()?;
+        let x = x.to_device(self.device())?;
         match self {
-            Self::Candle(_) => Ok(Map::plain(x)),
+            Self::Candle(_) => Ok(Map::plain(x.contiguous()?)),
             Self::Engine(engine) => {
+                if let Some(tensor) = stored_channels_last(&x)? {
+                    return Ok(engine.borrowed(tensor));
+                }
+                let x = x.contiguous()?;
                 let (batch, channels, height, width) = x.dims4()?;
                 let map = engine.map([batch, height, width, channels])?;
                 map.fill_from(&x, |y, x| {
@@ -80,11 +90,24 @@ impl Engine {
             }
         };
         let tensor = memory.narrow(0, 0, len)?.reshape(&dims)?;
-        let engine = self.clone();
         Ok(Map {
             tensor,
-            lease: Some(Lease { memory, engine }),
+            lease: Some(Lease {
+                memory: Some(memory),
+                engine: self.clone(),
+            }),
         })
+    }
+
+    /// A map `[N, H, W, C]` in memory that is not the engine's.
+    fn borrowed(&self, tensor: Tensor) -> Map {
+        Map {
+            tensor,
+            lease: Some(Lease {
+                memory: None,
+                engine: self.clone(),
+            }),
+        }
     }
 
     /// The smallest free tensor of at least `len` values, unless it is far too large: a small map
@@ -98,6 +121,15 @@ impl Engine {
     }
 }
 
+/// A batch `[N, C, H, W]` as `[N, H, W, C]` without a copy, if its values are stored in this order.
+///
+/// # Errors
+/// If `x` has not four dimensions.
+pub fn stored_channels_last(x: &Tensor) -> Result<Option<Tensor>> {
+    let last = x.permute((0, 2, 3, 1))?;
+    Ok(last.is_contiguous().then_some(last))
+}
+
 /// A batch of maps: `[N, H, W, C]` on the engine, `[N, C, H, W]` in Candle's operations.
 #[derive(Debug)]
 pub struct Map {
@@ -105,10 +137,10 @@ pub struct Map {
     lease: Option<Lease>,
 }
 
-/// Memory that goes back to the engine with the map.
+/// The engine of a map, and the memory that goes back to it with the map.
 #[derive(Debug)]
 struct Lease {
-    memory: Tensor,
+    memory: Option<Tensor>,
     engine: Engine,
 }
 
@@ -119,7 +151,7 @@ impl Drop for Lease {
             .free
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        free.push(self.memory.clone());
+        free.extend(self.memory.take());
     }
 }
 

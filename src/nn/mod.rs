@@ -15,7 +15,7 @@ mod sk;
 
 pub use conv::Conv;
 pub use linear::{Linear, global_mean};
-pub use map::{Backend, Engine, Map};
+pub use map::{Backend, Engine, Map, stored_channels_last};
 pub use norm::BatchNorm;
 pub use pool::{avg_pool, avg_pool_ceil, max_pool_ceil, max_pool_pad};
 pub use residual::{residual_tail, scale};

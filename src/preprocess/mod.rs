@@ -34,4 +34,4 @@ pub use kind::is_picture_name;
 pub(crate) use kind::{Look, START, look};
 pub use resize::resize;
 pub use spec::{CropMode, InputSpec, Interpolation, MAX_INPUT_SIZE};
-pub use transform::{Transform, Views};
+pub use transform::{Layout, Transform, Views};

@@ -38,9 +38,20 @@ impl Views {
     }
 }
 
+/// The order of the values of an image in a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// `[C, H, W]`, one channel after another, as in PyTorch and Candle.
+    #[default]
+    ChannelsFirst,
+    /// `[H, W, C]`, one pixel after another, as in the image and in this crate's kernels.
+    ChannelsLast,
+}
+
 /// Resize, crop and normalisation of one [`InputSpec`], ready to run.
 #[derive(Clone, Debug)]
 pub struct Transform {
+    layout: Layout,
     /// 3, or 1 for a network of grey images.
     channels: usize,
     size: [usize; 2],
@@ -108,6 +119,7 @@ impl Transform {
             CropMode::Center | CropMode::Squash => [0; 3],
         };
         Ok(Self {
+            layout: Layout::default(),
             channels,
             size: spec.size,
             scale,
@@ -119,6 +131,12 @@ impl Transform {
                 std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
             }),
         })
+    }
+
+    /// The same transform, writing its values in another order.
+    #[must_use]
+    pub fn with_layout(self, layout: Layout) -> Self {
+        Self { layout, ..self }
     }
 
     /// Height and width of the result in pixels.
@@ -189,7 +207,7 @@ impl Transform {
         result
     }
 
-    /// Writes the network's input for one picture, channel after channel (channels x height x width):
+    /// Writes the network's input for one image in the transform's [`Layout`]:
     /// `(value / 255 - mean) / std` in 32-bit floats, as torchvision computes it.
     ///
     /// # Panics
@@ -237,11 +255,23 @@ impl Transform {
     fn normalise(&self, pixels: &RgbImage, out: &mut [f32]) {
         let area = self.size[0] * self.size[1];
         assert_eq!(out.len(), self.channels * area, "the slot for one picture");
-        for (channel, (plane, table)) in
-            out.chunks_exact_mut(area).zip(&self.normalised).enumerate()
-        {
-            for (value, pixel) in plane.iter_mut().zip(pixels.as_chunks::<3>().0) {
-                *value = table[usize::from(pixel[channel])];
+        let pixels = pixels.as_chunks::<3>().0;
+        match self.layout {
+            Layout::ChannelsFirst => {
+                let planes = out.chunks_exact_mut(area).zip(&self.normalised);
+                for (channel, (plane, table)) in planes.enumerate() {
+                    for (value, pixel) in plane.iter_mut().zip(pixels) {
+                        *value = table[usize::from(pixel[channel])];
+                    }
+                }
+            }
+            Layout::ChannelsLast => {
+                for (values, pixel) in out.chunks_exact_mut(self.channels).zip(pixels) {
+                    let seen = pixel.iter().zip(&self.normalised);
+                    for (value, (&byte, table)) in values.iter_mut().zip(seen) {
+                        *value = table[usize::from(byte)];
+                    }
+                }
             }
         }
     }
@@ -336,5 +366,46 @@ impl Crop {
     /// The crops at both ends of an edge of `edge` pixels.
     fn corners(&self, edge: usize) -> [Self; 2] {
         [0, edge - self.length].map(|start| Self { start, ..*self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_hold_the_same_values() {
+        let spec = InputSpec {
+            size: [5, 7],
+            crop_pct: 0.9,
+            crop_mode: CropMode::Border,
+            interpolation: Interpolation::Bicubic,
+            mean: [0.485, 0.456, 0.406],
+            std: [0.229, 0.224, 0.225],
+            test_size: None,
+            test_crop_pct: None,
+        };
+        let image = RgbImage::from_fn(13, 6, |x, y| {
+            Rgb([x as u8 * 19, y as u8 * 40, (x * y) as u8])
+        });
+        for channels in [1, 3] {
+            let first = Transform::with_channels(&spec, channels).unwrap();
+            let last = first.clone().with_layout(Layout::ChannelsLast);
+            for views in [Views::One, Views::Flip, Views::TenCrop] {
+                let written = |transform: &Transform| {
+                    let mut values = vec![0.0; views.count() * channels * 35];
+                    transform.write_views(&image, views, &mut values);
+                    values
+                };
+                let (first, last) = (written(&first), written(&last));
+                for (first, last) in first.chunks(channels * 35).zip(last.chunks(channels * 35)) {
+                    let moved: Vec<f32> = (0..35)
+                        .flat_map(|pixel| (0..channels).map(move |channel| channel * 35 + pixel))
+                        .map(|index| first[index])
+                        .collect();
+                    assert_eq!(moved, last);
+                }
+            }
+        }
     }
 }
