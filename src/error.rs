@@ -67,6 +67,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// The message and those of all causes, on one line.
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            // Transparent errors repeat their cause.
+            if !text.contains(&error.to_string()) {
+                text += &format!(": {error}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -1,12 +1,24 @@
-//! The figures of a report beside scikit-learn, torchmetrics and statsmodels, on stored predictions
-//! (`tests/tools/make_metrics.py`, `tests/tools/make_multi_label.py`).
+//! Evaluation as a library: models on data sets; and the figures of a report compared with those of
+//! scikit-learn, torchmetrics and statsmodels, on stored predictions (`tests/tools/make_metrics.py`,
+//! `tests/tools/make_multi_label.py`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::Device;
+use senet::Model;
 
 use senet::eval::{
-    Answer, Classes, Dataset, FolderOrder, Header, Interval, Member, MultiReport, NO_LABEL,
-    Numbering, Options, Outcome, Pair, Record, Report, Scores,
+    Answer, Classes, Dataset, DatasetOptions, EvalError, EvalOptions, Evaluation, FolderOrder,
+    Header, Interval, LabelIds, Member, MultiReport, NO_LABEL, Outcome, Pair, Record, Report,
+    Scores, merge,
 };
+use senet::hub::HubOptions;
 use senet::labels::LabelSet;
 use senet::preprocess::{CropMode, DecodeOptions, InputSpec, Interpolation, Transform, Views};
+use senet::weights::Weights;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -225,11 +237,9 @@ fn the_last_number_of_the_development_kit_is_hinted_at() {
         std::fs::write(folder.path().join(name), b"").unwrap();
     }
     let set = LabelSet::builtin("imagenet-1k").unwrap();
-    let options = Options {
-        labels: Some(&list),
-        ..Options::default()
-    };
-    let found = Dataset::open(&[folder.path().into()], &Classes::new(set), &options);
+    let mut options = DatasetOptions::default();
+    options.labels = Some(list);
+    let found = Dataset::open(&[folder.path()], &Classes::new(set), &options);
     let hint = found.unwrap_err().hint().unwrap();
     assert!(hint.contains("`--label-ids devkit`"), "{hint}");
 }
@@ -269,7 +279,7 @@ fn folders_of_the_variants_of_imagenet() {
         ("part-of-sketch", 5),
     ] {
         let paths = [folder.path().join(data)];
-        let dataset = Dataset::open(&paths, &classes, &Options::default()).unwrap();
+        let dataset = Dataset::open(&paths, &classes, &DatasetOptions::default()).unwrap();
         assert_eq!(
             (dataset.items.len(), dataset.left_out),
             (2 * count, 0),
@@ -312,16 +322,14 @@ impl Numbers {
     }
 
     /// The share of right labels, and what is said of the others.
-    fn read(&self, ids: Option<Numbering>, order: Option<FolderOrder>) -> (f64, Vec<String>) {
+    fn read(&self, ids: Option<LabelIds>, order: Option<FolderOrder>) -> (f64, Vec<String>) {
         let mut classes = Classes::new(&self.set);
         if let Some(ids) = ids {
-            classes.number_by(ids).unwrap();
+            classes.set_label_ids(ids).unwrap();
         }
-        let options = Options {
-            order,
-            ..Options::default()
-        };
-        let data = Dataset::open(&[self.folder.path().into()], &classes, &options).unwrap();
+        let mut options = DatasetOptions::default();
+        options.order = order;
+        let data = Dataset::open(&[self.folder.path()], &classes, &options).unwrap();
         let header = header(data.items.len(), self.set.len());
         let records: Vec<Record> = data
             .items
@@ -390,7 +398,7 @@ fn folders_of_numbers_in_the_order_of_strings() {
 #[test]
 fn numbers_that_count_from_one() {
     use FolderOrder::String as Strings;
-    let from_one = Some(Numbering::FromOne);
+    let from_one = Some(LabelIds::FromOne);
     // Without the last, whose number would be no class.
     let names: Vec<String> = (1..12).map(|number| number.to_string()).collect();
     let numbers = Numbers::new(&names, |name| name.parse::<usize>().unwrap() - 1);
@@ -416,7 +424,7 @@ fn numbers_that_count_from_one() {
     let numbers = Numbers::new(&all, |name| name.parse::<usize>().unwrap() - 1);
     let classes = Classes::new(&numbers.set);
     let paths = [numbers.folder.path().to_owned()];
-    let error = Dataset::open(&paths, &classes, &Options::default()).unwrap_err();
+    let error = Dataset::open(&paths, &classes, &DatasetOptions::default()).unwrap_err();
     assert!(
         error.hint().unwrap().contains("`--label-ids from-one`"),
         "{error}"
@@ -438,10 +446,8 @@ fn folders_of_names_in_the_order_of_strings() {
     let numbers = Numbers::new(&names[1..], sorted(&names));
     let classes = Classes::new(&numbers.set);
     let paths = [numbers.folder.path().to_owned()];
-    let options = Options {
-        order,
-        ..Options::default()
-    };
+    let mut options = DatasetOptions::default();
+    options.order = order;
     let error = Dataset::open(&paths, &classes, &options).unwrap_err();
     let text = "has 11 class folders, and the model 12 classes";
     assert!(error.to_string().contains(text), "{error}");
@@ -489,4 +495,169 @@ fn multi_label_figures_are_those_of_scikit_learn() {
             close(class.f1, &f1["each"][place]);
         }
     }
+}
+
+/// Results of [`set`] that the first version of this program wrote.
+const STORED: &str = include_str!("data/eval/results.jsonl");
+
+/// Two images of known classes, and a file that is none.
+fn set(folder: &Path) -> PathBuf {
+    let set = folder.join("set");
+    for (name, from) in [("9/a.png", "ankle-boot.png"), ("Bag/b.png", "grey.png")] {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pictures");
+        let path = set.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy(Path::new(data).join(from), path).unwrap();
+    }
+    fs::write(set.join("Bag/c.png"), b"no image").unwrap();
+    set
+}
+
+fn demo() -> Model {
+    Model::open("demo", &HubOptions::from_env().unwrap(), &Device::Cpu).unwrap()
+}
+
+#[test]
+fn models_are_measured_in_one_pass() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (demo(), demo());
+    let classes = Classes::new(&first.spec().labels);
+    let data = Dataset::open(&[set(folder.path())], &classes, &DatasetOptions::default()).unwrap();
+    let mut options = EvalOptions::default();
+    options.batch_size = 2;
+    options.ensemble = true;
+    let mut evaluation = Evaluation::new([&first, &second], &data, options).unwrap();
+    assert_eq!(evaluation.remaining().count(), 3);
+    let mut batches = Vec::new();
+    let summary = evaluation
+        .run(|records| batches.push(records.to_vec()))
+        .unwrap();
+    assert!(!summary.stopped && summary.network <= summary.elapsed);
+    assert_eq!(evaluation.remaining().count(), 0);
+    let sizes: Vec<usize> = batches.iter().map(|batch| batch[0].len()).collect();
+    assert_eq!(sizes, [2, 1]);
+    for (place, run) in evaluation.runs().iter().enumerate() {
+        let members = if place == 2 { 2 } else { 1 };
+        assert_eq!(run.header().members.len(), members);
+        let seen: Vec<&Record> = batches.iter().flat_map(|batch| &batch[place]).collect();
+        assert_eq!(seen, run.records().iter().collect::<Vec<_>>());
+        let report = run.report(&[1, 5]);
+        assert_eq!(
+            (report.answered, report.failed, report.top[0].correct),
+            (2, 1, 2)
+        );
+    }
+    let [first, second, _] = evaluation.runs() else {
+        panic!("two models and their ensemble");
+    };
+    assert_eq!(first.records(), second.records());
+    assert_eq!(Pair::of(first, second).both_right, 2);
+}
+
+#[test]
+fn results_of_an_older_run_are_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = demo();
+    let classes = Classes::new(&model.spec().labels);
+    let data = Dataset::open(&[set(folder.path())], &classes, &DatasetOptions::default()).unwrap();
+    let weights = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/models/weights/seresnet20.fashion_mnist.safetensors"
+    );
+    let file = folder.path().join("results.jsonl");
+    let mut options = EvalOptions::default();
+    options.results = Some(file.clone());
+    options.fingerprints = vec![
+        Weights::open(weights.as_ref())
+            .unwrap()
+            .fingerprint()
+            .unwrap(),
+    ];
+    options.resume = true;
+    // All of it; all but the last image, which no network sees.
+    let lines: Vec<&str> = STORED.split_inclusive('\n').collect();
+    for kept in [4, 3] {
+        fs::write(&file, lines[..kept].concat()).unwrap();
+        let mut evaluation = Evaluation::new([&model], &data, options.clone()).unwrap();
+        assert_eq!(evaluation.remaining().count(), 4 - kept);
+        evaluation.run(|_| ()).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), STORED);
+        let (header, records) = merge(std::slice::from_ref(&file)).unwrap();
+        assert_eq!(
+            (&header, &*records),
+            (
+                evaluation.runs()[0].header(),
+                evaluation.runs()[0].records()
+            )
+        );
+        assert_eq!(
+            Report::new(&header, &records, &[1]),
+            evaluation.runs()[0].report(&[1])
+        );
+        assert_eq!(Pair::open(&file, &file).unwrap().both_right, 2);
+    }
+    options.resume = false;
+    assert!(matches!(
+        options.check_results(&["demo"]),
+        Err(EvalError::Exists { .. })
+    ));
+    let evaluation = Evaluation::new([&model], &data, options.clone());
+    assert!(matches!(evaluation, Err(EvalError::Exists { .. })));
+    // Other weights, by what the caller says.
+    options.resume = true;
+    options.fingerprints = vec!["0".repeat(64)];
+    let error = Evaluation::new([&model], &data, options).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            EvalError::Mismatch {
+                field: "weights",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_stops_between_batches_and_can_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = demo();
+    let classes = Classes::new(&model.spec().labels);
+    let data = Dataset::open(&[set(folder.path())], &classes, &DatasetOptions::default()).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut options = EvalOptions::default();
+    options.batch_size = 1;
+    options.stop = Some(Arc::clone(&stop));
+    let mut evaluation = Evaluation::new([&model], &data, options).unwrap();
+    let summary = evaluation
+        .run(|_| stop.store(true, Ordering::Relaxed))
+        .unwrap();
+    assert!(summary.stopped);
+    assert_eq!(evaluation.runs()[0].records().len(), 1);
+    stop.store(false, Ordering::Relaxed);
+    assert!(!evaluation.run(|_| ()).unwrap().stopped);
+    let indices = evaluation.runs()[0]
+        .records()
+        .iter()
+        .map(|record| record.index);
+    assert!(indices.eq(0..3));
+}
+
+#[test]
+fn a_data_set_of_other_classes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = demo();
+    let other = LabelSet::numbered(10);
+    let folders = [folder.path().join("9")];
+    fs::create_dir(&folders[0]).unwrap();
+    fs::write(folders[0].join("a.png"), b"").unwrap();
+    let data = Dataset::open(
+        &[folder.path()],
+        &Classes::new(&other),
+        &DatasetOptions::default(),
+    )
+    .unwrap();
+    let error = Evaluation::new([&model], &data, EvalOptions::default()).unwrap_err();
+    assert!(matches!(error, EvalError::OtherClasses { .. }), "{error}");
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use clap::Args;
 
-use super::eval::{self, RunArgs, SelectionArgs};
+use super::eval::{self, Request, RunArgs, SelectionArgs};
 use super::format::{FormatArgs, Row, cell};
 use super::output::{Messages, Results};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS};
@@ -39,11 +39,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(
-    arguments: Arguments,
+    arguments: &Arguments,
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let format = arguments.format;
+    let format = &arguments.format;
     let pair = if arguments.data.is_empty() {
         if arguments.run.input.overrides() != Overrides::default() {
             bail!(
@@ -52,10 +52,7 @@ pub(super) fn run(
         }
         of_results(&arguments.first, &arguments.second)?
     } else {
-        let models = vec![arguments.first, arguments.second];
-        let arguments =
-            eval::Arguments::of(models, arguments.data, arguments.selection, arguments.run);
-        match eval::pair(&arguments, messages)? {
+        match on_data(arguments, messages)? {
             Some(pair) => pair,
             None => return Ok(INTERRUPTED),
         }
@@ -85,6 +82,25 @@ impl Row for Difference {
             cell(&self.second),
         ]]
     }
+}
+
+/// Nothing if Ctrl-C ended it early.
+fn on_data(arguments: &Arguments, messages: Messages) -> anyhow::Result<Option<Pair>> {
+    let request = Request {
+        models: &[arguments.first.clone(), arguments.second.clone()],
+        weights: None,
+        data: &arguments.data,
+        selection: &arguments.selection,
+        run: &arguments.run,
+        multi_label: false,
+        messages,
+    };
+    let (specs, hub) = request.find()?;
+    let labels = specs[0].labels.clone();
+    let classes = arguments.selection.classes(&labels)?;
+    let options = arguments.run.options();
+    let measured = request.measure(specs, &hub, &classes, options, false)?;
+    Ok(measured.map(|(runs, _)| Pair::of(&runs[0], &runs[1])))
 }
 
 fn of_results(first: &str, second: &str) -> anyhow::Result<Pair> {

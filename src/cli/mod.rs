@@ -137,7 +137,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
     let code = match command {
         Command::Classify(arguments) => classify::run(&arguments, messages, results)?,
         Command::Eval(arguments) => eval::run(&arguments, messages, results)?,
-        Command::Compare(arguments) => compare::run(*arguments, messages, results)?,
+        Command::Compare(arguments) => compare::run(&arguments, messages, results)?,
         Command::Bench(arguments) => bench::run(&arguments, messages, results)?,
         Command::List(arguments) => list::run(&arguments, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,

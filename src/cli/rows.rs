@@ -51,17 +51,8 @@ impl RowError {
 
 impl From<&Error> for RowError {
     fn from(error: &Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            // Transparent errors repeat their cause.
-            if !text.contains(&error.to_string()) {
-                text += &format!(": {error}");
-            }
-            cause = error.source();
-        }
         Self {
-            text,
+            text: error.with_causes(),
             hint: error.hint(),
         }
     }

@@ -5,10 +5,12 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use super::classes::set_name;
 use super::order::{FolderOrder, Numbered};
 use super::spool::Spool;
 use super::{Classes, EvalError, Source, find, label};
 use crate::digest::hexadecimal;
+use crate::labels::{Label, LabelSet};
 use crate::walk::PassedOver;
 
 /// One labelled picture.
@@ -40,20 +42,30 @@ pub struct Dataset {
     pub(super) order: Option<FolderOrder>,
     /// Whether all labels are numbers.
     pub(super) numbered: Option<Numbered>,
-    /// Bytes of pictures that came as a stream and are kept in a temporary file.
+    /// Bytes of images that came as a stream and are kept in a temporary file.
     pub spooled: u64,
+    /// The classes that the labels are about.
+    pub(super) classes: Vec<Label>,
+    /// Name and size of their set.
+    pub(super) set_name: String,
+    pub(super) multi_label: bool,
+    /// The classes that a model may answer with, if not all.
+    pub(super) valid: Option<Vec<usize>>,
 }
 
-/// What a data set is made from.
-#[derive(Debug, Default)]
-pub struct Options<'a> {
-    /// File that labels the pictures, in place of folders.
-    pub labels: Option<&'a Path>,
-    /// Whether an image of no class is one without labels, and not left out.
+/// What a data set is made from, and how a model is measured on it.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct DatasetOptions {
+    /// File that labels the images, in place of folders.
+    pub labels: Option<PathBuf>,
+    /// Judge each class by itself, by its sigmoid: an image may show several classes, or none, where
+    /// it is left out otherwise.
     pub multi_label: bool,
-    /// Pictures of other classes are left out.
-    pub only: Option<&'a [usize]>,
-    /// No more than so many pictures, evenly spread over the whole set.
+    /// The classes that a model may answer with, in order, if not all ([`Classes::subset`]); images of
+    /// other classes are left out.
+    pub valid: Option<Vec<usize>>,
+    /// At most this many images, evenly spread over the whole set.
     pub limit: Option<usize>,
     /// The order of class folders in which their classes were numbered, where names do not tell.
     pub order: Option<FolderOrder>,
@@ -61,12 +73,18 @@ pub struct Options<'a> {
     pub allow_empty: bool,
 }
 
-/// One of several parts of a data set: every `count`-th picture.
+/// One of several parts of a data set: every `count`-th image. All of it by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// From 1 to `count`.
     pub index: usize,
     pub count: usize,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self { index: 1, count: 1 }
+    }
 }
 
 impl FromStr for Shard {
@@ -90,20 +108,20 @@ impl Dataset {
     /// # Errors
     /// If something cannot be read, a name means no class, or several, or there are no pictures.
     pub fn open(
-        paths: &[PathBuf],
+        paths: &[impl AsRef<Path>],
         classes: &Classes<'_>,
-        options: &Options<'_>,
+        options: &DatasetOptions,
     ) -> Result<Self, EvalError> {
         let mut spool = Spool::default();
         let search = find::pictures(paths, classes, &mut spool)?;
         let data = match paths {
-            [path] => path.clone(),
-            _ => "all paths".into(),
+            [path] => path.as_ref(),
+            _ => Path::new("all paths"),
         };
         let passed = search.passed.clone();
-        let labels = match options.labels {
-            Some(list) => label::by_list(search.found, list, &data, classes, options.multi_label)?,
-            None => label::by_place(search, &data, classes, options.order)?,
+        let labels = match &options.labels {
+            Some(list) => label::by_list(search.found, list, data, classes, options.multi_label)?,
+            None => label::by_place(search, data, classes, options.order)?,
         };
         let label::Labels {
             mut labelled,
@@ -118,9 +136,9 @@ impl Dataset {
                 passed: passed.note(),
             });
         }
-        if let Some(only) = options.only {
+        if let Some(valid) = &options.valid {
             let before = labelled.len();
-            labelled.retain(|(_, labels)| labels.iter().any(|label| only.contains(label)));
+            labelled.retain(|(_, labels)| labels.iter().any(|label| valid.contains(label)));
             left_out += before - labelled.len();
         }
         if labelled.is_empty() {
@@ -150,6 +168,21 @@ impl Dataset {
             order: options.order,
             numbered,
             spooled: spool.length,
+            classes: classes.labels().to_vec(),
+            set_name: classes.set_name(),
+            multi_label: options.multi_label,
+            valid: options.valid.clone(),
+        })
+    }
+
+    /// Whether the labels of the data set mean these classes.
+    pub(super) fn check_classes(&self, labels: &LabelSet) -> Result<(), EvalError> {
+        if labels.entries == self.classes {
+            return Ok(());
+        }
+        Err(EvalError::OtherClasses {
+            model: set_name(labels),
+            data: self.set_name.clone(),
         })
     }
 

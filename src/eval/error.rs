@@ -34,7 +34,7 @@ pub enum EvalError {
     Archive { path: String, reason: String },
     #[error("cannot keep the pictures of a stream in a temporary file in {folder}: {error}")]
     Spool { folder: String, error: io::Error },
-    #[cfg(not(feature = "parquet"))]
+    /// Only without the feature `parquet`.
     #[error("{path}: this program was built without Parquet")]
     NoParquet { path: String },
     #[error("{path} and {other} share pictures, which would count twice")]
@@ -151,9 +151,13 @@ pub enum EvalError {
         "{path} is a list of numbers without 0 and {last}: it may count the model's outputs from 0 \
          or the classes of ImageNet's development kit from 1"
     )]
-    Numbering { path: String, last: usize },
+    LabelIds { path: String, last: usize },
     #[error("{what} are about imagenet-1k, and the classes of the model are {set}")]
     NotImageNet { what: &'static str, set: String },
+    #[error("the classes of the model are {model}, and the data set was labelled with {data}")]
+    OtherClasses { model: String, data: String },
+    #[error("cannot make the folder {path}: {error}")]
+    Folder { path: String, error: io::Error },
     #[error("all {pictures} pictures of {path} are left out")]
     AllLeftOut { path: String, pictures: usize },
     #[error("expected a shard as INDEX/COUNT, from 1/COUNT to COUNT/COUNT, found `{text}`")]
@@ -263,9 +267,8 @@ impl EvalError {
                 "name the archives themselves, or the folder of the pictures"
             }
             Self::Spool { .. } => "`TMPDIR` names another folder for temporary files",
-            #[cfg(not(feature = "parquet"))]
             Self::NoParquet { .. } => "build it with `cargo install --features parquet`",
-            Self::Numbering { .. } => "say which: `--label-ids index` or `--label-ids devkit`",
+            Self::LabelIds { .. } => "say which: `--label-ids index` or `--label-ids devkit`",
             Self::Line {
                 expected: NUMBER_OF_A_CLASS,
                 ..

@@ -31,7 +31,7 @@ const LONGEST: u64 = 2 << 30;
 
 /// A results file that grows.
 #[derive(Debug)]
-pub struct Log {
+pub(super) struct Log {
     path: PathBuf,
     file: File,
 }
@@ -41,7 +41,7 @@ impl Log {
     ///
     /// # Errors
     /// As there.
-    pub fn check(path: &Path) -> Result<(), EvalError> {
+    pub(super) fn check(path: &Path) -> Result<(), EvalError> {
         match Target::find(path).map_err(|error| unwritable(path, error))? {
             Target::File(file) if file.exists() => Err(EvalError::Exists {
                 path: path.display().to_string(),
@@ -55,7 +55,7 @@ impl Log {
     ///
     /// # Errors
     /// [`EvalError::InUse`], [`EvalError::Exists`] if there is one of that name, [`EvalError::Unwritable`].
-    pub fn create(path: &Path, header: &Header) -> Result<Self, EvalError> {
+    pub(super) fn create(path: &Path, header: &Header) -> Result<Self, EvalError> {
         let target = Target::find(path).map_err(|error| unwritable(path, error))?;
         let file = match &target {
             Target::Stream(stream) => open_stream(stream),
@@ -88,7 +88,7 @@ impl Log {
     /// # Errors
     /// [`EvalError::InUse`], [`EvalError::Mismatch`] if the file's header is another, [`EvalError::Line`] if a whole line
     /// is no record, [`EvalError::Conflict`] if it has two results for a picture.
-    pub fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), EvalError> {
+    pub(super) fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), EvalError> {
         if let Ok(Target::Stream(_)) = Target::find(path) {
             let error =
                 io::Error::other("it is not a regular file, so no run can be resumed in it");
@@ -125,7 +125,7 @@ impl Log {
     ///
     /// # Errors
     /// [`EvalError::Unwritable`].
-    pub fn append(&mut self, records: &[Record]) -> Result<(), EvalError> {
+    pub(super) fn append(&mut self, records: &[Record]) -> Result<(), EvalError> {
         self.write(records)
     }
 
@@ -144,7 +144,9 @@ impl Log {
 /// The records of several files of one data set, each picture once, in the data set's order.
 ///
 /// # Errors
-/// As [`Log::resume`]; and if a file has no header or there are no files.
+/// [`EvalError::Mismatch`] if the files are about different models, data or settings,
+/// [`EvalError::Line`] if a whole line is no record, [`EvalError::Conflict`] if an image has two
+/// results; and if a file has no header or there are no files.
 pub fn merge(paths: &[PathBuf]) -> Result<(Header, Vec<Record>), EvalError> {
     let mut first: Option<Header> = None;
     let mut records = BTreeMap::new();

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::log::same_data;
-use super::{EvalError, Header, Record, merge};
+use super::{EvalError, Header, ModelRun, Record, merge};
 
 /// How the answers of two models differ, on the pictures that both have answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,6 +58,14 @@ impl Pair {
         }
         same_data(second, &header, &other)?;
         Ok(Self::new((&header, &records), (&other, &others)))
+    }
+
+    /// From two runs on one data set.
+    pub fn of(first: &ModelRun, second: &ModelRun) -> Self {
+        Self::new(
+            (first.header(), first.records()),
+            (second.header(), second.records()),
+        )
     }
 
     /// From the records of two models of one data set.

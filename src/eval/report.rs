@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::order::{self, Reading};
 use super::record::TEMPERATURES;
-use super::{Answer, Classes, Dataset, Header, Record};
+use super::{Answer, Classes, Comparison, Dataset, Header, Record};
 
 /// Bins of the reliability table, as in Guo et al. (arXiv:1706.04599).
 pub(super) const BINS: usize = 15;
@@ -38,6 +38,18 @@ pub struct Report {
     pub classes: Vec<ClassReport>,
     /// Mistakes by right and predicted class, the most frequent first.
     pub confusions: Vec<Confusion>,
+}
+
+/// A report with all that it was made from, for pages and tables.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportContext<'a> {
+    pub header: &'a Header,
+    /// Made from this header and these records.
+    pub report: &'a Report,
+    pub records: &'a [Record],
+    /// What to tell the reader first: [`Report::warnings`].
+    pub warnings: &'a [String],
+    pub comparison: Option<&'a Comparison>,
 }
 
 /// How often the right class is among the first `k`.

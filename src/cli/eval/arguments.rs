@@ -6,12 +6,14 @@ use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::files::{Files, Output};
+use super::measure::Request;
 use crate::cli::args::{CLIPPED, DeviceArgs, HubArgs, InputArgs, LimitArgs, probability};
+use crate::cli::output::Messages;
 use crate::error::Error;
-#[cfg(not(feature = "parquet"))]
-use crate::eval::EvalError;
-use crate::eval::{FolderOrder, Shard};
+use crate::eval::{Classes, DatasetOptions, EvalOptions, FolderOrder, LabelIds, Shard};
+use crate::labels::LabelSet;
 use crate::preprocess::{DecodeOptions, Views};
+use crate::zoo::ModelSpec;
 
 /// Measure accuracy on labelled pictures
 #[derive(Args, Debug)]
@@ -84,7 +86,7 @@ pub(in crate::cli) struct SelectionArgs {
     /// What numbers of classes count: the model's outputs from 0 (also Caffe's lists) or from 1, or
     /// the classes of ImageNet's development kit from 1
     #[arg(long, value_name = "WHAT")]
-    pub(super) label_ids: Option<LabelIds>,
+    pub(super) label_ids: Option<LabelIdsArg>,
     /// How the class folders of a model without class names were numbered: by their own numbers, or
     /// sorted as strings (0, 1, 10, 2), as torchvision's ImageFolder does
     #[arg(long, value_name = "ORDER", conflicts_with = "labels")]
@@ -149,10 +151,20 @@ pub(super) enum Command {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum LabelIds {
+pub(super) enum LabelIdsArg {
     Index,
     FromOne,
     Devkit,
+}
+
+impl From<LabelIdsArg> for LabelIds {
+    fn from(ids: LabelIdsArg) -> Self {
+        match ids {
+            LabelIdsArg::Index => Self::Index,
+            LabelIdsArg::FromOne => Self::FromOne,
+            LabelIdsArg::Devkit => Self::Devkit,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -181,30 +193,6 @@ pub(super) enum ViewsArg {
 }
 
 impl Arguments {
-    /// Models on data, of which nothing is kept.
-    pub(in crate::cli) fn of(
-        models: Vec<String>,
-        data: Vec<PathBuf>,
-        selection: SelectionArgs,
-        run: RunArgs,
-    ) -> Self {
-        Self {
-            command: None,
-            data,
-            selection,
-            shard: None,
-            results: None,
-            resume: false,
-            multi_label: false,
-            expect: false,
-            form: Form::default(),
-            models,
-            ensemble: false,
-            weights: None,
-            run,
-        }
-    }
-
     /// All files that are read, and the results.
     pub(super) fn kept(&self) -> Vec<&Path> {
         let selection = &self.selection;
@@ -220,13 +208,83 @@ impl Arguments {
         data.chain(single).chain(valid).collect()
     }
 
-    pub(super) fn decode_options(&self) -> DecodeOptions {
-        DecodeOptions {
-            max_pixels: self.run.limit.max_pixels,
-            exif: self.run.exif,
-            scale_16bit: self.run.limit.scale_16bit,
-            clipped: Some(&CLIPPED),
+    pub(super) fn request(&self, messages: Messages) -> Request<'_> {
+        Request {
+            models: &self.models,
+            weights: self.weights.as_deref(),
+            data: &self.data,
+            selection: &self.selection,
+            run: &self.run,
+            multi_label: self.multi_label,
+            messages,
         }
+    }
+
+    pub(super) fn options(&self) -> EvalOptions {
+        EvalOptions {
+            shard: self.shard.unwrap_or_default(),
+            ensemble: self.ensemble,
+            results: self.results.clone(),
+            resume: self.resume,
+            ..self.run.options()
+        }
+    }
+}
+
+impl SelectionArgs {
+    /// What the names and numbers of classes mean.
+    pub(in crate::cli) fn classes<'a>(&self, labels: &'a LabelSet) -> anyhow::Result<Classes<'a>> {
+        let mut classes = Classes::new(labels);
+        if let Some(map) = &self.class_map {
+            classes.read_map(map).map_err(Error::from)?;
+        }
+        if let Some(ids) = self.label_ids {
+            classes.set_label_ids(ids.into()).map_err(Error::from)?;
+        }
+        Ok(classes)
+    }
+
+    pub(super) fn dataset_options(
+        &self,
+        classes: &Classes<'_>,
+        multi_label: bool,
+    ) -> Result<DatasetOptions, Error> {
+        let valid = self.valid_labels.as_deref();
+        Ok(DatasetOptions {
+            labels: self.labels.clone(),
+            multi_label,
+            valid: valid.map(|name| classes.subset(name)).transpose()?,
+            limit: self.limit.map(|limit| limit as usize),
+            order: self.folder_order.map(FolderOrder::from),
+            allow_empty: self.allow_empty_classes,
+        })
+    }
+}
+
+impl RunArgs {
+    pub(in crate::cli) fn options(&self) -> EvalOptions {
+        EvalOptions {
+            batch_size: self.batch_size as usize,
+            views: self.views.into(),
+            decode: DecodeOptions {
+                max_pixels: self.limit.max_pixels,
+                exif: self.exif,
+                scale_16bit: self.limit.scale_16bit,
+                clipped: Some(&CLIPPED),
+            },
+            ..EvalOptions::default()
+        }
+    }
+
+    pub(super) fn adapt(&self, spec: &mut ModelSpec) -> anyhow::Result<()> {
+        if self.test_size {
+            let Some(size) = spec.input.test_size else {
+                bail!("the card of {} has no test size", spec.name);
+            };
+            spec.input.size = size;
+            spec.input.crop_pct = spec.input.test_crop_pct.unwrap_or(spec.input.crop_pct);
+        }
+        Ok(())
     }
 }
 
@@ -241,7 +299,7 @@ impl From<ViewsArg> for Views {
 }
 
 /// What is reported, and how.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Debug)]
 pub(super) struct Form {
     /// Numbers of guesses to count the right class in, with commas between them
     #[arg(short = 'k', long, value_name = "K", default_value = "1,5", value_delimiter = ',',
@@ -267,7 +325,7 @@ impl Form {
     pub(super) fn files(&self, kept: &[&Path]) -> Result<Files, Error> {
         #[cfg(not(feature = "parquet"))]
         if let Some(path) = &self.parquet {
-            return Err(Error::from(EvalError::NoParquet {
+            return Err(Error::from(crate::eval::EvalError::NoParquet {
                 path: path.display().to_string(),
             }));
         }
@@ -323,24 +381,12 @@ pub(super) fn check(arguments: &Arguments) -> anyhow::Result<()> {
             bail!("published accuracies and valid classes are about single-label models");
         }
     }
-    if arguments
-        .data
-        .iter()
-        .filter(|path| path.as_os_str() == "-")
-        .count()
-        > 1
-    {
-        bail!("standard input can be read only once");
-    }
     let form = &arguments.form;
     if models.len() > 1 && (form.html.is_some() || form.parquet.is_some()) {
         bail!(
             "a page or a table is about one model: `--results` keeps all, and \
              `senet eval merge FILE --html PAGE --parquet TABLE` makes both of each"
         );
-    }
-    if models.len() > 1 && arguments.run.hub.source.revision.is_some() {
-        bail!("`--revision` is for one model: `-m hf-hub:ORG/REPO@REVISION` names one of several");
     }
     if models.len() > 1 && arguments.weights.is_some() {
         bail!(
@@ -356,9 +402,6 @@ pub(super) fn check(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if models.len() < 2 && arguments.ensemble {
         bail!("an ensemble has several members: `-m MODEL -m MODEL --ensemble`");
-    }
-    if let Some(twice) = (1..models.len()).find(|&place| models[..place].contains(&models[place])) {
-        bail!("{} is given twice", models[twice]);
     }
     Ok(())
 }

@@ -2,9 +2,8 @@
 
 use serde::Serialize;
 
-use super::published::Comparison;
 use crate::cli::output::{Results, Table, Tone};
-use crate::eval::{ClassReport, Interval, MultiClass, MultiReport, Pair, Report, TopK};
+use crate::eval::{ClassReport, Comparison, Interval, MultiClass, MultiReport, Pair, Report, TopK};
 
 /// Classes and mistakes that are shown to people; the JSON has all.
 const SHOWN: usize = 10;
@@ -65,7 +64,7 @@ pub(super) fn report(
         results.line(format!("  {:<17} {}", "failed", report.failed))?;
     }
     if let Some(published) = published {
-        results.line(format!("  published         {}", published.verdict()))?;
+        results.line(format!("  published         {}", verdict(published)))?;
     }
     classes(report, results)?;
     confusions(report, results)
@@ -120,11 +119,7 @@ pub(super) fn several(
                 .map_or_else(String::new, |top| interval(top.interval)),
         );
         row.extend([number(report.loss), number(report.calibration_error)]);
-        row.push(
-            published
-                .as_ref()
-                .map_or_else(String::new, Comparison::verdict),
-        );
+        row.push(published.as_ref().map_or_else(String::new, verdict));
         table.row(row);
     }
     table.print(results)?;
@@ -279,6 +274,20 @@ pub(in crate::cli) fn pair(pair: &Pair, results: &mut Results) -> anyhow::Result
         ]);
     }
     Ok(table.print(results)?)
+}
+
+fn verdict(published: &Comparison) -> String {
+    format!(
+        "top-1 {} %, top-5 {} % ({}): {}",
+        published.top1,
+        published.top5,
+        published.source,
+        if published.agrees {
+            "agrees"
+        } else {
+            "differs"
+        }
+    )
 }
 
 fn p_value(p: f64) -> String {

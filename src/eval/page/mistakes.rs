@@ -72,7 +72,7 @@ fn mistakes(records: &[Record]) -> Vec<(&Record, &Answer)> {
 }
 
 pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
-    let mistakes = mistakes(page.records);
+    let mistakes = mistakes(page.context.records);
     if mistakes.is_empty() {
         return Ok(());
     }
@@ -87,10 +87,10 @@ pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
         pictures(mistakes.len())
     )?;
     for (record, answer) in shown {
-        let class = |index: usize| text(&page.header.classes[index]);
+        let class = |index: usize| text(&page.context.header.classes[index]);
         out.write_str("<li>")?;
         if let Some(thumbnail) = page.thumbnails.get(&record.index) {
-            image(thumbnail, &page.header.classes[record.label], out)?;
+            image(thumbnail, &page.context.header.classes[record.label], out)?;
         }
         writeln!(
             out,
@@ -121,7 +121,7 @@ fn image(thumbnail: &Thumbnail, shows: &str, out: &mut Formatter<'_>) -> fmt::Re
 }
 
 pub(super) fn write_failed(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
-    if page.report.failed == 0 {
+    if page.context.report.failed == 0 {
         return Ok(());
     }
     writeln!(
@@ -129,9 +129,10 @@ pub(super) fn write_failed(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Res
         "<section aria-labelledby=\"failed\">\n<h2 id=\"failed\">Failed pictures</h2>\n\
          <p>{} could not be read or classified, and count in no share.</p>\n<table class=\"failed\">\n\
          <thead><tr><th scope=\"col\">picture</th><th scope=\"col\">error</th></tr></thead>\n<tbody>",
-        pictures(page.report.failed)
+        pictures(page.context.report.failed)
     )?;
     let failed = page
+        .context
         .records
         .iter()
         .filter_map(|record| match &record.outcome {
@@ -147,7 +148,7 @@ pub(super) fn write_failed(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Res
         )?;
     }
     out.write_str("</tbody>\n</table>\n")?;
-    let more = page.report.failed.saturating_sub(FAILED);
+    let more = page.context.report.failed.saturating_sub(FAILED);
     if more > 0 {
         writeln!(out, "<p class=\"more\">and {} more</p>", count(more))?;
     }

@@ -16,33 +16,17 @@ use std::fmt;
 
 pub use mistakes::{Thumbnail, surest_mistakes};
 
-use super::{Header, Record, Report};
+#[cfg(doc)]
+use super::Record;
+use super::ReportContext;
 use markup::text;
 
 /// All that a page is made from; [`Display`](fmt::Display) writes the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
-    pub header: &'a Header,
-    /// Made from this header and these records.
-    pub report: &'a Report,
-    pub records: &'a [Record],
-    /// What to tell the reader first.
-    pub warnings: &'a [String],
-    /// Published figures to set beside the measured ones.
-    pub published: Option<Published<'a>>,
-    /// Pictures of [`surest_mistakes`] by [`Record::index`]; a mistake without one has its text alone.
+    pub context: ReportContext<'a>,
+    /// Images of [`surest_mistakes`] by [`Record::index`]; a mistake without one has its text alone.
     pub thumbnails: &'a BTreeMap<usize, Thumbnail>,
-}
-
-/// What somebody else measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Published<'a> {
-    /// In per cent, as is `top5`.
-    pub top1: f64,
-    pub top5: f64,
-    pub source: &'a str,
-    /// Whether they lie in the intervals of the measured ones.
-    pub agrees: bool,
 }
 
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
@@ -58,14 +42,14 @@ impl fmt::Display for Page<'_> {
              <meta name=\"color-scheme\" content=\"light dark\"/>\n\
              <link rel=\"icon\" href=\"data:,\"/>\n\
              <title>{} – evaluation</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
-            text(&self.report.model),
+            text(&self.context.report.model),
             include_str!("style.css"),
         )?;
-        summary::write(self, out)?;
-        if self.report.answered > 0 {
-            calibration::write(self.report, out)?;
-            classes::write(self.report, out)?;
-            confusion::write(self.report, out)?;
+        summary::write(&self.context, out)?;
+        if self.context.report.answered > 0 {
+            calibration::write(self.context.report, out)?;
+            classes::write(self.context.report, out)?;
+            confusion::write(self.context.report, out)?;
             mistakes::write(self, out)?;
         }
         mistakes::write_failed(self, out)?;

@@ -3,11 +3,10 @@
 use std::fmt::{self, Formatter};
 
 use super::markup::{count, interval, percent, pictures, text};
-use super::{Page, Published};
-use crate::eval::Header;
+use crate::eval::{Comparison, Header, ReportContext};
 use crate::preprocess::{CropMode, InputSpec, Views};
 
-pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
+pub(super) fn write(page: &ReportContext<'_>, out: &mut Formatter<'_>) -> fmt::Result {
     let (report, header) = (page.report, page.header);
     let classes = report.classes.len();
     write!(
@@ -33,8 +32,8 @@ pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
     }
     figures(page, out)?;
     out.write_str("<dl class=\"facts\">\n")?;
-    if let Some(published) = page.published {
-        compare(&published, out)?;
+    if let Some(published) = page.comparison {
+        compare(published, out)?;
     }
     for member in &header.members {
         if header.members.len() > 1 {
@@ -58,7 +57,7 @@ pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
     out.write_str("</dl>\n</header>\n")
 }
 
-fn figures(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
+fn figures(page: &ReportContext<'_>, out: &mut Formatter<'_>) -> fmt::Result {
     let report = page.report;
     out.write_str("<dl class=\"figures\">\n")?;
     for top in &report.top {
@@ -131,7 +130,7 @@ fn hash(out: &mut Formatter<'_>, name: &str, hash: &str) -> fmt::Result {
     )
 }
 
-fn compare(published: &Published<'_>, out: &mut Formatter<'_>) -> fmt::Result {
+fn compare(published: &Comparison, out: &mut Formatter<'_>) -> fmt::Result {
     let (class, verdict) = if published.agrees {
         ("good", "agrees")
     } else {
@@ -142,7 +141,7 @@ fn compare(published: &Published<'_>, out: &mut Formatter<'_>) -> fmt::Result {
         "<div><dt>Published</dt><dd>top-1 {} %, top-5 {} % ({}): <b class=\"{class}\">{verdict}</b></dd></div>",
         published.top1,
         published.top5,
-        text(published.source)
+        text(&published.source)
     )
 }
 

@@ -5,7 +5,7 @@ use quick_xml::Reader;
 use quick_xml::events::Event;
 
 use super::*;
-use crate::eval::{Answer, Member, Outcome, TEMPERATURES};
+use crate::eval::{Answer, Comparison, Header, Member, Outcome, Record, Report, TEMPERATURES};
 use crate::preprocess::{CropMode, InputSpec, Interpolation, Views};
 
 const SCRIPT: &str = "<script>alert(1)</script>";
@@ -76,17 +76,21 @@ fn page(classes: usize, records: &[Record], thumbnails: &BTreeMap<usize, Thumbna
     let names = (0..classes).map(|class| format!("{SCRIPT} {class}"));
     let header = header(names.collect(), records.len());
     let report = Report::new(&header, records, &[1, 5]);
-    let page = Page {
+    let comparison = Comparison {
+        top1: 81.5,
+        top5: 95.25,
+        source: SCRIPT.into(),
+        agrees: false,
+    };
+    let context = ReportContext {
         header: &header,
         report: &report,
-        warnings: &[],
         records,
-        published: Some(Published {
-            top1: 81.5,
-            top5: 95.25,
-            source: SCRIPT,
-            agrees: false,
-        }),
+        warnings: &[],
+        comparison: Some(&comparison),
+    };
+    let page = Page {
+        context,
         thumbnails,
     };
     let page = page.to_string();
