@@ -1,4 +1,4 @@
-//! What can be asked of `senet eval`.
+//! The arguments of `senet eval`, resolved to options of the library.
 
 use std::path::{Path, PathBuf};
 
@@ -15,59 +15,61 @@ use crate::labels::LabelSet;
 use crate::preprocess::{DecodeOptions, Views};
 use crate::zoo::ModelSpec;
 
-/// Measure accuracy on labelled pictures
+/// Measure accuracy on labelled images
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
         senet eval imagenet/val --model se-resnet50 --expect\n  \
-        senet eval pictures/ --labels labels.csv --json\n  \
-        senet eval pictures/ --html report.html\n  \
+        senet eval images/ --labels labels.csv --json\n  \
+        senet eval images/ --html report.html\n  \
         senet eval imagenet/val --results a.jsonl --shard 1/2     # on one machine\n  \
         senet eval imagenet/val --results b.jsonl --shard 2/2     # on another\n  \
         senet eval merge a.jsonl b.jsonl --parquet all.parquet\n  \
         senet eval shards/ -m senet154 -m se-resnet50 --ensemble  # tar archives, decoded once\n  \
         curl -sL URL/000.tar.gz | senet eval - -m senet154\n  \
         senet eval imagenet-r/ --valid-labels imagenet-r\n\n\
-        A class folder is a WordNet id, a class name or an index. A picture that cannot be read is\n\
-        counted as failed, told on stderr, and part of no share; the exit code is then 1."
+        The name of a class folder is a WordNet id, a class name or an index. An image that cannot be\n\
+        read counts as failed and is left out of every figure; its error goes to stderr and the exit\n\
+        code is 1."
 )]
 pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
-    /// Folders with a folder of pictures for each class, tar archives (of such folders or in
-    /// WebDataset form, also .tar.gz), Parquet tables, folders of these, or - for an archive on
-    /// standard input
+    /// Directories with a folder of images for each class; tar archives (.tar, .tar.gz) of such
+    /// directories or in WebDataset format; Parquet files; directories of these; or - for a tar
+    /// archive on standard input
     #[arg(value_name = "DATA", required = true)]
     pub(super) data: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
-    /// One of COUNT parts of the set, from 1/COUNT to COUNT/COUNT
+    /// Evaluate only one of COUNT equal parts of the data set, from 1/COUNT to COUNT/COUNT
     #[arg(long, value_name = "INDEX/COUNT")]
     pub(super) shard: Option<Shard>,
-    /// Write one JSON object a line for each picture; with several models, a folder of such files
+    /// Write the result of each image to FILE as JSON Lines; with several models, FILE is a directory
+    /// that gets one such file for each
     #[arg(long, value_name = "FILE")]
     pub(super) results: Option<PathBuf>,
-    /// Go on with the results of an earlier run that ended before its time
+    /// Resume an interrupted run: keep the results in FILE and evaluate the remaining images
     #[arg(long, requires = "results")]
     pub(super) resume: bool,
-    /// Measure a multi-label model: each class is judged by itself (sigmoid), and `--labels` may list
-    /// several for an image, or none, in JSON
+    /// Evaluate a multi-label model: each class has its own probability (sigmoid), and the JSON file of
+    /// --labels lists any number of classes for each image
     #[arg(long)]
     pub(super) multi_label: bool,
-    /// Compare with the accuracy that was published for this input size and crop
+    /// Compare with the published accuracy for this input size and crop
     #[arg(long)]
     pub(super) expect: bool,
     #[command(flatten)]
     pub(super) form: Form,
-    /// Model as for `senet classify`; several see each picture in one pass
+    /// Model, as for `senet classify`; repeat it to evaluate several models in one pass
     #[arg(short, long = "model", value_name = "MODEL", default_value = crate::zoo::DEFAULT_MODEL)]
     pub(super) models: Vec<String>,
-    /// Also average the probabilities of the models
+    /// Also evaluate the average of the models' probabilities
     #[arg(long)]
     pub(super) ensemble: bool,
-    /// Weights file (.safetensors, .bin, .pth) in place of the model's own
+    /// Weights file (.safetensors, .bin, .pth) to use instead of the model's own
     #[arg(short, long, value_name = "FILE")]
     pub(super) weights: Option<PathBuf>,
     #[command(flatten)]
@@ -78,30 +80,30 @@ pub(in crate::cli) struct Arguments {
 #[derive(Args, Debug)]
 #[group(requires = "data")]
 pub(in crate::cli) struct SelectionArgs {
-    /// File with each image's class: a name in DATA, a tab, comma or blank, the class; a JSON object
-    /// of names and classes; or a number or (in JSON) a list of them for each image whose name ends
-    /// in a number
+    /// File with the class of each image: lines of NAME CLASS, separated by a tab, comma or space; a
+    /// JSON object {NAME: CLASS}; or one number a line (or a JSON list) for images whose names end in
+    /// 1, 2, 3 and so on. NAME is the path inside DATA
     #[arg(long, value_name = "FILE")]
     pub(super) labels: Option<PathBuf>,
-    /// What numbers of classes count: the model's outputs from 0 (also Caffe's lists) or from 1, or
-    /// the classes of ImageNet's development kit from 1
-    #[arg(long, value_name = "WHAT")]
+    /// How numeric labels are counted
+    #[arg(long, value_name = "SCHEME")]
     pub(super) label_ids: Option<LabelIdsArg>,
-    /// How the class folders of a model without class names were numbered: by their own numbers, or
-    /// sorted as strings (0, 1, 10, 2), as torchvision's ImageFolder does
+    /// How class folders map to outputs of a model without class names: by the number in the name,
+    /// or by the place of the name sorted as a string (0, 1, 10, 2), as in torchvision's ImageFolder
     #[arg(long, value_name = "ORDER", conflicts_with = "labels")]
     pub(super) folder_order: Option<FolderOrderArg>,
-    /// Measure the other classes where a class folder has no image that is read
+    /// Continue if a class folder has no readable image, and evaluate the other classes
     #[arg(long)]
     pub(super) allow_empty_classes: bool,
-    /// Let the model answer with these classes alone: imagenet-a, imagenet-r, or a file with one
-    /// class a line
+    /// Only let the model answer with these classes: imagenet-a, imagenet-r, or a file with one class
+    /// on each line
     #[arg(long, value_name = "CLASSES")]
     pub(super) valid_labels: Option<String>,
-    /// File that says which class a folder or label means, in the same form; - leaves it out
+    /// File that maps folder names or labels to classes, in the format of --labels; the class - leaves
+    /// their images out
     #[arg(long, value_name = "FILE")]
     pub(super) class_map: Option<PathBuf>,
-    /// No more than N pictures, evenly spread over the whole set
+    /// Evaluate at most N images, evenly spread over the whole data set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) limit: Option<u32>,
 }
@@ -109,7 +111,7 @@ pub(in crate::cli) struct SelectionArgs {
 /// How the pictures go through the networks.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RunArgs {
-    /// Pictures that go through the network together
+    /// Images per batch
     #[arg(short, long, value_name = "N", default_value_t = 8, requires = "data",
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) batch_size: u32,
@@ -117,7 +119,7 @@ pub(in crate::cli) struct RunArgs {
     pub(super) device: DeviceArgs,
     #[command(flatten)]
     pub(super) hub: HubArgs,
-    /// Average the probabilities of several views of each picture
+    /// Average the probabilities of several views of each image
     #[arg(
         long,
         value_name = "VIEWS",
@@ -126,23 +128,23 @@ pub(in crate::cli) struct RunArgs {
         hide_default_value = true
     )]
     pub(super) views: ViewsArg,
-    /// The larger input size that the recipe was tested at, where the card has one
+    /// Use the larger input size that the training recipe was tested at, if the model's card has one
     #[arg(long, requires = "data", conflicts_with_all = ["img_size", "crop_pct"])]
     pub(super) test_size: bool,
     #[command(flatten)]
     pub(in crate::cli) input: InputArgs,
     #[command(flatten)]
     pub(super) limit: LimitArgs,
-    /// Turn pictures as their EXIF orientation says; published accuracies hold without
+    /// Rotate images by their EXIF orientation; published accuracies are measured without
     #[arg(long, requires = "data")]
     pub(super) exif: bool,
 }
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
-    /// Report on the results of all shards together
+    /// Combine the results of all shards into one report
     Merge {
-        /// Files that `senet eval --results` wrote
+        /// Files written by `senet eval --results`
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
         #[command(flatten)]
@@ -152,8 +154,11 @@ pub(super) enum Command {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum LabelIdsArg {
+    /// From 0, in the order of the model's outputs (also Caffe's lists)
     Index,
+    /// From 1, in the order of the model's outputs
     FromOne,
+    /// From 1, in the order of ImageNet's development kit
     Devkit,
 }
 
@@ -301,21 +306,21 @@ impl From<ViewsArg> for Views {
 /// What is reported, and how.
 #[derive(Args, Debug)]
 pub(super) struct Form {
-    /// Numbers of guesses to count the right class in, with commas between them
+    /// Values of k for top-k accuracy, comma-separated
     #[arg(short = 'k', long, value_name = "K", default_value = "1,5", value_delimiter = ',',
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) top_k: Vec<u32>,
-    /// Probability above which a class of a multi-label model is an answer [default: 0.5]
+    /// With --multi-label, the probability above which a class counts as predicted [default: 0.5]
     #[arg(long, value_name = "P", value_parser = probability)]
     pub(super) threshold: Option<f64>,
-    /// One JSON object with all figures
+    /// Print the report as one JSON object with all figures
     #[arg(long)]
     pub(super) json: bool,
-    /// Write the report as a page for the browser too, with the surest mistakes as pictures where
-    /// they are at hand
+    /// Also write the report as an HTML page, with the images of the most confident mistakes where
+    /// they are available
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
-    /// Write a table with a row for each picture too
+    /// Also write the result of each image to a Parquet file
     #[arg(long, value_name = "FILE")]
     pub(super) parquet: Option<PathBuf>,
 }
