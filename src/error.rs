@@ -43,6 +43,12 @@ pub enum Error {
     Text(#[from] TextError),
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The threads of [`ModelOptions::threads`](crate::model::ModelOptions::threads).
+    #[error("cannot start {threads} threads")]
+    Threads {
+        threads: usize,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The weights are a network without its last layer.
     #[error("{file} holds {model} without its classifier, so it cannot tell classes")]
     NoClassifier {
@@ -94,6 +100,7 @@ impl Error {
             Self::Pick(error) => error.hint(),
             Self::Text(error) => error.hint(),
             Self::Weights(error) => error.hint(),
+            Self::Threads { .. } => None,
             Self::OtherEnds { config, ends, .. } => Some(ends_hint(config.as_deref(), ends)),
             Self::NoClassifier { release, .. } => {
                 let url = release.as_ref()?;

@@ -3,15 +3,13 @@
 //! [timm](https://github.com/huggingface/pytorch-image-models).
 //!
 //! ```no_run
-//! use candle_core::Device;
 //! use senet::Model;
-//! use senet::hub::HubOptions;
 //! use senet::preprocess::{DecodeOptions, open};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # fn main() -> senet::Result<()> {
 //! // The weights come from the Hugging Face cache, or are downloaded into it.
-//! let model = Model::open("se-resnet50", &HubOptions::from_env()?, &Device::Cpu)?;
-//! let image = open("photo.jpg".as_ref(), &DecodeOptions::default())?;
+//! let model = Model::builder("se-resnet50").open()?;
+//! let image = open("photo.jpg", &DecodeOptions::default())?;
 //! for best in &model.classify(&[image], 5)?[0] {
 //!     println!("{:.3} {}", best.probability, best.label.name);
 //! }
@@ -23,7 +21,7 @@
 //!
 //! | for | see |
 //! |---|---|
-//! | classes of images | [`Model`], [`Model::classify`] |
+//! | classes of images | [`Model`], [`Model::builder`], [`Model::classify`] |
 //! | logits, pooled features, the maps of every stage and the gates of every block | [`Model::network`], then [`forward`](nets::Network::forward), [`features`](nets::Network::features), [`forward_observed`](nets::Network::forward_observed) |
 //! | images in, tensors out, as Pillow and torchvision make them | [`preprocess`] |
 //! | accuracy on a data set | [`eval`] |
@@ -74,9 +72,11 @@ mod walk;
 pub mod weights;
 pub mod zoo;
 
+/// The tensors that the library takes and returns.
+pub use candle_core;
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
-pub use model::{Model, Prediction};
+pub use model::{Model, ModelOptions, Prediction};
 pub use zoo::{Card, ModelSpec, Zoo};
 
 /// The README's example is compiled with the others.

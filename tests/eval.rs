@@ -138,7 +138,7 @@ fn views_are_those_of_torchvision() {
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/pictures/exact-256x224.png"
     );
-    let picture = senet::preprocess::open(path.as_ref(), &DecodeOptions::default()).unwrap();
+    let picture = senet::preprocess::open(path, &DecodeOptions::default()).unwrap();
     let mut input = header(1, 1).members.remove(0).input;
     (input.size, input.crop_pct, input.mean, input.std) = ([101; 2], 0.7, [0.0; 3], [1.0; 3]);
     let transform = Transform::new(&input).unwrap();

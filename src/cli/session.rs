@@ -13,7 +13,7 @@ use super::output::Messages;
 use super::transfers::Transfers;
 use crate::error::Error;
 use crate::hub::{HubOptions, Lockfile};
-use crate::model::{self, Model};
+use crate::model::{self, Model, ModelOptions};
 use crate::preprocess::Transform;
 use crate::store;
 use crate::weights::Weights;
@@ -103,14 +103,14 @@ pub(super) struct Opened {
     pub(super) hub: HubOptions,
     spec: ModelSpec,
     weights: Weights,
-    device: Device,
+    options: ModelOptions,
     messages: Messages,
 }
 
 impl Opened {
     pub(super) fn load(self) -> anyhow::Result<Model> {
         let transform = Some(self.transform);
-        let model = Model::with_transform(self.spec, transform, &self.weights, &self.device)?;
+        let model = Model::with_transform(self.spec, transform, &self.weights, &self.options)?;
         Ok(noted(model, self.messages))
     }
 }
@@ -148,7 +148,10 @@ pub(super) fn open(
         hub,
         spec,
         weights,
-        device,
+        options: ModelOptions {
+            device,
+            ..ModelOptions::default()
+        },
         messages,
     })
 }

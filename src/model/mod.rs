@@ -1,11 +1,14 @@
 //! Pictures in, answers out: a network with its preprocessing and the names of its classes.
 
 mod batches;
+mod builder;
 
 use candle_core::{DType, Device, Tensor};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
 pub use batches::{Prepared, prepare_ahead, prepare_beside};
+pub use builder::{ModelBuilder, ModelOptions};
 
 use crate::error::{Error, Result};
 use crate::hub::HubOptions;
@@ -15,7 +18,7 @@ use crate::nn::Backend;
 use crate::preprocess::{ImageError, Layout, RgbImage, Transform};
 use crate::store;
 use crate::weights::Weights;
-use crate::zoo::{ModelSpec, Overrides};
+use crate::zoo::ModelSpec;
 
 /// A model that is ready to classify.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub struct Model {
     network: Network,
     /// None where images have other channels than the network's input.
     transform: Option<Transform>,
+    /// The threads that [`ModelOptions::threads`] asks for.
+    pool: Option<ThreadPool>,
 }
 
 /// One of the classes that a picture may show.
@@ -41,6 +46,7 @@ pub struct Prediction<'a> {
 /// What turns the logits of an image into probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Activation {
     /// One of several classes: the probabilities add up to 1.
     Softmax,
@@ -49,46 +55,69 @@ pub enum Activation {
 }
 
 impl Model {
-    /// The model called `name` (as in [`store::resolve()`]), its weights taken from the cache or downloaded
-    /// without a word.
+    /// The model called `name` (as in [`store::resolve()`]) on `device`; [`Model::builder`] has more
+    /// options. Its weights are taken from the cache, or downloaded without a word.
     ///
     /// # Errors
     /// If the name means nothing, the weights cannot be had, or they do not fit.
     pub fn open(name: &str, hub: &HubOptions, device: &Device) -> Result<Self> {
-        let spec = store::resolve(name, &Overrides::default(), hub, &())?.spec;
-        let weights = store::open(&spec, None, hub, &())?;
-        Self::new(spec, &weights, device)
+        Self::builder(name)
+            .hub(hub.clone())
+            .device(device.clone())
+            .open()
     }
 
     /// Builds the network of `spec` on `device` from `weights`.
     ///
     /// # Errors
-    /// If the weights are not this network's, or pictures of the spec's input size do not fit it.
+    /// If the weights are not this network's, or images of the spec's input size do not fit it.
     pub fn new(spec: ModelSpec, weights: &Weights, device: &Device) -> Result<Self> {
-        let transform = match transform(&spec, device) {
+        let options = ModelOptions {
+            device: device.clone(),
+            ..ModelOptions::default()
+        };
+        Self::with_options(spec, weights, &options)
+    }
+
+    /// As [`Model::new`], with all options.
+    ///
+    /// # Errors
+    /// As [`Model::new`], and [`Error::Threads`].
+    pub fn with_options(
+        spec: ModelSpec,
+        weights: &Weights,
+        options: &ModelOptions,
+    ) -> Result<Self> {
+        let transform = match transform(&spec, &options.device) {
             Err(ImageError::Channels { .. }) => None,
             transform => Some(transform?),
         };
-        Self::with_transform(spec, transform, weights, device)
+        Self::with_transform(spec, transform, weights, options)
     }
 
-    /// As [`Model::new`] with the [`transform()`] of the same spec and device, which there is before
+    /// As [`Model::with_options`], with the [`transform()`] of the same spec and device, which there is before
     /// the weights are; none where images have other channels than the network's input.
     ///
     /// # Errors
-    /// As [`Model::new`].
-    pub fn with_transform(
+    /// As [`Model::with_options`].
+    pub(crate) fn with_transform(
         spec: ModelSpec,
         transform: Option<Transform>,
         weights: &Weights,
-        device: &Device,
+        options: &ModelOptions,
     ) -> Result<Self> {
+        let pool = options.threads.map(pool).transpose()?;
         let plan = spec.network.plan(spec.naming, spec.classes())?;
         let [height, width] = spec.input.size;
         plan.check_size(height, width)?;
-        let network = Network::load(&plan, weights, device)
-            .map_err(|error| store::explain_mismatch(error, &spec))?;
+        let load = || Network::load(&plan, weights, &options.device);
+        let network = match &pool {
+            Some(pool) => pool.install(load),
+            None => load(),
+        };
+        let network = network.map_err(|error| store::explain_mismatch(error, &spec))?;
         Ok(Self {
+            pool,
             spec,
             network,
             transform,
@@ -203,7 +232,12 @@ impl Model {
     }
 
     fn rows(&self, batch: &Tensor) -> Result<Vec<Vec<f32>>> {
-        let logits = self.network.forward(batch)?.to_dtype(DType::F32)?;
+        let forward = || self.network.forward(batch);
+        let logits = match &self.pool {
+            Some(pool) => pool.install(forward),
+            None => forward(),
+        };
+        let logits = logits?.to_dtype(DType::F32)?;
         Ok(logits.to_device(&Device::Cpu)?.to_vec2::<f32>()?)
     }
 
@@ -253,12 +287,20 @@ impl Model {
 ///
 /// # Errors
 /// As [`ModelSpec::transform`].
-pub fn transform(spec: &ModelSpec, device: &Device) -> Result<Transform, ImageError> {
+pub(crate) fn transform(spec: &ModelSpec, device: &Device) -> Result<Transform, ImageError> {
     let layout = match Backend::of(device).is_channels_last() {
         true => Layout::ChannelsLast,
         false => Layout::ChannelsFirst,
     };
     Ok(spec.transform()?.with_layout(layout))
+}
+
+fn pool(threads: usize) -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|error| Error::Threads {
+        threads,
+        source: Box::new(error),
+    })
 }
 
 /// Probabilities of finite logits, in f64.
@@ -341,6 +383,32 @@ mod tests {
         let each = model.logits_each(stored.to_vec1::<f32>().unwrap());
         let each: Vec<Vec<f32>> = each.into_iter().map(Result::unwrap).collect();
         assert_eq!(each, expected);
+    }
+
+    #[test]
+    fn options_do_not_change_the_logits() {
+        let offline = || HubOptions {
+            offline: true,
+            ..HubOptions::from_env().unwrap()
+        };
+        let own = Model::builder("demo")
+            .hub(offline())
+            .threads(3)
+            .open()
+            .unwrap();
+        assert_eq!(own.pool.as_ref().unwrap().current_num_threads(), 3);
+        let values = vec![0.25; 2 * own.picture_len()];
+        let logits = |model: &Model| {
+            model
+                .rows(&model.batch_from(values.clone()).unwrap())
+                .unwrap()
+        };
+        assert_eq!(logits(&own), logits(&demo()));
+        let missing = Model::builder("demo")
+            .hub(offline())
+            .weights("no/such.pth")
+            .open();
+        assert!(matches!(missing, Err(Error::Weights(_))), "{missing:?}");
     }
 
     #[test]

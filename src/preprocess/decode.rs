@@ -29,6 +29,7 @@ use super::{bmp, gif, ico, jpeg, kind, orientation, png, pnm, tiff, webp};
 
 /// How [`decode`] and [`open`] treat a file.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct DecodeOptions {
     /// Pictures with more pixels (width times height) are refused by their header.
     pub max_pixels: u64,
@@ -99,7 +100,8 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// Reads a file and decodes it; see [`decode`]. Errors carry the path.
-pub fn open(path: &Path, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+pub fn open(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    let path = path.as_ref();
     let bytes = read(path).map_err(|error| ImageError::Read {
         path: path.to_owned(),
         error,

@@ -60,6 +60,7 @@ const KNOWN_FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, QOI or ICO";
 
 /// What a file is that is not a picture of a known format, as far as its first bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Content {
     Empty,
     /// A pointer file of git's large file storage, in place of the file itself.

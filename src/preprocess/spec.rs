@@ -38,6 +38,7 @@ impl InputSpec {
 /// How the crop is taken (timm `data/transforms_factory.py`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CropMode {
     /// Short side to the target, then the centre.
     #[default]
@@ -51,6 +52,7 @@ pub enum CropMode {
 /// Resampling filter as Pillow computes it, antialiased but for `Nearest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Interpolation {
     Nearest,
     Box,

@@ -17,6 +17,7 @@ const LARGEST_EDGE: usize = 1 << 16;
 /// What is seen of a picture; where there is more than one view, their probabilities are averaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Views {
     /// The crop of the recipe.
     #[default]
@@ -40,6 +41,7 @@ impl Views {
 
 /// The order of the values of an image in a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Layout {
     /// `[C, H, W]`, one channel after another, as in PyTorch and Candle.
     #[default]

@@ -33,10 +33,8 @@ struct Case {
 
 impl Case {
     fn decode(&self, exif: bool) -> Result<RgbImage, ImageError> {
-        let options = DecodeOptions {
-            exif,
-            ..DecodeOptions::default()
-        };
+        let mut options = DecodeOptions::default();
+        options.exif = exif;
         decode(&STANDARD.decode(&self.file).unwrap(), &options)
     }
 }
@@ -206,10 +204,8 @@ fn wide_grey_is_clipped_and_counted_or_scaled() {
     let encoder = image::codecs::png::PngEncoder::new(&mut png);
     let color = image::ExtendedColorType::L16;
     image::ImageEncoder::write_image(encoder, &bytes, 8, 1, color).unwrap();
-    let mut options = DecodeOptions {
-        clipped: Some(&CLIPPED),
-        ..DecodeOptions::default()
-    };
+    let mut options = DecodeOptions::default();
+    options.clipped = Some(&CLIPPED);
     let first = |image: RgbImage| image.pixels().map(|pixel| pixel[0]).collect::<Vec<_>>();
     let found = first(decode(&png, &options).unwrap());
     assert_eq!(found, [0, 200, 255, 255, 255, 255, 255, 255]);

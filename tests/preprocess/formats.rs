@@ -137,10 +137,8 @@ fn claims_are_held_against_the_file() {
 #[test]
 fn changed_files_are_images_or_errors() {
     let mut random = Random(11);
-    let options = DecodeOptions {
-        max_pixels: 1 << 16,
-        ..DecodeOptions::default()
-    };
+    let mut options = DecodeOptions::default();
+    options.max_pixels = 1 << 16;
     let cases = cases().into_values().filter(|(file, _)| file.len() < 2000);
     for (file, _) in cases {
         for _ in 0..200 {

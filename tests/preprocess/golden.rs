@@ -165,16 +165,14 @@ fn transforms_as_timm() {
 #[test]
 fn turns_by_exif_when_asked() {
     let expected = expected();
-    let options = DecodeOptions {
-        exif: true,
-        ..DecodeOptions::default()
-    };
+    let mut options = DecodeOptions::default();
+    options.exif = true;
     let mut failures = Vec::new();
     let mut tested = 0;
     for (name, want) in &expected.pictures {
         let Some(turned) = &want.turned else { continue };
         tested += 1;
-        let found = open(&picture_path(name), &options).unwrap();
+        let found = open(picture_path(name), &options).unwrap();
         if found.dimensions() != (turned.width, turned.height) {
             failures.push(format!("{name}: size {:?}", found.dimensions()));
         } else if !is_exact(name, want) {

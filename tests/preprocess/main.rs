@@ -30,7 +30,7 @@ fn read(name: &str) -> Vec<u8> {
 }
 
 fn decode_file(name: &str) -> Result<RgbImage, ImageError> {
-    open(&picture_path(name), &DecodeOptions::default())
+    open(picture_path(name), &DecodeOptions::default())
 }
 
 fn assert_none(failures: Vec<String>) {
