@@ -2,6 +2,9 @@
 //!
 //! `UPDATE_SNAPSHOTS=1 cargo test --test readme` writes the tables anew.
 
+#[path = "common/snapshots.rs"]
+mod snapshots;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -83,7 +86,7 @@ fn compare(file: &str, name: &str, expected: &str) {
         .split_once(&format!("<!-- end of {name} -->\n"))
         .expect("the table has an end");
     let expected = format!("\n{expected}\n");
-    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+    if snapshots::update() {
         let end = format!("<!-- end of {name} -->\n");
         fs::write(&path, [before, &start, &expected, &end, after].concat()).unwrap();
     } else {

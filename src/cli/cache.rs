@@ -1,4 +1,4 @@
-//! `senet cache`: what the checkpoints take on the disk, whether it is whole, and deleting it.
+//! `senet cache`: lists, checks and deletes downloaded checkpoints.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -26,10 +26,10 @@ use crate::zoo::{Overrides, WeightsSource};
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// Show, check and clear what is downloaded
+/// List, check and delete downloaded checkpoints
 ///
-/// The Hugging Face cache is shared with other programs; their models are left alone unless they are
-/// named as hf-hub:ORG/REPO.
+/// The Hugging Face cache is shared with other programs. Their models are not touched unless you name
+/// them as hf-hub:ORG/REPO.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -38,48 +38,50 @@ pub(super) struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum CacheCommand {
-    /// Repositories and release files with their sizes, and when they were last read
+    /// List cached repositories and release files with size and last use
     List {
         #[command(flatten)]
         format: FormatArgs,
     },
-    /// Print the cache's folder, or where a model's file is
+    /// Print the path of the cache, or of a model's weights file
     Path {
+        /// Model whose weights file to print
         #[arg(value_name = "MODEL")]
         model: Option<String>,
     },
-    /// Read everything and compare it with its hash
+    /// Compare cached files with their hashes
     Verify {
         /// Models to check [default: all]
         #[arg(value_name = "MODEL")]
         models: Vec<String>,
-        /// Download again what is not right
+        /// Download damaged and missing files again
         #[arg(long)]
         repair: bool,
         #[command(flatten)]
         format: FormatArgs,
-        /// Make no request, which is so without --repair
+        /// Never access the network (the default without --repair)
         #[arg(long, conflicts_with = "repair")]
         offline: bool,
-        /// Address of the hub or of a mirror [default: HF_ENDPOINT or https://huggingface.co]
+        /// URL of the hub or a mirror [default: HF_ENDPOINT or https://huggingface.co]
         #[arg(long, value_name = "URL")]
         endpoint: Option<String>,
     },
     /// Delete models from the cache
     ///
-    /// Only what the cache itself has made is deleted. Links that lead elsewhere, what they lead to,
-    /// and files of others are left and named, and the exit code is 1.
+    /// Deletes only files that the cache created. Links to other places, their targets and foreign
+    /// files are kept and reported, and the exit code is 1.
     Remove {
+        /// Models to delete
         #[arg(value_name = "MODEL", required = true)]
         models: Vec<String>,
         #[command(flatten)]
         deletion: Deletion,
     },
-    /// Delete what nothing uses: interrupted downloads, commits without a branch, contents without a name
+    /// Delete unused files: partial downloads, unreferenced commits and contents
     ///
-    /// A commit goes if no branch or tag in the cache stands for it and no built-in model names it. As
-    /// with `hf cache prune`, that takes along what was downloaded by its commit (`--revision COMMIT`,
-    /// `hf-hub:ORG/REPO@COMMIT`).
+    /// A commit is unreferenced if no branch or tag in the cache points to it and no known checkpoint
+    /// is pinned to it. As with `hf cache prune`, this includes files downloaded by commit
+    /// (`--revision COMMIT`, `hf-hub:ORG/REPO@COMMIT`).
     Prune {
         #[command(flatten)]
         deletion: Deletion,
@@ -88,10 +90,10 @@ enum CacheCommand {
 
 #[derive(Args, Debug)]
 struct Deletion {
-    /// Say what would be deleted
+    /// Print what would be deleted, without deleting it
     #[arg(long)]
     dry_run: bool,
-    /// Delete without asking
+    /// Do not ask for confirmation
     #[arg(short, long)]
     yes: bool,
 }
@@ -215,7 +217,7 @@ fn path(
     let spec = session::find(model, &Overrides::ALL, hub, messages)?;
     let path = match (&spec.weights, store::local_weights(&spec)?) {
         (WeightsSource::Reference(reference), _) if reference.embedded.is_some() => {
-            bail!("{} is part of the program: it has no file", spec.name)
+            bail!("{} is built in: it has no file", spec.name)
         }
         (WeightsSource::Reference(reference), _) => {
             store::ensure(reference, Some(&spec), hub, &())?
@@ -226,7 +228,7 @@ fn path(
     Ok(SUCCESS)
 }
 
-/// What is in the caches, or the part of it that `models` come from. A name that is not there is an
+/// The contents of the caches, limited to `models` if there are any. A model that is not cached is an
 /// error.
 fn of_models(
     models: &[String],
@@ -254,8 +256,8 @@ fn of_models(
     Ok((repos, releases))
 }
 
-/// What a model is called in full, its repository and its release file. What a repository holds is not
-/// looked at: it may be damaged.
+/// A model's full name, its repository and its release file. The contents of the repository are not
+/// read: they may be damaged.
 fn sources(
     name: &str,
     hub: &HubOptions,
@@ -283,7 +285,7 @@ fn verify(
     if repair && hub.offline {
         bail!(
             "`--repair` downloads, which HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids: \
-             unset it, or leave out `--repair` to check alone"
+             unset it, or omit `--repair` to check only"
         );
     }
     let transfers = Transfers::new(messages);
@@ -462,7 +464,7 @@ fn describe(integrity: &Integrity) -> Option<String> {
             Some(format!("expected the hash {expected}, found {found}"))
         }
         Integrity::Missing => Some("the contents are missing".to_owned()),
-        Integrity::Unknown => Some("it has no hash to compare with".to_owned()),
+        Integrity::Unknown => Some("no hash to compare with".to_owned()),
     }
 }
 
@@ -485,7 +487,7 @@ fn remove(
         results.line(format!("{}  {}", human_bytes(removal.size), path.display()))?;
         if deletion.dry_run {
             for left in &removal.left {
-                messages.note(format!("would be left: {left}"));
+                messages.note(format!("would be kept: {left}"));
             }
         }
     }
@@ -520,9 +522,9 @@ fn prune(
     };
     for item in items() {
         let kind = match item.kind {
-            ReclaimableKind::Partial => "interrupted download",
-            ReclaimableKind::Contents => "contents without a name",
-            ReclaimableKind::Revision => "commit without a branch",
+            ReclaimableKind::Partial => "partial download",
+            ReclaimableKind::Contents => "unreferenced contents",
+            ReclaimableKind::Revision => "unreferenced commit",
         };
         let size = human_bytes(item.size);
         results.line(format!("{size}  {kind}  {}", item.path.display()))?;
@@ -541,14 +543,14 @@ fn prune(
     Ok(exit_code(repos.chain([releases]), messages))
 }
 
-/// Reports what could not be deleted and what was left; the rest is deleted.
+/// Reports what could not be deleted and what was kept.
 fn exit_code(outcomes: impl Iterator<Item = Result<Removal, HubError>>, messages: Messages) -> u8 {
     let mut code = SUCCESS;
     for outcome in outcomes {
         match outcome {
             Ok(removal) => {
                 for left in removal.left {
-                    messages.failure(format!("left: {left}"));
+                    messages.failure(format!("kept: {left}"));
                     code = SOME_FAILED;
                 }
             }
@@ -561,7 +563,7 @@ fn exit_code(outcomes: impl Iterator<Item = Result<Removal, HubError>>, messages
     code
 }
 
-/// Whether to delete what was listed: `--yes`, or a person who says so.
+/// Whether to delete what was listed: with `--yes`, or after asking.
 fn confirm(deletion: &Deletion, size: u64, results: &mut Results) -> anyhow::Result<bool> {
     results.flush()?;
     if deletion.dry_run {
@@ -572,7 +574,7 @@ fn confirm(deletion: &Deletion, size: u64, results: &mut Results) -> anyhow::Res
         return Ok(true);
     }
     if !io::stdin().is_terminal() {
-        bail!("nothing was deleted: without a terminal to ask at, `--yes` is needed");
+        bail!("nothing was deleted: confirm with `--yes` where there is no terminal");
     }
     write!(io::stderr(), "Delete {}? [y/N] ", human_bytes(size))?;
     let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! `senet classify`: the most probable classes of pictures.
+//! `senet classify`: the most probable classes of images.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use crate::hub::{self, HubOptions};
 use crate::model::{Activation, Model, Prepared, prepare_beside};
 use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
 
-/// Tell what pictures show
+/// Classify images
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     senet classify photo.jpg\n  \
@@ -25,34 +25,34 @@ use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
     find . -name '*.jpg' | senet classify --files-from - --json > answers.jsonl\n  \
     senet classify https://example.org/cat.jpg\n  \
     curl -s https://example.org/cat.jpg | senet classify -\n\n\
-    A picture that cannot be read is a row with its error; the exit code is then 1.")]
+    An image that cannot be read gets a row with the error, and the exit code is 1.")]
 pub(super) struct Arguments {
-    /// Pictures, folders (searched recursively), https:// addresses, or - for one picture on standard input
+    /// Image files, directories (searched recursively), https:// URLs, or - for one image on standard
+    /// input
     #[arg(value_name = "INPUT", required_unless_present = "files_from")]
     inputs: Vec<PathBuf>,
-    /// Read paths from a file, one a line (- for standard input)
+    /// Read more inputs from this file, one per line (- for standard input)
     #[arg(long, value_name = "FILE")]
     files_from: Option<PathBuf>,
-    /// The paths of the list have NUL bytes between them, as from `find -print0`; found out
-    /// otherwise
+    /// Inputs in --files-from are separated by NUL bytes, as from `find -print0` [default: detected]
     #[arg(short = '0', long, requires = "files_from")]
     null: bool,
-    /// Number of classes to show; with --multi-label the most [default: 5, or all above the threshold]
+    /// Number of classes to print per image [default: 5; with --multi-label all above the threshold]
     #[arg(short = 'k', long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top_k: Option<u32>,
-    /// Judge each class by itself (sigmoid), and show every one above the threshold
+    /// Score each class independently (sigmoid) and print all above the threshold
     #[arg(long)]
     multi_label: bool,
-    /// Probability above which a class is shown
+    /// Probability above which --multi-label prints a class
     #[arg(long, value_name = "P", default_value_t = 0.5, requires = "multi_label",
         value_parser = probability)]
     threshold: f64,
     #[command(flatten)]
     format: FormatArgs,
-    /// What to call the classes
+    /// How to print class labels
     #[arg(long, value_name = "STYLE", default_value = "name")]
     labels: LabelStyle,
-    /// Pictures that go through the network together
+    /// Images per forward pass
     #[arg(short, long, value_name = "N", default_value_t = 8,
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch_size: u32,
@@ -81,7 +81,7 @@ pub(super) fn run(
     let is_remote = |input: &Input| matches!(input, Input::Url(_));
     let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &transform, &decode, &hub, slot);
     let batch_size = (arguments.batch_size as usize).min(inputs.len());
-    // The first pictures are decoded while the network is loaded.
+    // The first images are decoded while the network is loaded.
     prepare_beside(
         &inputs,
         batch_size,
@@ -110,7 +110,7 @@ fn answer(
     let single = model.activation() == Activation::Sigmoid;
     if single && !arguments.multi_label {
         messages.note(format!(
-            "{} has one output: its probability is the sigmoid, of `{}` or not",
+            "{} has one output: its sigmoid is the probability of `{}`",
             model.spec().name,
             model.spec().labels.entries[0].name
         ));
@@ -121,7 +121,7 @@ fn answer(
     let stop = session::stop_on_interrupt()?;
     let bar = messages.bar(
         inputs.len() as u64,
-        "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}",
+        "{bar:30.cyan/dim} {pos} of {len} images  {rate}  {eta}",
     );
     let mut outcome = Ok(());
     let mut failed = 0;
@@ -148,13 +148,11 @@ fn answer(
     outcome?;
     note_clipped(messages);
     if failed > 0 {
-        messages.note(format!(
-            "{failed} of {done} pictures could not be classified"
-        ));
+        messages.note(format!("{failed} of {done} images could not be classified"));
     }
     if stop.load(Ordering::Relaxed) && done < inputs.len() {
         messages.note(format!(
-            "interrupted after {done} of {} pictures",
+            "interrupted after {done} of {} images",
             inputs.len()
         ));
         return Ok(INTERRUPTED);
@@ -169,7 +167,7 @@ fn prepare(
     hub: &HubOptions,
     slot: &mut [f32],
 ) -> Result<(), RowError> {
-    let picture = match input {
+    let image = match input {
         Input::File(path) => preprocess::open(path, options),
         Input::Url(url) => {
             let bytes = hub::fetch_image(url, MAX_FILE_BYTES, hub);
@@ -179,8 +177,8 @@ fn prepare(
         Input::Stdin(bytes) => preprocess::decode(bytes, options),
         Input::Unreadable { reason, .. } => return Err(RowError::new(reason)),
     };
-    let picture = picture.map_err(|error| RowError::from(&Error::from(error)))?;
-    transform.write(&picture, slot);
+    let image = image.map_err(|error| RowError::from(&Error::from(error)))?;
+    transform.write(&image, slot);
     Ok(())
 }
 
@@ -200,7 +198,9 @@ fn classify<'a>(
     let mut next = || match rows.next() {
         Some(Ok(logits)) => Ok(answer(&logits)),
         Some(Err(error)) => Err(RowError::from(&error)),
-        None => Err(RowError::new("the network gave no answer")),
+        None => Err(RowError::new(
+            "the network returned no output for this image",
+        )),
     };
     let inputs = &inputs[batch.first..];
     let rows = inputs.iter().zip(batch.outcomes);

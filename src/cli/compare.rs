@@ -1,4 +1,4 @@
-//! `senet compare`: two models picture by picture.
+//! `senet compare`: compares two models image by image.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,20 +14,20 @@ use crate::error::Error;
 use crate::eval::{Difference, Pair};
 use crate::zoo::Overrides;
 
-/// Compare two models picture by picture, on data or by the results that they have
+/// Compare two models image by image, on labelled images or from results files
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
         senet compare senet154 se-resnet50 imagenet/val --limit 1000\n  \
         senet eval imagenet/val -m senet154 -m se-resnet50 --results runs/\n  \
         senet compare runs/senet154.jsonl runs/se-resnet50.jsonl")]
 pub(super) struct Arguments {
-    /// A model as for `senet classify`, or without DATA what `senet eval --results` wrote for one
+    /// First model; without DATA, its results file from `senet eval --results`
     #[arg(value_name = "FIRST")]
     first: String,
-    /// And the other
+    /// Second model, or its results file
     #[arg(value_name = "SECOND")]
     second: String,
-    /// Labelled pictures as for `senet eval`, which both models see in one pass
+    /// Labelled images as for `senet eval`; both models run on them in one pass
     #[arg(value_name = "DATA")]
     data: Vec<PathBuf>,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub(super) fn run(
     let pair = if arguments.data.is_empty() {
         if arguments.run.input.overrides() != Overrides::default() {
             bail!(
-                "results files have the preprocessing that they were made with; name the DATA too"
+                "results files keep the preprocessing of their run: to change it, name the DATA too"
             );
         }
         of_results(&arguments.first, &arguments.second)?
@@ -64,7 +64,7 @@ pub(super) fn run(
         return Ok(SUCCESS);
     }
     messages.note(format!(
-        "{} of {} pictures have no answer of both models",
+        "{} of {} images were not answered by both models",
         pair.unanswered,
         pair.pictures + pair.unanswered
     ));
@@ -108,7 +108,7 @@ fn of_results(first: &str, second: &str) -> anyhow::Result<Pair> {
     let is_none = |path: &Path| !path.exists() || path.is_dir();
     if is_none(first) && is_none(second) {
         bail!(
-            "there are no results files {} and {}; models are compared on data: \
+            "no results files {} and {}; to compare models, name the data: \
              `senet compare FIRST SECOND DATA`",
             first.display(),
             second.display()

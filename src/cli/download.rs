@@ -1,4 +1,4 @@
-//! `senet download`: weights into the cache.
+//! `senet download`: fetches weights into the cache.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,32 +24,33 @@ use crate::quote::path_bytes;
 use crate::store;
 use crate::zoo::{ModelSpec, Overrides, WeightsRef, WeightsSource, Zoo};
 
-/// Downloads at the same time: enough to fill most connections, few enough for any server.
+/// Parallel downloads: enough to fill most connections, few enough for any server.
 const PARALLEL: usize = 4;
 
-/// Fetch weights into the Hugging Face cache and print where they are
+/// Download weights into the Hugging Face cache and print their paths
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  senet download se-resnet50\n  senet download senet154 seresnext50_32x4d.racm_in1k\n  \
     senet download --filter seresnext --dry-run\n  \
     senet download hf-hub:timm/seresnet50.a1_in1k@main\n\n\
-    The cache is Python's: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME or ~/.cache/huggingface/hub. What \
-    is there is not fetched again, and what was interrupted goes on where it stopped. HF_ENDPOINT, \
-    HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY \
-    and SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE are obeyed.\n\n\
-    Exit codes: 0 all models are there, 1 some are not, 2 none is, 130 interrupted."
+    The cache is shared with Python's huggingface_hub: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME or \
+    ~/.cache/huggingface/hub. Cached files are not downloaded again, and interrupted downloads are \
+    resumed. These variables are respected: HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, \
+    HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE, \
+    REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.\n\n\
+    Exit codes: 0 all models downloaded or cached, 1 some failed, 2 all failed, 130 interrupted."
 )]
 pub(super) struct Arguments {
     /// Checkpoints, architectures or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL", required_unless_present_any = ["all", "filter"])]
     models: Vec<String>,
-    /// Every checkpoint that `senet list` shows
+    /// Download every checkpoint of `senet list`
     #[arg(long, conflicts_with_all = ["models", "filter"])]
     all: bool,
-    /// The checkpoints that `senet list TEXT` shows
+    /// Download the checkpoints of `senet list TEXT`
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Ask for the sizes and download nothing
+    /// Print sizes without downloading
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -58,13 +59,13 @@ pub(super) struct Arguments {
     hub: HubArgs,
 }
 
-/// A model that is there, or with `--dry-run` could be.
+/// A model and its weights file; with `--dry-run`, one that is not downloaded yet.
 #[derive(Debug, Serialize)]
 struct DownloadRow {
     model: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<State>,
-    /// Where the file is; absent if it is nowhere yet.
+    /// Absent if there is no file yet.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy")]
     path: Option<PathBuf>,
     /// In base64, where the path is not UTF-8.
@@ -116,11 +117,11 @@ fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
-    /// Part of the program.
+    /// Built into the program.
     Embedded,
-    /// A file of the user's.
+    /// A file outside the cache.
     Local,
-    /// It was there before.
+    /// In the cache already.
     Cached,
     Downloaded,
     /// Only with `--dry-run`.
@@ -138,11 +139,12 @@ pub(super) fn run(
     let transfers = Transfers::new(messages);
     let mut rows = arguments.format.rows::<DownloadRow>(results)?;
     let mut plan = Table::new(&["model", ">size", "state"]);
-    plan.reserve(0, names.iter().map(String::len).max().unwrap_or(0));
+    // An alias is shorter than the checkpoint that it stands for.
+    plan.reserve(0, names.iter().map(String::len).max().unwrap_or(0).max(28));
     plan.reserve(1, "999.9 MB".len());
     let mut total = 0;
     let mut failed = 0;
-    let job = |name: &str| bring(name, arguments, &hub, messages, &transfers);
+    let job = |name: &str| download(name, arguments, &hub, messages, &transfers);
     in_parallel(&names, job, |name, outcome| {
         let row = match outcome {
             Ok(row) => row,
@@ -178,7 +180,7 @@ pub(super) fn run(
     })
 }
 
-/// What the arguments name, each once.
+/// The names of all models to download, without repetitions.
 fn names(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     let zoo = Zoo::builtin().map_err(Error::from)?;
     let all = || zoo.cards().iter().map(|card| card.name.to_string());
@@ -242,7 +244,7 @@ fn in_parallel<T: Send>(
     })
 }
 
-fn bring(
+fn download(
     name: &str,
     arguments: &Arguments,
     hub: &HubOptions,
@@ -266,7 +268,7 @@ fn bring(
     };
     if reference.embedded.is_some() {
         transfers.note(format!(
-            "{} is part of the program: there is nothing to download",
+            "{} is built in: there is nothing to download",
             spec.name
         ));
         return Ok(row(State::Embedded, None, None));
@@ -305,7 +307,7 @@ fn place(row: &DownloadRow) -> String {
     }
 }
 
-/// What `--dry-run` prints.
+/// A line of `--dry-run`.
 fn plan_cells(row: &DownloadRow) -> Vec<String> {
     let state = match row.state {
         Some(State::Embedded) => "built in",

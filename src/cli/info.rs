@@ -1,4 +1,4 @@
-//! `senet info`: everything that is known about a model.
+//! `senet info`: what is known about a model.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use crate::store;
 use crate::weights::shard_names;
 use crate::zoo::{Card, ModelSpec, Published, WeightsRef, WeightsSource, Zoo};
 
-/// Show everything on a model's card
+/// Show a model's architecture, input, accuracy, weights and licence
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  senet info se-resnet50\n  senet info senet154 --layers --img-size 320"
@@ -28,10 +28,10 @@ pub(super) struct Arguments {
     /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL")]
     model: String,
-    /// Weights file in place of the model's own, checked against the network
+    /// Use this weights file instead of the model's own, and check that it fits
     #[arg(short, long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Show every layer with its output shape, parameters and multiply-accumulates
+    /// Show every layer with its output shape, parameter count and multiply-accumulates
     #[arg(long)]
     layers: bool,
     #[command(flatten)]
@@ -56,10 +56,10 @@ struct Information<'a> {
     /// In base64, where the path of the file is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     file_bytes: Option<String>,
-    /// Files that `file` is the index of.
+    /// The files that `file` is an index of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shards: Vec<String>,
-    /// What a card says beyond that; absent for a model without one.
+    /// Absent for a model without a card.
     #[serde(flatten)]
     card: Option<FromCard<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +97,7 @@ pub(super) fn run(
     results: &mut Results,
 ) -> anyhow::Result<u8> {
     if arguments.format.is_csv() && !arguments.layers {
-        anyhow::bail!("in CSV there are only the layers: `senet info MODEL --layers --csv`");
+        anyhow::bail!("CSV has only the layers: `senet info MODEL --layers --csv`");
     }
     let overrides = arguments.input.overrides();
     let (spec, hub) = session::find_from(&arguments.model, &overrides, &arguments.hub, messages)?;
@@ -173,7 +173,7 @@ fn trace(plan: &Plan, spec: &ModelSpec) -> Result<Vec<LayerTrace>, NetError> {
     plan.trace(height, width)
 }
 
-/// The weights if they are on this machine; a directory without need not have any here.
+/// The weights file if it is on this machine.
 fn local_file(
     spec: &ModelSpec,
     hub: &HubOptions,
@@ -223,7 +223,7 @@ fn fields(
     let embedded = matches!(&spec.weights, WeightsSource::Reference(r) if r.embedded.is_some());
     fields.push(match file {
         Some(path) => ("file", path.display().to_string()),
-        None if embedded => ("file", "part of the program".into()),
+        None if embedded => ("file", "built in".into()),
         None => ("file", "not on this machine".into()),
     });
     fields.extend(file.and_then(shards));
@@ -250,8 +250,8 @@ fn input_fields(input: &InputSpec, channels: usize) -> Vec<(&'static str, String
     let mut fields = vec![("input", how(input.size, input.crop_pct))];
     match channels {
         3 => {}
-        1 => fields.push(("channels", "1, grey".into())),
-        more => fields.push(("channels", format!("{more}, which no image has"))),
+        1 => fields.push(("channels", "1 (greyscale)".into())),
+        more => fields.push(("channels", format!("{more} (images have 1 or 3)"))),
     }
     if let Some(test_size) = input.test_size {
         fields.push((
@@ -289,10 +289,10 @@ fn reference_fields(reference: &WeightsRef) -> Vec<(&'static str, String)> {
     fields
 }
 
-/// How many files an index stands for, and how long they are with it.
+/// Number and total size of the files that an index lists.
 fn shards(path: &Path) -> Option<(&'static str, String)> {
     let count = shard_names(path).ok()?.len();
-    let size = store::length_of(path).map_or_else(|| "not all here".into(), human_bytes);
+    let size = store::length_of(path).map_or_else(|| "incomplete".into(), human_bytes);
     (count > 0).then(|| ("shards", format!("{count}, {size}")))
 }
 
@@ -351,6 +351,6 @@ fn print_layers(layers: &[LayerTrace], results: &mut Results) -> anyhow::Result<
     }
     let params = layers.iter().map(|layer| layer.params).sum();
     let macs = layers.iter().map(|layer| layer.macs).sum();
-    row("all", "", String::new(), params, macs);
+    row("total", "", String::new(), params, macs);
     Ok(table.print(results)?)
 }

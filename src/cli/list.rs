@@ -1,4 +1,4 @@
-//! `senet list`: the checkpoints and architectures that the program knows.
+//! `senet list`: the known checkpoints and architectures.
 
 use std::ffi::OsString;
 
@@ -15,21 +15,20 @@ use crate::quote::path_bytes;
 use crate::store;
 use crate::zoo::{Architecture, Card, Published, Zoo};
 
-/// List the checkpoints with their size and published accuracy
+/// List the known checkpoints, with size and published accuracy
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  senet list\n  senet list resnext\n  senet list --json\n  \
     senet list --architectures\n\n\
-    The accuracy is the best published one, with the input size it was measured at; \
-    `senet info MODEL`\ntells all of them with their sources. An asterisk marks the checkpoint that \
-    the architecture's\nname alone stands for."
+    The accuracy is the best published one, at the input size in column `at`; `senet info MODEL` \
+    prints all of them with their sources. An asterisk marks the default checkpoint of an architecture."
 )]
 pub(super) struct Arguments {
-    /// Only names that contain this text
+    /// List only names that contain this text
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
-    /// The architectures, those without a published checkpoint too: weights of your own can be
-    /// loaded into each
+    /// List architectures instead, including those without a published checkpoint (for your own
+    /// weights)
     #[arg(long)]
     architectures: bool,
     #[command(flatten)]
@@ -45,7 +44,7 @@ struct CheckpointRow<'a> {
     size: [usize; 2],
     published: &'a [Published],
     embedded: bool,
-    /// The file in the cache.
+    /// Path of the file in the cache.
     cached: Option<String>,
     /// In base64, where its path is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,7 +153,7 @@ fn architecture_row(known: Architecture, zoo: &Zoo) -> Result<ArchitectureRow, N
     })
 }
 
-/// As names are typed: `SE-ResNet` and `se_resnet` find `seresnet`.
+/// Folds spellings of a name: `SE-ResNet` and `se_resnet` both match `seresnet`.
 pub(super) fn normalise(text: &str) -> String {
     text.to_lowercase().replace(['-', '_'], "")
 }

@@ -1,4 +1,4 @@
-//! `senet lock`: the files in the cache, written down to the byte.
+//! `senet lock`: writes a lockfile of the cached checkpoints.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,13 @@ use crate::error::Error;
 use crate::hub::Lockfile;
 use crate::store;
 
-/// Write down commit, size and SHA-256 of the cached checkpoints, for --locked
+/// Write a lockfile with commit, size and SHA-256 of the cached checkpoints
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  senet lock senet.lock\n  \
     senet classify photo.jpg --locked senet.lock\n\n\
-    Every checkpoint in the cache is hashed and listed, and nothing else is accepted with --locked.")]
+    With --locked, commands accept only the files listed in the lockfile.")]
 pub(super) struct Arguments {
-    /// The lock file, TOML
+    /// Lockfile to write (TOML)
     #[arg(value_name = "FILE", default_value = "senet.lock")]
     file: PathBuf,
 }
@@ -32,7 +32,7 @@ pub(super) fn run(
         files: store::lock(&hub)?,
     };
     if lock.files.is_empty() {
-        messages.note("no checkpoint is in the cache: the lock file admits nothing");
+        messages.note("no checkpoint is cached: with this lockfile, no model is accepted");
     }
     lock.write().map_err(Error::from)?;
     results.line(format!(

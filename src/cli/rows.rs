@@ -14,9 +14,9 @@ use crate::quote::path_bytes;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum LabelStyle {
-    /// The first name
+    /// First name
     Name,
-    /// The WordNet id, where the classes have one
+    /// WordNet id, where there is one
     Wnid,
     /// All names
     Full,

@@ -1,4 +1,4 @@
-//! What the commands that run a network have in common: threads, device, model.
+//! What commands that run a network share: threads, device, model.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) fn hub_options(offline: bool) -> anyhow::Result<HubOptions> {
     Ok(options)
 }
 
-/// The settings of the environment, and what the arguments put in their place.
+/// The settings of the environment, replaced where the arguments say so.
 pub(super) fn hub_from(arguments: &HubArgs) -> anyhow::Result<HubOptions> {
     source(hub_options(arguments.offline)?, &arguments.source)
 }
@@ -46,7 +46,7 @@ pub(super) fn source(
     Ok(options)
 }
 
-/// Finds the model where the arguments say, and gives the settings for its weights.
+/// Finds the model with the arguments' settings, and returns both.
 pub(super) fn find_from(
     name: &str,
     overrides: &Overrides,
@@ -58,7 +58,7 @@ pub(super) fn find_from(
     Ok((spec, hub))
 }
 
-/// Finds the model, at a revision if one is given, and says which checkpoint an alias means.
+/// Finds the model, at a revision if one is given, and notes which checkpoint an alias means.
 pub(super) fn find_at(
     name: &str,
     from: &SourceArgs,
@@ -82,7 +82,7 @@ pub(super) fn find_at(
     Ok(spec)
 }
 
-/// Finds the model and says which checkpoint an alias means.
+/// Finds the model and notes which checkpoint an alias means.
 pub(super) fn find(
     name: &str,
     overrides: &Overrides,
@@ -97,7 +97,7 @@ pub(super) fn find(
     Ok(found.spec)
 }
 
-/// A model that only has to be loaded.
+/// A model whose weights are open but not loaded yet.
 pub(super) struct Opened {
     pub(super) transform: Transform,
     pub(super) hub: HubOptions,
@@ -115,7 +115,7 @@ impl Opened {
     }
 }
 
-/// Builds the network, and says what was done to find its tensors in the file.
+/// Builds the network, and notes how its tensors were found in the file.
 pub(super) fn load(
     spec: ModelSpec,
     weights: &Weights,
@@ -165,17 +165,17 @@ pub(super) fn open_weights(
     let transfers = Transfers::new(messages);
     let weights = store::open(spec, file, hub, &transfers.progress(&spec.name));
     weights.map_err(|error| match error {
-        // Somebody who just tries the program needs to know that it can do without the hub.
+        // Whoever just tries the program needs to know that it also works without the hub.
         Error::Hub(_) if spec.name == DEFAULT_MODEL => anyhow::Error::new(error).context(format!(
-            "the weights of {DEFAULT_MODEL} are not on this machine and could not be downloaded \
-             (`senet download {DEFAULT_MODEL}` gets them where there is a network; \
-             `--model demo` uses {DEMO_MODEL}, which is part of the program)"
+            "the weights of {DEFAULT_MODEL} are not cached and could not be downloaded \
+             (`senet download {DEFAULT_MODEL}` fetches them where there is a network; \
+             `--model demo` uses {DEMO_MODEL}, which is built in)"
         )),
         error => error.into(),
     })
 }
 
-/// Sizes the thread pool, opens the device and says what was taken.
+/// Sizes the thread pool, opens the device and notes which one.
 pub(super) fn open_device(
     arguments: &DeviceArgs,
     model: &str,
@@ -196,7 +196,7 @@ pub(super) fn open_device(
     Ok(open.device)
 }
 
-/// One pool does all the work: decoding, preprocessing and the network.
+/// One pool does all the work: decoding, preprocessing and the forward pass.
 fn set_threads(threads: Option<u16>) -> anyhow::Result<usize> {
     let threads = threads.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
@@ -209,7 +209,7 @@ fn set_threads(threads: Option<u16>) -> anyhow::Result<usize> {
     Ok(threads)
 }
 
-/// The first Ctrl-C lets the batch end, so that every printed row is whole; the second kills.
+/// The first Ctrl-C lets the batch finish, so that every printed row is whole; the second exits at once.
 pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     if interrupts_are_ignored() {
@@ -218,7 +218,7 @@ pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
-            #[expect(clippy::exit, reason = "the user has asked twice")]
+            #[expect(clippy::exit, reason = "the user has pressed Ctrl-C twice")]
             std::process::exit(i32::from(INTERRUPTED));
         }
     })
@@ -226,20 +226,20 @@ pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// The first Ctrl-C ends the program at once: what was downloaded so far is kept anyway.
+/// The first Ctrl-C exits at once: partial downloads are kept anyway.
 pub(super) fn exit_on_interrupt() -> anyhow::Result<()> {
     if interrupts_are_ignored() {
         return Ok(());
     }
     ctrlc::set_handler(|| {
-        #[expect(clippy::exit, reason = "a download may stand still in a system call")]
+        #[expect(clippy::exit, reason = "a download may block in a system call")]
         std::process::exit(i32::from(INTERRUPTED));
     })
     .context("cannot watch for Ctrl-C")
 }
 
-/// A shell starts a script's background jobs with Ctrl-C ignored, and so it must stay. Linux alone
-/// tells without a system call that Rust's library lacks.
+/// A shell starts a script's background jobs with Ctrl-C ignored, and that must be respected. Only
+/// Linux reports it in a file; elsewhere it takes a system call that Rust's library lacks.
 fn interrupts_are_ignored() -> bool {
     const SIGINT: u32 = 2;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `senet verify`: a network against numbers that Python computed.
+//! `senet verify`: compares a network with stored reference outputs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,26 +15,26 @@ use crate::verify::{self, DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance
 use crate::weights::Weights;
 use crate::zoo::Overrides;
 
-/// Compare a network's numbers with a golden file
+/// Compare a network's outputs with a file of reference outputs
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  senet verify seresnet50.ra2_in1k --golden golden.safetensors --weights model.safetensors\n\n\
-    The golden file holds the tensor `input` and what a reference made of it: `logits`, `pre_logits`, \
-    their\n`_f64` versions, `stage.*` and `gate.*`. The exit code is 1 if a difference is beyond the \
-    tolerance."
+    The golden file holds the tensor `input` and the reference's outputs for it: `logits`, \
+    `pre_logits`, their `_f64` versions, `stage.*` and `gate.*`. The exit code is 1 if a difference \
+    exceeds the tolerance."
 )]
 pub(super) struct Arguments {
     /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL")]
     model: String,
-    /// Golden file (.safetensors)
+    /// File of reference outputs (.safetensors)
     #[arg(long, value_name = "FILE")]
     golden: PathBuf,
-    /// Weights file in place of the model's own
+    /// Use this weights file instead of the model's own
     #[arg(short, long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Largest difference of a logit; other tensors get the same relative to their largest value
-    /// [default: what the report beside the golden file suggests, else 0.001]
+    /// Largest allowed difference of a logit; for other tensors relative to their largest value
+    /// [default: that in the golden file's JSON report, else 0.001]
     #[arg(long, value_name = "DIFFERENCE", value_parser = positive)]
     tolerance: Option<f64>,
     #[command(flatten)]
@@ -161,7 +161,7 @@ fn print_report(report: &Report, results: &mut Results) -> anyhow::Result<()> {
         results.pieces(&[(tone, line)])?;
     }
     for name in &report.unknown {
-        results.line(format!("{name}: not understood, not compared"))?;
+        results.line(format!("{name}: unknown tensor, not compared"))?;
     }
     let bad = report.rows.iter().filter(|row| !row.ok).count();
     results.line(match bad {

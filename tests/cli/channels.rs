@@ -76,7 +76,7 @@ fn one_channel_sees_grey() {
         assert_eq!(code, 0, "{arguments:?}: {text}");
     }
     let (_, info) = run(&env, &["info", "model"]);
-    assert!(info.contains("channels       1, grey"), "{info}");
+    assert!(info.contains("channels       1 (greyscale)"), "{info}");
     let (code, note) = run(
         &env,
         &[

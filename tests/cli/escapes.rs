@@ -246,7 +246,7 @@ fn a_file_whose_name_begins_with_a_dash_gets_a_tip() {
         let output = env.run(&["classify", name]);
         let messages = assert_plain(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{messages}");
-        assert!(messages.contains(&format!("is `./{name}`")), "{messages}");
+        assert!(messages.contains(&format!("use `./{name}`")), "{messages}");
     }
     let output = env.run(&["classify", "./-dash.png", "-m", "demo"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -260,8 +260,8 @@ fn a_file_whose_name_begins_with_a_dash_gets_a_tip() {
     let output = env.run(&["classify", &format!("-{STEERING}.png"), "--", "-dash.png"]);
     let messages = assert_plain(&output.stderr);
     assert!(
-        messages.contains(&format!("is `./-{SHOWN}.png`")),
+        messages.contains(&format!("use `./-{SHOWN}.png`")),
         "{messages}"
     );
-    assert!(!messages.contains("is `./-dash"), "{messages}");
+    assert!(!messages.contains("use `./-dash"), "{messages}");
 }

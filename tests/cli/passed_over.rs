@@ -232,7 +232,7 @@ fn links_are_followed() {
         ["set/8/d/nine", "set/9"].map(|folder| broken.map(|name| format!("{folder}/{name}")));
     assert_eq!(part(true), expected.concat());
     let error = rows.iter().find_map(|row| row.get("error")).unwrap();
-    assert_eq!(error, "a link to what does not exist");
+    assert_eq!(error, "a broken link");
 
     let output = env.run(&["eval", "set", "-m", "demo", "--json"]);
     let messages = String::from_utf8(output.stderr).unwrap();

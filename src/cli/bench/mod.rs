@@ -1,4 +1,4 @@
-//! `senet bench`: how fast networks run on this machine.
+//! `senet bench`: measures inference speed.
 
 mod layers;
 
@@ -19,10 +19,10 @@ use crate::kernels::{Isa, peak_flops};
 use crate::model::Model;
 use crate::zoo::{DEMO_MODEL, ModelSpec, Overrides};
 
-/// Passes before the clock runs.
+/// Untimed passes before the timed ones.
 const WARM_UP: u32 = 3;
 
-/// Measure how fast networks run on this machine
+/// Measure inference speed on this machine
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  senet bench\n  senet bench se-resnet50 skresnet18 --batch-size 1,8 --json"
@@ -31,21 +31,21 @@ pub(super) struct Arguments {
     /// Checkpoints, architectures, local directories with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL", default_value = DEMO_MODEL)]
     models: Vec<String>,
-    /// Weights file (.safetensors, .bin, .pth) in place of the one model's own
+    /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own; for one model
     #[arg(short, long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Pictures that go through the network together; several sizes with commas between them
+    /// Images per forward pass; several values, comma-separated, are measured in turn
     #[arg(short, long, value_name = "N", default_value = "1", value_delimiter = ',',
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch_size: Vec<u32>,
-    /// Input size in pixels: N or HEIGHTxWIDTH [default: the model's]
+    /// Input size in pixels, N or HEIGHTxWIDTH [default: the model's]
     #[arg(long, value_name = "SIZE")]
     img_size: Option<ImageSize>,
-    /// Passes that are measured, after 3 that are not
+    /// Timed passes, after 3 warm-up passes
     #[arg(long, value_name = "N", default_value_t = 20,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
-    /// The time of every layer as well
+    /// Also print the time of every layer
     #[arg(long)]
     layers: bool,
     #[command(flatten)]
@@ -56,12 +56,12 @@ pub(super) struct Arguments {
     hub: HubArgs,
 }
 
-/// The first fields are called as in timm's benchmark results.
+/// The first fields have the names of timm's benchmark results.
 #[derive(Serialize)]
 struct BenchRow {
     model: String,
     infer_samples_per_sec: f64,
-    /// Milliseconds a batch, median.
+    /// Milliseconds per batch, median.
     infer_step_time: f64,
     infer_batch_size: u32,
     infer_img_size: usize,
@@ -91,7 +91,7 @@ pub(super) fn run(
         );
     }
     if arguments.layers && arguments.format.is_csv() {
-        anyhow::bail!("CSV has one row per model and batch size: use `--json` for `--layers`");
+        anyhow::bail!("CSV has no layers: use `--json` with `--layers`");
     }
     let hub = session::hub_from(&arguments.hub)?;
     let from = &arguments.hub.source;
@@ -172,14 +172,14 @@ fn measure(
     })
 }
 
-/// Values between -2 and 2 that follow from their position alone.
+/// Reproducible values between -2 and 2.
 fn input(model: &Model, batch: usize) -> anyhow::Result<Tensor> {
     let value = |index: usize| (index * 7919 % 4001) as f32 / 1000.0 - 2.0;
     let values = (0..batch * model.picture_len()).map(value).collect();
     Ok(model.batch_from(values)?)
 }
 
-/// Of at least one value.
+/// The median of at least one value.
 fn median(times: &[f64]) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -191,7 +191,7 @@ fn median(times: &[f64]) -> f64 {
     }
 }
 
-/// The most memory that the process has had; Linux alone tells.
+/// Peak resident memory of the process; known on Linux only.
 fn peak_memory_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
