@@ -198,7 +198,7 @@ fn pairs_of_models_with_several_right_classes() {
             pair.neither_right,
         ];
         assert_eq!(counts, [1; 4]);
-        let differing: Vec<&str> = pair.differing.iter().map(|d| &*d.picture).collect();
+        let differing: Vec<&str> = pair.differing.iter().map(|d| &*d.image).collect();
         assert_eq!(differing, ["1.png", "2.png"]);
         assert_eq!(pair.p_value, 1.0);
     }

@@ -66,7 +66,7 @@ pub(super) fn run(
     messages.note(format!(
         "{} of {} images were not answered by both models",
         pair.unanswered,
-        pair.pictures + pair.unanswered
+        pair.images + pair.unanswered
     ));
     Ok(SOME_FAILED)
 }
@@ -76,7 +76,7 @@ impl Row for Difference {
 
     fn records(&self) -> Vec<Vec<OsString>> {
         vec![vec![
-            cell(&self.picture),
+            cell(&self.image),
             cell(&self.label),
             cell(&self.first),
             cell(&self.second),

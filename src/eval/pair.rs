@@ -1,4 +1,4 @@
-//! Two models on the same pictures.
+//! Two models on the same images.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::log::same_data;
 use super::{EvalError, Header, ModelRun, Record, merge};
 
-/// How the answers of two models differ, on the pictures that both have answered.
+/// How the answers of two models differ, on the images that both have answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pair {
     pub first: String,
     pub second: String,
-    /// Pictures that both have answered.
-    pub pictures: usize,
-    /// Pictures of the data set that not both have answered.
+    /// Images that both have answered.
+    pub images: usize,
+    /// Images of the data set that were not answered by both.
     pub unanswered: usize,
     pub both_right: usize,
     pub only_first_right: usize,
@@ -24,17 +24,17 @@ pub struct Pair {
     /// McNemar's exact test, two-sided: how often chance alone would make the two differ so much, were
     /// they equally good.
     pub p_value: f64,
-    /// Pictures on which one of them alone is right.
+    /// Images on which one of them alone is right.
     pub differing: Vec<Difference>,
 }
 
-/// A picture on which one of two models alone is right.
+/// An image on which one of two models alone is right.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    pub picture: String,
+    pub image: String,
     /// The bytes of its name in base64, where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub picture_bytes: Option<String>,
+    pub image_bytes: Option<String>,
     pub label: String,
     pub first: String,
     pub second: String,
@@ -44,7 +44,7 @@ impl Pair {
     /// From two results files of one data set.
     ///
     /// # Errors
-    /// As [`merge`]; [`EvalError::Mismatch`] if the files are about different pictures or classes.
+    /// As [`merge`]; [`EvalError::Mismatch`] if the files are about different images or classes.
     pub fn open(first: &Path, second: &Path) -> Result<Self, EvalError> {
         let (header, records) = merge(&[first.to_owned()])?;
         let (other, others) = merge(&[second.to_owned()])?;
@@ -74,7 +74,7 @@ impl Pair {
         let mut pair = Self {
             first: first.0.model(),
             second: second.0.model(),
-            pictures: 0,
+            images: 0,
             unanswered: 0,
             both_right: 0,
             only_first_right: 0,
@@ -89,7 +89,7 @@ impl Pair {
             let (Some(a), Some(b)) = (record.answer(), other) else {
                 continue;
             };
-            pair.pictures += 1;
+            pair.images += 1;
             // Of several right classes each model has its own that it came nearest to.
             let right = (a.rank == 1, b.rank == 1);
             match right {
@@ -100,15 +100,15 @@ impl Pair {
             }
             if right.0 != right.1 {
                 pair.differing.push(Difference {
-                    picture: record.picture.clone(),
-                    picture_bytes: record.picture_bytes.clone(),
+                    image: record.picture.clone(),
+                    image_bytes: record.picture_bytes.clone(),
                     label: name(first.0, record.label),
                     first: name(first.0, a.prediction),
                     second: name(second.0, b.prediction),
                 });
             }
         }
-        pair.unanswered = first.0.pictures.saturating_sub(pair.pictures);
+        pair.unanswered = first.0.pictures.saturating_sub(pair.images);
         pair.p_value = mcnemar(pair.only_first_right, pair.only_second_right);
         pair
     }

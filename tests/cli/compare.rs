@@ -46,7 +46,7 @@ fn two_models_in_one_pass() {
     assert_eq!(models.stdout, files.stdout, "{models:?}");
     assert_eq!(models.status.code(), Some(1), "a picture is broken");
     let pair: Value = serde_json::from_slice(&models.stdout).unwrap();
-    assert_eq!(pair["pictures"], 6);
+    assert_eq!(pair["images"], 6);
     assert_eq!(
         (&pair["first"], &pair["second"]),
         (&"seresnet20.fashion_mnist".into(), &"./twin".into())

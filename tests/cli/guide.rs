@@ -129,7 +129,7 @@ fn every_field_is_in_the_guide() {
     );
     env.run(&eval(&["--results", "a.jsonl"]));
     env.run(&eval(&["--results", "b.jsonl", "--img-size", "48"]));
-    let bytes = ["differing[].picture_bytes"];
+    let bytes = ["differing[].image_bytes"];
     check(&env, "compare", &[&["a.jsonl", "b.jsonl"]], &bytes);
 }
 

@@ -241,14 +241,14 @@ fn confusions(report: &Report, results: &mut Results) -> anyhow::Result<()> {
 
 pub(in crate::cli) fn pair(pair: &Pair, results: &mut Results) -> anyhow::Result<()> {
     let title = format!(
-        "{} and {} on {} of {} pictures",
+        "{} and {} on {} of {} images",
         pair.first,
         pair.second,
-        pair.pictures,
-        pair.pictures + pair.unanswered
+        pair.images,
+        pair.images + pair.unanswered
     );
     results.pieces(&[(Tone::Bold, &title)])?;
-    let share = |count: usize| percent(count as f64 / pair.pictures.max(1) as f64);
+    let share = |count: usize| percent(count as f64 / pair.images.max(1) as f64);
     let rows = [
         ("both right", pair.both_right),
         ("only the first right", pair.only_first_right),
@@ -267,7 +267,7 @@ pub(in crate::cli) fn pair(pair: &Pair, results: &mut Results) -> anyhow::Result
     let mut table = Table::new(&["only one is right about", "shows", "first", "second"]);
     for difference in pair.differing.iter().take(SHOWN) {
         table.row(vec![
-            difference.picture.clone(),
+            difference.image.clone(),
             difference.label.clone(),
             difference.first.clone(),
             difference.second.clone(),

@@ -1,5 +1,7 @@
 //! `senet cache`: lists, checks and deletes downloaded checkpoints.
 
+mod verify;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -10,18 +12,14 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::args::SourceArgs;
-use super::format::{FormatArgs, Row, Rows, cell};
-use super::output::{Messages, Results, Table, human_bytes};
-use super::rows::RowError;
-use super::transfers::Transfers;
-use super::{SOME_FAILED, SUCCESS, session};
+use crate::cli::args::SourceArgs;
+use crate::cli::format::{FormatArgs, Row, cell};
+use crate::cli::output::{Messages, Results, Table, human_bytes};
+use crate::cli::{SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
-use crate::hub::{self, HubError, HubOptions};
+use crate::hub::{HubError, HubOptions};
 use crate::quote::path_bytes;
-use crate::store::{
-    self, CachedRelease, CachedRepo, Integrity, Reclaimable, ReclaimableKind, Removal,
-};
+use crate::store::{self, CachedRelease, CachedRepo, Reclaimable, ReclaimableKind, Removal};
 use crate::zoo::{Overrides, WeightsSource};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -119,7 +117,7 @@ pub(super) fn run(
                 ..SourceArgs::default()
             };
             let hub = session::source(session::hub_options(*offline)?, &source)?;
-            verify(models, *repair, format, &hub, messages, results)
+            verify::run(models, *repair, format, &hub, messages, results)
         }
         CacheCommand::Remove { models, deletion } => {
             remove(models, deletion, &options()?, messages, results)
@@ -274,200 +272,6 @@ fn sources(
     Ok((spec.name, repo, release))
 }
 
-fn verify(
-    models: &[String],
-    repair: bool,
-    format: &FormatArgs,
-    hub: &HubOptions,
-    messages: Messages,
-    results: &mut Results,
-) -> anyhow::Result<u8> {
-    if repair && hub.offline {
-        bail!(
-            "`--repair` downloads, which HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids: \
-             unset it, or omit `--repair` to check only"
-        );
-    }
-    let transfers = Transfers::new(messages);
-    let (repos, releases) = of_models(models, hub, messages)?;
-    let mut rows = format.rows::<CacheFileRow>(results)?;
-    let mut tally = Tally::default();
-    for repo in &repos {
-        for revision in &repo.revisions {
-            for file in &revision.files {
-                let row = CacheFileRow::new(Some(&repo.repo), Some(&revision.commit), &file.name);
-                let fetch = || {
-                    let progress = transfers.progress(&repo.repo);
-                    hub::replace(&repo.repo, &revision.commit, &file.name, hub, &progress)
-                };
-                let repair: Option<&Repair<'_>> = if repair { Some(&fetch) } else { None };
-                tally.add(row, repo.check(file), repair, &mut rows)?;
-            }
-        }
-    }
-    for CachedRelease { file, url } in &releases {
-        let fetch = |url: &str| {
-            let progress = transfers.progress(&file.name);
-            hub::replace_release(url, hub, &progress)
-        };
-        let fetch = url.as_ref().map(|url| move || fetch(url));
-        let repair = fetch.as_ref().filter(|_| repair);
-        let repair = repair.map(|fetch| fetch as &Repair<'_>);
-        let row = CacheFileRow::new(None, None, &file.name);
-        tally.add(row, store::check_release(file), repair, &mut rows)?;
-    }
-    let Tally { good, bad } = tally;
-    let files = if good == 1 { "file" } else { "files" };
-    rows.text(|results| Ok(results.line(format!("{good} {files} ok, {bad} damaged"))?))?;
-    Ok(if bad == 0 { SUCCESS } else { SOME_FAILED })
-}
-
-/// A file of the cache after the check.
-#[derive(Serialize)]
-struct CacheFileRow<'a> {
-    /// Absent for a release file.
-    repo: Option<&'a str>,
-    revision: Option<&'a str>,
-    file: &'a str,
-    state: FileState,
-    /// The hash that the cache names, and that of the contents, where they differ.
-    expected: Option<String>,
-    found: Option<String>,
-    /// Why the file could not be checked or repaired.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum FileState {
-    Ok,
-    Damaged,
-    Missing,
-    /// Without a hash to compare with.
-    Unknown,
-    Repaired,
-    /// It could not be read.
-    Unreadable,
-}
-
-impl<'a> CacheFileRow<'a> {
-    fn new(repo: Option<&'a str>, revision: Option<&'a str>, file: &'a str) -> Self {
-        Self {
-            repo,
-            revision,
-            file,
-            state: FileState::Ok,
-            expected: None,
-            found: None,
-            error: None,
-        }
-    }
-
-    fn name(&self) -> String {
-        match (self.repo, self.revision) {
-            (Some(repo), Some(revision)) => format!("{repo}@{revision} {}", self.file),
-            _ => self.file.to_owned(),
-        }
-    }
-}
-
-impl Row for CacheFileRow<'_> {
-    const COLUMNS: &'static [&'static str] = &[
-        "repo", "revision", "file", "state", "expected", "found", "error",
-    ];
-
-    fn records(&self) -> Vec<Vec<OsString>> {
-        vec![vec![
-            cell(self.repo),
-            cell(self.revision),
-            cell(self.file),
-            cell(self.state),
-            cell(&self.expected),
-            cell(&self.found),
-            cell(&self.error),
-        ]]
-    }
-}
-
-/// Downloads a file again.
-type Repair<'a> = dyn Fn() -> Result<PathBuf, HubError> + 'a;
-
-#[derive(Default)]
-struct Tally {
-    good: usize,
-    bad: usize,
-}
-
-impl Tally {
-    /// Repairs a damaged file if it can be, and prints what became of it.
-    fn add(
-        &mut self,
-        mut row: CacheFileRow<'_>,
-        integrity: Result<Integrity, HubError>,
-        repair: Option<&Repair<'_>>,
-        rows: &mut Rows<'_>,
-    ) -> anyhow::Result<()> {
-        let mut lines = Vec::new();
-        let mut failure = None;
-        match integrity {
-            Ok(integrity) => {
-                let problem = describe(&integrity);
-                lines.extend(problem.map(|problem| format!("{}: {problem}", row.name())));
-                row.state = match integrity {
-                    Integrity::Good => FileState::Ok,
-                    Integrity::Missing => FileState::Missing,
-                    Integrity::Unknown => FileState::Unknown,
-                    Integrity::Bad { expected, found } => {
-                        (row.expected, row.found) = (Some(expected), Some(found));
-                        FileState::Damaged
-                    }
-                };
-            }
-            Err(error) => {
-                row.state = FileState::Unreadable;
-                failure = Some(Error::from(error));
-            }
-        }
-        let is_damaged = matches!(row.state, FileState::Damaged | FileState::Missing);
-        match repair.filter(|_| is_damaged).map(|repair| repair()) {
-            Some(Ok(_)) => {
-                row.state = FileState::Repaired;
-                lines.push(format!("{}: downloaded again", row.name()));
-            }
-            Some(Err(error)) => {
-                failure = Some(Error::from(error));
-                lines.push(format!("{}: not repaired, left as it was", row.name()));
-            }
-            None => {}
-        }
-        match row.state {
-            FileState::Ok | FileState::Repaired => self.good += 1,
-            FileState::Unknown => {}
-            FileState::Damaged | FileState::Missing | FileState::Unreadable => self.bad += 1,
-        }
-        row.error = failure.as_ref().map(|error| RowError::from(error).text);
-        rows.write(&row, |results| {
-            Ok(lines.iter().try_for_each(|line| results.line(line))?)
-        })?;
-        if let Some(error) = failure {
-            super::report(&error.into());
-        }
-        Ok(())
-    }
-}
-
-fn describe(integrity: &Integrity) -> Option<String> {
-    match integrity {
-        Integrity::Good => None,
-        Integrity::Bad { expected, found } => {
-            Some(format!("expected the hash {expected}, found {found}"))
-        }
-        Integrity::Missing => Some("the contents are missing".to_owned()),
-        Integrity::Unknown => Some("no hash to compare with".to_owned()),
-    }
-}
-
 fn remove(
     models: &[String],
     deletion: &Deletion,
@@ -555,7 +359,7 @@ fn exit_code(outcomes: impl Iterator<Item = Result<Removal, HubError>>, messages
                 }
             }
             Err(error) => {
-                super::report(&Error::from(error).into());
+                crate::cli::report(&Error::from(error).into());
                 code = SOME_FAILED;
             }
         }
