@@ -62,12 +62,6 @@ impl Results {
     pub(super) fn json(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
         writeln!(self.out, "{}", plain_json(serde_json::to_string(value)?))
     }
-
-    /// An indented document.
-    pub(super) fn json_pretty(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
-        let text = serde_json::to_string_pretty(value)?;
-        writeln!(self.out, "{}", plain_json(text))
-    }
 }
 
 impl Write for Results {
@@ -105,13 +99,12 @@ fn steers(c: char) -> bool {
 /// JSON escapes ASCII control characters by itself; the others only occur in strings, where they may be
 /// escaped too.
 fn plain_json(text: String) -> String {
-    let foreign = |c: char| c != '\n' && steers(c);
-    if !text.contains(foreign) {
+    if !text.contains(steers) {
         return text;
     }
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        if foreign(c) {
+        if steers(c) {
             plain += &format!("\\u{:04x}", u32::from(c));
         } else {
             plain.push(c);

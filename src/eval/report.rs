@@ -20,6 +20,7 @@ const Z: f64 = 1.959_963_984_540_054;
 pub struct Report {
     pub model: String,
     /// Pictures of the whole data set.
+    #[serde(rename = "images")]
     pub pictures: usize,
     /// Pictures with an answer.
     pub answered: usize,
@@ -105,6 +106,7 @@ pub struct Confusion {
     pub label_name: String,
     pub prediction: usize,
     pub prediction_name: String,
+    #[serde(rename = "images")]
     pub pictures: usize,
 }
 

@@ -32,7 +32,7 @@ pub(super) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
 /// Counts of pictures, of answers and of right ones.
 pub(super) fn counts(report: &Value) -> [Value; 3] {
     let top1 = &report["top"][0]["correct"];
-    [&report["pictures"], &report["answered"], top1].map(Clone::clone)
+    [&report["images"], &report["answered"], top1].map(Clone::clone)
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn tables_of_the_hub() {
     env.write("t.parquet", &bytes);
     let (code, report, messages) = eval(&env, &["t.parquet"]);
     assert_eq!(
-        (code, &report["pictures"], &report["answered"]),
+        (code, &report["images"], &report["answered"]),
         (1, &6.into(), &5.into()),
         "{messages}"
     );

@@ -127,6 +127,16 @@ fn every_field_is_in_the_guide() {
         &[&["demo", "--golden", golden]],
         &["rows[].note"],
     );
+    check(
+        &env,
+        "eval",
+        &[&["set", "-m", "demo"], &["set", "-m", "demo", "--expect"]],
+        &[],
+    );
+    env.picture("ankle-boot.png", "multi/a.png");
+    env.write("multi.json", r#"{"a.png": [7, 9]}"#);
+    let multi = ["multi", "-m", "demo", "--labels", "multi.json"];
+    check(&env, "eval --multi-label", &[&multi], &[]);
     env.run(&eval(&["--results", "a.jsonl"]));
     env.run(&eval(&["--results", "b.jsonl", "--img-size", "48"]));
     let bytes = ["differing[].image_bytes"];

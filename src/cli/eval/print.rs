@@ -23,10 +23,10 @@ pub(super) fn report(
     results: &mut Results,
 ) -> anyhow::Result<()> {
     if json {
-        return Ok(results.json_pretty(&Everything { report, published })?);
+        return Ok(results.json(&Everything { report, published })?);
     }
     let title = format!(
-        "{}: {} of {} pictures, {} class{}",
+        "{}: {} of {} images, {} class{}",
         report.model,
         report.answered,
         report.pictures,
@@ -88,13 +88,13 @@ pub(super) fn several(
             report,
             published: published.as_ref(),
         });
-        return Ok(results.json_pretty(&Several {
+        return Ok(results.json(&Several {
             models: models.collect(),
             pairs,
         })?);
     }
     let first = &reports[0].0;
-    let title = format!("{} of {} pictures", first.answered, first.pictures);
+    let title = format!("{} of {} images", first.answered, first.pictures);
     results.pieces(&[(Tone::Bold, &title)])?;
     results.line("")?;
     let tops: Vec<String> = first
@@ -155,8 +155,8 @@ pub(super) fn multi_label(
     results: &mut Results,
 ) -> anyhow::Result<()> {
     match reports {
-        [report] if json => return Ok(results.json_pretty(report)?),
-        models if json => return Ok(results.json_pretty(&SeveralMulti { models })?),
+        [report] if json => return Ok(results.json(report)?),
+        models if json => return Ok(results.json(&SeveralMulti { models })?),
         _ => {}
     }
     for (place, report) in reports.iter().enumerate() {
@@ -211,7 +211,7 @@ fn classes(report: &Report, results: &mut Results) -> anyhow::Result<()> {
     }
     worst.sort_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
     results.line("")?;
-    let mut table = Table::new(&["worst classes", ">pictures", ">top-1", "95 % interval"]);
+    let mut table = Table::new(&["worst classes", ">images", ">top-1", "95 % interval"]);
     for class in worst.into_iter().take(SHOWN) {
         table.row(vec![
             class.name.clone(),
@@ -228,7 +228,7 @@ fn confusions(report: &Report, results: &mut Results) -> anyhow::Result<()> {
         return Ok(());
     }
     results.line("")?;
-    let mut table = Table::new(&["most frequent mistakes", "taken for", ">pictures"]);
+    let mut table = Table::new(&["most frequent mistakes", "taken for", ">images"]);
     for confusion in report.confusions.iter().take(SHOWN) {
         table.row(vec![
             confusion.label_name.clone(),
