@@ -182,8 +182,9 @@ fn changes_nothing(name: &str, value: &Value, standard: &Architecture) -> bool {
         "output_stride" => value == 32,
         "norm_layer" => ["batchnorm", "batchnorm2d"].contains(&text),
         "act_layer" => match standard.network.activation {
-            Activation::Relu => text == "relu",
             Activation::Silu => ["silu", "swish"].contains(&text),
+            // timm has the same names.
+            other => serde_json::to_value(other).is_ok_and(|name| name == text),
         },
         "layers" => *value == Value::from(standard.network.layers.clone()),
         _ => standard_value(name, standard).is_some_and(|standard| *value == standard),
