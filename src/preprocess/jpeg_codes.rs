@@ -117,6 +117,11 @@ fn has_ff(word: u64) -> bool {
     (!word).wrapping_sub(ONES) & word & (ONES << 7) != 0
 }
 
+/// A bit for each place from `place` to `end`, both at most 63; none if `place` is the later one.
+fn rest_of_band(place: u32, end: u32) -> u64 {
+    u64::MAX.checked_shl(place).unwrap_or(0) & (u64::MAX >> (63 - end))
+}
+
 /// Reads the bits between two markers.
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
@@ -334,18 +339,16 @@ impl<'a> Bits<'a> {
                 }
                 _ => return Err(Damage::Code),
             }
-            let mut refined = 0;
-            while place <= end {
-                if *nonzero >> place & 1 == 1 {
-                    refined += 1;
-                } else if zeros == 0 {
-                    break;
-                } else {
-                    zeros -= 1;
-                }
-                place += 1;
+            // Over `zeros` coefficients that are still 0 to the next such one, or the band's end.
+            let mut still_zero = !*nonzero & rest_of_band(place, end);
+            while zeros > 0 && still_zero != 0 {
+                still_zero &= still_zero - 1;
+                zeros -= 1;
             }
-            self.skip(refined)?;
+            let next = still_zero.trailing_zeros().min(end + 1);
+            let refined = *nonzero & rest_of_band(place, next - 1);
+            self.skip(refined.count_ones())?;
+            place = next;
             if length == 1 {
                 if place > end {
                     return Err(Damage::Code);
@@ -357,7 +360,7 @@ impl<'a> Bits<'a> {
         if self.run > 0 {
             self.run -= 1;
             if place <= end {
-                let rest = (*nonzero >> place) & (u64::MAX >> (63 - (end - place)));
+                let rest = *nonzero & rest_of_band(place, end);
                 self.skip(rest.count_ones())?;
             }
         }
