@@ -33,7 +33,7 @@ impl Taps {
         let mut exact = Vec::new();
         for i in range {
             let centre = (i as f64 + 0.5) * scale;
-            // Casts from below zero saturate at zero, which is where the picture starts.
+            // Casts from below zero saturate at zero, which is where the image starts.
             let first = (centre - support + 0.5) as usize;
             let end = ((centre + support + 0.5) as usize).min(old_size);
             exact.clear();
