@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
-use senet::nets::{Activation, Naming, Network, NetworkSpec, Plan, Point, StemPool, StepPlan};
+use senet::nets::{
+    Activation, Naming, Network, NetworkSpec, Plan, Point, ResnetSpec, StemPool, StepPlan,
+};
 use senet::nn::{Backend, Engine, Isa};
 use senet::verify::{Expected, Golden, Report};
 use senet::weights::Weights;
@@ -106,19 +108,36 @@ fn spec(arch: &str) -> (NetworkSpec, Naming) {
         "seresnet56" => Some(9),
         _ => None,
     } {
-        let (network, naming) = spec("seresnet20");
-        return (
-            NetworkSpec {
-                layers: vec![blocks; 3],
-                ..network
-            },
-            naming,
-        );
+        return edited("seresnet20", |spec| {
+            spec.runs.iter_mut().for_each(|run| run.blocks = blocks);
+        });
+    }
+    // Blocks without SE.
+    if let Some(with) = match arch {
+        "resnet50" => Some("seresnet50"),
+        "resnext50_32x4d" => Some("seresnext50_32x4d"),
+        _ => None,
+    } {
+        return edited(with, |spec| {
+            spec.se = None;
+            spec.runs.iter_mut().for_each(|run| run.reduced = None);
+        });
     }
     let card = cards().into_iter().find(|path| architecture(path) == arch);
     let card = card.unwrap_or_else(|| panic!("{arch} has no card"));
     let card: Card = toml::from_str(&std::fs::read_to_string(card).unwrap()).unwrap();
     (card.network, card.tensors.naming)
+}
+
+/// As [`spec`], with something changed.
+fn edited(arch: &str, change: impl Fn(&mut ResnetSpec)) -> (NetworkSpec, Naming) {
+    match spec(arch) {
+        (NetworkSpec::Resnet(mut spec), naming) => {
+            change(&mut spec);
+            (NetworkSpec::Resnet(spec), naming)
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Cards, and the architectures that have none.
@@ -204,6 +223,7 @@ architectures! {
     legacy_seresnet18 legacy_seresnet34 legacy_seresnet50 legacy_seresnet101 legacy_seresnet152
     legacy_seresnext26_32x4d legacy_seresnext50_32x4d legacy_seresnext101_32x4d
     senet154
+    resnet50 resnext50_32x4d
     seresnet20 seresnet32 seresnet56
     seresnet33ts seresnet50 seresnet152d
     seresnext26d_32x4d seresnext26t_32x4d seresnext26ts
@@ -234,7 +254,7 @@ fn other_input_channels() {
     ] {
         let recorded = recorded(&format!("{arch}.{inputs}ch"));
         let (mut spec, naming) = spec(arch);
-        spec.stem.inputs = inputs;
+        spec.set_inputs(inputs);
         let plan = spec.plan(naming, recorded.classes).unwrap();
         assert_eq!(plan.inputs(), inputs);
         check_recorded(arch, plan, &recorded);

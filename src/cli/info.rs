@@ -202,7 +202,7 @@ fn fields(
         let at = size(card.input.size);
         fields.push(("GMACs", format!("{gmacs} at {at}")));
     }
-    fields.push(("network", describe(&spec.network)));
+    fields.push(("network", spec.network.summary()));
     fields.push(("features", plan.num_features().to_string()));
     fields.push((
         "classes",
@@ -294,22 +294,6 @@ fn shards(path: &Path) -> Option<(&'static str, String)> {
     let count = shard_names(path).ok()?.len();
     let size = store::length_of(path).map_or_else(|| "incomplete".into(), human_bytes);
     (count > 0).then(|| ("shards", format!("{count}, {size}")))
-}
-
-fn describe(network: &NetworkSpec) -> String {
-    let groups = network
-        .groups
-        .as_ref()
-        .map(|groups| format!(", groups {groups:?}"));
-    format!(
-        "{:?} blocks {:?}, channels {:?}, widths {:?}{}",
-        network.block,
-        network.layers,
-        network.channels,
-        network.widths,
-        groups.unwrap_or_default()
-    )
-    .to_lowercase()
 }
 
 fn size([height, width]: [usize; 2]) -> String {

@@ -3,7 +3,23 @@
 //! The plan is the one description from which a network is loaded (strictly), its parameters are
 //! counted and its layers are printed.
 
-use super::spec::{Activation, StemPool};
+use serde::{Deserialize, Serialize};
+
+pub use crate::nn::Activation;
+
+/// The pool between stem and first stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StemPool {
+    /// Max 3x3, stride 2, padding 1 (timm `resnet.py`).
+    MaxPad,
+    /// Max 3x3, stride 2, no padding, output size rounded up: what Caffe does, kept by the legacy
+    /// family because its weights were trained so (timm `senet.py`).
+    MaxCeil,
+    /// Average 2x2, stride 2, size rounded down: the anti-aliased ("aa") models.
+    Avg,
+    None,
+}
 
 /// A convolution without bias, the BatchNorm that follows it, and the activation after that.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,8 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::NetError;
-use super::plan::{BlockPlan, ConvPlan, LinearPlan, Plan, SePlan, SkPlan, StepPlan};
-use super::spec::StemPool;
+use super::plan::{BlockPlan, ConvPlan, LinearPlan, Plan, SePlan, SkPlan, StemPool, StepPlan};
 
 /// One layer as it is applied to one picture.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -186,7 +186,7 @@ pub(super) fn toml_error(file: &str, text: &str, error: &toml::de::Error) -> Car
     CardError::Toml {
         file: file.to_owned(),
         line: line + 1,
-        text: shown.chars().take(80).collect(),
+        text: shown.chars().take(160).collect(),
         message: error.message().to_owned(),
     }
 }

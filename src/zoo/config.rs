@@ -19,7 +19,7 @@ use super::suggest::near;
 use super::{Architecture, CardError, ModelSpec, Overrides, WeightsSource, Zoo, check};
 use crate::bounded;
 use crate::labels::LabelSet;
-use crate::nets::{Activation, Naming, Shortcut};
+use crate::nets::{Naming, Shortcut};
 use fields::Fields;
 
 pub(crate) const CONFIG_FILE: &str = "config.json";
@@ -110,7 +110,7 @@ impl ModelSpec {
         };
         check_topology(root, &standard)?;
         let channels = channels(root, pretrained)?;
-        standard.network.stem.inputs = channels;
+        standard.network.set_inputs(channels);
         let classes = match overrides.num_classes {
             Some(classes) => classes,
             None => classes(root, pretrained)?,
@@ -178,31 +178,40 @@ fn changes_nothing(name: &str, value: &Value, standard: &Architecture) -> bool {
         // Checked elsewhere.
         "in_chans" | "global_pool" | "num_classes" => true,
         "checkpoint_path" => value == "",
-        "features_only" | "pruned" | "replace_stem_pool" => value == false,
+        "features_only" | "pruned" => value == false,
         "output_stride" => value == 32,
         "norm_layer" => ["batchnorm", "batchnorm2d"].contains(&text),
-        "act_layer" => match standard.network.activation {
-            Activation::Relu => text == "relu",
-            Activation::Silu => ["silu", "swish"].contains(&text),
-        },
-        "layers" => *value == Value::from(standard.network.layers.clone()),
-        _ => standard_value(name, standard).is_some_and(|standard| *value == standard),
+        _ => {
+            let value = if text == "swish" {
+                &json!("silu")
+            } else {
+                value
+            };
+            standard_value(name, standard).is_some_and(|standard| *value == standard)
+        }
     }
 }
 
 /// The value that the architecture gives to an argument of timm's class `ResNet`.
 fn standard_value(name: &str, architecture: &Architecture) -> Option<Value> {
-    let network = &architecture.network;
-    if !matches!(architecture.naming, Naming::Resnet | Naming::Sknet) {
-        return None;
+    let network = architecture.network.as_resnet()?;
+    let first = network.runs.first()?;
+    // The fourth convolution of ResNet-RS stands in the place of the pool.
+    let replaced_pool = network.stem.widths.len() == 4;
+    match name {
+        "act_layer" => return Some(json!(network.activation)),
+        "layers" => return Some(network.runs.iter().map(|run| run.blocks).collect()),
+        "replace_stem_pool" => return Some(Value::from(replaced_pool)),
+        _ if !matches!(architecture.naming, Naming::Resnet | Naming::Sknet) => return None,
+        _ => {}
     }
-    let cardinality = network.groups.as_ref().map_or(1, |groups| groups[0]);
     Some(match name {
         "avg_down" => Value::from(network.shortcut == Shortcut::AvgConv1x1),
-        "base_width" => Value::from(network.widths[0] / cardinality),
-        "block_args" if network.se.is_some() => json!({"attn_layer": "se"}),
-        "block_reduce_first" => Value::from(if network.conv1_widths.is_some() { 2 } else { 1 }),
-        "cardinality" => Value::from(cardinality),
+        "base_width" => Value::from(first.width / first.groups),
+        // The modules of ResNet-RS are wider, which this argument does not say.
+        "block_args" if network.se.is_some() && !replaced_pool => json!({"attn_layer": "se"}),
+        "block_reduce_first" => Value::from(if first.conv1_width.is_some() { 2 } else { 1 }),
+        "cardinality" => Value::from(first.groups),
         "channels" => json!([64, 128, 256, 512]),
         "down_kernel_size" => Value::from(if network.shortcut == Shortcut::Conv3x3 {
             3

@@ -86,7 +86,7 @@ impl ModelSpec {
 
     /// Channels of the network's input: 3 for colours, 1 for grey.
     pub fn channels(&self) -> usize {
-        self.network.stem.inputs
+        self.network.inputs()
     }
 
     /// The preprocessing.

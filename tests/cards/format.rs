@@ -28,41 +28,32 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
         ("gmacs = 4.233", "gmacs = -1.0", "gmacs"),
         ("gmacs = 4.233", "gmacs = nan", "gmacs"),
         (
-            "layers = [3, 4, 6, 3]",
-            "layers = [3, 4, 6]",
-            "network.channels",
+            "kind = \"resnet\"",
+            "kind = \"resnet\"\nhead_conv = 0",
+            "network.head_conv",
         ),
-        ("layers = [3, 4, 6, 3]", "layers = []", "network.layers"),
+        ("blocks = 4", "blocks = 0", "network.runs.blocks"),
         (
-            "layers = [3, 4, 6, 3]",
-            "layers = [3, 0, 6, 3]",
-            "network.layers",
+            "blocks = 4",
+            "blocks = 18446744073709",
+            "network.runs.blocks",
         ),
-        (
-            "layers = [3, 4, 6, 3]",
-            "layers = [3, 4, 6, 18446744073709]",
-            "network.layers",
-        ),
-        ("layers = [3, 4, 6, 3]", "layers = [3, 4, 7, 3]", "params"),
-        (
-            "widths = [128, 256, 512, 1024]",
-            "widths = [128, 256, 512, 1025]",
-            "network.groups",
-        ),
-        (
-            "groups = [32, 32, 32, 32]",
-            "groups = [32]",
-            "network.groups",
-        ),
-        (
-            "reduced = [16, 32, 64, 128]",
-            "reduced = [16, 32, 64]",
-            "network.se.reduced",
-        ),
+        ("blocks = 4", "blocks = 5", "params"),
+        ("stage = 1", "stage = 0", "network.runs.stage"),
+        ("stage = 1", "stage = 2", "network.runs.stage"),
+        ("stage = 3", "stage = 4", "network.runs.stage"),
+        ("stage = 3", "stage = 1", "network.runs.stage"),
+        ("stride = 2", "stride = 0", "network.runs.stride"),
+        ("stride = 2", "stride = 3", "network.runs.stride"),
+        ("width = 1024", "width = 1025", "network.runs.groups"),
+        ("groups = 32", "groups = 0", "network.runs.groups"),
+        ("reduced = 32", "reduced = 0", "network.runs.reduced"),
+        (", reduced = 32", "", "params"),
+        ("se = {", "# se = {", "network.runs.reduced"),
         ("\"bottleneck\"", "\"basic\"", "network.stride_on"),
         (
             "\"bottleneck\"",
-            "\"bottleneck\"\nsk = { reduced = [1, 1, 1, 1], split_input = false }",
+            "\"bottleneck\"\nsk = { split_input = false }",
             "network.se",
         ),
         ("kernel = 7", "kernel = 6", "network.stem.kernel"),
@@ -153,7 +144,7 @@ fn unknown_missing_and_mistyped_fields_are_errors_with_the_line() {
     let text = text_of(name);
     for table in [
         "",
-        "[network]\n",
+        "[network]\nkind = \"resnet\"\n",
         "[tensors]\n",
         "[weights]\n",
         "[input]\n",
@@ -167,7 +158,7 @@ fn unknown_missing_and_mistyped_fields_are_errors_with_the_line() {
         assert_eq!(text, "crop_percent = 1", "{error}");
         assert!(message.contains("unknown field `crop_percent`"), "{error}");
     }
-    for table in ["stem = { ", "se = { "] {
+    for table in ["stem = { ", "se = { ", "    { "] {
         let error = broken(name, table, &format!("{table}bias = true, "));
         assert!(
             error.to_string().contains("unknown field `bias`"),
@@ -179,7 +170,11 @@ fn unknown_missing_and_mistyped_fields_are_errors_with_the_line() {
     let parse = |lines: &[&str]| Card::parse(file, &lines.join("\n"));
     let lines: Vec<&str> = text.lines().collect();
     for (index, line) in lines.iter().enumerate() {
-        let Some((key, _)) = line.split_once(" = ") else {
+        // The runs are several lines; see `a_run_is_named`.
+        let Some((key, _)) = line
+            .split_once(" = ")
+            .filter(|_| !line.contains("runs") && !line.starts_with(' '))
+        else {
             continue;
         };
         let optional = ["recommended", "gmacs", "test_crop_pct"].contains(&key);
@@ -209,6 +204,60 @@ fn unknown_missing_and_mistyped_fields_are_errors_with_the_line() {
         assert_eq!(*number, index + 1, "{error}");
         assert!(error.to_string().contains(key), "{error}");
     }
+}
+
+#[test]
+fn errors_name_the_run() {
+    let name = "seresnext50_32x4d.racm_in1k";
+    let error = broken(name, "blocks = 6", "blocks = 0").to_string();
+    assert!(
+        error.contains("run 3: expected 1 to 1000, found 0"),
+        "{error}"
+    );
+    for (from, to, message) in [
+        ("blocks = 6", "blocks = \"6\"", "blocks"),
+        ("stage = 3, ", "", "missing field `stage`"),
+        ("reduced = 64", "reduced = -1", "reduced"),
+    ] {
+        let error = broken(name, from, to);
+        let CardError::Toml { text, .. } = &error else {
+            panic!("{to}: {error}")
+        };
+        assert!(
+            text.starts_with("{ ") && text.contains("width = 512"),
+            "{error}"
+        );
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn a_network_begins_with_its_kind() {
+    let name = "seresnet50.ra2_in1k";
+    for (from, to, expected) in [
+        ("kind = \"resnet\"\n", "", "the first field must be `kind`"),
+        (
+            "kind = \"resnet\"",
+            "kind = \"rasnet\"",
+            "unknown variant `rasnet`",
+        ),
+    ] {
+        let error = broken(name, from, to).to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// No modules in any run, though the card has a table for them.
+#[test]
+fn modules_without_channels_are_refused() {
+    let name = "seresnet50.ra2_in1k";
+    let text = text_of(name);
+    let lines = text.lines().map(|line| match line.split_once(", reduced") {
+        Some((before, _)) => format!("{before} }},\n"),
+        None => format!("{line}\n"),
+    });
+    let error = Card::parse(&format!("{name}.toml"), &lines.collect::<String>()).unwrap_err();
+    assert!(error.to_string().contains("field `network.se`"), "{error}");
 }
 
 #[test]
@@ -299,7 +348,7 @@ fn cards_of_one_architecture_must_agree() {
         }
         other => panic!("{other:?}"),
     }
-    let other = a2.replacen("\"resnet\"", "\"senet\"", 1);
+    let other = a2.replacen("naming = \"resnet\"", "naming = \"senet\"", 1);
     let error = parse(&recommended, &other).unwrap_err();
     assert!(error.to_string().contains("`tensors.naming`"), "{error}");
 }

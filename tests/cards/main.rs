@@ -46,6 +46,7 @@ fn the_zoo_holds_every_file() {
 #[test]
 fn facts_that_are_easy_to_get_wrong() {
     let card = |name: &str| zoo().get(name).unwrap_or_else(|| panic!("no {name}"));
+    let network = |name: &str| card(name).network.as_resnet().unwrap();
     // Counted by timm; `Card::parse` has compared each with its own count.
     assert_eq!(card("seresnet50.ra2_in1k").params, 28_088_024);
     assert_eq!(card("legacy_senet154.in1k").params, 115_088_984);
@@ -53,65 +54,52 @@ fn facts_that_are_easy_to_get_wrong() {
     assert_eq!(card("skresnet18.ra_in1k").params, 11_958_056);
     assert_eq!(card("seresnet33ts.ra2_in1k").params, 19_779_200);
 
+    assert_eq!(network("legacy_seresnet50.in1k").stride_on, StrideOn::Conv1);
+    assert_eq!(network("seresnet50.a1_in1k").stride_on, StrideOn::Conv2);
     assert_eq!(
-        card("legacy_seresnet50.in1k").network.stride_on,
-        StrideOn::Conv1
-    );
-    assert_eq!(
-        card("seresnet50.a1_in1k").network.stride_on,
+        network("legacy_seresnext50_32x4d.in1k").stride_on,
         StrideOn::Conv2
     );
-    assert_eq!(
-        card("legacy_seresnext50_32x4d.in1k").network.stride_on,
-        StrideOn::Conv2
-    );
-    let aa = &card("seresnextaa101d_32x8d.ah_in1k").network;
+    let aa = network("seresnextaa101d_32x8d.ah_in1k");
     assert_eq!(aa.stride_on, StrideOn::AvgAfterConv2);
     // The same tensors as its sibling, so only the name tells them apart.
-    assert_ne!(*aa, card("seresnext101d_32x8d.ah_in1k").network);
+    assert_ne!(aa, network("seresnext101d_32x8d.ah_in1k"));
     assert!(
-        card("legacy_seresnet18.in1k")
-            .network
+        network("legacy_seresnet18.in1k")
             .se
             .as_ref()
             .unwrap()
             .relu_before
     );
 
-    let bilinear = zoo().cards().iter().filter(|card| {
-        card.name.architecture().starts_with("legacy")
-            && card.input.interpolation == Interpolation::Bilinear
-    });
-    assert_eq!(bilinear.count(), 7);
-    let legacy = zoo()
-        .cards()
-        .iter()
-        .filter(|card| card.naming == Naming::Senet);
-    assert_eq!(legacy.clone().count(), 9);
-    assert!(legacy.clone().all(|card| card.weights.release.is_some()));
-    assert_eq!(
-        legacy
-            .filter(|card| card.weights.repo.is_some() && card.cadene.is_some())
-            .count(),
-        6
-    );
+    let legacy = || {
+        zoo()
+            .cards()
+            .iter()
+            .filter(|card| card.naming == Naming::Senet)
+    };
+    assert!(legacy().count() > 0);
+    for card in legacy() {
+        assert!(card.name.architecture().starts_with("legacy_"));
+        assert!(card.weights.release.is_some());
+        assert_eq!(card.weights.repo.is_some(), card.cadene.is_some());
+        let bicubic = card.input.interpolation == Interpolation::Bicubic;
+        let trained_later = ["legacy_seresnet18", "legacy_seresnext26_32x4d"];
+        assert_eq!(bicubic, trained_later.contains(&card.name.architecture()));
+    }
 }
 
 #[test]
 fn a_timm_repository_is_named_after_its_card() {
-    let mut count = 0;
-    for card in zoo().cards() {
-        if let Some(name) = card
-            .weights
-            .repo
-            .as_ref()
-            .and_then(|repo| repo.strip_prefix("timm/"))
-        {
-            assert_eq!(name, card.name.to_string());
-            count += 1;
-        }
+    let repos = zoo()
+        .cards()
+        .iter()
+        .filter_map(|card| Some((card, card.weights.repo.as_deref()?)));
+    let timms = repos.filter_map(|(card, repo)| Some((card, repo.strip_prefix("timm/")?)));
+    assert!(timms.clone().count() > 0);
+    for (card, name) in timms {
+        assert_eq!(name, card.name.to_string());
     }
-    assert_eq!(count, 25);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::models::{config, spec, weights_of};
 
 fn plan(channels: usize, classes: usize) -> Plan {
     let mut spec = spec("seresnet20.fashion_mnist");
-    spec.network.stem.inputs = channels;
+    spec.network.set_inputs(channels);
     spec.network.plan(spec.naming, classes).unwrap()
 }
 

@@ -6,7 +6,7 @@
     python tests/tools/make_golden.py seresnet50 skresnet18
 
 For every architecture that has a card in models/, and for the CIFAR-style networks of
-train_fashion_mnist.py, one JSON file in tests/data/golden; for some, one more with another number of
+train_fashion_mnist.py and two without SE modules, one JSON file in tests/data/golden; for some, one more with another number of
 input channels. It holds no weights and no pictures: both
 come from the formula below, which tests/golden/formula.rs computes to the same bits, and digests
 prove it. Each file has two runs of different batch and size; the sizes are odd and not square where
@@ -40,6 +40,8 @@ from train_fashion_mnist import SeResNetCifar
 
 ROOT = Path(__file__).resolve().parents[2]
 CIFAR = {"seresnet20": (3, 3, 3), "seresnet32": (5, 5, 5), "seresnet56": (9, 9, 9)}
+# Without SE modules, so without a card.
+PLAIN = ("resnet50", "resnext50_32x4d")
 CADENE = {
     "legacy_senet154": "senet154",
     "legacy_seresnet50": "se_resnet50",
@@ -148,7 +150,7 @@ def load_formula_weights(model):
 # ---------------------------------------------------------------- the networks
 def architectures():
     found = {card.name.split(".")[0] for card in (ROOT / "models").glob("**/*.toml")}
-    return sorted(found | set(CIFAR))
+    return sorted(found | set(CIFAR) | set(PLAIN))
 
 
 def build(arch, classes=None, channels=3):
@@ -184,6 +186,8 @@ def points(model):
             found["stem_pool"] = ("stem.pool", same)
     elif isinstance(model, SeResNetCifar):
         found["stem"] = ("bn1", F.relu)
+    elif isinstance(modules.get("maxpool.0"), torch.nn.Conv2d):  # ResNet-RS: a convolution, norm and activation in place of the pool
+        found["stem"] = ("maxpool", same)
     else:
         found |= {"stem": ("act1", same), "stem_pool": ("maxpool", same)}
     for i in range(4):
@@ -284,9 +288,9 @@ def make(arch, out, channels=3):
         runs.append({"input": [n, channels, h, w], "input_digest": digest({"input": pictures}), "tensors": tensors})
         worst = max((t["error"] / t["stats"][2], label) for label, t in tensors.items())
         logits, gates = double["logits"], [double[k] for k in double if k.startswith("gate.")]
+        spread = f", gates' mean deviation over channels {np.mean([g.std(-1).mean() for g in gates]):.2f}" if gates else ""
         print(f"{arch} {n}x{h}x{w}: logits up to {logits.abs().max():.3g}, timm's f32 off by at most "
-              f"{worst[0]:.1e} of the largest value ({worst[1]}), "
-              f"gates' mean deviation over channels {np.mean([g.std(-1).mean() for g in gates]):.2f}", flush=True)
+              f"{worst[0]:.1e} of the largest value ({worst[1]}){spread}", flush=True)
         assert all(torch.isfinite(t).all() for t in double.values())
         assert worst[0] < 1e-5 and 0.3 < logits.abs().max() < 100
     dump({

@@ -1,50 +1,74 @@
-//! A network's topology as data: the `[network]` table of a card.
+//! The fields of `[network]` with `kind = "resnet"`.
 //!
 //! Every historical quirk of the family is a named field with its reason, so a new variant is a
-//! new table and not a new code path. [`NetworkSpec::plan`] turns a spec into the resolved list of
-//! layers (tensor names, shapes, strides) from which the network is built, counted and printed.
+//! new table and not a new code path.
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::nn::Activation;
+use crate::nets::plan::{Activation, StemPool};
 
-/// Topology of one architecture. Lists have one entry per stage.
+/// Topology of a ResNet, SE-ResNet, SE-ResNeXt, SENet-154, SKNet or ResNet-RS.
 ///
 /// Sources: He et al. 2015 (arXiv:1512.03385), Hu et al. 2017 (arXiv:1709.01507), Li et al. 2019
 /// (arXiv:1903.06586), timm's `resnet.py`, `senet.py`, `sknet.py` and `byobnet.py`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct NetworkSpec {
+pub struct ResnetSpec {
     /// Two 3x3 convolutions, or 1x1, 3x3, 1x1.
     pub block: BlockKind,
-    /// Blocks in each stage.
-    pub layers: Vec<usize>,
-    /// Output channels of each stage's blocks.
-    pub channels: Vec<usize>,
-    /// Output channels of the 3x3 convolution (the first one of a basic block).
-    pub widths: Vec<usize>,
-    /// Output channels of a bottleneck's first 1x1 convolution where they differ from `widths`:
-    /// SENet-154 halves them to save parameters (arXiv:1709.01507, section 6.1, footnote on SENet-154).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub conv1_widths: Option<Vec<usize>>,
-    /// Groups of the 3x3 convolution; 1 where the field is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub groups: Option<Vec<usize>>,
     pub stem: Stem,
     pub stem_pool: StemPool,
-    /// Where stages 2 and up halve the resolution.
+    /// Which convolution has a block's stride.
     pub stride_on: StrideOn,
     pub shortcut: Shortcut,
     pub activation: Activation,
-    /// Squeeze-and-excitation modules; exactly one of `se` and `sk` is given.
+    /// Squeeze-and-excitation modules in the runs that have `reduced`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub se: Option<SeSpec>,
-    /// Selective-kernel units in place of the 3x3 convolution.
+    /// Selective-kernel units in place of the 3x3 convolution, in all runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sk: Option<SkSpec>,
     /// Channels of a final 1x1 convolution before the pooling (seresnet33ts only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_conv: Option<usize>,
+    /// The blocks, in running order.
+    pub runs: Vec<ResnetRun>,
+}
+
+/// Equal blocks in a row.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResnetRun {
+    /// From 1. Most stages are one run; the runs of a stage follow each other.
+    pub stage: usize,
+    /// How many blocks.
+    pub blocks: usize,
+    /// Of the first block; the others keep the resolution.
+    pub stride: usize,
+    /// Output channels of the 3x3 convolution (the first one of a basic block).
+    pub width: usize,
+    /// Output channels of a bottleneck's first 1x1 convolution where they differ from `width`:
+    /// SENet-154 halves them to save parameters (arXiv:1709.01507, section 6.1, footnote on SENet-154).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conv1_width: Option<usize>,
+    /// Output channels of the blocks.
+    pub channels: usize,
+    /// Groups of the 3x3 convolution.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub groups: usize,
+    /// Channels inside the SE module or the selective-kernel unit. Listed, because the families round
+    /// C/16 differently: `senet.py` divides, `resnet.py` takes the nearest multiple of 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduced: Option<usize>,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_one(groups: &usize) -> bool {
+    *groups == 1
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -81,20 +105,6 @@ fn is_colours(inputs: &usize) -> bool {
     *inputs == COLOURS
 }
 
-/// The pool between stem and first stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StemPool {
-    /// Max 3x3, stride 2, padding 1 (timm `resnet.py`).
-    MaxPad,
-    /// Max 3x3, stride 2, no padding, output size rounded up: what Caffe does, kept by the legacy
-    /// family because its weights were trained so (timm `senet.py`).
-    MaxCeil,
-    /// Average 2x2, stride 2, size rounded down: the anti-aliased ("aa") models.
-    Avg,
-    None,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StrideOn {
@@ -108,8 +118,8 @@ pub enum StrideOn {
     AvgAfterConv2,
 }
 
-/// The projection on the first block of a stage that changes shape. Elsewhere the shortcut is the
-/// identity, and the first stage's projection is always a plain 1x1.
+/// The projection of a block that changes shape; elsewhere the shortcut is the identity. Where the
+/// resolution stays, the projection is always a plain 1x1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shortcut {
@@ -126,9 +136,6 @@ pub enum Shortcut {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeSpec {
-    /// Channels between the two 1x1 convolutions, per stage. Listed, because the families round
-    /// C/16 differently: `senet.py` divides, `resnet.py` takes the nearest multiple of 8.
-    pub reduced: Vec<usize>,
     pub position: SePosition,
     /// ReLU after the last BatchNorm and before the module: only the basic block of `senet.py`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -148,8 +155,6 @@ pub enum SePosition {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SkSpec {
-    /// Channels inside the attention, per stage.
-    pub reduced: Vec<usize>,
     /// Each path sees half of the input channels (skresnet18/34) instead of all of them.
     pub split_input: bool,
 }

@@ -1,43 +1,60 @@
 //! From a spec to its plan.
 
-use super::NetError;
-use super::names::{Branch, ConvName, Names, Naming};
-use super::plan::{BlockPlan, ConvPlan, LinearPlan, Plan, SePlan, ShortcutPlan, SkPlan, StepPlan};
-use super::spec::{Activation, BlockKind, NetworkSpec, SePosition, Shortcut, StrideOn};
+use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
+use crate::nets::families::Family;
+use crate::nets::names::{Branch, ConvName, Names};
+use crate::nets::plan::{
+    Activation, BlockPlan, ConvPlan, LinearPlan, SePlan, ShortcutPlan, SkPlan, StepPlan,
+};
+use crate::nets::{NetError, Plan};
 
-impl NetworkSpec {
-    /// Resolves the spec with the names of `naming` and a classifier of `classes`.
-    ///
-    /// # Errors
-    /// [`NetError::Spec`] with the field, if the spec contradicts itself or cannot be named so.
-    pub fn plan(&self, naming: Naming, classes: usize) -> Result<Plan, NetError> {
+impl Family for ResnetSpec {
+    fn plan(&self, names: &'static Names, classes: usize) -> Result<Plan, NetError> {
         self.check()?;
-        if classes == 0 {
-            return Err(NetError::spec(
-                "classes",
-                "a classifier needs at least one class",
-            ));
-        }
-        let names = naming.names();
         Planner { spec: self, names }.plan(classes)
+    }
+
+    fn inputs(&self) -> usize {
+        self.stem.inputs
+    }
+
+    fn set_inputs(&mut self, channels: usize) {
+        self.stem.inputs = channels;
+    }
+
+    fn summary(&self) -> String {
+        let each =
+            |number: fn(&ResnetRun) -> usize| self.runs.iter().map(number).collect::<Vec<_>>();
+        let mut text = format!(
+            "{:?} blocks {:?}, channels {:?}, widths {:?}",
+            self.block,
+            each(|run| run.blocks),
+            each(|run| run.channels),
+            each(|run| run.width)
+        );
+        let groups = each(|run| run.groups);
+        if groups.iter().any(|&groups| groups > 1) {
+            text += &format!(", groups {groups:?}");
+        }
+        text.to_lowercase()
     }
 }
 
 struct Planner<'a> {
-    spec: &'a NetworkSpec,
+    spec: &'a ResnetSpec,
     names: &'static Names,
 }
 
 /// Where a block is and what it is given.
-struct Place {
-    stage: usize,
+struct Place<'a> {
+    run: &'a ResnetRun,
     inputs: usize,
     stride: usize,
     /// Prefix of the block's tensors.
     name: String,
 }
 
-impl Place {
+impl Place<'_> {
     fn conv(&self, [conv, norm]: ConvName) -> [String; 2] {
         [self.below(conv), self.below(norm)]
     }
@@ -52,20 +69,20 @@ impl Planner<'_> {
         let spec = self.spec;
         let stem = self.stem()?;
         let mut channels = stem.last().map_or(0, |conv| conv.outputs);
-        let mut stages = Vec::with_capacity(spec.layers.len());
-        for (stage, &layers) in spec.layers.iter().enumerate() {
-            let mut blocks = Vec::with_capacity(layers);
-            for index in 0..layers {
+        let mut stages: Vec<Vec<BlockPlan>> = Vec::new();
+        for run in &spec.runs {
+            stages.resize_with(run.stage, Vec::new);
+            let stage = &mut stages[run.stage - 1];
+            for index in 0..run.blocks {
                 let place = Place {
-                    stage,
+                    run,
                     inputs: channels,
-                    stride: if stage > 0 && index == 0 { 2 } else { 1 },
-                    name: self.names.block(stage, index),
+                    stride: if index == 0 { run.stride } else { 1 },
+                    name: self.names.block(run.stage - 1, stage.len()),
                 };
-                blocks.push(self.block(place)?);
-                channels = spec.channels[stage];
+                stage.push(self.block(place)?);
+                channels = run.channels;
             }
-            stages.push(blocks);
         }
         let mut head_conv = None;
         if let Some(outputs) = spec.head_conv {
@@ -123,13 +140,13 @@ impl Planner<'_> {
         Ok(convs)
     }
 
-    fn block(&self, place: Place) -> Result<BlockPlan, NetError> {
+    fn block(&self, place: Place<'_>) -> Result<BlockPlan, NetError> {
         let spec = self.spec;
         let steps = match spec.block {
             BlockKind::Basic => self.basic_steps(&place)?,
             BlockKind::Bottleneck => self.bottleneck_steps(&place)?,
         };
-        let outputs = spec.channels[place.stage];
+        let outputs = place.run.channels;
         let changes_shape = place.stride != 1 || place.inputs != outputs;
         Ok(BlockPlan {
             steps,
@@ -140,16 +157,16 @@ impl Planner<'_> {
         })
     }
 
-    fn basic_steps(&self, place: &Place) -> Result<Vec<StepPlan>, NetError> {
+    fn basic_steps(&self, place: &Place<'_>) -> Result<Vec<StepPlan>, NetError> {
         let spec = self.spec;
         let names = self.names.branch(Branch::Basic)?;
-        let (width, outputs) = (spec.widths[place.stage], spec.channels[place.stage]);
+        let (width, outputs) = (place.run.width, place.run.channels);
         let first = if spec.sk.is_some() {
             StepPlan::Sk(self.selective(place, 1, place.inputs, place.stride)?)
         } else {
             StepPlan::Conv(ConvPlan {
                 stride: place.stride,
-                groups: self.groups(place.stage),
+                groups: place.run.groups,
                 ..self.conv(place.conv(names[0]), place.inputs, width, 3)
             })
         };
@@ -160,14 +177,11 @@ impl Planner<'_> {
         Ok(vec![first, StepPlan::Conv(last)])
     }
 
-    fn bottleneck_steps(&self, place: &Place) -> Result<Vec<StepPlan>, NetError> {
+    fn bottleneck_steps(&self, place: &Place<'_>) -> Result<Vec<StepPlan>, NetError> {
         let spec = self.spec;
         let names = self.names.branch(Branch::Bottleneck)?;
-        let (width, outputs) = (spec.widths[place.stage], spec.channels[place.stage]);
-        let narrow = spec
-            .conv1_widths
-            .as_ref()
-            .map_or(width, |widths| widths[place.stage]);
+        let (width, outputs) = (place.run.width, place.run.channels);
+        let narrow = place.run.conv1_width.unwrap_or(width);
         let on = |at| {
             if spec.stride_on == at {
                 place.stride
@@ -185,7 +199,7 @@ impl Planner<'_> {
         } else {
             StepPlan::Conv(ConvPlan {
                 stride,
-                groups: self.groups(place.stage),
+                groups: place.run.groups,
                 ..self.conv(place.conv(names[1]), narrow, width, 3)
             })
         });
@@ -207,30 +221,24 @@ impl Planner<'_> {
         relu.then_some(Activation::Relu)
     }
 
-    fn groups(&self, stage: usize) -> usize {
-        self.spec.groups.as_ref().map_or(1, |groups| groups[stage])
-    }
-
     /// The unit in place of the branch's convolution number `position`, from 1.
     fn selective(
         &self,
-        place: &Place,
+        place: &Place<'_>,
         position: usize,
         inputs: usize,
         stride: usize,
     ) -> Result<SkPlan, NetError> {
         let names = self.names.selective()?;
         let numbered = |name: &str| place.below(&name.replace("{n}", &position.to_string()));
-        let sk = self.spec.sk.as_ref();
-        let (split_input, reduced) =
-            sk.map_or((false, 0), |sk| (sk.split_input, sk.reduced[place.stage]));
-        let outputs = self.spec.widths[place.stage];
+        let split_input = self.spec.sk.as_ref().is_some_and(|sk| sk.split_input);
+        let outputs = place.run.width;
         let path_inputs = if split_input { inputs / 2 } else { inputs };
         let path = |index: usize| ConvPlan {
             stride,
             padding: index + 1,
             dilation: index + 1,
-            groups: self.groups(place.stage),
+            groups: place.run.groups,
             ..self.conv(names.paths[index].map(numbered), path_inputs, outputs, 3)
         };
         Ok(SkPlan {
@@ -238,17 +246,22 @@ impl Planner<'_> {
             split_input,
             attention: numbered(names.attention),
             channels: outputs,
-            reduced,
+            reduced: place.run.reduced.unwrap_or(0),
         })
     }
 
     fn se(
         &self,
-        place: &Place,
+        place: &Place<'_>,
         position: SePosition,
         channels: usize,
     ) -> Result<Option<SePlan>, NetError> {
-        let Some(se) = self.spec.se.as_ref().filter(|se| se.position == position) else {
+        let here = self
+            .spec
+            .se
+            .as_ref()
+            .is_some_and(|se| se.position == position);
+        let Some(reduced) = place.run.reduced.filter(|_| here) else {
             return Ok(None);
         };
         let names = self.names.se()?;
@@ -258,11 +271,11 @@ impl Planner<'_> {
             expand: format!("{name}.{}", names.expand),
             name,
             channels,
-            reduced: se.reduced[place.stage],
+            reduced,
         }))
     }
 
-    fn shortcut(&self, place: &Place) -> ShortcutPlan {
+    fn shortcut(&self, place: &Place<'_>) -> ShortcutPlan {
         let kind = self.spec.shortcut;
         // A projection that keeps the resolution is a plain 1x1 in every model.
         let kernel = if kind == Shortcut::Conv3x3 && place.stride != 1 {
@@ -277,7 +290,7 @@ impl Planner<'_> {
         } else {
             self.names.shortcut
         };
-        let outputs = self.spec.channels[place.stage];
+        let outputs = place.run.channels;
         let conv = ConvPlan {
             stride: if avg_pool { 1 } else { place.stride },
             activation: None,

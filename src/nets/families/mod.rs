@@ -1,0 +1,111 @@
+//! A network's topology as data: the `[network]` table of a card, one `kind` for each family of networks.
+//!
+//! A family is a table of its own and a planner that turns it into a [`Plan`]; nothing after the plan
+//! knows of families.
+
+mod resnet;
+
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub use resnet::{
+    BlockKind, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem, StrideOn,
+};
+
+use super::names::{Names, Naming};
+use super::{NetError, Plan};
+
+/// Topology of one architecture.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NetworkSpec {
+    Resnet(ResnetSpec),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Resnet,
+}
+
+/// What every family's table can do.
+trait Family {
+    fn plan(&self, names: &'static Names, classes: usize) -> Result<Plan, NetError>;
+    fn inputs(&self) -> usize;
+    fn set_inputs(&mut self, channels: usize);
+    fn summary(&self) -> String;
+}
+
+impl NetworkSpec {
+    /// Resolves the spec with the names of `naming` and a classifier of `classes`.
+    ///
+    /// # Errors
+    /// [`NetError::Spec`] with the field, if the spec contradicts itself or cannot be named so.
+    pub fn plan(&self, naming: Naming, classes: usize) -> Result<Plan, NetError> {
+        if classes == 0 {
+            let reason = "a classifier needs at least one class";
+            return Err(NetError::spec("classes", reason));
+        }
+        self.family().plan(naming.names(), classes)
+    }
+
+    /// Channels of the input.
+    pub fn inputs(&self) -> usize {
+        self.family().inputs()
+    }
+
+    pub fn set_inputs(&mut self, channels: usize) {
+        match self {
+            Self::Resnet(spec) => spec.set_inputs(channels),
+        }
+    }
+
+    /// One line for people: the kind of block, and the numbers that tell networks of a family apart.
+    pub fn summary(&self) -> String {
+        self.family().summary()
+    }
+
+    /// The table of a network of the ResNet family.
+    pub fn as_resnet(&self) -> Option<&ResnetSpec> {
+        match self {
+            Self::Resnet(spec) => Some(spec),
+        }
+    }
+
+    fn family(&self) -> &dyn Family {
+        match self {
+            Self::Resnet(spec) => spec,
+        }
+    }
+}
+
+/// As serde's own tagged enums, but `kind` must come first: they would put the fields aside until they
+/// know the kind, and an error could not name its line any more.
+impl<'de> Deserialize<'de> for NetworkSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tagged;
+        impl<'de> Visitor<'de> for Tagged {
+            type Value = NetworkSpec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table that begins with `kind`")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                if map.next_key::<String>()?.as_deref() != Some("kind") {
+                    return Err(A::Error::custom("the first field must be `kind`"));
+                }
+                let kind = map.next_value()?;
+                let fields = MapAccessDeserializer::new(map);
+                Ok(match kind {
+                    Kind::Resnet => NetworkSpec::Resnet(Deserialize::deserialize(fields)?),
+                })
+            }
+        }
+        deserializer.deserialize_map(Tagged)
+    }
+}

@@ -1,0 +1,10 @@
+//! ResNet and what came of it: residual blocks of two or three convolutions, plain or with SE modules or
+//! selective kernels.
+
+mod check;
+mod planner;
+mod spec;
+
+pub use spec::{
+    BlockKind, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem, StrideOn,
+};
