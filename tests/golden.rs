@@ -224,6 +224,7 @@ architectures! {
     legacy_seresnext26_32x4d legacy_seresnext50_32x4d legacy_seresnext101_32x4d
     senet154
     resnet50 resnext50_32x4d
+    resnetrs50 resnetrs101
     seresnet20 seresnet32 seresnet56
     seresnet33ts seresnet50 seresnet152d
     seresnext26d_32x4d seresnext26t_32x4d seresnext26ts
@@ -235,7 +236,12 @@ architectures! {
 }
 
 /// Their tensors are compared with timm's in tests/plan.rs.
-const NOT_RUN: [&str; 5] = [
+const NOT_RUN: [&str; 10] = [
+    "resnetrs152",
+    "resnetrs200",
+    "resnetrs270",
+    "resnetrs350",
+    "resnetrs420",
     "seresnet101",
     "seresnet152",
     "seresnet200d",

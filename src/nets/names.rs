@@ -79,6 +79,13 @@ const RESNET: Names = Names {
             ["conv1.3", "conv1.4"],
             ["conv1.6", "bn1"],
         ],
+        // ResNet-RS: a convolution in the place of the pool, under its name.
+        &[
+            ["conv1.0", "conv1.1"],
+            ["conv1.3", "conv1.4"],
+            ["conv1.6", "bn1"],
+            ["maxpool.0", "maxpool.1"],
+        ],
     ],
     block: "layer{stage+1}.{block}",
     branches: &[
