@@ -1,5 +1,5 @@
 //! Convolutions of the networks, one by one: milliseconds, GFLOP/s of the direct algorithm's
-//! operations, its share of the measured peak, and the Winograd tiles beside it where they apply.
+//! operations, its share of the measured peak, and the Winograd tiles next to it where they apply.
 //! Arguments choose the shapes whose line contains one of them.
 //!
 //! ```text
@@ -14,7 +14,7 @@
 use std::time::Instant;
 
 use senet::kernels::{
-    ConvGeometry, DirectConv, Finish, GroupedConv, Isa, TileSize, Winograd, peak_flops,
+    ConvGeometry, DirectConv, Epilogue, GroupedConv, Isa, TileSize, Winograd, peak_flops,
 };
 
 const ROUNDS: usize = 41;
@@ -107,11 +107,11 @@ fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
     };
     if groups > 1 {
         let conv = GroupedConv::new(isa, &filters, &bias, geometry);
-        let times = time(|| conv.run(&x, size, &mut y, None));
+        let times = time(|| conv.run(&x, size, &mut y, Epilogue::default()));
         return report("grouped", times);
     }
     let conv = DirectConv::new(isa, &filters, &bias, geometry);
-    let times = time(|| conv.run(&x, size, &mut y, Finish::default()));
+    let times = time(|| conv.run(&x, size, &mut y, Epilogue::default()));
     report("direct", times);
     if !Winograd::supports(&geometry) {
         return;
@@ -122,7 +122,7 @@ fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
     ] {
         let conv = Winograd::new(isa, &filters, &bias, geometry, tile);
         let mut z = vec![0.0; y.len()];
-        let times = time(|| conv.run(&x, size, &mut z, false));
+        let times = time(|| conv.run(&x, size, &mut z, Epilogue::default()));
         let scale = y.iter().fold(1.0, |most: f32, y| most.max(y.abs()));
         let largest = y
             .iter()

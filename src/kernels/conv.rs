@@ -1,14 +1,12 @@
 //! The convolution that suits a geometry.
 
-use super::tail::{Pass, pass_over};
 use super::{
-    Activation, ConvGeometry, DirectConv, Finish, GroupedConv, Isa, RowSums, TileSize, Winograd,
+    Activation, ConvGeometry, DirectConv, Epilogue, GroupedConv, Isa, RowSums, TileSize, Winograd,
 };
 
 /// A convolution with bias and activation on maps `[N, H, W, C]`.
 #[derive(Debug)]
 pub struct Conv {
-    isa: Isa,
     geometry: ConvGeometry,
     activation: Option<Activation>,
     algorithm: Algorithm,
@@ -41,7 +39,6 @@ impl Conv {
             Algorithm::Direct(DirectConv::new(isa, filters, bias, geometry))
         };
         Self {
-            isa,
             geometry,
             activation,
             algorithm,
@@ -52,42 +49,22 @@ impl Conv {
         &self.geometry
     }
 
-    /// Whether [`Conv::run`] can add up the channels on its way.
-    pub fn sums(&self) -> bool {
-        matches!(self.algorithm, Algorithm::Direct(_)) && self.activation != Some(Activation::Silu)
-    }
-
-    /// `y[N, H', W', outputs] = activation(conv(x[N, H, W, inputs]) + bias)`, and the sum of each
-    /// channel of each picture into `sums[N, outputs]`, where [`Conv::sums`] says so.
+    /// `y[N, H', W', outputs] = activation(conv(x[N, H, W, inputs]) + bias)`, and, if asked for, the
+    /// sum of each channel of each image into `sums[N, outputs]`.
     ///
     /// # Panics
-    /// If a slice does not fit, or sums are asked for that it cannot give.
+    /// If a slice does not fit.
     pub fn run(&self, x: &[f32], size: [usize; 3], y: &mut [f32], sums: Option<&mut [f32]>) {
-        assert!(sums.is_none() || self.sums());
+        let [_, height, width] = size;
+        let segment = self.geometry.output(height) * self.geometry.output(width);
+        let epilogue = Epilogue {
+            activation: self.activation,
+            sums: sums.map(|sums| RowSums { segment, sums }),
+        };
         match &self.algorithm {
-            Algorithm::Direct(conv) => {
-                let [_, height, width] = size;
-                let segment = self.geometry.output(height) * self.geometry.output(width);
-                let finish = Finish {
-                    relu: self.activation == Some(Activation::Relu),
-                    sums: sums.map(|sums| RowSums { segment, sums }),
-                };
-                conv.run(x, size, y, finish);
-                self.silu(y);
-            }
-            Algorithm::Winograd(conv) => {
-                conv.run(x, size, y, self.activation == Some(Activation::Relu));
-                self.silu(y);
-            }
-            Algorithm::Grouped(conv) => conv.run(x, size, y, self.activation),
-        }
-    }
-
-    /// The activation that no product applies on its way.
-    fn silu(&self, y: &mut [f32]) {
-        if self.activation == Some(Activation::Silu) {
-            let silu = Pass::Activate(Activation::Silu);
-            pass_over(self.isa, y, self.geometry.outputs, silu);
+            Algorithm::Direct(conv) => conv.run(x, size, y, epilogue),
+            Algorithm::Winograd(conv) => conv.run(x, size, y, epilogue),
+            Algorithm::Grouped(conv) => conv.run(x, size, y, epilogue),
         }
     }
 }

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gemm::{Finish, Packed, Rows, gemm};
+use super::epilogue::Epilogue;
+use super::gemm::{Packed, Rows, gemm};
 use super::micro::{Layout, MOST_DEPTH, ROW};
-use super::{ConvGeometry, Isa, MatMut};
+use super::{ConvGeometry, Isa};
 
 /// A dense convolution of any kernel, stride, padding and dilation on maps `[N, H, W, C]`.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl DirectConv {
         Self { geometry, packed }
     }
 
-    /// `y[N, H', W', outputs] = finish(conv(x[N, H, W, inputs]) + bias)`.
+    /// `y[N, H', W', outputs] = epilogue(conv(x[N, H, W, inputs]) + bias)`.
     ///
     /// # Panics
     /// If the lengths do not fit.
@@ -59,7 +60,7 @@ impl DirectConv {
         x: &[f32],
         [batch, height, width]: [usize; 3],
         y: &mut [f32],
-        finish: Finish<'_>,
+        epilogue: Epilogue<'_>,
     ) {
         let ConvGeometry {
             inputs,
@@ -72,9 +73,8 @@ impl DirectConv {
         let output = [self.geometry.output(height), self.geometry.output(width)];
         assert_eq!(x.len(), batch * height * width * inputs);
         assert_eq!(y.len(), batch * output[0] * output[1] * outputs);
-        let y = MatMut::new(y, outputs);
         if kernel == 1 && stride == 1 && padding == 0 {
-            return gemm(&self.packed, &Pixels { x, inputs }, y, finish);
+            return gemm(&self.packed, &Pixels { x, inputs }, y, epilogue);
         }
         let windows = Windows {
             x,
@@ -82,7 +82,7 @@ impl DirectConv {
             output,
             geometry: self.geometry,
         };
-        gemm(&self.packed, &windows, y, finish);
+        gemm(&self.packed, &windows, y, epilogue);
     }
 }
 

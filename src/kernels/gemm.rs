@@ -8,8 +8,10 @@
 use std::ops::Range;
 
 use super::aligned::Aligned;
-use super::cut::{Grid, Size};
+use super::elementwise::sum_rows;
+use super::epilogue::{ActivateRows, Epilogue, Placement, RowSums};
 use super::micro::{Layout, MOST_DEPTH, ROW, Strip, multiply};
+use super::partition::{Grid, Size};
 use super::scratch::with_scratch;
 use super::{Isa, Kernel, MatMut, Simd};
 
@@ -161,32 +163,42 @@ pub(super) trait Rows: Sync {
     }
 }
 
-/// What happens to each result, and the sums that the squeeze needs.
-#[derive(Debug, Default)]
-pub struct Finish<'a> {
-    pub relu: bool,
-    pub sums: Option<RowSums<'a>>,
-}
-
-/// Sums over segments of rows: one row of `outputs` values a segment.
-#[derive(Debug)]
-pub struct RowSums<'a> {
-    /// Rows to a segment, such as the pixels of a picture.
-    pub segment: usize,
-    pub sums: &'a mut [f32],
-}
-
-/// `y = finish(rows * weights + bias)`.
+/// `y = epilogue(rows * weights + bias)`.
 ///
 /// # Panics
-/// If `y` does not have `packed.outputs()` columns, or the sums are not one row per segment.
-pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: MatMut<'_>, finish: Finish<'_>) {
-    assert_eq!(y.columns(), packed.outputs);
+/// If `y` is not whole rows of `packed.outputs()`, or the sums are not one row per segment.
+pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: &mut [f32], epilogue: Epilogue<'_>) {
+    let Epilogue { activation, sums } = epilogue;
+    let placement = Placement::from(activation);
+    // Sums are of activated results, which the registers hold only if the activation is applied there.
+    let (sums, sums_after) = if placement.after.is_none() {
+        (sums, None)
+    } else {
+        (None, sums)
+    };
+    multiply_all(
+        packed,
+        rows,
+        MatMut::new(&mut *y, packed.outputs),
+        placement,
+        sums,
+    );
+    if let Some(sums) = sums_after {
+        sum_rows(packed.isa, y, packed.outputs, sums);
+    }
+}
+
+fn multiply_all(
+    packed: &Packed,
+    rows: &impl Rows,
+    y: MatMut<'_>,
+    placement: Placement,
+    sums: Option<RowSums<'_>>,
+) {
     if y.rows() == 0 {
         return;
     }
-    let relu = finish.relu;
-    let segment = match &finish.sums {
+    let segment = match &sums {
         Some(sums) => Some(sums.segment),
         None => rows.line(),
     };
@@ -201,12 +213,12 @@ pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: MatMut<'_>, finish: Fin
     let product = Product {
         packed,
         rows,
-        relu,
+        placement,
         grid,
     };
     let tasks = 0..grid.row_tasks;
     let panels = 0..grid.panel_tasks;
-    let Some(RowSums { segment, sums }) = finish.sums else {
+    let Some(RowSums { segment, sums }) = sums else {
         return product.split(tasks, panels, y, None);
     };
     assert_eq!(sums.len() * segment, y.rows() * packed.outputs);
@@ -231,7 +243,7 @@ pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: MatMut<'_>, finish: Fin
 struct Product<'a, R> {
     packed: &'a Packed,
     rows: &'a R,
-    relu: bool,
+    placement: Placement,
     grid: Grid,
 }
 
@@ -378,11 +390,16 @@ impl<R: Rows> Task<'_, R> {
                     next: [next, upcoming],
                     y: self.y.window(block.clone(), column..column + columns),
                     bias: (inputs.start == 0).then_some(bias),
-                    relu: last && self.product.relu,
+                    relu: last && self.product.placement.relu,
                     sums: sums.map(|sums| &mut sums.row(segment)[column..column + columns]),
                 };
                 multiply::<S, VECTORS>(simd, strip);
             }
+        }
+        if let Some(activation) = self.product.placement.after {
+            let columns = 0..self.y.columns();
+            let rows = self.y.window(block, columns);
+            simd.run(ActivateRows { rows, activation });
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Matrix product with bias: the layers after the squeeze and the classifier.
 
 use super::direct::Pixels;
-use super::tail::sigmoid_all;
-use super::{Finish, Isa, MatMut, Packed, gemm};
+use super::{Activation, Epilogue, Isa, Packed, gemm};
 
 /// `x W^T + b`.
 #[derive(Debug)]
@@ -29,28 +28,17 @@ impl Linear {
         self.0.outputs()
     }
 
-    /// `x[N, inputs]` to `y[N, outputs]`, negative results to 0 if `relu`.
+    /// `y[N, outputs] = activation(x[N, inputs] W^T + b)`.
     ///
     /// # Panics
     /// If a slice does not fit.
-    pub fn run(&self, x: &[f32], y: &mut [f32], relu: bool) {
+    pub fn run(&self, x: &[f32], y: &mut [f32], activation: Option<Activation>) {
         let inputs = self.inputs();
         assert_eq!(x.len() * self.outputs(), y.len() * inputs);
-        let y = MatMut::new(y, self.outputs());
-        gemm(
-            &self.0,
-            &Pixels { x, inputs },
-            y,
-            Finish { relu, sums: None },
-        );
-    }
-
-    /// As [`Linear::run`], and the logistic function of every result.
-    ///
-    /// # Panics
-    /// As [`Linear::run`].
-    pub fn run_sigmoid(&self, x: &[f32], y: &mut [f32]) {
-        self.run(x, y, false);
-        sigmoid_all(self.0.isa(), y);
+        let epilogue = Epilogue {
+            activation,
+            sums: None,
+        };
+        gemm(&self.0, &Pixels { x, inputs }, y, epilogue);
     }
 }

@@ -5,8 +5,9 @@
 mod activation;
 mod aligned;
 mod conv;
-mod cut;
 mod direct;
+mod elementwise;
+mod epilogue;
 mod filters;
 mod gemm;
 mod geometry;
@@ -15,13 +16,13 @@ mod linear;
 mod math;
 mod matrix;
 mod micro;
+mod partition;
 mod peak;
 mod pool;
 #[cfg(test)]
-mod reference;
+pub(crate) mod reference;
 mod scratch;
 mod simd;
-mod tail;
 #[cfg(test)]
 mod tests;
 mod winograd;
@@ -30,7 +31,8 @@ pub use activation::Activation;
 pub use aligned::{SLACK, line_start};
 pub use conv::Conv;
 pub use direct::{DirectConv, to_channels_last};
-pub use gemm::{Finish, RowSums};
+pub use elementwise::{Elementwise, mean};
+pub use epilogue::{Epilogue, RowSums};
 pub use geometry::ConvGeometry;
 pub use grouped::GroupedConv;
 pub use linear::Linear;
@@ -39,7 +41,6 @@ pub use pool::Pool;
 pub use simd::Isa;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use simd::PixelSums;
-pub use tail::{Pass, mean, pass_over};
 pub use winograd::{TileSize, Winograd};
 
 use gemm::{Packed, gemm};

@@ -54,12 +54,41 @@ fn indices(sizes: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usiz
 
 /// The activation of one value.
 pub(crate) fn activate(x: f64, activation: Option<Activation>) -> f64 {
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let hard_sigmoid = (x + 3.0).clamp(0.0, 6.0) / 6.0;
     match activation {
         None => x,
-        Some(Activation::Relu) if x < 0.0 => 0.0,
-        Some(Activation::Relu) => x,
-        Some(Activation::Silu) => x / (1.0 + (-x).exp()),
+        Some(Activation::Relu) => x.clamp(0.0, f64::INFINITY),
+        Some(Activation::Relu6) => x.clamp(0.0, 6.0),
+        Some(Activation::Silu) => x * sigmoid(x),
+        Some(Activation::HardSwish) => x * hard_sigmoid,
+        Some(Activation::Sigmoid) => sigmoid(x),
+        Some(Activation::HardSigmoid) => hard_sigmoid,
+        Some(Activation::Gelu) => x * normal(x),
+        Some(Activation::GeluTanh) => {
+            let w = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+            x * sigmoid(2.0 * w)
+        }
     }
+}
+
+/// The normal distribution's cumulative function.
+fn normal(x: f64) -> f64 {
+    let a = x.abs();
+    let density = (-a * a / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let below = if a > 4.0 {
+        // a + 1 / (a + 2 / (a + 3 / ...)), from its end.
+        density / (1..80).rev().fold(a, |rest, k| a + f64::from(k) / rest)
+    } else {
+        // a + a^3 / 3 + a^5 / (3 * 5) + ...
+        let terms = (1..60).scan(a, |term, k| {
+            let this = *term;
+            *term *= a * a / f64::from(2 * k + 1);
+            Some(this)
+        });
+        0.5 - density * terms.sum::<f64>()
+    };
+    if x < 0.0 { below } else { 1.0 - below }
 }
 
 /// Values in -1..1, other ones for other seeds.

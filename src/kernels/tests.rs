@@ -2,9 +2,14 @@
 
 use super::reference::{self, random};
 use super::{
-    Activation, Conv, ConvGeometry, DirectConv, Finish, Isa, Linear, Pass, RowSums, TileSize,
-    Winograd, mean, pass_over,
+    Activation, Conv, ConvGeometry, DirectConv, Elementwise, Epilogue, Isa, Linear, RowSums,
+    TileSize, Winograd, mean,
 };
+
+/// No activation, and each one.
+fn activations() -> impl Iterator<Item = Option<Activation>> {
+    std::iter::once(None).chain(Activation::ALL.map(Some))
+}
 
 fn dense(inputs: usize, outputs: usize, kernel: usize) -> ConvGeometry {
     ConvGeometry {
@@ -64,14 +69,13 @@ impl Case {
         }
     }
 
-    /// The sums of each picture's channels.
-    fn sums(&self, relu: bool) -> Vec<f64> {
+    /// The sums of each image's channels.
+    fn sums(&self, activation: Option<Activation>) -> Vec<f64> {
         let outputs = self.geometry.outputs;
         let mut sums = vec![0.0; self.shape[0] * outputs];
-        let picture = self.exact.len() / self.shape[0];
+        let image = self.exact.len() / self.shape[0];
         for (index, &y) in self.exact.iter().enumerate() {
-            let y = if relu && y < 0.0 { 0.0 } else { y };
-            sums[index / picture * outputs + index % outputs] += y;
+            sums[index / image * outputs + index % outputs] += reference::activate(y, activation);
         }
         sums
     }
@@ -125,11 +129,14 @@ fn direct_convolution_and_its_sums() {
         let bound = 1e-6 * (case.geometry.depth() as f64).sqrt();
         for isa in Isa::available() {
             let conv = DirectConv::new(isa, &case.filters, &case.bias, case.geometry);
-            for relu in [false, true] {
+            for activation in [None, Some(Activation::Relu)] {
                 let mut y = vec![f32::NAN; case.exact.len()];
-                let finish = Finish { relu, sums: None };
-                conv.run(&case.x, case.shape, &mut y, finish);
-                case.check(isa, &y, relu.then_some(Activation::Relu), bound);
+                let epilogue = Epilogue {
+                    activation,
+                    sums: None,
+                };
+                conv.run(&case.x, case.shape, &mut y, epilogue);
+                case.check(isa, &y, activation, bound);
 
                 let [n, h, w] = case.shape;
                 let segment = case.geometry.output(h) * case.geometry.output(w);
@@ -139,14 +146,14 @@ fn direct_convolution_and_its_sums() {
                     sums: &mut sums,
                 };
                 let mut again = vec![f32::NAN; case.exact.len()];
-                let finish = Finish {
-                    relu,
+                let epilogue = Epilogue {
+                    activation,
                     sums: Some(row_sums),
                 };
-                conv.run(&case.x, case.shape, &mut again, finish);
-                case.check(isa, &again, relu.then_some(Activation::Relu), bound);
+                conv.run(&case.x, case.shape, &mut again, epilogue);
+                case.check(isa, &again, activation, bound);
                 let allowed = bound * case.scale() * segment as f64;
-                for (found, exact) in sums.iter().zip(case.sums(relu)) {
+                for (found, exact) in sums.iter().zip(case.sums(activation)) {
                     assert!((f64::from(*found) - exact).abs() <= allowed);
                 }
             }
@@ -178,17 +185,17 @@ fn enough_rows_for_every_way_to_cut_them() {
                         segment,
                         sums: &mut sums,
                     };
-                    let finish = Finish {
-                        relu: false,
+                    let epilogue = Epilogue {
+                        activation: None,
                         sums: Some(row_sums),
                     };
-                    conv.run(&case.x, shape, &mut y, finish);
+                    conv.run(&case.x, shape, &mut y, epilogue);
                     (y, sums)
                 };
                 let (y, sums) = run();
                 case.check(isa, &y, None, 1e-6 * (inputs as f64).sqrt());
                 let allowed = 1e-5 * case.scale() * segment as f64;
-                for (found, exact) in sums.iter().zip(case.sums(false)) {
+                for (found, exact) in sums.iter().zip(case.sums(None)) {
                     assert!((f64::from(*found) - exact).abs() <= allowed);
                 }
                 assert_eq!(
@@ -221,10 +228,14 @@ fn winograd_stays_within_its_bounds() {
                 for isa in Isa::available() {
                     for (size, bound) in [(TileSize::Two, 1e-5), (TileSize::Four, 1e-4)] {
                         let conv = Winograd::new(isa, &case.filters, &case.bias, geometry, size);
-                        for relu in [false, true] {
+                        for activation in [None, Some(Activation::Relu)] {
                             let mut y = vec![f32::NAN; case.exact.len()];
-                            conv.run(&case.x, shape, &mut y, relu);
-                            case.check(isa, &y, relu.then_some(Activation::Relu), bound);
+                            let epilogue = Epilogue {
+                                activation,
+                                sums: None,
+                            };
+                            conv.run(&case.x, shape, &mut y, epilogue);
+                            case.check(isa, &y, activation, bound);
                         }
                     }
                 }
@@ -243,17 +254,22 @@ fn any_geometry_finds_a_convolution_that_computes_it() {
         (64, 64, 3, 64),
         (24, 24, 1, 3),
     ] {
-        for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
-            let geometry = ConvGeometry {
-                groups,
-                ..dense(inputs, outputs, kernel)
-            };
-            let case = Case::new(geometry, [2, 6, 5]);
-            for isa in Isa::available() {
-                let conv = Conv::new(isa, &case.filters, &case.bias, geometry, activation);
-                let mut y = vec![f32::NAN; case.exact.len()];
-                conv.run(&case.x, case.shape, &mut y, None);
-                case.check(isa, &y, activation, 2e-5);
+        let geometry = ConvGeometry {
+            groups,
+            ..dense(inputs, outputs, kernel)
+        };
+        let case = Case::new(geometry, [2, 6, 5]);
+        for (isa, activation) in
+            Isa::available().flat_map(|isa| activations().map(move |a| (isa, a)))
+        {
+            let conv = Conv::new(isa, &case.filters, &case.bias, geometry, activation);
+            let mut y = vec![f32::NAN; case.exact.len()];
+            let mut sums = vec![f32::NAN; 2 * outputs];
+            conv.run(&case.x, case.shape, &mut y, Some(&mut sums));
+            case.check(isa, &y, activation, 2e-5);
+            let allowed = 2e-5 * case.scale() * 30.0;
+            for (found, exact) in sums.iter().zip(case.sums(activation)) {
+                assert!((f64::from(*found) - exact).abs() <= allowed);
             }
         }
     }
@@ -286,15 +302,18 @@ fn linear_layers_of_any_batch() {
     for (batch, inputs, outputs) in [(1, 1, 1), (1, 2048, 128), (5, 128, 1000), (3, 7, 33)] {
         let (weight, bias) = (random(inputs * outputs, 1), random(outputs, 2));
         let x = random(batch * inputs, 3);
-        for isa in Isa::available() {
+        for (isa, activation) in
+            Isa::available().flat_map(|isa| activations().map(move |a| (isa, a)))
+        {
             let mut y = vec![f32::NAN; batch * outputs];
-            Linear::new(isa, &weight, &bias).run(&x, &mut y, false);
+            Linear::new(isa, &weight, &bias).run(&x, &mut y, activation);
             for (index, &y) in y.iter().enumerate() {
                 let (n, o) = (index / outputs, index % outputs);
                 let products = (0..inputs)
                     .map(|i| f64::from(x[n * inputs + i]) * f64::from(weight[o * inputs + i]));
                 let exact = f64::from(bias[o]) + products.sum::<f64>();
-                let bound = 1e-6 * (inputs as f64).sqrt() * exact.abs().max(1.0);
+                let bound = 2e-6 * (inputs as f64).sqrt() * exact.abs().max(1.0);
+                let exact = reference::activate(exact, activation);
                 assert!((f64::from(y) - exact).abs() <= bound, "{y} for {exact}");
             }
         }
@@ -302,29 +321,26 @@ fn linear_layers_of_any_batch() {
 }
 
 #[test]
-fn passes_equal_their_formulas() {
+fn elementwise_operations_equal_their_formulas() {
     for (pixels, channels) in [(1, 1), (5, 3), (49, 64), (300, 70)] {
         let (y, other) = (random(pixels * channels, 1), random(pixels * channels, 2));
         let (first, second) = (random(channels, 3), random(channels, 4));
         for isa in Isa::available() {
-            let check = |pass: Pass<'_>, formula: &dyn Fn(usize, usize) -> f64| {
+            let check = |operation: Elementwise<'_>, formula: &dyn Fn(usize, usize) -> f64| {
                 let mut found = y.clone();
-                pass_over(isa, &mut found, channels, pass);
+                operation.run(isa, &mut found, channels);
                 for (index, &found) in found.iter().enumerate() {
                     let exact = formula(index, index % channels);
                     assert!(
                         (f64::from(found) - exact).abs() <= 1e-6,
-                        "{pass:?} at {index}"
+                        "{operation:?} at {index}"
                     );
                 }
             };
             let wide = |values: &[f32], index: usize| f64::from(values[index]);
-            for activation in [Activation::Relu, Activation::Silu] {
-                check(Pass::Activate(activation), &|i, _| {
-                    reference::activate(wide(&y, i), Some(activation))
-                });
+            for activation in activations() {
                 for gate in [None, Some(first.as_slice())] {
-                    let tail = Pass::Tail {
+                    let tail = Elementwise::Tail {
                         gate,
                         shortcut: &other,
                         activation,
@@ -332,12 +348,14 @@ fn passes_equal_their_formulas() {
                     check(tail, &|i, c| {
                         let gate = gate.map_or(1.0, |gate| f64::from(gate[c]));
                         let sum = wide(&y, i) * gate + wide(&other, i);
-                        reference::activate(sum, Some(activation))
+                        reference::activate(sum, activation)
                     });
                 }
             }
-            check(Pass::Scale(&first), &|i, c| wide(&y, i) * wide(&first, c));
-            let select = Pass::Select {
+            check(Elementwise::Scale(&first), &|i, c| {
+                wide(&y, i) * wide(&first, c)
+            });
+            let select = Elementwise::Select {
                 gates: [&first, &second],
                 other: &other,
             };

@@ -12,6 +12,8 @@
 
 use std::ops::Range;
 
+use super::elementwise::sum_rows;
+use super::epilogue::{ActivateRows, Epilogue, Placement};
 use super::filters::FilterPanel;
 use super::gemm::{Packed, blocks};
 use super::micro::{Layout, Strip, multiply, packed_stride};
@@ -113,11 +115,17 @@ impl Winograd {
         }
     }
 
-    /// `y[N, H', W', outputs] = conv(x[N, H, W, inputs]) + bias`, negative results to 0 if `relu`.
+    /// `y[N, H', W', outputs] = epilogue(conv(x[N, H, W, inputs]) + bias)`.
     ///
     /// # Panics
     /// If a slice does not fit.
-    pub fn run(&self, x: &[f32], [batch, height, width]: [usize; 3], y: &mut [f32], relu: bool) {
+    pub fn run(
+        &self,
+        x: &[f32],
+        [batch, height, width]: [usize; 3],
+        y: &mut [f32],
+        epilogue: Epilogue<'_>,
+    ) {
         let output = [self.geometry.output(height), self.geometry.output(width)];
         assert_eq!(x.len(), batch * height * width * self.geometry.inputs);
         assert_eq!(
@@ -154,12 +162,15 @@ impl Winograd {
             output,
             strips,
             tiles,
-            relu,
+            placement: epilogue.activation.into(),
             task_strips: all_strips.div_ceil(row_tasks),
             task_panels: panels.div_ceil(panel_tasks),
         };
-        let y = MatMut::new(y, self.geometry.outputs);
-        pass.split(y, 0..all_strips, 0..panels);
+        let outputs = self.geometry.outputs;
+        pass.split(MatMut::new(&mut *y, outputs), 0..all_strips, 0..panels);
+        if let Some(sums) = epilogue.sums {
+            sum_rows(self.isa, y, outputs, sums);
+        }
     }
 
     /// Whether the weights of all positions are more than the caches near a core hold.
@@ -189,7 +200,7 @@ struct Pass<'a> {
     strips: usize,
     /// Tiles to a strip.
     tiles: usize,
-    relu: bool,
+    placement: Placement,
     task_strips: usize,
     task_panels: usize,
 }
@@ -271,6 +282,10 @@ impl Kernel for Task<'_> {
                 (TileSize::Four, 1) => self.block::<S, 6, 4, 1>(simd, &tiles),
                 (TileSize::Four, _) => self.block::<S, 6, 4, 2>(simd, &tiles),
             }
+        }
+        if let Some(activation) = self.pass.placement.after {
+            let rows = self.y;
+            simd.run(ActivateRows { rows, activation });
         }
     }
 }
@@ -430,7 +445,7 @@ impl Task<'_> {
                     if top + i < height && left + j < width {
                         let pixel = (picture * height + top + i) * width + left + j - start;
                         let mut value = simd.add(values[j], bias);
-                        if self.pass.relu {
+                        if self.pass.placement.relu {
                             value = simd.relu(value);
                         }
                         simd.store_some(value, &mut self.y.row(pixel)[channel..end]);

@@ -4,7 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::NetError;
 use super::plan::{ConvPlan, LinearPlan, SePlan, SkPlan};
-use crate::nn::{Backend, BatchNorm, Conv, ConvGeometry, KernelAttention, Linear, SqueezeExcite};
+use crate::nn::{
+    Activation, Backend, BatchNorm, Conv, ConvGeometry, KernelAttention, Linear, SqueezeExcite,
+};
 use crate::weights::Weights;
 
 /// Makes layers for one backend from one file.
@@ -126,6 +128,8 @@ impl<'a> Loader<'a> {
         Ok(SqueezeExcite {
             fc1: self.linear(&plan.reduce, plan.reduced)?,
             fc2: self.linear(&plan.expand, plan.channels)?,
+            hidden: Activation::Relu,
+            gate: Activation::Sigmoid,
         })
     }
 

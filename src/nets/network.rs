@@ -430,7 +430,7 @@ impl Block {
             None => None,
         };
         let shortcut = shortcut.as_ref().unwrap_or(x);
-        let y = nn::residual_tail(y, gate.as_ref(), shortcut, self.activation)?;
+        let y = nn::residual_tail(y, gate.as_ref(), shortcut, Some(self.activation))?;
         watch.lap(&self.name, ".tail")?;
         Ok(y)
     }

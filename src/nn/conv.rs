@@ -88,11 +88,6 @@ impl Conv {
             let mean = global_mean(&y)?;
             return Ok((y, mean));
         };
-        if !conv.sums() {
-            let y = self.forward(x)?;
-            let mean = global_mean(&y)?;
-            return Ok((y, mean));
-        }
         let (batch, outputs) = (x.tensor.dim(0)?, conv.geometry().outputs);
         let mut sums = vec![0.0; batch * outputs];
         let y = on_engine(conv, engine, x, Some(&mut sums))?;

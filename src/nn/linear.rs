@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use super::map::OnSlices;
-use super::{Backend, Map};
+use super::{Activation, Backend, Map, activate};
 use crate::kernels;
 
 /// `x W^T + b`.
@@ -56,37 +56,23 @@ impl Linear {
     /// # Errors
     /// If the width does not fit or the device fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.forward_with(x, None)
+    }
+
+    /// `activation(x W^T + b)`.
+    ///
+    /// # Errors
+    /// As [`Linear::forward`].
+    pub fn forward_with(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
         match &self.0 {
-            Layer::Engine(linear) => on_engine(linear, x, |x, y| linear.run(x, y, false)),
+            Layer::Engine(linear) => on_engine(linear, x, |x, y| linear.run(x, y, activation)),
             Layer::Candle { weight, bias } => {
-                let y = x.matmul(weight)?;
-                match bias {
-                    Some(bias) => y.broadcast_add(bias),
-                    None => Ok(y),
+                let mut y = x.matmul(weight)?;
+                if let Some(bias) = bias {
+                    y = y.broadcast_add(bias)?;
                 }
+                activate(&y, activation)
             }
-        }
-    }
-
-    /// `relu(x W^T + b)`.
-    ///
-    /// # Errors
-    /// As [`Linear::forward`].
-    pub fn forward_relu(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.0 {
-            Layer::Engine(linear) => on_engine(linear, x, |x, y| linear.run(x, y, true)),
-            Layer::Candle { .. } => self.forward(x)?.relu(),
-        }
-    }
-
-    /// `sigmoid(x W^T + b)`.
-    ///
-    /// # Errors
-    /// As [`Linear::forward`].
-    pub fn forward_sigmoid(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.0 {
-            Layer::Engine(linear) => on_engine(linear, x, |x, y| linear.run_sigmoid(x, y)),
-            Layer::Candle { .. } => candle_nn::ops::sigmoid(&self.forward(x)?),
         }
     }
 }

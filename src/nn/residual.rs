@@ -4,7 +4,7 @@ use candle_core::{D, Result, Tensor};
 
 use super::map::OnSlices;
 use super::{Activation, Map, activate};
-use crate::kernels::{Pass, pass_over};
+use crate::kernels::Elementwise;
 
 /// `activation(branch * gate + shortcut)` for two maps and a gate `[N, C]`.
 ///
@@ -16,7 +16,7 @@ pub fn residual_tail(
     branch: Map,
     gate: Option<&Tensor>,
     shortcut: &Map,
-    activation: Activation,
+    activation: Option<Activation>,
 ) -> Result<Map> {
     if branch.tensor.shape() != shortcut.tensor.shape() {
         candle_core::bail!(
@@ -30,7 +30,7 @@ pub fn residual_tail(
             Some(gate) => (branch.tensor.broadcast_mul(&planes(gate)?)? + &shortcut.tensor)?,
             None => (&branch.tensor + &shortcut.tensor)?,
         };
-        return Ok(Map::plain(activate(&sum, Some(activation))?));
+        return Ok(Map::plain(activate(&sum, activation)?));
     };
     let (batch, height, width, channels) = branch.tensor.dims4()?;
     if gate.is_some_and(|gate| gate.dims() != [batch, channels]) {
@@ -39,12 +39,12 @@ pub fn residual_tail(
     let picture = height * width * channels;
     let tail = |y: &mut [f32], shortcut: &[f32], gate: Option<&[f32]>| {
         for (n, y) in y.chunks_exact_mut(picture).enumerate() {
-            let pass = Pass::Tail {
+            let tail = Elementwise::Tail {
                 gate: gate.map(|gate| &gate[n * channels..][..channels]),
                 shortcut: &shortcut[n * picture..][..picture],
                 activation,
             };
-            pass_over(engine.isa, y, channels, pass);
+            tail.run(engine.isa, y, channels);
         }
     };
     match gate {
@@ -79,7 +79,7 @@ pub fn scale(map: Map, gate: &Tensor) -> Result<Map> {
     map.fill_from(&gate.contiguous()?, |y, gate| {
         let pictures = y.chunks_exact_mut(height * width * channels);
         for (y, gate) in pictures.zip(gate.chunks_exact(channels)) {
-            pass_over(engine.isa, y, channels, Pass::Scale(gate));
+            Elementwise::Scale(gate).run(engine.isa, y, channels);
         }
     })?;
     Ok(map)

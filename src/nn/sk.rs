@@ -6,7 +6,7 @@ use super::linear::mean_of_sum;
 use super::map::OnSlices;
 use super::residual::planes;
 use super::{Linear, Map};
-use crate::kernels::{Pass, pass_over};
+use crate::kernels::{Activation, Elementwise};
 
 /// The attention that weighs two paths against each other, per channel.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ impl KernelAttention {
     /// If the channels do not fit or the device fails.
     pub fn gate(&self, paths: [&Map; 2]) -> Result<Tensor> {
         let squeeze = mean_of_sum(paths[0], Some(paths[1]))?;
-        let scores = self.select.forward(&self.reduce.forward_relu(&squeeze)?)?;
+        let reduced = self.reduce.forward_with(&squeeze, Some(Activation::Relu))?;
+        let scores = self.select.forward(&reduced)?;
         let (batch, both) = scores.dims2()?;
         candle_nn::ops::softmax(&scores.reshape((batch, 2, both / 2))?, 1)
     }
@@ -50,11 +51,11 @@ pub fn select(paths: [Map; 2], gate: &Tensor) -> Result<Map> {
     let kernel = |y: &mut [f32], other: &[f32], gate: &[f32]| {
         for (n, y) in y.chunks_exact_mut(picture).enumerate() {
             let (a, b) = gate[2 * n * channels..][..2 * channels].split_at(channels);
-            let pass = Pass::Select {
+            let select = Elementwise::Select {
                 gates: [a, b],
                 other: &other[n * picture..][..picture],
             };
-            pass_over(engine.isa, y, channels, pass);
+            select.run(engine.isa, y, channels);
         }
     };
     first

@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use super::Pass;
 use super::operand::{Near, Operand, Permute, Scattered, Source, Splat};
+use crate::kernels::epilogue::ActivateRows;
 use crate::kernels::geometry::ConvGeometry;
-use crate::kernels::math::activate;
 use crate::kernels::matrix::MatMut;
 use crate::kernels::micro::LINE;
 use crate::kernels::simd::{Kernel, Simd};
@@ -117,6 +117,10 @@ impl Kernel for Leaf<'_, '_> {
                 }
             }
         }
+        if let Some(activation) = self.pass.placement.after {
+            let rows = self.y;
+            simd.run(ActivateRows { rows, activation });
+        }
     }
 }
 
@@ -218,7 +222,12 @@ impl Leaf<'_, '_> {
             let channel = (vector - self.vectors.start) * S::LANES;
             for (p, sum) in sums.into_iter().enumerate() {
                 let y = &mut self.y.row(first + p * outputs.spacing)[channel..];
-                simd.store_some(activate(simd, sum, self.pass.activation), y);
+                let value = if self.pass.placement.relu {
+                    simd.relu(sum)
+                } else {
+                    sum
+                };
+                simd.store_some(value, y);
             }
         }
     }
@@ -246,7 +255,11 @@ impl Leaf<'_, '_> {
             for p in 0..P {
                 let y = &mut self.y.row(first + p * outputs.spacing)[channel..];
                 for v in 0..2 {
-                    let value = activate(simd, sums[v][p], self.pass.activation);
+                    let value = if self.pass.placement.relu {
+                        simd.relu(sums[v][p])
+                    } else {
+                        sums[v][p]
+                    };
                     simd.store(value, &mut y[v * S::LANES..]);
                 }
             }

@@ -15,7 +15,8 @@ use std::ops::Range;
 use block::{Leaf, Walk};
 use operand::Source;
 
-use super::activation::Activation;
+use super::elementwise::sum_rows;
+use super::epilogue::{Epilogue, Placement};
 use super::geometry::ConvGeometry;
 use super::matrix::MatMut;
 use super::simd::Isa;
@@ -88,18 +89,12 @@ impl GroupedConv {
         }
     }
 
-    /// `y = activation(conv(x) + bias)` for `x` of shape `[n, h, w, inputs]` and `y` of shape
+    /// `y = epilogue(conv(x) + bias)` for `x` of shape `[n, h, w, inputs]` and `y` of shape
     /// `[n, output(h), output(w), outputs]`.
     ///
     /// # Panics
     /// If a slice does not have the length of its shape.
-    pub fn run(
-        &self,
-        x: &[f32],
-        [n, h, w]: [usize; 3],
-        y: &mut [f32],
-        activation: Option<Activation>,
-    ) {
+    pub fn run(&self, x: &[f32], [n, h, w]: [usize; 3], y: &mut [f32], epilogue: Epilogue<'_>) {
         let geometry = &self.geometry;
         let (oh, ow) = (geometry.output(h), geometry.output(w));
         assert_eq!(x.len(), n * h * w * geometry.inputs);
@@ -114,10 +109,13 @@ impl GroupedConv {
             width: w,
             output_height: oh,
             output_width: ow,
-            activation,
+            placement: epilogue.activation.into(),
         };
-        let y = MatMut::new(y, geometry.outputs);
-        pass.split(y, 0..n * oh, 0..self.sources.len());
+        let map = MatMut::new(&mut *y, geometry.outputs);
+        pass.split(map, 0..n * oh, 0..self.sources.len());
+        if let Some(sums) = epilogue.sums {
+            sum_rows(self.isa, y, geometry.outputs, sums);
+        }
     }
 }
 
@@ -130,7 +128,7 @@ struct Pass<'a> {
     width: usize,
     output_height: usize,
     output_width: usize,
-    activation: Option<Activation>,
+    placement: Placement,
 }
 
 impl Pass<'_> {

@@ -2,6 +2,7 @@
 
 use super::GroupedConv;
 use crate::kernels::activation::Activation;
+use crate::kernels::epilogue::Epilogue;
 use crate::kernels::geometry::ConvGeometry;
 use crate::kernels::reference::{self, random};
 use crate::kernels::simd::Isa;
@@ -28,8 +29,12 @@ fn check(geometry: ConvGeometry, shape: [usize; 3]) {
     for isa in Isa::available() {
         let conv = GroupedConv::new(isa, &filters, &bias, geometry);
         for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
+            let epilogue = Epilogue {
+                activation,
+                sums: None,
+            };
             let mut y = vec![f32::NAN; exact.len()];
-            conv.run(&x, shape, &mut y, activation);
+            conv.run(&x, shape, &mut y, epilogue);
             for (index, (&y, &exact)) in y.iter().zip(&exact).enumerate() {
                 let exact = reference::activate(exact, activation);
                 assert!(
@@ -134,7 +139,7 @@ fn a_map_smaller_than_the_kernel_gives_nothing() {
         ..geometry(8, 8, 2)
     };
     let conv = GroupedConv::new(Isa::best(), &[0.5; 8 * 36], &[0.0; 8], geometry);
-    conv.run(&[1.0; 32], [1, 2, 2], &mut [], None);
+    conv.run(&[1.0; 32], [1, 2, 2], &mut [], Epilogue::default());
 }
 
 #[test]
@@ -149,7 +154,7 @@ fn damaged_values_reach_their_group_alone() {
             // Channel 9 of pixel (10, 15), so group 2.
             x[(10 * w + 15) * 32 + 9] = damaged;
             let mut y = vec![0.0; h * w * 32];
-            conv.run(&x, [1, h, w], &mut y, None);
+            conv.run(&x, [1, h, w], &mut y, Epilogue::default());
             for (index, y) in y.iter().enumerate() {
                 let (row, column, channel) = (index / 32 / w, index / 32 % w, index % 32);
                 let reached =
@@ -173,7 +178,7 @@ fn threads_do_not_change_a_bit() {
         let mut y = vec![0.0; x.len()];
         pool.build()
             .unwrap()
-            .install(|| conv.run(&x, shape, &mut y, None));
+            .install(|| conv.run(&x, shape, &mut y, Epilogue::default()));
         y
     };
     assert_eq!(run(1), run(3));

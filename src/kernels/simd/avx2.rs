@@ -14,16 +14,6 @@ impl Avx2 {
         let has_all = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
         has_all.then_some(Self(()))
     }
-
-    #[inline]
-    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx2,fma")]
-        fn with_features<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
-            kernel.run(simd)
-        }
-        // SAFETY: `self` proves that the machine has these features.
-        unsafe { with_features(self, kernel) }
-    }
 }
 
 // SAFETY of every block below: `self` proves that the machine has AVX2 and FMA, all that the
@@ -35,6 +25,15 @@ unsafe impl Simd for Avx2 {
     type V = __m256;
     type Lanes = __m256i;
 
+    #[inline]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn with_features<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: see above.
+        unsafe { with_features(self, kernel) }
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
         // SAFETY: see above.

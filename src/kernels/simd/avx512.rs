@@ -15,16 +15,6 @@ impl Avx512 {
         Avx2::detect()?;
         is_x86_feature_detected!("avx512f").then_some(Self(()))
     }
-
-    #[inline]
-    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx512f,avx2,fma")]
-        fn with_features<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
-            kernel.run(simd)
-        }
-        // SAFETY: `self` proves that the machine has these features.
-        unsafe { with_features(self, kernel) }
-    }
 }
 
 // SAFETY of every block below: `self` proves that the machine has AVX-512F, all that the
@@ -36,6 +26,15 @@ unsafe impl Simd for Avx512 {
     type V = __m512;
     type Lanes = __m512i;
 
+    #[inline]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        fn with_features<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: see above.
+        unsafe { with_features(self, kernel) }
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         // SAFETY: see above.

@@ -35,6 +35,9 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Which source lane each lane of a permutation takes.
     type Lanes: Copy;
 
+    /// Runs another kernel, compiled for these instructions and apart from the caller.
+    fn run<K: Kernel>(self, kernel: K) -> K::Output;
+
     fn splat(self, x: f32) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
@@ -208,7 +211,7 @@ impl Isa {
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
-            Set::Portable(simd) => kernel.run(simd),
+            Set::Portable(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]

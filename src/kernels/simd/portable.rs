@@ -1,7 +1,7 @@
 //! Arrays that the compiler turns into the vectors it may assume: SSE2 or NEON.
 #![allow(unsafe_code)]
 
-use super::{MAX_LANES, Simd};
+use super::{Kernel, MAX_LANES, Simd};
 
 /// Runs everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ unsafe impl Simd for Portable {
     type V = [f32; 4];
     type Lanes = [u8; 4];
 
+    #[inline]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
         [x; 4]

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::math::{activate, sigmoid};
-use super::{Activation, Isa, Kernel, Simd};
+use super::epilogue::{ActivateRows, Placement, RowSums};
+use super::{Activation, Isa, Kernel, MatMut, Simd};
 
 /// Pixels that one partial sum adds; fixed, so that the mean does not depend on the threads.
 const SUM_ROWS: usize = 128;
@@ -11,18 +11,16 @@ const SUM_ROWS: usize = 128;
 /// Values that are worth a task of their own.
 const TASK: usize = 1 << 14;
 
-/// One step of a pass over the pixels of a picture.
+/// What is done to every value of an image.
 #[derive(Clone, Copy, Debug)]
-pub enum Pass<'a> {
-    /// `activation(y)`.
-    Activate(Activation),
+pub enum Elementwise<'a> {
     /// `y * gate`, a factor per channel.
     Scale(&'a [f32]),
     /// `activation(y * gate + shortcut)`.
     Tail {
         gate: Option<&'a [f32]>,
         shortcut: &'a [f32],
-        activation: Activation,
+        activation: Option<Activation>,
     },
     /// `y * gates[0] + other * gates[1]`.
     Select {
@@ -31,34 +29,36 @@ pub enum Pass<'a> {
     },
 }
 
-/// Applies `pass` in place to `y` of shape `[pixels, channels]`, one picture.
-///
-/// # Panics
-/// If a slice does not fit the shape.
-pub fn pass_over(isa: Isa, y: &mut [f32], channels: usize, pass: Pass<'_>) {
-    let map = match pass {
-        Pass::Tail { shortcut, .. } => Some(shortcut),
-        Pass::Select { other, .. } => Some(other),
-        Pass::Activate(_) | Pass::Scale(_) => None,
-    };
-    assert!(map.is_none_or(|map| map.len() == y.len()));
-    let size = (TASK / channels).max(1) * channels;
-    y.par_chunks_mut(size).enumerate().for_each(|(index, y)| {
-        let map = map.map(|map| &map[index * size..][..y.len()]);
-        isa.run(Rows {
-            y,
-            map,
-            channels,
-            pass,
+impl Elementwise<'_> {
+    /// Applies it in place to `y` of shape `[pixels, channels]`, one image.
+    ///
+    /// # Panics
+    /// If a slice does not fit the shape.
+    pub fn run(self, isa: Isa, y: &mut [f32], channels: usize) {
+        let map = match self {
+            Self::Tail { shortcut, .. } => Some(shortcut),
+            Self::Select { other, .. } => Some(other),
+            Self::Scale(_) => None,
+        };
+        assert!(map.is_none_or(|map| map.len() == y.len()));
+        let size = (TASK / channels).max(1) * channels;
+        y.par_chunks_mut(size).enumerate().for_each(|(index, y)| {
+            let map = map.map(|map| &map[index * size..][..y.len()]);
+            isa.run(Rows {
+                y,
+                map,
+                channels,
+                operation: self,
+            });
         });
-    });
+    }
 }
 
 struct Rows<'a> {
     y: &'a mut [f32],
     map: Option<&'a [f32]>,
     channels: usize,
-    pass: Pass<'a>,
+    operation: Elementwise<'a>,
 }
 
 impl Kernel for Rows<'_> {
@@ -67,12 +67,17 @@ impl Kernel for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self {
-            y,
+            y: values,
             map,
             channels,
-            pass,
+            operation,
         } = self;
-        for (pixel, y) in y.chunks_exact_mut(channels).enumerate() {
+        let Placement { relu, after } = match operation {
+            Elementwise::Tail { activation, .. } => activation,
+            Elementwise::Scale(_) | Elementwise::Select { .. } => None,
+        }
+        .into();
+        for (pixel, y) in values.chunks_exact_mut(channels).enumerate() {
             let map = map.map(|map| &map[pixel * channels..][..channels]);
             let mut start = 0;
             while start < channels {
@@ -80,19 +85,16 @@ impl Kernel for Rows<'_> {
                 let lanes = start..end;
                 let x = simd.load_some(&y[lanes.clone()]);
                 let other = map.map_or(x, |map| simd.load_some(&map[lanes.clone()]));
-                let result = match pass {
-                    Pass::Activate(activation) => activate(simd, x, Some(activation)),
-                    Pass::Scale(gate) => simd.mul(x, simd.load_some(&gate[lanes.clone()])),
-                    Pass::Tail {
-                        gate, activation, ..
-                    } => {
+                let result = match operation {
+                    Elementwise::Scale(gate) => simd.mul(x, simd.load_some(&gate[lanes.clone()])),
+                    Elementwise::Tail { gate, .. } => {
                         let sum = match gate {
                             Some(gate) => simd.fma(x, simd.load_some(&gate[lanes.clone()]), other),
                             None => simd.add(x, other),
                         };
-                        activate(simd, sum, Some(activation))
+                        if relu { simd.relu(sum) } else { sum }
                     }
-                    Pass::Select { gates, .. } => {
+                    Elementwise::Select { gates, .. } => {
                         let first = simd.mul(x, simd.load_some(&gates[0][lanes.clone()]));
                         simd.fma(other, simd.load_some(&gates[1][lanes.clone()]), first)
                     }
@@ -101,15 +103,40 @@ impl Kernel for Rows<'_> {
                 start = end;
             }
         }
+        if let Some(activation) = after {
+            let rows = MatMut::new(values, channels);
+            simd.run(ActivateRows { rows, activation });
+        }
     }
 }
 
-/// Mean over the pixels of one picture `[pixels, channels]`; of `x + y` where there is a `y`.
+/// Mean over the pixels of one image `[pixels, channels]`; of `x + y` where there is a `y`.
 ///
 /// # Panics
 /// If a slice does not fit.
 pub fn mean(isa: Isa, x: &[f32], y: Option<&[f32]>, channels: usize, means: &mut [f32]) {
     assert_eq!(means.len(), channels);
+    sum(isa, x, y, means);
+    let pixels = (x.len() / channels) as f32;
+    means.iter_mut().for_each(|mean| *mean /= pixels);
+}
+
+/// The sums of each segment's rows in `y`, rows of `channels` values.
+///
+/// # Panics
+/// If the sums are not one row per segment.
+pub(super) fn sum_rows(isa: Isa, y: &[f32], channels: usize, sums: RowSums<'_>) {
+    let RowSums { segment, sums } = sums;
+    assert_eq!(sums.len() * segment, y.len());
+    let segments = y.chunks_exact((segment * channels).max(1));
+    for (y, sums) in segments.zip(sums.chunks_exact_mut(channels)) {
+        sum(isa, y, None, sums);
+    }
+}
+
+/// As [`mean`], not divided by the pixels.
+fn sum(isa: Isa, x: &[f32], y: Option<&[f32]>, totals: &mut [f32]) {
+    let channels = totals.len();
     let size = SUM_ROWS * channels;
     let sums: Vec<Vec<f32>> = x
         .par_chunks(size)
@@ -127,15 +154,13 @@ pub fn mean(isa: Isa, x: &[f32], y: Option<&[f32]>, channels: usize, means: &mut
             sums
         })
         .collect();
-    means.fill(0.0);
+    totals.fill(0.0);
     for sums in sums {
-        means
+        totals
             .iter_mut()
             .zip(sums)
-            .for_each(|(mean, sum)| *mean += sum);
+            .for_each(|(total, sum)| *total += sum);
     }
-    let pixels = (x.len() / channels) as f32;
-    means.iter_mut().for_each(|mean| *mean /= pixels);
 }
 
 struct Sum<'a> {
@@ -160,25 +185,6 @@ impl Kernel for Sum<'_> {
                 simd.store_some(sum, &mut self.sums[start..end]);
                 start = end;
             }
-        }
-    }
-}
-
-/// The logistic function of every value, in place.
-pub(super) fn sigmoid_all(isa: Isa, x: &mut [f32]) {
-    isa.run(Sigmoid(x));
-}
-
-struct Sigmoid<'a>(&'a mut [f32]);
-
-impl Kernel for Sigmoid<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        for x in self.0.chunks_mut(S::LANES) {
-            let y = sigmoid(simd, simd.load_some(x));
-            simd.store_some(y, x);
         }
     }
 }
