@@ -197,7 +197,7 @@ fn check_recorded(arch: &str, plan: Plan, recorded: &Recorded) {
         "the formula's weights are not those of the recording"
     );
     let weights = Weights::from_bytes("formula", weights).unwrap();
-    let engines = Isa::available().map(|isa| Backend::Engine(Engine::new(isa)));
+    let engines = Isa::available().map(|isa| Backend::Cpu(Engine::new(isa)));
     for backend in engines.chain([Backend::Candle(Device::Cpu)]) {
         let network = Network::load_on(&plan, &weights, backend.clone()).unwrap();
         for run in &recorded.runs {

@@ -97,10 +97,6 @@ impl Packed {
         }
     }
 
-    pub(super) fn isa(&self) -> Isa {
-        self.isa
-    }
-
     pub(super) fn depth(&self) -> usize {
         self.depth
     }

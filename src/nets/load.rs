@@ -126,8 +126,8 @@ impl<'a> Loader<'a> {
 
     pub(super) fn se(&self, plan: &SePlan) -> Result<SqueezeExcite, NetError> {
         Ok(SqueezeExcite {
-            fc1: self.linear(&plan.reduce, plan.reduced)?,
-            fc2: self.linear(&plan.expand, plan.channels)?,
+            fc1: self.linear(&plan.reduce)?,
+            fc2: self.linear(&plan.expand)?,
             hidden: Activation::Relu,
             gate: Activation::Sigmoid,
         })
@@ -139,23 +139,23 @@ impl<'a> Loader<'a> {
         let bias = self.norm(&format!("{name}.bn"))?.fold(&mut reduce);
         let select = self.values(&format!("{name}.fc_select.weight"))?;
         Ok(KernelAttention {
-            reduce: Linear::new(&reduce, Some(bias), plan.reduced, self.backend)?,
-            select: Linear::new(&select, None, 2 * plan.channels, self.backend)?,
+            reduce: Linear::new(&reduce, bias, self.backend)?,
+            select: Linear::new(&select, vec![0.0; 2 * plan.channels], self.backend)?,
         })
     }
 
     pub(super) fn classifier(&self, plan: &LinearPlan) -> Result<Linear, NetError> {
-        self.linear(&plan.name, plan.outputs)
+        self.linear(&plan.name)
     }
 
-    fn linear(&self, name: &str, outputs: usize) -> Result<Linear, NetError> {
+    fn linear(&self, name: &str) -> Result<Linear, NetError> {
         let bias = self.values(&format!("{name}.bias"))?;
         let name = format!("{name}.weight");
         self.with(&name, |weight| {
             if let Some(value) = not_finite(weight) {
                 return Err(self.not_finite(&name, value, ""));
             }
-            Ok(Linear::new(weight, Some(bias), outputs, self.backend)?)
+            Ok(Linear::new(weight, bias, self.backend)?)
         })
     }
 }

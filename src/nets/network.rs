@@ -10,7 +10,9 @@ use super::fit::fit;
 use super::load::Loader;
 use super::plan::{BlockPlan, ConvPlan, Plan, SePlan, StemPool, StepPlan};
 use super::watch::{Clock, LayerTime, Observer, Point, Watch};
-use crate::nn::{self, Activation, Backend, Conv, KernelAttention, Linear, Map, SqueezeExcite};
+use crate::nn::{
+    self, Activation, Backend, Conv, KernelAttention, Linear, Map, Pool, SqueezeExcite,
+};
 use crate::weights::Weights;
 
 /// A network with its weights on a device, in evaluation mode, BatchNorm folded.
@@ -167,7 +169,7 @@ impl Network {
     }
 
     /// The time of every layer in one pass, in running order: a shortcut's layers come before the
-    /// branch's. On the engine a layer's work is done when the next one begins; other devices are
+    /// branch's. On the CPU a layer's work is done when the next one begins; other devices are
     /// waited for after each layer, which makes the whole slower than [`Network::forward`].
     ///
     /// # Errors
@@ -261,20 +263,20 @@ impl Network {
                 watch.see_map(Point::FinalConv, &x)?;
                 features
             }
-            None => nn::global_mean(&x)?,
+            None => x.mean()?,
         };
         watch.lap("pool", "")?;
         watch.see(Point::PreLogits, &features)?;
         Ok(features)
     }
 
-    /// How many pictures go through the first stages at a time: on the engine, as many as the
+    /// How many pictures go through the first stages at a time: on the CPU, as many as the
     /// caches hold the maps of; later on, weights are more than maps. An observer sees whole batches.
     fn portion(&self, x: &Tensor, watch: &Watch<'_, '_>) -> Result<Option<usize>, NetError> {
         let (batch, _, height, width) = x.dims4()?;
-        let is_engine = matches!(self.backend, Backend::Engine(_));
+        let is_cpu = matches!(self.backend, Backend::Cpu(_));
         let portion = (rayon::current_num_threads() * NEAR_PIXELS / (height * width)).max(1);
-        Ok((is_engine && watch.observer.is_none() && portion < batch).then_some(portion))
+        Ok((is_cpu && watch.observer.is_none() && portion < batch).then_some(portion))
     }
 
     fn run_stem(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
@@ -285,9 +287,9 @@ impl Network {
         }
         watch.see_map(Point::Stem, &x)?;
         x = match self.plan.stem_pool {
-            StemPool::MaxPad => nn::max_pool_pad(&x)?,
-            StemPool::MaxCeil => nn::max_pool_ceil(&x)?,
-            StemPool::Avg => nn::avg_pool(&x)?,
+            StemPool::MaxPad => x.pool(Pool::MaxPad)?,
+            StemPool::MaxCeil => x.pool(Pool::MaxCeil)?,
+            StemPool::Avg => x.pool(Pool::Average)?,
             StemPool::None => x,
         };
         if self.plan.stem_pool != StemPool::None {
@@ -410,14 +412,14 @@ impl Block {
                 }
                 Step::Conv(conv) => conv.forward(y, watch)?,
                 Step::AvgPool => {
-                    let y = nn::avg_pool(y)?;
+                    let y = y.pool(Pool::Average)?;
                     watch.lap(&self.name, ".pool")?;
                     y
                 }
                 Step::Se(se) => {
                     let gate = se.gate(y, squeeze.take(), watch)?;
                     match branch.take() {
-                        Some(y) => nn::scale(y, &gate)?,
+                        Some(y) => y.scale(&gate)?,
                         None => return Err(empty_branch()),
                     }
                 }
@@ -444,7 +446,7 @@ fn empty_branch() -> NetError {
 impl Projection {
     fn forward(&self, x: &Map, block: &str, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
         if self.avg_pool {
-            let x = nn::avg_pool_ceil(x)?;
+            let x = x.pool(Pool::AverageCeil)?;
             watch.lap(block, ".shortcut pool")?;
             self.conv.forward(&x, watch)
         } else {
@@ -470,7 +472,7 @@ impl Named<SqueezeExcite> {
     ) -> Result<Tensor, NetError> {
         let squeeze = match squeeze {
             Some(squeeze) => squeeze,
-            None => nn::global_mean(y)?,
+            None => y.mean()?,
         };
         let gate = self.layer.gate(&squeeze)?;
         watch.lap(&self.name, "")?;
@@ -496,7 +498,7 @@ impl Sk {
         let Named { name, layer } = &self.attention;
         let gate = layer.gate([&paths[0], &paths[1]])?;
         watch.see(Point::Gate(name), &gate)?;
-        let y = nn::select(paths, &gate)?;
+        let y = KernelAttention::weigh(paths, &gate)?;
         watch.lap(name, "")?;
         Ok(y)
     }

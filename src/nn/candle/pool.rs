@@ -1,81 +1,32 @@
-//! The pools of the family.
+//! The pools in Candle's operations.
 
 use candle_core::{Result, Tensor};
 
-use super::Map;
 use crate::kernels::Pool;
 
-/// Max 3x3, stride 2, padding 1.
-///
-/// # Errors
-/// If the device fails.
-pub fn max_pool_pad(x: &Map) -> Result<Map> {
-    pool(x, Pool::MaxPad, max_pool_pad_plain)
-}
-
-fn max_pool_pad_plain(x: &Tensor) -> Result<Tensor> {
-    pad_lowest(&pad_lowest(x, 2, 1, 1)?, 3, 1, 1)?.max_pool2d_with_stride(3, 2)
-}
-
-/// Max 3x3, stride 2, no padding, size rounded up as Caffe does.
-///
-/// # Errors
-/// If a side has fewer than two pixels or the device fails.
-pub fn max_pool_ceil(x: &Map) -> Result<Map> {
-    pool(x, Pool::MaxCeil, max_pool_ceil_plain)
-}
-
-fn max_pool_ceil_plain(x: &Tensor) -> Result<Tensor> {
-    let (_, _, height, width) = x.dims4()?;
-    // One more row makes the last window whole; for odd sizes it already is.
-    let x = pad_lowest(x, 2, 0, (height + 1) % 2)?;
-    pad_lowest(&x, 3, 0, (width + 1) % 2)?.max_pool2d_with_stride(3, 2)
-}
-
-/// Average 2x2, stride 2, an odd last row or column dropped.
-///
-/// # Errors
-/// If a side has fewer than two pixels or the device fails.
-pub fn avg_pool(x: &Map) -> Result<Map> {
-    pool(x, Pool::Average, avg_pool_plain)
-}
-
-fn avg_pool_plain(x: &Tensor) -> Result<Tensor> {
-    x.avg_pool2d(2)
-}
-
-/// Average 2x2, stride 2, size rounded up; the last window averages the pixels it has.
-///
-/// # Errors
-/// If the device fails.
-pub fn avg_pool_ceil(x: &Map) -> Result<Map> {
-    pool(x, Pool::AverageCeil, avg_pool_ceil_plain)
-}
-
-fn avg_pool_ceil_plain(x: &Tensor) -> Result<Tensor> {
-    // The mean of a row and its copy is the mean of the row.
-    let repeat_last = |x: &Tensor, axis: usize| {
-        let size = x.dim(axis)?;
-        if size.is_multiple_of(2) {
-            Ok(x.clone())
-        } else {
-            Tensor::cat(&[x, &x.narrow(axis, size - 1, 1)?], axis)
+/// The pooled maps, as [`Pool`] says.
+pub(in crate::nn) fn pool(pool: Pool, x: &Tensor) -> Result<Tensor> {
+    match pool {
+        Pool::MaxPad => pad_lowest(&pad_lowest(x, 2, 1, 1)?, 3, 1, 1)?.max_pool2d_with_stride(3, 2),
+        Pool::MaxCeil => {
+            let (_, _, height, width) = x.dims4()?;
+            // One more row makes the last window whole; for odd sizes it already is.
+            let x = pad_lowest(x, 2, 0, (height + 1) % 2)?;
+            pad_lowest(&x, 3, 0, (width + 1) % 2)?.max_pool2d_with_stride(3, 2)
         }
-    };
-    repeat_last(&repeat_last(x, 2)?, 3)?.avg_pool2d(2)
+        Pool::Average => x.avg_pool2d(2),
+        Pool::AverageCeil => repeat_last(&repeat_last(x, 2)?, 3)?.avg_pool2d(2),
+    }
 }
 
-fn pool(x: &Map, pool: Pool, plain: fn(&Tensor) -> Result<Tensor>) -> Result<Map> {
-    let Some(engine) = x.engine() else {
-        return Ok(Map::plain(plain(&x.tensor)?));
-    };
-    let (batch, height, width, channels) = x.tensor.dims4()?;
-    let (h, w) = (pool.output(height), pool.output(width));
-    let y = engine.map([batch, h, w, channels])?;
-    y.fill_from(&x.tensor, |y, x| {
-        pool.run(engine.isa, x, [batch, height, width, channels], y);
-    })?;
-    Ok(y)
+/// An odd last row or column twice: the mean of a row and its copy is the mean of the row.
+fn repeat_last(x: &Tensor, axis: usize) -> Result<Tensor> {
+    let size = x.dim(axis)?;
+    if size.is_multiple_of(2) {
+        Ok(x.clone())
+    } else {
+        Tensor::cat(&[x, &x.narrow(axis, size - 1, 1)?], axis)
+    }
 }
 
 /// Borders that no maximum chooses. Zeros would not do: after SiLU a whole window can be negative.
@@ -162,19 +113,19 @@ mod tests {
             let half_up = (height.div_ceil(2), width.div_ceil(2));
             let half_down = (height / 2, width / 2);
             assert_eq!(
-                found(max_pool_pad_plain(&x).unwrap()),
+                found(pool(Pool::MaxPad, &x).unwrap()),
                 windows(&rows, half_up, 3, 1, max)
             );
             assert_eq!(
-                found(max_pool_ceil_plain(&x).unwrap()),
+                found(pool(Pool::MaxCeil, &x).unwrap()),
                 windows(&rows, half_down, 3, 0, max)
             );
             assert_eq!(
-                found(avg_pool_plain(&x).unwrap()),
+                found(pool(Pool::Average, &x).unwrap()),
                 windows(&rows, half_down, 2, 0, mean)
             );
             assert_eq!(
-                found(avg_pool_ceil_plain(&x).unwrap()),
+                found(pool(Pool::AverageCeil, &x).unwrap()),
                 windows(&rows, half_up, 2, 0, mean)
             );
         }

@@ -1,0 +1,216 @@
+//! The layers on our kernels: channels-last maps in plain memory.
+//!
+//! Matrices of a row to an image (squeezes, gates, features) are small and stay tensors.
+
+mod map;
+
+use candle_core::{Device, Result, Tensor, bail};
+
+use crate::kernels::{self, Activation, Elementwise, Pool, to_channels_last};
+
+use super::stored_channels_last;
+pub use map::{Engine, Map};
+use map::Values;
+
+/// A convolution with its packed weights.
+pub(super) type Conv = kernels::Conv;
+/// A matrix product with its packed weights.
+pub(super) type Linear = kernels::Linear;
+
+/// Images `[N, C, H, W]` as a map: without a copy if they are stored channels-last.
+pub(super) fn enter(engine: &Engine, x: &Tensor) -> Result<Map> {
+    if let Some(tensor) = stored_channels_last(x)? {
+        return engine.borrowed(tensor);
+    }
+    let x = x.contiguous()?;
+    let (batch, channels, height, width) = x.dims4()?;
+    let mut map = engine.map([batch, height, width, channels]);
+    let plane = height * width;
+    to_channels_last(&Values::of(&x)?, [channels, plane], map.values_mut()?);
+    Ok(map)
+}
+
+/// `[N, C, H, W]`.
+pub(super) fn to_tensor(x: &Map) -> Result<Tensor> {
+    let tensor = Tensor::from_slice(&x.values()?, &x.dims, &Device::Cpu)?;
+    tensor.permute((0, 3, 1, 2))?.force_contiguous()
+}
+
+/// The convolved map; the sums of its channels into `sums`, `[N, outputs]`.
+fn conv_with(conv: &Conv, x: &Map, sums: Option<&mut [f32]>) -> Result<Map> {
+    let [batch, height, width, channels] = x.dims;
+    let geometry = conv.geometry();
+    if channels != geometry.inputs {
+        let inputs = geometry.inputs;
+        bail!("expected a map of {inputs} channels, found {channels}");
+    }
+    let (h, w) = (geometry.output(height), geometry.output(width));
+    let mut y = x.engine.map([batch, h, w, geometry.outputs]);
+    let size = [batch, height, width];
+    conv.run(&x.values()?, size, y.values_mut()?, sums);
+    Ok(y)
+}
+
+pub(super) fn conv(conv: &Conv, x: &Map) -> Result<Map> {
+    conv_with(conv, x, None)
+}
+
+/// The convolved map, and the mean of each channel.
+pub(super) fn conv_squeezed(conv: &Conv, x: &Map) -> Result<(Map, Tensor)> {
+    let (batch, outputs) = (x.dims[0], conv.geometry().outputs);
+    let mut sums = vec![0.0; batch * outputs];
+    let y = conv_with(conv, x, Some(&mut sums))?;
+    let pixels = (y.image_len() / outputs) as f32;
+    sums.iter_mut().for_each(|sum| *sum /= pixels);
+    Ok((y, Tensor::from_vec(sums, (batch, outputs), &Device::Cpu)?))
+}
+
+pub(super) fn linear(
+    linear: &Linear,
+    x: &Tensor,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let (batch, inputs) = x.dims2()?;
+    if inputs != linear.inputs() {
+        let expected = linear.inputs();
+        bail!("expected {expected} inputs, found {inputs}");
+    }
+    let mut y = vec![0.0; batch * linear.outputs()];
+    let x = x.contiguous()?;
+    linear.run(&Values::of(&x)?, &mut y, activation);
+    Tensor::from_vec(y, (batch, linear.outputs()), &Device::Cpu)
+}
+
+/// Mean over the pixels, `[N, C]`; of the sum where there are two maps.
+pub(super) fn mean(x: &Map, y: Option<&Map>) -> Result<Tensor> {
+    if y.is_some_and(|y| y.dims != x.dims) {
+        bail!("the two maps differ in shape");
+    }
+    let (batch, channels, image) = (x.dims[0], x.channels(), x.image_len());
+    let mut means = vec![0.0; batch * channels];
+    let (x_values, y_values) = (x.values()?, y.map(Map::values).transpose()?);
+    for (n, means) in means.chunks_exact_mut(channels).enumerate() {
+        let of_image = n * image..(n + 1) * image;
+        let y = y_values.as_ref().map(|y| &y[of_image.clone()]);
+        kernels::mean(x.engine.isa(), &x_values[of_image], y, channels, means);
+    }
+    Tensor::from_vec(means, (batch, channels), &Device::Cpu)
+}
+
+pub(super) fn pool(pool: Pool, x: &Map) -> Result<Map> {
+    let [batch, height, width, channels] = x.dims;
+    let dims = [batch, pool.output(height), pool.output(width), channels];
+    let mut y = x.engine.map(dims);
+    pool.run(x.engine.isa(), &x.values()?, x.dims, y.values_mut()?);
+    Ok(y)
+}
+
+/// In the branch's memory, in one pass.
+pub(super) fn residual_tail(
+    mut branch: Map,
+    gate: Option<&Tensor>,
+    shortcut: &Map,
+    activation: Option<Activation>,
+) -> Result<Map> {
+    if branch.dims != shortcut.dims {
+        bail!(
+            "shortcut {:?} and branch {:?} differ",
+            shortcut.dims,
+            branch.dims
+        );
+    }
+    let (image, channels) = (branch.image_len(), branch.channels());
+    let gates = gate.map(|gate| gates(gate, &branch, 1)).transpose()?;
+    let shortcut = shortcut.values()?;
+    each_image(&mut branch, |n| Elementwise::Tail {
+        gate: gates
+            .as_ref()
+            .map(|gates| &gates[n * channels..][..channels]),
+        shortcut: &shortcut[n * image..][..image],
+        activation,
+    })?;
+    Ok(branch)
+}
+
+/// In the map's memory.
+pub(super) fn scale(mut map: Map, gate: &Tensor) -> Result<Map> {
+    let (gates, channels) = (gates(gate, &map, 1)?, map.channels());
+    each_image(&mut map, |n| {
+        Elementwise::Scale(&gates[n * channels..][..channels])
+    })?;
+    Ok(map)
+}
+
+/// In the first map's memory.
+pub(super) fn select([mut first, second]: [Map; 2], gate: &Tensor) -> Result<Map> {
+    if second.dims != first.dims {
+        bail!("the two paths differ in shape");
+    }
+    let (image, channels) = (first.image_len(), first.channels());
+    let gates = gates(gate, &first, 2)?;
+    let other = second.values()?;
+    each_image(&mut first, |n| {
+        let (a, b) = gates[2 * n * channels..][..2 * channels].split_at(channels);
+        Elementwise::Select {
+            gates: [a, b],
+            other: &other[n * image..][..image],
+        }
+    })?;
+    Ok(first)
+}
+
+/// Channels from `start` on.
+pub(super) fn channels(x: &Map, start: usize, count: usize) -> Result<Map> {
+    let [batch, height, width, channels] = x.dims;
+    if start + count > channels {
+        bail!(
+            "expected at least {} channels, found {channels}",
+            start + count
+        );
+    }
+    let mut y = x.engine.map([batch, height, width, count]);
+    let pixels = y.values_mut()?.chunks_exact_mut(count);
+    for (y, x) in pixels.zip(x.values()?.chunks_exact(channels)) {
+        y.copy_from_slice(&x[start..start + count]);
+    }
+    Ok(y)
+}
+
+/// The images of several maps as one batch.
+pub(super) fn cat(parts: &[&Map]) -> Result<Map> {
+    let Some(first) = parts.first() else {
+        bail!("no maps to put together");
+    };
+    if parts.iter().any(|part| part.dims[1..] != first.dims[1..]) {
+        bail!("maps of several sizes cannot be one batch");
+    }
+    let [_, height, width, channels] = first.dims;
+    let batch = parts.iter().map(|part| part.dims[0]).sum();
+    let mut whole = first.engine.map([batch, height, width, channels]);
+    let mut rest = whole.values_mut()?;
+    for part in parts {
+        let values = part.values()?;
+        let (place, after) = rest.split_at_mut(values.len());
+        place.copy_from_slice(&values);
+        rest = after;
+    }
+    Ok(whole)
+}
+
+/// Applies an operation to each image, given its number.
+fn each_image<'a>(map: &mut Map, operation: impl Fn(usize) -> Elementwise<'a>) -> Result<()> {
+    let (isa, channels, image) = (map.engine.isa(), map.channels(), map.image_len());
+    let images = map.values_mut()?.chunks_exact_mut(image.max(1));
+    for (n, y) in images.enumerate() {
+        operation(n).run(isa, y, channels);
+    }
+    Ok(())
+}
+
+/// The values of a gate: for each image `paths` factors to a channel.
+fn gates(gate: &Tensor, map: &Map, paths: usize) -> Result<Vec<f32>> {
+    if gate.elem_count() != map.dims[0] * paths * map.channels() {
+        bail!("expected {paths} gates per channel of each image");
+    }
+    gate.flatten_all()?.to_vec1()
+}
