@@ -11,7 +11,7 @@ use super::aligned::Aligned;
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement, RowSums};
 use super::micro::{Layout, MOST_DEPTH, ROW, Strip, multiply};
-use super::partition::{Grid, Size};
+use super::partition::{Size, Split, TaskGrid, Tasks, Work, middle};
 use super::scratch::with_scratch;
 use super::{Isa, Kernel, MatMut, Simd};
 
@@ -205,26 +205,30 @@ fn multiply_all(
         panels: packed.panels(),
         width: packed.width,
     };
-    let grid = Grid::new(size, rayon::current_num_threads());
+    let grid = TaskGrid::new(size, rayon::current_num_threads());
     let product = Product {
         packed,
         rows,
         placement,
         grid,
     };
-    let tasks = 0..grid.row_tasks;
-    let panels = 0..grid.panel_tasks;
+    let work = |y, sums| Work {
+        rows: 0..grid.row_tasks,
+        columns: 0..grid.panel_tasks,
+        y,
+        sums,
+    };
     let Some(RowSums { segment, sums }) = sums else {
-        return product.split(tasks, panels, y, None);
+        return work(y, None).run(&product);
     };
     assert_eq!(sums.len() * segment, y.rows() * packed.outputs);
     if grid.parts == 1 {
         sums.fill(0.0);
-        return product.split(tasks, panels, y, Some(MatMut::new(sums, packed.outputs)));
+        return work(y, Some(MatMut::new(sums, packed.outputs))).run(&product);
     }
     let mut partial = vec![0.0; grid.row_tasks * packed.outputs];
     let slots = MatMut::new(&mut partial, packed.outputs);
-    product.split(tasks, panels, y, Some(slots));
+    work(y, Some(slots)).run(&product);
     for (sums, partial) in sums
         .chunks_exact_mut(packed.outputs)
         .zip(partial.chunks_exact(grid.parts * packed.outputs))
@@ -240,54 +244,49 @@ struct Product<'a, R> {
     packed: &'a Packed,
     rows: &'a R,
     placement: Placement,
-    grid: Grid,
+    grid: TaskGrid,
 }
 
-impl<R: Rows> Product<'_, R> {
-    fn split(
-        &self,
-        tasks: Range<usize>,
-        panels: Range<usize>,
-        y: MatMut<'_>,
-        sums: Option<MatMut<'_>>,
-    ) {
+impl<R: Rows> Tasks for Product<'_, R> {
+    fn split(&self, tasks: &Range<usize>, panels: &Range<usize>) -> Option<Split> {
         if tasks.len() > 1 {
-            let middle = tasks.start + tasks.len() / 2;
-            let (first, at) = (self.grid.start(tasks.start), self.grid.start(middle));
-            let (above, below) = y.split_rows(at - first);
-            let slots = (middle - tasks.start) * self.grid.segments;
-            let (sums_above, sums_below) = sums.map(|sums| sums.split_rows(slots)).unzip();
-            rayon::join(
-                || self.split(tasks.start..middle, panels.clone(), above, sums_above),
-                || self.split(middle..tasks.end, panels.clone(), below, sums_below),
-            );
-        } else if panels.len() > 1 {
-            let middle = panels.start + panels.len() / 2;
-            let columns = (middle - panels.start) * self.grid.task_panels * self.packed.width;
-            let (left, right) = y.split_columns(columns);
-            let (sums_left, sums_right) = sums.map(|sums| sums.split_columns(columns)).unzip();
-            rayon::join(
-                || self.split(tasks.clone(), panels.start..middle, left, sums_left),
-                || self.split(tasks.clone(), middle..panels.end, right, sums_right),
-            );
+            Some(Split::Rows(middle(tasks)))
         } else {
-            let panels = panels.start * self.grid.task_panels
-                ..(panels.end * self.grid.task_panels).min(self.packed.panels());
-            let first = self.grid.start(tasks.start);
-            let isa = self.packed.isa;
-            // The memory is taken outside: a closure inside would not be compiled for the
-            // instruction set.
-            with_scratch(TILES * isa.rows() * ROW, |scratch| {
-                isa.run(Task {
-                    product: self,
-                    first,
-                    panels,
-                    y,
-                    sums,
-                    scratch,
-                });
-            });
+            (panels.len() > 1).then(|| Split::Columns(middle(panels)))
         }
+    }
+
+    fn row(&self, task: usize) -> [usize; 2] {
+        [self.grid.start(task), task * self.grid.segments]
+    }
+
+    fn column(&self, task: usize) -> usize {
+        task * self.grid.task_panels * self.packed.width
+    }
+
+    fn run(&self, task: Work<'_>) {
+        let Work {
+            rows,
+            columns,
+            y,
+            sums,
+        } = task;
+        let panels = columns.start * self.grid.task_panels
+            ..(columns.end * self.grid.task_panels).min(self.packed.panels());
+        let first = self.grid.start(rows.start);
+        let isa = self.packed.isa;
+        // The memory is taken outside: a closure inside would not be compiled for the
+        // instruction set.
+        with_scratch(TILES * isa.rows() * ROW, |scratch| {
+            isa.run(Task {
+                product: self,
+                first,
+                panels,
+                y,
+                sums,
+                scratch,
+            });
+        });
     }
 }
 

@@ -1,7 +1,109 @@
-//! How a matrix product is cut into tasks for the threads.
+//! How work is split into tasks for the threads, and a matrix product in particular.
 //!
-//! A task packs its rows for its panels of weights, and reads its panels for its rows, so that
+//! A product's task packs its rows for its panels of weights, and reads its panels for its rows, so that
 //! neither may be few; within these limits the thread with most to do should have as little as it can.
+
+use std::ops::Range;
+
+use super::MatMut;
+
+/// Rows and columns of a result that are not computed yet, in units that its [`Tasks`] choose.
+pub(super) struct Work<'a> {
+    pub rows: Range<usize>,
+    pub columns: Range<usize>,
+    /// The results of these rows and columns.
+    pub y: MatMut<'a>,
+    /// Where sums over rows go, if any are wanted.
+    pub sums: Option<MatMut<'a>>,
+}
+
+/// Where work is split in two.
+pub(super) enum Split {
+    /// Before this unit of rows.
+    Rows(usize),
+    /// Before this unit of columns.
+    Columns(usize),
+}
+
+/// A computation that is split into tasks, each with its own part of the results.
+pub(super) trait Tasks: Sync {
+    /// Where to split; `None` for what is a task.
+    fn split(&self, rows: &Range<usize>, columns: &Range<usize>) -> Option<Split>;
+
+    /// First row of the results, and first row of the sums, for a unit of rows.
+    fn row(&self, unit: usize) -> [usize; 2];
+
+    /// First column of the results for a unit of columns.
+    fn column(&self, unit: usize) -> usize;
+
+    /// Computes a task.
+    fn run(&self, task: Work<'_>);
+}
+
+impl Work<'_> {
+    /// Runs all tasks, on as many threads as have time.
+    pub(super) fn run(self, tasks: &impl Tasks) {
+        let Self {
+            rows,
+            columns,
+            y,
+            sums,
+        } = self;
+        let (first, second) = match tasks.split(&rows, &columns) {
+            None => {
+                return tasks.run(Work {
+                    rows,
+                    columns,
+                    y,
+                    sums,
+                });
+            }
+            Some(Split::Rows(middle)) => {
+                let (start, at) = (tasks.row(rows.start), tasks.row(middle));
+                let (above, below) = y.split_rows(at[0] - start[0]);
+                let sums = sums.map(|sums| sums.split_rows(at[1] - start[1]));
+                let (sums_above, sums_below) = sums.unzip();
+                let above = Work {
+                    rows: rows.start..middle,
+                    columns: columns.clone(),
+                    y: above,
+                    sums: sums_above,
+                };
+                let below = Work {
+                    rows: middle..rows.end,
+                    columns,
+                    y: below,
+                    sums: sums_below,
+                };
+                (above, below)
+            }
+            Some(Split::Columns(middle)) => {
+                let at = tasks.column(middle) - tasks.column(columns.start);
+                let (left, right) = y.split_columns(at);
+                let (sums_left, sums_right) = sums.map(|sums| sums.split_columns(at)).unzip();
+                let left = Work {
+                    rows: rows.clone(),
+                    columns: columns.start..middle,
+                    y: left,
+                    sums: sums_left,
+                };
+                let right = Work {
+                    rows,
+                    columns: middle..columns.end,
+                    y: right,
+                    sums: sums_right,
+                };
+                (left, right)
+            }
+        };
+        rayon::join(|| first.run(tasks), || second.run(tasks));
+    }
+}
+
+/// The middle of a range that has one.
+pub(super) fn middle(range: &Range<usize>) -> usize {
+    range.start + range.len() / 2
+}
 
 /// Tasks to a thread, if nothing speaks against it: with more than one, none waits long for another.
 const TASKS: usize = 2;
@@ -13,7 +115,7 @@ const TASK_OUTPUTS: usize = 256;
 /// The same where threads would have nothing to do otherwise, in tiles; and one panel.
 const TASK_TILES: usize = 4;
 
-/// Differences in what the busiest thread has to do, in parts of a thread's share, that are none.
+/// Load imbalance below this part of a thread's share counts as none.
 const STEPS: usize = 32;
 
 /// The product that is cut.
@@ -31,7 +133,7 @@ pub(super) struct Size {
 
 /// The tasks: `row_tasks` times `panel_tasks`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Grid {
+pub(super) struct TaskGrid {
     pub row_tasks: usize,
     pub panel_tasks: usize,
     pub task_panels: usize,
@@ -43,7 +145,7 @@ pub(super) struct Grid {
     pub segments: usize,
 }
 
-impl Grid {
+impl TaskGrid {
     pub(super) fn new(size: Size, threads: usize) -> Self {
         let (segment, segments) = match size.segment {
             Some(segment) if size.rows > segment => (segment, size.rows / segment),
@@ -139,7 +241,7 @@ mod tests {
     fn every_row_and_panel_has_one_task() {
         for size in sizes() {
             for threads in [1, 2, 3, 4, 8, 64, 100, 192] {
-                let grid = Grid::new(size, threads);
+                let grid = TaskGrid::new(size, threads);
                 let mut starts: Vec<_> = (0..grid.row_tasks).map(|task| grid.start(task)).collect();
                 assert_eq!(starts[0], 0);
                 starts.push(size.rows);
@@ -157,7 +259,7 @@ mod tests {
         let worth_it = |size: &Size| size.rows >= 196 && size.panels * size.width >= 512;
         for size in sizes().filter(worth_it) {
             for threads in [2, 3, 4] {
-                let tasks = Grid::new(size, threads).tasks();
+                let tasks = TaskGrid::new(size, threads).tasks();
                 let most = tasks.div_ceil(threads) * threads;
                 assert!(most * 2 <= tasks * 3, "{size:?}: {tasks} for {threads}");
                 assert!(threads > 2 || most == tasks, "{size:?}: {tasks} for two");
@@ -182,7 +284,7 @@ mod tests {
                 panels,
                 width: 32,
             };
-            assert_eq!(Grid::new(size, threads).tasks(), tasks, "{size:?}");
+            assert_eq!(TaskGrid::new(size, threads).tasks(), tasks, "{size:?}");
         }
     }
 }

@@ -17,6 +17,7 @@ use super::epilogue::{ActivateRows, Epilogue, Placement};
 use super::filters::FilterPanel;
 use super::gemm::{Packed, blocks};
 use super::micro::{Layout, Strip, multiply, packed_stride};
+use super::partition::{Split, Tasks, Work, middle};
 use super::scratch::with_scratch;
 use super::{ConvGeometry, Isa, Kernel, MatMut, Simd};
 
@@ -167,7 +168,13 @@ impl Winograd {
             task_panels: panels.div_ceil(panel_tasks),
         };
         let outputs = self.geometry.outputs;
-        pass.split(MatMut::new(&mut *y, outputs), 0..all_strips, 0..panels);
+        let work = Work {
+            rows: 0..all_strips,
+            columns: 0..panels,
+            y: MatMut::new(&mut *y, outputs),
+            sums: None,
+        };
+        work.run(&pass);
         if let Some(sums) = epilogue.sums {
             sum_rows(self.isa, y, outputs, sums);
         }
@@ -211,44 +218,51 @@ impl Pass<'_> {
         let (picture, row) = (strip / self.strips, strip % self.strips);
         (picture * self.output[0] + row * self.conv.size.outputs()) * self.output[1]
     }
+}
 
-    fn split(self, y: MatMut<'_>, strips: Range<usize>, panels: Range<usize>) {
-        let width = self.conv.positions[0].width();
+impl Tasks for Pass<'_> {
+    fn split(&self, strips: &Range<usize>, panels: &Range<usize>) -> Option<Split> {
         if strips.len() > self.task_strips {
-            let middle = strips.start + strips.len() / 2;
-            let (top, bottom) = y.split_rows(self.pixel(middle) - self.pixel(strips.start));
-            rayon::join(
-                || self.split(top, strips.start..middle, panels.clone()),
-                || self.split(bottom, middle..strips.end, panels.clone()),
-            );
-        } else if panels.len() > self.task_panels {
-            let middle = panels.start + panels.len() / 2;
-            let (left, right) = y.split_columns((middle - panels.start) * width);
-            rayon::join(
-                || self.split(left, strips.clone(), panels.start..middle),
-                || self.split(right, strips.clone(), middle..panels.end),
-            );
+            Some(Split::Rows(middle(strips)))
         } else {
-            let isa = self.conv.isa;
-            let positions = self.conv.positions.len();
-            let depth_blocks = blocks(self.conv.geometry.inputs).count();
-            let most = self.conv.most_tiles().min(strips.len() * self.tiles);
-            let stride = packed_stride(self.conv.geometry.inputs);
-            let inputs = positions * depth_blocks * most * stride;
-            let products = positions * most * panels.len() * width;
-            with_scratch(inputs + products, |scratch| {
-                let (inputs, products) = scratch.split_at_mut(inputs);
-                isa.run(Task {
-                    pass: self,
-                    strips,
-                    panels,
-                    most,
-                    y,
-                    inputs,
-                    products,
-                });
-            });
+            (panels.len() > self.task_panels).then(|| Split::Columns(middle(panels)))
         }
+    }
+
+    fn row(&self, strip: usize) -> [usize; 2] {
+        [self.pixel(strip), 0]
+    }
+
+    fn column(&self, panel: usize) -> usize {
+        panel * self.conv.positions[0].width()
+    }
+
+    fn run(&self, task: Work<'_>) {
+        let Work {
+            rows: strips,
+            columns: panels,
+            y,
+            ..
+        } = task;
+        let isa = self.conv.isa;
+        let positions = self.conv.positions.len();
+        let depth_blocks = blocks(self.conv.geometry.inputs).count();
+        let most = self.conv.most_tiles().min(strips.len() * self.tiles);
+        let stride = packed_stride(self.conv.geometry.inputs);
+        let inputs = positions * depth_blocks * most * stride;
+        let products = positions * most * panels.len() * self.conv.positions[0].width();
+        with_scratch(inputs + products, |scratch| {
+            let (inputs, products) = scratch.split_at_mut(inputs);
+            isa.run(Task {
+                pass: *self,
+                strips,
+                panels,
+                most,
+                y,
+                inputs,
+                products,
+            });
+        });
     }
 }
 

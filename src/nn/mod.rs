@@ -16,7 +16,7 @@ mod se;
 mod sk;
 
 pub use conv::Conv;
-pub use cpu::Engine;
+pub use cpu::{Engine, Map as CpuMap};
 pub use linear::Linear;
 pub use map::{Backend, Map, stored_channels_last};
 pub use norm::BatchNorm;

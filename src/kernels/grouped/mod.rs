@@ -19,6 +19,7 @@ use super::elementwise::sum_rows;
 use super::epilogue::{Epilogue, Placement};
 use super::geometry::ConvGeometry;
 use super::matrix::MatMut;
+use super::partition::{Split, Tasks, Work, middle};
 use super::simd::Isa;
 
 /// A grouped convolution with its weights in the order in which the kernel reads them.
@@ -111,8 +112,13 @@ impl GroupedConv {
             output_width: ow,
             placement: epilogue.activation.into(),
         };
-        let map = MatMut::new(&mut *y, geometry.outputs);
-        pass.split(map, 0..n * oh, 0..self.sources.len());
+        let work = Work {
+            rows: 0..n * oh,
+            columns: 0..self.sources.len(),
+            y: MatMut::new(&mut *y, geometry.outputs),
+            sums: None,
+        };
+        work.run(&pass);
         if let Some(sums) = epilogue.sums {
             sum_rows(self.isa, y, geometry.outputs, sums);
         }
@@ -131,42 +137,51 @@ struct Pass<'a> {
     placement: Placement,
 }
 
-impl Pass<'_> {
-    /// Computes output rows (of all pictures, counted on) and vectors of channels, which make up
-    /// `y`. Every value is the same sum whatever the split.
-    fn split(self, y: MatMut<'_>, rows: Range<usize>, vectors: Range<usize>) {
+/// Output rows (of all images, counted on) and vectors of channels. Every value is the same sum
+/// whatever the split.
+impl Tasks for Pass<'_> {
+    fn split(&self, rows: &Range<usize>, vectors: &Range<usize>) -> Option<Split> {
         let depth = self.conv.geometry.depth();
         let unit = 1 + usize::from(self.conv.pairs);
         if vectors.len() > unit && vectors.len() * depth * self.conv.lanes > NEAR * unit {
-            let middle = vectors.start + (vectors.len() / 2).next_multiple_of(unit);
-            let (left, right) = y.split_columns((middle - vectors.start) * self.conv.lanes);
-            rayon::join(
-                || self.split(left, rows.clone(), vectors.start..middle),
-                || self.split(right, rows.clone(), middle..vectors.end),
-            );
-        } else if rows.len() > 1 && rows.len() * self.output_width * vectors.len() * depth > TASK {
-            let middle = rows.start + rows.len() / 2;
-            let (top, bottom) = y.split_rows((middle - rows.start) * self.output_width);
-            rayon::join(
-                || self.split(top, rows.start..middle, vectors.clone()),
-                || self.split(bottom, middle..rows.end, vectors.clone()),
-            );
+            let half = (vectors.len() / 2).next_multiple_of(unit);
+            Some(Split::Columns(vectors.start + half))
         } else {
-            // Asking costs time; only pairs have so many weights that they are waited for.
-            let weights = |vector: usize| vector * depth * self.conv.lanes;
-            let next = &self.conv.weights[weights(vectors.end)..];
-            let next = if self.conv.pairs {
-                &next[..next.len().min(weights(vectors.len()))]
-            } else {
-                &[]
-            };
-            self.conv.isa.run(Leaf {
-                pass: self,
-                y,
-                rows,
-                vectors,
-                next,
-            });
+            let operations = rows.len() * self.output_width * vectors.len() * depth;
+            (rows.len() > 1 && operations > TASK).then(|| Split::Rows(middle(rows)))
         }
+    }
+
+    fn row(&self, row: usize) -> [usize; 2] {
+        [row * self.output_width, 0]
+    }
+
+    fn column(&self, vector: usize) -> usize {
+        vector * self.conv.lanes
+    }
+
+    fn run(&self, task: Work<'_>) {
+        let Work {
+            rows,
+            columns: vectors,
+            y,
+            ..
+        } = task;
+        let depth = self.conv.geometry.depth();
+        // Asking costs time; only pairs have so many weights that they are waited for.
+        let weights = |vector: usize| vector * depth * self.conv.lanes;
+        let next = &self.conv.weights[weights(vectors.end)..];
+        let next = if self.conv.pairs {
+            &next[..next.len().min(weights(vectors.len()))]
+        } else {
+            &[]
+        };
+        self.conv.isa.run(Leaf {
+            pass: *self,
+            y,
+            rows,
+            vectors,
+            next,
+        });
     }
 }
