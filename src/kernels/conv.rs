@@ -49,6 +49,19 @@ impl Conv {
         &self.geometry
     }
 
+    /// The kernel that was chosen: algorithm, instruction set, type, and the tile of results that is
+    /// kept in registers, such as `winograd 4x4, avx2 f32 6x16`.
+    pub fn kernel(&self) -> String {
+        match &self.algorithm {
+            Algorithm::Direct(conv) => format!("direct, {}", conv.kernel()),
+            Algorithm::Winograd(conv) => {
+                let side = conv.size().outputs();
+                format!("winograd {side}x{side}, {}", conv.kernel())
+            }
+            Algorithm::Grouped(conv) => format!("grouped, {}", conv.kernel()),
+        }
+    }
+
     /// `y[N, H', W', outputs] = activation(conv(x[N, H, W, inputs]) + bias)`, and, if asked for, the
     /// sum of each channel of each image into `sums[N, outputs]`.
     ///

@@ -51,6 +51,11 @@ impl DirectConv {
         Self { geometry, packed }
     }
 
+    /// Instruction set, type and tile.
+    pub fn kernel(&self) -> String {
+        self.packed.kernel()
+    }
+
     /// `y[N, H', W', outputs] = epilogue(conv(x[N, H, W, inputs]) + bias)`.
     ///
     /// # Panics

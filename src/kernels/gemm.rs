@@ -97,6 +97,11 @@ impl Packed {
         }
     }
 
+    /// Instruction set, type and tile of the micro-kernel that reads the weights.
+    pub(super) fn kernel(&self) -> String {
+        format!("{} f32 {}x{}", self.isa.name(), self.isa.rows(), self.width)
+    }
+
     pub(super) fn depth(&self) -> usize {
         self.depth
     }

@@ -20,6 +20,11 @@ impl Linear {
         }))
     }
 
+    /// Instruction set, type and tile.
+    pub fn kernel(&self) -> String {
+        self.0.kernel()
+    }
+
     pub fn inputs(&self) -> usize {
         self.0.depth()
     }

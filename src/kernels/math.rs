@@ -99,7 +99,7 @@ fn gelu<S: Simd>(simd: S, x: S::V) -> S::V {
 /// `x / 2 * (1 + tanh(w))` with `w = sqrt(2 / pi) (x + 0.044715 x^3)`, which is `x sigmoid(2 w)`.
 #[inline(always)]
 fn gelu_tanh<S: Simd>(simd: S, x: S::V) -> S::V {
-    const LINEAR: f32 = 1.595_769_1;
+    const LINEAR: f32 = 1.595_769;
     const CUBIC: f32 = 0.071_354_814;
     let factor = simd.fma(simd.mul(x, x), simd.splat(-CUBIC), simd.splat(-LINEAR));
     let exp = exp(simd, simd.mul(x, factor));

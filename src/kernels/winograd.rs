@@ -31,7 +31,7 @@ pub enum TileSize {
 }
 
 impl TileSize {
-    fn outputs(self) -> usize {
+    pub(super) fn outputs(self) -> usize {
         match self {
             Self::Two => 2,
             Self::Four => 4,
@@ -114,6 +114,15 @@ impl Winograd {
             positions,
             bias,
         }
+    }
+
+    pub(super) fn size(&self) -> TileSize {
+        self.size
+    }
+
+    /// Instruction set, type and tile of the products.
+    pub fn kernel(&self) -> String {
+        self.positions[0].kernel()
     }
 
     /// `y[N, H', W', outputs] = epilogue(conv(x[N, H, W, inputs]) + bias)`.

@@ -199,7 +199,7 @@ impl Network {
     fn run(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         let features = self.pooled(x, watch)?;
         let logits = self.classifier.forward(&features)?;
-        watch.lap(&self.plan.classifier.name, "")?;
+        watch.lap_on(&self.plan.classifier.name, || self.classifier.kernel())?;
         if all_finite(&logits)? {
             Ok(logits)
         } else {
@@ -331,7 +331,7 @@ impl Named<Conv> {
 
     fn forward(&self, x: &Map, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
         let y = self.layer.forward(x)?;
-        watch.lap(&self.name, "")?;
+        watch.lap_on(&self.name, || self.layer.kernel())?;
         Ok(y)
     }
 
@@ -341,7 +341,7 @@ impl Named<Conv> {
         watch: &mut Watch<'_, '_>,
     ) -> Result<(Map, Tensor), NetError> {
         let both = self.layer.forward_squeezed(x)?;
-        watch.lap(&self.name, "")?;
+        watch.lap_on(&self.name, || self.layer.kernel())?;
         Ok(both)
     }
 }
@@ -475,7 +475,7 @@ impl Named<SqueezeExcite> {
             None => y.mean()?,
         };
         let gate = self.layer.gate(&squeeze)?;
-        watch.lap(&self.name, "")?;
+        watch.lap_on(&self.name, || self.layer.fc1.kernel())?;
         watch.see(Point::Gate(&self.name), &gate)?;
         Ok(gate)
     }

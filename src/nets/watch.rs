@@ -34,6 +34,8 @@ pub struct LayerTime {
     /// As in [`Plan::trace`](super::Plan::trace), an SE module or the attention of an SK unit being
     /// one layer; `BLOCK.tail` is a block's scale, sum and last activation.
     pub name: String,
+    /// What computes it, such as `direct, avx2 f32 6x16`; none for pools and tails.
+    pub kernel: Option<String>,
     pub time: Duration,
 }
 
@@ -63,7 +65,19 @@ impl Watch<'_, '_> {
     /// A layer has been put to work; `part` is for what has no name of its own.
     pub(super) fn lap(&mut self, name: &str, part: &str) -> Result<(), NetError> {
         match &mut self.clock {
-            Some(clock) => clock.lap(format!("{name}{part}")),
+            Some(clock) => clock.lap(format!("{name}{part}"), None),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Watch::lap`], for a layer that has its own kernel.
+    pub(super) fn lap_on(
+        &mut self,
+        name: &str,
+        kernel: impl FnOnce() -> String,
+    ) -> Result<(), NetError> {
+        match &mut self.clock {
+            Some(clock) => clock.lap(name.into(), Some(kernel())),
             None => Ok(()),
         }
     }
@@ -86,13 +100,13 @@ impl Clock {
     }
 
     /// Waits until the device has done what it was told: a GPU answers before.
-    fn lap(&mut self, name: String) -> Result<(), NetError> {
+    fn lap(&mut self, name: String, kernel: Option<String>) -> Result<(), NetError> {
         self.device.synchronize()?;
         let time = self.last.elapsed();
         // A layer runs once for each portion of a batch.
         match self.laps.iter_mut().find(|lap| lap.name == name) {
             Some(lap) => lap.time += time,
-            None => self.laps.push(LayerTime { name, time }),
+            None => self.laps.push(LayerTime { name, kernel, time }),
         }
         self.last = Instant::now();
         Ok(())

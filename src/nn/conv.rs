@@ -52,6 +52,14 @@ impl Conv {
         }
     }
 
+    /// What computes it: our kernel with its tile, or Candle.
+    pub fn kernel(&self) -> String {
+        match &self.0 {
+            Layer::Cpu(conv) => conv.kernel(),
+            Layer::Candle(_) => candle::NAME.into(),
+        }
+    }
+
     /// The convolved map.
     ///
     /// # Errors

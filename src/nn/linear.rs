@@ -30,6 +30,14 @@ impl Linear {
         }))
     }
 
+    /// What computes it: our kernel with its tile, or Candle.
+    pub fn kernel(&self) -> String {
+        match &self.0 {
+            Layer::Cpu(linear) => linear.kernel(),
+            Layer::Candle(_) => candle::NAME.into(),
+        }
+    }
+
     /// `[N, inputs]` to `[N, outputs]`.
     ///
     /// # Errors

@@ -90,6 +90,16 @@ impl GroupedConv {
         }
     }
 
+    /// Instruction set, type and tile of most outputs.
+    pub fn kernel(&self) -> String {
+        let (rows, columns) = match (self.pairs, self.isa.rows()) {
+            (true, _) => (7, 2 * self.lanes),
+            (false, 14..) => (14, self.lanes),
+            (false, _) => (7, self.lanes),
+        };
+        format!("{} f32 {rows}x{columns}", self.isa.name())
+    }
+
     /// `y = epilogue(conv(x) + bias)` for `x` of shape `[n, h, w, inputs]` and `y` of shape
     /// `[n, output(h), output(w), outputs]`.
     ///

@@ -10,6 +10,9 @@ use crate::kernels::{Activation, ConvGeometry};
 
 pub(super) use pool::pool;
 
+/// What computes the layers.
+pub(super) const NAME: &str = "candle";
+
 /// A convolution with its weights on a device.
 #[derive(Debug)]
 pub(super) struct Conv {

@@ -1,7 +1,7 @@
 //! Maps on the CPU: plain memory that is used again and again.
 
 use std::ops::{Deref, Range};
-use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 
@@ -143,7 +143,8 @@ impl Drop for Map {
 /// Values to be read, of a map or a tensor.
 pub(super) enum Values<'a> {
     Slice(&'a [f32]),
-    Tensor(RwLockReadGuard<'a, Storage>, Range<usize>),
+    /// Candle's lock on the storage, whose type has no public name.
+    Tensor(Box<dyn Deref<Target = Storage> + 'a>, Range<usize>),
 }
 
 impl<'a> Values<'a> {
@@ -152,7 +153,7 @@ impl<'a> Values<'a> {
         let (storage, layout) = x.storage_and_layout();
         match (&*storage, layout.contiguous_offsets()) {
             (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => {
-                Ok(Self::Tensor(storage, start..end))
+                Ok(Self::Tensor(Box::new(storage), start..end))
             }
             _ => bail!("expected contiguous f32 values on the CPU"),
         }
@@ -165,7 +166,7 @@ impl Deref for Values<'_> {
     fn deref(&self) -> &[f32] {
         match self {
             Self::Slice(values) => values,
-            Self::Tensor(storage, range) => match &**storage {
+            Self::Tensor(storage, range) => match &***storage {
                 Storage::Cpu(CpuStorage::F32(values)) => &values[range.clone()],
                 _ => &[],
             },

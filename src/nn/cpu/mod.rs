@@ -9,8 +9,8 @@ use candle_core::{Device, Result, Tensor, bail};
 use crate::kernels::{self, Activation, Elementwise, Pool, to_channels_last};
 
 use super::stored_channels_last;
-pub use map::{Engine, Map};
 use map::Values;
+pub use map::{Engine, Map};
 
 /// A convolution with its packed weights.
 pub(super) type Conv = kernels::Conv;
