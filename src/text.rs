@@ -77,6 +77,19 @@ impl From<TextError> for io::Error {
     }
 }
 
+/// `12,345`
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// Bytes, and the one that ended them if any did.
 type Part = (Vec<u8>, Option<u8>);
 

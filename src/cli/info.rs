@@ -16,6 +16,7 @@ use crate::nets::{LayerTrace, NetError, NetworkSpec, Plan};
 use crate::preprocess::InputSpec;
 use crate::quote::path_bytes;
 use crate::store;
+use crate::text::thousands;
 use crate::weights::shard_names;
 use crate::zoo::{Card, ModelSpec, Published, WeightsRef, WeightsSource, Zoo};
 
@@ -302,18 +303,6 @@ fn size([height, width]: [usize; 2]) -> String {
     } else {
         format!("{height}x{width} px")
     }
-}
-
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn print_layers(layers: &[LayerTrace], results: &mut Results) -> anyhow::Result<()> {

@@ -1,8 +1,9 @@
 //! A report as one HTML page, to be looked at.
 //!
 //! The page holds all that it shows: no script, no font and no picture comes from elsewhere, and its
-//! content security policy forbids it. Names of classes and files are foreign text and go through
-//! `markup::text` wherever they stand. It is well-formed XML as well, so that a parser can check it.
+//! content security policy forbids it. Each section is a template with a struct of what it shows; the
+//! templates escape all text with `markup::Html`, since names of classes and files are foreign.
+//! The page is well-formed XML as well, so that a parser can check it.
 
 mod calibration;
 mod classes;
@@ -14,12 +15,18 @@ mod summary;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use askama::Template;
+
 pub use mistakes::{Thumbnail, surest_mistakes};
 
 #[cfg(doc)]
 use super::Record;
 use super::ReportContext;
-use markup::text;
+use calibration::Calibration;
+use classes::Classes;
+use confusion::Confusion;
+use mistakes::{Failures, Mistakes};
+use summary::Summary;
 
 /// All that a page is made from; [`Display`](fmt::Display) writes the page.
 #[derive(Clone, Copy, Debug)]
@@ -29,35 +36,43 @@ pub struct Page<'a> {
     pub thumbnails: &'a BTreeMap<usize, Thumbnail>,
 }
 
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-    base-uri 'none'; form-action 'none'";
+#[derive(Template)]
+#[template(path = "page.html", config = "src/eval/page/askama.toml")]
+struct Document<'a> {
+    model: &'a str,
+    style: &'static str,
+    summary: Summary<'a>,
+    /// None without an answer.
+    answers: Option<Answers<'a>>,
+    failures: Failures<'a>,
+    version: &'static str,
+}
+
+/// The sections about answers.
+struct Answers<'a> {
+    calibration: Calibration,
+    classes: Classes<'a>,
+    confusion: Confusion<'a>,
+    mistakes: Mistakes<'a>,
+}
 
 impl fmt::Display for Page<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"/>\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-             <meta name=\"color-scheme\" content=\"light dark\"/>\n\
-             <link rel=\"icon\" href=\"data:,\"/>\n\
-             <title>{} – evaluation</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
-            text(&self.context.report.model),
-            include_str!("style.css"),
-        )?;
-        summary::write(&self.context, out)?;
-        if self.context.report.answered > 0 {
-            calibration::write(self.context.report, out)?;
-            classes::write(self.context.report, out)?;
-            confusion::write(self.context.report, out)?;
-            mistakes::write(self, out)?;
-        }
-        mistakes::write_failed(self, out)?;
-        write!(
-            out,
-            "</main>\n<footer>senet {}. Intervals are Wilson’s, of 95 %.</footer>\n</body>\n</html>\n",
-            env!("CARGO_PKG_VERSION")
-        )
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.context.report;
+        let document = Document {
+            model: &report.model,
+            style: include_str!("style.css"),
+            summary: Summary::new(self.context),
+            answers: (report.answered > 0).then(|| Answers {
+                calibration: Calibration::new(report),
+                classes: Classes::new(report),
+                confusion: Confusion::new(report),
+                mistakes: Mistakes::new(self),
+            }),
+            failures: Failures::new(&self.context),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        document.fmt(f)
     }
 }
 
