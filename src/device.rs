@@ -54,7 +54,7 @@ impl DeviceError {
             Self::NotBuilt(_) => {
                 Some("build it on macOS: `cargo install --path . --features metal`".into())
             }
-            Self::Unavailable { .. } => Some("use `--device auto` or `--device cpu`".into()),
+            Self::Unavailable { .. } => Some("choose the device `auto` or `cpu`".into()),
             Self::Unknown(_) => None,
         }
     }

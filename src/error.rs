@@ -105,7 +105,7 @@ impl Error {
             Self::NoClassifier { release, .. } => {
                 let url = release.as_ref()?;
                 Some(format!(
-                    "the authors' file has it: download {url} and give it as `--weights`"
+                    "the authors' file has it: download {url} and give it as the weights"
                 ))
             }
         }
@@ -132,8 +132,8 @@ fn ends_hint(config: Option<&str>, ends: &OtherEnds) -> String {
     let found = [ends.classes, ends.channels].map(|pair| pair.map(|[_, found]| found));
     match (config, found) {
         (Some(config), [Some(classes), None]) => format!(
-            "correct `num_classes` in {config}, or give `--num-classes {classes}`, which leaves out \
-             label names that do not fit"
+            "correct `num_classes` in {config}, or override it with {classes}, which leaves out label \
+             names that do not fit"
         ),
         (Some(config), [None, Some(channels)]) => {
             format!(
@@ -147,7 +147,7 @@ fn ends_hint(config: Option<&str>, ends: &OtherEnds) -> String {
             channels.unwrap_or_default()
         ),
         (None, [Some(classes), None]) => format!(
-            "`--num-classes {classes}` runs it with numbered classes; a config.json beside the file, \
+            "overriding the number of classes with {classes} runs it with numbered classes; a config.json beside the file, \
              with `architecture`, `num_classes` and `label_names`, names them: give the directory as \
              the model"
         ),

@@ -23,10 +23,8 @@ fn answers_of_torch() -> Vec<usize> {
     reason = "the figure is what the test is run for"
 )]
 fn accuracy_on_all_test_pictures() {
-    let offline = HubOptions {
-        offline: true,
-        ..HubOptions::from_env().unwrap()
-    };
+    let mut offline = HubOptions::from_env().unwrap();
+    offline.offline = true;
     let model = Model::open("demo", &offline, &Device::Cpu).unwrap();
     let (pictures, labels) = common::fashion_mnist::test_set();
     let pictures: Vec<RgbImage> = pictures

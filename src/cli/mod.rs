@@ -8,6 +8,7 @@ mod compare;
 mod download;
 mod eval;
 mod format;
+mod hints;
 mod info;
 mod inputs;
 mod list;
@@ -204,7 +205,7 @@ fn report(error: &anyhow::Error) {
 fn hint(error: &anyhow::Error) -> Option<String> {
     error
         .chain()
-        .find_map(|cause| cause.downcast_ref::<crate::error::Error>()?.hint())
+        .find_map(|cause| hints::hint(cause.downcast_ref::<crate::error::Error>()?))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::format::Row;
+use super::hints;
 use super::inputs::Input;
 use super::output::{Results, Tone, escaped};
 use crate::error::Error;
@@ -53,7 +54,7 @@ impl From<&Error> for RowError {
     fn from(error: &Error) -> Self {
         Self {
             text: error.with_causes(),
-            hint: error.hint(),
+            hint: hints::hint(error),
         }
     }
 }

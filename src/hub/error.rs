@@ -10,6 +10,7 @@ use super::location::Location;
 
 /// Why a server refused a file to this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Denial {
     /// The repository's conditions have to be accepted first.
     Gated,
@@ -165,7 +166,7 @@ pub enum HubError {
         /// The file.
         location: Box<Location>,
         /// The failure.
-        source: Box<ureq::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// An answer that a hub would not give, such as the login page of a network.
@@ -335,12 +336,14 @@ impl HubError {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
             Self::Interrupted { .. } => true,
-            Self::Unreachable { source, .. } if certificate_problem(source).is_some() => false,
-            Self::Unreachable { source, .. } => match &**source {
-                ureq::Error::Io(error) => reached || is_broken_connection(error.kind()),
-                ureq::Error::Timeout(_)
-                | ureq::Error::HostNotFound
-                | ureq::Error::ConnectionFailed => reached,
+            Self::Unreachable { source, .. } if certificate_problem(&**source).is_some() => false,
+            Self::Unreachable { source, .. } => match source.downcast_ref() {
+                Some(ureq::Error::Io(error)) => reached || is_broken_connection(error.kind()),
+                Some(
+                    ureq::Error::Timeout(_)
+                    | ureq::Error::HostNotFound
+                    | ureq::Error::ConnectionFailed,
+                ) => reached,
                 _ => false,
             },
             _ => false,
@@ -361,12 +364,11 @@ impl HubError {
             Self::NoHome => {
                 "set HF_HOME and SENET_CACHE to folders for downloaded files".to_owned()
             }
-            Self::Lockfile { .. } => "`senet lock FILE` writes one".to_owned(),
+            Self::Lockfile { .. } => "give a lockfile that was written by this version".to_owned(),
             Self::NotLocked { .. } => {
-                "`senet lock FILE` writes one that lists the files in the cache".to_owned()
+                "write a lockfile that lists the files in the cache".to_owned()
             }
-            Self::NotAsLocked { .. } => "`senet cache verify --repair` finds damaged files and \
-                 downloads them again; if the change is meant, `senet lock FILE` writes it down"
+            Self::NotAsLocked { .. } => "download the file again if it is damaged; if the change is meant, write the lockfile again"
                 .to_owned(),
             Self::BadToken => "check HF_TOKEN, or the file HF_TOKEN_PATH, or `token` in HF_HOME: \
                  it has to hold the token alone"
@@ -400,7 +402,7 @@ impl HubError {
             Self::Unreachable { source, .. }
                 // The second is an authority of the same name: one that was renewed.
                 if let Some(CertificateError::UnknownIssuer | CertificateError::BadSignature) =
-                    certificate_problem(source) =>
+                    certificate_problem(&**source) =>
             {
                 "where an authority of your company's has signed that certificate, add the authority's \
                  own to the system's store, or set SSL_CERT_FILE to a file with it (PEM)"
@@ -426,31 +428,31 @@ impl HubError {
             }
             .to_owned(),
             Self::Moved { endpoint, .. } => format!(
-                "if you trust that address, set HF_ENDPOINT or --endpoint to {endpoint}"
+                "if you trust that address, set HF_ENDPOINT to {endpoint}"
             ),
             Self::Interrupted { done, location, .. }
                 if *done > 0 && !matches!(**location, Location::Image { .. }) =>
             {
-                "run the same command again: it goes on from there".to_owned()
+                "try again: the download resumes from there".to_owned()
             }
             Self::Interrupted { .. } | Self::Length { .. } => {
-                "run the same command again".to_owned()
+                "try again".to_owned()
             }
             Self::Checksum { .. } => {
-                "nothing was kept of it: run the same command again; if it stays so, \
+                "nothing was kept of it: try again; if it stays so, \
                  the file has changed at its source and must not be used"
                     .to_owned()
             }
             // The name that the user gave the model is right whatever it is: a card, a repository.
             Self::Offline { location, .. } if matches!(**location, Location::Image { .. }) => {
-                "leave out --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or save the picture"
+                "leave offline mode (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE), or save the image"
                     .to_owned()
             }
-            Self::Offline { .. } => "run `senet download` with the model's name where there is a \
-                 network, without --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
+            Self::Offline { .. } => "download it where there is a network, without HF_HUB_OFFLINE and \
+                 TRANSFORMERS_OFFLINE"
                 .to_owned(),
             Self::Foreign { .. } => {
-                "it was left as it is: move it away, and run the same command again".to_owned()
+                "it was left as it is: move it away, and try again".to_owned()
             }
             Self::Busy { .. } => "wait until it has finished, or end it".to_owned(),
             Self::NoSpace { .. } => FREE_SPACE.to_owned(),
@@ -465,8 +467,8 @@ impl HubError {
                 }
                 _ => return None,
             },
-            Self::NoRemote => "give weights of your own with `--weights FILE`, or name a directory \
-                 that holds them and config.json as the model"
+            Self::NoRemote => "give weights of your own, or name a directory that holds them and \
+                 config.json as the model"
                 .to_owned(),
             Self::NoRepository { .. }
             | Self::BadName { .. }
@@ -482,11 +484,13 @@ impl HubError {
 /// What is done to a lock file, which lies in no cache.
 pub(super) const WRITE_LOCK: &str = "write the lock file";
 
-const FREE_SPACE: &str = "free some space (`senet cache list` shows what the models take), or set HF_HUB_CACHE to another disk";
+const FREE_SPACE: &str = "free some space, or set HF_HUB_CACHE to another disk";
 
 /// Why the server's certificate was not accepted, if that is what failed.
-fn certificate_problem(error: &ureq::Error) -> Option<&CertificateError> {
-    let error = match error {
+fn certificate_problem<'a>(
+    error: &'a (dyn std::error::Error + Send + Sync + 'static),
+) -> Option<&'a CertificateError> {
+    let error = match error.downcast_ref()? {
         ureq::Error::Rustls(error) => error,
         // A handshake fails as its connection's input.
         ureq::Error::Io(error) => error.get_ref()?.downcast_ref()?,

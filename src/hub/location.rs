@@ -4,6 +4,7 @@ use std::fmt;
 
 /// The remote file that an error is about. It never holds a token or a signed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Location {
     /// A file of a repository.
     Hub {

@@ -48,6 +48,7 @@ pub struct Lockfile {
 /// One file of a lock file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum LockedFile {
     /// A file of a repository.
     Hub {
@@ -195,7 +196,8 @@ impl Lockfile {
     ///
     /// # Errors
     /// [`HubError::Disk`]; [`HubError::Lockfile`] for what is none.
-    pub fn read(path: &Path) -> Result<Self, HubError> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, HubError> {
+        let path = path.as_ref();
         let bad = |problem: String| HubError::Lockfile {
             path: path.to_owned(),
             problem,
@@ -235,7 +237,7 @@ impl Lockfile {
             path: self.path.clone(),
             problem: error.to_string(),
         })?;
-        let text = format!("# Written by `senet lock`; read by `--locked`.\n{text}");
+        let text = format!("# The files of models that may be used, written by senet.\n{text}");
         let folder = self.path.parent().unwrap_or(&self.path);
         let written =
             fs::create_dir_all(folder).and_then(|()| files::write(&self.path, text.as_bytes()));

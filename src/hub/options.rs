@@ -18,6 +18,7 @@ pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
 /// Which hub is asked, as whom, and where files are kept.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HubOptions {
     /// The Hugging Face cache, shared with Python.
     pub cache: PathBuf,
@@ -42,6 +43,7 @@ pub struct HubOptions {
 
 /// How long a server is waited for, and how often it is asked again.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Patience {
     /// Longest silence of a server before the connection counts as dead.
     pub silence: Duration,
@@ -61,6 +63,26 @@ impl Default for Patience {
             attempts: 5,
             delay: Duration::from_millis(500),
             image: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for HubOptions {
+    /// The public hub without a token, and the usual caches in the home folder, or in the working
+    /// directory where there is none. No variable is read: see [`HubOptions::from_env`].
+    fn default() -> Self {
+        let home = std::env::home_dir().unwrap_or_default();
+        let caches = home.join(".cache");
+        Self {
+            cache: caches.join("huggingface/hub"),
+            own_cache: caches.join("senet"),
+            endpoint: DEFAULT_ENDPOINT.to_owned(),
+            token: None,
+            offline: false,
+            symlinks: true,
+            patience: Patience::default(),
+            proxies: Proxies::default(),
+            locked: None,
         }
     }
 }

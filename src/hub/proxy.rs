@@ -14,6 +14,7 @@ use super::no_proxy::is_excepted;
 /// How servers are reached. The default trusts the authorities that the system trusts, and asks no
 /// proxy.
 #[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Proxies {
     /// Files and folders with the certificates, in PEM form, of the authorities that are trusted in
     /// place of the system's. Where the system has none, those of Mozilla are built in.

@@ -108,13 +108,11 @@ impl ImageError {
                 Content::Empty | Content::Text => None,
             },
             Self::TooLarge { width, height, .. } => Some(format!(
-                "if the picture is trusted, raise the limit with `--max-pixels {}`",
+                "if the image is trusted, raise the limit to {} pixels",
                 u64::from(*width) * u64::from(*height)
             )),
             Self::Channels { .. } => Some(
-                "such a network can be shown, measured and compared with stored numbers: `senet info`, \
-                 `bench`, `verify`"
-                    .into(),
+                "such a network can be shown, measured and compared with stored numbers".into(),
             ),
             Self::Read { .. }
             | Self::Unreadable(_)

@@ -28,6 +28,7 @@ pub struct Reclaimable {
 
 /// Why something is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReclaimableKind {
     /// The beginning of a file.
     Partial,

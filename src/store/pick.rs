@@ -88,13 +88,12 @@ impl PickError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::None { .. } => "give the weights file with `-w FILE`".to_owned(),
+            Self::None { .. } => "give the weights file itself".to_owned(),
             Self::Several { .. } => {
-                "give the file that is meant with `-w FILE` (from the hub: download it first)"
-                    .to_owned()
+                "give the file that is meant (from the hub: download it first)".to_owned()
             }
             Self::NoIndex { .. } => {
-                "put the index beside them, or give a whole weights file with `-w FILE`".to_owned()
+                "put the index beside them, or give a whole weights file".to_owned()
             }
         })
     }
@@ -326,7 +325,7 @@ mod tests {
             let text = error.to_string();
             assert!(matches!(error, PickError::Several { .. }), "{text}");
             assert!(text.ends_with(&names.join(", ")), "{text}");
-            assert!(error.hint().unwrap().contains("-w FILE"));
+            assert!(error.hint().unwrap().contains("the file that is meant"));
         }
         assert_eq!(of(&["last.pt", "best.pt"]).unwrap().name, "best.pt");
         assert_eq!(of(&["last.pth", "best.pth"]).unwrap().name, "best.pth");

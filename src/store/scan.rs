@@ -64,6 +64,7 @@ pub struct CachedFile {
 
 /// What a check of contents found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Integrity {
     /// They are what their name promises.
     Good,

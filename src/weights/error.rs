@@ -161,9 +161,7 @@ pub enum WeightsError {
     },
 }
 
-/// A file in the cache counts, whatever it holds: `senet download` leaves it as it is.
-const AGAIN: &str =
-    "download the file again (`senet cache verify --repair` does so where it is in the cache)";
+const AGAIN: &str = "download the file again";
 
 /// What a file that is not a checkpoint looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

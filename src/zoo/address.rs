@@ -63,7 +63,7 @@ fn page(text: &str, is_hub: bool, path: &str) -> Result<Selection<'static>, Card
         _ if !is_hub => {
             let hint = format!(
                 "for a mirror of the hub, set `HF_ENDPOINT` to its address and write `hf-hub:{full}`; \
-                 a weights file is downloaded first and given as `--weights FILE`"
+                 a weights file is downloaded first and given as the weights"
             );
             Err(error("it is not on huggingface.co", hint))
         }
@@ -75,7 +75,7 @@ fn page(text: &str, is_hub: bool, path: &str) -> Result<Selection<'static>, Card
         ["blob" | "resolve" | "raw", ..] => {
             let hint = format!(
                 "the repository is `hf-hub:{full}`; to use just this file, download it and give it \
-                 as `--weights FILE`"
+                 as the weights"
             );
             Err(error("it is one file of a repository", hint))
         }

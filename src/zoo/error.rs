@@ -18,7 +18,7 @@ pub enum CardError {
         message: String,
     },
     /// Not JSON.
-    #[error("{file} is not JSON: {source}")]
+    #[error("{file} is not JSON")]
     Json {
         file: String,
         source: serde_json::Error,
@@ -116,7 +116,7 @@ pub enum CardError {
         folder: PathBuf,
         expected: &'static str,
     },
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}")]
     Read {
         path: PathBuf,
         source: std::io::Error,
@@ -132,9 +132,6 @@ impl CardError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::UnknownModel { suggestions, .. } if suggestions.is_empty() => {
-                Some("`senet list` shows all models".into())
-            }
             Self::AmbiguousModel { .. } => Some("give the full name of one of them".into()),
             Self::NotACard { name } => Some(format!(
                 "to run a repository of the Hugging Face hub, write `hf-hub:{name}`"
@@ -145,11 +142,11 @@ impl CardError {
             Self::Address { hint, .. } => Some(hint.clone()),
             Self::WeightsFile { file, model } => Some(match model {
                 Some(model) => {
-                    format!("the model is `{model}`, and the file goes to `--weights {file}`")
+                    format!("the model is `{model}`, with {file} as its weights")
                 }
                 None => format!(
-                    "name the network (one of `senet list`, or a directory with config.json) as the \
-                     model, and give the file as `--weights {file}`"
+                    "name the network (a built-in model, or a directory with config.json) as the model, \
+                     and give {file} as its weights"
                 ),
             }),
             Self::NotADirectory {
@@ -157,16 +154,13 @@ impl CardError {
                 ..
             } => Some(format!("the model is its directory, `{folder}`")),
             Self::NotADirectory { .. } | Self::NoDirectory { .. } => Some(
-                "a model is a name that `senet list` shows, a directory with config.json, or \
+                "a model is the name of a built-in one, a directory with config.json, or \
                  hf-hub:ORG/REPO"
                     .into(),
             ),
-            Self::UnknownArchitecture { .. } => {
-                Some("`senet list --architectures` shows those that are known".into())
-            }
             Self::OtherLibrary { .. } => Some(
-                "if the weights are of a network that `senet list` shows, name that as the model and \
-                 give the file as `--weights FILE`; else timm's `push_to_hf_hub` or \
+                "if the weights are of a built-in model, name that as the model and give the file as its \
+                 weights; else timm's `push_to_hf_hub` or \
                  `save_for_hf` writes what is needed here"
                     .into(),
             ),
@@ -177,6 +171,7 @@ impl CardError {
             Self::Labels(error) => error.hint(),
             Self::Builtin(error) => error.hint(),
             Self::UnknownModel { .. }
+            | Self::UnknownArchitecture { .. }
             | Self::UnknownCheckpoint { .. }
             | Self::Toml { .. }
             | Self::Json { .. }
@@ -199,33 +194,26 @@ impl CardError {
 /// What to do about a field of a `config.json` that is refused.
 fn step(field: &str) -> Option<String> {
     let (table, name) = field.rsplit_once('.').unwrap_or(("", field));
-    let option = match name {
-        "input_size" | "test_input_size" => "--img-size SIZE",
-        "crop_pct" | "test_crop_pct" => "--crop-pct FRACTION",
-        "crop_mode" => "--crop-mode MODE",
-        "interpolation" => "--interpolation FILTER",
-        "mean" => "--mean RED,GREEN,BLUE",
-        "std" => "--std RED,GREEN,BLUE",
+    let step = match name {
+        "input_size" | "test_input_size" | "crop_pct" | "test_crop_pct" | "crop_mode"
+        | "interpolation" | "mean" | "std" => {
+            "where images are read, an override stands in place of what the file says"
+        }
         "num_classes" => {
-            return Some("`--num-classes N` stands in place of what the file says".into());
+            "an override of the number of classes stands in place of what the file says"
         }
         _ if ["label_names", "labels"]
             .iter()
             .any(|names| field.contains(names)) =>
         {
-            let step = "`--num-classes N` leaves out names that do not fit N classes";
-            return Some(step.into());
+            "an override of the number of classes leaves out names that do not fit it"
         }
         _ if table == "model_args" && name != "in_chans" => {
-            let step = "if the network was trained without this argument all the same, take it out \
-                        of the file";
-            return Some(step.into());
+            "if the network was trained without this argument all the same, take it out of the file"
         }
         _ => return None,
     };
-    Some(format!(
-        "where images are read, `{option}` stands in place of what the file says"
-    ))
+    Some(step.to_owned())
 }
 
 /// A misspelt name and that of a network which is not known here look the same, and the weights of one

@@ -501,7 +501,12 @@ fn other_input_channels() {
     assert_eq!(spec.channels(), 4);
     let error = spec.transform().unwrap_err();
     assert!(error.to_string().contains("takes 4 channels"), "{error}");
-    assert!(error.hint().unwrap().contains("verify"));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .contains("compared with stored numbers")
+    );
 }
 
 #[test]

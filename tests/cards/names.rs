@@ -223,7 +223,6 @@ fn far_from_everything() {
             matches!(&error, CardError::UnknownModel { suggestions, .. } if suggestions.is_empty()),
             "{error}"
         );
-        assert!(error.hint().unwrap().contains("senet list"));
     }
 }
 
@@ -362,7 +361,7 @@ fn other_addresses_come_with_the_right_form() {
         ),
         ("https://hf-mirror.com/org/repo", "`hf-hub:org/repo`"),
         ("https://example.org/best.pth", "hf-hub:ORG/REPO"),
-        ("https://example.org/files/best.pth", "--weights"),
+        ("https://example.org/files/best.pth", "as the weights"),
         ("https://huggingface.co/org", "hf-hub:ORG/REPO"),
         ("https://huggingface.co/", "hf-hub:ORG/REPO"),
         ("https://", "hf-hub:ORG/REPO"),

@@ -159,9 +159,10 @@ fn offline_makes_no_request() {
     let error = ensure(REPO, "main", "config.json", &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::Offline { .. }), "{error:?}");
     assert!(
-        error.hint().unwrap().contains(
-            "`senet download` with the model's name where there is a network, without --offline"
-        ),
+        error
+            .hint()
+            .unwrap()
+            .contains("download it where there is a network, without HF_HUB_OFFLINE"),
         "{:?}",
         error.hint()
     );

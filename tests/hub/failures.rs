@@ -126,7 +126,7 @@ fn an_endpoint_that_redirects_as_a_whole_names_its_new_address() {
     );
     let hint = error.hint().unwrap();
     assert!(
-        hint.contains(&format!("HF_ENDPOINT or --endpoint to {target}")),
+        hint.contains(&format!("set HF_ENDPOINT to {target}")),
         "{hint}"
     );
     assert!(

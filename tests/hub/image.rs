@@ -49,6 +49,6 @@ fn a_picture_takes_at_most_so_long() {
             "{mode:?}: {time:?}"
         );
         assert!(matches!(error, HubError::Interrupted { .. }), "{error:?}");
-        assert_eq!(error.hint().unwrap(), "run the same command again");
+        assert_eq!(error.hint().unwrap(), "try again");
     }
 }

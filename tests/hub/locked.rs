@@ -56,7 +56,7 @@ fn a_cached_file_has_to_be_its_own_entry() {
         "my.lock",
         &sha256(&weights()),
         &sha256(&other),
-        "senet cache verify --repair",
+        "write the lockfile again",
     ] {
         assert!(text.contains(word), "{word}: {text}");
     }

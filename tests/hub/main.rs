@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::hub_server::{HubServer, Mode, sha256};
-use senet::hub::{HubError, HubOptions, Patience, Progress, Proxies, ensure, find};
+use senet::hub::{HubError, HubOptions, Progress, ensure, find};
 use senet::store;
 use senet::zoo::WeightsRef;
 
@@ -46,22 +46,14 @@ fn setup() -> Setup {
         (REPO, "deep folder/part 1.bin", b"one"),
     ]);
     let folder = tempfile::tempdir().unwrap();
-    let options = HubOptions {
-        cache: folder.path().join("hub"),
-        own_cache: folder.path().join("senet"),
-        endpoint: server.url().to_owned(),
-        token: None,
-        offline: false,
-        symlinks: true,
-        patience: Patience {
-            silence: Duration::from_secs(5),
-            attempts: 3,
-            delay: Duration::from_millis(5),
-            image: Duration::from_secs(5),
-        },
-        proxies: Proxies::default(),
-        locked: None,
-    };
+    let mut options = HubOptions::default();
+    options.cache = folder.path().join("hub");
+    options.own_cache = folder.path().join("senet");
+    server.url().clone_into(&mut options.endpoint);
+    options.patience.silence = Duration::from_secs(5);
+    options.patience.attempts = 3;
+    options.patience.delay = Duration::from_millis(5);
+    options.patience.image = Duration::from_secs(5);
     Setup {
         server,
         folder,

@@ -86,7 +86,7 @@ fn the_next_process_goes_on_as_well() {
         matches!(error, HubError::Interrupted { done: 1000, .. }),
         "{error:?}"
     );
-    assert!(error.hint().unwrap().contains("goes on from there"));
+    assert!(error.hint().unwrap().contains("resumes from there"));
     assert_whole(&setup);
     assert_eq!(ranges(&setup), [None, from(1000)]);
 }
@@ -284,7 +284,7 @@ fn a_full_disk_is_told_before_anything_is_sent() {
     }
     let told = "10000000000000000 bytes needed plus a reserve of 16777216";
     assert!(error.to_string().contains(told), "{error}");
-    assert!(error.hint().unwrap().contains("senet cache list"));
+    assert!(error.hint().unwrap().contains("free some space"));
     assert_eq!(ranges(&setup), []);
     assert_eq!(files_in(setup.folder.path()), Vec::<PathBuf>::new());
 }

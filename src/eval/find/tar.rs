@@ -239,8 +239,8 @@ impl Content {
             None => self.read_tar(stream, spool),
             Some(GZIP) => self.read_tar(MultiGzDecoder::new(stream), spool),
             Some(other) => Err(Failure::Archive(format!(
-                "it is compressed with {other}, and only gzip is read here; what unpacks it may \
-                 write to `senet eval -`"
+                "it is compressed with {other}, and only gzip is read here: unpack it, as a stream \
+                 if you like"
             ))),
         }
     }
