@@ -10,7 +10,7 @@
 //! them alike. The figures are medians, with the fastest and slowest run, and their ratio.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
-#[path = "../tests/golden/formula.rs"]
+#[path = "../tests/library/networks/formula.rs"]
 mod formula;
 
 use std::hint::black_box;

@@ -1,4 +1,4 @@
-"""Golden numbers for tests/golden.rs: what timm computes with weights made by a formula.
+"""Golden numbers for tests/library/networks.rs: what timm computes with weights made by a formula.
 
     pip install torch==2.15.0 timm==1.0.31 safetensors numpy
     pip install --no-deps pretrainedmodels==0.7.4        # second oracle of the legacy family
@@ -8,7 +8,7 @@
 For every architecture that has a card in models/, and for the CIFAR-style networks of
 train_fashion_mnist.py and two without SE modules, one JSON file in tests/data/golden; for some, one more with another number of
 input channels. It holds no weights and no pictures: both
-come from the formula below, which tests/golden/formula.rs computes to the same bits, and digests
+come from the formula below, which tests/library/networks/formula.rs computes to the same bits, and digests
 prove it. Each file has two runs of different batch and size; the sizes are odd and not square where
 the architecture allows it. Per tensor:
 
