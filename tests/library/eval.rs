@@ -499,7 +499,7 @@ fn multi_label_figures_are_those_of_scikit_learn() {
 }
 
 /// Results of [`set`] that the first version of this program wrote.
-const STORED: &str = include_str!("data/eval/results.jsonl");
+const STORED: &str = include_str!("../data/eval/results.jsonl");
 
 /// Two images of known classes, and a file that is none.
 fn set(folder: &Path) -> PathBuf {

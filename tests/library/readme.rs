@@ -2,9 +2,6 @@
 //!
 //! `UPDATE_SNAPSHOTS=1 cargo test --test library readme::` writes the tables anew.
 
-#[path = "common/snapshots.rs"]
-mod snapshots;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +84,7 @@ fn compare(file: &str, name: &str, expected: &str) {
         .split_once(&format!("<!-- end of {name} -->\n"))
         .expect("the table has an end");
     let expected = format!("\n{expected}\n");
-    if snapshots::update() {
+    if crate::common::snapshots::update() {
         let end = format!("<!-- end of {name} -->\n");
         fs::write(&path, [before, &start, &expected, &end, after].concat()).unwrap();
     } else {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use senet::hub::{HubError, Progress, ensure, find};
 use senet::zoo::WeightsRef;
 
-use crate::common::hub_server::{COMMIT, Mode, sha256};
 use super::{FILE, REPO, TOKEN, chain, download, files_in, setup, weights};
+use crate::common::hub_server::{COMMIT, Mode, sha256};
 
 #[derive(Default)]
 pub(super) struct Recorder(pub(super) Mutex<Vec<(String, u64, Option<u64>)>>);

@@ -7,8 +7,8 @@ use senet::hub::{Denial, HubError, Lockfile, ensure, find};
 use senet::zoo::WeightsRef;
 
 use super::cache::Recorder;
-use crate::common::hub_server::{COMMIT, Mode, sha256};
 use super::{FILE, REPO, TOKEN, chain, download, files_in, setup, weights};
+use crate::common::hub_server::{COMMIT, Mode, sha256};
 
 #[test]
 fn what_is_missing_is_named() {

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use senet::hub::{HubError, fetch_image};
 
-use crate::common::hub_server::{HubServer, Mode};
 use super::{chain, setup, weights};
+use crate::common::hub_server::{HubServer, Mode};
 
 #[test]
 fn a_picture_has_at_most_so_many_bytes() {

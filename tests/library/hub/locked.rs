@@ -8,8 +8,8 @@ use senet::hub::{HubError, LockedFile, Lockfile};
 use senet::store;
 use senet::zoo::{Overrides, WeightsRef};
 
-use crate::common::hub_server::{COMMIT, HubServer, sha256};
 use super::{FILE, REPO, Setup, chain, download, setup, weights};
+use crate::common::hub_server::{COMMIT, HubServer, sha256};
 
 const OTHER: &str = "timm/seresnet50.a1_in1k";
 

@@ -7,8 +7,8 @@ use senet::hub::{HubError, Location, replace_release};
 use senet::zoo::WeightsRef;
 
 use super::cache::Recorder;
-use crate::common::hub_server::{HubServer, Mode, sha256};
 use super::{FILE, REPO, download, files_in, setup};
+use crate::common::hub_server::{HubServer, Mode, sha256};
 
 /// The address of the release file on the file server, and its name.
 fn release(bytes: &[u8]) -> (String, String, HubServer) {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use senet::hub::{HubError, Progress, ensure, fetch_image, find};
 use senet::zoo::WeightsRef;
 
-use crate::common::hub_server::{COMMIT, HubServer, Mode, Request, git_sha1, sha256};
 use super::{FILE, REPO, Setup, chain, download, files_in, incomplete, setup, weights};
+use crate::common::hub_server::{COMMIT, HubServer, Mode, Request, git_sha1, sha256};
 
 /// The requests for bytes so far: their ranges.
 fn ranges(setup: &Setup) -> Vec<Option<String>> {
