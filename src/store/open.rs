@@ -13,8 +13,8 @@ use crate::zoo::{ModelSpec, WeightsRef, WeightsSource, embedded_weights};
 /// the cache or the hub.
 ///
 /// # Errors
-/// [`Error::Hub`] if they cannot be had, [`Error::Pick`] if it is not clear which file holds them,
-/// [`Error::Weights`] if the file is none or not the release that its name promises.
+/// [`Error::Hub`](crate::Error::Hub) if they cannot be had, [`Error::Pick`](crate::Error::Pick) if it is not clear which file holds them,
+/// [`Error::Weights`](crate::Error::Weights) if the file is none or not the release that its name promises.
 pub fn open(
     spec: &ModelSpec,
     file: Option<&Path>,
@@ -98,7 +98,7 @@ fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
 /// the program, the cache or on the hub.
 ///
 /// # Errors
-/// [`Error::Pick`] if it is not clear which file of the directory holds them.
+/// [`Error::Pick`](crate::Error::Pick) if it is not clear which file of the directory holds them.
 pub fn local_weights(spec: &ModelSpec) -> Result<Option<PathBuf>> {
     match &spec.weights {
         WeightsSource::File(path) => Ok(Some(path.clone())),
