@@ -1,24 +1,22 @@
-//! Measures the built-in model on a folder with a folder of images for each class, or on images that
-//! a file labels: `cargo run --example evaluate -- FOLDER [LABELS]`.
+//! Measures the accuracy of the built-in model on a directory with one subdirectory of images for
+//! each class, or on images that a file labels: `cargo run --example evaluate -- DIRECTORY [LABELS]`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::path::PathBuf;
 
-use candle_core::Device;
 use senet::Model;
 use senet::eval::{Classes, Dataset, DatasetOptions, EvalOptions, Evaluation, Outcome};
-use senet::hub::HubOptions;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let folder = arguments.next().ok_or("expected a folder of images")?;
+    let directory = arguments.next().ok_or("expected a directory of images")?;
 
-    let model = Model::open("demo", &HubOptions::from_env()?, &Device::Cpu)?;
+    let model = Model::builder("demo").open()?;
     let classes = Classes::new(&model.spec().labels);
     let mut options = DatasetOptions::default();
     options.labels = arguments.next();
-    let data = Dataset::open(&[folder], &classes, &options)?;
+    let data = Dataset::open(&[directory], &classes, &options)?;
 
     let mut evaluation = Evaluation::new([&model], &data, EvalOptions::default())?;
     evaluation.run(|batch| {

@@ -30,7 +30,8 @@
 //! | weights files: safetensors and PyTorch's | [`weights`] |
 //! | comparing a network with stored numbers | [`verify`] |
 //!
-//! The [guides](guide) describe the files that are read, every form of output, and what was measured; the
+//! The directory `examples` has programs of 30 lines that classify images, compare them by their embeddings,
+//! and evaluate a model. The [guides](guide) describe the files that are read, every form of output, and what was measured; the
 //! [architecture](guide::architecture) page says how the code is laid out and how to add to it.
 //!
 //! # Errors and panics
@@ -60,6 +61,7 @@ pub mod guide;
 pub mod hub;
 pub mod kernels;
 pub mod labels;
+mod logits;
 pub mod model;
 pub mod nets;
 pub mod nn;

@@ -235,7 +235,7 @@ impl Iterator for Lines {
 ///
 /// # Errors
 /// If it cannot be read or decoded, is longer, or empty.
-pub fn read(path: &Path, limit: u64) -> Result<String, TextError> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<String, TextError> {
     Lines::open(path)?.whole(limit)
 }
 

@@ -12,7 +12,6 @@ use serde::{Serialize, Serializer};
 
 use super::args::HubArgs;
 use super::format::{FormatArgs, Row, cell};
-use super::list::normalise;
 use super::output::{Messages, Results, Table, human_bytes};
 use super::rows::RowError;
 use super::session;
@@ -22,7 +21,7 @@ use crate::error::Error;
 use crate::hub::HubOptions;
 use crate::quote::path_bytes;
 use crate::store;
-use crate::zoo::{ModelSpec, Overrides, WeightsRef, WeightsSource, Zoo};
+use crate::zoo::{ModelSpec, Overrides, WeightsRef, WeightsSource, Zoo, squash};
 
 /// Parallel downloads: enough to fill most connections, few enough for any server.
 const PARALLEL: usize = 4;
@@ -195,9 +194,9 @@ fn names(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
         all().for_each(&mut push);
     }
     if let Some(filter) = &arguments.filter {
-        let wanted = normalise(filter);
+        let wanted = squash(filter);
         all()
-            .filter(|name| normalise(name).contains(&wanted))
+            .filter(|name| squash(name).contains(&wanted))
             .for_each(&mut push);
         if names.len() == arguments.models.len() {
             bail!("no checkpoint's name contains `{filter}` (`senet list` shows all)");

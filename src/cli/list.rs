@@ -13,7 +13,7 @@ use crate::hub::HubOptions;
 use crate::nets::NetError;
 use crate::quote::path_bytes;
 use crate::store;
-use crate::zoo::{Architecture, Card, Published, Zoo};
+use crate::zoo::{Architecture, Card, Published, Zoo, squash};
 
 /// List the known checkpoints, with size and published accuracy
 #[derive(Args, Debug)]
@@ -57,11 +57,11 @@ struct CheckpointRow<'a> {
 
 pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Result<u8> {
     let hub = session::hub_options(true)?;
-    let wanted = arguments.filter.as_deref().map(normalise);
+    let wanted = arguments.filter.as_deref().map(squash);
     let zoo = Zoo::builtin().map_err(Error::from)?;
     let matches = |name: &str| {
         let wanted = wanted.as_ref();
-        wanted.is_none_or(|wanted| normalise(name).contains(wanted))
+        wanted.is_none_or(|wanted| squash(name).contains(wanted))
     };
     if arguments.architectures {
         return list_architectures(arguments, zoo, matches, results);
@@ -151,11 +151,6 @@ fn architecture_row(known: Architecture, zoo: &Zoo) -> Result<ArchitectureRow, N
         params: known.params,
         size: known.input.size,
     })
-}
-
-/// Folds spellings of a name: `SE-ResNet` and `se_resnet` both match `seresnet`.
-pub(super) fn normalise(text: &str) -> String {
-    text.to_lowercase().replace(['-', '_'], "")
 }
 
 impl<'a> CheckpointRow<'a> {

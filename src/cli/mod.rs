@@ -32,7 +32,7 @@ use clap_complete::Shell;
 use output::{Messages, Results, Tone, escaped, say};
 
 use crate::kernels::Isa;
-use crate::preprocess::is_picture_name;
+use crate::preprocess::is_image_name;
 
 /// Every input was processed, and every comparison held.
 const SUCCESS: u8 = 0;
@@ -124,7 +124,7 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let options = arguments.iter().take_while(|argument| *argument != "--");
     for argument in options.skip(1) {
         let (path, name) = (Path::new(argument), argument.to_string_lossy());
-        if name.len() > 1 && name.starts_with('-') && (path.exists() || is_picture_name(path)) {
+        if name.len() > 1 && name.starts_with('-') && (path.exists() || is_image_name(path)) {
             let tip = format!("for a file whose name begins with a dash, use `./{name}`");
             say(&[
                 (Tone::Cyan, "  tip:"),

@@ -50,7 +50,7 @@ pub(crate) enum Look {
 /// What a file is taken for: by its extension, in any case; else by its first bytes, of which
 /// `start` gives [`START`].
 pub(crate) fn look(path: &Path, start: impl FnOnce() -> io::Result<Vec<u8>>) -> Look {
-    if is_picture_name(path) {
+    if is_image_name(path) {
         return Look::Image;
     }
     let extension = path
@@ -75,7 +75,7 @@ pub(crate) fn look(path: &Path, start: impl FnOnce() -> io::Result<Vec<u8>>) -> 
 }
 
 /// Whether a file has the extension of an image that is read, in any case.
-pub fn is_picture_name(path: &Path) -> bool {
+pub(crate) fn is_image_name(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|found| {
         EXTENSIONS

@@ -30,8 +30,7 @@ pub use image::RgbImage;
 
 pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, open};
 pub use error::{Content, ImageError};
-pub use kind::is_picture_name;
-pub(crate) use kind::{Look, START, look};
+pub(crate) use kind::{Look, START, is_image_name, look};
 pub use resize::resize;
 pub use spec::{CropMode, InputSpec, Interpolation, MAX_INPUT_SIZE};
 pub use transform::{Layout, Transform, Views};

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use candle_core::{DType, Tensor};
 
 use super::{Expected, Golden, GoldenError, Report, Row, TopK};
+use crate::logits::top_k;
 use crate::nets::{NetError, Network, Point};
 
 impl Golden {
@@ -100,7 +101,7 @@ impl Expected {
             }),
             tolerance: self.tolerance,
             ok: max_abs.is_finite() && max_abs <= self.tolerance,
-            top_k: whole_logits.then(|| top_k(&self.values, found, shape)),
+            top_k: whole_logits.then(|| count_top_k(&self.values, found, shape)),
             note: None,
         }
     }
@@ -156,28 +157,19 @@ fn statistics(values: &[f32]) -> [f64; 4] {
 }
 
 /// `expected` and `found` are `[pictures, classes]`.
-fn top_k(expected: &[f64], found: &[f32], shape: &[usize]) -> TopK {
+fn count_top_k(expected: &[f64], found: &[f32], shape: &[usize]) -> TopK {
     let classes = shape.last().copied().unwrap_or(0).max(1);
-    let found: Vec<f64> = found.iter().map(|&value| f64::from(value)).collect();
     let mut count = TopK {
         images: 0,
         top1: 0,
         top5: 0,
     };
     for (expected, found) in expected.chunks(classes).zip(found.chunks(classes)) {
-        let (expected, found) = (first_classes(expected), first_classes(found));
+        let (expected, found) = (top_k(expected, 5), top_k(found, 5));
         let set = |classes: &[usize]| classes.iter().copied().collect::<BTreeSet<_>>();
         count.images += 1;
         count.top1 += usize::from(expected.first() == found.first());
         count.top5 += usize::from(set(&expected) == set(&found));
     }
     count
-}
-
-/// The classes with the five largest logits, best first.
-fn first_classes(logits: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..logits.len()).collect();
-    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-    order.truncate(5);
-    order
 }

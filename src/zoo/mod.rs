@@ -27,6 +27,8 @@ pub use overrides::Overrides;
 pub use registry::Zoo;
 pub use resolve::Selection;
 pub use spec::{ModelSpec, WeightsSource};
+#[cfg(feature = "cli")]
+pub(crate) use suggest::squash;
 pub use weights_ref::{DEFAULT_FILE, WeightsRef};
 
 include!(concat!(env!("OUT_DIR"), "/weights.rs"));

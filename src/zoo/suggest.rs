@@ -4,8 +4,8 @@
 const MAX_LENGTH: usize = 64;
 const SHOWN: usize = 5;
 
-/// The form in which names are compared: without case and separators.
-pub(super) fn squash(name: &str) -> String {
+/// A name without case and separators, for comparison: `SE-ResNet` and `se_resnet` give `seresnet`.
+pub(crate) fn squash(name: &str) -> String {
     let kept = name.chars().filter(|c| !matches!(c, '-' | '_' | ' '));
     kept.map(|c| c.to_ascii_lowercase()).collect()
 }

@@ -15,6 +15,7 @@ const ROOMS: &[&str] = &[
     "digest",
     "device",
     "labels",
+    "logits",
     "kernels",
     "preprocess",
     "walk",

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Bare, Found, Search, end_of, in_archive, is_archive, with_slashes};
 use crate::eval::spool::Spool;
 use crate::eval::{Classes, EvalError, Source};
-use crate::preprocess::is_picture_name;
+use crate::preprocess::is_image_name;
 use crate::quote::lost_bytes;
 use crate::walk::{self, Entry};
 
@@ -38,7 +38,7 @@ pub(super) fn pictures(
                 }
             }
             // Counted as an image that cannot be read.
-            Entry::BrokenLink(path) if is_picture_name(&path) => pictures.push(inside(&path)),
+            Entry::BrokenLink(path) if is_image_name(&path) => pictures.push(inside(&path)),
             Entry::BrokenLink(_) => search.passed.broken_link(),
             Entry::Unreadable(path, error) => {
                 return Err(EvalError::Unreadable {
