@@ -11,7 +11,7 @@ use super::env::Env;
 
 /// The commands, up to the file's name, and what the file begins with.
 const WRITERS: [(&[&str], &str); 4] = [
-    (&["lock"], "# Written by `senet lock`"),
+    (&["lock"], "# The files of models that may be used"),
     (&["preprocess", "boot.png", "-m", "demo", "-q", "-o"], ""),
     (
         &["eval", "set", "-m", "demo", "-q", "--html"],

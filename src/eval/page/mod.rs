@@ -72,7 +72,8 @@ impl fmt::Display for Page<'_> {
             failures: Failures::new(&self.context),
             version: env!("CARGO_PKG_VERSION"),
         };
-        document.fmt(f)
+        // A template ends without its last line break.
+        writeln!(f, "{document}")
     }
 }
 

@@ -146,7 +146,7 @@ fn the_systems_authorities_are_trusted() {
     fs::write(&file, &front.authority).unwrap();
     let child = |file: &Path| {
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["proxy::the_systems_authorities_are_trusted", "--exact"])
+            .args(["hub::proxy::the_systems_authorities_are_trusted", "--exact"])
             .env(CHILD, &front.url)
             .env("SSL_CERT_FILE", file)
             .env_remove("SSL_CERT_DIR")
