@@ -1,25 +1,26 @@
 //! The convolution that suits a geometry.
 
 use super::{
-    Activation, ConvGeometry, DirectConv, Epilogue, GroupedConv, Isa, RowSums, TileSize, Winograd,
+    Activation, ConvGeometry, DirectConv, Element, Epilogue, GroupedConv, Isa, RowSums, TileSize,
+    Winograd,
 };
 
 /// A convolution with bias and activation on maps `[N, H, W, C]`.
 #[derive(Debug)]
-pub struct Conv {
+pub struct Conv<T = f32> {
     geometry: ConvGeometry,
     activation: Option<Activation>,
-    algorithm: Algorithm,
+    algorithm: Algorithm<T>,
 }
 
 #[derive(Debug)]
-enum Algorithm {
-    Direct(DirectConv),
+enum Algorithm<T> {
+    Direct(DirectConv<T>),
     Winograd(Winograd),
-    Grouped(GroupedConv),
+    Grouped(GroupedConv<T>),
 }
 
-impl Conv {
+impl<T: Element> Conv<T> {
     /// Packs filters `[outputs, inputs / groups, kernel, kernel]` and one bias per output.
     ///
     /// # Panics
@@ -67,7 +68,7 @@ impl Conv {
     ///
     /// # Panics
     /// If a slice does not fit.
-    pub fn run(&self, x: &[f32], size: [usize; 3], y: &mut [f32], sums: Option<&mut [f32]>) {
+    pub fn run(&self, x: &[T], size: [usize; 3], y: &mut [T], sums: Option<&mut [f32]>) {
         let [_, height, width] = size;
         let segment = self.geometry.output(height) * self.geometry.output(width);
         let epilogue = Epilogue {

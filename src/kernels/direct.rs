@@ -8,16 +8,16 @@ use rayon::prelude::*;
 use super::epilogue::Epilogue;
 use super::gemm::{Packed, Rows, gemm};
 use super::micro::{Layout, MOST_DEPTH, ROW};
-use super::{ConvGeometry, Isa};
+use super::{ConvGeometry, Element, Isa};
 
 /// A dense convolution of any kernel, stride, padding and dilation on maps `[N, H, W, C]`.
 #[derive(Debug)]
-pub struct DirectConv {
+pub struct DirectConv<T = f32> {
     geometry: ConvGeometry,
-    packed: Packed,
+    packed: Packed<T>,
 }
 
-impl DirectConv {
+impl<T: Element> DirectConv<T> {
     /// From filters `[outputs, inputs, kernel, kernel]` and one bias per output.
     ///
     /// # Panics
@@ -62,9 +62,9 @@ impl DirectConv {
     /// If the lengths do not fit.
     pub fn run(
         &self,
-        x: &[f32],
+        x: &[T],
         [batch, height, width]: [usize; 3],
-        y: &mut [f32],
+        y: &mut [T],
         epilogue: Epilogue<'_>,
     ) {
         let ConvGeometry {
@@ -92,14 +92,14 @@ impl DirectConv {
 }
 
 /// The pixels of a map are the rows of a product as they lie there.
-pub(super) struct Pixels<'a> {
-    pub x: &'a [f32],
+pub(super) struct Pixels<'a, T> {
+    pub x: &'a [T],
     pub inputs: usize,
 }
 
-impl Rows for Pixels<'_> {
+impl<T: Element> Rows<T> for Pixels<'_, T> {
     #[inline(always)]
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) -> Layout {
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout {
         for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
             let from = &self.x[row * self.inputs..][depth.clone()];
             to[..from.len()].copy_from_slice(from);
@@ -107,20 +107,20 @@ impl Rows for Pixels<'_> {
         Layout::plain(depth.len(), ROW)
     }
 
-    fn in_place(&self) -> Option<(&[f32], usize)> {
+    fn in_place(&self) -> Option<(&[T], usize)> {
         Some((self.x, self.inputs))
     }
 }
 
 /// The window of every output pixel, zeros where it leaves the map.
-struct Windows<'a> {
-    x: &'a [f32],
+struct Windows<'a, T> {
+    x: &'a [T],
     size: [usize; 2],
     output: [usize; 2],
     geometry: ConvGeometry,
 }
 
-impl Windows<'_> {
+impl<T: Element> Windows<'_, T> {
     /// The map's pixels from column `left` on in row `top`, where they exist.
     fn offset(&self, picture: usize, top: usize, left: usize) -> usize {
         ((picture * self.size[0] + top) * self.size[1] + left) * self.geometry.inputs
@@ -149,7 +149,7 @@ impl Windows<'_> {
     /// The rows of the map that the windows of a row of the output reach, from pixel `first` of the
     /// output on, zeros around the map.
     #[inline(always)]
-    fn pack_overlapping(&self, first: usize, layout: Layout, packed: &mut [f32]) {
+    fn pack_overlapping(&self, first: usize, layout: Layout, packed: &mut [T]) {
         let ConvGeometry {
             inputs,
             stride,
@@ -168,25 +168,25 @@ impl Windows<'_> {
         for (tap, run) in runs.enumerate() {
             let y = (top + tap).checked_sub(padding).filter(|&y| y < height);
             let Some(y) = y.filter(|_| start < end) else {
-                run.fill(0.0);
+                run.fill(T::zeroed());
                 continue;
             };
             let from = self.offset(picture, y, left + start - padding);
-            run[..start * inputs].fill(0.0);
+            run[..start * inputs].fill(T::zeroed());
             run[start * inputs..end * inputs]
                 .copy_from_slice(&self.x[from..][..(end - start) * inputs]);
-            run[end * inputs..].fill(0.0);
+            run[end * inputs..].fill(T::zeroed());
         }
     }
 }
 
-impl Rows for Windows<'_> {
+impl<T: Element> Rows<T> for Windows<'_, T> {
     fn line(&self) -> Option<usize> {
         self.overlapping(1).map(|_| self.output[1])
     }
 
     #[inline(always)]
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) -> Layout {
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout {
         let layout = self.overlapping(rows.len()).filter(|layout| {
             rows.start / self.output[1] == (rows.end - 1) / self.output[1]
                 && layout.reach(rows.len()) <= packed.len()
@@ -231,7 +231,7 @@ impl Rows for Windows<'_> {
                     let from = self.offset(picture, y - padding, x - padding) + channel;
                     copy_run(&self.x[from..], &mut to[at..], run);
                 } else {
-                    to[at..at + run].fill(0.0);
+                    to[at..at + run].fill(T::zeroed());
                 }
                 at += run;
                 channel = 0;
@@ -247,7 +247,7 @@ impl Rows for Windows<'_> {
 
 /// Copies the first `len` values, and, if that is quicker, some of those after them.
 #[inline(always)]
-fn copy_run(from: &[f32], to: &mut [f32], len: usize) {
+fn copy_run<T: Copy>(from: &[T], to: &mut [T], len: usize) {
     const STEP: usize = 8;
     // A run of a stem's window is shorter than the call that copies any length would be worth.
     const SHORT: usize = 8 * STEP;
@@ -255,7 +255,7 @@ fn copy_run(from: &[f32], to: &mut [f32], len: usize) {
     if len <= SHORT && whole <= from.len() && whole <= to.len() {
         let (from, to) = (from[..whole].as_chunks().0, to[..whole].as_chunks_mut().0);
         for (to, from) in to.iter_mut().zip(from) {
-            let values: &[f32; STEP] = from;
+            let values: &[T; STEP] = from;
             *to = *values;
         }
     } else {
@@ -264,7 +264,7 @@ fn copy_run(from: &[f32], to: &mut [f32], len: usize) {
 }
 
 /// `[N, C, H, W]` to `[N, H, W, C]`.
-pub fn to_channels_last(x: &[f32], [channels, plane]: [usize; 2], y: &mut [f32]) {
+pub fn to_channels_last<T: Element>(x: &[T], [channels, plane]: [usize; 2], y: &mut [T]) {
     // Pixels that are worth a task of their own.
     const TASK: usize = 1 << 12;
     assert_eq!(x.len(), y.len());

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::epilogue::{ActivateRows, Placement, RowSums};
-use super::{Activation, Isa, Kernel, MatMut, Simd};
+use super::{Activation, Element, Isa, Kernel, MatMut, Simd};
 
 /// Pixels that one partial sum adds; fixed, so that the mean does not depend on the threads.
 const SUM_ROWS: usize = 128;
@@ -13,28 +13,28 @@ const TASK: usize = 1 << 14;
 
 /// What is done to every value of an image.
 #[derive(Clone, Copy, Debug)]
-pub enum Elementwise<'a> {
+pub enum Elementwise<'a, T = f32> {
     /// `y * gate`, a factor per channel.
     Scale(&'a [f32]),
     /// `activation(y * gate + shortcut)`.
     Tail {
         gate: Option<&'a [f32]>,
-        shortcut: &'a [f32],
+        shortcut: &'a [T],
         activation: Option<Activation>,
     },
     /// `y * gates[0] + other * gates[1]`.
     Select {
         gates: [&'a [f32]; 2],
-        other: &'a [f32],
+        other: &'a [T],
     },
 }
 
-impl Elementwise<'_> {
+impl<T: Element> Elementwise<'_, T> {
     /// Applies it in place to `y` of shape `[pixels, channels]`, one image.
     ///
     /// # Panics
     /// If a slice does not fit the shape.
-    pub fn run(self, isa: Isa, y: &mut [f32], channels: usize) {
+    pub fn run(self, isa: Isa, y: &mut [T], channels: usize) {
         let map = match self {
             Self::Tail { shortcut, .. } => Some(shortcut),
             Self::Select { other, .. } => Some(other),
@@ -54,14 +54,14 @@ impl Elementwise<'_> {
     }
 }
 
-struct Rows<'a> {
-    y: &'a mut [f32],
-    map: Option<&'a [f32]>,
+struct Rows<'a, T> {
+    y: &'a mut [T],
+    map: Option<&'a [T]>,
     channels: usize,
-    operation: Elementwise<'a>,
+    operation: Elementwise<'a, T>,
 }
 
-impl Kernel for Rows<'_> {
+impl<T: Element> Kernel for Rows<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -114,7 +114,7 @@ impl Kernel for Rows<'_> {
 ///
 /// # Panics
 /// If a slice does not fit.
-pub fn mean(isa: Isa, x: &[f32], y: Option<&[f32]>, channels: usize, means: &mut [f32]) {
+pub fn mean<T: Element>(isa: Isa, x: &[T], y: Option<&[T]>, channels: usize, means: &mut [f32]) {
     assert_eq!(means.len(), channels);
     sum(isa, x, y, means);
     let pixels = (x.len() / channels) as f32;
@@ -125,7 +125,7 @@ pub fn mean(isa: Isa, x: &[f32], y: Option<&[f32]>, channels: usize, means: &mut
 ///
 /// # Panics
 /// If the sums are not one row per segment.
-pub(super) fn sum_rows(isa: Isa, y: &[f32], channels: usize, sums: RowSums<'_>) {
+pub(super) fn sum_rows<T: Element>(isa: Isa, y: &[T], channels: usize, sums: RowSums<'_>) {
     let RowSums { segment, sums } = sums;
     assert_eq!(sums.len() * segment, y.len());
     let segments = y.chunks_exact((segment * channels).max(1));
@@ -135,7 +135,7 @@ pub(super) fn sum_rows(isa: Isa, y: &[f32], channels: usize, sums: RowSums<'_>) 
 }
 
 /// As [`mean`], not divided by the pixels.
-fn sum(isa: Isa, x: &[f32], y: Option<&[f32]>, totals: &mut [f32]) {
+fn sum<T: Element>(isa: Isa, x: &[T], y: Option<&[T]>, totals: &mut [f32]) {
     let channels = totals.len();
     let size = SUM_ROWS * channels;
     let sums: Vec<Vec<f32>> = x
@@ -163,12 +163,12 @@ fn sum(isa: Isa, x: &[f32], y: Option<&[f32]>, totals: &mut [f32]) {
     }
 }
 
-struct Sum<'a> {
-    x: &'a [f32],
+struct Sum<'a, T> {
+    x: &'a [T],
     sums: &'a mut [f32],
 }
 
-impl Kernel for Sum<'_> {
+impl<T: Element> Kernel for Sum<'_, T> {
     type Output = ();
 
     #[inline(always)]

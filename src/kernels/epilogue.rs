@@ -1,7 +1,7 @@
 //! What is done to the results of a product before they leave the caches.
 
 use super::math::activate;
-use super::{Activation, Kernel, MatMut, Simd};
+use super::{Activation, Element, Kernel, MatMut, Simd};
 
 /// The activation of each result, and the sums that the squeeze needs.
 #[derive(Debug, Default)]
@@ -40,12 +40,12 @@ impl From<Option<Activation>> for Placement {
 }
 
 /// The activation of every value, in place.
-pub(super) struct ActivateRows<'a> {
-    pub rows: MatMut<'a>,
+pub(super) struct ActivateRows<'a, T> {
+    pub rows: MatMut<'a, T>,
     pub activation: Activation,
 }
 
-impl Kernel for ActivateRows<'_> {
+impl<T: Element> Kernel for ActivateRows<'_, T> {
     type Output = ();
 
     #[inline(always)]

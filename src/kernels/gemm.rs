@@ -10,10 +10,10 @@ use std::ops::Range;
 use super::aligned::Aligned;
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement, RowSums};
-use super::micro::{Layout, MOST_DEPTH, ROW, Strip, multiply};
+use super::micro::{Layout, MOST_DEPTH, ROW, Strip};
 use super::partition::{Size, Split, TaskGrid, Tasks, Work, middle};
 use super::scratch::with_scratch;
-use super::{Isa, Kernel, MatMut, Simd};
+use super::{Element, Isa, Kernel, MatMut, Simd};
 
 /// Tiles whose rows are packed at a time.
 const TILES: usize = 8;
@@ -28,18 +28,18 @@ const SPREAD: usize = 16;
 /// Weights in the order in which the micro-kernel reads them: blocks of inputs, in them panels of
 /// one or two vectors of outputs, in them an input's weights side by side. Missing outputs are 0.
 #[derive(Debug)]
-pub(super) struct Packed {
+pub(super) struct Packed<T = f32> {
     isa: Isa,
     depth: usize,
     outputs: usize,
     vectors: usize,
     width: usize,
-    values: Aligned,
+    values: Aligned<T>,
     /// One per output of every panel.
     bias: Vec<f32>,
 }
 
-impl Packed {
+impl<T: Element> Packed<T> {
     /// From one bias per output and the weights, of which `row(output, inputs)` writes those of an
     /// output in the order of its inputs.
     pub(super) fn new(
@@ -88,18 +88,15 @@ impl Packed {
         let width = self.width;
         let columns = width.min(self.outputs - panel * width);
         for inputs in blocks(self.depth) {
-            let values = self.panel_mut(&inputs, panel);
-            for (input, weights) in inputs.zip(values.chunks_exact_mut(width)) {
-                for (column, weight) in weights.iter_mut().take(columns).enumerate() {
-                    *weight = rows[column * stride + input];
-                }
-            }
+            let rows = &rows[inputs.start..columns * stride];
+            T::pack(rows, stride, width, self.panel_mut(&inputs, panel));
         }
     }
 
     /// Instruction set, type and tile of the micro-kernel that reads the weights.
     pub(super) fn kernel(&self) -> String {
-        format!("{} f32 {}x{}", self.isa.name(), self.isa.rows(), self.width)
+        let (isa, rows) = (self.isa.name(), self.isa.rows());
+        format!("{isa} {} {rows}x{}", T::NAME, self.width)
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -123,12 +120,12 @@ impl Packed {
     }
 
     /// Weights of one panel for one block of inputs.
-    pub(super) fn panel(&self, inputs: &Range<usize>, panel: usize) -> &[f32] {
+    pub(super) fn panel(&self, inputs: &Range<usize>, panel: usize) -> &[T] {
         &self.values[self.place(inputs, panel)]
     }
 
     /// The same, to be set.
-    pub(super) fn panel_mut(&mut self, inputs: &Range<usize>, panel: usize) -> &mut [f32] {
+    pub(super) fn panel_mut(&mut self, inputs: &Range<usize>, panel: usize) -> &mut [T] {
         let place = self.place(inputs, panel);
         &mut self.values[place]
     }
@@ -147,10 +144,10 @@ pub(super) fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone
 }
 
 /// Where the rows of a product come from.
-pub(super) trait Rows: Sync {
+pub(super) trait Rows<T>: Sync {
     /// Writes the inputs `depth` of each of `rows` into `packed`, which has room for as many rows
     /// of `ROW` values, and tells how.
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) -> Layout;
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout;
 
     /// Consecutive rows that are better packed together than with those before and after.
     fn line(&self) -> Option<usize> {
@@ -159,7 +156,7 @@ pub(super) trait Rows: Sync {
 
     /// The rows where they lie one after another, and from one to the next how many values, if
     /// they lie so.
-    fn in_place(&self) -> Option<(&[f32], usize)> {
+    fn in_place(&self) -> Option<(&[T], usize)> {
         None
     }
 }
@@ -168,7 +165,12 @@ pub(super) trait Rows: Sync {
 ///
 /// # Panics
 /// If `y` is not whole rows of `packed.outputs()`, or the sums are not one row per segment.
-pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: &mut [f32], epilogue: Epilogue<'_>) {
+pub(super) fn gemm<T: Element>(
+    packed: &Packed<T>,
+    rows: &impl Rows<T>,
+    y: &mut [T],
+    epilogue: Epilogue<'_>,
+) {
     let Epilogue { activation, sums } = epilogue;
     let placement = Placement::from(activation);
     // Sums are of activated results, which the registers hold only if the activation is applied there.
@@ -189,10 +191,10 @@ pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: &mut [f32], epilogue: E
     }
 }
 
-fn multiply_all(
-    packed: &Packed,
-    rows: &impl Rows,
-    y: MatMut<'_>,
+fn multiply_all<T: Element>(
+    packed: &Packed<T>,
+    rows: &impl Rows<T>,
+    y: MatMut<'_, T>,
     placement: Placement,
     sums: Option<RowSums<'_>>,
 ) {
@@ -245,14 +247,16 @@ fn multiply_all(
     }
 }
 
-struct Product<'a, R> {
-    packed: &'a Packed,
+struct Product<'a, T, R> {
+    packed: &'a Packed<T>,
     rows: &'a R,
     placement: Placement,
     grid: TaskGrid,
 }
 
-impl<R: Rows> Tasks for Product<'_, R> {
+impl<T: Element, R: Rows<T>> Tasks for Product<'_, T, R> {
+    type Element = T;
+
     fn split(&self, tasks: &Range<usize>, panels: &Range<usize>) -> Option<Split> {
         if tasks.len() > 1 {
             Some(Split::Rows(middle(tasks)))
@@ -269,7 +273,7 @@ impl<R: Rows> Tasks for Product<'_, R> {
         task * self.grid.task_panels * self.packed.width
     }
 
-    fn run(&self, task: Work<'_>) {
+    fn run(&self, task: Work<'_, T>) {
         let Work {
             rows,
             columns,
@@ -296,16 +300,16 @@ impl<R: Rows> Tasks for Product<'_, R> {
 }
 
 /// The rows from `first` on, as many as `y` has, times some panels.
-struct Task<'a, R> {
-    product: &'a Product<'a, R>,
+struct Task<'a, T, R> {
+    product: &'a Product<'a, T, R>,
     first: usize,
     panels: Range<usize>,
-    y: MatMut<'a>,
+    y: MatMut<'a, T>,
     sums: Option<MatMut<'a>>,
-    scratch: &'a mut [f32],
+    scratch: &'a mut [T],
 }
 
-impl<R: Rows> Kernel for Task<'_, R> {
+impl<T: Element, R: Rows<T>> Kernel for Task<'_, T, R> {
     type Output = ();
 
     #[inline(always)]
@@ -317,7 +321,7 @@ impl<R: Rows> Kernel for Task<'_, R> {
     }
 }
 
-impl<R: Rows> Task<'_, R> {
+impl<T: Element, R: Rows<T>> Task<'_, T, R> {
     #[inline(always)]
     fn run_vectors<S: Simd, const VECTORS: usize>(mut self, simd: S) {
         let grid = self.product.grid;
@@ -393,7 +397,7 @@ impl<R: Rows> Task<'_, R> {
                     relu: last && self.product.placement.relu,
                     sums: sums.map(|sums| &mut sums.row(segment)[column..column + columns]),
                 };
-                multiply::<S, VECTORS>(simd, strip);
+                T::multiply::<S, VECTORS>(simd, strip);
             }
         }
         if let Some(activation) = self.product.placement.after {

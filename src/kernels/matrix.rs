@@ -6,25 +6,25 @@ use std::ops::Range;
 
 /// Rows of `columns` values, `stride` apart, that nobody else touches.
 #[derive(Debug)]
-pub(super) struct MatMut<'a> {
-    start: *mut f32,
+pub struct MatMut<'a, T = f32> {
+    start: *mut T,
     rows: usize,
     columns: usize,
     stride: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a MatMut is the only way to its values, like `&mut [f32]`, which is Send.
-unsafe impl Send for MatMut<'_> {}
+// SAFETY: a MatMut is the only way to its values, like `&mut [T]`, which is Send.
+unsafe impl<T: Send> Send for MatMut<'_, T> {}
 // SAFETY: through `&MatMut` nothing can be read or written but its sizes.
-unsafe impl Sync for MatMut<'_> {}
+unsafe impl<T: Send> Sync for MatMut<'_, T> {}
 
-impl<'a> MatMut<'a> {
+impl<'a, T> MatMut<'a, T> {
     /// All rows of `values`, each `columns` long, one after another.
     ///
     /// # Panics
     /// If the values are not whole rows.
-    pub(super) fn new(values: &'a mut [f32], columns: usize) -> Self {
+    pub(super) fn new(values: &'a mut [T], columns: usize) -> Self {
         let rows = values.len() / columns.max(1);
         assert_eq!(rows * columns, values.len());
         Self {
@@ -54,14 +54,14 @@ impl<'a> MatMut<'a> {
     /// # Panics
     /// If there is no such row.
     #[inline(always)]
-    pub(super) fn row_ptr(&mut self, row: usize) -> *mut f32 {
+    pub(super) fn row_ptr(&mut self, row: usize) -> *mut T {
         assert!(row < self.rows);
         // SAFETY: row < rows, so the offset stays inside the values given to `new`.
         unsafe { self.start.add(row * self.stride) }
     }
 
     #[inline(always)]
-    pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
+    pub(super) fn row(&mut self, row: usize) -> &mut [T] {
         let (start, columns) = (self.row_ptr(row), self.columns);
         // SAFETY: a row has `columns` values, borrowed from `self` alone.
         unsafe { std::slice::from_raw_parts_mut(start, columns) }
@@ -72,7 +72,7 @@ impl<'a> MatMut<'a> {
     /// # Panics
     /// If there are no such rows or columns.
     #[inline(always)]
-    pub(super) fn window(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_> {
+    pub(super) fn window(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_, T> {
         assert!(rows.start <= rows.end && rows.end <= self.rows);
         assert!(columns.start <= columns.end && columns.end <= self.columns);
         MatMut {

@@ -32,15 +32,15 @@ pub(super) fn packed_stride(depth: usize) -> usize {
 const AHEAD: usize = 32;
 
 /// Values in a line of the cache.
-pub(super) const LINE: usize = 16;
-const LINE_BYTES: usize = LINE * size_of::<f32>();
+const LINE: usize = 16;
+pub(super) const LINE_BYTES: usize = LINE * size_of::<f32>();
 
 /// Most rows that any instruction set has registers for.
 const MAX_ROWS: usize = 14;
 
 /// Where the inputs of rows lie.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layout {
+pub struct Layout {
     /// Values from one row to the next; rows may overlap.
     pub stride: usize,
     /// Runs of inputs that a row is made of, such as the rows of a window.
@@ -69,15 +69,15 @@ impl Layout {
 }
 
 /// Rows of results and what makes them.
-pub(super) struct Strip<'a> {
-    pub rows: &'a [f32],
+pub struct Strip<'a, T> {
+    pub rows: &'a [T],
     pub layout: Layout,
     /// For each input, the weights of all outputs.
-    pub panel: &'a [f32],
+    pub panel: &'a [T],
     /// What will be read soon, asked for on the way: weights into the second cache, inputs into the
     /// first.
-    pub next: [&'a [f32]; 2],
-    pub y: MatMut<'a>,
+    pub next: [&'a [T]; 2],
+    pub y: MatMut<'a, T>,
     /// What the sum starts from; `None` goes on from what `y` holds.
     pub bias: Option<&'a [f32]>,
     pub relu: bool,
@@ -90,7 +90,7 @@ pub(super) struct Strip<'a> {
 /// # Panics
 /// If a slice is too short, or `y` has more columns than the panel.
 #[inline(always)]
-pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>) {
+pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_, f32>) {
     let Strip {
         rows,
         layout,
@@ -213,7 +213,7 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
     if tile.bias.is_some() {
         for at in 0..R * width.div_ceil(LINE) {
             let (r, line) = (at % R, at / R);
-            simd.prefetch_write(results.wrapping_add(r * result_stride + line * LINE));
+            simd.prefetch_write(results.wrapping_add(r * result_stride + line * LINE).cast());
         }
     }
     let mut sums = [[simd.splat(0.0); VECTORS]; R];
@@ -250,10 +250,10 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
                 // Once a line: asking again for one that is on its way would take the place of
                 // another.
                 for at in (0..tile.steps[0] * count).step_by(LINE_BYTES) {
-                    simd.prefetch_far(next[0].wrapping_add(at).cast());
+                    simd.prefetch_far(next[0].wrapping_add(at));
                 }
                 for at in (0..tile.steps[1] * count).step_by(LINE_BYTES) {
-                    simd.prefetch(next[1].wrapping_add(at).cast());
+                    simd.prefetch(next[1].wrapping_add(at));
                 }
                 for (next, step) in next.iter_mut().zip(tile.steps) {
                     *next = next.wrapping_add(step * count);
@@ -263,7 +263,7 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
                     for v in 0..VECTORS {
                         let at = panel.add(v * S::LANES);
                         if (v * S::LANES).is_multiple_of(LINE) {
-                            simd.prefetch(at.wrapping_add(AHEAD * width));
+                            simd.prefetch(at.wrapping_add(AHEAD * width).cast());
                         }
                         weights[v] = simd.load_unchecked(at);
                     }

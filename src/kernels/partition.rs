@@ -8,11 +8,11 @@ use std::ops::Range;
 use super::MatMut;
 
 /// Rows and columns of a result that are not computed yet, in units that its [`Tasks`] choose.
-pub(super) struct Work<'a> {
+pub(super) struct Work<'a, T = f32> {
     pub rows: Range<usize>,
     pub columns: Range<usize>,
     /// The results of these rows and columns.
-    pub y: MatMut<'a>,
+    pub y: MatMut<'a, T>,
     /// Where sums over rows go, if any are wanted.
     pub sums: Option<MatMut<'a>>,
 }
@@ -27,6 +27,9 @@ pub(super) enum Split {
 
 /// A computation that is split into tasks, each with its own part of the results.
 pub(super) trait Tasks: Sync {
+    /// The type of the results.
+    type Element: Send;
+
     /// Where to split; `None` for what is a task.
     fn split(&self, rows: &Range<usize>, columns: &Range<usize>) -> Option<Split>;
 
@@ -37,12 +40,12 @@ pub(super) trait Tasks: Sync {
     fn column(&self, unit: usize) -> usize;
 
     /// Computes a task.
-    fn run(&self, task: Work<'_>);
+    fn run(&self, task: Work<'_, Self::Element>);
 }
 
-impl Work<'_> {
+impl<T: Send> Work<'_, T> {
     /// Runs all tasks, on as many threads as have time.
-    pub(super) fn run(self, tasks: &impl Tasks) {
+    pub(super) fn run(self, tasks: &impl Tasks<Element = T>) {
         let Self {
             rows,
             columns,

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::element::Element;
 use super::simd::{Isa, Kernel, Simd};
 
 /// A pool with stride 2.
@@ -44,7 +45,7 @@ impl Pool {
     ///
     /// # Panics
     /// If a slice does not have the length of its shape.
-    pub fn run(self, isa: Isa, x: &[f32], [n, h, w, channels]: [usize; 4], y: &mut [f32]) {
+    pub fn run<T: Element>(self, isa: Isa, x: &[T], [n, h, w, channels]: [usize; 4], y: &mut [T]) {
         let (oh, ow) = (self.output(h), self.output(w));
         assert_eq!(x.len(), n * h * w * channels);
         assert_eq!(y.len(), n * oh * ow * channels);
@@ -67,16 +68,16 @@ impl Pool {
 }
 
 /// One row of the output.
-struct Row<'a> {
+struct Row<'a, T> {
     pool: Pool,
-    picture: &'a [f32],
+    picture: &'a [T],
     rows: std::ops::Range<usize>,
     width: usize,
     channels: usize,
-    y: &'a mut [f32],
+    y: &'a mut [T],
 }
 
-impl Kernel for Row<'_> {
+impl<T: Element> Kernel for Row<'_, T> {
     type Output = ();
 
     #[inline(always)]

@@ -19,7 +19,7 @@ use super::gemm::{Packed, blocks};
 use super::micro::{Layout, Strip, multiply, packed_stride};
 use super::partition::{Split, Tasks, Work, middle};
 use super::scratch::with_scratch;
-use super::{ConvGeometry, Isa, Kernel, MatMut, Simd};
+use super::{ConvGeometry, Element, Isa, Kernel, MatMut, Simd};
 
 /// Output pixels along one side of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,11 +129,11 @@ impl Winograd {
     ///
     /// # Panics
     /// If a slice does not fit.
-    pub fn run(
+    pub fn run<T: Element>(
         &self,
-        x: &[f32],
+        x: &[T],
         [batch, height, width]: [usize; 3],
-        y: &mut [f32],
+        y: &mut [T],
         epilogue: Epilogue<'_>,
     ) {
         let output = [self.geometry.output(height), self.geometry.output(width)];
@@ -207,9 +207,9 @@ impl Winograd {
 
 /// One call of [`Winograd::run`].
 #[derive(Clone, Copy)]
-struct Pass<'a> {
+struct Pass<'a, T> {
     conv: &'a Winograd,
-    x: &'a [f32],
+    x: &'a [T],
     size: [usize; 2],
     output: [usize; 2],
     /// Rows of tiles to a picture.
@@ -221,7 +221,7 @@ struct Pass<'a> {
     task_panels: usize,
 }
 
-impl Pass<'_> {
+impl<T> Pass<'_, T> {
     /// First output pixel of a strip, counted over all pictures.
     fn pixel(&self, strip: usize) -> usize {
         let (picture, row) = (strip / self.strips, strip % self.strips);
@@ -229,7 +229,9 @@ impl Pass<'_> {
     }
 }
 
-impl Tasks for Pass<'_> {
+impl<T: Element> Tasks for Pass<'_, T> {
+    type Element = T;
+
     fn split(&self, strips: &Range<usize>, panels: &Range<usize>) -> Option<Split> {
         if strips.len() > self.task_strips {
             Some(Split::Rows(middle(strips)))
@@ -246,7 +248,7 @@ impl Tasks for Pass<'_> {
         panel * self.conv.positions[0].width()
     }
 
-    fn run(&self, task: Work<'_>) {
+    fn run(&self, task: Work<'_, T>) {
         let Work {
             rows: strips,
             columns: panels,
@@ -276,19 +278,19 @@ impl Tasks for Pass<'_> {
 }
 
 /// Some strips times some panels, `most` tiles at a time.
-struct Task<'a> {
-    pass: Pass<'a>,
+struct Task<'a, T> {
+    pass: Pass<'a, T>,
     strips: Range<usize>,
     panels: Range<usize>,
     most: usize,
-    y: MatMut<'a>,
+    y: MatMut<'a, T>,
     /// Transformed windows: for each position and block of inputs, a packed row to a tile.
     inputs: &'a mut [f32],
     /// For each position, a row of outputs to a tile.
     products: &'a mut [f32],
 }
 
-impl Kernel for Task<'_> {
+impl<T: Element> Kernel for Task<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -313,7 +315,7 @@ impl Kernel for Task<'_> {
     }
 }
 
-impl Task<'_> {
+impl<T: Element> Task<'_, T> {
     #[inline(always)]
     fn block<S: Simd, const W: usize, const M: usize, const VECTORS: usize>(
         &mut self,

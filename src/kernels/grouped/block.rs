@@ -9,21 +9,22 @@ use std::ops::Range;
 
 use super::Pass;
 use super::operand::{Near, Operand, Permute, Scattered, Source, Splat};
+use crate::kernels::element::Element;
 use crate::kernels::epilogue::ActivateRows;
 use crate::kernels::geometry::ConvGeometry;
 use crate::kernels::matrix::MatMut;
-use crate::kernels::micro::LINE;
+use crate::kernels::micro::LINE_BYTES;
 use crate::kernels::simd::{Kernel, Simd};
 
 /// Output rows and vectors of channels that one thread computes.
-pub(super) struct Leaf<'a, 'y> {
-    pub(super) pass: Pass<'a>,
+pub(super) struct Leaf<'a, 'y, T> {
+    pub(super) pass: Pass<'a, T>,
     /// The pixels of the rows, the channels of the vectors.
-    pub(super) y: MatMut<'y>,
+    pub(super) y: MatMut<'y, T>,
     pub(super) rows: Range<usize>,
     pub(super) vectors: Range<usize>,
     /// Weights that the thread will probably need soon, asked for on the way.
-    pub(super) next: &'a [f32],
+    pub(super) next: &'a [T],
 }
 
 /// How the taps of a row move over the columns.
@@ -77,13 +78,13 @@ const MOST_COLUMNS: usize = 2 * 13 + 3;
 
 /// Where the columns that a block needs begin, for each of three rows of taps. Each is valid for
 /// reading all channels of a pixel; outside the map they are zeros.
-struct Columns {
-    places: [[*const f32; MOST_COLUMNS]; 3],
+struct Columns<T> {
+    places: [[*const T; MOST_COLUMNS]; 3],
     /// The rows of taps that fall on the map.
     rows: Range<usize>,
 }
 
-impl Kernel for Leaf<'_, '_> {
+impl<T: Element> Kernel for Leaf<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -91,10 +92,13 @@ impl Kernel for Leaf<'_, '_> {
         let (walk, spacing) = Walk::of(&self.pass.conv.geometry);
         // Shared out to the rows, as the machine keeps few requests at a time.
         let share = self.next.len().div_ceil(self.rows.len());
-        let mut shares = self.next.chunks(share.next_multiple_of(LINE).max(LINE));
+        let line_len = LINE_BYTES / size_of::<T>();
+        let mut shares = self
+            .next
+            .chunks(share.next_multiple_of(line_len).max(line_len));
         for row in self.rows.clone() {
-            for line in shares.next().unwrap_or_default().chunks(LINE) {
-                simd.prefetch_far(line.as_ptr());
+            for line in shares.next().unwrap_or_default().chunks(line_len) {
+                simd.prefetch_far(line.as_ptr().cast());
             }
             for start in 0..spacing.min(self.pass.output_width) {
                 let count = (self.pass.output_width - start).div_ceil(spacing);
@@ -124,7 +128,7 @@ impl Kernel for Leaf<'_, '_> {
     }
 }
 
-impl Leaf<'_, '_> {
+impl<T: Element> Leaf<'_, '_, T> {
     /// `count` outputs of a row, `P` at a time and then some that may have been computed before.
     #[inline(always)]
     fn sequence<S: Simd, const P: usize, const PAIRS: bool>(
@@ -267,14 +271,14 @@ impl Leaf<'_, '_> {
     }
 }
 
-impl Pass<'_> {
+impl<T: Element> Pass<'_, T> {
     /// Adds all products of `P` outputs to the sums.
     #[inline(always)]
-    fn walk<S: Simd, O: Operand<S>, const P: usize>(
+    fn walk<S: Simd, O: Operand<S, T>, const P: usize>(
         &self,
         simd: S,
         outputs: Outputs,
-        columns: &Columns,
+        columns: &Columns<T>,
         vector: usize,
         sums: [S::V; P],
         operand: impl Fn(usize) -> O,
@@ -288,7 +292,7 @@ impl Pass<'_> {
 
     /// The row of the map that tap `ky` of an output row falls on.
     #[inline(always)]
-    fn tap_row(&self, row: usize, ky: usize) -> Option<&[f32]> {
+    fn tap_row(&self, row: usize, ky: usize) -> Option<&[T]> {
         let geometry = &self.conv.geometry;
         let (picture, oy) = (row / self.output_height, row % self.output_height);
         let length = self.width * geometry.inputs;
@@ -300,7 +304,7 @@ impl Pass<'_> {
 
     /// The weights of each row of taps, `[inputs / groups, kernel, lanes]`.
     #[inline(always)]
-    fn tap_weights(&self, vector: usize) -> impl Iterator<Item = &[f32]> {
+    fn tap_weights(&self, vector: usize) -> impl Iterator<Item = &[T]> {
         let geometry = &self.conv.geometry;
         let taps = geometry.group_inputs() * geometry.kernel * self.conv.lanes;
         self.conv.weights[vector * geometry.kernel * taps..].chunks_exact(taps)
@@ -308,7 +312,7 @@ impl Pass<'_> {
 
     /// The first `count` columns of a block, for kernels of three rows.
     #[inline(always)]
-    fn columns(&self, outputs: Outputs, count: usize) -> Columns {
+    fn columns(&self, outputs: Outputs, count: usize) -> Columns<T> {
         let geometry = &self.conv.geometry;
         let inputs = geometry.inputs;
         let mut columns = Columns {
@@ -340,10 +344,10 @@ impl Pass<'_> {
     /// For kernels of three columns: every column is loaded once for all outputs of the block that
     /// it contributes to. `STEP` columns from output to output.
     #[inline(always)]
-    fn rolling<S: Simd, O: Operand<S>, const P: usize, const STEP: usize>(
+    fn rolling<S: Simd, O: Operand<S, T>, const P: usize, const STEP: usize>(
         &self,
         simd: S,
-        columns: &Columns,
+        columns: &Columns<T>,
         vector: usize,
         mut sums: [S::V; P],
         operand: impl Fn(usize) -> O,
@@ -390,7 +394,7 @@ impl Pass<'_> {
     fn rolling_pair<S: Simd, const P: usize, const STEP: usize>(
         &self,
         simd: S,
-        columns: &Columns,
+        columns: &Columns<T>,
         vector: usize,
         sums: [[S::V; P]; 2],
         base: usize,
@@ -409,7 +413,7 @@ impl Pass<'_> {
         let weights = weights.zip(others.chunks_exact(3 * S::LANES));
         for (taps, others) in weights.take(rows.len() * depth) {
             let operand = Splat(base + j);
-            assert!(Operand::<S>::end(operand) <= inputs);
+            assert!(Operand::<S, T>::end(operand) <= inputs);
             let places = &columns.places[ky];
             // SAFETY: every column is valid for `inputs` values, and no more are read.
             let column = |index: usize| unsafe { operand.load(simd, places[index]) };
@@ -444,7 +448,7 @@ impl Pass<'_> {
 
     /// For every geometry.
     #[inline(always)]
-    fn plain<S: Simd, O: Operand<S>, const P: usize>(
+    fn plain<S: Simd, O: Operand<S, T>, const P: usize>(
         &self,
         simd: S,
         outputs: Outputs,
@@ -484,7 +488,7 @@ impl Pass<'_> {
 /// The weights of three taps. No `array::from_fn`, which may stay a call that is compiled without
 /// the instruction set.
 #[inline(always)]
-fn three_taps<S: Simd>(simd: S, weights: &[f32]) -> [S::V; 3] {
+fn three_taps<S: Simd, T: Element>(simd: S, weights: &[T]) -> [S::V; 3] {
     [
         simd.load(weights),
         simd.load(&weights[S::LANES..]),

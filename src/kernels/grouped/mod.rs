@@ -15,6 +15,7 @@ use std::ops::Range;
 use block::{Leaf, Walk};
 use operand::Source;
 
+use super::element::Element;
 use super::elementwise::sum_rows;
 use super::epilogue::{Epilogue, Placement};
 use super::geometry::ConvGeometry;
@@ -24,17 +25,17 @@ use super::simd::Isa;
 
 /// A grouped convolution with its weights in the order in which the kernel reads them.
 #[derive(Debug)]
-pub struct GroupedConv {
+pub struct GroupedConv<T = f32> {
     isa: Isa,
     geometry: ConvGeometry,
     lanes: usize,
     /// `[vectors, kernel, inputs / groups, kernel, lanes]`: vertical taps before the input
     /// channels, horizontal ones after.
-    weights: Vec<f32>,
+    weights: Vec<T>,
     /// `[vectors, lanes]`.
     bias: Vec<f32>,
     /// The channels of a pixel outside the map.
-    zeros: Vec<f32>,
+    zeros: Vec<T>,
     /// One for each vector.
     sources: Vec<Source>,
     /// Whether vectors are computed two at a time: where both have the same operands and there are
@@ -42,14 +43,14 @@ pub struct GroupedConv {
     pairs: bool,
 }
 
-/// Values of weights that a task keeps near for each vector that it computes at a time: half of a
+/// Bytes of weights that a task keeps near for each vector that it computes at a time: half of a
 /// usual first-level cache.
-const NEAR: usize = 6 << 10;
+const NEAR: usize = 24 << 10;
 
 /// Vector operations that are worth a task of their own.
 const TASK: usize = 1 << 16;
 
-impl GroupedConv {
+impl<T: Element> GroupedConv<T> {
     /// Packs `filters`, `[outputs, inputs / groups, kernel, kernel]`, and `bias`, `[outputs]`.
     ///
     /// # Panics
@@ -62,13 +63,13 @@ impl GroupedConv {
         let vectors = geometry.outputs.div_ceil(lanes);
         let (kernel, cin) = (geometry.kernel, geometry.group_inputs());
 
-        let mut weights = vec![0.0; vectors * geometry.depth() * lanes];
+        let mut weights = vec![T::zeroed(); vectors * geometry.depth() * lanes];
         for (channel, filter) in filters.chunks_exact(geometry.depth()).enumerate() {
             let (vector, lane) = (channel / lanes, channel % lanes);
             for (tap, &weight) in filter.iter().enumerate() {
                 let (j, ky, kx) = (tap / (kernel * kernel), tap / kernel % kernel, tap % kernel);
                 let row = ((vector * kernel + ky) * cin + j) * kernel + kx;
-                weights[row * lanes + lane] = weight;
+                weights[row * lanes + lane] = T::from_f32(weight);
             }
         }
         let pairs = rows >= 14
@@ -82,7 +83,7 @@ impl GroupedConv {
             lanes,
             weights,
             bias: padded,
-            zeros: vec![0.0; geometry.inputs],
+            zeros: vec![T::zeroed(); geometry.inputs],
             sources: (0..vectors)
                 .map(|vector| Source::new(&geometry, vector * lanes, lanes))
                 .collect(),
@@ -97,7 +98,7 @@ impl GroupedConv {
             (false, 14..) => (14, self.lanes),
             (false, _) => (7, self.lanes),
         };
-        format!("{} f32 {rows}x{columns}", self.isa.name())
+        format!("{} {} {rows}x{columns}", self.isa.name(), T::NAME)
     }
 
     /// `y = epilogue(conv(x) + bias)` for `x` of shape `[n, h, w, inputs]` and `y` of shape
@@ -105,7 +106,7 @@ impl GroupedConv {
     ///
     /// # Panics
     /// If a slice does not have the length of its shape.
-    pub fn run(&self, x: &[f32], [n, h, w]: [usize; 3], y: &mut [f32], epilogue: Epilogue<'_>) {
+    pub fn run(&self, x: &[T], [n, h, w]: [usize; 3], y: &mut [T], epilogue: Epilogue<'_>) {
         let geometry = &self.geometry;
         let (oh, ow) = (geometry.output(h), geometry.output(w));
         assert_eq!(x.len(), n * h * w * geometry.inputs);
@@ -137,9 +138,9 @@ impl GroupedConv {
 
 /// One call of [`GroupedConv::run`].
 #[derive(Clone, Copy)]
-struct Pass<'a> {
-    conv: &'a GroupedConv,
-    x: &'a [f32],
+struct Pass<'a, T> {
+    conv: &'a GroupedConv<T>,
+    x: &'a [T],
     height: usize,
     width: usize,
     output_height: usize,
@@ -149,11 +150,14 @@ struct Pass<'a> {
 
 /// Output rows (of all images, counted on) and vectors of channels. Every value is the same sum
 /// whatever the split.
-impl Tasks for Pass<'_> {
+impl<T: Element> Tasks for Pass<'_, T> {
+    type Element = T;
+
     fn split(&self, rows: &Range<usize>, vectors: &Range<usize>) -> Option<Split> {
         let depth = self.conv.geometry.depth();
         let unit = 1 + usize::from(self.conv.pairs);
-        if vectors.len() > unit && vectors.len() * depth * self.conv.lanes > NEAR * unit {
+        let weights = vectors.len() * depth * self.conv.lanes;
+        if vectors.len() > unit && weights * size_of::<T>() > NEAR * unit {
             let half = (vectors.len() / 2).next_multiple_of(unit);
             Some(Split::Columns(vectors.start + half))
         } else {
@@ -170,7 +174,7 @@ impl Tasks for Pass<'_> {
         vector * self.conv.lanes
     }
 
-    fn run(&self, task: Work<'_>) {
+    fn run(&self, task: Work<'_, T>) {
         let Work {
             rows,
             columns: vectors,

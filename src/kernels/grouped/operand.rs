@@ -1,6 +1,7 @@
 //! Where a vector of output channels finds its operands.
 #![allow(unsafe_code)]
 
+use crate::kernels::element::Element;
 use crate::kernels::geometry::ConvGeometry;
 use crate::kernels::simd::{MAX_LANES, Simd};
 
@@ -81,28 +82,28 @@ impl Source {
 }
 
 /// The operands of a vector of output channels, input channel by input channel.
-pub(super) trait Operand<S: Simd>: Copy {
+pub(super) trait Operand<S: Simd, T: Element>: Copy {
     /// One past the last channel of a pixel that is read.
     fn end(self) -> usize;
 
     /// # Safety
     /// `pixel` is valid for reading [`Operand::end`] values.
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V;
+    unsafe fn load(self, simd: S, pixel: *const T) -> S::V;
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Splat(pub(super) usize);
 
-impl<S: Simd> Operand<S> for Splat {
+impl<S: Simd, T: Element> Operand<S, T> for Splat {
     #[inline(always)]
     fn end(self) -> usize {
         self.0 + 1
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
+    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
         // SAFETY: the caller vouches for one value more than the offset.
-        simd.splat(unsafe { *pixel.add(self.0) })
+        simd.splat(unsafe { *pixel.add(self.0) }.to_f32())
     }
 }
 
@@ -112,19 +113,16 @@ pub(super) struct Permute<L> {
     pub(super) order: L,
 }
 
-impl<S: Simd> Operand<S> for Permute<S::Lanes> {
+impl<S: Simd, T: Element> Operand<S, T> for Permute<S::Lanes> {
     #[inline(always)]
     fn end(self) -> usize {
         self.base + S::LANES
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
+    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
         // SAFETY: the caller vouches for a vector from the offset on.
-        simd.permute(
-            unsafe { simd.load_unchecked(pixel.add(self.base)) },
-            self.order,
-        )
+        simd.permute(unsafe { T::load(simd, pixel.add(self.base)) }, self.order)
     }
 }
 
@@ -136,21 +134,21 @@ pub(super) struct Near<L, const SAME: bool> {
     pub(super) order: L,
 }
 
-impl<S: Simd, const SAME: bool> Operand<S> for Near<S::Lanes, SAME> {
+impl<S: Simd, T: Element, const SAME: bool> Operand<S, T> for Near<S::Lanes, SAME> {
     #[inline(always)]
     fn end(self) -> usize {
         self.base + if SAME { 4 } else { S::LANES }
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
+    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
         // SAFETY: the caller vouches for four values or a vector from the offset on.
         let x = unsafe {
             let from = pixel.add(self.base);
             if SAME {
-                simd.load_four(from)
+                T::load_four(simd, from)
             } else {
-                simd.load_unchecked(from)
+                T::load(simd, from)
             }
         };
         simd.permute_fours(x, self.order)
@@ -160,15 +158,15 @@ impl<S: Simd, const SAME: bool> Operand<S> for Near<S::Lanes, SAME> {
 #[derive(Clone, Copy)]
 pub(super) struct Scattered<'a>(pub(super) &'a [usize]);
 
-impl<S: Simd> Operand<S> for Scattered<'_> {
+impl<S: Simd, T: Element> Operand<S, T> for Scattered<'_> {
     #[inline(always)]
     fn end(self) -> usize {
         self.0.iter().max().map_or(0, |last| last + 1)
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
-        let mut lanes = [0.0; MAX_LANES];
+    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
+        let mut lanes = [T::zeroed(); MAX_LANES];
         for (lane, &channel) in lanes.iter_mut().zip(self.0) {
             // SAFETY: the caller vouches for one value more than the largest of these offsets.
             *lane = unsafe { *pixel.add(channel) };

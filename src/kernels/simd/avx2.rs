@@ -111,7 +111,7 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_permutevar8x32_ps(x, lanes) }
     }
     #[inline(always)]
-    fn prefetch_write(self, at: *const f32) {
+    fn prefetch_write(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
     }
@@ -121,12 +121,12 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_permutevar_ps(x, lanes) }
     }
     #[inline(always)]
-    fn prefetch_far(self, at: *const f32) {
+    fn prefetch_far(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[inline(always)]
-    fn prefetch(self, at: *const f32) {
+    fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }

@@ -102,7 +102,7 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_permutexvar_ps(lanes, x) }
     }
     #[inline(always)]
-    fn prefetch_write(self, at: *const f32) {
+    fn prefetch_write(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
     }
@@ -112,12 +112,12 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_permutevar_ps(x, lanes) }
     }
     #[inline(always)]
-    fn prefetch_far(self, at: *const f32) {
+    fn prefetch_far(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[inline(always)]
-    fn prefetch(self, at: *const f32) {
+    fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }

@@ -18,6 +18,8 @@ use std::sync::OnceLock;
 pub(crate) use pixels::PixelSums;
 use portable::Portable;
 
+use super::element::Element;
+
 /// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
 
@@ -27,7 +29,7 @@ pub(crate) const MAX_LANES: usize = 16;
 /// # Safety
 /// `V` holds `LANES` values, at most [`MAX_LANES`], and the unchecked loads and stores touch no more
 /// than these: the checked ones and the micro-kernel rely on it.
-pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
+pub unsafe trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Most rows of a micro-tile that is two vectors wide.
     const ROWS: usize;
@@ -63,11 +65,11 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     fn permute_fours(self, x: Self::V, lanes: Self::Lanes) -> Self::V;
 
     /// Asks for a cache line that will be read soon; any address will do.
-    fn prefetch(self, at: *const f32);
+    fn prefetch(self, at: *const u8);
     /// As [`Simd::prefetch`], into the second cache only.
-    fn prefetch_far(self, at: *const f32);
+    fn prefetch_far(self, at: *const u8);
     /// As [`Simd::prefetch`], of one that will be written.
-    fn prefetch_write(self, at: *const f32);
+    fn prefetch_write(self, at: *const u8);
 
     /// The same four values in each four lanes.
     ///
@@ -87,10 +89,10 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Panics
     /// If there are fewer.
     #[inline(always)]
-    fn load(self, from: &[f32]) -> Self::V {
+    fn load<T: Element>(self, from: &[T]) -> Self::V {
         assert!(from.len() >= Self::LANES);
         // SAFETY: the slice has LANES values.
-        unsafe { self.load_unchecked(from.as_ptr()) }
+        unsafe { T::load(self, from.as_ptr()) }
     }
 
     /// Writes the first `LANES` values.
@@ -98,30 +100,30 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Panics
     /// If there are fewer.
     #[inline(always)]
-    fn store(self, x: Self::V, to: &mut [f32]) {
+    fn store<T: Element>(self, x: Self::V, to: &mut [T]) {
         assert!(to.len() >= Self::LANES);
         // SAFETY: the slice has LANES values.
-        unsafe { self.store_unchecked(x, to.as_mut_ptr()) }
+        unsafe { T::store(self, x, to.as_mut_ptr()) }
     }
 
     /// The values there are, at most `LANES`, the rest 0.
     #[inline(always)]
-    fn load_some(self, from: &[f32]) -> Self::V {
+    fn load_some<T: Element>(self, from: &[T]) -> Self::V {
         if from.len() >= Self::LANES {
             return self.load(from);
         }
-        let mut lanes = [0.0; MAX_LANES];
+        let mut lanes = [T::zeroed(); MAX_LANES];
         lanes[..from.len()].copy_from_slice(from);
         self.load(&lanes)
     }
 
     /// Writes as many lanes as there is room for, at most `LANES`.
     #[inline(always)]
-    fn store_some(self, x: Self::V, to: &mut [f32]) {
+    fn store_some<T: Element>(self, x: Self::V, to: &mut [T]) {
         if to.len() >= Self::LANES {
             return self.store(x, to);
         }
-        let mut lanes = [0.0; MAX_LANES];
+        let mut lanes = [T::zeroed(); MAX_LANES];
         self.store(x, &mut lanes);
         let count = to.len();
         to.copy_from_slice(&lanes[..count]);
@@ -129,7 +131,7 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
 }
 
 /// Work that is compiled for every instruction set.
-pub(crate) trait Kernel {
+pub trait Kernel {
     type Output;
     /// Marked `#[inline(always)]` by implementations, so that it takes the features of its caller.
     fn run<S: Simd>(self, simd: S) -> Self::Output;

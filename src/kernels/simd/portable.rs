@@ -93,11 +93,11 @@ unsafe impl Simd for Portable {
         self.permute(x, lanes)
     }
     #[inline(always)]
-    fn prefetch(self, _: *const f32) {}
+    fn prefetch(self, _: *const u8) {}
     #[inline(always)]
-    fn prefetch_far(self, _: *const f32) {}
+    fn prefetch_far(self, _: *const u8) {}
     #[inline(always)]
-    fn prefetch_write(self, _: *const f32) {}
+    fn prefetch_write(self, _: *const u8) {}
     #[inline(always)]
     unsafe fn load_four(self, from: *const f32) -> Self::V {
         // SAFETY: the caller vouches for 4 values, all that a vector has.

@@ -3,19 +3,24 @@
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+use candle_core::{Result, Storage, Tensor, WithDType, bail};
 
-use crate::kernels::{Isa, SLACK, line_start};
+use crate::kernels::{Element, Isa, line_start, slack};
+
+/// A type of values that Candle's tensors have, too.
+pub trait MapElement: Element + WithDType {}
+
+impl<T: Element + WithDType> MapElement for T {}
 
 /// The kernels of one instruction set and the memory that their maps live in.
 #[derive(Clone, Debug)]
-pub struct Engine {
+pub struct Engine<T = f32> {
     isa: Isa,
     /// Memory that no map uses.
-    free: Arc<Mutex<Vec<Buffer>>>,
+    free: Arc<Mutex<Vec<Buffer<T>>>>,
 }
 
-impl Engine {
+impl<T: MapElement> Engine<T> {
     pub fn new(isa: Isa) -> Self {
         Self {
             isa,
@@ -28,7 +33,7 @@ impl Engine {
     }
 
     /// A map of whatever its memory held before.
-    pub(super) fn map(&self, dims: [usize; 4]) -> Map {
+    pub(super) fn map(&self, dims: [usize; 4]) -> Map<T> {
         let len = dims.iter().product();
         Map {
             memory: Memory::Own(self.take(len).unwrap_or_else(|| Buffer::new(len))),
@@ -38,9 +43,9 @@ impl Engine {
     }
 
     /// The values of a tensor `[N, H, W, C]` as a map, without a copy.
-    pub(super) fn borrowed(&self, tensor: Tensor) -> Result<Map> {
+    pub(super) fn borrowed(&self, tensor: Tensor) -> Result<Map<T>> {
         let (batch, height, width, channels) = tensor.dims4()?;
-        Values::of(&tensor)?;
+        Values::<T>::of(&tensor)?;
         Ok(Map {
             memory: Memory::Borrowed(tensor),
             dims: [batch, height, width, channels],
@@ -50,7 +55,7 @@ impl Engine {
 
     /// The smallest free buffer of at least `len` values, unless it is far too large: a small map
     /// must not keep a large one's memory from it.
-    fn take(&self, len: usize) -> Option<Buffer> {
+    fn take(&self, len: usize) -> Option<Buffer<T>> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let sizes = free.iter().map(Buffer::len).enumerate();
         let fits = sizes.filter(|&(_, size)| size >= len && size <= 2 * len.max(1 << 12));
@@ -60,15 +65,15 @@ impl Engine {
 }
 
 /// Values from the start of a cache line on.
-#[derive(Debug, Default)]
-struct Buffer {
-    values: Vec<f32>,
+#[derive(Debug)]
+struct Buffer<T> {
+    values: Vec<T>,
     start: usize,
 }
 
-impl Buffer {
+impl<T: Element> Buffer<T> {
     fn new(len: usize) -> Self {
-        let values = vec![0.0; len + SLACK];
+        let values = vec![T::zeroed(); len + slack::<T>()];
         let start = line_start(&values);
         Self { values, start }
     }
@@ -80,23 +85,23 @@ impl Buffer {
 
 /// Where a map's values are.
 #[derive(Debug)]
-enum Memory {
-    Own(Buffer),
-    /// Contiguous f32 values on the CPU.
+enum Memory<T> {
+    Own(Buffer<T>),
+    /// Contiguous values of type `T` on the CPU.
     Borrowed(Tensor),
 }
 
 /// A batch of maps `[N, H, W, C]`. Its memory goes back to the engine with it.
 #[derive(Debug)]
-pub struct Map {
-    memory: Memory,
+pub struct Map<T = f32> {
+    memory: Memory<T>,
     /// Batch, height, width, channels.
     pub(super) dims: [usize; 4],
-    pub(super) engine: Engine,
+    pub(super) engine: Engine<T>,
 }
 
-impl Map {
-    pub(super) fn values(&self) -> Result<Values<'_>> {
+impl<T: MapElement> Map<T> {
+    pub(super) fn values(&self) -> Result<Values<'_, T>> {
         match &self.memory {
             Memory::Own(buffer) => {
                 let len = self.dims.iter().product::<usize>();
@@ -107,7 +112,7 @@ impl Map {
     }
 
     /// The values to be changed: a copy of those that are borrowed.
-    pub(super) fn values_mut(&mut self) -> Result<&mut [f32]> {
+    pub(super) fn values_mut(&mut self) -> Result<&mut [T]> {
         let len = self.dims.iter().product::<usize>();
         if let Memory::Borrowed(tensor) = &self.memory {
             let mut own = Buffer::new(len);
@@ -130,10 +135,13 @@ impl Map {
     }
 }
 
-impl Drop for Map {
+impl<T> Drop for Map<T> {
     fn drop(&mut self) {
         if let Memory::Own(buffer) = &mut self.memory {
-            let buffer = std::mem::take(buffer);
+            let buffer = Buffer {
+                values: std::mem::take(&mut buffer.values),
+                start: buffer.start,
+            };
             let free = self.engine.free.lock();
             free.unwrap_or_else(PoisonError::into_inner).push(buffer);
         }
@@ -141,33 +149,40 @@ impl Drop for Map {
 }
 
 /// Values to be read, of a map or a tensor.
-pub(super) enum Values<'a> {
-    Slice(&'a [f32]),
+pub(super) enum Values<'a, T = f32> {
+    Slice(&'a [T]),
     /// Candle's lock on the storage, whose type has no public name.
     Tensor(Box<dyn Deref<Target = Storage> + 'a>, Range<usize>),
 }
 
-impl<'a> Values<'a> {
-    /// Of a contiguous f32 tensor on the CPU.
+impl<'a, T: WithDType> Values<'a, T> {
+    /// Of a contiguous tensor on the CPU.
     pub(super) fn of(x: &'a Tensor) -> Result<Self> {
         let (storage, layout) = x.storage_and_layout();
         match (&*storage, layout.contiguous_offsets()) {
-            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => {
+            (Storage::Cpu(values), Some((start, end)))
+                if T::cpu_storage_as_slice(values).is_ok() =>
+            {
                 Ok(Self::Tensor(Box::new(storage), start..end))
             }
-            _ => bail!("expected contiguous f32 values on the CPU"),
+            _ => bail!(
+                "expected contiguous {} values on the CPU",
+                T::DTYPE.as_str()
+            ),
         }
     }
 }
 
-impl Deref for Values<'_> {
-    type Target = [f32];
+impl<T: WithDType> Deref for Values<'_, T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         match self {
             Self::Slice(values) => values,
             Self::Tensor(storage, range) => match &***storage {
-                Storage::Cpu(CpuStorage::F32(values)) => &values[range.clone()],
+                Storage::Cpu(values) => {
+                    T::cpu_storage_as_slice(values).map_or(&[], |values| &values[range.clone()])
+                }
                 _ => &[],
             },
         }

@@ -4,22 +4,23 @@
 
 mod map;
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use crate::kernels::{self, Activation, Elementwise, Pool, to_channels_last};
 
 use super::stored_channels_last;
-use map::Values;
 pub use map::{Engine, Map};
+use map::{MapElement, Values};
 
 /// A convolution with its packed weights.
-pub(super) type Conv = kernels::Conv;
+pub(super) type Conv<T = f32> = kernels::Conv<T>;
 /// A matrix product with its packed weights.
 pub(super) type Linear = kernels::Linear;
 
 /// Images `[N, C, H, W]` as a map: without a copy if they are stored channels-last.
-pub(super) fn enter(engine: &Engine, x: &Tensor) -> Result<Map> {
-    if let Some(tensor) = stored_channels_last(x)? {
+pub(super) fn enter<T: MapElement>(engine: &Engine<T>, x: &Tensor) -> Result<Map<T>> {
+    let x = x.to_dtype(T::DTYPE)?;
+    if let Some(tensor) = stored_channels_last(&x)? {
         return engine.borrowed(tensor);
     }
     let x = x.contiguous()?;
@@ -31,13 +32,18 @@ pub(super) fn enter(engine: &Engine, x: &Tensor) -> Result<Map> {
 }
 
 /// `[N, C, H, W]`.
-pub(super) fn to_tensor(x: &Map) -> Result<Tensor> {
+pub(super) fn to_tensor<T: MapElement>(x: &Map<T>) -> Result<Tensor> {
     let tensor = Tensor::from_slice(&x.values()?, &x.dims, &Device::Cpu)?;
-    tensor.permute((0, 3, 1, 2))?.force_contiguous()
+    let tensor = tensor.permute((0, 3, 1, 2))?.force_contiguous()?;
+    tensor.to_dtype(DType::F32)
 }
 
 /// The convolved map; the sums of its channels into `sums`, `[N, outputs]`.
-fn conv_with(conv: &Conv, x: &Map, sums: Option<&mut [f32]>) -> Result<Map> {
+fn conv_with<T: MapElement>(
+    conv: &Conv<T>,
+    x: &Map<T>,
+    sums: Option<&mut [f32]>,
+) -> Result<Map<T>> {
     let [batch, height, width, channels] = x.dims;
     let geometry = conv.geometry();
     if channels != geometry.inputs {
@@ -51,12 +57,12 @@ fn conv_with(conv: &Conv, x: &Map, sums: Option<&mut [f32]>) -> Result<Map> {
     Ok(y)
 }
 
-pub(super) fn conv(conv: &Conv, x: &Map) -> Result<Map> {
+pub(super) fn conv<T: MapElement>(conv: &Conv<T>, x: &Map<T>) -> Result<Map<T>> {
     conv_with(conv, x, None)
 }
 
 /// The convolved map, and the mean of each channel.
-pub(super) fn conv_squeezed(conv: &Conv, x: &Map) -> Result<(Map, Tensor)> {
+pub(super) fn conv_squeezed<T: MapElement>(conv: &Conv<T>, x: &Map<T>) -> Result<(Map<T>, Tensor)> {
     let (batch, outputs) = (x.dims[0], conv.geometry().outputs);
     let mut sums = vec![0.0; batch * outputs];
     let y = conv_with(conv, x, Some(&mut sums))?;
@@ -82,7 +88,7 @@ pub(super) fn linear(
 }
 
 /// Mean over the pixels, `[N, C]`; of the sum where there are two maps.
-pub(super) fn mean(x: &Map, y: Option<&Map>) -> Result<Tensor> {
+pub(super) fn mean<T: MapElement>(x: &Map<T>, y: Option<&Map<T>>) -> Result<Tensor> {
     if y.is_some_and(|y| y.dims != x.dims) {
         bail!("the two maps differ in shape");
     }
@@ -97,7 +103,7 @@ pub(super) fn mean(x: &Map, y: Option<&Map>) -> Result<Tensor> {
     Tensor::from_vec(means, (batch, channels), &Device::Cpu)
 }
 
-pub(super) fn pool(pool: Pool, x: &Map) -> Result<Map> {
+pub(super) fn pool<T: MapElement>(pool: Pool, x: &Map<T>) -> Result<Map<T>> {
     let [batch, height, width, channels] = x.dims;
     let dims = [batch, pool.output(height), pool.output(width), channels];
     let mut y = x.engine.map(dims);
@@ -106,12 +112,12 @@ pub(super) fn pool(pool: Pool, x: &Map) -> Result<Map> {
 }
 
 /// In the branch's memory, in one pass.
-pub(super) fn residual_tail(
-    mut branch: Map,
+pub(super) fn residual_tail<T: MapElement>(
+    mut branch: Map<T>,
     gate: Option<&Tensor>,
-    shortcut: &Map,
+    shortcut: &Map<T>,
     activation: Option<Activation>,
-) -> Result<Map> {
+) -> Result<Map<T>> {
     if branch.dims != shortcut.dims {
         bail!(
             "shortcut {:?} and branch {:?} differ",
@@ -133,7 +139,7 @@ pub(super) fn residual_tail(
 }
 
 /// In the map's memory.
-pub(super) fn scale(mut map: Map, gate: &Tensor) -> Result<Map> {
+pub(super) fn scale<T: MapElement>(mut map: Map<T>, gate: &Tensor) -> Result<Map<T>> {
     let (gates, channels) = (gates(gate, &map, 1)?, map.channels());
     each_image(&mut map, |n| {
         Elementwise::Scale(&gates[n * channels..][..channels])
@@ -142,7 +148,10 @@ pub(super) fn scale(mut map: Map, gate: &Tensor) -> Result<Map> {
 }
 
 /// In the first map's memory.
-pub(super) fn select([mut first, second]: [Map; 2], gate: &Tensor) -> Result<Map> {
+pub(super) fn select<T: MapElement>(
+    [mut first, second]: [Map<T>; 2],
+    gate: &Tensor,
+) -> Result<Map<T>> {
     if second.dims != first.dims {
         bail!("the two paths differ in shape");
     }
@@ -160,7 +169,7 @@ pub(super) fn select([mut first, second]: [Map; 2], gate: &Tensor) -> Result<Map
 }
 
 /// Channels from `start` on.
-pub(super) fn channels(x: &Map, start: usize, count: usize) -> Result<Map> {
+pub(super) fn channels<T: MapElement>(x: &Map<T>, start: usize, count: usize) -> Result<Map<T>> {
     let [batch, height, width, channels] = x.dims;
     if start + count > channels {
         bail!(
@@ -177,7 +186,7 @@ pub(super) fn channels(x: &Map, start: usize, count: usize) -> Result<Map> {
 }
 
 /// The images of several maps as one batch.
-pub(super) fn cat(parts: &[&Map]) -> Result<Map> {
+pub(super) fn cat<T: MapElement>(parts: &[&Map<T>]) -> Result<Map<T>> {
     let Some(first) = parts.first() else {
         bail!("no maps to put together");
     };
@@ -198,7 +207,10 @@ pub(super) fn cat(parts: &[&Map]) -> Result<Map> {
 }
 
 /// Applies an operation to each image, given its number.
-fn each_image<'a>(map: &mut Map, operation: impl Fn(usize) -> Elementwise<'a>) -> Result<()> {
+fn each_image<'a, T: MapElement>(
+    map: &mut Map<T>,
+    operation: impl Fn(usize) -> Elementwise<'a, T>,
+) -> Result<()> {
     let (isa, channels, image) = (map.engine.isa(), map.channels(), map.image_len());
     let images = map.values_mut()?.chunks_exact_mut(image.max(1));
     for (n, y) in images.enumerate() {
@@ -208,7 +220,7 @@ fn each_image<'a>(map: &mut Map, operation: impl Fn(usize) -> Elementwise<'a>) -
 }
 
 /// The values of a gate: for each image `paths` factors to a channel.
-fn gates(gate: &Tensor, map: &Map, paths: usize) -> Result<Vec<f32>> {
+fn gates<T: MapElement>(gate: &Tensor, map: &Map<T>, paths: usize) -> Result<Vec<f32>> {
     if gate.elem_count() != map.dims[0] * paths * map.channels() {
         bail!("expected {paths} gates per channel of each image");
     }
