@@ -22,8 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     evaluation.run(|batch| {
         for record in &batch[0] {
             match &record.outcome {
-                Outcome::Error { error } => eprintln!("{}: {error}", record.picture),
-                _ => eprintln!("{}: {:?}", record.picture, record.answer()),
+                Outcome::Error { error } => eprintln!("{}: {error}", record.image),
+                _ => eprintln!("{}: {:?}", record.image, record.answer()),
             }
         }
     })?;

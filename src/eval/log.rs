@@ -16,8 +16,9 @@ use super::{EvalError, Header, Member, Record};
 use crate::files::{Target, open_stream};
 use crate::quote::excerpt;
 
-/// The form of the file.
-const VERSION: u32 = 1;
+/// Version of the form. Version 1 had `picture`, `picture_bytes` and `pictures` for `image`,
+/// `image_bytes` and `images`; a file that is resumed may have lines of both.
+const VERSION: u32 = 2;
 
 /// The longest line: 64 KiB for a picture. The header lists all classes.
 const LONGEST_LINE: u64 = 1 << 16;
@@ -250,8 +251,12 @@ fn read(path: &Path) -> Result<Content, EvalError> {
             content.records.push(record);
         } else {
             let header = serde_json::from_slice::<Header>(&line).ok();
-            let header = header.filter(|header| header.senet_eval == VERSION);
-            content.header = Some(header.ok_or_else(|| wrong("the header of a results file"))?);
+            let header = header.filter(|header| (1..=VERSION).contains(&header.senet_eval));
+            let header = header.ok_or_else(|| wrong("the header of a results file"))?;
+            content.header = Some(Header {
+                senet_eval: VERSION,
+                ..header
+            });
         }
         content.whole += length;
     }
@@ -296,7 +301,7 @@ fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalErr
 /// # Errors
 /// [`EvalError::Mismatch`].
 pub(super) fn same_data(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalError> {
-    same(path, "number of images", expected.pictures, found.pictures)?;
+    same(path, "number of images", expected.images, found.images)?;
     same(path, "data set", &expected.data, &found.data)?;
     same_list(path, "list of classes", &expected.classes, &found.classes)
 }

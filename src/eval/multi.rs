@@ -64,7 +64,7 @@ impl MultiReport {
         };
         Self {
             model: header.model(),
-            images: header.pictures,
+            images: header.images,
             answered: answers.len(),
             failed: records.len() - answers.len(),
             threshold,

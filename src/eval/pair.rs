@@ -100,15 +100,15 @@ impl Pair {
             }
             if right.0 != right.1 {
                 pair.differing.push(Difference {
-                    image: record.picture.clone(),
-                    image_bytes: record.picture_bytes.clone(),
+                    image: record.image.clone(),
+                    image_bytes: record.image_bytes.clone(),
                     label: name(first.0, record.label),
                     first: name(first.0, a.prediction),
                     second: name(second.0, b.prediction),
                 });
             }
         }
-        pair.unanswered = first.0.pictures.saturating_sub(pair.images);
+        pair.unanswered = first.0.images.saturating_sub(pair.images);
         pair.p_value = mcnemar(pair.only_first_right, pair.only_second_right);
         pair
     }

@@ -25,8 +25,9 @@ pub struct Header {
     pub multi_label: bool,
     /// The classes that the model may answer with, if not all.
     pub valid: Option<Vec<usize>>,
-    /// Pictures in the whole data set.
-    pub pictures: usize,
+    /// Images in the whole data set. Version 1 of the form called them pictures.
+    #[serde(alias = "pictures")]
+    pub images: usize,
     /// [`Dataset::fingerprint`](super::Dataset::fingerprint).
     pub data: String,
     /// The short names of the classes.
@@ -55,10 +56,16 @@ impl Header {
 pub struct Record {
     /// Position in the whole data set, from 0.
     pub index: usize,
-    pub picture: String,
-    /// The bytes of that name in base64, where it is not UTF-8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub picture_bytes: Option<String>,
+    /// Path of the image inside the data set.
+    #[serde(alias = "picture")]
+    pub image: String,
+    /// The bytes of that path in base64, if it is not UTF-8.
+    #[serde(
+        default,
+        alias = "picture_bytes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub image_bytes: Option<String>,
     /// Output of the classifier that is right; of several right ones the most probable. None where
     /// each class is judged by itself: [`Scores`] has them.
     #[serde(default = "no_label", skip_serializing_if = "is_no_label")]
@@ -189,7 +196,7 @@ impl Record {
             Outcome::Error { .. } => true,
         };
         let label = self.label < classes || header.multi_label && self.label == NO_LABEL;
-        outcome && label && self.index < header.pictures
+        outcome && label && self.index < header.images
     }
 }
 
@@ -239,8 +246,8 @@ mod tests {
         ] {
             let record = Record {
                 index: 3,
-                picture: "a/b\u{fffd}.png".into(),
-                picture_bytes: Some("YS9i/y5wbmc=".into()),
+                image: "a/b\u{fffd}.png".into(),
+                image_bytes: Some("YS9i/y5wbmc=".into()),
                 label: 2,
                 outcome,
             };

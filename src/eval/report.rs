@@ -20,8 +20,7 @@ const Z: f64 = 1.959_963_984_540_054;
 pub struct Report {
     pub model: String,
     /// Pictures of the whole data set.
-    #[serde(rename = "images")]
-    pub pictures: usize,
+    pub images: usize,
     /// Pictures with an answer.
     pub answered: usize,
     /// Pictures that could not be read or classified; they count in no share.
@@ -106,8 +105,7 @@ pub struct Confusion {
     pub label_name: String,
     pub prediction: usize,
     pub prediction_name: String,
-    #[serde(rename = "images")]
-    pub pictures: usize,
+    pub images: usize,
 }
 
 impl Interval {
@@ -159,7 +157,7 @@ impl Report {
         let gap = |bin: &Bin| bin.answers as f64 * (bin.accuracy - bin.mean_probability).abs();
         Self {
             model: header.model(),
-            pictures: header.pictures,
+            images: header.images,
             answered: all,
             failed: records.len() - all,
             top: top.collect(),
@@ -367,15 +365,15 @@ fn confusions(answers: &[(usize, &Answer)], names: &[String]) -> Vec<Confusion> 
     }
     let mut confusions: Vec<Confusion> = counts
         .into_iter()
-        .map(|((label, prediction), pictures)| Confusion {
+        .map(|((label, prediction), images)| Confusion {
             label,
             label_name: names[label].clone(),
             prediction,
             prediction_name: names[prediction].clone(),
-            pictures,
+            images,
         })
         .collect();
-    confusions.sort_by_key(|confusion| Reverse(confusion.pictures));
+    confusions.sort_by_key(|confusion| Reverse(confusion.images));
     confusions
 }
 

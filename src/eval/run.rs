@@ -148,7 +148,7 @@ impl<'a> Evaluation<'a> {
             scale_16bit: options.decode.scale_16bit,
             multi_label: data.multi_label,
             valid: data.valid.clone(),
-            pictures: data.items.len(),
+            images: data.items.len(),
             data: if keeps {
                 data.fingerprint()
             } else {
@@ -412,8 +412,8 @@ fn record(item: &Item, scores: Result<Vec<f64>, String>, multi_label: bool) -> R
     };
     Record {
         index: item.index,
-        picture: item.name.clone(),
-        picture_bytes: item.name_bytes.clone(),
+        image: item.name.clone(),
+        image_bytes: item.name_bytes.clone(),
         label,
         outcome,
     }

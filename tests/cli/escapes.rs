@@ -182,7 +182,7 @@ fn bytes_of_names_are_kept_in_json() {
         assert_eq!(counts(&report), [2, 2, 2].map(Value::from), "{output:?}");
         let lines = fs::read_to_string(env.path("r.jsonl")).unwrap();
         let row: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
-        assert_eq!(row["picture_bytes"], base64(first));
+        assert_eq!(row["image_bytes"], base64(first));
         let resumed = run(
             &env,
             &[&results[..], &[OsStr::new("--resume"), data]].concat(),

@@ -135,7 +135,7 @@ fn classes_are_exchanged_by_a_map() {
             .map(|line| serde_json::from_str(line).unwrap());
         let mut found: Vec<(String, u64)> = lines
             .map(|line: Value| {
-                let picture = line["picture"].as_str().unwrap().to_owned();
+                let picture = line["image"].as_str().unwrap().to_owned();
                 (picture, line["label"].as_u64().unwrap())
             })
             .collect();

@@ -3,19 +3,21 @@
 use super::env::{Env, json_rows};
 
 /// The commands that print rows about the built-in model, and one of their columns.
-const COMMANDS: [(&[&str], &str); 6] = [
+const COMMANDS: [(&[&str], &str); 7] = [
     (&["classify", "a.png", "-m", "demo"], "path"),
     (&["list", "resnet50"], "recommended"),
     (&["list", "resnet50", "--architectures"], "checkpoints"),
     (&["download", "demo", "--dry-run"], "state"),
     (&["bench", "demo", "--runs", "1"], "infer_gmacs"),
     (&["cache", "list"], "last_used"),
+    (&["eval", "set", "-m", "demo"], "calibration_error"),
 ];
 
 #[test]
 fn short_forms_are_the_long_ones() {
     let env = Env::new();
     env.picture("ankle-boot.png", "a.png");
+    env.picture("ankle-boot.png", "set/9/a.png");
     for (command, column) in COMMANDS {
         for (short, format) in [("--json", "jsonl"), ("--csv", "csv")] {
             let long = env.run(&[command, &["--format", format, "-q"]].concat());

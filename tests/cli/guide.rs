@@ -1,6 +1,7 @@
 //! The guide to the output has every field that the program prints, and no other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
 use serde_json::Value;
 
@@ -26,18 +27,28 @@ fn section(command: &str) -> &'static str {
 }
 
 /// The fields in a value, such as `predictions[].index`.
-fn fields(value: &Value, path: &str, open: &dyn Fn(&str) -> bool, found: &mut BTreeSet<String>) {
+fn fields(
+    value: &Value,
+    path: &str,
+    documented: &BTreeMap<&str, &str>,
+    found: &mut BTreeSet<String>,
+) {
+    let is_open = || {
+        documented
+            .get(path)
+            .is_some_and(|kind| kind.contains("open"))
+    };
     match value {
-        Value::Object(object) if !open(path) => {
+        Value::Object(object) if !is_open() => {
             for (name, value) in object {
                 let path = format!("{path}{}{name}", if path.is_empty() { "" } else { "." });
                 found.insert(path.clone());
-                fields(value, &path, open, found);
+                fields(value, &path, documented, found);
             }
         }
         Value::Array(values) => {
             for value in values {
-                fields(value, &format!("{path}[]"), open, found);
+                fields(value, &format!("{path}[]"), documented, found);
             }
         }
         _ => {}
@@ -48,10 +59,6 @@ fn fields(value: &Value, path: &str, open: &dyn Fn(&str) -> bool, found: &mut BT
 /// has, such as paths that not every system allows.
 fn check(env: &Env, command: &str, runs: &[&[&str]], rare: &[&str]) {
     let documented = documented(command);
-    let open = |path: &str| {
-        let kind = documented.get(path);
-        kind.is_some_and(|kind| kind.contains("open"))
-    };
     let words: Vec<&str> = command.split(' ').collect();
     let mut all = BTreeSet::new();
     let mut always: Option<BTreeSet<String>> = None;
@@ -61,7 +68,7 @@ fn check(env: &Env, command: &str, runs: &[&[&str]], rare: &[&str]) {
         assert!(!rows.is_empty(), "{command} {run:?}: {output:?}");
         for row in rows {
             let mut found = BTreeSet::new();
-            fields(&row, "", &open, &mut found);
+            fields(&row, "", &documented, &mut found);
             all.extend(found.iter().cloned());
             match &mut always {
                 Some(always) => always.retain(|field| found.contains(field)),
@@ -69,19 +76,7 @@ fn check(env: &Env, command: &str, runs: &[&[&str]], rare: &[&str]) {
             }
         }
     }
-    let printed: BTreeSet<&str> = all.iter().map(String::as_str).collect();
-    let named: BTreeSet<&str> = documented.keys().copied().collect();
-    let rare: BTreeSet<&str> = rare.iter().copied().collect();
-    assert_eq!(
-        printed.difference(&named).collect::<Vec<_>>(),
-        [&""; 0],
-        "`senet {command}` prints fields that the guide lacks"
-    );
-    let missing: BTreeSet<&str> = named.difference(&printed).copied().collect();
-    assert_eq!(
-        missing, rare,
-        "the guide to `senet {command}` has fields that it never prints"
-    );
+    same(command, &all, &documented, rare);
     for (field, kind) in &documented {
         let nested = field.contains(['.', '[']);
         let is_always = always
@@ -92,6 +87,47 @@ fn check(env: &Env, command: &str, runs: &[&[&str]], rare: &[&str]) {
             "{command}: {field} is optional"
         );
     }
+}
+
+/// Compares the fields that were found with those in the guide.
+fn same(command: &str, found: &BTreeSet<String>, documented: &BTreeMap<&str, &str>, rare: &[&str]) {
+    let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+    let named: BTreeSet<&str> = documented.keys().copied().collect();
+    let rare: BTreeSet<&str> = rare.iter().copied().collect();
+    assert_eq!(
+        found.difference(&named).collect::<Vec<_>>(),
+        [&""; 0],
+        "`senet {command}` prints fields that the guide lacks"
+    );
+    let missing: BTreeSet<&str> = named.difference(&found).copied().collect();
+    assert_eq!(
+        missing, rare,
+        "the guide to `senet {command}` has fields that it never prints"
+    );
+}
+
+#[test]
+fn every_field_of_a_results_file_is_in_the_guide() {
+    let env = Env::new();
+    folders(&env);
+    env.write("labels.json", r#"{"9/a.png": [7, 9]}"#);
+    env.run(&eval(&["--results", "a.jsonl"]));
+    env.run(&eval(&[
+        "--results",
+        "b.jsonl",
+        "--multi-label",
+        "--labels",
+        "labels.json",
+        "--scale-16bit",
+    ]));
+    let documented = documented("eval --results");
+    let mut found = BTreeSet::new();
+    for file in ["a.jsonl", "b.jsonl"] {
+        for line in json_rows(&fs::read(env.path(file)).unwrap()) {
+            fields(&line, "", &documented, &mut found);
+        }
+    }
+    same("eval --results", &found, &documented, &["image_bytes"]);
 }
 
 #[test]
@@ -163,7 +199,12 @@ fn every_column_is_in_the_guide() {
     env.set("HF_HOME", "cache");
     let golden = data("golden/seresnet20.golden.safetensors");
     let golden = golden.to_str().unwrap();
-    let commands: [(&str, &[&str]); 9] = [
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.write("labels.json", r#"{"9/a.png": [9]}"#);
+    let multi = ["set", "-m", "demo", "--labels", "labels.json"];
+    let results = "a.jsonl";
+    env.run(&eval(&["--results", results]));
+    let commands: [(&str, &[&str]); 12] = [
         ("classify", &["missing.png", "-m", "demo"]),
         ("list", &["fashion"]),
         ("list --architectures", &["resnet50"]),
@@ -173,6 +214,9 @@ fn every_column_is_in_the_guide() {
         ("cache verify", &[]),
         ("bench", &["--runs", "1"]),
         ("verify", &["demo", "--golden", golden]),
+        ("compare", &[results, results]),
+        ("eval", &["set", "-m", "demo"]),
+        ("eval --multi-label", &multi),
     ];
     for (command, more) in commands {
         let words: Vec<&str> = command.split(' ').collect();

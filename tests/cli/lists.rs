@@ -36,7 +36,7 @@ fn labels(env: &Env, arguments: &[&str]) -> BTreeMap<String, u64> {
     lines
         .map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
-            let picture = line["picture"].as_str().unwrap().to_owned();
+            let picture = line["image"].as_str().unwrap().to_owned();
             (picture, line["label"].as_u64().unwrap())
         })
         .collect()

@@ -100,9 +100,9 @@ def made_up(folder, classes, senet, options):
     for line in results.read_text().splitlines()[1:]:
         record = json.loads(line)
         chosen = record["prediction"] if record["index"] % 2 else anywhere.randrange(len(classes))
-        target = folder / "set" / classes[chosen] / Path(record["picture"]).name
+        target = folder / "set" / classes[chosen] / Path(record["image"]).name
         target.parent.mkdir(parents=True, exist_ok=True)
-        (folder / "all" / record["picture"]).rename(target)
+        (folder / "all" / record["image"]).rename(target)
     return folder / "set"
 
 

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::files::{Files, Output};
 use super::measure::Request;
 use crate::cli::args::{CLIPPED, DeviceArgs, HubArgs, InputArgs, LimitArgs, probability};
+use crate::cli::format::FormatArgs;
 use crate::cli::output::Messages;
 use crate::error::Error;
 use crate::eval::{Classes, DatasetOptions, EvalOptions, FolderOrder, LabelIds, Shard};
@@ -313,9 +314,8 @@ pub(super) struct Form {
     /// With --multi-label, the probability above which a class counts as predicted [default: 0.5]
     #[arg(long, value_name = "P", value_parser = probability)]
     pub(super) threshold: Option<f64>,
-    /// Print the report as one JSON object with all figures
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
     /// Also write the report as an HTML page, with the images of the most confident mistakes where
     /// they are available
     #[arg(long, value_name = "FILE")]

@@ -199,7 +199,7 @@ impl Request<'_> {
 pub(super) fn print_failures(records: &[Record], messages: Messages) {
     for record in records {
         if let Outcome::Error { error } = &record.outcome {
-            messages.failure(format!("{}: {error}", record.picture));
+            messages.failure(format!("{}: {error}", record.image));
         }
     }
 }

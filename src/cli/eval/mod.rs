@@ -47,17 +47,17 @@ fn run_merge(
     let (header, records) = merge(files).map_err(Error::from)?;
     form.check(header.multi_label)?;
     print_failures(&records, messages);
-    let missing = header.pictures - records.len();
+    let missing = header.images - records.len();
     if missing > 0 {
         messages.note(format!(
             "{missing} of {} pictures have no result in these files",
-            header.pictures
+            header.images
         ));
     }
     if header.multi_label {
         let report = MultiReport::new(&header, &records, form.threshold());
         let complete = missing == 0 && report.failed == 0;
-        print::multi_label(&[report], form.json, results)?;
+        print::multi_label(&[report], &form.format, results)?;
         return Ok(if complete { SUCCESS } else { SOME_FAILED });
     }
     let report = Report::new(&header, &records, &form.ks());
@@ -73,7 +73,7 @@ fn run_merge(
         comparison: None,
     };
     let written = outputs.write(&context, |_| None);
-    print::report(&report, None, form.json, results)?;
+    print::report(&report, None, &form.format, results)?;
     // The report does not depend on what could not be written beside it.
     written?;
     let complete = missing == 0 && report.failed == 0;
@@ -133,7 +133,7 @@ fn finish_multi_label(runs: &[ModelRun], form: &Form, results: &mut Results) -> 
         .iter()
         .map(|run| run.multi_label_report(form.threshold()));
     let reports: Vec<MultiReport> = reports.collect();
-    print::multi_label(&reports, form.json, results)?;
+    print::multi_label(&reports, &form.format, results)?;
     let fine = reports.iter().all(|report| report.failed == 0);
     Ok(if fine { SUCCESS } else { SOME_FAILED })
 }
@@ -187,11 +187,12 @@ impl Finish<'_> {
             fine &= report.failed == 0 && comparison.as_ref().is_none_or(|c| c.agrees);
             reports.push((report, comparison));
         }
+        let format = &self.form.format;
         match &reports[..] {
             [(report, comparison)] => {
-                print::report(report, comparison.as_ref(), self.form.json, results)?;
+                print::report(report, comparison.as_ref(), format, results)?;
             }
-            _ => print::several(&reports, &pairs(runs), self.form.json, results)?,
+            _ => print::several(&reports, &pairs(runs), format, results)?,
         }
         // The run is not to be lost with what could not be written beside its report.
         written?;

@@ -1,7 +1,10 @@
 //! The report for people and for programs.
 
+use std::ffi::OsString;
+
 use serde::Serialize;
 
+use crate::cli::format::{FormatArgs, Row, cell};
 use crate::cli::output::{Results, Table, Tone};
 use crate::eval::{ClassReport, Comparison, Interval, MultiClass, MultiReport, Pair, Report, TopK};
 
@@ -9,27 +12,72 @@ use crate::eval::{ClassReport, Comparison, Interval, MultiClass, MultiReport, Pa
 const SHOWN: usize = 10;
 
 #[derive(Serialize)]
-struct Everything<'a> {
+struct ModelRow<'a> {
     #[serde(flatten)]
     report: &'a Report,
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<&'a Comparison>,
 }
 
+impl Row for ModelRow<'_> {
+    const COLUMNS: &'static [&'static str] = &[
+        "model",
+        "images",
+        "answered",
+        "failed",
+        "loss",
+        "calibration_error",
+        "k",
+        "correct",
+        "accuracy",
+        "low",
+        "high",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        let report = self.report;
+        let record = |top: &TopK| {
+            vec![
+                cell(&report.model),
+                cell(report.images),
+                cell(report.answered),
+                cell(report.failed),
+                cell(report.loss),
+                cell(report.calibration_error),
+                cell(top.k),
+                cell(top.correct),
+                cell(top.accuracy),
+                cell(top.interval.low),
+                cell(top.interval.high),
+            ]
+        };
+        report.top.iter().map(record).collect()
+    }
+}
+
+/// The report on one model.
 pub(super) fn report(
     report: &Report,
     published: Option<&Comparison>,
-    json: bool,
+    format: &FormatArgs,
     results: &mut Results,
 ) -> anyhow::Result<()> {
-    if json {
-        return Ok(results.json(&Everything { report, published })?);
-    }
+    let rows = [ModelRow { report, published }];
+    format.report(&rows[0], &rows, results, |results| {
+        text(report, published, results)
+    })
+}
+
+fn text(
+    report: &Report,
+    published: Option<&Comparison>,
+    results: &mut Results,
+) -> anyhow::Result<()> {
     let title = format!(
         "{}: {} of {} images, {} class{}",
         report.model,
         report.answered,
-        report.pictures,
+        report.images,
         report.classes.len(),
         if report.classes.len() == 1 { "" } else { "es" }
     );
@@ -72,7 +120,7 @@ pub(super) fn report(
 
 #[derive(Serialize)]
 struct Several<'a> {
-    models: Vec<Everything<'a>>,
+    models: &'a [ModelRow<'a>],
     pairs: &'a [Pair],
 }
 
@@ -80,21 +128,26 @@ struct Several<'a> {
 pub(super) fn several(
     reports: &[(Report, Option<Comparison>)],
     pairs: &[Pair],
-    json: bool,
+    format: &FormatArgs,
     results: &mut Results,
 ) -> anyhow::Result<()> {
-    if json {
-        let models = reports.iter().map(|(report, published)| Everything {
-            report,
-            published: published.as_ref(),
-        });
-        return Ok(results.json(&Several {
-            models: models.collect(),
-            pairs,
-        })?);
-    }
+    let rows = reports.iter().map(|(report, published)| ModelRow {
+        report,
+        published: published.as_ref(),
+    });
+    let models = &rows.collect::<Vec<_>>();
+    format.report(&Several { models, pairs }, models, results, |results| {
+        text_of_several(reports, pairs, results)
+    })
+}
+
+fn text_of_several(
+    reports: &[(Report, Option<Comparison>)],
+    pairs: &[Pair],
+    results: &mut Results,
+) -> anyhow::Result<()> {
     let first = &reports[0].0;
-    let title = format!("{} of {} images", first.answered, first.pictures);
+    let title = format!("{} of {} images", first.answered, first.images);
     results.pieces(&[(Tone::Bold, &title)])?;
     results.line("")?;
     let tops: Vec<String> = first
@@ -148,17 +201,46 @@ struct SeveralMulti<'a> {
     models: &'a [MultiReport],
 }
 
-/// What multi-label models found, one after another.
+impl Row for MultiReport {
+    const COLUMNS: &'static [&'static str] = &[
+        "model",
+        "images",
+        "answered",
+        "failed",
+        "threshold",
+        "mean_average_precision",
+        "f1_micro",
+        "f1_macro",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.model),
+            cell(self.images),
+            cell(self.answered),
+            cell(self.failed),
+            cell(self.threshold),
+            cell(self.mean_average_precision),
+            cell(self.f1_micro),
+            cell(self.f1_macro),
+        ]]
+    }
+}
+
+/// Multi-label models, one after another.
 pub(super) fn multi_label(
     reports: &[MultiReport],
-    json: bool,
+    format: &FormatArgs,
     results: &mut Results,
 ) -> anyhow::Result<()> {
+    let text = |results: &mut Results| multi_label_text(reports, results);
     match reports {
-        [report] if json => return Ok(results.json(report)?),
-        models if json => return Ok(results.json(&SeveralMulti { models })?),
-        _ => {}
+        [report] => format.report(report, reports, results, text),
+        models => format.report(&SeveralMulti { models }, reports, results, text),
     }
+}
+
+fn multi_label_text(reports: &[MultiReport], results: &mut Results) -> anyhow::Result<()> {
     for (place, report) in reports.iter().enumerate() {
         if place > 0 {
             results.line("")?;
@@ -233,7 +315,7 @@ fn confusions(report: &Report, results: &mut Results) -> anyhow::Result<()> {
         table.row(vec![
             confusion.label_name.clone(),
             confusion.prediction_name.clone(),
-            confusion.pictures.to_string(),
+            confusion.images.to_string(),
         ]);
     }
     Ok(table.print(results)?)

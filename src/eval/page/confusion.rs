@@ -73,11 +73,11 @@ impl<'a> Confusion<'a> {
     pub(super) fn new(report: &'a Report) -> Self {
         let by_index: HashMap<usize, &ClassReport> =
             report.classes.iter().map(|c| (c.index, c)).collect();
-        let share = |pair: &Mistake| pair.pictures as f64 / by_index[&pair.label].answered as f64;
+        let share = |pair: &Mistake| pair.images as f64 / by_index[&pair.label].answered as f64;
         let pairs = report.confusions.iter().take(PAIRS).map(|pair| PairRow {
             label: &pair.label_name,
             prediction: &pair.prediction_name,
-            images: Count(pair.pictures),
+            images: Count(pair.images),
             share: Percent(share(pair)),
         });
         let some = !report.confusions.is_empty();
@@ -86,7 +86,7 @@ impl<'a> Confusion<'a> {
             let shares = report.confusions.iter().map(share);
             let grid = Grid::new(&classes, is_all, &by_index, shares.fold(0.0, f64::max));
             let mistakes = report.confusions.iter();
-            let mistakes = mistakes.map(|pair| ((pair.label, pair.prediction), pair.pictures));
+            let mistakes = mistakes.map(|pair| ((pair.label, pair.prediction), pair.images));
             grid.map(&classes, is_all, &mistakes.collect())
         });
         Self {

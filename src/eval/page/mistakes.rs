@@ -102,7 +102,7 @@ impl<'a> Mistakes<'a> {
             label: &classes[record.label],
             prediction: &classes[answer.prediction],
             probability: Percent(answer.probability),
-            image: &record.picture,
+            image: &record.image,
             thumbnail: thumbnails.get(&record.index),
         });
         Self {
@@ -125,7 +125,7 @@ impl<'a> Failures<'a> {
     pub(super) fn new(context: &ReportContext<'a>) -> Self {
         let failed = context.records.iter();
         let failed = failed.filter_map(|record| match &record.outcome {
-            Outcome::Error { error } => Some((&*record.picture, &**error)),
+            Outcome::Error { error } => Some((&*record.image, &**error)),
             Outcome::Answer(_) | Outcome::Scores(_) => None,
         });
         Self {

@@ -50,10 +50,10 @@ impl<'a> Summary<'a> {
             context,
             report,
             answered: Count(report.answered),
-            images: Images(report.pictures),
+            images: Images(report.images),
             classes: Count(report.classes.len()),
             failed: Count(report.failed),
-            missing: Count(report.pictures.saturating_sub(context.records.len())),
+            missing: Count(report.images.saturating_sub(context.records.len())),
             top: top.collect(),
             facts: facts(context.header),
         }

@@ -11,7 +11,7 @@ use crate::preprocess::{CropMode, InputSpec, Interpolation, Views};
 const SCRIPT: &str = "<script>alert(1)</script>";
 const QUOTES: &str = "it's/\"a\" onerror=\"alert(2)\" & <b>\u{202e}gnp.\u{1b}[2Jb\u{0}.png";
 
-fn header(names: Vec<String>, pictures: usize) -> Header {
+fn header(names: Vec<String>, images: usize) -> Header {
     Header {
         senet_eval: Header::VERSION,
         members: vec![Member {
@@ -33,7 +33,7 @@ fn header(names: Vec<String>, pictures: usize) -> Header {
         exif: false,
         scale_16bit: false,
         multi_label: false,
-        pictures,
+        images,
         data: String::new(),
         classes: names,
     }
@@ -46,8 +46,8 @@ fn answered(index: usize, classes: usize) -> Record {
     let prediction = if wrong { (label + 1) % classes } else { label };
     Record {
         index,
-        picture: format!("{QUOTES} {index}"),
-        picture_bytes: None,
+        image: format!("{QUOTES} {index}"),
+        image_bytes: None,
         label,
         outcome: Outcome::Answer(Answer {
             prediction,
@@ -62,8 +62,8 @@ fn answered(index: usize, classes: usize) -> Record {
 fn failed(index: usize) -> Record {
     Record {
         index,
-        picture: QUOTES.into(),
-        picture_bytes: None,
+        image: QUOTES.into(),
+        image_bytes: None,
         label: 0,
         outcome: Outcome::Error {
             error: SCRIPT.into(),
