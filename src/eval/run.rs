@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use candle_core::Tensor;
+
 use super::scores::{average, mean, restrict};
 use super::{
     Answer, Dataset, EvalError, Header, Item, Member, ModelRun, NO_LABEL, Outcome, Record, Scores,
@@ -234,7 +236,7 @@ impl<'a> Evaluation<'a> {
                 return ControlFlow::Break(());
             }
             let clock = Instant::now();
-            let records = layout.records(models, runs.len(), &batch, &items);
+            let records = layout.records(models, runs.len(), batch, &items);
             network += clock.elapsed();
             for (run, records) in runs.iter_mut().zip(&records) {
                 outcome = run.keep(records);
@@ -320,15 +322,24 @@ impl<'a> Layout<'a> {
         &self,
         models: &[&Model],
         runs: usize,
-        batch: &Prepared<String>,
+        mut batch: Prepared<String>,
         items: &[&Item],
     ) -> Vec<Vec<Record>> {
-        let mut scores: Vec<_> = models
-            .iter()
-            .zip(&self.places)
-            .map(|(model, &place)| self.scores(model, place, &batch.values))
-            .map(Vec::into_iter)
-            .collect();
+        let mut scores = vec![Vec::new().into_iter(); models.len()];
+        let prepared = batch.outcomes.iter().filter(|outcome| outcome.is_ok());
+        let prepared = prepared.count();
+        for &writer in &self.writers {
+            let place = self.places[writer];
+            let inputs = self.inputs(models[writer], place, &mut batch.values);
+            let inputs = inputs.map_err(|error| error.with_causes());
+            for index in (0..models.len()).filter(|&index| self.places[index] == place) {
+                scores[index] = match &inputs {
+                    Ok(inputs) => self.scores(models[index], inputs),
+                    Err(error) => vec![Err(error.clone()); prepared],
+                }
+                .into_iter();
+            }
+        }
         let mut records = vec![Vec::new(); runs];
         for (item, prepared) in items[batch.first..].iter().zip(&batch.outcomes) {
             let mut outcomes: Vec<Result<Vec<f64>, String>> = match prepared {
@@ -350,23 +361,35 @@ impl<'a> Layout<'a> {
         records
     }
 
-    /// What one model says of each prepared image, over all of its views.
-    fn scores(&self, model: &Model, place: usize, values: &[f32]) -> Vec<Result<Vec<f64>, String>> {
+    /// The inputs of one preprocessing, in batches that its models share. Values are only copied if
+    /// another preprocessing's lie between them.
+    fn inputs(
+        &self,
+        model: &Model,
+        place: usize,
+        values: &mut Vec<f32>,
+    ) -> crate::error::Result<Vec<Tensor>> {
         let length = self.length(model);
-        let gathered: Vec<f32>;
-        let inputs = if length == self.slot {
-            values
+        let values = if length == self.slot {
+            std::mem::take(values)
         } else {
             let slots = values.chunks_exact(self.slot);
-            gathered = slots
-                .flat_map(|slot| &slot[place..][..length])
-                .copied()
-                .collect();
-            &gathered
+            let own = slots.flat_map(|slot| &slot[place..][..length]);
+            own.copied().collect()
         };
+        let count = values.len() / model.picture_len();
+        let all = model.batch_from(values)?;
+        let starts = (0..count).step_by(self.batch_size);
+        starts
+            .map(|start| Ok(all.narrow(0, start, self.batch_size.min(count - start))?))
+            .collect()
+    }
+
+    /// The scores of one model for each prepared image, over all of its views.
+    fn scores(&self, model: &Model, inputs: &[Tensor]) -> Vec<Result<Vec<f64>, String>> {
         let rows: Vec<_> = inputs
-            .chunks(self.batch_size * model.picture_len())
-            .flat_map(|inputs| model.logits_each(inputs))
+            .iter()
+            .flat_map(|inputs| model.logits_of_each(inputs))
             .map(|row| {
                 let row = row.map_err(|error| error.with_causes())?;
                 let mut row: Vec<f64> = row.into_iter().map(f64::from).collect();

@@ -216,16 +216,22 @@ impl Model {
     /// fails, each image is tried alone, so that one cannot take the others with it.
     pub fn logits_each(&self, values: impl Into<Vec<f32>>) -> Vec<Result<Vec<f32>>> {
         let values = values.into();
-        let count = values.len() / self.picture_len();
-        if count == 0 {
+        if values.is_empty() {
             return Vec::new();
         }
-        let batch = match self.stored(values) {
-            Ok(batch) => batch,
-            Err(error) => return vec![Err(error)],
+        match self.stored(values) {
+            Ok(batch) => self.logits_of_each(&batch),
+            Err(error) => vec![Err(error)],
+        }
+    }
+
+    /// As [`Model::logits_each`], of a batch `[N, channels, height, width]`.
+    pub(crate) fn logits_of_each(&self, batch: &Tensor) -> Vec<Result<Vec<f32>>> {
+        let [count, ..] = *batch.dims() else {
+            return Vec::new();
         };
         let alone = |index| Ok(self.rows(&batch.narrow(0, index, 1)?)?.concat());
-        match self.rows(&batch) {
+        match self.rows(batch) {
             Ok(rows) => rows.into_iter().map(Ok).collect(),
             Err(error) if count == 1 => vec![Err(error)],
             Err(_) => (0..count).map(alone).collect(),
