@@ -1,6 +1,6 @@
 //! What is done to the results of a product before they leave the caches.
 
-use super::math::activate;
+use super::activation::activate;
 use super::{Activation, Element, Kernel, MatMut, Simd};
 
 /// The activation of each result, and the sums that the squeeze needs.

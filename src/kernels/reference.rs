@@ -54,26 +54,11 @@ fn indices(sizes: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usiz
 
 /// The activation of one value.
 pub(crate) fn activate(x: f64, activation: Option<Activation>) -> f64 {
-    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    let hard_sigmoid = (x + 3.0).clamp(0.0, 6.0) / 6.0;
-    match activation {
-        None => x,
-        Some(Activation::Relu) => x.clamp(0.0, f64::INFINITY),
-        Some(Activation::Relu6) => x.clamp(0.0, 6.0),
-        Some(Activation::Silu) => x * sigmoid(x),
-        Some(Activation::HardSwish) => x * hard_sigmoid,
-        Some(Activation::Sigmoid) => sigmoid(x),
-        Some(Activation::HardSigmoid) => hard_sigmoid,
-        Some(Activation::Gelu) => x * normal(x),
-        Some(Activation::GeluTanh) => {
-            let w = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
-            x * sigmoid(2.0 * w)
-        }
-    }
+    activation.map_or(x, |activation| activation.exact(x))
 }
 
 /// The normal distribution's cumulative function.
-fn normal(x: f64) -> f64 {
+pub(super) fn normal_cdf(x: f64) -> f64 {
     let a = x.abs();
     let density = (-a * a / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
     let below = if a > 4.0 {

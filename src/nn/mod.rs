@@ -25,16 +25,3 @@ pub use se::SqueezeExcite;
 pub use sk::KernelAttention;
 
 pub use crate::kernels::{Activation, ConvGeometry, Isa, Pool};
-
-#[cfg(test)]
-mod tests {
-    use super::Activation;
-
-    #[test]
-    fn activations_are_named_in_snake_case() {
-        let names = serde_json::to_string(&Activation::ALL).unwrap();
-        let expected =
-            r#"["relu","relu6","silu","hard_swish","sigmoid","hard_sigmoid","gelu","gelu_tanh"]"#;
-        assert_eq!(names, expected);
-    }
-}
