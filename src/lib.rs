@@ -59,11 +59,13 @@ pub mod eval;
 mod files;
 pub mod guide;
 pub mod hub;
+#[doc(hidden)]
 pub mod kernels;
 pub mod labels;
 mod logits;
 pub mod model;
 pub mod nets;
+#[doc(hidden)]
 pub mod nn;
 pub mod preprocess;
 mod quote;

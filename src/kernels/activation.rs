@@ -14,6 +14,7 @@ use super::simd::Simd;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
+    /// `max(x, 0)`.
     Relu,
     /// `min(max(x, 0), 6)` (arXiv:1704.04861).
     Relu6,
@@ -27,11 +28,12 @@ pub enum Activation {
     HardSigmoid,
     /// `x` times the normal distribution's cumulative function (arXiv:1606.08415).
     Gelu,
-    /// As `Gelu`, by the approximation with the hyperbolic tangent in the same paper.
+    /// The approximation of `Gelu` by the hyperbolic tangent, from the same paper.
     GeluTanh,
 }
 
 impl Activation {
+    /// All of them.
     pub const ALL: [Self; 8] = [
         Self::Relu,
         Self::Relu6,
@@ -133,8 +135,8 @@ fn gelu<S: Simd>(simd: S, x: S::V) -> S::V {
         sum = simd.fma(sum, u, simd.splat(coefficient));
     }
     let exp = exp(simd, simd.mul(simd.mul(size, size), simd.splat(-0.5)));
-    let tail = simd.mul(simd.mul(size, exp), simd.mul(u, sum));
-    simd.sub(simd.relu(x), tail)
+    let below = simd.mul(simd.mul(size, exp), simd.mul(u, sum));
+    simd.sub(simd.relu(x), below)
 }
 
 /// `x / 2 * (1 + tanh(w))` with `w = sqrt(2 / pi) (x + 0.044715 x^3)`, which is `x sigmoid(2 w)`.
@@ -162,8 +164,8 @@ mod tests {
         assert_eq!(names, expected);
     }
 
-    /// Values of every sign and exponent, subnormal ones and what is not finite, and the range
-    /// in which an activation bends.
+    /// Values of every sign and exponent, subnormal and not finite ones, and the range in which the
+    /// functions bend.
     fn samples() -> Vec<f32> {
         let all = (0..=u32::MAX).step_by(32_771).map(f32::from_bits);
         let near = (-12_000..=12_000).map(|i| i as f32 * 1e-3);
@@ -202,7 +204,7 @@ mod tests {
                         assert!(y.is_nan() || is_limit, "{name} {activation:?}({x}) = {y}");
                         continue;
                     }
-                    // A rounded exponent errs the more the larger it is: by x^2 for GELU.
+                    // The error of a rounded exponent grows with the exponent, which is x^2 / 2 for GELU.
                     let square = f64::from(x).powi(2).min(400.0);
                     let allowed = (1e-6 + 2e-7 * square) * exact.abs() + 1e-36;
                     let error = (f64::from(y) - exact).abs();

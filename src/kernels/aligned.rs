@@ -1,28 +1,28 @@
-//! Memory that begins at a cache line, so that no vector lies across two.
+//! Memory that is aligned to cache lines, so that no vector straddles two.
 
 use bytemuck::Pod;
 #[cfg(unix)]
 use memmap2::MmapMut;
 
-/// Bytes of a cache line, and of the widest vector.
+/// Bytes of a cache line and of the widest vector.
 const LINE: usize = 64;
 
-/// Values that [`line_start`] may skip.
+/// Values to allocate on top, so that [`line_start`] can skip to the next cache line.
 pub const fn slack<T>() -> usize {
     LINE / size_of::<T>()
 }
 
-/// Index of the first value that begins a cache line, below [`slack`].
+/// Index of the first value that starts a cache line, below [`slack`].
 pub fn line_start<T>(values: &[T]) -> usize {
     values.as_ptr().align_offset(LINE).min(slack::<T>() - 1)
 }
 
-/// Bytes from which on memory is mapped, in large pages where the system has them: packed weights
-/// are read once a pass, and with small pages half of the time would go into finding them.
+/// Allocations of at least this many bytes use huge pages where the system has them: packed weights are
+/// read once per forward pass, and with 4 KiB pages half the time went into TLB misses.
 #[cfg(unix)]
 const MAPPED_FROM: usize = 1 << 18;
 
-/// Values from the start of a cache line on.
+/// Values of which the first one starts a cache line.
 #[derive(Debug)]
 pub(super) enum Aligned<T = f32> {
     Vec {
@@ -40,7 +40,7 @@ impl<T: Pod> Aligned<T> {
         if len * size_of::<T>() >= MAPPED_FROM
             && let Ok(map) = MmapMut::map_anon(len * size_of::<T>())
         {
-            // Where the system does not take the advice, the pages are small.
+            // Where the system ignores the advice, the pages stay small.
             #[cfg(target_os = "linux")]
             drop(map.advise(memmap2::Advice::HugePage));
             return Self::Map(map);

@@ -1,4 +1,4 @@
-//! The convolution that suits a geometry.
+//! Convolution by the algorithm that suits its geometry.
 
 use super::{
     Activation, ConvGeometry, DirectConv, Element, Epilogue, GroupedConv, Isa, RowSums, TileSize,
@@ -46,12 +46,13 @@ impl<T: Element> Conv<T> {
         }
     }
 
+    /// Its sizes.
     pub fn geometry(&self) -> &ConvGeometry {
         &self.geometry
     }
 
-    /// The kernel that was chosen: algorithm, instruction set, type, and the tile of results that is
-    /// kept in registers, such as `winograd 4x4, avx2 f32 6x16`.
+    /// The kernel that was chosen: algorithm, instruction set, element type, and the tile of results that
+    /// is kept in registers, such as `winograd 4x4, avx2 f32 6x16`.
     pub fn kernel(&self) -> String {
         match &self.algorithm {
             Algorithm::Direct(conv) => format!("direct, {}", conv.kernel()),
@@ -63,8 +64,8 @@ impl<T: Element> Conv<T> {
         }
     }
 
-    /// `y[N, H', W', outputs] = activation(conv(x[N, H, W, inputs]) + bias)`, and, if asked for, the
-    /// sum of each channel of each image into `sums[N, outputs]`.
+    /// `y[N, H', W', outputs] = activation(conv(x[N, H, W, inputs]) + bias)`, and optionally the sum of
+    /// each channel of each image in `sums[N, outputs]`. `size` is `[N, H, W]`.
     ///
     /// # Panics
     /// If a slice does not fit.
@@ -83,14 +84,14 @@ impl<T: Element> Conv<T> {
     }
 }
 
-/// The tile that is fastest for a geometry, if any is faster than the direct convolution.
+/// The fastest tile for a geometry, if Winograd's algorithm is faster than the direct convolution.
 ///
-/// The larger tile saves more multiplications and reads 2.25 times more weights, which decides
-/// where there are many of them and the maps are small, and the sooner the faster the machine
-/// multiplies (`cargo bench --bench kernels`).
+/// The larger tile saves more multiplications and reads 2.25 times as many weights. The weights dominate
+/// where there are many of them and the maps are small, and the faster the machine multiplies, the
+/// sooner they do (`cargo bench --bench kernels`).
 fn tile_size(isa: Isa, geometry: &ConvGeometry) -> Option<TileSize> {
     const FEWEST_INPUTS: usize = 16;
-    // What multiplies 16 values at a time waits for weights sooner.
+    // With 16 values per vector the weights become the bottleneck sooner.
     let most_for_four = if isa.lanes() >= 16 {
         128 * 128
     } else {

@@ -181,7 +181,7 @@ impl<T: Element> Windows<'_, T> {
 }
 
 impl<T: Element> Rows<T> for Windows<'_, T> {
-    fn line(&self) -> Option<usize> {
+    fn segment(&self) -> Option<usize> {
         self.overlapping(1).map(|_| self.output[1])
     }
 

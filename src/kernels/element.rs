@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use bytemuck::Pod;
 
-use super::micro::{self, Strip};
+use super::micro::{self, PanelProduct};
 use super::simd::Simd;
 
 /// A type that weights and activations are stored in.
@@ -18,40 +18,42 @@ use super::simd::Simd;
 /// # Safety
 /// Loads and stores touch no more values than they say: the checked ones of [`Simd`] rely on it.
 pub unsafe trait Element: Pod + Debug + Send + Sync {
-    /// As the names of kernels give it.
+    /// As in the names of kernels, such as `avx2 f32 6x16`.
     const NAME: &'static str;
 
-    /// The nearest value.
+    /// The nearest value of this type.
     fn from_f32(x: f32) -> Self;
 
+    /// The same value.
     fn to_f32(self) -> f32;
 
+    /// A vector of values.
+    ///
     /// # Safety
     /// `from` is valid for reading `LANES` values.
     unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V;
 
-    /// The same four values in each four lanes.
+    /// The same four values in every four lanes.
     ///
     /// # Safety
     /// `from` is valid for reading 4 values.
     unsafe fn load_four<S: Simd>(simd: S, from: *const Self) -> S::V;
 
-    /// Rounds to the nearest values.
+    /// Stores a vector, each lane rounded to the nearest value.
     ///
     /// # Safety
     /// `to` is valid for writing `LANES` values.
     unsafe fn store<S: Simd>(simd: S, x: S::V, to: *mut Self);
 
-    /// Writes a panel of weights, `[inputs, width]`, in the order in which [`Element::multiply`] reads
-    /// them: those of the first output are `rows[..inputs]`, of the next `stride` values later.
-    /// Outputs that are not there stay zero.
+    /// Packs a panel, all zeros before, with the weights of `width` outputs or fewer in the order in which
+    /// [`Element::multiply`] reads them: `rows` has those of one output every `stride` values.
     fn pack(rows: &[f32], stride: usize, width: usize, panel: &mut [Self]);
 
     /// `y = rows * panel + bias` for a panel of `VECTORS` vectors.
     ///
     /// # Panics
     /// If a slice is too short, or `y` has more columns than the panel.
-    fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_, Self>);
+    fn multiply<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<'_, Self>);
 }
 
 // SAFETY: the loads and stores are those of `Simd`.
@@ -70,19 +72,19 @@ unsafe impl Element for f32 {
 
     #[inline(always)]
     unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: as the caller guarantees.
         unsafe { simd.load_unchecked(from) }
     }
 
     #[inline(always)]
     unsafe fn load_four<S: Simd>(simd: S, from: *const Self) -> S::V {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: as the caller guarantees.
         unsafe { simd.load_four(from) }
     }
 
     #[inline(always)]
     unsafe fn store<S: Simd>(simd: S, x: S::V, to: *mut Self) {
-        // SAFETY: the caller vouches for the values.
+        // SAFETY: as the caller guarantees.
         unsafe { simd.store_unchecked(x, to) }
     }
 
@@ -96,7 +98,7 @@ unsafe impl Element for f32 {
     }
 
     #[inline(always)]
-    fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_, Self>) {
-        micro::multiply::<S, VECTORS>(simd, strip);
+    fn multiply<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<'_, Self>) {
+        micro::multiply::<S, VECTORS>(simd, product);
     }
 }

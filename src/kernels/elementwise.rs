@@ -1,42 +1,47 @@
-//! Passes over whole channels-last maps: the squeeze, the gate, the shortcut.
+//! Elementwise operations on whole channels-last maps, and sums over their pixels.
 
 use rayon::prelude::*;
 
 use super::epilogue::{ActivateRows, Placement, RowSums};
 use super::{Activation, Element, Isa, Kernel, MatMut, Simd};
 
-/// Pixels that one partial sum adds; fixed, so that the mean does not depend on the threads.
+/// Pixels in one partial sum; fixed, so that the mean does not depend on the number of threads.
 const SUM_ROWS: usize = 128;
 
-/// Values that are worth a task of their own.
+/// Values per task.
 const TASK: usize = 1 << 14;
 
-/// What is done to every value of an image.
+/// An operation on every value of an image.
 #[derive(Clone, Copy, Debug)]
 pub enum Elementwise<'a, T = f32> {
-    /// `y * gate`, a factor per channel.
+    /// `y * gate`, one factor per channel.
     Scale(&'a [f32]),
     /// `activation(y * gate + shortcut)`.
-    Tail {
+    AddShortcut {
+        /// One factor per channel.
         gate: Option<&'a [f32]>,
+        /// As `y`.
         shortcut: &'a [T],
+        /// Applied to the sum.
         activation: Option<Activation>,
     },
     /// `y * gates[0] + other * gates[1]`.
     Select {
+        /// One factor per channel, for each of the two maps.
         gates: [&'a [f32]; 2],
+        /// As `y`.
         other: &'a [T],
     },
 }
 
 impl<T: Element> Elementwise<'_, T> {
-    /// Applies it in place to `y` of shape `[pixels, channels]`, one image.
+    /// Applies it in place to one image `y`, `[pixels, channels]`.
     ///
     /// # Panics
     /// If a slice does not fit the shape.
     pub fn run(self, isa: Isa, y: &mut [T], channels: usize) {
         let map = match self {
-            Self::Tail { shortcut, .. } => Some(shortcut),
+            Self::AddShortcut { shortcut, .. } => Some(shortcut),
             Self::Select { other, .. } => Some(other),
             Self::Scale(_) => None,
         };
@@ -44,7 +49,7 @@ impl<T: Element> Elementwise<'_, T> {
         let size = (TASK / channels).max(1) * channels;
         y.par_chunks_mut(size).enumerate().for_each(|(index, y)| {
             let map = map.map(|map| &map[index * size..][..y.len()]);
-            isa.run(Rows {
+            isa.run(Task {
                 y,
                 map,
                 channels,
@@ -54,14 +59,15 @@ impl<T: Element> Elementwise<'_, T> {
     }
 }
 
-struct Rows<'a, T> {
+/// The pixels of one task.
+struct Task<'a, T> {
     y: &'a mut [T],
     map: Option<&'a [T]>,
     channels: usize,
     operation: Elementwise<'a, T>,
 }
 
-impl<T: Element> Kernel for Rows<'_, T> {
+impl<T: Element> Kernel for Task<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -73,7 +79,7 @@ impl<T: Element> Kernel for Rows<'_, T> {
             operation,
         } = self;
         let Placement { relu, after } = match operation {
-            Elementwise::Tail { activation, .. } => activation,
+            Elementwise::AddShortcut { activation, .. } => activation,
             Elementwise::Scale(_) | Elementwise::Select { .. } => None,
         }
         .into();
@@ -87,7 +93,7 @@ impl<T: Element> Kernel for Rows<'_, T> {
                 let other = map.map_or(x, |map| simd.load_some(&map[lanes.clone()]));
                 let result = match operation {
                     Elementwise::Scale(gate) => simd.mul(x, simd.load_some(&gate[lanes.clone()])),
-                    Elementwise::Tail { gate, .. } => {
+                    Elementwise::AddShortcut { gate, .. } => {
                         let sum = match gate {
                             Some(gate) => simd.fma(x, simd.load_some(&gate[lanes.clone()]), other),
                             None => simd.add(x, other),
@@ -121,7 +127,7 @@ pub fn mean<T: Element>(isa: Isa, x: &[T], y: Option<&[T]>, channels: usize, mea
     means.iter_mut().for_each(|mean| *mean /= pixels);
 }
 
-/// The sums of each segment's rows in `y`, rows of `channels` values.
+/// The sums over the rows of each segment of `y`, rows of `channels` values.
 ///
 /// # Panics
 /// If the sums are not one row per segment.
@@ -134,7 +140,7 @@ pub(super) fn sum_rows<T: Element>(isa: Isa, y: &[T], channels: usize, sums: Row
     }
 }
 
-/// As [`mean`], not divided by the pixels.
+/// As [`mean`], not divided by the number of pixels.
 fn sum<T: Element>(isa: Isa, x: &[T], y: Option<&[T]>, totals: &mut [f32]) {
     let channels = totals.len();
     let size = SUM_ROWS * channels;

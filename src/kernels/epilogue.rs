@@ -1,4 +1,4 @@
-//! What is done to the results of a product before they leave the caches.
+//! What is done to the results of a product while they are still in the caches.
 
 use super::activation::activate;
 use super::{Activation, Element, Kernel, MatMut, Simd};
@@ -6,26 +6,28 @@ use super::{Activation, Element, Kernel, MatMut, Simd};
 /// The activation of each result, and the sums that the squeeze needs.
 #[derive(Debug, Default)]
 pub struct Epilogue<'a> {
+    /// Applied to every result.
     pub activation: Option<Activation>,
-    /// Of the activated results.
+    /// Sums of the activated results.
     pub sums: Option<RowSums<'a>>,
 }
 
-/// Sums over segments of rows: one row of `outputs` values a segment.
+/// Sums over the rows of each segment.
 #[derive(Debug)]
 pub struct RowSums<'a> {
-    /// Rows to a segment, such as the pixels of an image.
+    /// Rows per segment, such as the pixels of an image.
     pub segment: usize,
+    /// `[segments, outputs]`.
     pub sums: &'a mut [f32],
 }
 
-/// Where a kernel applies an activation.
+/// Where a kernel applies the activation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Placement {
-    /// In registers: ReLU is a single instruction.
+    /// In registers, since ReLU is a single instruction.
     pub relu: bool,
-    /// On a task's results while they are in the cache near the core, so that the code of an
-    /// activation exists once and takes no registers from the sums.
+    /// On a task's results while they are in L1 or L2, so that the code of an activation function exists
+    /// once and takes no registers from the sums.
     pub after: Option<Activation>,
 }
 
@@ -39,7 +41,7 @@ impl From<Option<Activation>> for Placement {
     }
 }
 
-/// The activation of every value, in place.
+/// Applies an activation to every value, in place.
 pub(super) struct ActivateRows<'a, T> {
     pub rows: MatMut<'a, T>,
     pub activation: Activation,

@@ -1,4 +1,4 @@
-//! 3x3 filters as the tiles of Winograd's algorithm want them: transformed and packed.
+//! Transforms 3x3 filters for Winograd's algorithm and packs them.
 
 #![allow(
     clippy::needless_range_loop,
@@ -7,7 +7,7 @@
 
 use super::{Kernel, MAX_LANES, Simd};
 
-/// Filters that are transformed side by side.
+/// Filters that are transformed together.
 const LANES: usize = 8;
 
 /// Outputs of the widest panel: two vectors.
@@ -16,18 +16,18 @@ const MOST_OUTPUTS: usize = 2 * MAX_LANES;
 /// One value of each of the filters. In f64, so that a transformed weight is rounded once.
 type Values = [f64; LANES];
 
-/// Transforms the filters of a panel of outputs for a block of inputs, position by position.
+/// Transforms the filters of a panel of outputs for a chunk of inputs.
 pub(super) struct FilterPanel<'a> {
-    /// `[outputs of the panel, inputs, 3, 3]`, from the first input of the block on.
+    /// `[outputs of the panel, inputs, 3, 3]`, from the first input of the chunk on.
     pub filters: &'a [f32],
-    /// Inputs of the whole convolution.
+    /// Inputs of the convolution.
     pub inputs: usize,
     pub outputs: usize,
     /// Side of the window: 4 or 6.
     pub window: usize,
     /// Outputs that a panel has room for.
     pub width: usize,
-    /// For each position of the window the panel's weights for the block.
+    /// For each position of the window the panel's weights for the chunk.
     pub positions: &'a mut [&'a mut [f32]],
 }
 
@@ -47,14 +47,14 @@ impl FilterPanel<'_> {
     #[inline(always)]
     fn transform<const W: usize>(self) {
         assert_eq!(self.positions.len(), W * W);
-        let block = self.positions[0].len() / self.width;
-        // The places of a weight in all positions fall into one set of a cache, so whole lines are
-        // written at once.
+        let chunk = self.positions[0].len() / self.width;
+        // A weight's places in all positions fall into the same cache set, so whole lines are written at
+        // once.
         let mut lines = [[[0.0; MOST_OUTPUTS]; W]; W];
-        for input in 0..block {
+        for input in 0..chunk {
             let mut first = 0;
             while first < self.outputs {
-                // Lanes without a filter take the last one's, of which no more is seen.
+                // Lanes without a filter repeat the last one; their results are dropped.
                 let mut taps = [[0.0; LANES]; 9];
                 for lane in 0..LANES {
                     let output = (first + lane).min(self.outputs - 1);

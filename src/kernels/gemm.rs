@@ -1,32 +1,32 @@
-//! Matrix product with weights that were packed once: `[rows, depth] x [depth, outputs]`.
+//! Matrix product with weights that are packed once: `[rows, depth] x [depth, outputs]`.
 //!
-//! The rows are gathered, a block of them and some hundred inputs at a time, into packed rows that stay
-//! in the second cache while all panels of weights pass by; short ones are read where they lie. Where
-//! the rows come from is the caller's affair: pixels of a map, windows of a convolution, the inputs
-//! of a linear layer.
+//! A group of rows is packed, some hundred inputs at a time, and stays in L2 while all panels of weights
+//! are multiplied with it; short rows are read in place. Where the rows come from is up to the caller:
+//! pixels of a map, windows of a convolution (im2col, a group at a time), inputs of a linear layer.
 
 use std::ops::Range;
 
 use super::aligned::Aligned;
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement, RowSums};
-use super::micro::{Layout, MOST_DEPTH, ROW, Strip};
+use super::micro::{Layout, MOST_DEPTH, PanelProduct, ROW};
 use super::partition::{Size, Split, TaskGrid, Tasks, Work, middle};
 use super::scratch::with_scratch;
 use super::{Element, Isa, Kernel, MatMut, Simd};
 
-/// Tiles whose rows are packed at a time.
+/// Tiles of rows that are packed at a time.
 const TILES: usize = 8;
 
-/// Most inputs of rows that are read where they lie. Longer rows fall into the same few sets of the
-/// first cache, as the numbers of channels are powers of two.
+/// Most inputs of rows that are read in place. Longer rows would compete for the same few sets of L1, as
+/// the numbers of channels are powers of two.
 const MOST_IN_PLACE: usize = 512;
 
-/// Between the rows that are packed, so that those of a panel do not share few sets of the cache.
+/// Values between unpacked rows of weights, so that those of a panel do not fall into the same few cache
+/// sets.
 const SPREAD: usize = 16;
 
-/// Weights in the order in which the micro-kernel reads them: blocks of inputs, in them panels of
-/// one or two vectors of outputs, in them an input's weights side by side. Missing outputs are 0.
+/// Weights in the order in which the micro-kernel reads them: chunks of inputs, within them panels of
+/// one or two vectors of outputs, within them as [`Element::pack`] has it. Missing outputs are 0.
 #[derive(Debug)]
 pub(super) struct Packed<T = f32> {
     isa: Isa,
@@ -35,13 +35,13 @@ pub(super) struct Packed<T = f32> {
     vectors: usize,
     width: usize,
     values: Aligned<T>,
-    /// One per output of every panel.
+    /// One per output, padded to whole panels.
     bias: Vec<f32>,
 }
 
 impl<T: Element> Packed<T> {
-    /// From one bias per output and the weights, of which `row(output, inputs)` writes those of an
-    /// output in the order of its inputs.
+    /// From one bias per output and the weights: `row(output, weights)` writes those of an output in the
+    /// order of the inputs.
     pub(super) fn new(
         isa: Isa,
         depth: usize,
@@ -62,7 +62,7 @@ impl<T: Element> Packed<T> {
         packed
     }
 
-    /// With all weights 0, to be set panel by panel.
+    /// With all weights 0, to be filled panel by panel.
     pub(super) fn zeros(isa: Isa, depth: usize, bias: &[f32]) -> Self {
         let lanes = isa.lanes();
         let outputs = bias.len();
@@ -82,18 +82,17 @@ impl<T: Element> Packed<T> {
         }
     }
 
-    /// Sets the weights of a panel: those of its first output, `stride` values later those of the
-    /// next.
+    /// Packs a panel from the weights of its outputs, `stride` values apart.
     fn fill(&mut self, panel: usize, rows: &[f32], stride: usize) {
         let width = self.width;
         let columns = width.min(self.outputs - panel * width);
-        for inputs in blocks(self.depth) {
+        for inputs in depth_chunks(self.depth) {
             let rows = &rows[inputs.start..columns * stride];
             T::pack(rows, stride, width, self.panel_mut(&inputs, panel));
         }
     }
 
-    /// Instruction set, type and tile of the micro-kernel that reads the weights.
+    /// Instruction set, element type and tile of the micro-kernel that reads the weights.
     pub(super) fn kernel(&self) -> String {
         let (isa, rows) = (self.isa.name(), self.isa.rows());
         format!("{isa} {} {rows}x{}", T::NAME, self.width)
@@ -119,12 +118,12 @@ impl<T: Element> Packed<T> {
         self.vectors
     }
 
-    /// Weights of one panel for one block of inputs.
+    /// The weights of a panel for a chunk of inputs.
     pub(super) fn panel(&self, inputs: &Range<usize>, panel: usize) -> &[T] {
         &self.values[self.place(inputs, panel)]
     }
 
-    /// The same, to be set.
+    /// As [`Packed::panel`].
     pub(super) fn panel_mut(&mut self, inputs: &Range<usize>, panel: usize) -> &mut [T] {
         let place = self.place(inputs, panel);
         &mut self.values[place]
@@ -136,8 +135,8 @@ impl<T: Element> Packed<T> {
     }
 }
 
-/// The inputs cut into equal blocks of at most [`MOST_DEPTH`].
-pub(super) fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+/// The inputs in equal chunks of at most [`MOST_DEPTH`].
+pub(super) fn depth_chunks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let count = depth.div_ceil(MOST_DEPTH).max(1);
     let size = depth.div_ceil(count);
     (0..count).map(move |i| (i * size).min(depth)..((i + 1) * size).min(depth))
@@ -145,17 +144,16 @@ pub(super) fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone
 
 /// Where the rows of a product come from.
 pub(super) trait Rows<T>: Sync {
-    /// Writes the inputs `depth` of each of `rows` into `packed`, which has room for as many rows
-    /// of `ROW` values, and tells how.
+    /// Packs the inputs `depth` of `rows` into `packed`, which has room for as many rows of `ROW` values,
+    /// and returns their layout there.
     fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout;
 
-    /// Consecutive rows that are better packed together than with those before and after.
-    fn line(&self) -> Option<usize> {
+    /// Rows of which a group should not cross the end, as they are packed together best.
+    fn segment(&self) -> Option<usize> {
         None
     }
 
-    /// The rows where they lie one after another, and from one to the next how many values, if
-    /// they lie so.
+    /// The rows and the distance from one to the next in values, if they can be read in place.
     fn in_place(&self) -> Option<(&[T], usize)> {
         None
     }
@@ -164,7 +162,7 @@ pub(super) trait Rows<T>: Sync {
 /// `y = epilogue(rows * weights + bias)`.
 ///
 /// # Panics
-/// If `y` is not whole rows of `packed.outputs()`, or the sums are not one row per segment.
+/// If `y` is not a whole number of rows of `packed.outputs()`, or the sums are not one row per segment.
 pub(super) fn gemm<T: Element>(
     packed: &Packed<T>,
     rows: &impl Rows<T>,
@@ -173,7 +171,7 @@ pub(super) fn gemm<T: Element>(
 ) {
     let Epilogue { activation, sums } = epilogue;
     let placement = Placement::from(activation);
-    // Sums are of activated results, which the registers hold only if the activation is applied there.
+    // Sums are of activated results, which are in registers only if the activation is applied there.
     let (sums, sums_after) = if placement.after.is_none() {
         (sums, None)
     } else {
@@ -203,7 +201,7 @@ fn multiply_all<T: Element>(
     }
     let segment = match &sums {
         Some(sums) => Some(sums.segment),
-        None => rows.line(),
+        None => rows.segment(),
     };
     let size = Size {
         rows: y.rows(),
@@ -229,7 +227,7 @@ fn multiply_all<T: Element>(
         return work(y, None).run(&product);
     };
     assert_eq!(sums.len() * segment, y.rows() * packed.outputs);
-    if grid.parts == 1 {
+    if grid.segment_tasks == 1 {
         sums.fill(0.0);
         return work(y, Some(MatMut::new(sums, packed.outputs))).run(&product);
     }
@@ -238,11 +236,11 @@ fn multiply_all<T: Element>(
     work(y, Some(slots)).run(&product);
     for (sums, partial) in sums
         .chunks_exact_mut(packed.outputs)
-        .zip(partial.chunks_exact(grid.parts * packed.outputs))
+        .zip(partial.chunks_exact(grid.segment_tasks * packed.outputs))
     {
         sums.fill(0.0);
-        for part in partial.chunks_exact(packed.outputs) {
-            sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+        for partial in partial.chunks_exact(packed.outputs) {
+            sums.iter_mut().zip(partial).for_each(|(sum, x)| *sum += x);
         }
     }
 }
@@ -266,7 +264,7 @@ impl<T: Element, R: Rows<T>> Tasks for Product<'_, T, R> {
     }
 
     fn row(&self, task: usize) -> [usize; 2] {
-        [self.grid.start(task), task * self.grid.segments]
+        [self.grid.start(task), task * self.grid.task_segments]
     }
 
     fn column(&self, task: usize) -> usize {
@@ -284,8 +282,8 @@ impl<T: Element, R: Rows<T>> Tasks for Product<'_, T, R> {
             ..(columns.end * self.grid.task_panels).min(self.packed.panels());
         let first = self.grid.start(rows.start);
         let isa = self.packed.isa;
-        // The memory is taken outside: a closure inside would not be compiled for the
-        // instruction set.
+        // Outside of the kernel, because a closure inside it would not be compiled for the instruction
+        // set.
         with_scratch(TILES * isa.rows() * ROW, |scratch| {
             isa.run(Task {
                 product: self,
@@ -299,7 +297,7 @@ impl<T: Element, R: Rows<T>> Tasks for Product<'_, T, R> {
     }
 }
 
-/// The rows from `first` on, as many as `y` has, times some panels.
+/// The rows from `first` on, as many as `y` has, times some of the panels.
 struct Task<'a, T, R> {
     product: &'a Product<'a, T, R>,
     first: usize,
@@ -332,38 +330,38 @@ impl<T: Element, R: Rows<T>> Task<'_, T, R> {
             let end = rows.min((segment + 1) * grid.segment);
             let tiles = (end - start).div_ceil(S::ROWS);
             let count = tiles.div_ceil(TILES);
-            for block in 0..count {
-                let at = |block: usize| {
-                    let tile = block * tiles / count;
+            for group in 0..count {
+                let at = |group: usize| {
+                    let tile = group * tiles / count;
                     start + tile * (end - start) / tiles
                 };
-                let block = at(block)..at(block + 1);
-                self.block::<S, VECTORS>(simd, block, segment);
+                let group = at(group)..at(group + 1);
+                self.multiply_group::<S, VECTORS>(simd, group, segment);
             }
             start = end;
         }
     }
 
-    /// Some rows with all panels.
+    /// Multiplies a group of rows, packed together, with all panels.
     #[inline(always)]
-    fn block<S: Simd, const VECTORS: usize>(
+    fn multiply_group<S: Simd, const VECTORS: usize>(
         &mut self,
         simd: S,
-        block: Range<usize>,
+        group: Range<usize>,
         segment: usize,
     ) {
         let Product { packed, rows, .. } = self.product;
-        let source = self.first + block.start..self.first + block.end;
+        let source = self.first + group.start..self.first + group.end;
         let in_place = rows.in_place();
-        // The rows of the next block are asked for while this one is worked on.
+        // The next group's rows are prefetched meanwhile.
         let upcoming = in_place.map_or(&[][..], |(rows, stride)| {
             let start = rows.len().min(source.end * stride);
             &rows[start..rows.len().min(start + source.len() * stride)]
         });
         let in_place = in_place.filter(|&(_, stride)| stride <= MOST_IN_PLACE);
-        let mut depths = blocks(packed.depth).peekable();
-        let strips = depths.clone().count() * self.panels.len();
-        let mut strip = 0;
+        let mut depths = depth_chunks(packed.depth).peekable();
+        let products = depths.clone().count() * self.panels.len();
+        let mut done = 0;
         while let Some(inputs) = depths.next() {
             let last = depths.peek().is_none();
             let after = depths.peek().cloned().unwrap_or(0..inputs.len());
@@ -383,26 +381,26 @@ impl<T: Element, R: Rows<T>> Task<'_, T, R> {
                 } else {
                     packed.panel(&after, self.panels.start)
                 };
-                let part = |i: usize| i * upcoming.len() / strips;
-                let upcoming = &upcoming[part(strip)..part(strip + 1)];
-                strip += 1;
+                let at = |product: usize| product * upcoming.len() / products;
+                let upcoming = &upcoming[at(done)..at(done + 1)];
+                done += 1;
                 let sums = self.sums.as_mut().filter(|_| last);
-                let strip = Strip {
+                let product = PanelProduct {
                     rows,
                     layout,
                     panel: packed.panel(&inputs, panel),
                     next: [next, upcoming],
-                    y: self.y.window(block.clone(), column..column + columns),
+                    y: self.y.window(group.clone(), column..column + columns),
                     bias: (inputs.start == 0).then_some(bias),
                     relu: last && self.product.placement.relu,
                     sums: sums.map(|sums| &mut sums.row(segment)[column..column + columns]),
                 };
-                T::multiply::<S, VECTORS>(simd, strip);
+                T::multiply::<S, VECTORS>(simd, product);
             }
         }
         if let Some(activation) = self.product.placement.after {
             let columns = 0..self.y.columns();
-            let rows = self.y.window(block, columns);
+            let rows = self.y.window(group, columns);
             simd.run(ActivateRows { rows, activation });
         }
     }

@@ -1,9 +1,9 @@
-//! Matrix product with bias: the layers after the squeeze and the classifier.
+//! Fully connected layers: those of the squeeze-and-excitation modules, and the classifier.
 
 use super::direct::Pixels;
 use super::{Activation, Epilogue, Isa, Packed, gemm};
 
-/// `x W^T + b`.
+/// `x W^T + b`, in f32.
 #[derive(Debug)]
 pub struct Linear(Packed);
 
@@ -11,7 +11,7 @@ impl Linear {
     /// From weights `[outputs, inputs]` and one bias per output.
     ///
     /// # Panics
-    /// If the weights are not whole rows.
+    /// If the weights are not a whole number of rows.
     pub fn new(isa: Isa, weight: &[f32], bias: &[f32]) -> Self {
         let inputs = weight.len() / bias.len().max(1);
         assert_eq!(inputs * bias.len(), weight.len());
@@ -20,15 +20,17 @@ impl Linear {
         }))
     }
 
-    /// Instruction set, type and tile.
+    /// Instruction set, element type and tile.
     pub fn kernel(&self) -> String {
         self.0.kernel()
     }
 
+    /// Width of the input.
     pub fn inputs(&self) -> usize {
         self.0.depth()
     }
 
+    /// Width of the output.
     pub fn outputs(&self) -> usize {
         self.0.outputs()
     }

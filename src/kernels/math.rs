@@ -1,4 +1,4 @@
-//! Functions that the machine has no instruction for.
+//! Elementary functions on vectors.
 
 use super::simd::Simd;
 
@@ -22,7 +22,7 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::V) -> S::V {
         0.5,
     ];
 
-    // Beyond these the result is 0 or infinite anyway, and `n` could leave the range of `scale`.
+    // Beyond these bounds the result is 0 or infinity, and `n` could leave the range of `scale`.
     let x = simd.clamp(x, -104.0, 89.0);
     let shifted = simd.fma(x, simd.splat(std::f32::consts::LOG2_E), simd.splat(ROUND));
     let n = simd.sub(shifted, simd.splat(ROUND));
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
     use crate::kernels::simd::{Isa, Kernel};
 
-    /// What a function makes of the lanes of a vector.
+    /// A function of every lane.
     #[derive(Clone, Copy)]
     enum Function {
         Exp,

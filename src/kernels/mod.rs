@@ -1,6 +1,6 @@
 //! Arithmetic on slices: no tensors, no devices, no files.
 //!
-//! Maps are channels-last, `[N, H, W, C]`.
+//! Maps are channels-last, `[N, H, W, C]`. Public for the benches alone.
 
 mod activation;
 mod aligned;

@@ -1,23 +1,24 @@
-//! How work is split into tasks for the threads, and a matrix product in particular.
+//! How work is partitioned into tasks for the threads, and that of a matrix product in particular.
 //!
-//! A product's task packs its rows for its panels of weights, and reads its panels for its rows, so that
-//! neither may be few; within these limits the thread with most to do should have as little as it can.
+//! A product's task packs its rows for all its panels of weights and reads its panels for all its rows,
+//! so it should have many of both; within these limits the busiest thread should have as little to do
+//! as possible.
 
 use std::ops::Range;
 
 use super::MatMut;
 
-/// Rows and columns of a result that are not computed yet, in units that its [`Tasks`] choose.
+/// Rows and columns of a result that are still to be computed, in units that its [`Tasks`] choose.
 pub(super) struct Work<'a, T = f32> {
     pub rows: Range<usize>,
     pub columns: Range<usize>,
-    /// The results of these rows and columns.
+    /// Where the results of these rows and columns go.
     pub y: MatMut<'a, T>,
-    /// Where sums over rows go, if any are wanted.
+    /// Where the sums over rows go, if they are wanted.
     pub sums: Option<MatMut<'a>>,
 }
 
-/// Where work is split in two.
+/// Where to split work in two.
 pub(super) enum Split {
     /// Before this unit of rows.
     Rows(usize),
@@ -25,26 +26,26 @@ pub(super) enum Split {
     Columns(usize),
 }
 
-/// A computation that is split into tasks, each with its own part of the results.
+/// A computation that is split recursively into tasks, each with its own window of the results.
 pub(super) trait Tasks: Sync {
     /// The type of the results.
     type Element: Send;
 
-    /// Where to split; `None` for what is a task.
+    /// Where to split; `None` if this is one task.
     fn split(&self, rows: &Range<usize>, columns: &Range<usize>) -> Option<Split>;
 
-    /// First row of the results, and first row of the sums, for a unit of rows.
+    /// The first row of the results and the first row of the sums of a unit of rows.
     fn row(&self, unit: usize) -> [usize; 2];
 
-    /// First column of the results for a unit of columns.
+    /// The first column of the results of a unit of columns.
     fn column(&self, unit: usize) -> usize;
 
-    /// Computes a task.
+    /// Computes one task.
     fn run(&self, task: Work<'_, Self::Element>);
 }
 
 impl<T: Send> Work<'_, T> {
-    /// Runs all tasks, on as many threads as have time.
+    /// Runs all tasks on the threads of the current pool.
     pub(super) fn run(self, tasks: &impl Tasks<Element = T>) {
         let Self {
             rows,
@@ -103,33 +104,33 @@ impl<T: Send> Work<'_, T> {
     }
 }
 
-/// The middle of a range that has one.
+/// The middle of a range of at least two.
 pub(super) fn middle(range: &Range<usize>) -> usize {
     range.start + range.len() / 2
 }
 
-/// Tasks to a thread, if nothing speaks against it: with more than one, none waits long for another.
+/// Tasks per thread where possible: with more than one, no thread waits long for another.
 const TASKS: usize = 2;
 
-/// Rows of a part of a segment, and outputs of a task, at least: as long as every thread has a task.
+/// Fewest rows and outputs of a task, as long as every thread gets one.
 const TASK_ROWS: usize = 96;
 const TASK_OUTPUTS: usize = 256;
 
-/// The same where threads would have nothing to do otherwise, in tiles; and one panel.
+/// Fewest tiles of rows of a task, with a panel at least, where threads would be idle otherwise.
 const TASK_TILES: usize = 4;
 
-/// Load imbalance below this part of a thread's share counts as none.
+/// Load imbalance below 1/32 of a thread's share counts as none.
 const STEPS: usize = 32;
 
-/// The product that is cut.
+/// The product to partition.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     pub rows: usize,
-    /// Rows that a tile must not leave, such as the pixels of a picture. All rows are a multiple.
+    /// Rows of which a tile must not cross the end, such as the pixels of an image. Divides `rows`.
     pub segment: Option<usize>,
     /// Most rows of a tile.
     pub tile: usize,
-    /// Panels of weights, and the outputs of each.
+    /// Panels of weights, and outputs per panel.
     pub panels: usize,
     pub width: usize,
 }
@@ -140,12 +141,12 @@ pub(super) struct TaskGrid {
     pub row_tasks: usize,
     pub panel_tasks: usize,
     pub task_panels: usize,
-    /// Rows that a tile must not leave: all, if there is no segment.
+    /// Rows of which a tile must not cross the end: all rows, if there are no segments.
     pub segment: usize,
-    /// Tasks to a segment, 1 also where a task has several segments.
-    pub parts: usize,
-    /// Segments to a task, at most; 1 also where a segment has several tasks.
-    pub segments: usize,
+    /// Tasks per segment; 1 also where a task has several segments.
+    pub segment_tasks: usize,
+    /// Segments per task, at most; 1 also where a segment has several tasks.
+    pub task_segments: usize,
 }
 
 impl TaskGrid {
@@ -159,8 +160,8 @@ impl TaskGrid {
             panel_tasks: 1,
             task_panels: size.panels,
             segment,
-            parts: 1,
-            segments,
+            segment_tasks: 1,
+            task_segments: segments,
         };
         let panel_tasks = size.panels * size.width / TASK_OUTPUTS;
         let wanted = TASKS * threads;
@@ -168,23 +169,25 @@ impl TaskGrid {
         if grid.tasks() >= threads {
             return grid;
         }
-        let parts = segment / (TASK_TILES * size.tile);
-        whole.best(parts, size.panels, threads, threads)
+        let segment_tasks = segment / (TASK_TILES * size.tile);
+        whole.best(segment_tasks, size.panels, threads, threads)
     }
 
-    /// The cut of a whole into so many parts of a segment and panel tasks at most whose busiest
-    /// thread has least to do; of several such, the one closest to the wanted number of tasks, and
-    /// then with fewest panel tasks.
-    fn best(self, parts: usize, panel_tasks: usize, wanted: usize, threads: usize) -> Self {
-        let (segments, panels) = (self.segments, self.task_panels);
+    /// Of all grids with at most so many tasks per segment and panel tasks, the one whose busiest thread
+    /// has least to do; among equals the one closest to the wanted number of tasks, then the one with the
+    /// fewest panel tasks.
+    fn best(self, segment_tasks: usize, panel_tasks: usize, wanted: usize, threads: usize) -> Self {
+        let (segments, panels) = (self.task_segments, self.task_panels);
         let several = (1..=segments.div_ceil(wanted)).map(|count| (1, count));
-        let parts = (2..=parts.min(wanted)).map(|parts| (parts, 1));
-        let rows = several.chain(parts).map(|(parts, count)| Self {
-            row_tasks: segments.div_ceil(count) * parts,
-            parts,
-            segments: count,
-            ..self
-        });
+        let single = (2..=segment_tasks.min(wanted)).map(|tasks| (tasks, 1));
+        let rows = several
+            .chain(single)
+            .map(|(segment_tasks, task_segments)| Self {
+                row_tasks: segments.div_ceil(task_segments) * segment_tasks,
+                segment_tasks,
+                task_segments,
+                ..self
+            });
         let grids = rows.flat_map(|grid| {
             (1..=panel_tasks.clamp(1, wanted)).map(move |panel_tasks| {
                 let task_panels = panels.div_ceil(panel_tasks);
@@ -197,7 +200,7 @@ impl TaskGrid {
         });
         let share = (segments * self.segment * panels).div_ceil(threads);
         let cost = |grid: &Self| {
-            let rows = (grid.segments * grid.segment).div_ceil(grid.parts);
+            let rows = (grid.task_segments * grid.segment).div_ceil(grid.segment_tasks);
             let busiest = grid.tasks().div_ceil(threads) * rows * grid.task_panels;
             let steps = busiest * STEPS / share;
             (steps, grid.tasks().abs_diff(wanted), grid.panel_tasks)
@@ -211,8 +214,9 @@ impl TaskGrid {
 
     /// First row of a task.
     pub(super) fn start(&self, task: usize) -> usize {
-        let (first, part) = (task / self.parts, task % self.parts);
-        first * self.segments * self.segment + part * self.segment / self.parts
+        let (group, task) = (task / self.segment_tasks, task % self.segment_tasks);
+        let first = group * self.task_segments * self.segment;
+        first + task * self.segment / self.segment_tasks
     }
 }
 

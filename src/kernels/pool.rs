@@ -1,20 +1,20 @@
-//! Pools of channels-last maps, `[N, H, W, C]`.
+//! Pooling of channels-last maps, `[N, H, W, C]`.
 
 use rayon::prelude::*;
 
 use super::element::Element;
 use super::simd::{Isa, Kernel, Simd};
 
-/// A pool with stride 2.
+/// A pooling operation with stride 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
     /// Max 3x3, padding 1.
     MaxPad,
-    /// Max 3x3, no padding, size rounded up as Caffe does.
+    /// Max 3x3, no padding, the output's size rounded up as in Caffe.
     MaxCeil,
-    /// Average 2x2, an odd last row or column dropped.
+    /// Average 2x2; an odd last row or column is dropped.
     Average,
-    /// Average 2x2, size rounded up; the last window averages the pixels it has.
+    /// Average 2x2, the output's size rounded up; the last window averages the pixels that it has.
     AverageCeil,
 }
 
@@ -40,8 +40,8 @@ impl Pool {
         matches!(self, Self::MaxPad | Self::MaxCeil)
     }
 
-    /// Pools `x`, `[n, h, w, channels]`, into `y`, `[n, output(h), output(w), channels]`. A maximum
-    /// with NaN in its window is NaN.
+    /// Pools `x`, `[n, h, w, channels]`, into `y`, `[n, output(h), output(w), channels]`. NaN in a window
+    /// makes its maximum NaN.
     ///
     /// # Panics
     /// If a slice does not have the length of its shape.
@@ -54,10 +54,10 @@ impl Pool {
         }
         let rows = y.par_chunks_exact_mut(ow * channels).enumerate();
         rows.for_each(|(row, y)| {
-            let picture = &x[row / oh * h * w * channels..][..h * w * channels];
+            let image = &x[row / oh * h * w * channels..][..h * w * channels];
             isa.run(Row {
                 pool: self,
-                picture,
+                image,
                 rows: self.window(row % oh, h),
                 width: w,
                 channels,
@@ -70,7 +70,7 @@ impl Pool {
 /// One row of the output.
 struct Row<'a, T> {
     pool: Pool,
-    picture: &'a [T],
+    image: &'a [T],
     rows: std::ops::Range<usize>,
     width: usize,
     channels: usize,
@@ -85,7 +85,7 @@ impl<T: Element> Kernel for Row<'_, T> {
         let channels = self.channels;
         for (index, y) in self.y.chunks_exact_mut(channels).enumerate() {
             let columns = self.pool.window(index, self.width);
-            let share = simd.splat(1.0 / (self.rows.len() * columns.len()) as f32);
+            let factor = simd.splat(1.0 / (self.rows.len() * columns.len()) as f32);
             for (at, y) in y.chunks_mut(S::LANES).enumerate() {
                 let at = at * S::LANES;
                 let mut result = simd.splat(if self.pool.is_max() {
@@ -96,7 +96,7 @@ impl<T: Element> Kernel for Row<'_, T> {
                 for row in self.rows.clone() {
                     for column in columns.clone() {
                         let pixel = (row * self.width + column) * channels;
-                        let x = simd.load_some(&self.picture[pixel + at..pixel + channels]);
+                        let x = simd.load_some(&self.image[pixel + at..pixel + channels]);
                         result = if self.pool.is_max() {
                             simd.max(result, x)
                         } else {
@@ -105,7 +105,7 @@ impl<T: Element> Kernel for Row<'_, T> {
                     }
                 }
                 if !self.pool.is_max() {
-                    result = simd.mul(result, share);
+                    result = simd.mul(result, factor);
                 }
                 simd.store_some(result, y);
             }
@@ -128,12 +128,12 @@ mod tests {
         let mut y = Vec::new();
         for index in 0..n * oh * ow * channels {
             let (pixel, channel) = (index / channels, index % channels);
-            let (picture, oy, ox) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
+            let (image, oy, ox) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
             let mut values = Vec::new();
             for tap in 0..size * size {
                 let (iy, ix) = (oy * 2 + tap / size, ox * 2 + tap % size);
                 if iy >= padding && ix >= padding && iy - padding < h && ix - padding < w {
-                    let pixel = (picture * h + iy - padding) * w + ix - padding;
+                    let pixel = (image * h + iy - padding) * w + ix - padding;
                     values.push(x[pixel * channels + channel]);
                 }
             }

@@ -1,4 +1,4 @@
-//! Memory that a thread keeps from call to call.
+//! Scratch memory that a thread keeps from call to call.
 
 use std::cell::RefCell;
 
@@ -6,10 +6,10 @@ use bytemuck::Pod;
 
 use super::aligned::Aligned;
 
-/// Calls `work` with `len` values of whatever was left in them.
+/// Calls `work` with `len` values of arbitrary content.
 ///
-/// Must not be called inside `work`, nor may `work` hand tasks to other threads: a thread that
-/// waits for them may be given a task that wants the same memory.
+/// Calls must not nest, and `work` must not wait for other threads: meanwhile this one may be given a
+/// task that wants the same memory.
 pub(super) fn with_scratch<T: Pod, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
     thread_local! {
         static SCRATCH: RefCell<Aligned> = RefCell::new(Aligned::zeros(0));

@@ -340,12 +340,12 @@ fn elementwise_operations_equal_their_formulas() {
             let wide = |values: &[f32], index: usize| f64::from(values[index]);
             for activation in activations() {
                 for gate in [None, Some(first.as_slice())] {
-                    let tail = Elementwise::Tail {
+                    let operation = Elementwise::AddShortcut {
                         gate,
                         shortcut: &other,
                         activation,
                     };
-                    check(tail, &|i, c| {
+                    check(operation, &|i, c| {
                         let gate = gate.map_or(1.0, |gate| f64::from(gate[c]));
                         let sum = wide(&y, i) * gate + wide(&other, i);
                         reference::activate(sum, activation)

@@ -15,8 +15,8 @@ use std::ops::Range;
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement};
 use super::filters::FilterPanel;
-use super::gemm::{Packed, blocks};
-use super::micro::{Layout, Strip, multiply, packed_stride};
+use super::gemm::{Packed, depth_chunks};
+use super::micro::{Layout, PanelProduct, multiply, packed_stride};
 use super::partition::{Split, Tasks, Work, middle};
 use super::scratch::with_scratch;
 use super::{ConvGeometry, Element, Isa, Kernel, MatMut, Simd};
@@ -90,7 +90,7 @@ impl Winograd {
         let (width, panels) = (positions[0].width(), positions[0].panels());
         for panel in 0..panels {
             let first = panel * width;
-            for block in blocks(inputs) {
+            for block in depth_chunks(inputs) {
                 let mut positions: Vec<&mut [f32]> = positions
                     .iter_mut()
                     .map(|packed| packed.panel_mut(&block, panel))
@@ -257,7 +257,7 @@ impl<T: Element> Tasks for Pass<'_, T> {
         } = task;
         let isa = self.conv.isa;
         let positions = self.conv.positions.len();
-        let depth_blocks = blocks(self.conv.geometry.inputs).count();
+        let depth_blocks = depth_chunks(self.conv.geometry.inputs).count();
         let most = self.conv.most_tiles().min(strips.len() * self.tiles);
         let stride = packed_stride(self.conv.geometry.inputs);
         let inputs = positions * depth_blocks * most * stride;
@@ -353,7 +353,7 @@ impl<T: Element> Task<'_, T> {
         } = self.pass.conv.geometry;
         let [height, width] = self.pass.size;
         let (picture, top, left) = self.place(tile, M);
-        let depth_blocks = blocks(channels).count();
+        let depth_blocks = depth_chunks(channels).count();
         // Where each pixel of the window lies, if it lies in the map.
         let mut places = [[None; W]; W];
         for (i, places) in places.iter_mut().enumerate() {
@@ -368,7 +368,7 @@ impl<T: Element> Task<'_, T> {
         let stride = packed_stride(channels);
         // Outside of the loops, as it is too large for registers and would be cleared each time.
         let mut half = [[simd.splat(0.0); W]; W];
-        for (block, depth) in blocks(channels).enumerate() {
+        for (block, depth) in depth_chunks(channels).enumerate() {
             let mut channel = depth.start;
             while channel < depth.end {
                 let end = depth.end.min(channel + S::LANES);
@@ -406,11 +406,11 @@ impl<T: Element> Task<'_, T> {
         let columns = self.panels.len() * width;
         let zeros = [0.0; 2 * super::MAX_LANES];
         let stride = packed_stride(conv.geometry.inputs);
-        let depth_blocks = blocks(conv.geometry.inputs).count();
+        let depth_blocks = depth_chunks(conv.geometry.inputs).count();
         let products = self.products.chunks_exact_mut(self.most * columns);
         for (position, (packed, products)) in conv.positions.iter().zip(products).enumerate() {
             let mut products = MatMut::new(products, columns);
-            for (block, depth) in blocks(conv.geometry.inputs).enumerate() {
+            for (block, depth) in depth_chunks(conv.geometry.inputs).enumerate() {
                 let rows = &self.inputs[(position * depth_blocks + block) * self.most * stride..];
                 for (index, panel) in self.panels.clone().enumerate() {
                     let next = if panel + 1 < self.panels.end {
@@ -419,7 +419,7 @@ impl<T: Element> Task<'_, T> {
                         let after = conv.positions.get(position + 1).unwrap_or(packed);
                         after.panel(&depth, self.panels.start)
                     };
-                    let strip = Strip {
+                    let product = PanelProduct {
                         rows,
                         layout: Layout::plain(depth.len(), stride),
                         panel: packed.panel(&depth, panel),
@@ -429,7 +429,7 @@ impl<T: Element> Task<'_, T> {
                         relu: false,
                         sums: None,
                     };
-                    multiply::<S, VECTORS>(simd, strip);
+                    multiply::<S, VECTORS>(simd, product);
                 }
             }
         }

@@ -90,6 +90,7 @@ impl Network {
     ///
     /// # Errors
     /// As [`Network::load`].
+    #[doc(hidden)]
     pub fn load_on(plan: &Plan, weights: &Weights, backend: Backend) -> Result<Self, NetError> {
         let (weights, notes) = fit(plan, weights)?;
         let loader = Loader::new(&weights, &backend);
@@ -432,7 +433,7 @@ impl Block {
             None => None,
         };
         let shortcut = shortcut.as_ref().unwrap_or(x);
-        let y = nn::residual_tail(y, gate.as_ref(), shortcut, Some(self.activation))?;
+        let y = nn::add_shortcut(y, gate.as_ref(), shortcut, Some(self.activation))?;
         watch.lap(&self.name, ".tail")?;
         Ok(y)
     }

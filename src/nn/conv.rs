@@ -20,7 +20,7 @@ impl Conv {
     /// A convolution of filters `[outputs, inputs / groups, kernel, kernel]` with one bias per output.
     ///
     /// # Errors
-    /// If the lengths do not fit the geometry or the device has no room.
+    /// If the lengths do not fit the geometry or the device is out of memory.
     pub fn new(
         filters: &[f32],
         bias: Vec<f32>,
@@ -44,7 +44,7 @@ impl Conv {
         }))
     }
 
-    /// Channels of the maps that it takes.
+    /// Channels of the map that it takes.
     pub fn inputs(&self) -> usize {
         match &self.0 {
             Layer::Cpu(conv) => conv.geometry().inputs,
@@ -52,7 +52,7 @@ impl Conv {
         }
     }
 
-    /// What computes it: our kernel with its tile, or Candle.
+    /// What computes it: our kernel with its tile, or `candle`.
     pub fn kernel(&self) -> String {
         match &self.0 {
             Layer::Cpu(conv) => conv.kernel(),
@@ -72,7 +72,7 @@ impl Conv {
         }
     }
 
-    /// The convolved map, and its squeeze: the mean of each channel, `[N, C]`.
+    /// The convolved map and its squeeze, the mean of each channel: `[N, C]`.
     ///
     /// # Errors
     /// As [`Conv::forward`].

@@ -1,10 +1,10 @@
-//! Matrix product with bias.
+//! Fully connected layers.
 
 use candle_core::{Result, Tensor, bail};
 
 use super::{Activation, Backend, candle, cpu};
 
-/// `x W^T + b`.
+/// A fully connected layer, `x W^T + b`.
 #[derive(Debug)]
 pub struct Linear(Layer);
 
@@ -15,10 +15,10 @@ enum Layer {
 }
 
 impl Linear {
-    /// From weights `[outputs, inputs]` as PyTorch stores them, and one bias per output.
+    /// From weights `[outputs, inputs]`, as PyTorch stores them, and one bias per output.
     ///
     /// # Errors
-    /// If the lengths do not fit or the device has no room.
+    /// If the lengths do not fit or the device is out of memory.
     pub fn new(weight: &[f32], bias: Vec<f32>, backend: &Backend) -> Result<Self> {
         let outputs = bias.len();
         if outputs == 0 || !weight.len().is_multiple_of(outputs) {
@@ -30,7 +30,7 @@ impl Linear {
         }))
     }
 
-    /// What computes it: our kernel with its tile, or Candle.
+    /// What computes it: our kernel with its tile, or `candle`.
     pub fn kernel(&self) -> String {
         match &self.0 {
             Layer::Cpu(linear) => linear.kernel(),

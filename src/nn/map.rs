@@ -5,17 +5,17 @@ use candle_core::{Device, Result, Tensor};
 use super::{Engine, candle, cpu};
 use crate::kernels::{Isa, Pool};
 
-/// Which layers a network is made of.
+/// What computes a network's layers.
 #[derive(Clone, Debug)]
 pub enum Backend {
     /// Our kernels on the CPU.
     Cpu(Engine),
-    /// Candle's operations, on any device; on the CPU the reference for the kernels.
+    /// Candle's operations on any device. On the CPU they are the reference for our kernels.
     Candle(Device),
 }
 
 impl Backend {
-    /// Our kernels where they can run, Candle's elsewhere.
+    /// Our kernels on the CPU, Candle's elsewhere.
     pub fn of(device: &Device) -> Self {
         match device {
             Device::Cpu => Self::Cpu(Engine::new(Isa::best())),
@@ -23,6 +23,7 @@ impl Backend {
         }
     }
 
+    /// The device of its maps.
     pub fn device(&self) -> &Device {
         match self {
             Self::Cpu(_) => &Device::Cpu,
@@ -30,13 +31,13 @@ impl Backend {
         }
     }
 
-    /// Whether [`Backend::enter`] takes a batch as it is if its values are stored `[N, H, W, C]`.
+    /// Whether [`Backend::enter`] avoids a copy for a batch stored as `[N, H, W, C]`.
     pub fn is_channels_last(&self) -> bool {
         matches!(self, Self::Cpu(_))
     }
 
-    /// A batch `[N, C, H, W]` of normalised images in this backend's layout: without a copy if that
-    /// is how it is stored.
+    /// A batch `[N, C, H, W]` of normalised images as a map, without a copy if it is already stored in this
+    /// backend's layout.
     ///
     /// # Errors
     /// If the device fails.
@@ -49,10 +50,10 @@ impl Backend {
     }
 }
 
-/// A batch `[N, C, H, W]` as `[N, H, W, C]` without a copy, if its values are stored in this order.
+/// A batch `[N, C, H, W]` as `[N, H, W, C]` without a copy, if it is stored in this order.
 ///
 /// # Errors
-/// If `x` has not four dimensions.
+/// If `x` does not have four dimensions.
 pub fn stored_channels_last(x: &Tensor) -> Result<Option<Tensor>> {
     let last = x.permute((0, 2, 3, 1))?;
     Ok(last.is_contiguous().then_some(last))
@@ -79,19 +80,19 @@ impl Map {
         }
     }
 
-    /// The images of several maps as one batch.
+    /// Several maps as one batch, on the CPU alone.
     ///
     /// # Errors
-    /// If there are none, or the sizes or backends differ.
-    pub fn cat(parts: &[Self]) -> Result<Self> {
-        let maps = parts.iter().map(|part| match part {
+    /// If there are none, their sizes differ or they are on another device.
+    pub fn cat(maps: &[Self]) -> Result<Self> {
+        let maps = maps.iter().map(|map| match map {
             Self::Cpu(map) => Ok(map),
             Self::Candle(_) => Err(mismatch()),
         });
         cpu::cat(&maps.collect::<Result<Vec<_>>>()?).map(Self::Cpu)
     }
 
-    /// Channels of this map from `start` on, as a map of its own.
+    /// `count` channels from `start` on, as a map of its own.
     ///
     /// # Errors
     /// If there are fewer channels or the device fails.
@@ -124,7 +125,7 @@ impl Map {
         }
     }
 
-    /// `map * gate`, a factor `[N, C]` per channel of each image; on the CPU in the map's own memory.
+    /// `map * gate`, with a factor per channel of each image, `[N, C]`; on the CPU in the map's own memory.
     ///
     /// # Errors
     /// If the shapes do not fit or the device fails.
@@ -136,7 +137,7 @@ impl Map {
     }
 }
 
-/// A network's layers and maps are of one backend.
+/// For a layer and a map, or two maps, of different backends.
 pub(super) fn mismatch() -> candle_core::Error {
-    candle_core::Error::Msg("the map is of another backend than the layer".into())
+    candle_core::Error::Msg("the map and the layer or other map have different backends".into())
 }

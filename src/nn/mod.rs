@@ -1,9 +1,11 @@
 //! Layers, in evaluation mode.
 //!
-//! A layer is made from plain numbers, already folded, for one [`Backend`]: on the CPU our kernels,
-//! which own their packed weights and work on channels-last maps; on other devices Candle's
-//! operations on `[N, C, H, W]`. The folders `cpu` and `candle` have the same functions; the layers
-//! here choose between them, and a network sees a [`Map`] and not which of the two it is.
+//! A layer is made for one [`Backend`] from weights with the normalisation already folded in: on the CPU
+//! our kernels, which own their packed weights and work on channels-last maps; on other devices Candle's
+//! operations on `[N, C, H, W]`. The modules `cpu` and `candle` have the same functions. The layers here
+//! choose between them, so that a network handles a [`Map`] without knowing its backend.
+//!
+//! Public for the benches and tests, which run a network on a chosen [`Backend`].
 
 mod candle;
 mod conv;
@@ -11,8 +13,8 @@ mod cpu;
 mod linear;
 mod map;
 mod norm;
-mod residual;
 mod se;
+mod shortcut;
 mod sk;
 
 pub use conv::Conv;
@@ -20,8 +22,8 @@ pub use cpu::{Engine, Map as CpuMap};
 pub use linear::Linear;
 pub use map::{Backend, Map, stored_channels_last};
 pub use norm::BatchNorm;
-pub use residual::residual_tail;
 pub use se::SqueezeExcite;
+pub use shortcut::add_shortcut;
 pub use sk::KernelAttention;
 
 pub use crate::kernels::{Activation, ConvGeometry, Isa, Pool};

@@ -6,9 +6,13 @@ const EPS: f64 = 1e-5;
 /// The four vectors of a BatchNorm, one value per channel (Ioffe and Szegedy, arXiv:1502.03167).
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
+    /// The learned scale.
     pub weight: Vec<f64>,
+    /// The learned shift.
     pub bias: Vec<f64>,
+    /// The mean over the training data.
     pub running_mean: Vec<f64>,
+    /// The variance over the training data.
     pub running_var: Vec<f64>,
 }
 

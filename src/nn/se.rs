@@ -4,14 +4,18 @@ use candle_core::{Result, Tensor};
 
 use super::{Activation, Linear};
 
-/// `gate(fc2(hidden(fc1(mean))))`: one factor per channel, in 0..1 if the gate is a sigmoid.
+/// `gate(fc2(hidden(fc1(mean))))`: one factor per channel, between 0 and 1 if the gate is a sigmoid.
 ///
-/// The 1x1 convolutions of the weights files act on single pixels, so they are matrix products.
+/// Weights files have 1x1 convolutions, which on a single pixel are fully connected layers.
 #[derive(Debug)]
 pub struct SqueezeExcite {
+    /// From the squeeze to the hidden features.
     pub fc1: Linear,
+    /// From the hidden features to one value per channel.
     pub fc2: Linear,
+    /// Between the two layers.
     pub hidden: Activation,
+    /// After the second layer.
     pub gate: Activation,
 }
 

@@ -5,16 +5,17 @@ use candle_core::{Result, Tensor};
 use super::map::mismatch;
 use super::{Activation, Linear, Map, candle, cpu};
 
-/// The attention that weighs two paths against each other, per channel.
+/// The attention that weights two paths against each other, channel by channel.
 #[derive(Debug)]
 pub struct KernelAttention {
-    /// BatchNorm folded in.
+    /// From the squeeze to the hidden features, with the BatchNorm folded in.
     pub reduce: Linear,
+    /// To one score per path and channel.
     pub select: Linear,
 }
 
 impl KernelAttention {
-    /// The gate `[N, 2, C]` of two maps; over the paths it sums to one.
+    /// The gate of two maps, `[N, 2, C]`, which sums to one over the paths.
     ///
     /// # Errors
     /// If the channels do not fit or the device fails.
@@ -30,7 +31,7 @@ impl KernelAttention {
         candle_nn::ops::softmax(&scores.reshape((batch, 2, both / 2))?, 1)
     }
 
-    /// The weighed sum of the two paths, on the CPU in the first one's memory.
+    /// The weighted sum of the two paths, on the CPU in the first one's memory.
     ///
     /// # Errors
     /// If the shapes do not fit or the device fails.

@@ -132,7 +132,7 @@ unsafe impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_four(self, from: *const f32) -> __m256 {
-        // SAFETY: the caller vouches for 4 values; the load need not be aligned.
+        // SAFETY: the caller guarantees 4 values; the load need not be aligned.
         unsafe {
             let four = _mm_loadu_ps(from);
             _mm256_set_m128(four, four)
@@ -140,12 +140,12 @@ unsafe impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> __m256 {
-        // SAFETY: the caller vouches for 8 values; the load need not be aligned.
+        // SAFETY: the caller guarantees 8 values; the load need not be aligned.
         unsafe { _mm256_loadu_ps(from) }
     }
     #[inline(always)]
     unsafe fn store_unchecked(self, x: __m256, to: *mut f32) {
-        // SAFETY: the caller vouches for 8 values; the store need not be aligned.
+        // SAFETY: the caller guarantees 8 values; the store need not be aligned.
         unsafe { _mm256_storeu_ps(to, x) }
     }
 }

@@ -123,17 +123,17 @@ unsafe impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn load_four(self, from: *const f32) -> __m512 {
-        // SAFETY: the caller vouches for 4 values; the load need not be aligned.
+        // SAFETY: the caller guarantees 4 values; the load need not be aligned.
         unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(from)) }
     }
     #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> __m512 {
-        // SAFETY: the caller vouches for 16 values; the load need not be aligned.
+        // SAFETY: the caller guarantees 16 values; the load need not be aligned.
         unsafe { _mm512_loadu_ps(from) }
     }
     #[inline(always)]
     unsafe fn store_unchecked(self, x: __m512, to: *mut f32) {
-        // SAFETY: the caller vouches for 16 values; the store need not be aligned.
+        // SAFETY: the caller guarantees 16 values; the store need not be aligned.
         unsafe { _mm512_storeu_ps(to, x) }
     }
 }

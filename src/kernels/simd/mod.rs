@@ -1,7 +1,7 @@
-//! Vectors of the machine: one trait, an implementation for each instruction set, chosen at run time.
+//! SIMD vectors: one trait with an implementation for each instruction set, chosen at run time.
 //!
-//! A kernel is written once, generic over [`Simd`], and handed to [`Isa::run`], which compiles it
-//! for each instruction set and runs the one that the machine has.
+//! A kernel is written once, generic over [`Simd`]. [`Isa::run`] has it compiled for each instruction
+//! set and runs the version for the one that is chosen.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -23,21 +23,23 @@ use super::element::Element;
 /// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// Arithmetic on vectors of `LANES` values. A value of the implementing type proves that the
-/// machine has its instructions.
+/// Arithmetic on vectors of `LANES` f32 values. A value of the implementing type proves that the machine
+/// has the instructions.
 ///
 /// # Safety
-/// `V` holds `LANES` values, at most [`MAX_LANES`], and the unchecked loads and stores touch no more
-/// than these: the checked ones and the micro-kernel rely on it.
+/// `V` holds `LANES` values, at most [`MAX_LANES`], and the unchecked loads and stores touch no more than
+/// these: the checked ones and the micro-kernel rely on it.
 pub unsafe trait Simd: Copy + Send + Sync + 'static {
+    /// Values in a vector.
     const LANES: usize;
-    /// Most rows of a micro-tile that is two vectors wide.
+    /// Most rows of a tile that is two vectors wide.
     const ROWS: usize;
+    /// A vector.
     type V: Copy;
-    /// Which source lane each lane of a permutation takes.
+    /// The source of every lane in a permutation.
     type Lanes: Copy;
 
-    /// Runs another kernel, compiled for these instructions and apart from the caller.
+    /// Runs another kernel, compiled for these instructions as a function of its own.
     fn run<K: Kernel>(self, kernel: K) -> K::Output;
 
     fn splat(self, x: f32) -> Self::V;
@@ -61,17 +63,17 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// `[x[order[0]], x[order[1]], ...]`.
     fn permute(self, x: Self::V, lanes: Self::Lanes) -> Self::V;
 
-    /// As [`Simd::permute`] within each four lanes: an order's values are below 4.
+    /// As [`Simd::permute`] within every four lanes: the order's entries are below 4.
     fn permute_fours(self, x: Self::V, lanes: Self::Lanes) -> Self::V;
 
-    /// Asks for a cache line that will be read soon; any address will do.
+    /// Prefetches a cache line that will be read soon; any address is allowed.
     fn prefetch(self, at: *const u8);
-    /// As [`Simd::prefetch`], into the second cache only.
+    /// As [`Simd::prefetch`], into L2 only.
     fn prefetch_far(self, at: *const u8);
-    /// As [`Simd::prefetch`], of one that will be written.
+    /// As [`Simd::prefetch`], for a line that will be written.
     fn prefetch_write(self, at: *const u8);
 
-    /// The same four values in each four lanes.
+    /// The same four values in every four lanes.
     ///
     /// # Safety
     /// `from` is valid for reading 4 values.
@@ -106,7 +108,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
         unsafe { T::store(self, x, to.as_mut_ptr()) }
     }
 
-    /// The values there are, at most `LANES`, the rest 0.
+    /// The first `LANES` values; where there are fewer, the other lanes are 0.
     #[inline(always)]
     fn load_some<T: Element>(self, from: &[T]) -> Self::V {
         if from.len() >= Self::LANES {
@@ -117,7 +119,7 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
         self.load(&lanes)
     }
 
-    /// Writes as many lanes as there is room for, at most `LANES`.
+    /// Writes as many lanes as there is room for.
     #[inline(always)]
     fn store_some<T: Element>(self, x: Self::V, to: &mut [T]) {
         if to.len() >= Self::LANES {
@@ -130,21 +132,21 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
-/// Work that is compiled for every instruction set.
+/// Code that is compiled for every instruction set.
 pub trait Kernel {
     type Output;
-    /// Marked `#[inline(always)]` by implementations, so that it takes the features of its caller.
+    /// Implementations are `#[inline(always)]`, so that they are compiled with the features of the caller.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// An instruction set that this machine has: no other can be named.
+/// An instruction set that this machine has: there are no values for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(Set);
 
-/// Each with the proof that the machine has its instructions.
+/// Each with a proof that the machine has the instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
-    /// What the compiler makes of arrays: SSE2 on x86-64, NEON on aarch64.
+    /// Arrays, from which the compiler makes SSE2 on x86-64 and NEON on aarch64.
     Portable(Portable),
     /// AVX2 with FMA.
     #[cfg(target_arch = "x86_64")]
@@ -155,10 +157,10 @@ enum Set {
 }
 
 impl Isa {
-    /// The environment variable that forces one, for tests and comparisons.
+    /// The environment variable that selects one, for tests and comparisons.
     pub const VARIABLE: &'static str = "SENET_ISA";
 
-    /// The instruction sets of this machine, those with the widest vectors last.
+    /// The instruction sets of this machine, from the narrowest to the widest vectors.
     pub fn available() -> impl DoubleEndedIterator<Item = Self> {
         let portable = Some(Set::Portable(Portable));
         #[cfg(target_arch = "x86_64")]
@@ -172,12 +174,12 @@ impl Isa {
         sets.into_iter().flatten().map(Self)
     }
 
-    /// The one of this name, if the machine has it.
+    /// The one with this name, if the machine has it.
     pub fn named(name: &str) -> Option<Self> {
         Self::available().find(|isa| isa.name() == name)
     }
 
-    /// The one that `SENET_ISA` names, or else the one with the widest vectors.
+    /// The one that `SENET_ISA` names, otherwise the one with the widest vectors.
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -189,6 +191,7 @@ impl Isa {
         })
     }
 
+    /// `portable`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Portable(_) => "portable",
@@ -204,12 +207,12 @@ impl Isa {
         self.run(Registers).0
     }
 
-    /// Most rows of a micro-tile.
+    /// Most rows of a tile.
     pub fn rows(self) -> usize {
         self.run(Registers).1
     }
 
-    /// Runs the kernel compiled for this instruction set.
+    /// Runs a kernel compiled for this instruction set.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
@@ -222,7 +225,7 @@ impl Isa {
     }
 }
 
-/// Lanes of a vector, and most rows of a micro-tile.
+/// Lanes of a vector, and most rows of a tile.
 struct Registers;
 
 impl Kernel for Registers {

@@ -1,4 +1,4 @@
-//! Arrays that the compiler turns into the vectors it may assume: SSE2 or NEON.
+//! Arrays, from which the compiler makes vectors of the target's baseline: SSE2 or NEON.
 #![allow(unsafe_code)]
 
 use super::{Kernel, MAX_LANES, Simd};
@@ -41,7 +41,7 @@ unsafe impl Simd for Portable {
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        // Without the instruction `mul_add` would be a function call.
+        // Where there is no instruction, `mul_add` is a function call.
         if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
             lanewise(|i| a[i].mul_add(b[i], c[i]))
         } else {
@@ -100,17 +100,17 @@ unsafe impl Simd for Portable {
     fn prefetch_write(self, _: *const u8) {}
     #[inline(always)]
     unsafe fn load_four(self, from: *const f32) -> Self::V {
-        // SAFETY: the caller vouches for 4 values, all that a vector has.
+        // SAFETY: the caller guarantees 4 values, all that a vector has.
         unsafe { self.load_unchecked(from) }
     }
     #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> Self::V {
-        // SAFETY: the caller vouches for 4 values.
+        // SAFETY: the caller guarantees 4 values.
         unsafe { from.cast::<Self::V>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store_unchecked(self, x: Self::V, to: *mut f32) {
-        // SAFETY: the caller vouches for 4 values.
+        // SAFETY: the caller guarantees 4 values.
         unsafe { to.cast::<Self::V>().write_unaligned(x) }
     }
 }

@@ -10,7 +10,7 @@ use crate::kernels::{Activation, ConvGeometry};
 
 pub(super) use pool::pool;
 
-/// What computes the layers.
+/// As the kernel of every layer.
 pub(super) const NAME: &str = "candle";
 
 /// A convolution with its weights on a device.
@@ -99,7 +99,7 @@ pub(super) fn mean(x: &Tensor, y: Option<&Tensor>) -> Result<Tensor> {
     }
 }
 
-pub(super) fn residual_tail(
+pub(super) fn add_shortcut(
     branch: &Tensor,
     gate: Option<&Tensor>,
     shortcut: &Tensor,

@@ -1,4 +1,4 @@
-//! Maps on the CPU: plain memory that is used again and again.
+//! Maps on the CPU, in plain memory that is reused.
 
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,20 +7,21 @@ use candle_core::{Result, Storage, Tensor, WithDType, bail};
 
 use crate::kernels::{Element, Isa, line_start, slack};
 
-/// A type of values that Candle's tensors have, too.
+/// An element type that Candle's tensors have, too.
 pub trait MapElement: Element + WithDType {}
 
 impl<T: Element + WithDType> MapElement for T {}
 
-/// The kernels of one instruction set and the memory that their maps live in.
+/// An instruction set for the kernels, and a pool of memory for their maps.
 #[derive(Clone, Debug)]
 pub struct Engine<T = f32> {
     isa: Isa,
-    /// Memory that no map uses.
+    /// Buffers that no map uses.
     free: Arc<Mutex<Vec<Buffer<T>>>>,
 }
 
 impl<T: MapElement> Engine<T> {
+    /// With an empty pool.
     pub fn new(isa: Isa) -> Self {
         Self {
             isa,
@@ -32,7 +33,7 @@ impl<T: MapElement> Engine<T> {
         self.isa
     }
 
-    /// A map of whatever its memory held before.
+    /// A map of arbitrary content.
     pub(super) fn map(&self, dims: [usize; 4]) -> Map<T> {
         let len = dims.iter().product();
         Map {
@@ -53,8 +54,8 @@ impl<T: MapElement> Engine<T> {
         })
     }
 
-    /// The smallest free buffer of at least `len` values, unless it is far too large: a small map
-    /// must not keep a large one's memory from it.
+    /// The smallest free buffer of at least `len` values, unless it is far too large: a small map must not
+    /// occupy the memory of a large one.
     fn take(&self, len: usize) -> Option<Buffer<T>> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let sizes = free.iter().map(Buffer::len).enumerate();
@@ -64,7 +65,7 @@ impl<T: MapElement> Engine<T> {
     }
 }
 
-/// Values from the start of a cache line on.
+/// Values of which the one at `start` starts a cache line.
 #[derive(Debug)]
 struct Buffer<T> {
     values: Vec<T>,
@@ -91,7 +92,7 @@ enum Memory<T> {
     Borrowed(Tensor),
 }
 
-/// A batch of maps `[N, H, W, C]`. Its memory goes back to the engine with it.
+/// A batch of maps `[N, H, W, C]`. On drop its memory returns to the engine.
 #[derive(Debug)]
 pub struct Map<T = f32> {
     memory: Memory<T>,
@@ -111,7 +112,7 @@ impl<T: MapElement> Map<T> {
         }
     }
 
-    /// The values to be changed: a copy of those that are borrowed.
+    /// The values, mutably: borrowed ones are copied first.
     pub(super) fn values_mut(&mut self) -> Result<&mut [T]> {
         let len = self.dims.iter().product::<usize>();
         if let Memory::Borrowed(tensor) = &self.memory {
@@ -148,7 +149,7 @@ impl<T> Drop for Map<T> {
     }
 }
 
-/// Values to be read, of a map or a tensor.
+/// Read access to the values of a map or a tensor.
 pub(super) enum Values<'a, T = f32> {
     Slice(&'a [T]),
     /// Candle's lock on the storage, whose type has no public name.

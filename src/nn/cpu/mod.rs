@@ -1,6 +1,6 @@
 //! The layers on our kernels: channels-last maps in plain memory.
 //!
-//! Matrices of a row to an image (squeezes, gates, features) are small and stay tensors.
+//! Matrices with one row per image (squeezes, gates, features) are small and stay tensors.
 
 mod map;
 
@@ -38,7 +38,7 @@ pub(super) fn to_tensor<T: MapElement>(x: &Map<T>) -> Result<Tensor> {
     tensor.to_dtype(DType::F32)
 }
 
-/// The convolved map; the sums of its channels into `sums`, `[N, outputs]`.
+/// The convolved map, and optionally the sums of its channels in `sums`, `[N, outputs]`.
 fn conv_with<T: MapElement>(
     conv: &Conv<T>,
     x: &Map<T>,
@@ -87,7 +87,7 @@ pub(super) fn linear(
     Tensor::from_vec(y, (batch, linear.outputs()), &Device::Cpu)
 }
 
-/// Mean over the pixels, `[N, C]`; of the sum where there are two maps.
+/// Mean over the pixels of `x`, or of `x + y`: `[N, C]`.
 pub(super) fn mean<T: MapElement>(x: &Map<T>, y: Option<&Map<T>>) -> Result<Tensor> {
     if y.is_some_and(|y| y.dims != x.dims) {
         bail!("the two maps differ in shape");
@@ -112,7 +112,7 @@ pub(super) fn pool<T: MapElement>(pool: Pool, x: &Map<T>) -> Result<Map<T>> {
 }
 
 /// In the branch's memory, in one pass.
-pub(super) fn residual_tail<T: MapElement>(
+pub(super) fn add_shortcut<T: MapElement>(
     mut branch: Map<T>,
     gate: Option<&Tensor>,
     shortcut: &Map<T>,
@@ -128,7 +128,7 @@ pub(super) fn residual_tail<T: MapElement>(
     let (image, channels) = (branch.image_len(), branch.channels());
     let gates = gate.map(|gate| gates(gate, &branch, 1)).transpose()?;
     let shortcut = shortcut.values()?;
-    each_image(&mut branch, |n| Elementwise::Tail {
+    each_image(&mut branch, |n| Elementwise::AddShortcut {
         gate: gates
             .as_ref()
             .map(|gates| &gates[n * channels..][..channels]),
@@ -168,7 +168,7 @@ pub(super) fn select<T: MapElement>(
     Ok(first)
 }
 
-/// Channels from `start` on.
+/// `count` channels from `start` on.
 pub(super) fn channels<T: MapElement>(x: &Map<T>, start: usize, count: usize) -> Result<Map<T>> {
     let [batch, height, width, channels] = x.dims;
     if start + count > channels {
@@ -186,27 +186,27 @@ pub(super) fn channels<T: MapElement>(x: &Map<T>, start: usize, count: usize) ->
 }
 
 /// The images of several maps as one batch.
-pub(super) fn cat<T: MapElement>(parts: &[&Map<T>]) -> Result<Map<T>> {
-    let Some(first) = parts.first() else {
-        bail!("no maps to put together");
+pub(super) fn cat<T: MapElement>(maps: &[&Map<T>]) -> Result<Map<T>> {
+    let Some(first) = maps.first() else {
+        bail!("no maps to concatenate");
     };
-    if parts.iter().any(|part| part.dims[1..] != first.dims[1..]) {
-        bail!("maps of several sizes cannot be one batch");
+    if maps.iter().any(|map| map.dims[1..] != first.dims[1..]) {
+        bail!("maps of different sizes cannot form a batch");
     }
     let [_, height, width, channels] = first.dims;
-    let batch = parts.iter().map(|part| part.dims[0]).sum();
-    let mut whole = first.engine.map([batch, height, width, channels]);
-    let mut rest = whole.values_mut()?;
-    for part in parts {
-        let values = part.values()?;
-        let (place, after) = rest.split_at_mut(values.len());
-        place.copy_from_slice(&values);
+    let batch = maps.iter().map(|map| map.dims[0]).sum();
+    let mut batched = first.engine.map([batch, height, width, channels]);
+    let mut rest = batched.values_mut()?;
+    for map in maps {
+        let values = map.values()?;
+        let (start, after) = rest.split_at_mut(values.len());
+        start.copy_from_slice(&values);
         rest = after;
     }
-    Ok(whole)
+    Ok(batched)
 }
 
-/// Applies an operation to each image, given its number.
+/// Applies to each image the operation for its index.
 fn each_image<'a, T: MapElement>(
     map: &mut Map<T>,
     operation: impl Fn(usize) -> Elementwise<'a, T>,
@@ -219,7 +219,7 @@ fn each_image<'a, T: MapElement>(
     Ok(())
 }
 
-/// The values of a gate: for each image `paths` factors to a channel.
+/// The values of a gate: `paths` factors per channel of each image.
 fn gates<T: MapElement>(gate: &Tensor, map: &Map<T>, paths: usize) -> Result<Vec<f32>> {
     if gate.elem_count() != map.dims[0] * paths * map.channels() {
         bail!("expected {paths} gates per channel of each image");

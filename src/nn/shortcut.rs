@@ -1,4 +1,4 @@
-//! The tail of a residual block: scale by the gate, add the shortcut, activate.
+//! The end of a residual block: scale by the gate, add the shortcut, activate.
 
 use candle_core::{Result, Tensor};
 
@@ -7,11 +7,11 @@ use super::{Activation, Map, candle, cpu};
 
 /// `activation(branch * gate + shortcut)` for two maps and a gate `[N, C]`.
 ///
-/// Takes the branch by value: on the CPU its memory becomes the result, in one pass.
+/// Takes the branch by value: on the CPU the result is computed in its memory, in one pass.
 ///
 /// # Errors
 /// If the shapes differ or the device fails.
-pub fn residual_tail(
+pub fn add_shortcut(
     branch: Map,
     gate: Option<&Tensor>,
     shortcut: &Map,
@@ -19,10 +19,10 @@ pub fn residual_tail(
 ) -> Result<Map> {
     match (branch, shortcut) {
         (Map::Cpu(branch), Map::Cpu(shortcut)) => {
-            cpu::residual_tail(branch, gate, shortcut, activation).map(Map::Cpu)
+            cpu::add_shortcut(branch, gate, shortcut, activation).map(Map::Cpu)
         }
         (Map::Candle(branch), Map::Candle(shortcut)) => {
-            candle::residual_tail(&branch, gate, shortcut, activation).map(Map::Candle)
+            candle::add_shortcut(&branch, gate, shortcut, activation).map(Map::Candle)
         }
         _ => Err(mismatch()),
     }
