@@ -14,7 +14,7 @@ use super::rows::{AnswerRow, LabelStyle, RowError};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::hub::{self, HubOptions};
-use crate::model::{Activation, Model, Prepared, prepare_beside};
+use crate::model::{Activation, Model, Prepared, prefetch_while};
 use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
 
 /// Classify images
@@ -82,10 +82,10 @@ pub(super) fn run(
     let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &transform, &decode, &hub, slot);
     let batch_size = (arguments.batch_size as usize).min(inputs.len());
     // The first images are decoded while the network is loaded.
-    prepare_beside(
+    prefetch_while(
         &inputs,
         batch_size,
-        transform.picture_len(),
+        transform.image_len(),
         is_remote,
         prepare,
         |batches| {

@@ -14,7 +14,7 @@ use super::{
     Shard, model_run,
 };
 use crate::error::Error;
-use crate::model::{Model, Prepared, prepare_ahead, sigmoid};
+use crate::model::{Model, Prepared, prefetch, sigmoid};
 use crate::preprocess::{DecodeOptions, ImageError, Views};
 
 /// How models are measured, and where the results are kept.
@@ -229,7 +229,7 @@ impl<'a> Evaluation<'a> {
         let start = Instant::now();
         let (mut network, mut stopped) = (Duration::ZERO, false);
         let mut outcome = Ok(());
-        prepare_ahead(&items, batch_size, layout.slot, prepare, |batch| {
+        prefetch(&items, batch_size, layout.slot, prepare, |batch| {
             let stop = options.stop.as_ref();
             if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
                 stopped = true;
@@ -314,7 +314,7 @@ impl<'a> Layout<'a> {
 
     /// Values that a model takes of one image.
     fn length(&self, model: &Model) -> usize {
-        self.views.count() * model.picture_len()
+        self.views.count() * model.image_len()
     }
 
     /// One record for each run and each image of the batch.
@@ -377,7 +377,7 @@ impl<'a> Layout<'a> {
             let own = slots.flat_map(|slot| &slot[place..][..length]);
             own.copied().collect()
         };
-        let count = values.len() / model.picture_len();
+        let count = values.len() / model.image_len();
         let all = model.batch_from(values)?;
         let starts = (0..count).step_by(self.batch_size);
         starts

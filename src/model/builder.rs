@@ -1,4 +1,4 @@
-//! Opening a model by name, one option at a time.
+//! Opens a model by name, with options.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ use crate::zoo::Overrides;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ModelOptions {
-    /// Where the network runs; the CPU unless another is chosen. [`DeviceChoice`](crate::DeviceChoice)
-    /// opens the best that there is.
+    /// Where the network runs; by default, on the CPU. [`DeviceChoice`](crate::DeviceChoice) opens
+    /// others, or the best one.
     pub device: Device,
-    /// Threads that the network has for itself. If none are given, it runs in the [rayon] pool of its caller.
+    /// Number of threads for the network alone. By default it runs in the [rayon] pool of its caller.
     pub threads: Option<usize>,
 }
 
@@ -30,8 +30,8 @@ impl Default for ModelOptions {
     }
 }
 
-/// A model that is about to be opened; [`Model::builder`] makes one.
-#[must_use = "nothing is opened before `open`"]
+/// Opens a model with options; see [`Model::builder`].
+#[must_use = "call `open` to open the model"]
 pub struct ModelBuilder<'a> {
     name: String,
     options: ModelOptions,
@@ -41,7 +41,7 @@ pub struct ModelBuilder<'a> {
 }
 
 impl Model {
-    /// The model called `name`, as in [`store::resolve()`].
+    /// Starts opening the model called `name`; [`store::resolve()`] says which names there are.
     ///
     /// ```no_run
     /// use senet::{DeviceChoice, Model};
@@ -85,40 +85,40 @@ impl<'a> ModelBuilder<'a> {
         self
     }
 
-    /// The settings of the hub and its cache; [`HubOptions::from_env`] unless they are given.
+    /// Settings of the hub and its cache; by default, those of [`HubOptions::from_env`].
     pub fn hub(mut self, hub: HubOptions) -> Self {
         self.hub = Some(hub);
         self
     }
 
-    /// A file to take the weights from, instead of the model's own.
+    /// Takes the weights from this file.
     pub fn weights(mut self, file: impl AsRef<Path>) -> Self {
         self.weights = Some(file.as_ref().to_owned());
         self
     }
 
-    /// What to inform of downloads, and of notes that the user should see.
+    /// Receives the progress of downloads, and notes for the user.
     pub fn progress(self, progress: &'a dyn Progress) -> Self {
         Self { progress, ..self }
     }
 
-    /// Finds the model, opens its weights, downloaded unless they are in the cache, and builds the
-    /// network.
+    /// Resolves the name, opens the weights, downloading them if they are not in the cache, and builds
+    /// the network.
     ///
     /// # Errors
-    /// If the name means nothing, the weights cannot be had, or they do not fit.
+    /// If the name is unknown, or the weights are not available or do not fit.
     pub fn open(self) -> Result<Model> {
         let hub = match self.hub {
             Some(hub) => hub,
             None => HubOptions::from_env()?,
         };
-        let found = store::resolve(&self.name, &Overrides::default(), &hub, self.progress)?;
-        for note in found.note.iter().chain(&found.spec.notes) {
+        let resolved = store::resolve(&self.name, &Overrides::default(), &hub, self.progress)?;
+        for note in resolved.note.iter().chain(&resolved.spec.notes) {
             self.progress.note(note);
         }
         let weights = self.weights.as_deref();
-        let weights = store::open(&found.spec, weights, &hub, self.progress)?;
-        let model = Model::with_options(found.spec, &weights, &self.options)?;
+        let weights = store::open(&resolved.spec, weights, &hub, self.progress)?;
+        let model = Model::with_options(resolved.spec, &weights, &self.options)?;
         model
             .notes()
             .iter()

@@ -1,14 +1,16 @@
-//! Pictures in, answers out: a network with its preprocessing and the names of its classes.
+//! Images in, classes out: a network with its preprocessing and the names of its classes.
 
-mod batches;
 mod builder;
+mod prefetch;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
-pub use batches::{Prepared, prepare_ahead, prepare_beside};
 pub use builder::{ModelBuilder, ModelOptions};
+#[cfg(feature = "cli")]
+pub(crate) use prefetch::prefetch_while;
+pub(crate) use prefetch::{Prepared, prefetch};
 
 use crate::error::{Error, Result};
 use crate::hub::HubOptions;
@@ -21,46 +23,47 @@ use crate::store;
 use crate::weights::Weights;
 use crate::zoo::ModelSpec;
 
-/// A model that is ready to classify.
+/// A network with its preprocessing and labels, ready to classify images.
 #[derive(Debug)]
 pub struct Model {
     spec: ModelSpec,
     network: Network,
-    /// None where images have other channels than the network's input.
+    /// `None` if the network's input is neither RGB nor grey.
     transform: Option<Transform>,
     /// The threads that [`ModelOptions::threads`] asks for.
     pool: Option<ThreadPool>,
 }
 
-/// One of the classes that a picture may show.
+/// A class that an image may show, and how probable it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prediction<'a> {
     /// Output of the classifier, counted from 0.
     pub index: usize,
+    /// What the class is called.
     pub label: &'a Label,
-    /// By the model's [`Activation`], 0 to 1.
+    /// From 0 to 1, by the model's [`Activation`].
     pub probability: f64,
     /// The network's raw score.
     pub logit: f32,
 }
 
-/// What turns the logits of an image into probabilities.
+/// The function that turns the logits of an image into probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Activation {
-    /// One of several classes: the probabilities add up to 1.
+    /// The image shows one of several classes: the probabilities add up to 1.
     Softmax,
-    /// Each class by itself; the softmax of a single output would always be 1.
+    /// Each class independently; also for a single output, whose softmax would always be 1.
     Sigmoid,
 }
 
 impl Model {
-    /// The model called `name` (as in [`store::resolve()`]) on `device`; [`Model::builder`] has more
-    /// options. Its weights are taken from the cache, or downloaded without a word.
+    /// Opens the model called `name` (see [`store::resolve()`]) on `device`. Its weights come from the
+    /// cache or are downloaded. [`Model::builder`] has more options.
     ///
     /// # Errors
-    /// If the name means nothing, the weights cannot be had, or they do not fit.
+    /// If the name is unknown, or the weights are not available or do not fit.
     pub fn open(name: &str, hub: &HubOptions, device: &Device) -> Result<Self> {
         Self::builder(name)
             .hub(hub.clone())
@@ -71,7 +74,7 @@ impl Model {
     /// Builds the network of `spec` on `device` from `weights`.
     ///
     /// # Errors
-    /// If the weights are not this network's, or images of the spec's input size do not fit it.
+    /// If the weights are those of another network, or the network cannot take the spec's input size.
     pub fn new(spec: ModelSpec, weights: &Weights, device: &Device) -> Result<Self> {
         let options = ModelOptions {
             device: device.clone(),
@@ -96,8 +99,8 @@ impl Model {
         Self::with_transform(spec, transform, weights, options)
     }
 
-    /// As [`Model::with_options`], with the [`transform()`] of the same spec and device, which there is before
-    /// the weights are; none where images have other channels than the network's input.
+    /// As [`Model::with_options`], with the [`transform()`] of the same spec and device, which can be made
+    /// before the weights are there; `None` if the network's input is neither RGB nor grey.
     ///
     /// # Errors
     /// As [`Model::with_options`].
@@ -125,24 +128,26 @@ impl Model {
         })
     }
 
+    /// The description that the model was built from.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
     }
 
+    /// The network, for logits, features and the tensors inside.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// What was done to the file's names to find the network's tensors, and what of the file is not used:
-    /// for the user to see.
+    /// Notes for the user: how the names in the weights file were mapped to the network's tensors, and
+    /// which tensors of the file are not used.
     pub fn notes(&self) -> &[String] {
         self.network.notes()
     }
 
-    /// The preprocessing: writes an image into a slot of a batch, in the network's own layout.
+    /// The preprocessing, which writes an image into a slot of a batch in the network's own layout.
     ///
     /// # Errors
-    /// [`ImageError::Channels`] if images have other channels than the network's input.
+    /// [`ImageError::Channels`] if the network's input is neither RGB nor grey.
     pub fn transform(&self) -> Result<&Transform, ImageError> {
         let channels = self.spec.channels();
         self.transform
@@ -150,8 +155,8 @@ impl Model {
             .ok_or(ImageError::Channels { channels })
     }
 
-    /// Number of values that one picture takes in a batch: channels · height · width.
-    pub fn picture_len(&self) -> usize {
+    /// Number of values of one image in a batch: channels · height · width.
+    pub fn image_len(&self) -> usize {
         let [height, width] = self.spec.input.size;
         self.spec.channels() * height * width
     }
@@ -159,24 +164,21 @@ impl Model {
     /// The preprocessed images `[N, channels, height, width]`, on the network's device.
     ///
     /// # Errors
-    /// If the device has no room, or as [`Model::transform`].
-    pub fn batch(&self, pictures: &[RgbImage]) -> Result<Tensor> {
+    /// If the device is out of memory, or as [`Model::transform`].
+    pub fn batch(&self, images: &[RgbImage]) -> Result<Tensor> {
         let transform = self.transform()?;
-        let mut values = vec![0.0; pictures.len() * self.picture_len()];
-        for (picture, slot) in pictures
-            .iter()
-            .zip(values.chunks_exact_mut(self.picture_len()))
-        {
-            transform.write(picture, slot);
+        let mut values = vec![0.0; images.len() * self.image_len()];
+        for (image, slot) in images.iter().zip(values.chunks_exact_mut(self.image_len())) {
+            transform.write(image, slot);
         }
         self.batch_from(values)
     }
 
-    /// A batch `[N, channels, height, width]` of images that [`Model::transform`] wrote one after
-    /// another. On the CPU it takes the values over without a copy, stored as they are.
+    /// A batch `[N, channels, height, width]` from the values of images that [`Model::transform`] wrote
+    /// one after another. On the CPU the values are not copied.
     ///
     /// # Errors
-    /// If the values are not whole images or the device has no room.
+    /// If the values are not whole images or the device is out of memory.
     pub fn batch_from(&self, values: Vec<f32>) -> Result<Tensor> {
         Ok(self.stored(values)?.to_device(self.network.device())?)
     }
@@ -184,7 +186,7 @@ impl Model {
     /// As [`Model::batch_from`], in the memory of the CPU.
     fn stored(&self, values: Vec<f32>) -> Result<Tensor> {
         let [height, width] = self.spec.input.size;
-        let (count, channels) = (values.len() / self.picture_len(), self.spec.channels());
+        let (count, channels) = (values.len() / self.image_len(), self.spec.channels());
         let tensor = |shape| Tensor::from_vec(values, shape, &Device::Cpu);
         Ok(match self.network.is_channels_last() {
             true => tensor((count, height, width, channels))?.permute((0, 3, 1, 2))?,
@@ -192,18 +194,19 @@ impl Model {
         })
     }
 
-    /// The `k` most probable classes of each picture, best first.
+    /// The `k` most probable classes of each image, most probable first.
     ///
     /// # Errors
     /// As [`Network::forward`].
-    pub fn classify(&self, pictures: &[RgbImage], k: usize) -> Result<Vec<Vec<Prediction<'_>>>> {
-        if pictures.is_empty() {
+    pub fn classify(&self, images: &[RgbImage], k: usize) -> Result<Vec<Vec<Prediction<'_>>>> {
+        if images.is_empty() {
             return Ok(Vec::new());
         }
-        self.classify_batch(&self.batch(pictures)?, k)
+        self.classify_batch(&self.batch(images)?, k)
     }
 
-    /// The `k` most probable classes of each picture of a batch, best first.
+    /// The `k` most probable classes of each image of a batch `[N, channels, height, width]`, most
+    /// probable first.
     ///
     /// # Errors
     /// As [`Network::forward`].
@@ -212,8 +215,8 @@ impl Model {
         Ok(rows.iter().map(|logits| self.best(logits, k)).collect())
     }
 
-    /// The logits of each image that [`Model::transform`] wrote, one after another. If the batch
-    /// fails, each image is tried alone, so that one cannot take the others with it.
+    /// The logits of each image, from the values that [`Model::transform`] wrote one after another. If
+    /// the batch fails, each image is tried alone, so that a bad one does not affect the others.
     pub fn logits_each(&self, values: impl Into<Vec<f32>>) -> Vec<Result<Vec<f32>>> {
         let values = values.into();
         if values.is_empty() {
@@ -225,7 +228,7 @@ impl Model {
         }
     }
 
-    /// As [`Model::logits_each`], of a batch `[N, channels, height, width]`.
+    /// As [`Model::logits_each`], for a batch `[N, channels, height, width]`.
     pub(crate) fn logits_of_each(&self, batch: &Tensor) -> Vec<Result<Vec<f32>>> {
         let [count, ..] = *batch.dims() else {
             return Vec::new();
@@ -248,7 +251,7 @@ impl Model {
         Ok(logits.to_device(&Device::Cpu)?.to_vec2::<f32>()?)
     }
 
-    /// The sigmoid for a single output, else the softmax.
+    /// Sigmoid for a single output, softmax otherwise.
     pub fn activation(&self) -> Activation {
         match self.spec.classes() {
             1 => Activation::Sigmoid,
@@ -256,7 +259,7 @@ impl Model {
         }
     }
 
-    /// The `k` most probable classes by the logits of one picture, best first.
+    /// The `k` most probable classes from the logits of one image, most probable first.
     pub fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {
         let probabilities = match self.activation() {
             Activation::Softmax => softmax(logits),
@@ -265,8 +268,7 @@ impl Model {
         self.predictions(logits, k, |index| probabilities[index])
     }
 
-    /// The classes whose sigmoids are above `threshold`, each by itself, best first; of more than
-    /// `k` the best.
+    /// The classes whose sigmoid is above `threshold`, at most `k` of them, most probable first.
     pub fn above(&self, logits: &[f32], threshold: f64, k: usize) -> Vec<Prediction<'_>> {
         let mut predictions =
             self.predictions(logits, k, |index| sigmoid(f64::from(logits[index])));
@@ -290,7 +292,7 @@ impl Model {
     }
 }
 
-/// The preprocessing of `spec`, in the layout that its network takes on `device`.
+/// The preprocessing of `spec`, in the layout that its network uses on `device`.
 ///
 /// # Errors
 /// As [`ModelSpec::transform`].
@@ -320,7 +322,7 @@ impl From<candle_core::Error> for Error {
 mod tests {
     use super::*;
 
-    /// The model that is part of the program.
+    /// The embedded model.
     fn demo() -> Model {
         let offline = HubOptions {
             offline: true,
@@ -360,7 +362,7 @@ mod tests {
             .open()
             .unwrap();
         assert_eq!(own.pool.as_ref().unwrap().current_num_threads(), 3);
-        let values = vec![0.25; 2 * own.picture_len()];
+        let values = vec![0.25; 2 * own.image_len()];
         let logits = |model: &Model| {
             model
                 .rows(&model.batch_from(values.clone()).unwrap())
@@ -377,8 +379,8 @@ mod tests {
     #[test]
     fn an_image_that_fails_does_not_take_its_batch_with_it() {
         let model = demo();
-        let mut values = vec![0.5; 3 * model.picture_len()];
-        values[model.picture_len()] = f32::NAN;
+        let mut values = vec![0.5; 3 * model.image_len()];
+        values[model.image_len()] = f32::NAN;
         let each = model.logits_each(values);
         let are_good: Vec<bool> = each.iter().map(Result::is_ok).collect();
         assert_eq!(are_good, [true, false, true]);

@@ -1,8 +1,8 @@
-//! What can go wrong between a file and a network's input.
+//! Errors on the way from a file to a network's input.
 
 use std::path::{Path, PathBuf};
 
-/// An error of the `image` module; [`ImageError::hint`] says what to do about it.
+/// An image that cannot be read or decoded; [`ImageError::hint`] says what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
@@ -12,22 +12,22 @@ pub enum ImageError {
         path: PathBuf,
         error: std::io::Error,
     },
-    /// A picture that is not in a file of its own could not be read.
-    #[error("cannot read the picture: {0}")]
+    /// An image inside an archive or table could not be read.
+    #[error("cannot read the image: {0}")]
     Unreadable(String),
-    /// A file was read, but its content did not give a picture.
+    /// A file was read but could not be decoded.
     #[error("`{}`: {error}", path.display())]
     InFile {
         path: PathBuf,
         error: Box<ImageError>,
     },
-    /// Not read to its end.
-    #[error("the file is longer than {limit} bytes, which no picture should be")]
+    /// The file is longer than [`MAX_FILE_BYTES`](super::MAX_FILE_BYTES).
+    #[error("the file is longer than {limit} bytes, the limit for an image")]
     FileTooLong { limit: u64 },
-    /// The first bytes are not those of a format this crate reads.
-    #[error("{found}, expected a picture: {KNOWN_FORMATS}")]
+    /// The content is of no supported format.
+    #[error("{found}, expected an image: {KNOWN_FORMATS}")]
     UnknownFormat { found: Content },
-    /// The format is known, the data is broken or of a kind no decoder here reads.
+    /// The format is supported, but the data is damaged or of an unsupported kind.
     #[error("cannot decode this {format}: {reason}")]
     Decode {
         format: &'static str,
@@ -44,10 +44,10 @@ pub enum ImageError {
         height: u32,
         limit: u64,
     },
-    /// A network that images cannot be made into the input of.
-    #[error("the network takes {channels} channels, and an image has 3, or 1 when it is grey")]
+    /// The network's input is neither RGB nor grey.
+    #[error("the network takes {channels} channels, but images have 3, or 1 if grey")]
     Channels { channels: usize },
-    /// An [`InputSpec`](super::InputSpec) that describes no transform.
+    /// An [`InputSpec`](super::InputSpec) with an impossible value.
     #[error("invalid input specification: `{field}` must be {expected}, found {found}")]
     InvalidSpec {
         field: &'static str,
@@ -58,18 +58,21 @@ pub enum ImageError {
 
 const KNOWN_FORMATS: &str = "JPEG, PNG, WebP, GIF, BMP, TIFF, PNM, QOI or ICO";
 
-/// What a file is that is not a picture of a known format, as far as its first bytes tell.
+/// What a file that is not a supported image contains, as far as its first bytes show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Content {
+    /// Nothing.
     Empty,
-    /// A pointer file of git's large file storage, in place of the file itself.
+    /// A pointer of Git LFS in place of the file itself.
     GitLfsPointer,
-    /// A web page or another document in tags; often a failed download.
+    /// HTML, XML or SVG; often an error page from a failed download.
     Markup,
+    /// Plain text.
     Text,
-    /// A picture format that is recognised and not read.
-    OtherPicture(&'static str),
+    /// An image format that is recognised but not supported.
+    OtherFormat(&'static str),
+    /// Anything else.
     Unknown,
 }
 
@@ -80,7 +83,7 @@ impl std::fmt::Display for Content {
             Self::GitLfsPointer => "this is a git-lfs pointer",
             Self::Markup => "this is an HTML, XML or SVG document",
             Self::Text => "this is a text file",
-            Self::OtherPicture(name) => return write!(f, "{name} images are not supported"),
+            Self::OtherFormat(name) => return write!(f, "{name} images are not supported"),
             Self::Unknown => "the format is unknown",
         })
     }
@@ -94,8 +97,8 @@ impl ImageError {
             Self::UnknownFormat { found } => match found {
                 Content::GitLfsPointer => Some("fetch the file itself with `git lfs pull`".into()),
                 Content::Markup => Some("a download may have saved an error page".into()),
-                Content::OtherPicture(name) => {
-                    let command = super::kind::command(name);
+                Content::OtherFormat(name) => {
+                    let command = super::decode::conversion_command(name);
                     Some(format!(
                         "convert the image to PNG, for example with `{command}`"
                     ))
@@ -111,9 +114,9 @@ impl ImageError {
                 "if the image is trusted, raise the limit to {} pixels",
                 u64::from(*width) * u64::from(*height)
             )),
-            Self::Channels { .. } => Some(
-                "such a network can be shown, measured and compared with stored numbers".into(),
-            ),
+            Self::Channels { .. } => {
+                Some("the network can still be described, timed and verified".into())
+            }
             Self::Read { .. }
             | Self::Unreadable(_)
             | Self::FileTooLong { .. }

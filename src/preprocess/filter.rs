@@ -1,16 +1,16 @@
-//! What each new pixel is mixed of: Pillow's filters as fixed-point weights.
+//! Pillow's resampling filters as fixed-point weights.
 
 use std::f64::consts::PI;
 use std::ops::Range;
 
 use super::spec::Interpolation;
 
-/// Bits of a weight behind the point.
+/// Fraction bits of a weight.
 pub(super) const FRACTION_BITS: u32 = 22;
 
-/// For each pixel of a range of the new edge: which old pixels it is mixed of, and how.
+/// For each new pixel of a range: the old pixels that contribute to it, and their weights.
 pub(super) struct Taps {
-    /// First old pixel, and where its weights end in `weights`.
+    /// First old pixel, and the end of its weights in `weights`.
     pixels: Vec<(usize, usize)>,
     weights: Vec<i32>,
 }
@@ -23,7 +23,7 @@ impl Taps {
         filter: Filter,
     ) -> Self {
         let scale = old_size as f64 / new_size as f64;
-        // An enlargement uses the filter as it is, a reduction stretches it.
+        // Only a reduction stretches the filter.
         let stretch = scale.max(1.0);
         let support = filter.radius * stretch;
         let mut taps = Self {
@@ -33,7 +33,7 @@ impl Taps {
         let mut exact = Vec::new();
         for i in range {
             let centre = (i as f64 + 0.5) * scale;
-            // Casts from below zero saturate at zero, which is where the image starts.
+            // A cast from below zero saturates at zero, where the image starts.
             let first = (centre - support + 0.5) as usize;
             let end = ((centre + support + 0.5) as usize).min(old_size);
             exact.clear();
@@ -43,7 +43,7 @@ impl Taps {
             }));
             let sum: f64 = exact.iter().sum();
             taps.weights.extend(exact.iter().map(|&weight| {
-                // `round` goes away from zero at a half.
+                // `round` rounds half away from zero, as Pillow does.
                 (weight / sum * f64::from(1 << FRACTION_BITS)).round() as i32
             }));
             taps.pixels.push((first, taps.weights.len()));
@@ -51,7 +51,7 @@ impl Taps {
         taps
     }
 
-    /// All old pixels that are read.
+    /// The range of old pixels that are read.
     pub(super) fn span(&self) -> Range<usize> {
         let start = self.iter().map(|(first, _)| first).min().unwrap_or(0);
         let ends = self.iter().map(|(first, weights)| first + weights.len());
@@ -68,16 +68,16 @@ impl Taps {
     }
 }
 
-/// What an old pixel weighs at a distance, as Pillow's `Resample.c` computes it.
+/// The weight of an old pixel by its distance, as in Pillow's `Resample.c`.
 #[derive(Clone, Copy)]
 pub(super) struct Filter {
-    /// How far it reaches, in pixels of the larger raster.
+    /// Support on each side, in pixels of the coarser raster.
     radius: f64,
     weight: fn(f64) -> f64,
 }
 
 impl Filter {
-    /// `None` for the nearest pixel, which is not a weighted mean.
+    /// `None` for `Nearest`, which is not a weighted mean.
     pub(super) fn of(interpolation: Interpolation) -> Option<Self> {
         let (radius, weight): (f64, fn(f64) -> f64) = match interpolation {
             Interpolation::Nearest => return None,
@@ -91,7 +91,7 @@ impl Filter {
     }
 }
 
-/// Sinc in a Hamming window, whose two numbers are of single precision in Pillow.
+/// Sinc in a Hamming window, whose two constants are single-precision in Pillow.
 fn hamming(x: f64) -> f64 {
     let x = x.abs();
     if x == 0.0 {
@@ -116,7 +116,7 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-/// Sinc in the main lobe of another, three times as wide.
+/// Sinc windowed by the main lobe of a sinc three times as wide.
 fn lanczos(x: f64) -> f64 {
     if (-3.0..3.0).contains(&x) {
         sinc(x) * sinc(x / 3.0)

@@ -1,12 +1,11 @@
-//! The resize of 8-bit images of Pillow 13.0, bit for bit.
+//! Resizes 8-bit images as Pillow 13.0 does, bit for bit.
 //!
-//! Every filter but the nearest pixel makes two passes, one for each edge, each a weighted mean over a window of the source that grows with
-//! the reduction. Weights are fixed-point numbers with [`FRACTION_BITS`] bits; the result of each
-//! pass is rounded to 8 bits. A pass is left out when its size does not change. The sizes say which
-//! pass comes first: that is new in Pillow 13.0; older versions always begin with the horizontal one
-//! and now and then round a pixel otherwise. One thing is done besides: only the part of the result
-//! that a crop keeps is computed, because a very long picture would otherwise be enlarged to
-//! gigabytes only to be cut.
+//! Every filter except `Nearest` runs a horizontal and a vertical pass. Each pixel is a weighted mean
+//! over a window of the source that grows with the reduction. Weights are fixed-point numbers with
+//! [`FRACTION_BITS`] bits, and the result of each pass is rounded to 8 bits. A pass is skipped if its
+//! size does not change. Which pass comes first depends on the sizes; before Pillow 13.0 it was always
+//! the horizontal one, so a few pixels were rounded differently. Unlike in Pillow, only the window that
+//! a crop keeps is computed: a very long image would otherwise be enlarged to gigabytes.
 
 use std::ops::Range;
 
@@ -21,22 +20,17 @@ use crate::kernels::{Isa, Kernel, Simd};
 const HALF: i32 = 1 << (FRACTION_BITS - 1);
 const CHANNELS: usize = 3;
 
-/// Resizes to `width` x `height` pixels as `Image.resize` of Pillow 13.0 does. Older versions pass
-/// over the two edges in another order where much height is lost, and may round otherwise there.
+/// Resizes to `width` x `height` pixels as `Image.resize` of Pillow 13.0 does. Older versions run the
+/// two passes in another order where the height shrinks a lot, and may round differently there.
 ///
-/// An empty picture, which has nothing to take pixels from, gives a black one.
-pub fn resize(
-    picture: &RgbImage,
-    width: u32,
-    height: u32,
-    interpolation: Interpolation,
-) -> RgbImage {
+/// An empty image gives a black one.
+pub fn resize(image: &RgbImage, width: u32, height: u32, interpolation: Interpolation) -> RgbImage {
     let window = Window {
         columns: 0..width as usize,
         rows: 0..height as usize,
     };
     resize_window(
-        picture,
+        image,
         width as usize,
         height as usize,
         &window,
@@ -45,41 +39,41 @@ pub fn resize(
     )
 }
 
-/// The part of a resized picture that is kept, in its pixels.
+/// The part of a resized image that is kept, in pixels of that image.
 pub(super) struct Window {
     pub(super) columns: Range<usize>,
     pub(super) rows: Range<usize>,
 }
 
-/// The `window` of the picture resized to `width` x `height`.
+/// Resizes to `width` x `height` and returns the `window`.
 pub(super) fn resize_window(
-    picture: &RgbImage,
+    image: &RgbImage,
     width: usize,
     height: usize,
     window: &Window,
     interpolation: Interpolation,
     isa: Isa,
 ) -> RgbImage {
-    let (old_width, old_height) = (picture.width() as usize, picture.height() as usize);
+    let (old_width, old_height) = (image.width() as usize, image.height() as usize);
     let size = (window.columns.len() as u32, window.rows.len() as u32);
-    if size.0 == 0 || size.1 == 0 || picture.is_empty() {
+    if size.0 == 0 || size.1 == 0 || image.is_empty() {
         return RgbImage::new(size.0, size.1);
     }
     let filter = match Filter::of(interpolation) {
         Some(filter) => filter,
-        None => return nearest(picture, width, height, window),
+        None => return nearest(image, width, height, window),
     };
     let taps = |old, new, range: &Range<usize>| {
         (old != new).then(|| Taps::new(old, new, range.clone(), filter))
     };
     let across = taps(old_width, width, &window.columns);
     let down = taps(old_height, height, &window.rows);
-    // What the passes read of the picture.
+    // The part of the image that the passes read.
     let columns = across.as_ref().map_or(window.columns.clone(), Taps::span);
     let rows = down.as_ref().map_or(window.rows.clone(), Taps::span);
 
     let source = Raster {
-        data: picture.as_raw(),
+        data: image.as_raw(),
         stride: old_width * CHANNELS,
         top: 0,
         left: 0,
@@ -106,32 +100,33 @@ pub(super) fn resize_window(
     RgbImage::from_raw(size.0, size.1, result).expect("three bytes for each pixel of the window")
 }
 
-/// The old pixel in whose area the centre of each new one lies.
+/// Takes the old pixel in which the centre of each new pixel lies.
 ///
-/// As in Pillow, the places are found by adding up: a rounding error may move one over an edge.
-fn nearest(picture: &RgbImage, width: usize, height: usize, window: &Window) -> RgbImage {
+/// Positions are found by repeated addition, as in Pillow, because its rounding errors can move a
+/// centre into the next pixel.
+fn nearest(image: &RgbImage, width: usize, height: usize, window: &Window) -> RgbImage {
     let places = |old: u32, new: usize, range: &Range<usize>| -> Vec<u32> {
         let step = f64::from(old) / new as f64;
         let centres = std::iter::successors(Some(step * 0.5), |place| Some(place + step));
         let kept = centres.skip(range.start).take(range.len());
         kept.map(|place| (place as u32).min(old - 1)).collect()
     };
-    let columns = places(picture.width(), width, &window.columns);
-    let rows = places(picture.height(), height, &window.rows);
+    let columns = places(image.width(), width, &window.columns);
+    let rows = places(image.height(), height, &window.rows);
     RgbImage::from_fn(columns.len() as u32, rows.len() as u32, |x, y| {
-        *picture.get_pixel(columns[x as usize], rows[y as usize])
+        *image.get_pixel(columns[x as usize], rows[y as usize])
     })
 }
 
-/// Which pass Pillow runs first; they do not commute, because each rounds to 8 bits.
+/// Which pass Pillow runs first. The order matters because each pass rounds to 8 bits.
 ///
-/// Found by comparing Pillow 13.0 with both orders over some thousand sizes: rows go first where a
-/// picture loses height, and more than twice the number of pixels that it loses in width.
+/// Found by comparing Pillow 13.0 with both orders over some thousand sizes: the vertical pass comes
+/// first if the height shrinks, by more than twice the number of pixels by which the width shrinks.
 fn is_vertical_first(old: (usize, usize), new: (usize, usize)) -> bool {
     new.1 < old.1 && old.1 - new.1 > 2 * old.0.saturating_sub(new.0)
 }
 
-/// Rows of RGB pixels cut out of a larger picture; positions are those of the whole.
+/// Rows of RGB pixels cut out of a larger image; positions are those of the whole image.
 struct Raster<'a> {
     data: &'a [u8],
     /// Bytes from one row to the next.
@@ -142,7 +137,7 @@ struct Raster<'a> {
 }
 
 impl<'a> Raster<'a> {
-    /// All bytes from a pixel on, those of the rows below too.
+    /// All bytes from a pixel to the end, including the rows below.
     fn from(&self, y: usize, column: usize) -> &'a [u8] {
         &self.data[(y - self.top) * self.stride + (column - self.left) * CHANNELS..]
     }
@@ -183,7 +178,7 @@ fn resize_across(
     result
 }
 
-/// The width of `rows` with the vectors of the machine.
+/// Resizes the width of `rows` with SIMD.
 #[cfg(target_arch = "x86_64")]
 fn sum_pixels(
     sums: &PixelSums,
@@ -193,32 +188,32 @@ fn sum_pixels(
     row_bytes: usize,
     result: &mut [u8],
 ) {
-    // The last rows, behind which there is too little to read whole vectors.
+    // The last rows, after which there are too few bytes to read whole vectors.
     let is_short = |&y: &usize| source.from(y, span.start).len() < sums.row_len();
     let short = rows.clone().find(is_short).unwrap_or(rows.end);
-    let mut tail = Vec::new();
+    let mut padded = Vec::new();
     if short < rows.end {
-        tail.extend_from_slice(source.from(short, span.start));
-        tail.resize(tail.len() + PixelSums::SLACK, 0);
+        padded.extend_from_slice(source.from(short, span.start));
+        padded.resize(padded.len() + PixelSums::SLACK, 0);
     }
     let groups = result.chunks_mut(PixelSums::ROWS * row_bytes);
     for (y, out) in rows.clone().step_by(PixelSums::ROWS).zip(groups) {
         let inputs = std::array::from_fn(|row| {
-            // A last group of fewer rows is filled up with its last.
+            // An incomplete last group repeats its last row.
             let y = (y + row).min(rows.end - 1);
             match y < short {
                 true => source.from(y, span.start),
-                false => &tail[(y - short) * source.stride..],
+                false => &padded[(y - short) * source.stride..],
             }
         });
         sums.write::<{ FRACTION_BITS as i32 }>(inputs, HALF, out);
     }
 }
 
-/// The width of `rows` with scalars.
+/// Resizes the width of `rows` without SIMD.
 ///
 /// Two rows share each multiplication: one in the lower half of an `i64`, one in the upper. No sum
-/// leaves the 32 bits of its half, so both can be taken apart again exactly.
+/// exceeds the 32 bits of its half, so they can be separated exactly.
 fn pairs_across(
     source: &Raster<'_>,
     rows: &Range<usize>,
@@ -283,7 +278,7 @@ fn resize_down(
     result
 }
 
-/// The weighted means of whole rows.
+/// Computes weighted means of whole rows.
 struct Down<'a> {
     source: &'a Raster<'a>,
     columns: &'a Range<usize>,
@@ -294,7 +289,7 @@ struct Down<'a> {
 impl Kernel for Down<'_> {
     type Output = ();
 
-    /// The compiler makes vectors of the loops.
+    /// The compiler vectorises the loops.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let row_bytes = self.columns.len() * CHANNELS;
@@ -322,7 +317,7 @@ impl Kernel for Down<'_> {
     }
 }
 
-/// Drops the fraction; the half that rounds was added at the start of the sum.
+/// Drops the fraction; sums start at one half, so that this rounds.
 fn round(sum: i32) -> u8 {
     (sum >> FRACTION_BITS).clamp(0, 255) as u8
 }
@@ -341,8 +336,8 @@ mod tests {
         for case in 0..200 {
             let edges = std::array::from_fn(|_| 1 + below(if case % 8 == 0 { 150 } else { 24 }));
             let [old_width, old_height, width, height] = edges;
-            // Extremes, which overflow what is too narrow.
-            let picture = RgbImage::from_fn(old_width, old_height, |_, _| {
+            // Extreme values, which would overflow a type that is too narrow.
+            let image = RgbImage::from_fn(old_width, old_height, |_, _| {
                 image::Rgb(std::array::from_fn(|_| [0, 255, 128][below(3) as usize]))
             });
             let (width, height) = (width as usize, height as usize);
@@ -352,7 +347,7 @@ mod tests {
             };
             for interpolation in [Interpolation::Bilinear, Interpolation::Lanczos] {
                 let resized =
-                    |isa| resize_window(&picture, width, height, &window, interpolation, isa);
+                    |isa| resize_window(&image, width, height, &window, interpolation, isa);
                 let expected = resized(Isa::named("portable").unwrap());
                 for isa in Isa::available() {
                     assert!(

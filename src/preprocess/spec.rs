@@ -1,4 +1,4 @@
-//! The `[input]` table of a card: what a network expects to see.
+//! The `[input]` table of a card: the size and preprocessing of a network's input.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,25 +10,29 @@ pub struct InputSpec {
     pub size: [usize; 2],
     /// The resize target is `floor(size / crop_pct)`.
     pub crop_pct: f64,
+    /// How the crop is taken.
     #[serde(default)]
     pub crop_mode: CropMode,
+    /// The filter of the resize.
     pub interpolation: Interpolation,
-    /// Per channel (RGB), for values in 0..1.
+    /// Subtracted from each channel (RGB), whose values are 0 to 1.
     pub mean: [f32; 3],
+    /// What each channel is then divided by.
     pub std: [f32; 3],
-    /// The larger size at which the published accuracy is higher, where the recipe has one.
+    /// A larger size at which the published accuracy is higher, if the recipe has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_size: Option<[usize; 2]>,
+    /// The `crop_pct` at that size, if it differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_crop_pct: Option<f64>,
 }
 
-/// Largest height and width of a network's input, in pixels: at four thousand a single map of the
+/// Largest height and width of a network's input, in pixels. At this size a single feature map of the
 /// wider networks takes a gigabyte.
 pub const MAX_INPUT_SIZE: usize = 4096;
 
 impl InputSpec {
-    /// Height and width that the picture is resized to before the crop: `floor(size / crop_pct)`.
+    /// Height and width that images are resized to before the crop: `floor(size / crop_pct)`.
     pub fn scale_size(&self) -> [usize; 2] {
         self.size
             .map(|edge| (edge as f64 / self.crop_pct).floor() as usize)
@@ -40,30 +44,36 @@ impl InputSpec {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CropMode {
-    /// Short side to the target, then the centre.
+    /// Resize the short side to the target, then crop the centre.
     #[default]
     Center,
-    /// Both sides to the target, whatever the shape, then the centre.
+    /// Resize both sides to the target, ignoring the aspect ratio, then crop the centre.
     Squash,
-    /// Long side to the target, the rest padded.
+    /// Resize the long side to the target, and pad the other with the mean colour.
     Border,
 }
 
-/// Resampling filter as Pillow computes it, antialiased but for `Nearest`.
+/// Resampling filter as in Pillow; all but `Nearest` are antialiased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Interpolation {
+    /// The nearest pixel.
     Nearest,
+    /// The mean of the pixels that a new pixel covers.
     Box,
+    /// A triangle of radius 1.
     Bilinear,
+    /// A sinc in a Hamming window of radius 1.
     Hamming,
+    /// Keys' cubic convolution with a = -0.5.
     Bicubic,
+    /// A sinc in a Lanczos window of radius 3.
     Lanczos,
 }
 
 impl Interpolation {
-    /// What timm and Pillow call it.
+    /// The name in timm and Pillow.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nearest => "nearest",

@@ -1,4 +1,4 @@
-//! RGB picture to network input, as timm's `transforms_imagenet_eval` does it.
+//! From an RGB image to the network's input, as in timm's `transforms_imagenet_eval`.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use super::resize::{Window, resize_window};
 use super::spec::{CropMode, InputSpec, Interpolation};
 use crate::kernels::Isa;
 
-/// Longest edge, in pixels, that a resize may aim at.
+/// Longest edge, in pixels, that an image is resized to.
 const LARGEST_EDGE: usize = 1 << 16;
 
-/// What is seen of a picture; where there is more than one view, their probabilities are averaged.
+/// The views of an image that a network sees; if there are several, their probabilities are averaged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -29,7 +29,7 @@ pub enum Views {
 }
 
 impl Views {
-    /// Number of inputs that one picture gives.
+    /// Number of network inputs for one image.
     pub fn count(self) -> usize {
         match self {
             Self::One => 1,
@@ -39,7 +39,7 @@ impl Views {
     }
 }
 
-/// The order of the values of an image in a batch.
+/// The order in which the values of an image are stored in a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
@@ -60,28 +60,28 @@ pub struct Transform {
     scale: [usize; 2],
     crop_mode: CropMode,
     interpolation: Interpolation,
-    /// Colour of what lies outside of the picture.
+    /// Colour of the padding.
     fill: [u8; 3],
     /// The normalised value of each byte, per channel.
     normalised: [[f32; 256]; 3],
 }
 
 impl Transform {
-    /// Checks the specification and prepares its transform.
+    /// Checks the specification and prepares its transform for RGB input.
     ///
     /// # Errors
-    /// [`ImageError::InvalidSpec`] for an edge of 0 pixels or above 65536, before or after the
-    /// division by `crop_pct`, a `crop_pct` that is not above 0, and a `mean` or `std` that gives
-    /// no finite numbers.
+    /// [`ImageError::InvalidSpec`] for an edge of 0 or more than 65536 pixels, before or after the
+    /// division by `crop_pct`, a `crop_pct` that is not above 0, and a `mean` or `std` that does not
+    /// give finite numbers.
     pub fn new(spec: &InputSpec) -> Result<Self, ImageError> {
         Self::with_channels(spec, 3)
     }
 
-    /// The transform for a network of 3 input channels, or of 1: the image is converted to grey first, as
-    /// timm does, and of the values for red, green and blue the mean is taken.
+    /// The transform for a network of 3 input channels, or of 1: then the image is converted to grey
+    /// first, and the means over red, green and blue of `mean` and `std` are used, as in timm.
     ///
     /// # Errors
-    /// As [`Transform::new`], and [`ImageError::Channels`] for any other number.
+    /// As [`Transform::new`], and [`ImageError::Channels`] for any other number of channels.
     pub fn with_channels(spec: &InputSpec, channels: usize) -> Result<Self, ImageError> {
         if channels != 1 && channels != 3 {
             return Err(ImageError::Channels { channels });
@@ -141,7 +141,7 @@ impl Transform {
         Self { layout, ..self }
     }
 
-    /// Height and width of the result in pixels.
+    /// Height and width of the network's input in pixels.
     pub fn size(&self) -> [usize; 2] {
         self.size
     }
@@ -153,30 +153,30 @@ impl Transform {
 
     /// Number of values that one image takes in a batch: channels · height · width.
     #[cfg(feature = "cli")]
-    pub(crate) fn picture_len(&self) -> usize {
+    pub(crate) fn image_len(&self) -> usize {
         self.channels * self.size[0] * self.size[1]
     }
 
-    /// What the network sees the colours of.
-    fn seen<'p>(&self, picture: &'p RgbImage) -> Cow<'p, RgbImage> {
+    /// The image in the colours that the network sees.
+    fn seen<'p>(&self, image: &'p RgbImage) -> Cow<'p, RgbImage> {
         match self.channels {
-            1 => Cow::Owned(grey(picture)),
-            _ => Cow::Borrowed(picture),
+            1 => Cow::Owned(grey(image)),
+            _ => Cow::Borrowed(image),
         }
     }
 
-    /// The picture after resize and crop, still 8-bit RGB; of equal values for a network of grey images.
-    pub fn pixels(&self, picture: &RgbImage) -> RgbImage {
-        let [height, width] = self.resized(picture);
+    /// The image after resize and crop, still 8-bit RGB; for a network of grey images with equal values.
+    pub fn pixels(&self, image: &RgbImage) -> RgbImage {
+        let [height, width] = self.resized_size(image);
         let rows = Crop::new(height, self.size[0]);
         let columns = Crop::new(width, self.size[1]);
-        self.cropped(&self.seen(picture), [height, width], &rows, &columns)
+        self.cropped(&self.seen(image), [height, width], &rows, &columns)
     }
 
-    /// The part of the picture, resized to `edges`, that the crops keep.
+    /// Resizes to `[height, width]` and takes the part that the crops keep.
     fn cropped(
         &self,
-        picture: &RgbImage,
+        image: &RgbImage,
         [height, width]: [usize; 2],
         rows: &Crop,
         columns: &Crop,
@@ -186,7 +186,7 @@ impl Transform {
             rows: rows.start..rows.start + rows.length,
         };
         let kept = resize_window(
-            picture,
+            image,
             width,
             height,
             &window,
@@ -213,23 +213,23 @@ impl Transform {
     /// `(value / 255 - mean) / std` in 32-bit floats, as torchvision computes it.
     ///
     /// # Panics
-    /// If `out` has not `channels * height * width` elements.
-    pub fn write(&self, picture: &RgbImage, out: &mut [f32]) {
-        self.normalise(&self.pixels(picture), out);
+    /// If the length of `out` is not `channels * height * width`.
+    pub fn write(&self, image: &RgbImage, out: &mut [f32]) {
+        self.normalise(&self.pixels(image), out);
     }
 
-    /// Writes one input after another, one for each view of the picture.
+    /// Writes the inputs for all views of the image, one after another.
     ///
     /// # Panics
-    /// If `out` has not `views.count() * channels * height * width` elements.
-    pub fn write_views(&self, picture: &RgbImage, views: Views, out: &mut [f32]) {
-        let edges = self.resized(picture);
-        let picture = &*self.seen(picture);
+    /// If the length of `out` is not `views.count() * channels * height * width`.
+    pub fn write_views(&self, image: &RgbImage, views: Views, out: &mut [f32]) {
+        let edges = self.resized_size(image);
+        let image = &*self.seen(image);
         let [rows, columns] = [0, 1].map(|axis| Crop::new(edges[axis], self.size[axis]));
         let length = out.len() / views.count();
         let mut slots = out.chunks_exact_mut(length);
         let mut write = |rows: &Crop, columns: &Crop, mirrored: bool| {
-            let mut pixels = self.cropped(picture, edges, rows, columns);
+            let mut pixels = self.cropped(image, edges, rows, columns);
             if mirrored {
                 image::imageops::flip_horizontal_in_place(&mut pixels);
             }
@@ -242,7 +242,7 @@ impl Transform {
             Views::One => {}
             Views::Flip => write(&rows, &columns, true),
             Views::TenCrop => {
-                // The mirrored picture's own centre, which is another where the rest is odd.
+                // The centre of the mirrored image, which differs if the margin is odd.
                 write(&rows, &columns.opposite(edges[1]), true);
                 for rows in rows.corners(edges[0]) {
                     for columns in columns.corners(edges[1]) {
@@ -256,7 +256,7 @@ impl Transform {
 
     fn normalise(&self, pixels: &RgbImage, out: &mut [f32]) {
         let area = self.size[0] * self.size[1];
-        assert_eq!(out.len(), self.channels * area, "the slot for one picture");
+        assert_eq!(out.len(), self.channels * area, "the slot for one image");
         let pixels = pixels.as_chunks::<3>().0;
         match self.layout {
             Layout::ChannelsFirst => {
@@ -278,9 +278,9 @@ impl Transform {
         }
     }
 
-    /// Height and width that the whole picture is resized to, before the crop.
-    fn resized(&self, picture: &RgbImage) -> [usize; 2] {
-        let old = [picture.height() as usize, picture.width() as usize];
+    /// Height and width that the whole image is resized to before the crop.
+    fn resized_size(&self, image: &RgbImage) -> [usize; 2] {
+        let old = [image.height() as usize, image.width() as usize];
         match self.crop_mode {
             CropMode::Squash => self.scale,
             CropMode::Center if self.scale[0] == self.scale[1] => short_edge_to(old, self.scale[0]),
@@ -290,10 +290,10 @@ impl Transform {
     }
 }
 
-/// Pillow's conversion from RGB to `L`, with its fixed-point weights of ITU-R 601-2, as RGB of equal
-/// values: resizing treats the channels alike.
-fn grey(picture: &RgbImage) -> RgbImage {
-    let mut grey = picture.clone();
+/// Pillow's conversion from RGB to `L`, with fixed-point weights of ITU-R 601-2. The result is RGB with
+/// three equal channels, which a resize keeps equal.
+fn grey(image: &RgbImage) -> RgbImage {
+    let mut grey = image.clone();
     for pixel in grey.as_chunks_mut::<3>().0 {
         let [r, g, b] = pixel.map(u32::from);
         *pixel = [((r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16) as u8; 3];
@@ -311,9 +311,9 @@ fn short_edge_to([height, width]: [usize; 2], edge: usize) -> [usize; 2] {
     }
 }
 
-/// timm's `ResizeKeepRatio`: one factor for both edges, chosen between theirs, rounded half to even.
+/// timm's `ResizeKeepRatio`: scales both edges by one of their two factors and rounds half to even.
 ///
-/// timm fails where an edge becomes 0; here the least is one pixel.
+/// timm fails if an edge becomes 0; here it is at least one pixel.
 fn keep_ratio(old: [usize; 2], scale: [usize; 2], choose: fn(f64, f64) -> f64) -> [usize; 2] {
     let ratio = choose(
         old[0] as f64 / scale[0] as f64,
@@ -322,25 +322,25 @@ fn keep_ratio(old: [usize; 2], scale: [usize; 2], choose: fn(f64, f64) -> f64) -
     old.map(|edge| ((edge as f64 / ratio).round_ties_even() as usize).max(1))
 }
 
-/// timm's border colour. Its mean is a 64-bit number; the shortest decimal of ours is that number.
+/// timm's border colour. timm's mean is a 64-bit number, which is the shortest decimal form of ours.
 fn colour(mean: f32) -> u8 {
     let mean = mean.to_string().parse().unwrap_or(f64::from(mean));
     (255.0 * mean).round_ties_even() as u8
 }
 
-/// What a centred crop or padding takes along one edge.
+/// A centred crop or padding along one edge.
 struct Crop {
-    /// First pixel of the picture that is kept.
+    /// First pixel of the image that is kept.
     start: usize,
-    /// Number of pixels of the picture that are kept.
+    /// Number of pixels of the image that are kept.
     length: usize,
     /// Pixels of padding in front.
     before: usize,
 }
 
 impl Crop {
-    /// torchvision's `CenterCrop`: an odd rest is rounded half to even when it is cut off, and goes
-    /// behind when it is added.
+    /// torchvision's `CenterCrop`: half of the margin is rounded to even when cropping, and an odd pixel
+    /// of padding goes to the end.
     fn new(edge: usize, size: usize) -> Self {
         if edge < size {
             Self {

@@ -134,7 +134,7 @@ fn four_channels_run_and_see_no_image() {
         let (code, text) = run(&env, arguments);
         assert_eq!(code, 2, "{arguments:?}: {text}");
         assert!(
-            text.contains("takes 4 channels, and an image has 3, or 1 when it is grey"),
+            text.contains("takes 4 channels, but images have 3, or 1 if grey"),
             "{text}"
         );
         assert!(text.contains("hint:"), "{text}");

@@ -169,7 +169,7 @@ fn links_in_archives() {
         "{messages}"
     );
     assert!(
-        messages.contains("7/lost.png: cannot read the picture: a link to what"),
+        messages.contains("7/lost.png: cannot read the image: a link to what"),
         "{messages}"
     );
 }

@@ -175,7 +175,7 @@ fn measure(
 /// Reproducible values between -2 and 2.
 fn input(model: &Model, batch: usize) -> anyhow::Result<Tensor> {
     let value = |index: usize| (index * 7919 % 4001) as f32 / 1000.0 - 2.0;
-    let values = (0..batch * model.picture_len()).map(value).collect();
+    let values = (0..batch * model.image_len()).map(value).collect();
     Ok(model.batch_from(values)?)
 }
 

@@ -1,9 +1,9 @@
 //! BMP as Pillow reads it.
 //!
-//! The decoder of the `image` crate differs in three things, which are done here. It rounds a 5-bit
-//! value to the nearest of 0..=255, where Pillow rounds down. It makes black of the pixels that
-//! run-length data leaves out, where Pillow takes the first colour of the palette. And it believes a
-//! place of the pixels that cannot be.
+//! The decoder of the `image` crate differs from Pillow in three points, which are handled here: it
+//! rounds 5-bit values to the nearest of 0..=255, where Pillow rounds down; it paints pixels that
+//! run-length data leaves out black, where Pillow uses the first colour of the palette; and it trusts
+//! an impossible offset of the pixels.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -11,12 +11,13 @@ use std::io::Cursor;
 use image::codecs::bmp::BmpDecoder;
 use image::{ImageDecoder, RgbImage};
 
-use super::decode::{DecodeOptions, from_pixels, read_pixels};
-use super::error::ImageError;
+use super::DecodeOptions;
+use super::pixels::{from_pixels, read_pixels};
+use crate::preprocess::error::ImageError;
 
 const FORMAT: &str = "BMP";
 
-/// Values of the header's field of compression.
+/// Values of the header's `biCompression`.
 const RUN_LENGTH_8: u32 = 1;
 const RUN_LENGTH_4: u32 = 2;
 const BIT_FIELDS: u32 = 3;
@@ -26,8 +27,8 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let decoder =
         BmpDecoder::new(Cursor::new(bytes)).map_err(|error| ImageError::decode(FORMAT, error))?;
     let (width, height) = decoder.dimensions();
-    let _turn = options.admit(FORMAT, width, height)?;
-    // The header of 12 bytes, the only one that is laid out otherwise, has none of these kinds.
+    let _permit = options.reserve(FORMAT, width, height)?;
+    // The 12-byte header, the only one with another layout, has none of these.
     let (bits, compression) = match number(bytes, 14) {
         ..40 => (0, 0),
         _ => (number(bytes, 28) & 0xFFFF, number(bytes, 30)),
@@ -42,27 +43,27 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
             })?;
             let palette = decoder.get_palette().unwrap_or_default();
             let colour = |&index: &u8| palette.get(usize::from(index)).copied().unwrap_or_default();
-            // The rows of such a file always go from the bottom to the top.
+            // The rows of such a file always run from bottom to top.
             let rows = indices.chunks_exact(size.0).rev();
             let pixels = rows.flatten().flat_map(colour).collect();
             from_pixels(width, height, pixels, FORMAT)
         }
         _ if bits == 16 => {
             let largest = largest_values(bytes, compression)?;
-            let mut picture = read_pixels(decoder, FORMAT)?;
-            round_down(&mut picture, largest);
-            Ok(picture)
+            let mut image = read_pixels(decoder, FORMAT)?;
+            round_down(&mut image, largest);
+            Ok(image)
         }
         _ => read_pixels(decoder, FORMAT),
     }
 }
 
-/// The file with the place of the pixels where Pillow looks for them: behind the palette if the
-/// header gives 0, or its own end though there is a palette.
+/// The file with the offset at which Pillow looks for the pixels: after the palette if the header says
+/// 0, or if it says its own end although there is a palette.
 fn with_data_offset(bytes: &[u8]) -> Cow<'_, [u8]> {
     const FILE_HEADER: u32 = 14;
     let header = number(bytes, 14);
-    // The header of 12 bytes has its depth elsewhere, 3 bytes a colour and no number of them.
+    // The 12-byte header has its depth elsewhere, 3 bytes per colour, and no number of colours.
     let (bits, entry, colors) = match header {
         12 => (number(bytes, 24) & 0xFFFF, 3, 0),
         _ => (number(bytes, 28) & 0xFFFF, 4, number(bytes, 46)),
@@ -86,7 +87,7 @@ fn with_data_offset(bytes: &[u8]) -> Cow<'_, [u8]> {
     bytes.into()
 }
 
-/// The 32-bit number at `at`; a decoder that took the header has seen that it is there.
+/// The 32-bit number at `at`, or 0 if the data ends before it.
 fn number(bytes: &[u8], at: usize) -> u32 {
     match bytes.get(at..at + 4) {
         Some(&[a, b, c, d]) => u32::from_le_bytes([a, b, c, d]),
@@ -94,7 +95,7 @@ fn number(bytes: &[u8], at: usize) -> u32 {
     }
 }
 
-/// The largest red, green and blue of a file with 16 bits a pixel.
+/// The largest values of red, green and blue in a file with 16 bits per pixel.
 fn largest_values(bytes: &[u8], compression: u32) -> Result<[u32; 3], ImageError> {
     if compression != BIT_FIELDS {
         return Ok([31; 3]);
@@ -112,9 +113,9 @@ fn largest_values(bytes: &[u8], compression: u32) -> Result<[u32; 3], ImageError
     }
 }
 
-/// Narrows values that were widened to the nearest, and widens them again by rounding down.
-fn round_down(picture: &mut RgbImage, largest: [u32; 3]) {
-    for pixel in picture.as_chunks_mut::<3>().0 {
+/// Undoes the widening that rounded to nearest, and widens again rounding down.
+fn round_down(image: &mut RgbImage, largest: [u32; 3]) {
+    for pixel in image.as_chunks_mut::<3>().0 {
         for (value, largest) in pixel.iter_mut().zip(largest) {
             let narrow = (u32::from(*value) * largest + 127) / 255;
             *value = (narrow * 255 / largest) as u8;
@@ -122,19 +123,19 @@ fn round_down(picture: &mut RgbImage, largest: [u32; 3]) {
     }
 }
 
-/// The palette index of each pixel of run-length data, the lowest row first. `None` if the data
-/// ends before every pixel has one.
+/// The palette index of each pixel of run-length data, bottom row first. `None` if the data ends
+/// before every pixel has one.
 ///
-/// A run that goes past the end of its row is cut, a literal one goes on in the next row, and the
-/// end of a row that has no pixels is not counted: so does Pillow.
+/// As in Pillow, a run is cut at the end of its row, a literal run continues in the next row, and the
+/// end of a row without pixels does not count.
 fn run_length(bytes: &[u8], (width, height): (usize, usize), four_bits: bool) -> Option<Vec<u8>> {
     const END_OF_ROW: u8 = 0;
-    const END_OF_PICTURE: u8 = 1;
+    const END_OF_IMAGE: u8 = 1;
     const JUMP: u8 = 2;
     let count = width * height;
     let mut indices = Vec::new();
     let mut column = 0;
-    // Literal runs are padded to an even place in the file.
+    // Literal runs are padded to an even offset in the file.
     let mut at = (number(bytes, 10) as usize).min(bytes.len());
     while indices.len() < count {
         let &[length, value] = bytes.get(at..at + 2)?.as_array()?;
@@ -144,7 +145,7 @@ fn run_length(bytes: &[u8], (width, height): (usize, usize), four_bits: bool) ->
                 indices.resize(indices.len().next_multiple_of(width), 0);
                 column = 0;
             }
-            (0, END_OF_PICTURE) => return None,
+            (0, END_OF_IMAGE) => return None,
             (0, JUMP) => {
                 let &[right, up] = bytes.get(at..at + 2)?.as_array()?;
                 at += 2;

@@ -1,57 +1,57 @@
 //! The portable formats of Netpbm, as Pillow reads them: PBM, PGM and PPM in text (P1 to P3) and in
-//! bytes (P4 to P6), grey PFM (Pf), and PAM (P7), which Pillow does not know.
+//! binary (P4 to P6), grey PFM (Pf), and PAM (P7), which Pillow does not support.
 //!
-//! Values are scaled from 0..=maxval to 0..=255, half to even. But a grey picture whose maxval is
-//! above 255 is scaled to 16 bits and *clipped* at 255, unless it is to be scaled, and floating-point
-//! values are cut to whole ones and clipped, because Pillow's modes `I` and `F` convert so.
+//! Values are scaled from 0..=maxval to 0..=255, rounding half to even. Grey images with a maxval
+//! above 255 are scaled to 16 bits and then *clipped* at 255 (or divided by 257, by option), and
+//! floating-point values are truncated and clipped, as in Pillow's modes `I` and `F`.
 
 use image::RgbImage;
 
-use super::decode::{DecodeOptions, WideGrey, from_pixels, grey};
-use super::error::ImageError;
+use super::DecodeOptions;
+use super::pixels::{WideGrey, from_pixels, grey};
+use crate::preprocess::error::ImageError;
 
 const FORMAT: &str = "PNM";
 
-/// What Pillow takes for blanks.
+/// Whitespace in Pillow's sense.
 const BLANKS: &[u8] = b" \t\n\x0b\x0c\r";
 
-/// The longest number, in digits.
+/// Longest number, in digits.
 const LONGEST: usize = 10;
 
-/// What a file says before its samples.
+/// The header of a file.
 #[derive(Clone, Copy, Debug)]
 struct Header {
     kind: Kind,
     width: u32,
     height: u32,
-    /// Samples of a pixel in the file.
+    /// Samples per pixel in the file.
     channels: usize,
     maxval: u32,
-    /// Where the samples begin.
+    /// Offset of the samples.
     at: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A bit a pixel, where 1 is black; rows begin at a byte.
+    /// One bit per pixel, where 1 is black; rows begin at a byte.
     Bits,
-    /// Of one byte, or of two with the high one first where maxval is above 255.
+    /// One byte per sample, or two in big-endian order if maxval is above 255.
     Bytes,
-    /// The same as [`Kind::Bits`] in digits.
+    /// As [`Kind::Bits`], in digits.
     TextBits,
+    /// Numbers in digits.
     Text,
-    /// Floating-point numbers of 32 bits, the lowest row first.
-    Floats {
-        little_endian: bool,
-    },
+    /// 32-bit floating-point numbers, bottom row first.
+    Floats { little_endian: bool },
 }
 
-/// Whether bytes begin as such a file does. A text may begin so too.
+/// Whether bytes begin like such a file. A text may begin like that, too.
 pub(super) fn begins(start: &[u8]) -> bool {
     matches!(start, [b'P', b'1'..=b'7' | b'f', blank, ..] if BLANKS.contains(blank))
 }
 
-/// Whether the header is whole, and samples follow where these are in text.
+/// Whether the header is complete and, in a text format, samples follow.
 pub(super) fn begins_well(start: &[u8]) -> bool {
     let sample = |byte: &u8| byte.is_ascii_digit() || BLANKS.contains(byte) || *byte == b'#';
     header(start).is_ok_and(|header| match header.kind {
@@ -71,11 +71,11 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         maxval,
         at,
     } = header;
-    let _turn = options.admit(FORMAT, width, height)?;
+    let _permit = options.reserve(FORMAT, width, height)?;
     let samples = &bytes[at..];
     let row = width as usize * channels;
     let count = row * height as usize;
-    // Each pixel takes room in the file: nothing is allocated for those that are not there.
+    // Every pixel takes space in the file; check this before allocating memory for them.
     let least = match kind {
         Kind::Bits => row.div_ceil(8) * height as usize,
         Kind::Bytes if maxval < 256 => count,
@@ -86,7 +86,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     };
     if samples.len() < least {
         let reason = format!(
-            "it is cut off: {least} bytes of samples expected, found {}",
+            "it is truncated: expected {least} bytes of samples, found {}",
             samples.len()
         );
         return Err(broken(&reason));
@@ -146,15 +146,15 @@ fn black(bit: u8) -> u8 {
     if bit == 0 { 255 } else { 0 }
 }
 
-/// From a file's samples to 8 bits.
+/// Converts samples to 8 bits.
 struct Scale {
     maxval: u32,
-    /// For grey of more than 8 bits.
+    /// For grey with more than 8 bits.
     wide: Option<WideGrey>,
 }
 
 impl Scale {
-    /// A sample above maxval is as large as that.
+    /// Samples above maxval count as maxval.
     fn of(&mut self, sample: u32) -> u8 {
         let share = f64::from(sample.min(self.maxval)) / f64::from(self.maxval);
         match &mut self.wide {
@@ -164,7 +164,7 @@ impl Scale {
     }
 }
 
-/// A digit for each pixel, whatever is between them.
+/// Parses one digit per pixel, with or without whitespace between them.
 fn text_bits(samples: &[u8], count: usize) -> Result<Vec<u8>, String> {
     let mut values = Vec::with_capacity(count);
     let mut samples = samples.iter();
@@ -177,7 +177,7 @@ fn text_bits(samples: &[u8], count: usize) -> Result<Vec<u8>, String> {
             }
             Some(byte) if BLANKS.contains(byte) => {}
             Some(byte) => return Err(format!("a pixel is {:?}", char::from(*byte))),
-            None => return Err("it is cut off".into()),
+            None => return Err("it is truncated".into()),
         }
     }
     Ok(values)
@@ -212,10 +212,10 @@ fn header(bytes: &[u8]) -> Result<Header, String> {
         Some(b"Pf") => Kind::Floats {
             little_endian: false,
         },
-        _ => return Err("its kind is unknown".into()),
+        _ => return Err("its magic number is unknown".into()),
     };
     if !begins(bytes) {
-        return Err("no blank follows its kind".into());
+        return Err("no whitespace follows its magic number".into());
     }
     let (width, height) = (reader.number()?, reader.number()?);
     let (kind, maxval) = match kind {
@@ -225,7 +225,7 @@ fn header(bytes: &[u8]) -> Result<Header, String> {
             let scale = std::str::from_utf8(&token).ok();
             let scale: Option<f64> = scale.and_then(|scale| scale.parse().ok());
             let scale = scale.filter(|scale| scale.is_finite() && *scale != 0.0);
-            let scale = scale.ok_or("its scale is no number")?;
+            let scale = scale.ok_or("its scale is not a number")?;
             let little_endian = scale < 0.0;
             (Kind::Floats { little_endian }, 1)
         }
@@ -246,11 +246,11 @@ fn header(bytes: &[u8]) -> Result<Header, String> {
     .checked()
 }
 
-/// A header of lines with a name and a value each.
+/// Parses a PAM header: lines of a name and a value.
 fn pam(bytes: &[u8]) -> Result<Header, String> {
     let end = bytes.windows(8).position(|line| line == b"\nENDHDR\n");
     let end = end.ok_or("its header has no end")?;
-    let text = std::str::from_utf8(&bytes[2..end]).map_err(|_| "its header is no text")?;
+    let text = std::str::from_utf8(&bytes[2..end]).map_err(|_| "its header is not text")?;
     let lines = text.lines().map(str::trim);
     let fields = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut values = [0; 4];
@@ -268,7 +268,7 @@ fn pam(bytes: &[u8]) -> Result<Header, String> {
             _ => return Err(format!("its header has the unknown field {name:.20}")),
         };
         let number = value.trim().parse();
-        values[place] = number.map_err(|_| format!("{name} is no number"))?;
+        values[place] = number.map_err(|_| format!("{name} is not a number"))?;
     }
     let [width, height, channels, maxval] = values;
     if !(1..=4).contains(&channels) {
@@ -294,14 +294,15 @@ impl Header {
     }
 }
 
-/// Reads numbers between blanks and comments.
+/// Reads numbers separated by whitespace and comments.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl Reader<'_> {
-    /// The next word, and the blank behind it. A comment is left out, also within a word.
+    /// Reads the next word and one whitespace character after it. Comments are skipped, even within a
+    /// word.
     fn token(&mut self) -> Result<Vec<u8>, String> {
         let mut token = Vec::new();
         while let Some(&byte) = self.bytes.get(self.at) {
@@ -321,7 +322,7 @@ impl Reader<'_> {
             }
         }
         if token.is_empty() {
-            return Err("it is cut off".into());
+            return Err("it is truncated".into());
         }
         Ok(token)
     }
@@ -332,7 +333,7 @@ impl Reader<'_> {
         let number = digits.and_then(|digits| digits.parse().ok());
         number.ok_or_else(|| {
             let text = String::from_utf8_lossy(&token);
-            format!("{:?} stands where a number should", text)
+            format!("expected a number, found {text:?}")
         })
     }
 }

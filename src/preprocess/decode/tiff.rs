@@ -1,9 +1,8 @@
 //! The first page of a TIFF.
 //!
-//! Read without the `image` crate's wrapper, because that converts CMYK in its own way and does
-//! not read grey of 2 or 4 bits. Palettes and YCbCr, which the decoder refuses or leaves alone, are
-//! read as grey and RGB and converted here. What Pillow would show in another way than the file means
-//! is refused.
+//! The `image` crate's wrapper is not used because it converts CMYK differently and does not read
+//! grey of 2 or 4 bits. Palettes and YCbCr, which the decoder refuses or does not convert, are read as
+//! grey and RGB and converted here. Files that Pillow misreads are refused.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -13,24 +12,25 @@ use ::tiff::tags::Tag;
 use ::tiff::{ColorType, TiffError};
 use image::RgbImage;
 
-use super::decode::{DecodeOptions, WideGrey, cmyk_to_rgb, first_three, from_pixels, grey, high};
+use super::DecodeOptions;
 use super::directory::{Directory, Value};
-use super::error::ImageError;
+use super::pixels::{WideGrey, cmyk_to_rgb, first_three, from_pixels, grey, high};
+use crate::preprocess::error::ImageError;
 
 const FORMAT: &str = "TIFF";
 
-/// `ExtraSamples` of an alpha channel that the colours are already multiplied with.
+/// `ExtraSamples` of an alpha channel by which the colours are already multiplied.
 const ASSOCIATED_ALPHA: u16 = 1;
 
-/// `FillOrder` of bytes whose lowest bit comes first.
+/// `FillOrder` of bytes with the lowest bit first.
 const LOWEST_BIT_FIRST: u16 = 2;
 
-/// Tags of numbers: the size, how samples are stored and where.
+/// Tags that must be numbers: the size, and how and where samples are stored.
 const NUMBERS: [u16; 14] = [
     256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 322, 323, 324, 325,
 ];
 
-/// What `PhotometricInterpretation` says of the samples; in `WHITE_IS_ZERO` the largest is black.
+/// The tag `PhotometricInterpretation` and its values; in `WHITE_IS_ZERO` the largest sample is black.
 const PHOTOMETRIC: u16 = 262;
 const WHITE_IS_ZERO: u16 = 0;
 const BLACK_IS_ZERO: u16 = 1;
@@ -42,17 +42,17 @@ const YCBCR: u16 = 6;
 const UNCOMPRESSED: u16 = 1;
 const JPEG: u16 = 7;
 
-/// `PlanarConfiguration` of samples that lie plane after plane.
+/// `PlanarConfiguration` of samples stored plane by plane.
 const PLANAR: u16 = 2;
 
-/// How samples become RGB where the decoder does not know.
+/// Conversions to RGB that the decoder does not do.
 #[derive(Clone, Copy, PartialEq)]
 enum Conversion {
     None,
     Palette,
     /// Pillow's own conversion, which it uses for uncompressed data.
     PillowYcbcr,
-    /// That of libtiff and libjpeg.
+    /// The conversion of libtiff and libjpeg.
     Ycbcr,
 }
 
@@ -66,7 +66,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         if let Some(value) = directory.find(tag)
             && directory.number(&value).is_none()
         {
-            return Err(unsupported(format_args!("tag {tag} that is no number")));
+            return Err(unsupported(format_args!("tag {tag} that is not a number")));
         }
     }
     let (bytes, conversion) = prepared(bytes, &directory)?;
@@ -85,7 +85,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         .map_err(broken)?
         .with_limits(limits);
     let (width, height) = decoder.dimensions().map_err(broken)?;
-    let _turn = options.admit(FORMAT, width, height)?;
+    let _permit = options.reserve(FORMAT, width, height)?;
 
     let colour = decoder.colortype().map_err(broken)?;
     let (channels, bits) = match colour {
@@ -110,20 +110,18 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         return Err(unsupported(format_args!("a palette of {bits} bits")));
     }
     if decoder.find_tag_unsigned(Tag::FillOrder).map_err(broken)? == Some(LOWEST_BIT_FIRST) {
-        return Err(unsupported(
-            "bytes that start with the lowest bit (FillOrder 2)",
-        ));
+        return Err(unsupported("FillOrder 2 (lowest bit first)"));
     }
-    // The decoder turns white-is-zero round. Pillow does so too, but not with 16 bits: there it
-    // shows the values as they are, and knows no file in big-endian order.
-    let turned_round = bits == 16
+    // The decoder inverts white-is-zero. So does Pillow, except for 16 bits: there it keeps the
+    // values as they are, and it does not read big-endian files.
+    let inverted = bits == 16
         && decoder
             .find_tag_unsigned(Tag::PhotometricInterpretation)
             .map_err(broken)?
             == Some(WHITE_IS_ZERO);
-    if turned_round && bytes.starts_with(b"MM") {
+    if inverted && bytes.starts_with(b"MM") {
         return Err(unsupported(
-            "grey of 16 bits in big-endian order where zero is white",
+            "16-bit grey in big-endian order where zero is white",
         ));
     }
     let extra: Option<Vec<u16>> = decoder
@@ -150,7 +148,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         wide_grey: WideGrey::new(options),
         is_grey: channels == 1,
         bits,
-        is_turned_round: turned_round,
+        is_inverted: inverted,
         is_scaled: conversion != Conversion::Palette,
         is_little_endian: bytes.starts_with(b"II"),
     };
@@ -212,7 +210,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     from_pixels(width, height, pixels, FORMAT)
 }
 
-/// The file with samples declared as something that the decoder reads, and how to convert them.
+/// The file with its samples declared as a kind that the decoder reads, and how to convert them.
 fn prepared<'a>(
     bytes: &'a [u8],
     directory: &Directory<'_>,
@@ -236,7 +234,7 @@ fn prepared<'a>(
             check_ycbcr(directory)?;
             (RGB, Conversion::Ycbcr)
         }
-        // Pillow does not turn these round.
+        // Pillow does not invert these.
         Some(WHITE_IS_ZERO) if number(BITS) == Some(32) => (BLACK_IS_ZERO, Conversion::None),
         Some(8..=10) => return Err(unsupported("the colour space LAB")),
         _ => return Ok((bytes.into(), Conversion::None)),
@@ -247,14 +245,14 @@ fn prepared<'a>(
         false => photometric.to_le_bytes(),
     };
     match bytes.get_mut(place.range) {
-        // A number of 16 bits, which it should be.
+        // It should be a 16-bit number.
         Some(place) if place.len() == 2 => place.copy_from_slice(&value),
         _ => return Err(unsupported("PhotometricInterpretation of this type")),
     }
     Ok((bytes.into(), conversion))
 }
 
-/// Compressed YCbCr is read where each pixel has its chroma, and it is that of JPEG.
+/// Compressed YCbCr is only supported without subsampling and with JPEG's coefficients.
 fn check_ycbcr(directory: &Directory<'_>) -> Result<(), ImageError> {
     const COEFFICIENTS: u16 = 529;
     const SUBSAMPLING: u16 = 530;
@@ -269,12 +267,12 @@ fn check_ycbcr(directory: &Directory<'_>) -> Result<(), ImageError> {
     };
     let is_usual = |tag, usual| numbers(tag).is_none_or(|found| is_near(found, usual));
     if numbers(SUBSAMPLING).is_none_or(|found| found != [1.0, 1.0]) {
-        return Err(unsupported("compressed YCbCr with less chroma than luma"));
+        return Err(unsupported("compressed YCbCr with subsampled chroma"));
     }
     if !is_usual(COEFFICIENTS, &[0.299, 0.587, 0.114])
         || !is_usual(REFERENCE, &[0.0, 255.0, 128.0, 255.0, 128.0, 255.0])
     {
-        return Err(unsupported("YCbCr with coefficients of its own"));
+        return Err(unsupported("YCbCr with unusual coefficients"));
     }
     Ok(())
 }
@@ -284,7 +282,7 @@ fn unsupported(what: impl std::fmt::Display) -> ImageError {
     ImageError::decode(FORMAT, reason)
 }
 
-/// The upper bytes of the colour map, which has all reds, then all greens, then all blues.
+/// The high bytes of the colour map, which has all reds, then all greens, then all blues.
 fn palette(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<[[u8; 3]; 256], TiffError> {
     let map = decoder.get_tag_u16_vec(Tag::ColorMap)?;
     let count = map.len() / 3;
@@ -295,14 +293,14 @@ fn palette(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<[[u8; 3]; 256], TiffE
     Ok(palette)
 }
 
-/// As libjpeg and libtiff compute it, in numbers with 16 bits of fraction.
+/// As libjpeg and libtiff compute it, in fixed point with 16 fraction bits.
 fn ycbcr_to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     let (cb, cr) = (i32::from(cb) - 128, i32::from(cr) - 128);
     let parts = [91_881 * cr, -22_554 * cb - 46_802 * cr, 116_130 * cb];
     parts.map(|part| (i32::from(y) + ((part + (1 << 15)) >> 16)).clamp(0, 255) as u8)
 }
 
-/// As Pillow computes it, in numbers with 6 bits of fraction that are rounded one by one.
+/// As Pillow computes it, in fixed point with 6 fraction bits, each term rounded by itself.
 fn pillow_ycbcr_to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     let (cb, cr) = (f64::from(cb) - 128.0, f64::from(cr) - 128.0);
     let fixed = |value: f64| (value * 64.0 + 0.5) as i32;
@@ -311,14 +309,14 @@ fn pillow_ycbcr_to_rgb([y, cb, cr]: [u8; 3]) -> [u8; 3] {
     parts.map(|part| (i32::from(y) + (part >> 6)).clamp(0, 255) as u8)
 }
 
-/// How the samples of a chunk become bytes.
+/// Converts the samples of a chunk to bytes.
 struct Narrow {
     wide_grey: WideGrey,
     is_grey: bool,
     bits: u8,
-    /// The decoder turned grey of 16 bits round, and Pillow does not.
-    is_turned_round: bool,
-    /// Samples of less than 8 bits are spread over 0 to 255.
+    /// The decoder inverted 16-bit grey, which Pillow does not.
+    is_inverted: bool,
+    /// Samples of fewer than 8 bits are scaled to 0 to 255.
     is_scaled: bool,
     is_little_endian: bool,
 }
@@ -334,12 +332,12 @@ impl Narrow {
             }
             DecodingResult::U8(samples) => samples,
             DecodingResult::U16(samples) if self.is_grey => {
-                let mask = if self.is_turned_round { u16::MAX } else { 0 };
+                let mask = if self.is_inverted { u16::MAX } else { 0 };
                 let samples = samples.into_iter();
                 samples.map(|s| wide_grey.narrow(s ^ mask)).collect()
             }
             DecodingResult::U16(samples) => samples.into_iter().map(high).collect(),
-            // Grey of other types is cut at 0 and 255. Bytes are never negative in Pillow.
+            // Other types of grey are clipped to 0 to 255. Pillow reads bytes as unsigned.
             DecodingResult::I8(samples) if self.is_grey => {
                 samples.into_iter().map(|s| s as u8).collect()
             }
@@ -354,7 +352,7 @@ impl Narrow {
                 let samples = samples.into_iter().map(|s| s as i32);
                 samples.map(|s| s.clamp(0, 255) as u8).collect()
             }
-            // A cast cuts as Pillow does, and makes 0 of what is no number.
+            // The cast clips as Pillow does, and turns NaN into 0.
             DecodingResult::F32(samples) if self.is_grey => {
                 samples.into_iter().map(|s| s as u8).collect()
             }
@@ -366,7 +364,7 @@ impl Narrow {
     }
 }
 
-/// Samples of 1, 2 or 4 bits, rows padded to whole bytes, times a factor.
+/// Unpacks samples of 1, 2 or 4 bits from rows padded to whole bytes, and multiplies them by a factor.
 fn unpack(packed: &[u8], width: usize, bits: u8, factor: u8) -> Vec<u8> {
     let per_byte = 8 / usize::from(bits);
     let largest = (1u16 << bits) as u8 - 1;
@@ -382,7 +380,7 @@ fn unpack(packed: &[u8], width: usize, bits: u8, factor: u8) -> Vec<u8> {
         .collect()
 }
 
-/// Pillow's `RGBa` to `RGBA`: divides the colours by the alpha that stands last.
+/// Pillow's `RGBa` to `RGBA`: divides the colours by alpha, the last sample.
 fn unpremultiply(pixel: &mut [u8]) {
     let Some((&mut alpha, colours)) = pixel.split_last_mut() else {
         return;

@@ -1,4 +1,4 @@
-//! The Huffman codes of a JPEG, followed without keeping their values.
+//! Parses the Huffman codes of a JPEG without keeping their values.
 //!
 //! The rules are those of ITU-T T.81, annexes F and G.
 
@@ -7,25 +7,25 @@ use std::ops::RangeInclusive;
 /// What is wrong with compressed data.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Damage {
-    /// A marker, or the file's end, stands where codes should.
+    /// A marker or the end of the file where codes were expected.
     Cut,
     Code,
     Table,
     Restart,
 }
 
-/// Codes of up to so many bits are looked up in one step.
+/// Longest code, in bits, that is found by one table look-up.
 const FAST: u32 = 10;
 
-/// So many bits are looked up at a time where several codes are passed over in one step.
+/// Bits per look-up where several codes are skipped in one step.
 const WIDE: u32 = 12;
 
-/// As many whole AC codes, with the bits of their values, as begin in the next [`WIDE`] bits.
+/// The whole AC codes, with the bits of their values, that begin in the next [`WIDE`] bits.
 #[derive(Clone, Copy, Default)]
 struct Step {
-    /// Bits in all; 0 where the first code is longer than [`FAST`].
+    /// Total bits; 0 if the first code is longer than [`FAST`].
     bits: u8,
-    /// Coefficients that the codes pass over, 64 at most, and [`END`] if the last code ends the block.
+    /// Coefficients that the codes cover, at most 64, plus [`END`] if the last code ends the block.
     places: u8,
 }
 
@@ -37,14 +37,14 @@ pub(super) struct Table {
     steps: [Step; 1 << WIDE],
     /// For the next [`FAST`] bits: length of the code (0: longer than that) and its symbol.
     fast: [(u8, u8); 1 << FAST],
-    /// For each length: one more than its last code, moved up to 16 bits, and what has to be added
-    /// to a code to get its place in `symbols`.
+    /// For each length: one more than its last code, shifted left to 16 bits, and the offset from a
+    /// code to its index in `symbols`.
     ends: [(u32, i32); 17],
     symbols: [u8; 256],
 }
 
 impl Table {
-    /// From the number of codes of each length, and the symbols in order; returns what follows.
+    /// Parses the number of codes of each length and the symbols in order; returns the bytes that follow.
     pub(super) fn parse(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (counts, rest) = bytes.split_first_chunk::<16>()?;
         let total = counts.iter().map(|&count| usize::from(count)).sum();
@@ -77,7 +77,7 @@ impl Table {
         Some((table, rest))
     }
 
-    /// Fills in `steps`, which only the AC table of a sequential scan needs.
+    /// Fills in `steps`, which only the AC tables of sequential files need.
     pub(super) fn combine(&mut self) {
         for (bits, step) in self.steps.iter_mut().enumerate() {
             while u32::from(step.bits) < WIDE && step.places < 48 {
@@ -117,7 +117,7 @@ fn has_ff(word: u64) -> bool {
     (!word).wrapping_sub(ONES) & word & (ONES << 7) != 0
 }
 
-/// A bit for each place from `place` to `end`, both at most 63; none if `place` is the later one.
+/// A mask with the bits from `place` to `end`, both at most 63; 0 if `place` is greater.
 fn rest_of_band(place: u32, end: u32) -> u64 {
     u64::MAX.checked_shl(place).unwrap_or(0) & (u64::MAX >> (63 - end))
 }
@@ -126,10 +126,10 @@ fn rest_of_band(place: u32, end: u32) -> u64 {
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// The next bits, the first one on top, zeros behind the last; and how many there are.
+    /// The next bits, from the highest bit down and followed by zeros, and how many there are.
     buffer: u64,
     count: u32,
-    /// Blocks that an earlier code says have no further coefficients in this band.
+    /// How many of the next blocks have no further coefficients in this band, by an earlier code.
     run: u32,
 }
 
@@ -144,19 +144,19 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// A place at or before the next marker.
+    /// A position at or before the next marker.
     pub(super) fn position(&self) -> usize {
         self.at
     }
 
-    /// Reads on to at least 56 bits if fewer than 32 are left, unless a marker comes first.
+    /// Fills the buffer to at least 56 bits if fewer than 32 are left, unless a marker comes first.
     #[inline(always)]
     fn refill(&mut self) {
         if self.count < 32 {
             let rest = self.bytes.get(self.at..);
             match rest.and_then(|rest| rest.first_chunk()) {
                 Some(&word) if !has_ff(u64::from_be_bytes(word)) => {
-                    // Bits of a byte that does not fit whole are set here and again next time.
+                    // A byte that fits only in part is read again next time, to the same bits.
                     self.buffer |= u64::from_be_bytes(word) >> self.count;
                     let bytes = (64 - self.count) / 8;
                     self.count += 8 * bytes;
@@ -178,7 +178,7 @@ impl<'a> Bits<'a> {
                 while self.bytes.get(next) == Some(&0xFF) {
                     next += 1;
                 }
-                // A stuffed zero says that the byte is data.
+                // A stuffed zero marks the byte as data.
                 if self.bytes.get(next) != Some(&0) {
                     return;
                 }
@@ -190,7 +190,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Passes over up to 16 bits, or more where [`refill`](Self::refill) was not needed.
+    /// Skips up to 16 bits, or more if the buffer has them.
     #[inline(always)]
     fn consume(&mut self, length: u32) -> Result<(), Damage> {
         if length > self.count {
@@ -201,7 +201,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// The next code; at least 16 bits after it are there unless a marker comes first.
+    /// Reads a code. At least 16 bits after it are in the buffer unless a marker comes first.
     #[inline(always)]
     fn symbol(&mut self, table: &Table) -> Result<u8, Damage> {
         self.refill();
@@ -212,15 +212,15 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// `length` bits as a number, 16 at most.
+    /// Reads a number of `length` bits, at most 16.
     fn number(&mut self, length: u32) -> Result<u32, Damage> {
         self.refill();
-        // In two steps, because no bits at all are a number, too.
+        // In two steps, because a length of 0 would shift by 64.
         let number = self.buffer >> 1 >> (63 - length);
         self.consume(length).map(|()| number as u32)
     }
 
-    /// Passes over any number of bits.
+    /// Skips any number of bits.
     pub(super) fn skip(&mut self, mut length: u32) -> Result<(), Damage> {
         while length > 0 {
             self.refill();
@@ -231,7 +231,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// The first coefficient of a block.
+    /// Skips the DC coefficient of a block.
     #[inline(always)]
     pub(super) fn difference(&mut self, table: &Table) -> Result<(), Damage> {
         match u32::from(self.symbol(table)?) {
@@ -240,8 +240,8 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Passes over the codes of one [`Step`] and returns the place behind, 64 or more at the end of
-    /// the block. Nothing where they are not all there or not all of this block.
+    /// Skips the codes of one [`Step`] and returns the next coefficient, 64 or more at the end of the
+    /// block. `None` if they are not all available or not all of this block.
     #[inline(always)]
     fn step(&mut self, table: &Table, place: u32) -> Option<u32> {
         self.refill();
@@ -257,7 +257,7 @@ impl<'a> Bits<'a> {
         Some(next)
     }
 
-    /// All coefficients of a block.
+    /// Skips all coefficients of a block.
     pub(super) fn block(&mut self, dc: &Table, ac: &Table) -> Result<(), Damage> {
         self.difference(dc)?;
         let mut place = 1;
@@ -283,7 +283,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// A band of coefficients of a block, in their first scan. Notes those that are not 0.
+    /// Reads a band of coefficients of a block in its first scan, and marks those that are not 0.
     pub(super) fn band(
         &mut self,
         table: &Table,
@@ -318,7 +318,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// A band of a block in a later scan: a bit for each coefficient that is not 0, and new ones.
+    /// Reads a band in a refinement scan: a bit for each coefficient that is not 0, and new ones.
     pub(super) fn refined_band(
         &mut self,
         table: &Table,
@@ -339,7 +339,7 @@ impl<'a> Bits<'a> {
                 }
                 _ => return Err(Damage::Code),
             }
-            // Over `zeros` coefficients that are still 0 to the next such one, or the band's end.
+            // Skip `zeros` coefficients that are still 0, to the next such one or the end of the band.
             let mut still_zero = !*nonzero & rest_of_band(place, end);
             while zeros > 0 && still_zero != 0 {
                 still_zero &= still_zero - 1;
@@ -367,7 +367,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// The MCUs of a scan, with a restart marker after each `interval` (0: none).
+    /// The MCUs of a scan, with a restart marker after every `interval` (0: none).
     pub(super) fn mcus(&mut self, count: usize, interval: usize) -> Mcus<'_, 'a> {
         Mcus {
             bits: self,
@@ -376,10 +376,10 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// Passes over a restart marker, the `index`th of its scan.
+    /// Skips restart marker number `index` of the scan.
     fn restart(&mut self, index: usize) -> Result<(), Damage> {
         self.refill();
-        // The last byte may be filled up; a whole one more says that a place was lost.
+        // The last byte may have padding; a whole byte more means that codes are missing.
         if self.count >= 8 || self.bytes.get(self.at) != Some(&0xFF) {
             return Err(Damage::Restart);
         }
@@ -425,13 +425,13 @@ impl<'a> Mcus<'_, 'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::jpeg::STANDARD_TABLES;
+    use super::super::STANDARD_TABLES;
     use super::{Bits, Table};
 
-    /// Without [`Table::combine`] every code is followed by itself.
+    /// Without [`Table::combine`] codes are parsed one by one.
     #[test]
     fn steps_end_where_single_codes_do() {
-        // Two luma tables, DC and AC, each behind a byte that says which it is.
+        // Two luma tables, DC and AC, each after a byte that says which it is.
         let (dc, rest) = Table::parse(&STANDARD_TABLES[1..]).unwrap();
         let (ac, _) = Table::parse(&rest[1..]).unwrap();
         let (mut combined, _) = Table::parse(&rest[1..]).unwrap();
@@ -440,7 +440,7 @@ mod tests {
         for round in 0..2000 {
             let random = || {
                 state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                // Fewer set bits make for short codes and full blocks.
+                // Fewer set bits give short codes and full blocks.
                 let byte = (state >> 24) as u8;
                 if round % 2 == 0 {
                     byte
@@ -448,12 +448,12 @@ mod tests {
                     byte & byte >> 1
                 }
             };
-            // No 0xFF, which would count one byte more than the bits it gives.
+            // No 0xFF, because its stuffed zero would be counted as 8 bits.
             let bytes: Vec<u8> = std::iter::repeat_with(random)
                 .map(|byte| byte.min(0xFE))
                 .take(120)
                 .collect();
-            let follow = |ac: &Table| {
+            let parse = |ac: &Table| {
                 let mut bits = Bits::new(&bytes, 0);
                 let blocks = (0..).map_while(|_| {
                     bits.block(&dc, ac).ok()?;
@@ -461,7 +461,7 @@ mod tests {
                 });
                 blocks.collect::<Vec<_>>()
             };
-            assert_eq!(follow(&combined), follow(&ac));
+            assert_eq!(parse(&combined), parse(&ac));
         }
     }
 }

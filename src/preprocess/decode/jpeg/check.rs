@@ -1,38 +1,39 @@
-//! A check that a JPEG's compressed data is whole, before a decoder makes pixels of it.
+//! Checks that a JPEG's compressed data is complete before a decoder turns it into pixels.
 //!
-//! Decoders go on after damage: they fill in grey, or lose their place at a restart marker and show
-//! garbage from there on. Here every code is followed, without computing pixels, so that a lost or
-//! wrong restart marker, an invalid code and data that ends too early are errors. Damage that leaves
-//! a valid file cannot be seen; every decoder makes the same pixels of it. What stands between the
-//! last code of a scan and the next marker is passed over, as in libjpeg.
+//! Decoders continue after damage: they fill in grey, or lose their place at a restart marker and show
+//! garbage from there on. This check parses every code without computing pixels, so that a missing or
+//! misplaced restart marker, an invalid code and truncated data are errors. Damage that leaves a valid
+//! file cannot be detected; every decoder gives the same pixels for it. Bytes between the last code of
+//! a scan and the next marker are skipped, as in libjpeg.
 
-use super::error::ImageError;
-use super::jpeg::{FORMAT, Frame, STANDARD_TABLES, Segments, marker};
-use super::jpeg_codes::{Bits, Damage, Table};
+use super::codes::{Bits, Damage, Table};
+use super::{FORMAT, Frame, STANDARD_TABLES, Segments, marker};
+use crate::preprocess::error::ImageError;
 
-/// More scans than any program writes. Each may take long though it has few bytes.
+/// Scans beyond which a file is refused; no program writes so many. A scan of a few bytes can take long to
+/// decode.
 const MOST_SCANS: usize = 100;
 
-/// What the decoders must know of a file that was found whole.
+/// What the decoders need to know about a file that passed the check.
 pub(super) struct Layout {
-    /// A scan uses Huffman tables that the file does not define: those of the standard are meant.
+    /// A scan uses Huffman tables that the file does not define, so it relies on the standard's.
     pub(super) lacks_tables: bool,
-    /// Something stands between the segments in front of the first scan.
+    /// There are other bytes between the segments before the first scan.
     pub(super) has_gaps: bool,
-    /// Sequential, with components in scans of their own.
+    /// A sequential file with a separate scan for each component.
     pub(super) has_split_scans: bool,
 }
 
-/// A component's share of a scan.
-struct Part {
+/// A component in a scan, and the slots of its Huffman tables.
+struct ScanComponent {
     component: usize,
     dc: usize,
     ac: usize,
 }
 
-/// Which part of the coefficients a scan gives: all of them unless the file is progressive.
+/// Which coefficients a scan contains: all of them unless the file is progressive.
 struct Scan {
-    parts: Vec<Part>,
+    parts: Vec<ScanComponent>,
     first: u32,
     last: u32,
     is_refinement: bool,
@@ -44,15 +45,15 @@ struct Checker<'a> {
     ac: [Option<Table>; 4],
     /// MCUs between restart markers; 0 where there are none.
     interval: usize,
-    /// Per component and block one bit for each coefficient that is not 0 so far. Kept for
-    /// progressive files alone, where refinements read a bit for each.
+    /// For each component and block, a bit mask of the coefficients that are not 0 so far. Only kept
+    /// for progressive files, whose refinement scans read one bit for each.
     nonzero: Vec<Vec<u64>>,
     layout: Layout,
     /// Whether each component has had a scan with its first coefficient.
     seen: Vec<bool>,
 }
 
-/// Follows the compressed data of a file to its end.
+/// Parses the compressed data of a file to its end.
 pub(super) fn check(bytes: &[u8], frame: &Frame) -> Result<Layout, ImageError> {
     let count = frame.components.len();
     let mut checker = Checker {
@@ -81,7 +82,7 @@ pub(super) fn check(bytes: &[u8], frame: &Frame) -> Result<Layout, ImageError> {
             marker::RESTART_INTERVAL => {
                 checker.interval = match segment {
                     [high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
-                    _ => return Err(damaged("its restart interval is cut")),
+                    _ => return Err(damaged("its restart interval is truncated")),
                 };
             }
             marker::START_OF_SCAN => {
@@ -94,7 +95,7 @@ pub(super) fn check(bytes: &[u8], frame: &Frame) -> Result<Layout, ImageError> {
                 }
                 let scan = checker.scan(segment)?;
                 let mut bits = Bits::new(bytes, segments.position());
-                checker.follow(&scan, &mut bits).map_err(describe)?;
+                checker.parse(&scan, &mut bits).map_err(describe)?;
                 segments.skip_to(bits.position());
             }
             _ => {}
@@ -142,7 +143,8 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// The header of a scan. Tables that it needs and the file lacks are set to the standard's.
+    /// Parses the header of a scan. Tables that it needs but the file does not define are set to the
+    /// standard's.
     fn scan(&mut self, segment: &[u8]) -> Result<Scan, ImageError> {
         let invalid = || damaged("the header of a scan is invalid");
         let (&count, rest) = segment.split_first().ok_or_else(invalid)?;
@@ -166,7 +168,7 @@ impl Checker<'_> {
             if is_done || scan.parts.iter().any(|part| part.component == component) {
                 return Err(invalid());
             }
-            scan.parts.push(Part {
+            scan.parts.push(ScanComponent {
                 component,
                 dc: usize::from(tables >> 4),
                 ac: usize::from(tables & 15),
@@ -201,16 +203,16 @@ impl Checker<'_> {
         parts.any(|part| table(&self.dc, part.dc).is_none() || table(&self.ac, part.ac).is_none())
     }
 
-    fn follow(&mut self, scan: &Scan, bits: &mut Bits<'_>) -> Result<(), Damage> {
+    fn parse(&mut self, scan: &Scan, bits: &mut Bits<'_>) -> Result<(), Damage> {
         let frame = self.frame;
-        // A scan of one component goes over its own blocks; several share the blocks of an MCU.
+        // A scan of one component consists of its blocks; a scan of several consists of MCUs.
         let single = match scan.parts[..] {
-            [Part { component, .. }] => Some(component),
+            [ScanComponent { component, .. }] => Some(component),
             _ => None,
         };
         let (columns, rows) = single.map_or(frame.mcus(), |component| frame.blocks(component));
         let mcus = bits.mcus(columns * rows, self.interval);
-        let blocks = |part: &Part| match single {
+        let blocks = |part: &ScanComponent| match single {
             Some(_) => 1,
             None => frame.components[part.component].blocks_in_mcu(),
         };

@@ -1,4 +1,4 @@
-//! Decoding ahead of the network.
+//! Prefetching: decodes the next batch while the network works on one.
 
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
@@ -7,22 +7,23 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-/// A batch of inputs, of which those that could be prepared lie one after another in `values`.
+/// A batch of inputs.
 #[derive(Debug)]
-pub struct Prepared<E> {
+pub(crate) struct Prepared<E> {
     /// Index of the batch's first input.
     pub first: usize,
     /// One outcome for each input of the batch, in order.
     pub outcomes: Vec<Result<(), E>>,
+    /// The values of the inputs that could be prepared, one after another.
     pub values: Vec<f32>,
 }
 
 /// Prepares `items` in batches on the threads of the current pool and hands them to `consume` in
-/// order, one batch ahead: while the network works on one, the next is decoded.
+/// order. While `consume` works on one batch, the next is prepared.
 ///
-/// `prepare` writes one item into a slot of `slot_len` values; an item it fails on leaves no gap.
+/// `prepare` writes one item into a slot of `slot_len` values; an item that fails leaves no gap.
 /// Ends early when `consume` breaks.
-pub fn prepare_ahead<T: Sync, E: Send>(
+pub(crate) fn prefetch<T: Sync, E: Send>(
     items: &[T],
     batch_size: usize,
     slot_len: usize,
@@ -30,7 +31,7 @@ pub fn prepare_ahead<T: Sync, E: Send>(
     mut consume: impl FnMut(Prepared<E>) -> ControlFlow<()>,
 ) {
     let waits = |_: &T| false;
-    prepare_beside(items, batch_size, slot_len, waits, prepare, |batches| {
+    prefetch_while(items, batch_size, slot_len, waits, prepare, |batches| {
         for prepared in batches {
             if consume(prepared).is_break() {
                 return;
@@ -39,15 +40,15 @@ pub fn prepare_ahead<T: Sync, E: Send>(
     });
 }
 
-/// Items at a time of those that wait for another machine.
+/// Most items that wait for other machines at the same time.
 const REQUESTS: usize = 8;
 
-/// As [`prepare_ahead`], beside all that `work` does: it may load the network before it takes the
-/// first batch. Ends early when `work` returns.
+/// As [`prefetch`], while `work` runs, which may load the network before it takes the first batch.
+/// Ends early when `work` returns.
 ///
-/// An item that `waits` for something other than the processor is prepared on a thread of its own:
-/// the network must not stand still because a server is slow.
-pub fn prepare_beside<T: Sync, E: Send, R>(
+/// Items that wait for another machine, by `waits`, are prepared on threads of their own: a slow
+/// server must not stall the network.
+pub(crate) fn prefetch_while<T: Sync, E: Send, R>(
     items: &[T],
     batch_size: usize,
     slot_len: usize,
@@ -78,7 +79,7 @@ pub fn prepare_beside<T: Sync, E: Send, R>(
     })
 }
 
-/// Prepares each item into its slot.
+/// Prepares each item in its slot.
 fn prepare_all<'a, T: Sync, E: Send>(
     items: &[T],
     slots: impl Iterator<Item = &'a mut [f32]>,
@@ -112,6 +113,7 @@ fn prepare_all<'a, T: Sync, E: Send>(
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
+/// Moves the slots of the items that succeeded together.
 fn close_gaps<E>(values: &mut Vec<f32>, slot_len: usize, outcomes: &[Result<(), E>]) {
     let mut kept = 0;
     for (index, _) in outcomes
@@ -139,7 +141,7 @@ mod tests {
             if item % 3 == 1 { Err(item) } else { Ok(()) }
         };
         let (mut good, mut bad, mut firsts) = (Vec::new(), Vec::new(), Vec::new());
-        prepare_ahead(&items, 4, 2, prepare, |batch| {
+        prefetch(&items, 4, 2, prepare, |batch| {
             firsts.push(batch.first);
             good.extend(batch.values);
             bad.extend(batch.outcomes.into_iter().filter_map(Result::err));
@@ -155,9 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_leaves_the_pool_to_others() {
+    fn waiting_items_do_not_block_the_pool() {
         use std::time::Duration;
-        // More than the pool has threads: if these waited there, `work` would come too late.
+        // More items than threads in the pool: if they waited there, `work` could not run.
         let items: Vec<usize> = (0..rayon::current_num_threads() * 2 + 3).collect();
         let (sender, receiver) = std::sync::mpsc::channel();
         let receiver = Mutex::new(receiver);
@@ -170,7 +172,7 @@ mod tests {
             receiver.recv_timeout(Duration::from_secs(30))
         };
         let waits = |item: &usize| item % 2 == 1;
-        let batch = prepare_beside(&items, items.len(), 1, waits, wait, |batches| {
+        let batch = prefetch_while(&items, items.len(), 1, waits, wait, |batches| {
             let sum: u64 = (0..10_000_u64).into_par_iter().sum();
             assert_eq!(sum, 49_995_000);
             for _ in &items {
@@ -184,10 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn stops_when_told() {
+    fn stops_when_the_consumer_breaks() {
         let items = [0_u8; 100];
         let mut batches = 0;
-        prepare_ahead(
+        prefetch(
             &items,
             1,
             1,

@@ -1,19 +1,19 @@
-//! The first directory of a TIFF structure, as Pillow 13.0 reads it: of a TIFF file, and of EXIF data.
+//! The first directory of a TIFF structure, in a TIFF file or in EXIF data, as Pillow 13.0 reads it.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// The type of a tag's value and where it lies.
+/// The type of a tag's value and its position.
 pub(super) struct Value {
     kind: u64,
     pub(super) range: Range<usize>,
 }
 
-/// Tags and where their values are.
+/// The tags and the positions of their values.
 pub(super) struct Directory<'a> {
     data: &'a [u8],
     big_endian: bool,
-    /// BigTIFF: counts and offsets of 64 bits.
+    /// BigTIFF: 64-bit counts and offsets.
     wide: bool,
     start: u64,
 }
@@ -21,7 +21,7 @@ pub(super) struct Directory<'a> {
 impl<'a> Directory<'a> {
     pub(super) fn open(data: &'a [u8]) -> Option<Self> {
         const BIG_TIFF: u64 = 43;
-        // Pillow also takes the magic number in the wrong byte order.
+        // Pillow also accepts the magic number in the wrong byte order.
         let big_endian = match data.get(..4)? {
             b"MM\0*" | b"MM*\0" | b"MM\0+" => true,
             b"II*\0" | b"II\0*" | b"II+\0" => false,
@@ -53,8 +53,8 @@ impl<'a> Directory<'a> {
         self.data.get(start..end)
     }
 
-    /// The tags in the order of the file, with whether an earlier one is the same. They end where the
-    /// file does, or where a value lies outside of it; those without a value are left out.
+    /// The tags in the order of the file, and whether each repeats an earlier one. The list ends at the
+    /// end of the file or at a value outside of it; tags without a value are skipped.
     fn entries(&self) -> impl Iterator<Item = (u64, Value, bool)> {
         let (count_length, inline) = if self.wide { (8, 8) } else { (2, 4) };
         let entry_length = 4 + 2 * inline;
@@ -77,7 +77,7 @@ impl<'a> Directory<'a> {
                 }
                 let is_repeated = seen.contains(&tag);
                 if size > inline && !is_repeated {
-                    // Values are parts of the file, and all of them together no longer than it.
+                    // All values together are at most as long as the file.
                     total = total.saturating_add(size);
                     if total > self.data.len() as u64 {
                         continue;
@@ -92,20 +92,20 @@ impl<'a> Directory<'a> {
         })
     }
 
-    /// A tag's value; of equal tags the first counts.
+    /// The value of a tag; the first one if the tag is repeated.
     pub(super) fn find(&self, wanted: u16) -> Option<Value> {
         let mut entries = self.entries();
         let (_, value, _) = entries.find(|&(tag, ..)| tag == u64::from(wanted))?;
         Some(value)
     }
 
-    /// A tag that is there twice.
+    /// The first tag that occurs twice.
     pub(super) fn repeated(&self) -> Option<u64> {
         let (tag, ..) = self.entries().find(|&(_, _, is_repeated)| is_repeated)?;
         Some(tag)
     }
 
-    /// The first number of a value; `None` for text and bytes, which are none in Pillow.
+    /// The first number of a value; `None` for text and bytes, which Pillow does not take as numbers.
     pub(super) fn number(&self, value: &Value) -> Option<f64> {
         self.numbers(value).next()
     }
@@ -152,7 +152,7 @@ const DOUBLE: u64 = 12;
 const IFD: u64 = 13;
 const LONG8: u64 = 16;
 
-/// Bytes of one value of a type; 0 for an unknown type, whose tags are passed over.
+/// Bytes per value of a type; 0 for an unknown type, whose tags are skipped.
 fn unit_length(kind: u64) -> u64 {
     const BYTE: u64 = 1;
     const ASCII: u64 = 2;

@@ -1,11 +1,12 @@
-//! Turns of large images, so that many threads that decode at once do not fill the memory.
+//! Permits to decode large images, so that many threads decoding at once do not exhaust memory.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// Images with at most so many pixels do not wait, and are not counted.
+/// Images of at most this many pixels never wait and are not counted.
 const SMALL: u64 = 24_000_000;
 
-/// Pixels of larger images that are decoded at the same time. One with more has the turn alone.
+/// Total pixels of the larger images that are decoded at the same time. An image with more than
+/// this is decoded alone.
 const AT_ONCE: u64 = 150_000_000;
 
 static PIXELS: Mutex<u64> = Mutex::new(0);
@@ -13,15 +14,15 @@ static FREED: Condvar = Condvar::new();
 
 /// The permission to decode an image, until it is dropped.
 ///
-/// Whoever has it decodes and waits for nothing, so the next one comes.
+/// Its holder decodes without waiting for anything else, so permits are always returned.
 #[must_use]
-pub(super) struct Turn {
+pub(super) struct Permit {
     pixels: u64,
 }
 
-impl Turn {
-    /// Waits until there is room for an image of so many pixels.
-    pub(super) fn take(pixels: u64) -> Self {
+impl Permit {
+    /// Waits until there is room for an image of `pixels` pixels.
+    pub(super) fn wait(pixels: u64) -> Self {
         if pixels <= SMALL {
             return Self { pixels: 0 };
         }
@@ -35,7 +36,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         if self.pixels > 0 {
             *PIXELS.lock().unwrap_or_else(PoisonError::into_inner) -= self.pixels;

@@ -1,14 +1,15 @@
-//! The first frame of a GIF, composed as Pillow does it.
+//! The first frame of a GIF, composed as in Pillow.
 //!
-//! Pillow keeps the first frame as palette indices. The screen around a smaller frame is filled
-//! with the frame's transparent index, or with index 0 where it has none, and then every index,
-//! the transparent one too, becomes its colour. The background colour of the header plays no part.
+//! Pillow keeps the first frame as palette indices. It fills the screen around a smaller frame with
+//! the frame's transparent index, or with index 0 if there is none, and then turns every index,
+//! including the transparent one, into its colour. It ignores the header's background colour.
 
 use ::gif::{ColorOutput, DecodeOptions as GifOptions, MemoryLimit};
 use image::RgbImage;
 
-use super::decode::{DecodeOptions, from_pixels};
-use super::error::ImageError;
+use super::DecodeOptions;
+use super::pixels::from_pixels;
+use crate::preprocess::error::ImageError;
 
 const FORMAT: &str = "GIF";
 
@@ -31,10 +32,10 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let (frame_width, frame_height) = (usize::from(frame.width), usize::from(frame.height));
     let blank = frame.transparent.unwrap_or(0);
 
-    // A frame that reaches over the screen enlarges it.
+    // A frame that extends beyond the screen enlarges it.
     let width = screen.0.max(u32::from(frame.left) + u32::from(frame.width));
     let height = screen.1.max(u32::from(frame.top) + u32::from(frame.height));
-    let _turn = options.admit(FORMAT, width, height)?;
+    let _permit = options.reserve(FORMAT, width, height)?;
     if frame_width == 0 || frame_height == 0 {
         let reason = format!("its first frame is {frame_width} x {frame_height}");
         return Err(ImageError::decode(FORMAT, reason));

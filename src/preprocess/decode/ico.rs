@@ -1,30 +1,30 @@
 //! Windows icons and bitmaps without a file header (DIB), as Pillow reads them.
 //!
-//! Of an icon's pictures Pillow takes the largest, and of several that size the one with the fewest
-//! bits. Its mask is transparency, which is dropped.
+//! Pillow takes the largest image of an icon, and of several equally large ones the one with the
+//! fewest bits. The mask is transparency, which is dropped.
 
 use std::cmp::Reverse;
 
 use image::RgbImage;
 
+use super::DecodeOptions;
 use super::bmp;
-use super::decode::DecodeOptions;
-use super::error::ImageError;
+use crate::preprocess::error::ImageError;
 
 const FORMAT: &str = "ICO";
 
-/// Lengths of the headers that a bitmap may have.
+/// Possible lengths of a bitmap header.
 const HEADERS: [u32; 7] = [12, 40, 52, 56, 64, 108, 124];
 
-/// The header of a BMP file before that of its bitmap.
+/// Length of the file header that precedes the bitmap header in a BMP file.
 const FILE_HEADER: usize = 14;
 
-/// Whether bytes begin as an icon: type 1, at least one picture, and nothing in a reserved byte.
+/// Whether bytes begin like an icon: type 1, at least one image, and 0 in a reserved byte.
 pub(super) fn begins(start: &[u8]) -> bool {
     start.starts_with(&[0, 0, 1, 0]) && number::<2>(start, 4) > 0 && start.get(9) == Some(&0)
 }
 
-/// Whether bytes begin as a bitmap without a file header: with one plane.
+/// Whether bytes begin like a bitmap without a file header: with one plane.
 pub(super) fn is_bitmap(start: &[u8]) -> bool {
     let header = number::<4>(start, 0);
     let planes = if header == 12 { 8 } else { 12 };
@@ -37,7 +37,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let entries = bytes.get(6..).unwrap_or_default().as_chunks::<16>().0;
     let entries = entries
         .get(..count)
-        .ok_or_else(|| broken("it is cut off"))?;
+        .ok_or_else(|| broken("it is truncated"))?;
     let side = |side: u8| if side == 0 { 256 } else { u32::from(side) };
     let bits = |entry: &[u8; 16]| match (number::<2>(entry, 6), entry[2]) {
         (0, 0 | 1) => 256,
@@ -46,20 +46,20 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     };
     let order = |entry: &&[u8; 16]| (Reverse(side(entry[0]) * side(entry[1])), bits(entry));
     let largest = entries.iter().min_by_key(order);
-    let largest = largest.ok_or_else(|| broken("it has no picture"))?;
+    let largest = largest.ok_or_else(|| broken("it has no image"))?;
     let content = bytes.get(number::<4>(largest, 12) as usize..);
-    let content = content.ok_or_else(|| broken("it is cut off"))?;
+    let content = content.ok_or_else(|| broken("it is truncated"))?;
     if content.starts_with(b"\x89PNG\r\n\x1a\n") {
-        return super::decode::decode(content, options);
+        return super::decode(content, options);
     }
     if !is_bitmap(content) {
-        return Err(broken("its largest picture is neither a bitmap nor a PNG"));
+        return Err(broken("its largest image is neither a bitmap nor a PNG"));
     }
-    // The mask lies below the pixels, as high as these.
+    // The mask is stored below the pixels and has the same height.
     decode_bitmap(content, true, options)
 }
 
-/// Decodes a bitmap that has no file header; its upper half alone where a mask follows.
+/// Decodes a bitmap without a file header; if a mask follows, only the upper half.
 pub(super) fn decode_bitmap(
     bytes: &[u8],
     has_mask: bool,
@@ -89,7 +89,7 @@ pub(super) fn decode_bitmap(
     bmp::decode(&file, options)
 }
 
-/// The number of `N` bytes at a place, 0 where the data ends before.
+/// The number of `N` bytes at `at`, or 0 if the data ends before it.
 fn number<const N: usize>(bytes: &[u8], at: usize) -> u32 {
     let found = bytes.get(at..at + N).unwrap_or_default();
     found

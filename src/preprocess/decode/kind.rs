@@ -1,21 +1,22 @@
-//! Which files are images, by their names and by their first bytes.
+//! Recognises images by their names and first bytes.
 
 use std::io;
 use std::path::Path;
 
 use image::ImageFormat;
 
-use super::error::{Content, ImageError};
 use super::{ico, pnm};
+use crate::preprocess::error::{Content, ImageError};
 
-/// Files in a folder are images if their name ends so; a file that is named is one whatever its name.
+/// Extensions of the files in a directory that are read as images. A file given by name is read whatever its
+/// extension.
 const EXTENSIONS: [&str; 25] = [
     "apng", "bmp", "dib", "gif", "ico", "jfi", "jfif", "jif", "jpe", "jpeg", "jpg", "mpo", "pam",
     "pbm", "pfm", "pgm", "pjp", "pjpeg", "png", "pnm", "ppm", "qoi", "tif", "tiff", "webp",
 ];
 
-/// Other extensions of images: those of the types `image/*`, of raw photographs, and what Pillow
-/// or other programs for images read.
+/// Extensions of unsupported images: those of the media types `image/*`, of raw photographs, and of
+/// what Pillow and other image programs read.
 const FOREIGN: [&str; 171] = [
     "3fr", "ani", "arw", "avci", "avcs", "avif", "avifs", "azv", "b16", "blp", "bpg", "btf",
     "btif", "bw", "cdr", "cdt", "cgm", "cin", "cmx", "cpt", "cr2", "cr3", "crw", "cur", "dcm",
@@ -33,22 +34,22 @@ const FOREIGN: [&str; 171] = [
     "xbm", "xcf", "xif", "xpm", "xwd", "xyze",
 ];
 
-/// Bytes of a file that tell what it is.
+/// First bytes of a file that are enough to recognise it.
 pub(crate) const START: u64 = 512;
 
-/// What a file in a folder or an archive is taken for.
+/// What a file in a directory or an archive looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// An image that is read.
+    /// An image of a supported format.
     Image,
-    /// An image of a kind that is not read, by its extension: `.heic`.
+    /// An image of an unsupported format, described by its extension: `.heic`.
     Foreign(String),
     /// Nothing that looks like an image.
     Other,
 }
 
-/// What a file is taken for: by its extension, in any case; else by its first bytes, of which
-/// `start` gives [`START`].
+/// Recognises a file by its extension, ignoring case, or else by its first [`START`] bytes, which
+/// `start` reads.
 pub(crate) fn look(path: &Path, start: impl FnOnce() -> io::Result<Vec<u8>>) -> Look {
     if is_image_name(path) {
         return Look::Image;
@@ -60,11 +61,11 @@ pub(crate) fn look(path: &Path, start: impl FnOnce() -> io::Result<Vec<u8>>) -> 
     let known = extension
         .as_deref()
         .filter(|extension| FOREIGN.contains(extension));
-    // What cannot be read is not called an image for that.
+    // An unreadable file does not count as an image.
     let start = start().unwrap_or_default();
     let dotted = |extension: &str| format!(".{extension}");
     match (format(&start, true), foreign(&start), known, &extension) {
-        // Many raw photographs are TIFF files that have a small image beside the sensor's.
+        // Many raw photographs are TIFF files with a small preview image.
         (Some(ImageFormat::Tiff), _, Some(known), _) => Look::Foreign(dotted(known)),
         (Some(_), ..) => Look::Image,
         (_, _, Some(known), _) => Look::Foreign(dotted(known)),
@@ -74,7 +75,7 @@ pub(crate) fn look(path: &Path, start: impl FnOnce() -> io::Result<Vec<u8>>) -> 
     }
 }
 
-/// Whether a file has the extension of an image that is read, in any case.
+/// Whether a file has the extension of a supported format, ignoring case.
 pub(crate) fn is_image_name(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|found| {
@@ -84,21 +85,21 @@ pub(crate) fn is_image_name(path: &Path) -> bool {
     })
 }
 
-/// The format of a file that is read.
+/// The format of a supported image.
 ///
 /// # Errors
-/// [`ImageError::UnknownFormat`] with what the file is instead.
+/// [`ImageError::UnknownFormat`] with what the file contains instead.
 pub(super) fn sniff(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
     let found = match (format(bytes, false), foreign(bytes)) {
         (Some(format), _) => return Ok(format),
-        (_, Some(name)) => Content::OtherPicture(name),
+        (_, Some(name)) => Content::OtherFormat(name),
         _ => content(bytes),
     };
     Err(ImageError::UnknownFormat { found })
 }
 
-/// The format of a file that is read, by its first bytes. Where no name says that the file is an
-/// image, the few bytes that a text may begin with are not enough.
+/// The format of a supported image, by its first bytes. If `is_strict`, because no name says that the
+/// file is an image, a few bytes that a text may begin with are not enough.
 fn format(start: &[u8], is_strict: bool) -> Option<ImageFormat> {
     const KINDS: [(&[u8], ImageFormat); 11] = [
         (b"\xFF\xD8\xFF", ImageFormat::Jpeg),
@@ -128,7 +129,7 @@ fn format(start: &[u8], is_strict: bool) -> Option<ImageFormat> {
     }
 }
 
-/// The name of an image format that is recognised and not read.
+/// The name of an image format that is recognised but not supported.
 fn foreign(start: &[u8]) -> Option<&'static str> {
     const KINDS: [(&[u8], &str); 20] = [
         (b"\xFF\x0A", "JPEG XL"),
@@ -156,12 +157,12 @@ fn foreign(start: &[u8]) -> Option<&'static str> {
     kind.map(|(_, name)| *name).or_else(|| brand(start))
 }
 
-/// The image format of an ISO media file (ISO/IEC 14496-12): by its brand, else by those that it is
-/// compatible with.
+/// The image format of an ISO media file (ISO/IEC 14496-12), by its major brand or else by its
+/// compatible brands.
 fn brand(start: &[u8]) -> Option<&'static str> {
     let (&length, rest) = start.split_first_chunk()?;
     let brands = rest.strip_prefix(b"ftyp")?;
-    // Between the two kinds of brands lies a version. A box of length 0 goes on to the end.
+    // A version lies between the two kinds of brands. A box of length 0 extends to the end.
     let length = match u32::from_be_bytes(length) as usize {
         0 => brands.len(),
         length => length.saturating_sub(8).min(brands.len()),
@@ -180,7 +181,7 @@ fn brand(start: &[u8]) -> Option<&'static str> {
         b"crx " => Some("raw photograph"),
         _ => None,
     };
-    // Brands of the container alone.
+    // Brands that only name the container.
     let container = |brand: &[u8; 4]| {
         matches!(
             brand,
@@ -207,7 +208,7 @@ fn brand(start: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// Names what is in a file that is no image.
+/// Describes the content of a file that is not an image.
 fn content(bytes: &[u8]) -> Content {
     if bytes.is_empty() {
         return Content::Empty;
@@ -229,8 +230,8 @@ fn content(bytes: &[u8]) -> Content {
     }
 }
 
-/// A command that makes a PNG of an image that is not read.
-pub(super) fn command(format: &str) -> &'static str {
+/// A command that converts an unsupported image to a supported format.
+pub(in crate::preprocess) fn conversion_command(format: &str) -> &'static str {
     match format {
         "AVIF" => "avifdec IN.avif OUT.png",
         "HEIC" | "HEIF" => "heif-convert IN.heic OUT.png",

@@ -1,16 +1,17 @@
 //! PNG, row by row.
 //!
-//! Read without the `image` crate's wrapper, which holds the whole image at its own depth, wants the
-//! chunks after the pixels, and panics on some palettes. As in Pillow, a file may end after its last
-//! row; a wrong checksum of the pixels is an error.
+//! The `image` crate's wrapper is not used because it holds the whole image at its original depth,
+//! requires the chunks after the pixels, and panics on some palettes. As in Pillow, a file may end
+//! after its last row, but a wrong checksum of the pixels is an error.
 
 use std::io::{Cursor, ErrorKind};
 
 use ::png::{BitDepth, ColorType, Decoder, DecodingError, Info, InterlaceInfo, Limits};
 use image::RgbImage;
 
-use super::decode::{DecodeOptions, WideGrey, from_pixels};
-use super::error::ImageError;
+use super::DecodeOptions;
+use super::pixels::{WideGrey, from_pixels};
+use crate::preprocess::error::ImageError;
 
 const FORMAT: &str = "PNG";
 
@@ -23,7 +24,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     let (width, height) = decoder.read_header_info().map_err(broken)?.size();
-    let _turn = options.admit(FORMAT, width, height)?;
+    let _permit = options.reserve(FORMAT, width, height)?;
     let mut reader = decoder.read_info().map_err(broken)?;
     let info = reader.info();
     if let Some(frame) = info.frame_control
@@ -56,7 +57,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
             }
         }
     }
-    // Reads on to the end of the pixels, and so checks their sum. The file may end before that.
+    // Reading to the end of the pixels checks their checksum. The file may end before it.
     match reader.next_row() {
         Err(DecodingError::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => {}
         Err(error) => return Err(broken(error)),
@@ -66,9 +67,9 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     from_pixels(width, height, pixels, FORMAT)
 }
 
-/// Number of rows that an interlaced image is stored in, those of all passes.
+/// Number of stored rows of an interlaced image, over all passes.
 fn adam7_rows(width: u32, height: u32) -> u32 {
-    // First column, first row and distance of rows of each pass.
+    // First column, first row and row step of each pass.
     const PASSES: [(u32, u32, u32); 7] = [
         (0, 0, 8),
         (4, 0, 8),
@@ -84,18 +85,18 @@ fn adam7_rows(width: u32, height: u32) -> u32 {
         .sum()
 }
 
-/// How the samples of a row become RGB.
+/// Converts the samples of a row to RGB.
 struct Samples {
     color: ColorType,
     depth: BitDepth,
-    /// The colours of the values of a sample, of a palette or of grey with up to 8 bits.
+    /// The colour for each value of a sample, from the palette or of grey with up to 8 bits.
     colors: [[u8; 3]; 256],
     wide_grey: WideGrey,
 }
 
 impl Samples {
     fn new(info: &Info<'_>, options: &DecodeOptions) -> Result<Self, ImageError> {
-        // Past its end a palette is black; bytes that are no whole colour do not count.
+        // Indices past the end of the palette are black; an incomplete last colour is ignored.
         let mut colors = [[0; 3]; 256];
         match (info.color_type, &info.palette) {
             (ColorType::Indexed, None) => {
@@ -122,7 +123,7 @@ impl Samples {
         })
     }
 
-    /// Writes as many pixels as both `row` and `out` have. Alpha is dropped.
+    /// Writes as many pixels as both `row` and `out` hold, without alpha.
     fn write_rgb(&mut self, row: &[u8], out: &mut [u8]) {
         let out = out.as_chunks_mut::<3>().0.iter_mut();
         match (self.color, self.depth) {

@@ -1,10 +1,9 @@
-//! Which way up an image is meant to be: the orientation tag of its EXIF data, or XMP's where EXIF
-//! has none.
+//! The orientation of an image: from the tag in its EXIF data, or from XMP if EXIF has none.
 //!
-//! As `ImageOps.exif_transpose` of Pillow 13.0 reads it: the first number of the tag counts, whatever
-//! its numeric type (bytes and text are no numbers), and only 2 to 8 turn the image. Metadata that
-//! cannot be read says nothing, and never makes a file unreadable. What is read is borrowed from the
-//! file; only compressed text is copied, up to [`MAX_TEXT`].
+//! As in Pillow 13.0's `ImageOps.exif_transpose`, the first number of the tag counts, whatever its
+//! numeric type (bytes and text are not numbers), and only 2 to 8 transform the image. Unreadable
+//! metadata is ignored and never makes a file unreadable. Metadata is borrowed from the file; only
+//! compressed text is copied, up to [`MAX_TEXT`].
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
@@ -15,17 +14,17 @@ use image::{ImageFormat, RgbImage};
 use super::directory::Directory;
 use super::{jpeg, webp};
 
-/// Longest decompressed text of a PNG, as in Pillow.
+/// Longest decompressed text of a PNG in bytes, as in Pillow.
 const MAX_TEXT: u64 = 1 << 20;
 
-/// What stands before EXIF data in a JPEG. In other files it should not; Pillow passes over it once,
-/// and once more in a JPEG or a WebP.
+/// Precedes EXIF data in a JPEG. Other formats should not have it, but Pillow skips it once, and twice
+/// in JPEG and WebP.
 const HEADER: &[u8] = b"Exif\0\0";
 
 const ORIENTATION: u16 = 274;
 const XMP: u16 = 700;
 
-/// The orientation that a file's metadata gives; formats without such metadata are never turned.
+/// The orientation in a file's metadata; none for formats without metadata.
 pub(super) fn read(bytes: &[u8], format: ImageFormat) -> Orientation {
     let (exif, xmp) = match format {
         ImageFormat::Jpeg => in_jpeg(bytes),
@@ -41,7 +40,7 @@ pub(super) fn read(bytes: &[u8], format: ImageFormat) -> Orientation {
         .unwrap_or(Orientation::NoTransforms)
 }
 
-/// Turns an image in place where its size allows that.
+/// Applies an orientation, in place where the size does not change.
 pub(super) fn apply(image: RgbImage, orientation: Orientation) -> RgbImage {
     if orientation == Orientation::NoTransforms {
         return image;
@@ -56,7 +55,7 @@ type Text<'a> = Option<Cow<'a, [u8]>>;
 /// EXIF data and XMP.
 type Metadata<'a> = (Text<'a>, Text<'a>);
 
-/// Several EXIF segments are one block that was too long for a segment; of XMP the last counts.
+/// Several EXIF segments are one block that was too long for a segment; of XMP segments, the last counts.
 fn in_jpeg(bytes: &[u8]) -> Metadata<'_> {
     const APP1: u8 = 0xE1;
     let (mut exif, mut xmp): Metadata<'_> = (None, None);
@@ -76,7 +75,7 @@ fn in_jpeg(bytes: &[u8]) -> Metadata<'_> {
     (exif, xmp)
 }
 
-/// Chunks may also follow the pixels, but those of the frames of an animation are not looked for.
+/// Chunks may also follow the pixels, but those after the first frame of an animation are ignored.
 fn in_png(bytes: &[u8]) -> Metadata<'_> {
     let (mut exif, mut profile, mut xmp) = (None, None, None);
     let mut is_animated = false;
@@ -124,7 +123,7 @@ fn keyword(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..end], &bytes[end + 1..]))
 }
 
-/// What stands after the keyword of a text chunk.
+/// The text after the keyword of a text chunk.
 fn png_text<'a>(kind: &[u8; 4], text: &'a [u8]) -> Text<'a> {
     match kind {
         b"tEXt" => Some(text.into()),
@@ -157,7 +156,7 @@ fn decompress(data: &[u8]) -> Text<'static> {
     }
 }
 
-/// ImageMagick's form of a profile: an empty line, its name, its length, then hexadecimal digits.
+/// Parses ImageMagick's form of a profile: an empty line, its name, its length, then hexadecimal digits.
 fn hex_profile(text: &[u8]) -> Option<Vec<u8>> {
     let digits = text.splitn(4, |&byte| byte == b'\n').nth(3)?;
     let digits: Vec<u8> = digits
@@ -170,7 +169,7 @@ fn hex_profile(text: &[u8]) -> Option<Vec<u8>> {
     rest.is_empty().then(|| bytes.collect())
 }
 
-/// Only what the flags of the extended header announce counts.
+/// Only metadata that the flags of the extended header announce counts.
 fn in_webp(bytes: &[u8]) -> Metadata<'_> {
     let (mut exif, mut xmp, mut flags) = (None, None, 0);
     for (kind, data) in webp::chunks(bytes).map_while(Result::ok) {
@@ -195,7 +194,7 @@ fn without_header(block: &[u8]) -> &[u8] {
     block.strip_prefix(HEADER).unwrap_or(block)
 }
 
-/// The value of the tag, 0 where it is none of the eight orientations; `None` if there is no tag.
+/// The value of the tag, or 0 if it is not one of the eight orientations; `None` if there is no tag.
 fn exif_orientation(block: &[u8]) -> Option<u8> {
     let block = without_header(block);
     let directory = Directory::open(block)?;

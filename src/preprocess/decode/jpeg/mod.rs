@@ -1,37 +1,38 @@
-//! JPEG: its headers, a check that the data is whole, then a decoder.
+//! JPEG: parses the headers, checks that the data is complete, then runs a decoder.
 //!
-//! Without the feature `turbojpeg` the decoder is zune-jpeg. Of the decoders in Rust it is the
-//! fastest and enlarges chroma with the same filter as libjpeg, but rounds twice, and filters across
-//! the whole last block where libjpeg stops at the edge of the image; it has no option for that.
-//! libjpeg-turbo needs cmake, nasm and a C compiler to be as fast, which is much to ask of whoever
-//! installs this crate. Sequential files with components in scans of their own, which zune-jpeg does
-//! not read right, go to jpeg-decoder. With the feature the decoder is libjpeg-turbo at its default
-//! settings, which is what Pillow uses, and the pixels are equal.
+//! Without the feature `turbojpeg` the decoder is zune-jpeg. It is the fastest decoder in Rust and
+//! upsamples chroma with libjpeg's filter, but it rounds twice, and it filters across the whole last
+//! block where libjpeg stops at the edge of the image; there is no option for that. Sequential files
+//! with a scan for each component, which zune-jpeg decodes wrongly, go to jpeg-decoder. With the
+//! feature the decoder is libjpeg-turbo at its default settings, as in Pillow, and the pixels are
+//! equal. It is not the default because it needs cmake, nasm and a C compiler to build.
 //!
-//! All of them make up pixels where data is damaged, hence the check in front.
+//! All of them invent pixels where data is damaged, hence the check in front.
+
+mod check;
+mod codes;
 
 use std::borrow::Cow;
 
 use image::RgbImage;
 
-use super::decode::DecodeOptions;
-use super::error::ImageError;
-use super::jpeg_check::check;
+use super::DecodeOptions;
+use crate::preprocess::error::ImageError;
 
 pub(super) const FORMAT: &str = "JPEG";
 
 pub(super) mod marker {
-    pub(in super::super) const HUFFMAN_TABLES: u8 = 0xC4;
-    pub(in super::super) const START_OF_IMAGE: u8 = 0xD8;
-    pub(in super::super) const END_OF_IMAGE: u8 = 0xD9;
-    pub(in super::super) const START_OF_SCAN: u8 = 0xDA;
-    pub(in super::super) const RESTART_INTERVAL: u8 = 0xDD;
+    pub(super) const HUFFMAN_TABLES: u8 = 0xC4;
+    pub(super) const START_OF_IMAGE: u8 = 0xD8;
+    pub(super) const END_OF_IMAGE: u8 = 0xD9;
+    pub(super) const START_OF_SCAN: u8 = 0xDA;
+    pub(super) const RESTART_INTERVAL: u8 = 0xDD;
 }
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     let frame = Frame::find(bytes)?;
-    let _turn = options.admit(FORMAT, frame.width, frame.height)?;
-    let layout = check(bytes, &frame)?;
+    let _permit = options.reserve(FORMAT, frame.width, frame.height)?;
+    let layout = check::check(bytes, &frame)?;
     let bytes = if layout.lacks_tables || layout.has_gaps {
         Cow::from(with_plain_header(bytes, layout.lacks_tables))
     } else {
@@ -40,11 +41,11 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     backend::decode(&bytes, &frame, layout.has_split_scans)
 }
 
-/// The segments of a file: a marker and what it holds. Ends where the file does.
+/// Iterates over the segments of a file, as marker and content, up to the end of the file.
 pub(super) struct Segments<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Whether something else stood between those that were read.
+    /// Whether there were other bytes between the segments read so far.
     pub(super) has_gaps: bool,
 }
 
@@ -57,7 +58,7 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// Where the compressed data starts, after the header of a scan.
+    /// The end of the last segment; after the header of a scan, where its compressed data starts.
     pub(super) fn position(&self) -> usize {
         self.at
     }
@@ -73,7 +74,7 @@ impl<'a> Iterator for Segments<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let mut rest = self.bytes.get(self.at..)?;
         loop {
-            // Between segments decoders skip whatever is no marker.
+            // Decoders skip anything between segments that is not a marker.
             let start = rest.iter().position(|&byte| byte == 0xFF)?;
             self.has_gaps |= start > 0;
             rest = &rest[start..];
@@ -81,7 +82,7 @@ impl<'a> Iterator for Segments<'a> {
             let marker = rest[skip];
             rest = &rest[skip + 1..];
             let segment = match marker {
-                // A stuffed zero, TEM, restart markers and a second start of image have no length.
+                // A stuffed zero, TEM, restart markers and a second SOI have no length field.
                 0x00 | 0x01 | 0xD0..=0xD7 | marker::START_OF_IMAGE => continue,
                 marker::END_OF_IMAGE => &[],
                 _ => {
@@ -103,7 +104,7 @@ pub(super) fn header_segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])>
     Segments::new(bytes).take_while(move |&(marker, _)| is_header(marker))
 }
 
-/// What a file says of its pixels.
+/// The frame header (SOF).
 pub(super) struct Frame {
     pub(super) width: u32,
     pub(super) height: u32,
@@ -113,7 +114,7 @@ pub(super) struct Frame {
 
 pub(super) struct Component {
     pub(super) id: u8,
-    /// Blocks of an MCU, across and down.
+    /// Blocks per MCU, horizontally and vertically.
     across: usize,
     down: usize,
 }
@@ -133,7 +134,7 @@ impl Frame {
         let Some((kind, segment)) = header_segments(bytes).find(is_frame) else {
             return error(
                 match Segments::new(bytes).any(|(m, _)| m == marker::END_OF_IMAGE) {
-                    true => "it has no header of a frame",
+                    true => "it has no frame header",
                     false => "the file ends before the end of the image",
                 },
             );
@@ -150,11 +151,11 @@ impl Frame {
             _ => return error("it uses hierarchical coding, which is not supported"),
         }
         let Some((&[bits, h1, h0, w1, w0, count], parts)) = segment.split_first_chunk() else {
-            return error("the header of its frame is cut");
+            return error("its frame header is truncated");
         };
         if bits != 8 {
             return error(&format!(
-                "it has {bits} bits a sample, only 8 are supported"
+                "it has {bits} bits per sample, only 8 are supported"
             ));
         }
         let mut components = Vec::new();
@@ -183,7 +184,7 @@ impl Frame {
         self.components.iter().map(factor).max().unwrap_or(1)
     }
 
-    /// Number of MCUs of a scan of several components, across and down.
+    /// Number of MCUs of a scan of several components, horizontally and vertically.
     pub(super) fn mcus(&self) -> (usize, usize) {
         let count = |edge: u32, factor| (edge as usize).div_ceil(8 * factor);
         (
@@ -192,7 +193,7 @@ impl Frame {
         )
     }
 
-    /// Number of blocks of a component that hold pixels, across and down.
+    /// Number of blocks of a component that hold pixels, horizontally and vertically.
     pub(super) fn blocks(&self, component: usize) -> (usize, usize) {
         let component = &self.components[component];
         let count = |edge: u32, own: usize, most: usize| (edge as usize * own).div_ceil(8 * most);
@@ -203,8 +204,8 @@ impl Frame {
     }
 }
 
-/// The file with nothing between the segments of its header, and the standard's tables in front if
-/// they are meant. What the file defines itself comes later.
+/// The file without other bytes between its header segments and, if it lacks Huffman tables, with the
+/// standard's in front. Tables that the file defines come later and replace them.
 fn with_plain_header(bytes: &[u8], lacks_tables: bool) -> Vec<u8> {
     let mut plain = vec![0xFF, marker::START_OF_IMAGE];
     let mut push = |marker: u8, segment: &[u8]| {
@@ -235,7 +236,7 @@ mod backend {
     use jpeg_decoder::PixelFormat;
 
     use super::{FORMAT, Frame, ImageError};
-    use crate::preprocess::decode::{from_pixels, grey};
+    use crate::preprocess::decode::pixels::{from_pixels, grey};
 
     pub(super) fn decode(
         bytes: &[u8],
@@ -248,7 +249,7 @@ mod backend {
         let broken = |error| ImageError::decode(FORMAT, error);
         let is_grey = frame.components.len() == 1;
         let options = DecoderOptions::default()
-            // Otherwise it makes up the rest where it finds an error.
+            // Otherwise it fills in the rest after an error.
             .set_strict_mode(true)
             .set_max_width(usize::MAX)
             .set_max_height(usize::MAX)
@@ -290,10 +291,10 @@ mod backend {
     use turbojpeg::{Colorspace, Decompressor, Error, Image, PixelFormat};
 
     use super::{FORMAT, Frame, ImageError};
-    use crate::preprocess::decode::{cmyk_to_rgb, from_pixels};
+    use crate::preprocess::decode::pixels::{cmyk_to_rgb, from_pixels};
 
-    /// How libjpeg's messages start when it went on and completed the picture. The crate returns
-    /// them as errors; Pillow takes the picture, and so does this crate.
+    /// How libjpeg's messages start when it continued and completed the image. The `turbojpeg` crate
+    /// returns them as errors; Pillow accepts the image, and so does this crate.
     const WARNINGS: [&str; 6] = [
         "Corrupt JPEG data",
         "Inconsistent progression sequence",
@@ -318,32 +319,32 @@ mod backend {
             PixelFormat::RGB
         };
         let pitch = header.width * format.size();
-        let mut picture = Image {
+        let mut image = Image {
             pixels: vec![0; pitch * header.height],
             width: header.width,
             pitch,
             height: header.height,
             format,
         };
-        match decompressor.decompress(bytes, picture.as_deref_mut()) {
+        match decompressor.decompress(bytes, image.as_deref_mut()) {
             Err(Error::TurboJpegError(message))
                 if WARNINGS.iter().any(|start| message.starts_with(start)) => {}
             result => result.map_err(broken)?,
         }
         let pixels = if four_inks {
-            // Pillow takes all CMYK files to be Adobe's, which store the inks inverted.
-            let inks = picture.pixels.as_chunks::<4>().0;
+            // Pillow assumes that all CMYK files are Adobe's, which store inverted inks.
+            let inks = image.pixels.as_chunks::<4>().0;
             inks.iter()
                 .flat_map(|cmyk| cmyk_to_rgb(cmyk.map(|ink| 255 - ink)))
                 .collect()
         } else {
-            picture.pixels
+            image.pixels
         };
         from_pixels(frame.width, frame.height, pixels, FORMAT)
     }
 }
 
-/// The Huffman tables of T.81, annex K.3, as a segment holds them: DC and AC of luma, of chroma.
+/// The Huffman tables of T.81, annex K.3, in the form of a segment: DC and AC of luma, then of chroma.
 #[rustfmt::skip]
 pub(super) const STANDARD_TABLES: [u8; 416] = [
     0x00, 0x00, 0x01, 0x05, 0x01, 0x01, 0x01, 0x01, 0x01, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x02,

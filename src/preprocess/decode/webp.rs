@@ -1,6 +1,6 @@
-//! WebP: a check that the file is whole, then the decoder of the `image` crate.
+//! WebP: checks that the file is complete, then runs the decoder of the `image` crate.
 //!
-//! The decoder fills in what a cut file lacks, and believes the lengths of metadata; libwebp, which
+//! The decoder fills in what a truncated file lacks and trusts the lengths of metadata; libwebp, which
 //! Pillow uses, refuses both.
 
 use std::borrow::Cow;
@@ -9,12 +9,13 @@ use std::io::Cursor;
 use image::codecs::webp::WebPDecoder;
 use image::{ImageDecoder, RgbImage};
 
-use super::decode::{DecodeOptions, read_pixels};
-use super::error::ImageError;
+use super::DecodeOptions;
+use super::pixels::read_pixels;
+use crate::preprocess::error::ImageError;
 
 const FORMAT: &str = "WebP";
 
-/// Where an extended file says what it holds, and the bits that announce metadata.
+/// Offset of the flags of an extended file, and the bits that announce metadata.
 const FLAGS: usize = 20;
 pub(super) const EXIF_FLAG: u8 = 8;
 pub(super) const XMP_FLAG: u8 = 4;
@@ -33,18 +34,18 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         && bytes[12..].starts_with(b"VP8X")
         && flags & (EXIF_FLAG | XMP_FLAG) & !metadata != 0
     {
-        // The decoder refuses a file that announces metadata and has none.
+        // The decoder refuses a file that announces metadata but has none.
         bytes.to_mut()[FLAGS] = flags & !(EXIF_FLAG | XMP_FLAG);
     }
     let decoder =
         WebPDecoder::new(Cursor::new(&bytes)).map_err(|error| ImageError::decode(FORMAT, error))?;
     let (width, height) = decoder.dimensions();
-    let _turn = options.admit(FORMAT, width, height)?;
+    let _permit = options.reserve(FORMAT, width, height)?;
     read_pixels(decoder, FORMAT)
 }
 
-/// Kind and data of each chunk, up to one that the file does not hold whole. A simple file has one
-/// chunk; what follows it is not looked at.
+/// Kind and data of each chunk, with an error for the first incomplete one. A simple file has one
+/// chunk; anything after it is ignored.
 pub(super) fn chunks(bytes: &[u8]) -> impl Iterator<Item = Result<(&[u8; 4], &[u8]), ImageError>> {
     let length = number(bytes, 4).unwrap_or(0) as usize;
     let file = bytes.get(8..).unwrap_or_default();
@@ -62,7 +63,7 @@ pub(super) fn chunks(bytes: &[u8]) -> impl Iterator<Item = Result<(&[u8; 4], &[u
         let data = &data[4..];
         let Some(chunk) = data.get(..length) else {
             rest = &[];
-            let name = format!("its part `{}`", kind.escape_ascii());
+            let name = format!("its chunk `{}`", kind.escape_ascii());
             return Some(Err(cut(&name, length, data.len())));
         };
         let is_simple = is_first && matches!(kind, b"VP8 " | b"VP8L");
@@ -76,7 +77,7 @@ pub(super) fn chunks(bytes: &[u8]) -> impl Iterator<Item = Result<(&[u8; 4], &[u
 }
 
 fn cut(what: &str, length: usize, left: usize) -> ImageError {
-    let reason = format!("it is cut: {what} should have {length} more bytes, {left} are there");
+    let reason = format!("it is truncated: {what} should have {length} more bytes, found {left}");
     ImageError::decode(FORMAT, reason)
 }
 
