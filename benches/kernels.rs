@@ -1,6 +1,6 @@
-//! Convolutions of the networks, one by one: milliseconds, GFLOP/s of the direct algorithm's
-//! operations, its share of the measured peak, and the Winograd tiles next to it where they apply.
-//! Arguments choose the shapes whose line contains one of them.
+//! Convolutions of the networks, one by one: milliseconds, GFLOP/s by the direct algorithm's operations, and
+//! the share of the measured peak, for the direct algorithm and for the Winograd tiles where they apply.
+//! Arguments select the shapes whose line contains one of them.
 //!
 //! ```text
 //! cargo bench --bench kernels
@@ -8,7 +8,7 @@
 //! RAYON_NUM_THREADS=1 SENET_ISA=avx2 cargo bench --bench kernels
 //! ```
 //!
-//! Every Winograd result is compared with the direct one before its time counts.
+//! Every Winograd result must agree with the direct one.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::time::Instant;
@@ -19,7 +19,7 @@ use senet::kernels::{
 
 const ROUNDS: usize = 41;
 
-/// Side of the map, inputs, outputs, kernel, stride, groups.
+/// Side of the map, inputs, outputs, kernel size, stride, groups.
 const SHAPES: [[usize; 6]; 26] = [
     [224, 3, 64, 7, 2, 1],
     [56, 64, 64, 1, 1, 1],
@@ -136,7 +136,7 @@ fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
     }
 }
 
-/// Milliseconds of a call, median and fastest, after one that warms up.
+/// Milliseconds of a call, median and fastest, after a warm-up call.
 fn time(mut run: impl FnMut()) -> [f64; 2] {
     run();
     let mut times = [0.0; ROUNDS];

@@ -1,5 +1,6 @@
-//! Convolution as a product: the window of each output pixel is a row of inputs (Dukhan, "The
-//! Indirect Convolution Algorithm", arXiv:1907.02129, with the gathering done a block at a time).
+//! Convolution as a matrix product: each output pixel's window is a row of inputs. As in Dukhan, "The
+//! Indirect Convolution Algorithm", arXiv:1907.02129, there is no im2col buffer of the whole map, but
+//! windows are packed a group at a time.
 
 use std::ops::Range;
 
@@ -35,7 +36,7 @@ impl<T: Element> DirectConv<T> {
             (groups, bias.len(), filters.len()),
             (1, outputs, outputs * inputs * taps)
         );
-        // The inputs of a window in the order in which they lie in a map: tap by tap.
+        // A window's inputs in the order in which they lie in the map: tap by tap.
         let packed = Packed::new(isa, inputs * taps, bias, |output, row| {
             let filter = &filters[output * inputs * taps..][..inputs * taps];
             if taps == 1 {
@@ -51,7 +52,7 @@ impl<T: Element> DirectConv<T> {
         Self { geometry, packed }
     }
 
-    /// Instruction set, type and tile.
+    /// Instruction set, element type and tile.
     pub fn kernel(&self) -> String {
         self.packed.kernel()
     }
@@ -91,7 +92,7 @@ impl<T: Element> DirectConv<T> {
     }
 }
 
-/// The pixels of a map are the rows of a product as they lie there.
+/// The pixels of a map, which are the rows of a product in place.
 pub(super) struct Pixels<'a, T> {
     pub x: &'a [T],
     pub inputs: usize,
@@ -112,7 +113,7 @@ impl<T: Element> Rows<T> for Pixels<'_, T> {
     }
 }
 
-/// The window of every output pixel, zeros where it leaves the map.
+/// The window of every output pixel, with zeros outside of the map.
 struct Windows<'a, T> {
     x: &'a [T],
     size: [usize; 2],
@@ -121,14 +122,14 @@ struct Windows<'a, T> {
 }
 
 impl<T: Element> Windows<'_, T> {
-    /// The map's pixels from column `left` on in row `top`, where they exist.
-    fn offset(&self, picture: usize, top: usize, left: usize) -> usize {
-        ((picture * self.size[0] + top) * self.size[1] + left) * self.geometry.inputs
+    /// Index of the first channel of a pixel.
+    fn offset(&self, image: usize, top: usize, left: usize) -> usize {
+        ((image * self.size[0] + top) * self.size[1] + left) * self.geometry.inputs
     }
 
-    /// Where the inputs of so many neighbours in a row of the output lie when the map's rows that
-    /// they reach are packed as they are: a window's rows of taps are runs, and windows overlap.
-    /// Only where a window is so small that it is packed whole.
+    /// The layout of so many neighbouring windows if the map's rows that they reach are packed once for all:
+    /// a window's rows of taps are runs, and windows overlap. Only if a window's whole depth is packed at
+    /// once.
     fn overlapping(&self, neighbours: usize) -> Option<Layout> {
         let ConvGeometry {
             inputs,
@@ -245,11 +246,11 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
     }
 }
 
-/// Copies the first `len` values, and, if that is quicker, some of those after them.
+/// Copies the first `len` values, and where that is faster some of those after them.
 #[inline(always)]
 fn copy_run<T: Copy>(from: &[T], to: &mut [T], len: usize) {
     const STEP: usize = 8;
-    // A run of a stem's window is shorter than the call that copies any length would be worth.
+    // The runs of a stem's windows are so short that a call of `memcpy` would cost more.
     const SHORT: usize = 8 * STEP;
     let whole = len.next_multiple_of(STEP);
     if len <= SHORT && whole <= from.len() && whole <= to.len() {
@@ -265,12 +266,12 @@ fn copy_run<T: Copy>(from: &[T], to: &mut [T], len: usize) {
 
 /// `[N, C, H, W]` to `[N, H, W, C]`.
 pub fn to_channels_last<T: Element>(x: &[T], [channels, plane]: [usize; 2], y: &mut [T]) {
-    // Pixels that are worth a task of their own.
+    // Pixels per task.
     const TASK: usize = 1 << 12;
     assert_eq!(x.len(), y.len());
     let size = (channels * plane).max(1);
-    let pictures = y.par_chunks_exact_mut(size).zip(x.par_chunks_exact(size));
-    pictures.for_each(|(y, x)| {
+    let images = y.par_chunks_exact_mut(size).zip(x.par_chunks_exact(size));
+    images.for_each(|(y, x)| {
         y.par_chunks_mut(TASK * channels)
             .enumerate()
             .for_each(|(task, y)| {

@@ -9,7 +9,6 @@ mod direct;
 mod element;
 mod elementwise;
 mod epilogue;
-mod filters;
 mod gemm;
 mod geometry;
 mod grouped;

@@ -1,4 +1,4 @@
-//! What the kernels compute, written out one value at a time in double precision, for their tests.
+//! Plain definitions of what the kernels compute, in f64, for their tests.
 //!
 //! All maps are channels-last: `[N, H, W, C]`.
 
@@ -25,18 +25,18 @@ pub(crate) fn conv(
     } = geometry;
     let (cin, cout) = (inputs / groups, outputs / groups);
     let (oh, ow) = (geometry.output(h), geometry.output(w));
-    // The pixel that a tap falls on, if it is one.
+    // The pixel under a tap, unless it is outside of the map.
     let pixel = |out: usize, tap: usize, size: usize| {
         (out * stride + tap * dilation)
             .checked_sub(padding)
             .filter(|&at| at < size)
     };
     let mut y = Vec::with_capacity(n * oh * ow * outputs);
-    for (picture, oy, ox, o) in indices([n, oh, ow, outputs]) {
+    for (image, oy, ox, o) in indices([n, oh, ow, outputs]) {
         let mut sum = f64::from(bias[o]);
         for (i, ky, kx, _) in indices([cin, kernel, kernel, 1]) {
             if let (Some(iy), Some(ix)) = (pixel(oy, ky, h), pixel(ox, kx, w)) {
-                let value = x[((picture * h + iy) * w + ix) * inputs + o / cout * cin + i];
+                let value = x[((image * h + iy) * w + ix) * inputs + o / cout * cin + i];
                 let weight = filters[((o * cin + i) * kernel + ky) * kernel + kx];
                 sum += f64::from(value) * f64::from(weight);
             }
@@ -76,7 +76,7 @@ pub(super) fn normal_cdf(x: f64) -> f64 {
     if x < 0.0 { below } else { 1.0 - below }
 }
 
-/// Values in -1..1, other ones for other seeds.
+/// Pseudorandom values in -1..1.
 pub(crate) fn random(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
     let mut next = || {

@@ -82,7 +82,7 @@ impl Case {
 }
 
 /// Geometries and shapes that leave no edge out: vectors not filled, tiles not filled, several
-/// blocks of inputs, windows that leave the map, more pictures than one.
+/// chunks of inputs, windows that leave the map, more than one image.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (inputs, outputs, kernel) in [
@@ -108,7 +108,7 @@ fn cases() -> Vec<Case> {
             }
         }
     }
-    // Windows that share what is packed: rows of the output longer than a block, strides longer than
+    // Windows that share what is packed: rows of the output longer than a group, strides longer than
     // the kernel, windows that lie outside the map altogether.
     for (kernel, stride, padding) in [(7, 2, 3), (2, 3, 0), (3, 1, 5), (3, 2, 4), (5, 7, 2)] {
         for shape in [[1, 2, 2], [2, 9, 240], [1, 20, 131]] {

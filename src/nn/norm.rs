@@ -17,13 +17,13 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Scales the filters of the convolution before it in place and returns the bias that makes
-    /// the convolution alone compute both. `filters` has equally many values per output channel.
+    /// Scales the filters of the convolution before it in place and returns the bias with which the
+    /// convolution alone computes both. `filters` has equally many values per output channel.
     ///
-    /// The arithmetic is in f64: one rounding per weight, none accumulates.
+    /// The arithmetic is in f64, so that each weight is rounded once.
     ///
     /// # Panics
-    /// If the four vectors are not equally long.
+    /// If the four vectors differ in length.
     pub fn fold(&self, filters: &mut [f32]) -> Vec<f32> {
         let channels = self.weight.len();
         let per_channel = filters.len() / channels.max(1);

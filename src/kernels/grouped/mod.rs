@@ -1,19 +1,19 @@
 //! Grouped convolution of channels-last maps, for groups of few channels, depthwise included.
 //!
-//! A group of four or eight channels is too thin for a matrix product. Here a vector holds as many
-//! output channels as it has lanes, across several groups, and its operand for input channel `j` of
-//! every group is a permutation of the input channels of one pixel: lane by lane the `j`-th channel
-//! of the lane's group. Where all lanes are in one group the operand is a single value.
+//! A group of four or eight channels is too narrow for a matrix product. Here a vector holds output channels
+//! of several groups, and its operand for input channel `j` of every group is a permutation of the input
+//! channels of one pixel: in each lane the `j`-th channel of the lane's group. Where all lanes are in one
+//! group, the operand is a single value in all lanes.
 
-mod block;
 mod operand;
 #[cfg(test)]
 mod tests;
+mod tile;
 
 use std::ops::Range;
 
-use block::{Leaf, Walk};
 use operand::Source;
+use tile::{Sharing, Task};
 
 use super::element::Element;
 use super::elementwise::sum_rows;
@@ -23,7 +23,7 @@ use super::matrix::MatMut;
 use super::partition::{Split, Tasks, Work, middle};
 use super::simd::Isa;
 
-/// A grouped convolution with its weights in the order in which the kernel reads them.
+/// A grouped convolution with packed weights.
 #[derive(Debug)]
 pub struct GroupedConv<T = f32> {
     isa: Isa,
@@ -38,16 +38,15 @@ pub struct GroupedConv<T = f32> {
     zeros: Vec<T>,
     /// One for each vector.
     sources: Vec<Source>,
-    /// Whether vectors are computed two at a time: where both have the same operands and there are
-    /// registers for their sums.
+    /// Whether vectors are computed two at a time: if both have the same operands and there are registers
+    /// for their sums.
     pairs: bool,
 }
 
-/// Bytes of weights that a task keeps near for each vector that it computes at a time: half of a
-/// usual first-level cache.
+/// Most bytes of a task's weights for each vector that it computes at a time: half of a usual L1 cache.
 const NEAR: usize = 24 << 10;
 
-/// Vector operations that are worth a task of their own.
+/// Most vector operations of a task.
 const TASK: usize = 1 << 16;
 
 impl<T: Element> GroupedConv<T> {
@@ -74,7 +73,7 @@ impl<T: Element> GroupedConv<T> {
         }
         let pairs = rows >= 14
             && geometry.group_outputs().is_multiple_of(2 * lanes)
-            && Walk::of(&geometry).0 != Walk::Plain;
+            && Sharing::of(&geometry).0 != Sharing::None;
         let mut padded = bias.to_vec();
         padded.resize(vectors * lanes, 0.0);
         Self {
@@ -91,7 +90,7 @@ impl<T: Element> GroupedConv<T> {
         }
     }
 
-    /// Instruction set, type and tile of most outputs.
+    /// Instruction set, element type and tile of most outputs.
     pub fn kernel(&self) -> String {
         let (rows, columns) = match (self.pairs, self.isa.rows()) {
             (true, _) => (7, 2 * self.lanes),
@@ -114,7 +113,7 @@ impl<T: Element> GroupedConv<T> {
         if y.is_empty() {
             return;
         }
-        let pass = Pass {
+        let call = Call {
             conv: self,
             x,
             height: h,
@@ -129,7 +128,7 @@ impl<T: Element> GroupedConv<T> {
             y: MatMut::new(&mut *y, geometry.outputs),
             sums: None,
         };
-        work.run(&pass);
+        work.run(&call);
         if let Some(sums) = epilogue.sums {
             sum_rows(self.isa, y, geometry.outputs, sums);
         }
@@ -138,7 +137,7 @@ impl<T: Element> GroupedConv<T> {
 
 /// One call of [`GroupedConv::run`].
 #[derive(Clone, Copy)]
-struct Pass<'a, T> {
+struct Call<'a, T> {
     conv: &'a GroupedConv<T>,
     x: &'a [T],
     height: usize,
@@ -148,9 +147,8 @@ struct Pass<'a, T> {
     placement: Placement,
 }
 
-/// Output rows (of all images, counted on) and vectors of channels. Every value is the same sum
-/// whatever the split.
-impl<T: Element> Tasks for Pass<'_, T> {
+/// Output rows, counted over all images, and vectors of channels. The results do not depend on the split.
+impl<T: Element> Tasks for Call<'_, T> {
     type Element = T;
 
     fn split(&self, rows: &Range<usize>, vectors: &Range<usize>) -> Option<Split> {
@@ -182,7 +180,7 @@ impl<T: Element> Tasks for Pass<'_, T> {
             ..
         } = task;
         let depth = self.conv.geometry.depth();
-        // Asking costs time; only pairs have so many weights that they are waited for.
+        // Prefetching costs time, and only pairs have so many weights that it pays.
         let weights = |vector: usize| vector * depth * self.conv.lanes;
         let next = &self.conv.weights[weights(vectors.end)..];
         let next = if self.conv.pairs {
@@ -190,8 +188,8 @@ impl<T: Element> Tasks for Pass<'_, T> {
         } else {
             &[]
         };
-        self.conv.isa.run(Leaf {
-            pass: *self,
+        self.conv.isa.run(Task {
+            call: *self,
             y,
             rows,
             vectors,

@@ -8,11 +8,11 @@ use crate::kernels::simd::{MAX_LANES, Simd};
 /// Where a vector of output channels finds its operands in the channels of an input pixel.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// All lanes in one group, whose first channel this is.
+    /// All lanes are in one group, with this first channel.
     Splat(usize),
-    /// For each input of a group where to load and how to order the lanes.
+    /// For each input of a group where to load a vector and how to permute it.
     Permute(Vec<(usize, [u8; MAX_LANES])>),
-    /// As `Permute`, where every four lanes take from four channels in the same place.
+    /// As `Permute`, where every four lanes take from the four channels in their place.
     Near(Vec<(usize, [u8; MAX_LANES])>),
     /// As `Near`, where all lanes take from the same four channels.
     Same(Vec<(usize, [u8; MAX_LANES])>),
@@ -29,7 +29,7 @@ impl Source {
         if groups.start() == groups.end() {
             return Self::Splat(groups.start() * cin);
         }
-        // Lanes past the last channel have zero weights; any channel in reach will do.
+        // Lanes past the last channel have zero weights, so any channel in reach is right.
         let channels =
             |j: usize| (0..lanes).map(move |lane| (first + lane).min(last) / cout * cin + j);
         let start = groups.start() * cin;
@@ -59,13 +59,13 @@ impl Source {
         let reach = (groups.end() - groups.start()) * cin;
         if reach < lanes && lanes <= geometry.inputs {
             let permutation = |j: usize| {
-                // A load that starts where one of a pixel's vectors does crosses no line of the cache.
+                // A load that is aligned within the pixel does not cross a cache line.
                 let aligned = start / lanes * lanes;
                 let end = aligned + lanes;
                 let base = if start + j + reach < end && end <= geometry.inputs {
                     aligned
                 } else {
-                    // It must end where the channels end.
+                    // It must not end after the channels.
                     (start + j).min(geometry.inputs - lanes)
                 };
                 let mut order = [0; MAX_LANES];
@@ -102,7 +102,7 @@ impl<S: Simd, T: Element> Operand<S, T> for Splat {
 
     #[inline(always)]
     unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
-        // SAFETY: the caller vouches for one value more than the offset.
+        // SAFETY: the caller guarantees one value more than the offset.
         simd.splat(unsafe { *pixel.add(self.0) }.to_f32())
     }
 }
@@ -121,13 +121,13 @@ impl<S: Simd, T: Element> Operand<S, T> for Permute<S::Lanes> {
 
     #[inline(always)]
     unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
-        // SAFETY: the caller vouches for a vector from the offset on.
+        // SAFETY: the caller guarantees a vector from the offset on.
         simd.permute(unsafe { T::load(simd, pixel.add(self.base)) }, self.order)
     }
 }
 
-/// As [`Permute`], but every four lanes have their operands in four channels, which processors
-/// reorder faster: in those at the same place, or, if `SAME`, all in the first ones.
+/// As [`Permute`] where every four lanes have their operands in four channels, which is a faster
+/// instruction: the four in the same place, or, if `SAME`, the first four for all.
 #[derive(Clone, Copy)]
 pub(super) struct Near<L, const SAME: bool> {
     pub(super) base: usize,
@@ -142,7 +142,7 @@ impl<S: Simd, T: Element, const SAME: bool> Operand<S, T> for Near<S::Lanes, SAM
 
     #[inline(always)]
     unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
-        // SAFETY: the caller vouches for four values or a vector from the offset on.
+        // SAFETY: the caller guarantees four values or a vector from the offset on.
         let x = unsafe {
             let from = pixel.add(self.base);
             if SAME {
@@ -168,7 +168,7 @@ impl<S: Simd, T: Element> Operand<S, T> for Scattered<'_> {
     unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
         let mut lanes = [T::zeroed(); MAX_LANES];
         for (lane, &channel) in lanes.iter_mut().zip(self.0) {
-            // SAFETY: the caller vouches for one value more than the largest of these offsets.
+            // SAFETY: the caller guarantees one value more than the largest of these offsets.
             *lane = unsafe { *pixel.add(channel) };
         }
         simd.load(&lanes)

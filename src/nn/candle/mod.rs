@@ -10,7 +10,7 @@ use crate::kernels::{Activation, ConvGeometry};
 
 pub(super) use pool::pool;
 
-/// As the kernel of every layer.
+/// What the layers report as their kernel.
 pub(super) const NAME: &str = "candle";
 
 /// A convolution with its weights on a device.
@@ -47,7 +47,7 @@ impl Conv {
 /// A matrix product with its weights on a device.
 #[derive(Debug)]
 pub(super) struct Linear {
-    /// `[inputs, outputs]`: transposed once, so that no call has to.
+    /// `[inputs, outputs]`: transposed once, on load.
     weight: Tensor,
     bias: Tensor,
 }
@@ -91,7 +91,7 @@ pub(super) fn linear(
     activate(&y, activation)
 }
 
-/// Mean over the pixels, `[N, C]`; of the sum where there are two maps.
+/// Mean over the pixels of `x`, or of `x + y`: `[N, C]`.
 pub(super) fn mean(x: &Tensor, y: Option<&Tensor>) -> Result<Tensor> {
     match y {
         Some(y) => (x + y)?.mean((2, 3)),
@@ -121,13 +121,13 @@ pub(super) fn select(paths: [&Tensor; 2], gate: &Tensor) -> Result<Tensor> {
     weigh(0)? + weigh(1)?
 }
 
-/// Channels from `start` on.
+/// `count` channels from `start` on.
 pub(super) fn channels(x: &Tensor, start: usize, count: usize) -> Result<Tensor> {
     x.narrow(1, start, count)?.contiguous()
 }
 
-/// The activation as Candle computes it, on any device. Its ReLU turns NaN into 0; the weights and
-/// the input are checked before, so that only an overflow could be hidden so.
+/// The activation in Candle's operations. Candle's ReLU turns NaN into 0; as weights and input are checked
+/// before, that can hide no more than an overflow.
 fn activate(x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
     let hard_sigmoid = || (x + 3.0)?.clamp(0f32, 6f32)? / 6.0;
     match activation {

@@ -1,10 +1,10 @@
-//! The pools in Candle's operations.
+//! Pooling in Candle's operations.
 
 use candle_core::{Result, Tensor};
 
 use crate::kernels::Pool;
 
-/// The pooled maps, as [`Pool`] says.
+/// As [`Pool::run`].
 pub(in crate::nn) fn pool(pool: Pool, x: &Tensor) -> Result<Tensor> {
     match pool {
         Pool::MaxPad => pad_lowest(&pad_lowest(x, 2, 1, 1)?, 3, 1, 1)?.max_pool2d_with_stride(3, 2),
@@ -19,7 +19,7 @@ pub(in crate::nn) fn pool(pool: Pool, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// An odd last row or column twice: the mean of a row and its copy is the mean of the row.
+/// Repeats the last row or column if their number is odd: the mean of a row and its copy is its own mean.
 fn repeat_last(x: &Tensor, axis: usize) -> Result<Tensor> {
     let size = x.dim(axis)?;
     if size.is_multiple_of(2) {
@@ -29,7 +29,7 @@ fn repeat_last(x: &Tensor, axis: usize) -> Result<Tensor> {
     }
 }
 
-/// Borders that no maximum chooses. Zeros would not do: after SiLU a whole window can be negative.
+/// Pads with negative infinity. Zeros would be wrong: after SiLU a whole window can be negative.
 fn pad_lowest(x: &Tensor, axis: usize, before: usize, after: usize) -> Result<Tensor> {
     let border = |size: usize| {
         let mut shape = x.dims().to_vec();

@@ -1,20 +1,25 @@
 //! Dense 3x3 convolution of stride 1 with fewer multiplications (Lavin and Gray, "Fast Algorithms
 //! for Convolutional Neural Networks", arXiv:1509.09308).
 //!
-//! A tile of 2x2 or 4x4 output pixels takes a window of 4x4 or 6x6 input pixels. Window and filter
-//! are transformed, multiplied position by position, and transformed back; the products of all
-//! tiles at one position are a matrix product. An infinite input becomes NaN.
+//! A tile of 2x2 or 4x4 output pixels depends on a window of 4x4 or 6x6 input pixels. Window and filter
+//! are transformed, multiplied position by position, and the products transformed back. At each position
+//! the products of all tiles form a matrix product. An infinite input becomes NaN.
 
 #![allow(
     clippy::needless_range_loop,
     reason = "plain loops of constant length, which become registers"
 )]
 
+mod filters;
+mod transform;
+
 use std::ops::Range;
+
+use filters::FilterPanel;
+use transform::{input_axis, output_axis};
 
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement};
-use super::filters::FilterPanel;
 use super::gemm::{Packed, depth_chunks};
 use super::micro::{Layout, PanelProduct, multiply, packed_stride};
 use super::partition::{Split, Tasks, Work, middle};
@@ -26,7 +31,7 @@ use super::{ConvGeometry, Element, Isa, Kernel, MatMut, Simd};
 pub enum TileSize {
     /// F(2x2, 3x3): 2.25 times fewer multiplications.
     Two,
-    /// F(4x4, 3x3): 4 times fewer, about one decimal digit less exact.
+    /// F(4x4, 3x3): 4 times fewer, at the cost of about one decimal digit.
     Four,
 }
 
@@ -38,7 +43,7 @@ impl TileSize {
         }
     }
 
-    /// Side of the window.
+    /// Input pixels along one side of a tile's window.
     fn window(self) -> usize {
         self.outputs() + 2
     }
@@ -50,13 +55,13 @@ pub struct Winograd {
     isa: Isa,
     geometry: ConvGeometry,
     size: TileSize,
-    /// Transformed filters, for each position of the window.
+    /// The transformed filters for each position of the window.
     positions: Vec<Packed>,
     bias: Vec<f32>,
 }
 
 impl Winograd {
-    /// Whether the geometry is such a convolution.
+    /// Whether the algorithm applies to a geometry.
     pub fn supports(geometry: &ConvGeometry) -> bool {
         (
             geometry.kernel,
@@ -90,13 +95,13 @@ impl Winograd {
         let (width, panels) = (positions[0].width(), positions[0].panels());
         for panel in 0..panels {
             let first = panel * width;
-            for block in depth_chunks(inputs) {
+            for chunk in depth_chunks(inputs) {
                 let mut positions: Vec<&mut [f32]> = positions
                     .iter_mut()
-                    .map(|packed| packed.panel_mut(&block, panel))
+                    .map(|packed| packed.panel_mut(&chunk, panel))
                     .collect();
                 isa.run(FilterPanel {
-                    filters: &filters[(first * inputs + block.start) * 9..],
+                    filters: &filters[(first * inputs + chunk.start) * 9..],
                     inputs,
                     outputs: width.min(outputs - first),
                     window: size.window(),
@@ -120,7 +125,7 @@ impl Winograd {
         self.size
     }
 
-    /// Instruction set, type and tile of the products.
+    /// Instruction set, element type and tile of the products.
     pub fn kernel(&self) -> String {
         self.positions[0].kernel()
     }
@@ -145,14 +150,14 @@ impl Winograd {
         if y.is_empty() {
             return;
         }
-        let strips = output[0].div_ceil(self.size.outputs());
+        let tile_rows = output[0].div_ceil(self.size.outputs());
         let tiles = output[1].div_ceil(self.size.outputs());
         let threads = rayon::current_num_threads();
         let panels = self.positions[0].panels();
-        let all_strips = batch * strips;
-        // Tasks by strips each read all weights, tasks by panels each transform all windows: few
-        // panels to a task would be more transforms than products.
-        let is_even = all_strips.next_multiple_of(threads) * 16 <= all_strips * 17;
+        let all_tile_rows = batch * tile_rows;
+        // Tasks by rows of tiles each read all weights; tasks by panels each transform all windows, and
+        // with few panels each there would be more transforms than products.
+        let is_even = all_tile_rows.next_multiple_of(threads) * 16 <= all_tile_rows * 17;
         let panel_tasks = if self.is_heavy() || !is_even {
             threads.min(panels / 4).max(1)
         } else {
@@ -161,41 +166,41 @@ impl Winograd {
         let row_tasks = if panel_tasks == threads {
             1
         } else {
-            let strips_per_task = self.most_tiles().div_ceil(tiles);
-            (all_strips / strips_per_task).clamp(1, 4 * threads)
+            let tile_rows_per_task = self.most_tiles().div_ceil(tiles);
+            (all_tile_rows / tile_rows_per_task).clamp(1, 4 * threads)
         };
         let panel_tasks = panel_tasks.max(threads.div_ceil(row_tasks).min(panels));
-        let pass = Pass {
+        let call = Call {
             conv: self,
             x,
             size: [height, width],
             output,
-            strips,
+            tile_rows,
             tiles,
             placement: epilogue.activation.into(),
-            task_strips: all_strips.div_ceil(row_tasks),
+            task_tile_rows: all_tile_rows.div_ceil(row_tasks),
             task_panels: panels.div_ceil(panel_tasks),
         };
         let outputs = self.geometry.outputs;
         let work = Work {
-            rows: 0..all_strips,
+            rows: 0..all_tile_rows,
             columns: 0..panels,
             y: MatMut::new(&mut *y, outputs),
             sums: None,
         };
-        work.run(&pass);
+        work.run(&call);
         if let Some(sums) = epilogue.sums {
             sum_rows(self.isa, y, outputs, sums);
         }
     }
 
-    /// Whether the weights of all positions are more than the caches near a core hold.
+    /// Whether the weights of all positions exceed L2.
     fn is_heavy(&self) -> bool {
         self.geometry.inputs * self.geometry.outputs > 128 * 128
     }
 
-    /// Tiles of the map that a task takes at a time: as many as the caches near a core hold the
-    /// windows and products of, and more where the weights come from farther away for each.
+    /// Most tiles of the map that a task transforms at a time: as many as L2 holds the windows and products
+    /// of, and more where the weights come from beyond L2 for each group of tiles.
     fn most_tiles(&self) -> usize {
         if self.is_heavy() {
             4 * self.isa.rows()
@@ -207,41 +212,41 @@ impl Winograd {
 
 /// One call of [`Winograd::run`].
 #[derive(Clone, Copy)]
-struct Pass<'a, T> {
+struct Call<'a, T> {
     conv: &'a Winograd,
     x: &'a [T],
     size: [usize; 2],
     output: [usize; 2],
-    /// Rows of tiles to a picture.
-    strips: usize,
-    /// Tiles to a strip.
+    /// Rows of tiles per image.
+    tile_rows: usize,
+    /// Tiles per row of tiles.
     tiles: usize,
     placement: Placement,
-    task_strips: usize,
+    task_tile_rows: usize,
     task_panels: usize,
 }
 
-impl<T> Pass<'_, T> {
-    /// First output pixel of a strip, counted over all pictures.
-    fn pixel(&self, strip: usize) -> usize {
-        let (picture, row) = (strip / self.strips, strip % self.strips);
-        (picture * self.output[0] + row * self.conv.size.outputs()) * self.output[1]
+impl<T> Call<'_, T> {
+    /// The first output pixel of a row of tiles, counted over all images.
+    fn pixel(&self, tile_row: usize) -> usize {
+        let (image, row) = (tile_row / self.tile_rows, tile_row % self.tile_rows);
+        (image * self.output[0] + row * self.conv.size.outputs()) * self.output[1]
     }
 }
 
-impl<T: Element> Tasks for Pass<'_, T> {
+impl<T: Element> Tasks for Call<'_, T> {
     type Element = T;
 
-    fn split(&self, strips: &Range<usize>, panels: &Range<usize>) -> Option<Split> {
-        if strips.len() > self.task_strips {
-            Some(Split::Rows(middle(strips)))
+    fn split(&self, tile_rows: &Range<usize>, panels: &Range<usize>) -> Option<Split> {
+        if tile_rows.len() > self.task_tile_rows {
+            Some(Split::Rows(middle(tile_rows)))
         } else {
             (panels.len() > self.task_panels).then(|| Split::Columns(middle(panels)))
         }
     }
 
-    fn row(&self, strip: usize) -> [usize; 2] {
-        [self.pixel(strip), 0]
+    fn row(&self, tile_row: usize) -> [usize; 2] {
+        [self.pixel(tile_row), 0]
     }
 
     fn column(&self, panel: usize) -> usize {
@@ -250,23 +255,23 @@ impl<T: Element> Tasks for Pass<'_, T> {
 
     fn run(&self, task: Work<'_, T>) {
         let Work {
-            rows: strips,
+            rows: tile_rows,
             columns: panels,
             y,
             ..
         } = task;
         let isa = self.conv.isa;
         let positions = self.conv.positions.len();
-        let depth_blocks = depth_chunks(self.conv.geometry.inputs).count();
-        let most = self.conv.most_tiles().min(strips.len() * self.tiles);
+        let chunks = depth_chunks(self.conv.geometry.inputs).count();
+        let most = self.conv.most_tiles().min(tile_rows.len() * self.tiles);
         let stride = packed_stride(self.conv.geometry.inputs);
-        let inputs = positions * depth_blocks * most * stride;
+        let inputs = positions * chunks * most * stride;
         let products = positions * most * panels.len() * self.conv.positions[0].width();
         with_scratch(inputs + products, |scratch| {
             let (inputs, products) = scratch.split_at_mut(inputs);
             isa.run(Task {
-                pass: *self,
-                strips,
+                call: *self,
+                tile_rows,
                 panels,
                 most,
                 y,
@@ -277,16 +282,16 @@ impl<T: Element> Tasks for Pass<'_, T> {
     }
 }
 
-/// Some strips times some panels, `most` tiles at a time.
+/// Some rows of tiles times some panels, `most` tiles at a time.
 struct Task<'a, T> {
-    pass: Pass<'a, T>,
-    strips: Range<usize>,
+    call: Call<'a, T>,
+    tile_rows: Range<usize>,
     panels: Range<usize>,
     most: usize,
     y: MatMut<'a, T>,
-    /// Transformed windows: for each position and block of inputs, a packed row to a tile.
+    /// The transformed windows: for each position and chunk of inputs, one packed row per tile.
     inputs: &'a mut [f32],
-    /// For each position, a row of outputs to a tile.
+    /// For each position, one row of outputs per tile.
     products: &'a mut [f32],
 }
 
@@ -295,20 +300,20 @@ impl<T: Element> Kernel for Task<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let first = self.strips.start * self.pass.tiles;
-        let end = self.strips.end * self.pass.tiles;
-        let blocks = (end - first).div_ceil(self.most);
-        let at = |block: usize| first + block * (end - first) / blocks;
-        for block in 0..blocks {
-            let tiles = at(block)..at(block + 1);
-            match (self.pass.conv.size, self.pass.conv.positions[0].vectors()) {
-                (TileSize::Two, 1) => self.block::<S, 4, 2, 1>(simd, &tiles),
-                (TileSize::Two, _) => self.block::<S, 4, 2, 2>(simd, &tiles),
-                (TileSize::Four, 1) => self.block::<S, 6, 4, 1>(simd, &tiles),
-                (TileSize::Four, _) => self.block::<S, 6, 4, 2>(simd, &tiles),
+        let first = self.tile_rows.start * self.call.tiles;
+        let end = self.tile_rows.end * self.call.tiles;
+        let groups = (end - first).div_ceil(self.most);
+        let at = |group: usize| first + group * (end - first) / groups;
+        for group in 0..groups {
+            let tiles = at(group)..at(group + 1);
+            match (self.call.conv.size, self.call.conv.positions[0].vectors()) {
+                (TileSize::Two, 1) => self.group::<S, 4, 2, 1>(simd, &tiles),
+                (TileSize::Two, _) => self.group::<S, 4, 2, 2>(simd, &tiles),
+                (TileSize::Four, 1) => self.group::<S, 6, 4, 1>(simd, &tiles),
+                (TileSize::Four, _) => self.group::<S, 6, 4, 2>(simd, &tiles),
             }
         }
-        if let Some(activation) = self.pass.placement.after {
+        if let Some(activation) = self.call.placement.after {
             let rows = self.y;
             simd.run(ActivateRows { rows, activation });
         }
@@ -317,7 +322,7 @@ impl<T: Element> Kernel for Task<'_, T> {
 
 impl<T: Element> Task<'_, T> {
     #[inline(always)]
-    fn block<S: Simd, const W: usize, const M: usize, const VECTORS: usize>(
+    fn group<S: Simd, const W: usize, const M: usize, const VECTORS: usize>(
         &mut self,
         simd: S,
         tiles: &Range<usize>,
@@ -331,12 +336,15 @@ impl<T: Element> Task<'_, T> {
         }
     }
 
-    /// Picture, and first output row and column of a tile.
+    /// The image and the first output row and column of a tile.
     #[inline(always)]
     fn place(&self, tile: usize, side: usize) -> (usize, usize, usize) {
-        let (strip, column) = (tile / self.pass.tiles, tile % self.pass.tiles);
-        let (picture, row) = (strip / self.pass.strips, strip % self.pass.strips);
-        (picture, row * side, column * side)
+        let (tile_row, column) = (tile / self.call.tiles, tile % self.call.tiles);
+        let (image, row) = (
+            tile_row / self.call.tile_rows,
+            tile_row % self.call.tile_rows,
+        );
+        (image, row * side, column * side)
     }
 
     #[inline(always)]
@@ -350,25 +358,25 @@ impl<T: Element> Task<'_, T> {
             inputs: channels,
             padding,
             ..
-        } = self.pass.conv.geometry;
-        let [height, width] = self.pass.size;
-        let (picture, top, left) = self.place(tile, M);
-        let depth_blocks = depth_chunks(channels).count();
-        // Where each pixel of the window lies, if it lies in the map.
+        } = self.call.conv.geometry;
+        let [height, width] = self.call.size;
+        let (image, top, left) = self.place(tile, M);
+        let chunks = depth_chunks(channels).count();
+        // Where each pixel of the window lies, unless it is outside of the map.
         let mut places = [[None; W]; W];
         for (i, places) in places.iter_mut().enumerate() {
             for (j, place) in places.iter_mut().enumerate() {
                 let (y, x) = (top + i, left + j);
                 if y >= padding && x >= padding && y - padding < height && x - padding < width {
-                    let pixel = (picture * height + y - padding) * width + x - padding;
+                    let pixel = (image * height + y - padding) * width + x - padding;
                     *place = Some(pixel * channels);
                 }
             }
         }
         let stride = packed_stride(channels);
-        // Outside of the loops, as it is too large for registers and would be cleared each time.
+        // Outside of the loops: it is too large for registers and would be cleared in each iteration.
         let mut half = [[simd.splat(0.0); W]; W];
-        for (block, depth) in depth_chunks(channels).enumerate() {
+        for (chunk, depth) in depth_chunks(channels).enumerate() {
             let mut channel = depth.start;
             while channel < depth.end {
                 let end = depth.end.min(channel + S::LANES);
@@ -376,7 +384,7 @@ impl<T: Element> Task<'_, T> {
                     let mut column = [simd.splat(0.0); W];
                     for i in 0..W {
                         if let Some(at) = places[i][j] {
-                            column[i] = simd.load_some(&self.pass.x[at + channel..at + end]);
+                            column[i] = simd.load_some(&self.call.x[at + channel..at + end]);
                         }
                     }
                     let column = input_axis(simd, column);
@@ -388,9 +396,9 @@ impl<T: Element> Task<'_, T> {
                     let values = input_axis(simd, half[i]);
                     for j in 0..W {
                         let position = i * W + j;
-                        let at = ((position * depth_blocks + block) * self.most + row) * stride
+                        let at = ((position * chunks + chunk) * self.most + row) * stride
                             + (channel - depth.start);
-                        // Lanes past the block's end are zeros that nobody reads.
+                        // Lanes past the chunk's end are zeros that are never read.
                         simd.store(values[j], &mut self.inputs[at..at + S::LANES]);
                     }
                 }
@@ -401,17 +409,17 @@ impl<T: Element> Task<'_, T> {
 
     #[inline(always)]
     fn multiply<S: Simd, const VECTORS: usize>(&mut self, simd: S, tiles: usize) {
-        let conv = self.pass.conv;
+        let conv = self.call.conv;
         let width = VECTORS * S::LANES;
         let columns = self.panels.len() * width;
         let zeros = [0.0; 2 * super::MAX_LANES];
         let stride = packed_stride(conv.geometry.inputs);
-        let depth_blocks = depth_chunks(conv.geometry.inputs).count();
+        let chunks = depth_chunks(conv.geometry.inputs).count();
         let products = self.products.chunks_exact_mut(self.most * columns);
         for (position, (packed, products)) in conv.positions.iter().zip(products).enumerate() {
             let mut products = MatMut::new(products, columns);
-            for (block, depth) in depth_chunks(conv.geometry.inputs).enumerate() {
-                let rows = &self.inputs[(position * depth_blocks + block) * self.most * stride..];
+            for (chunk, depth) in depth_chunks(conv.geometry.inputs).enumerate() {
+                let rows = &self.inputs[(position * chunks + chunk) * self.most * stride..];
                 for (index, panel) in self.panels.clone().enumerate() {
                     let next = if panel + 1 < self.panels.end {
                         packed.panel(&depth, panel + 1)
@@ -425,7 +433,7 @@ impl<T: Element> Task<'_, T> {
                         panel: packed.panel(&depth, panel),
                         next: [next, &[]],
                         y: products.window(0..tiles, index * width..(index + 1) * width),
-                        bias: (block == 0).then_some(&zeros),
+                        bias: (chunk == 0).then_some(&zeros),
                         relu: false,
                         sums: None,
                     };
@@ -442,17 +450,17 @@ impl<T: Element> Task<'_, T> {
         row: usize,
         tile: usize,
     ) {
-        let columns = self.panels.len() * self.pass.conv.positions[0].width();
-        let first = self.panels.start * self.pass.conv.positions[0].width();
-        let [height, width] = self.pass.output;
-        let (picture, top, left) = self.place(tile, M);
-        let start = self.pass.pixel(self.strips.start);
+        let columns = self.panels.len() * self.call.conv.positions[0].width();
+        let first = self.panels.start * self.call.conv.positions[0].width();
+        let [height, width] = self.call.output;
+        let (image, top, left) = self.place(tile, M);
+        let start = self.call.pixel(self.tile_rows.start);
         let outputs = self.y.columns();
         let mut half = [[simd.splat(0.0); W]; M];
         let mut channel = 0;
         while channel < outputs {
             let end = outputs.min(channel + S::LANES);
-            let bias = simd.load(&self.pass.conv.bias[first + channel..]);
+            let bias = simd.load(&self.call.conv.bias[first + channel..]);
             for j in 0..W {
                 let mut column = [simd.splat(0.0); W];
                 for i in 0..W {
@@ -468,9 +476,9 @@ impl<T: Element> Task<'_, T> {
                 let values = output_axis::<S, W, M>(simd, half[i]);
                 for j in 0..M {
                     if top + i < height && left + j < width {
-                        let pixel = (picture * height + top + i) * width + left + j - start;
+                        let pixel = (image * height + top + i) * width + left + j - start;
                         let mut value = simd.add(values[j], bias);
-                        if self.pass.placement.relu {
+                        if self.call.placement.relu {
                             value = simd.relu(value);
                         }
                         simd.store_some(value, &mut self.y.row(pixel)[channel..end]);
@@ -480,49 +488,4 @@ impl<T: Element> Task<'_, T> {
             channel = end;
         }
     }
-}
-
-/// The window's transform along one axis.
-#[inline(always)]
-fn input_axis<S: Simd, const W: usize>(simd: S, d: [S::V; W]) -> [S::V; W] {
-    let mut t = d;
-    if W == 4 {
-        t[0] = simd.sub(d[0], d[2]);
-        t[1] = simd.add(d[1], d[2]);
-        t[2] = simd.sub(d[2], d[1]);
-        t[3] = simd.sub(d[1], d[3]);
-    } else {
-        let (two, four, five) = (simd.splat(2.0), simd.splat(4.0), simd.splat(-5.0));
-        let minus_four = simd.splat(-4.0);
-        // d4 - 4 d2 and d3 - 4 d1, d4 - d2 and 2 (d3 - d1).
-        let even = simd.fma(d[2], minus_four, d[4]);
-        let odd = simd.fma(d[1], minus_four, d[3]);
-        let outer = simd.sub(d[4], d[2]);
-        let inner = simd.mul(two, simd.sub(d[3], d[1]));
-        t[0] = simd.fma(four, d[0], simd.fma(five, d[2], d[4]));
-        t[1] = simd.add(even, odd);
-        t[2] = simd.sub(even, odd);
-        t[3] = simd.add(outer, inner);
-        t[4] = simd.sub(outer, inner);
-        t[5] = simd.fma(four, d[1], simd.fma(five, d[3], d[5]));
-    }
-    t
-}
-
-/// The products' transform along one axis.
-#[inline(always)]
-fn output_axis<S: Simd, const W: usize, const M: usize>(simd: S, m: [S::V; W]) -> [S::V; M] {
-    let mut y = [simd.splat(0.0); M];
-    if W == 4 {
-        y[0] = simd.add(simd.add(m[0], m[1]), m[2]);
-        y[1] = simd.sub(simd.sub(m[1], m[2]), m[3]);
-    } else {
-        let (sum, difference) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
-        let (far_sum, far_difference) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
-        y[0] = simd.add(simd.add(m[0], sum), far_sum);
-        y[1] = simd.fma(simd.splat(2.0), far_difference, difference);
-        y[2] = simd.fma(simd.splat(4.0), far_sum, sum);
-        y[3] = simd.fma(simd.splat(8.0), far_difference, simd.add(difference, m[5]));
-    }
-    y
 }

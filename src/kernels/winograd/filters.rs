@@ -5,7 +5,7 @@
     reason = "plain loops of constant length, which become registers"
 )]
 
-use super::{Kernel, MAX_LANES, Simd};
+use crate::kernels::{Kernel, MAX_LANES, Simd};
 
 /// Filters that are transformed together.
 const LANES: usize = 8;

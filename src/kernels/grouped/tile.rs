@@ -1,4 +1,4 @@
-//! The sums of a few pixels of a row, kept in registers.
+//! Tiles: the sums of a few pixels of a row, kept in registers.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::Pass;
+use super::Call;
 use super::operand::{Near, Operand, Permute, Scattered, Source, Splat};
 use crate::kernels::element::Element;
 use crate::kernels::epilogue::ActivateRows;
@@ -17,80 +17,80 @@ use crate::kernels::micro::LINE_BYTES;
 use crate::kernels::simd::{Kernel, Simd};
 
 /// Output rows and vectors of channels that one thread computes.
-pub(super) struct Leaf<'a, 'y, T> {
-    pub(super) pass: Pass<'a, T>,
+pub(super) struct Task<'a, 'y, T> {
+    pub(super) call: Call<'a, T>,
     /// The pixels of the rows, the channels of the vectors.
     pub(super) y: MatMut<'y, T>,
     pub(super) rows: Range<usize>,
     pub(super) vectors: Range<usize>,
-    /// Weights that the thread will probably need soon, asked for on the way.
+    /// Weights that the thread will probably need next, prefetched meanwhile.
     pub(super) next: &'a [T],
 }
 
-/// How the taps of a row move over the columns.
+/// Which columns of the map neighbouring outputs of a row share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Walk {
-    /// Three taps, each output one column (of every `dilation`-th) after the last: a column serves
-    /// three outputs.
-    Single,
-    /// Three taps, two columns from output to output: every other column serves two outputs.
-    Double,
-    /// Any taps; every output loads its own columns.
-    Plain,
+pub(super) enum Sharing {
+    /// Three taps, and from output to output one column (of every `dilation`-th): a column serves three
+    /// outputs.
+    All,
+    /// Three taps, and two columns from output to output: every other column serves two outputs.
+    Alternate,
+    /// Any number of taps; every output loads its own columns.
+    None,
 }
 
-impl Walk {
-    /// How the outputs of a row share columns, and the distance between those that do.
+impl Sharing {
+    /// What the outputs of a row share, and the distance between those that do.
     pub(super) fn of(geometry: &ConvGeometry) -> (Self, usize) {
         let (stride, dilation) = (geometry.stride, geometry.dilation);
         match geometry.kernel {
-            3 if stride == dilation => (Self::Single, 1),
+            3 if stride == dilation => (Self::All, 1),
             // Outputs `dilation` apart share columns, those in between do not.
-            3 if stride == 1 => (Self::Single, dilation),
-            3 if stride == 2 * dilation => (Self::Double, 1),
-            _ => (Self::Plain, 1),
+            3 if stride == 1 => (Self::All, dilation),
+            3 if stride == 2 * dilation => (Self::Alternate, 1),
+            _ => (Self::None, 1),
         }
     }
 
-    /// Columns from output to output, where they share some.
+    /// Columns from output to output where they share some.
     fn step(self) -> usize {
         match self {
-            Self::Single => 1,
-            Self::Double => 2,
-            Self::Plain => 0,
+            Self::All => 1,
+            Self::Alternate => 2,
+            Self::None => 0,
         }
     }
 }
 
-/// Outputs of a row at the distance in which they share columns.
+/// Outputs of a row, at the distance at which they share columns.
 #[derive(Clone, Copy)]
 struct Outputs {
-    walk: Walk,
-    /// Output row, counted over all pictures.
+    sharing: Sharing,
+    /// The output row, counted over all images.
     row: usize,
     /// The first output pixel and the distance to the next, in pixels.
     start: usize,
     spacing: usize,
 }
 
-/// Most columns of the map that a block of outputs needs: 14 outputs, two columns apart.
+/// Most columns of the map that a tile needs: 14 outputs, two columns apart.
 const MOST_COLUMNS: usize = 2 * 13 + 3;
 
-/// Where the columns that a block needs begin, for each of three rows of taps. Each is valid for
-/// reading all channels of a pixel; outside the map they are zeros.
+/// The columns that a tile needs, for each of three rows of taps. Each is valid for reading all channels
+/// of a pixel; outside of the map they are zeros.
 struct Columns<T> {
     places: [[*const T; MOST_COLUMNS]; 3],
     /// The rows of taps that fall on the map.
     rows: Range<usize>,
 }
 
-impl<T: Element> Kernel for Leaf<'_, '_, T> {
+impl<T: Element> Kernel for Task<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        let (walk, spacing) = Walk::of(&self.pass.conv.geometry);
-        // Shared out to the rows, as the machine keeps few requests at a time.
+        let (sharing, spacing) = Sharing::of(&self.call.conv.geometry);
+        // Distributed over the rows, as the machine has few fill buffers.
         let share = self.next.len().div_ceil(self.rows.len());
         let line_len = LINE_BYTES / size_of::<T>();
         let mut shares = self
@@ -100,15 +100,15 @@ impl<T: Element> Kernel for Leaf<'_, '_, T> {
             for line in shares.next().unwrap_or_default().chunks(line_len) {
                 simd.prefetch_far(line.as_ptr().cast());
             }
-            for start in 0..spacing.min(self.pass.output_width) {
-                let count = (self.pass.output_width - start).div_ceil(spacing);
+            for start in 0..spacing.min(self.call.output_width) {
+                let count = (self.call.output_width - start).div_ceil(spacing);
                 let outputs = Outputs {
-                    walk,
+                    sharing,
                     row,
                     start,
                     spacing,
                 };
-                match (self.pass.conv.pairs, count) {
+                match (self.call.conv.pairs, count) {
                     (true, 7..) => self.sequence::<S, 7, true>(simd, outputs, count),
                     (true, 4..) => self.sequence::<S, 4, true>(simd, outputs, count),
                     (true, _) => self.sequence::<S, 1, true>(simd, outputs, count),
@@ -121,15 +121,15 @@ impl<T: Element> Kernel for Leaf<'_, '_, T> {
                 }
             }
         }
-        if let Some(activation) = self.pass.placement.after {
+        if let Some(activation) = self.call.placement.after {
             let rows = self.y;
             simd.run(ActivateRows { rows, activation });
         }
     }
 }
 
-impl<T: Element> Leaf<'_, '_, T> {
-    /// `count` outputs of a row, `P` at a time and then some that may have been computed before.
+impl<T: Element> Task<'_, '_, T> {
+    /// `count` outputs of a row in tiles of `P`, of which the last may overlap the one before it.
     #[inline(always)]
     fn sequence<S: Simd, const P: usize, const PAIRS: bool>(
         &mut self,
@@ -137,28 +137,28 @@ impl<T: Element> Leaf<'_, '_, T> {
         outputs: Outputs,
         count: usize,
     ) {
-        // A short end is worth a block of its own where operands are single values; those that are
-        // permuted take as long for fewer outputs, and fewer than four wait for their own results.
-        // The first vector speaks for all: the results do not depend on it. No second call of the
-        // same block, which is compiled worse.
-        let sources = &self.pass.conv.sources;
+        // A short rest is worth a smaller tile where operands are single values. Permuted ones take as
+        // long for fewer outputs, and fewer than four outputs are bound by latency. To ask the first
+        // vector is enough, as the results do not depend on it. A second call of the same tile would be
+        // compiled worse.
+        let sources = &self.call.conv.sources;
         let is_splat = matches!(sources[self.vectors.start], Source::Splat(_));
         let rest = count % P;
         let has_short_end = is_splat && P > 4 && rest > 0 && rest <= P / 2;
         let end = if has_short_end { count - rest } else { count };
         for at in (0..end).step_by(P) {
-            self.some::<S, P, PAIRS>(simd, outputs, at.min(count - P));
+            self.tile_at::<S, P, PAIRS>(simd, outputs, at.min(count - P));
         }
         if has_short_end && rest > 4 {
-            self.some::<S, 7, PAIRS>(simd, outputs, count - 7);
+            self.tile_at::<S, 7, PAIRS>(simd, outputs, count - 7);
         } else if has_short_end {
-            self.some::<S, 4, PAIRS>(simd, outputs, count - 4);
+            self.tile_at::<S, 4, PAIRS>(simd, outputs, count - 4);
         }
     }
 
-    /// `P` outputs of a row, from the one numbered `at` on.
+    /// A tile of `P` outputs of a row, from index `at` on.
     #[inline(always)]
-    fn some<S: Simd, const P: usize, const PAIRS: bool>(
+    fn tile_at<S: Simd, const P: usize, const PAIRS: bool>(
         &mut self,
         simd: S,
         outputs: Outputs,
@@ -169,27 +169,27 @@ impl<T: Element> Leaf<'_, '_, T> {
         if PAIRS {
             self.pairs::<S, P>(simd, outputs);
         } else {
-            self.block::<S, P>(simd, outputs);
+            self.tile::<S, P>(simd, outputs);
         }
     }
 
-    /// `P` outputs of a row, all vectors.
+    /// A tile, for all vectors.
     #[inline(always)]
-    fn block<S: Simd, const P: usize>(&mut self, simd: S, outputs: Outputs) {
-        let Pass {
+    fn tile<S: Simd, const P: usize>(&mut self, simd: S, outputs: Outputs) {
+        let Call {
             conv, output_width, ..
-        } = self.pass;
+        } = self.call;
         let first = (outputs.row - self.rows.start) * output_width + outputs.start;
         let columns = self
-            .pass
-            .columns(outputs, outputs.walk.step() * (P - 1) + 3);
+            .call
+            .columns(outputs, outputs.sharing.step() * (P - 1) + 3);
         for vector in self.vectors.clone() {
             let bias = simd.load(&conv.bias[vector * S::LANES..]);
             let sums: [S::V; P] = match &conv.sources[vector] {
                 Source::Splat(base) => {
                     let operand = |j: usize| Splat(base + j);
-                    self.pass
-                        .walk(simd, outputs, &columns, vector, [bias; P], operand)
+                    self.call
+                        .sums(simd, outputs, &columns, vector, [bias; P], operand)
                 }
                 Source::Permute(inputs) => {
                     let operand = |j: usize| {
@@ -197,8 +197,8 @@ impl<T: Element> Leaf<'_, '_, T> {
                         let order = simd.lanes(order);
                         Permute::<S::Lanes> { base: *base, order }
                     };
-                    self.pass
-                        .walk(simd, outputs, &columns, vector, [bias; P], operand)
+                    self.call
+                        .sums(simd, outputs, &columns, vector, [bias; P], operand)
                 }
                 Source::Near(inputs) => {
                     let operand = |j: usize| {
@@ -206,8 +206,8 @@ impl<T: Element> Leaf<'_, '_, T> {
                         let order = simd.lanes(order);
                         Near::<S::Lanes, false> { base: *base, order }
                     };
-                    self.pass
-                        .walk(simd, outputs, &columns, vector, [bias; P], operand)
+                    self.call
+                        .sums(simd, outputs, &columns, vector, [bias; P], operand)
                 }
                 Source::Same(inputs) => {
                     let operand = |j: usize| {
@@ -215,18 +215,18 @@ impl<T: Element> Leaf<'_, '_, T> {
                         let order = simd.lanes(order);
                         Near::<S::Lanes, true> { base: *base, order }
                     };
-                    self.pass
-                        .walk(simd, outputs, &columns, vector, [bias; P], operand)
+                    self.call
+                        .sums(simd, outputs, &columns, vector, [bias; P], operand)
                 }
                 Source::Scattered(inputs) => {
                     let operand = |j: usize| Scattered(&inputs[j]);
-                    self.pass.plain(simd, outputs, vector, [bias; P], operand)
+                    self.call.plain(simd, outputs, vector, [bias; P], operand)
                 }
             };
             let channel = (vector - self.vectors.start) * S::LANES;
             for (p, sum) in sums.into_iter().enumerate() {
                 let y = &mut self.y.row(first + p * outputs.spacing)[channel..];
-                let value = if self.pass.placement.relu {
+                let value = if self.call.placement.relu {
                     simd.relu(sum)
                 } else {
                     sum
@@ -236,30 +236,30 @@ impl<T: Element> Leaf<'_, '_, T> {
         }
     }
 
-    /// As [`Leaf::block`], two vectors of a group at a time.
+    /// As [`Task::tile`], for two vectors of a group at a time.
     #[inline(always)]
     fn pairs<S: Simd, const P: usize>(&mut self, simd: S, outputs: Outputs) {
-        let conv = self.pass.conv;
-        let first = (outputs.row - self.rows.start) * self.pass.output_width + outputs.start;
+        let conv = self.call.conv;
+        let first = (outputs.row - self.rows.start) * self.call.output_width + outputs.start;
         let columns = self
-            .pass
-            .columns(outputs, outputs.walk.step() * (P - 1) + 3);
+            .call
+            .columns(outputs, outputs.sharing.step() * (P - 1) + 3);
         for vector in self.vectors.clone().step_by(2) {
             let bias = &conv.bias[vector * S::LANES..];
             let sums = [[simd.load(bias); P], [simd.load(&bias[S::LANES..]); P]];
             let Source::Splat(base) = &conv.sources[vector] else {
                 unreachable!("both vectors of a pair are in one group");
             };
-            let (pass, base) = (&self.pass, *base);
-            let sums = match outputs.walk {
-                Walk::Single => pass.rolling_pair::<S, P, 1>(simd, &columns, vector, sums, base),
-                _ => pass.rolling_pair::<S, P, 2>(simd, &columns, vector, sums, base),
+            let (call, base) = (&self.call, *base);
+            let sums = match outputs.sharing {
+                Sharing::All => call.rolling_pair::<S, P, 1>(simd, &columns, vector, sums, base),
+                _ => call.rolling_pair::<S, P, 2>(simd, &columns, vector, sums, base),
             };
             let channel = (vector - self.vectors.start) * S::LANES;
             for p in 0..P {
                 let y = &mut self.y.row(first + p * outputs.spacing)[channel..];
                 for v in 0..2 {
-                    let value = if self.pass.placement.relu {
+                    let value = if self.call.placement.relu {
                         simd.relu(sums[v][p])
                     } else {
                         sums[v][p]
@@ -271,10 +271,10 @@ impl<T: Element> Leaf<'_, '_, T> {
     }
 }
 
-impl<T: Element> Pass<'_, T> {
-    /// Adds all products of `P` outputs to the sums.
+impl<T: Element> Call<'_, T> {
+    /// Adds all products of a tile to its sums.
     #[inline(always)]
-    fn walk<S: Simd, O: Operand<S, T>, const P: usize>(
+    fn sums<S: Simd, O: Operand<S, T>, const P: usize>(
         &self,
         simd: S,
         outputs: Outputs,
@@ -283,10 +283,10 @@ impl<T: Element> Pass<'_, T> {
         sums: [S::V; P],
         operand: impl Fn(usize) -> O,
     ) -> [S::V; P] {
-        match outputs.walk {
-            Walk::Single => self.rolling::<S, O, P, 1>(simd, columns, vector, sums, operand),
-            Walk::Double => self.rolling::<S, O, P, 2>(simd, columns, vector, sums, operand),
-            Walk::Plain => self.plain(simd, outputs, vector, sums, operand),
+        match outputs.sharing {
+            Sharing::All => self.rolling::<S, O, P, 1>(simd, columns, vector, sums, operand),
+            Sharing::Alternate => self.rolling::<S, O, P, 2>(simd, columns, vector, sums, operand),
+            Sharing::None => self.plain(simd, outputs, vector, sums, operand),
         }
     }
 
@@ -294,12 +294,12 @@ impl<T: Element> Pass<'_, T> {
     #[inline(always)]
     fn tap_row(&self, row: usize, ky: usize) -> Option<&[T]> {
         let geometry = &self.conv.geometry;
-        let (picture, oy) = (row / self.output_height, row % self.output_height);
+        let (image, oy) = (row / self.output_height, row % self.output_height);
         let length = self.width * geometry.inputs;
         let y = (oy * geometry.stride + ky * geometry.dilation)
             .checked_sub(geometry.padding)
             .filter(|&y| y < self.height)?;
-        Some(&self.x[(picture * self.height + y) * length..][..length])
+        Some(&self.x[(image * self.height + y) * length..][..length])
     }
 
     /// The weights of each row of taps, `[inputs / groups, kernel, lanes]`.
@@ -310,7 +310,7 @@ impl<T: Element> Pass<'_, T> {
         self.conv.weights[vector * geometry.kernel * taps..].chunks_exact(taps)
     }
 
-    /// The first `count` columns of a block, for kernels of three rows.
+    /// The first `count` columns of a tile, for kernels of three rows.
     #[inline(always)]
     fn columns(&self, outputs: Outputs, count: usize) -> Columns<T> {
         let geometry = &self.conv.geometry;
@@ -341,8 +341,8 @@ impl<T: Element> Pass<'_, T> {
         columns
     }
 
-    /// For kernels of three columns: every column is loaded once for all outputs of the block that
-    /// it contributes to. `STEP` columns from output to output.
+    /// For kernels of three columns: every column is loaded once for all outputs of the tile that it
+    /// contributes to. From output to output there are `STEP` columns.
     #[inline(always)]
     fn rolling<S: Simd, O: Operand<S, T>, const P: usize, const STEP: usize>(
         &self,
@@ -356,7 +356,7 @@ impl<T: Element> Pass<'_, T> {
         assert!(self.conv.zeros.len() == inputs && STEP * (P - 1) + 3 <= MOST_COLUMNS);
         let rows = columns.rows.clone();
         let weights = &self.conv.weights[(vector * 3 + rows.start) * depth * 3 * S::LANES..];
-        // One loop over rows and channels: of two, the outer one would keep sums in memory.
+        // One loop over rows and channels: nested loops would spill the sums to memory.
         let (mut ky, mut j) = (rows.start, 0);
         for taps in weights.chunks_exact(3 * S::LANES).take(rows.len() * depth) {
             let operand = operand(j);
@@ -389,7 +389,7 @@ impl<T: Element> Pass<'_, T> {
         sums
     }
 
-    /// As [`Pass::rolling`], for two vectors of channels in one group, whose first channel is `base`.
+    /// As [`Call::rolling`], for two vectors of channels in one group, whose first channel is `base`.
     #[inline(always)]
     fn rolling_pair<S: Simd, const P: usize, const STEP: usize>(
         &self,
@@ -407,7 +407,7 @@ impl<T: Element> Pass<'_, T> {
         let weights = &self.conv.weights[vector * 3 * row..][..6 * row];
         let (weights, others) = weights.split_at(3 * row);
         let (weights, others) = (&weights[rows.start * row..], &others[rows.start * row..]);
-        // One loop over rows and channels: of two, the outer one would keep sums in memory.
+        // One loop over rows and channels: nested loops would spill the sums to memory.
         let (mut ky, mut j) = (rows.start, 0);
         let weights = weights.chunks_exact(3 * S::LANES);
         let weights = weights.zip(others.chunks_exact(3 * S::LANES));
@@ -446,7 +446,7 @@ impl<T: Element> Pass<'_, T> {
         [first, second]
     }
 
-    /// For every geometry.
+    /// For any geometry.
     #[inline(always)]
     fn plain<S: Simd, O: Operand<S, T>, const P: usize>(
         &self,
@@ -485,8 +485,8 @@ impl<T: Element> Pass<'_, T> {
     }
 }
 
-/// The weights of three taps. No `array::from_fn`, which may stay a call that is compiled without
-/// the instruction set.
+/// The weights of three taps. `array::from_fn` might not be inlined and would then be compiled without the
+/// instruction set.
 #[inline(always)]
 fn three_taps<S: Simd, T: Element>(simd: S, weights: &[T]) -> [S::V; 3] {
     [
