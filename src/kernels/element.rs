@@ -13,10 +13,10 @@ use super::simd::Simd;
 /// Vectors in registers are f32, so that most kernels only load and store through this trait. The
 /// matrix product has a micro-kernel for each type, in the order of weights that suits it.
 ///
-/// No other crate can implement it: [`Simd`] has no public name.
+/// No other crate can implement it: `Simd` has no public name.
 ///
 /// # Safety
-/// Loads and stores touch no more values than they say: the checked ones of [`Simd`] rely on it.
+/// Loads and stores touch no more values than they say: the checked ones of `Simd` rely on it.
 pub unsafe trait Element: Pod + Debug + Send + Sync {
     /// As in the names of kernels, such as `avx2 f32 6x16`.
     const NAME: &'static str;
