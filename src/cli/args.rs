@@ -91,7 +91,7 @@ pub(super) struct LimitArgs {
     /// Largest image to decode, in pixels (width times height)
     #[arg(long, value_name = "PIXELS", default_value_t = DecodeOptions::default().max_pixels)]
     pub max_pixels: u64,
-    /// Scale 16-bit greyscale by 1/257 instead of clipping it at 255
+    /// Divide 16-bit greyscale values by 257 instead of clipping them at 255
     #[arg(long)]
     pub scale_16bit: bool,
 }
@@ -111,10 +111,11 @@ pub(super) struct InputArgs {
     /// Resampling filter [default: the model's]
     #[arg(long, value_name = "FILTER")]
     pub interpolation: Option<Filter>,
-    /// Mean of the pixel values, on a scale from 0 to 1; one number or three [default: the model's]
+    /// Mean to subtract from each channel, on a scale from 0 to 1; one number or three [default: the
+    /// model's]
     #[arg(long, value_name = "RED,GREEN,BLUE", allow_hyphen_values = true)]
     pub mean: Option<Channels>,
-    /// Standard deviation of the pixel values, as for --mean [default: the model's]
+    /// Standard deviation to divide each channel by; one number or three [default: the model's]
     #[arg(long, value_name = "RED,GREEN,BLUE", allow_hyphen_values = true)]
     pub std: Option<Channels>,
 }
@@ -240,7 +241,7 @@ impl FromStr for Channels {
         match values.as_deref() {
             Ok(&[value]) => Ok(Self([value; 3])),
             Ok(&[red, green, blue]) => Ok(Self([red, green, blue])),
-            _ => Err("expected one number, or three with commas between them".into()),
+            _ => Err("expected one number, or three separated by commas".into()),
         }
     }
 }

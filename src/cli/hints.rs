@@ -1,5 +1,4 @@
-//! What a user of the program can do about an error: the commands and options that help. The library's
-//! own hints name none.
+//! Hints that name commands and options. The library's own hints name none.
 
 use std::io;
 
@@ -13,7 +12,7 @@ use crate::verify::GoldenError;
 use crate::weights::{LooksLike, WeightsError};
 use crate::zoo::CardError;
 
-/// The hint of an error, the program's or the library's.
+/// What the user can do about an error: the program's hint, or else the library's.
 pub(super) fn hint(error: &Error) -> Option<String> {
     own(error).or_else(|| error.hint())
 }
@@ -47,29 +46,29 @@ fn hub(error: &HubError) -> Option<String> {
     let text = match error {
         HubError::Lockfile { .. } => "`senet lock FILE` writes one",
         HubError::NotLocked { .. } => {
-            "`senet lock FILE` writes one that lists the files in the cache"
+            "`senet lock FILE` writes a new one with the files in the cache"
         }
         HubError::NotAsLocked { .. } => {
             "`senet cache verify --repair` finds damaged files and downloads them again; if the change \
-             is meant, `senet lock FILE` writes it down"
+             is intended, `senet lock FILE` records it"
         }
         HubError::Moved { endpoint, .. } => {
             return Some(format!(
                 "if you trust that address, set HF_ENDPOINT or --endpoint to {endpoint}"
             ));
         }
-        // The name that the user gave the model is right whatever it is: a card, a repository.
+        // `senet download` takes any name that other commands take.
         HubError::Offline { location, .. } if matches!(**location, Location::Image { .. }) => {
             "leave out --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or save the image"
         }
         HubError::Offline { .. } => {
-            "run `senet download` with the model's name where there is a network, without --offline, \
+            "run `senet download` with the model's name while connected, without --offline, \
              HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
         }
         HubError::NoSpace { .. } => FREE_SPACE,
         HubError::Disk { source, .. } if source.kind() == io::ErrorKind::StorageFull => FREE_SPACE,
         HubError::NoRemote => {
-            "give weights of your own with `--weights FILE`, or name a directory that holds them and \
+            "give your own weights with `--weights FILE`, or a directory with weights and \
              config.json as the model"
         }
         _ => return None,
@@ -81,7 +80,7 @@ fn pick(error: &PickError) -> Option<&'static str> {
     match error {
         PickError::None { .. } => Some("give the weights file with `-w FILE`"),
         PickError::Several { .. } => {
-            Some("give the file that is meant with `-w FILE` (from the hub: download it first)")
+            Some("choose one with `-w FILE` (download it first if it is on the hub)")
         }
         PickError::NoIndex { .. } => {
             Some("put the index beside them, or give a whole weights file with `-w FILE`")
@@ -90,7 +89,7 @@ fn pick(error: &PickError) -> Option<&'static str> {
 }
 
 fn weights(error: &WeightsError) -> Option<&'static str> {
-    // A file in the cache counts, whatever it holds: `senet download` leaves it as it is.
+    // `senet download` does not replace a damaged file in the cache.
     matches!(
         error,
         WeightsError::NotWeights {
@@ -113,9 +112,7 @@ fn image(error: &ImageError) -> Option<String> {
             u64::from(*width) * u64::from(*height)
         )),
         ImageError::Channels { .. } => Some(
-            "such a network can be shown, measured and compared with stored numbers: `senet info`, \
-             `bench`, `verify`"
-                .to_owned(),
+            "the network still works in `senet info`, `senet bench` and `senet verify`".to_owned(),
         ),
         _ => None,
     }
@@ -141,7 +138,7 @@ fn card(error: &CardError) -> Option<String> {
                 .to_owned()
         }
         CardError::UnknownArchitecture { .. } => {
-            "`senet list --architectures` shows those that are known".to_owned()
+            "`senet list --architectures` lists the known ones".to_owned()
         }
         CardError::OtherLibrary { .. } => {
             "if the weights are of a network that `senet list` shows, name that as the model and \
@@ -154,7 +151,8 @@ fn card(error: &CardError) -> Option<String> {
         _ => return None,
     })
 }
-/// What to do about a field of a `config.json` that is refused.
+
+/// What to do about an invalid field of a `config.json`.
 fn field_step(field: &str) -> Option<String> {
     let name = field.rsplit_once('.').map_or(field, |(_, name)| name);
     let option = match name {
@@ -165,7 +163,7 @@ fn field_step(field: &str) -> Option<String> {
         "mean" => "--mean RED,GREEN,BLUE",
         "std" => "--std RED,GREEN,BLUE",
         "num_classes" => {
-            return Some("`--num-classes N` stands in place of what the file says".to_owned());
+            return Some("`--num-classes N` overrides what the file says".to_owned());
         }
         _ if ["label_names", "labels"]
             .iter()
@@ -177,7 +175,7 @@ fn field_step(field: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "where images are read, `{option}` stands in place of what the file says"
+        "in commands that read images, `{option}` overrides what the file says"
     ))
 }
 

@@ -17,7 +17,7 @@ use crate::quote::path_bytes;
 pub(super) enum LabelStyle {
     /// First name
     Name,
-    /// WordNet id, where there is one
+    /// WordNet id, if the class has one
     Wnid,
     /// All names
     Full,

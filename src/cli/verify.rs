@@ -33,8 +33,8 @@ pub(super) struct Arguments {
     /// Use this weights file instead of the model's own
     #[arg(short, long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Largest allowed difference of a logit; for other tensors relative to their largest value
-    /// [default: that in the golden file's JSON report, else 0.001]
+    /// Largest allowed difference of a logit; for other tensors, relative to their largest value
+    /// [default: the one in the golden file's JSON report, or 0.001]
     #[arg(long, value_name = "DIFFERENCE", value_parser = positive)]
     tolerance: Option<f64>,
     #[command(flatten)]

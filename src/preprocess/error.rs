@@ -9,7 +9,9 @@ pub enum ImageError {
     /// The file could not be read at all.
     #[error("cannot read `{}`: {error}", path.display())]
     Read {
+        /// The file.
         path: PathBuf,
+        /// The reason.
         error: std::io::Error,
     },
     /// An image inside an archive or table could not be read.
@@ -18,19 +20,29 @@ pub enum ImageError {
     /// A file was read but could not be decoded.
     #[error("`{}`: {error}", path.display())]
     InFile {
+        /// The file.
         path: PathBuf,
+        /// The reason.
         error: Box<ImageError>,
     },
     /// The file is longer than [`MAX_FILE_BYTES`](super::MAX_FILE_BYTES).
     #[error("the file is longer than {limit} bytes, the limit for an image")]
-    FileTooLong { limit: u64 },
+    FileTooLong {
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// The content is of no supported format.
     #[error("{found}, expected an image: {KNOWN_FORMATS}")]
-    UnknownFormat { found: Content },
+    UnknownFormat {
+        /// What the file contains instead.
+        found: Content,
+    },
     /// The format is supported, but the data is damaged or of an unsupported kind.
     #[error("cannot decode this {format}: {reason}")]
     Decode {
+        /// The format, such as `JPEG`.
         format: &'static str,
+        /// What is wrong with the data.
         reason: String,
     },
     /// The header announces more pixels than [`DecodeOptions::max_pixels`](super::DecodeOptions).
@@ -39,19 +51,29 @@ pub enum ImageError {
         u64::from(*width) * u64::from(*height)
     )]
     TooLarge {
+        /// The format, such as `JPEG`.
         format: &'static str,
+        /// In pixels.
         width: u32,
+        /// In pixels.
         height: u32,
+        /// The limit of width times height.
         limit: u64,
     },
     /// The network's input is neither RGB nor grey.
     #[error("the network takes {channels} channels, but images have 3, or 1 if grey")]
-    Channels { channels: usize },
+    Channels {
+        /// Input channels of the network.
+        channels: usize,
+    },
     /// An [`InputSpec`](super::InputSpec) with an impossible value.
     #[error("invalid input specification: `{field}` must be {expected}, found {found}")]
     InvalidSpec {
+        /// The field, such as `crop_pct`.
         field: &'static str,
+        /// What it must be.
         expected: &'static str,
+        /// Its value.
         found: String,
     },
 }

@@ -75,7 +75,7 @@ enum CacheCommand {
         #[command(flatten)]
         deletion: Deletion,
     },
-    /// Delete unused files: partial downloads, unreferenced commits and contents
+    /// Delete unused files: partial downloads, unreferenced commits and file contents
     ///
     /// A commit is unreferenced if no branch or tag in the cache points to it and no known checkpoint
     /// is pinned to it. As with `hf cache prune`, this includes files downloaded by commit
