@@ -1,13 +1,13 @@
-//! Forward passes on our CPU kernels, compared with the same network in Candle's operations, both with
-//! BatchNorm folded into the convolutions.
+//! Forward passes on our CPU kernels, compared with the same network in Candle's operations, both
+//! with BatchNorm folded into the convolutions.
 //!
 //! ```text
 //! cargo bench --bench forward                  # seresnet50, seresnext50_32x4d, senet154
 //! cargo bench --bench forward -- legacy_seresnet50
 //! ```
 //!
-//! Both must give the same logits. They run in turn, so that a noisy machine disturbs them alike. Printed are
-//! the medians with the fastest and slowest run, and the ratio of the medians.
+//! Both must give the same logits. They run in turn, so that a noisy machine disturbs them alike.
+//! Printed are the medians with the fastest and slowest run, and the ratio of the medians.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 #[path = "../tests/library/networks/formula.rs"]

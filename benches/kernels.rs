@@ -1,6 +1,6 @@
-//! Convolutions of the networks, one by one: milliseconds, GFLOP/s by the direct algorithm's operations, and
-//! the share of the measured peak, for the direct algorithm and for the Winograd tiles where they apply.
-//! Arguments select the shapes whose line contains one of them.
+//! Convolutions of the networks, one by one: milliseconds, GFLOP/s by the direct algorithm's
+//! operations, and the share of the measured peak, for the direct algorithm and for the Winograd
+//! tiles where they apply. Arguments select the shapes whose line contains one of them.
 //!
 //! ```text
 //! cargo bench --bench kernels

@@ -9,8 +9,8 @@ use super::simd::Simd;
 
 /// An activation function. NaN stays NaN, so that a damaged input cannot pass for an answer.
 ///
-/// Where a product has a factor that vanishes (SiLU, hard swish, GELU), negative infinity gives 0 or
-/// NaN, as in PyTorch.
+/// Where a product has a factor that vanishes (SiLU, hard swish, GELU), negative infinity gives 0
+/// or NaN, as in PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -204,7 +204,8 @@ mod tests {
                         assert!(y.is_nan() || is_limit, "{name} {activation:?}({x}) = {y}");
                         continue;
                     }
-                    // The error of a rounded exponent grows with the exponent, which is x^2 / 2 for GELU.
+                    // The error of a rounded exponent grows with the exponent, which is x^2 / 2 for
+                    // GELU.
                     let square = f64::from(x).powi(2).min(400.0);
                     let allowed = (1e-6 + 2e-7 * square) * exact.abs() + 1e-36;
                     let error = (f64::from(y) - exact).abs();

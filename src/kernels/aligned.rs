@@ -17,8 +17,8 @@ pub fn line_start<T>(values: &[T]) -> usize {
     values.as_ptr().align_offset(LINE).min(slack::<T>() - 1)
 }
 
-/// Allocations of at least this many bytes use huge pages where the system has them: packed weights are
-/// read once per forward pass, and with 4 KiB pages half the time went into TLB misses.
+/// Allocations of at least this many bytes use huge pages where the system has them: packed weights
+/// are read once per forward pass, and with 4 KiB pages half the time went into TLB misses.
 #[cfg(unix)]
 const MAPPED_FROM: usize = 1 << 18;
 

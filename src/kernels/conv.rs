@@ -51,8 +51,8 @@ impl<T: Element> Conv<T> {
         &self.geometry
     }
 
-    /// The kernel that was chosen: algorithm, instruction set, element type, and the tile of results that
-    /// is kept in registers, such as `winograd 4x4, avx2 f32 6x16`.
+    /// The kernel that was chosen: algorithm, instruction set, element type, and the tile of
+    /// results that is kept in registers, such as `winograd 4x4, avx2 f32 6x16`.
     pub fn kernel(&self) -> String {
         match &self.algorithm {
             Algorithm::Direct(conv) => format!("direct, {}", conv.kernel()),
@@ -86,9 +86,9 @@ impl<T: Element> Conv<T> {
 
 /// The fastest tile for a geometry, if Winograd's algorithm is faster than the direct convolution.
 ///
-/// The larger tile saves more multiplications and reads 2.25 times as many weights. The weights dominate
-/// where there are many of them and the maps are small, and the faster the machine multiplies, the
-/// sooner they do (`cargo bench --bench kernels`).
+/// The larger tile saves more multiplications and reads 2.25 times as many weights. The weights
+/// dominate where there are many of them and the maps are small, and the faster the machine
+/// multiplies, the sooner they do (`cargo bench --bench kernels`).
 fn tile_size(isa: Isa, geometry: &ConvGeometry) -> Option<TileSize> {
     const FEWEST_INPUTS: usize = 16;
     // With 16 values per vector the weights become the bottleneck sooner.

@@ -1,6 +1,6 @@
-//! Convolution as a matrix product: each output pixel's window is a row of inputs. As in Dukhan, "The
-//! Indirect Convolution Algorithm", arXiv:1907.02129, there is no im2col buffer of the whole map, but
-//! windows are packed a group at a time.
+//! Convolution as a matrix product: each output pixel's window is a row of inputs. As in Dukhan,
+//! "The Indirect Convolution Algorithm", arXiv:1907.02129, there is no im2col buffer of the whole
+//! map, but windows are packed a group at a time.
 
 use std::ops::Range;
 
@@ -127,9 +127,9 @@ impl<T: Element> Windows<'_, T> {
         ((image * self.size[0] + top) * self.size[1] + left) * self.geometry.inputs
     }
 
-    /// The layout of so many neighbouring windows if the map's rows that they reach are packed once for all:
-    /// a window's rows of taps are runs, and windows overlap. Only if a window's whole depth is packed at
-    /// once.
+    /// The layout of so many neighbouring windows if the map's rows that they reach are packed once
+    /// for all: a window's rows of taps are runs, and windows overlap. Only if a window's whole
+    /// depth is packed at once.
     fn overlapping(&self, neighbours: usize) -> Option<Layout> {
         let ConvGeometry {
             inputs,

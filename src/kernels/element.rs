@@ -45,8 +45,9 @@ pub unsafe trait Element: Pod + Debug + Send + Sync {
     /// `to` is valid for writing `LANES` values.
     unsafe fn store<S: Simd>(simd: S, x: S::V, to: *mut Self);
 
-    /// Packs a panel, all zeros before, with the weights of `width` outputs or fewer in the order in which
-    /// [`Element::multiply`] reads them: `rows` has those of one output every `stride` values.
+    /// Packs a panel, all zeros before, with the weights of `width` outputs or fewer in the order
+    /// in which [`Element::multiply`] reads them: `rows` has those of one output every `stride`
+    /// values.
     fn pack(rows: &[f32], stride: usize, width: usize, panel: &mut [Self]);
 
     /// `y = rows * panel + bias` for a panel of `VECTORS` vectors.

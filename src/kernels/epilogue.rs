@@ -26,8 +26,8 @@ pub struct RowSums<'a> {
 pub(super) struct Placement {
     /// In registers, since ReLU is a single instruction.
     pub relu: bool,
-    /// On a task's results while they are in L1 or L2, so that the code of an activation function exists
-    /// once and takes no registers from the sums.
+    /// On a task's results while they are in L1 or L2, so that the code of an activation function
+    /// exists once and takes no registers from the sums.
     pub after: Option<Activation>,
 }
 

@@ -1,8 +1,9 @@
 //! Matrix product with weights that are packed once: `[rows, depth] x [depth, outputs]`.
 //!
-//! A group of rows is packed, some hundred inputs at a time, and stays in L2 while all panels of weights
-//! are multiplied with it; short rows are read in place. Where the rows come from is up to the caller:
-//! pixels of a map, windows of a convolution (im2col, a group at a time), inputs of a linear layer.
+//! A group of rows is packed, some hundred inputs at a time, and stays in L2 while all panels of
+//! weights are multiplied with it; short rows are read in place. Where the rows come from is up to
+//! the caller: pixels of a map, windows of a convolution (im2col, a group at a time), inputs of a
+//! linear layer.
 
 use std::ops::Range;
 
@@ -17,16 +18,17 @@ use super::{Element, Isa, Kernel, MatMut, Simd};
 /// Tiles of rows that are packed at a time.
 const TILES: usize = 8;
 
-/// Most inputs of rows that are read in place. Longer rows would compete for the same few sets of L1, as
-/// the numbers of channels are powers of two.
+/// Most inputs of rows that are read in place. Longer rows would compete for the same few sets of
+/// L1, as the numbers of channels are powers of two.
 const MOST_IN_PLACE: usize = 512;
 
-/// Values between unpacked rows of weights, so that those of a panel do not fall into the same few cache
-/// sets.
+/// Values between unpacked rows of weights, so that those of a panel do not fall into the same few
+/// cache sets.
 const SPREAD: usize = 16;
 
-/// Weights in the order in which the micro-kernel reads them: chunks of inputs, within them panels of
-/// one or two vectors of outputs, within them as [`Element::pack`] has it. Missing outputs are 0.
+/// Weights in the order in which the micro-kernel reads them: chunks of inputs, within them panels
+/// of one or two vectors of outputs, within them as [`Element::pack`] has it. Missing outputs are
+/// 0.
 #[derive(Debug)]
 pub(super) struct Packed<T = f32> {
     isa: Isa,
@@ -40,8 +42,8 @@ pub(super) struct Packed<T = f32> {
 }
 
 impl<T: Element> Packed<T> {
-    /// From one bias per output and the weights: `row(output, weights)` writes those of an output in the
-    /// order of the inputs.
+    /// From one bias per output and the weights: `row(output, weights)` writes those of an output
+    /// in the order of the inputs.
     pub(super) fn new(
         isa: Isa,
         depth: usize,
@@ -144,8 +146,8 @@ pub(super) fn depth_chunks(depth: usize) -> impl Iterator<Item = Range<usize>> +
 
 /// Where the rows of a product come from.
 pub(super) trait Rows<T>: Sync {
-    /// Packs the inputs `depth` of `rows` into `packed`, which has room for as many rows of `ROW` values,
-    /// and returns their layout there.
+    /// Packs the inputs `depth` of `rows` into `packed`, which has room for as many rows of `ROW`
+    /// values, and returns their layout there.
     fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout;
 
     /// Rows of which a group should not cross the end, as they are packed together best.
@@ -162,7 +164,8 @@ pub(super) trait Rows<T>: Sync {
 /// `y = epilogue(rows * weights + bias)`.
 ///
 /// # Panics
-/// If `y` is not a whole number of rows of `packed.outputs()`, or the sums are not one row per segment.
+/// If `y` is not a whole number of rows of `packed.outputs()`, or the sums are not one row per
+/// segment.
 pub(super) fn gemm<T: Element>(
     packed: &Packed<T>,
     rows: &impl Rows<T>,
@@ -171,7 +174,8 @@ pub(super) fn gemm<T: Element>(
 ) {
     let Epilogue { activation, sums } = epilogue;
     let placement = Placement::from(activation);
-    // Sums are of activated results, which are in registers only if the activation is applied there.
+    // Sums are of activated results, which are in registers only if the activation is applied
+    // there.
     let (sums, sums_after) = if placement.after.is_none() {
         (sums, None)
     } else {
@@ -282,8 +286,8 @@ impl<T: Element, R: Rows<T>> Tasks for Product<'_, T, R> {
             ..(columns.end * self.grid.task_panels).min(self.packed.panels());
         let first = self.grid.start(rows.start);
         let isa = self.packed.isa;
-        // Outside of the kernel, because a closure inside it would not be compiled for the instruction
-        // set.
+        // Outside of the kernel, because a closure inside it would not be compiled for the
+        // instruction set.
         with_scratch(TILES * isa.rows() * ROW, |scratch| {
             isa.run(Task {
                 product: self,

@@ -93,8 +93,8 @@ impl<'a, T> MatMut<'a, T> {
     pub(super) fn split_rows(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows);
         let below = Self {
-            // Less than a stride may follow the last row of a window, so this address can lie outside
-            // of the allocation; then the view has no rows.
+            // Less than a stride may follow the last row of a window, so this address can lie
+            // outside of the allocation; then the view has no rows.
             start: self.start.wrapping_add(at * self.stride),
             rows: self.rows - at,
             ..self

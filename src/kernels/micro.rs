@@ -1,7 +1,7 @@
 //! The micro-kernel of the matrix product in f32: rows times a panel of weights, tile by tile.
 //!
-//! A tile of results is kept in registers: up to [`Simd::ROWS`] rows by one or two vectors of outputs.
-//! Each call sums over some hundred inputs.
+//! A tile of results is kept in registers: up to [`Simd::ROWS`] rows by one or two vectors of
+//! outputs. Each call sums over some hundred inputs.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
@@ -13,12 +13,12 @@ use std::ptr;
 
 use super::{MAX_LANES, MatMut, Simd};
 
-/// Most inputs that a tile sums at a time. To load and store tiles seldom matters more than to keep a
-/// panel in L1: it comes fast enough from L2.
+/// Most inputs that a tile sums at a time. To load and store tiles seldom matters more than to keep
+/// a panel in L1: it comes fast enough from L2.
 pub(super) const MOST_DEPTH: usize = 512;
 
-/// Values from one packed row to the next. Not a multiple of the page size, so that the rows of a tile
-/// fall into different cache sets.
+/// Values from one packed row to the next. Not a multiple of the page size, so that the rows of a
+/// tile fall into different cache sets.
 pub(super) const ROW: usize = MOST_DEPTH + 16;
 
 /// Values from one packed row of up to `depth` inputs to the next, at most [`ROW`].
@@ -27,8 +27,8 @@ pub(super) fn packed_stride(depth: usize) -> usize {
     (depth.min(MOST_DEPTH) + 16).next_multiple_of(LINE)
 }
 
-/// Inputs by which the weights are prefetched ahead: for the first tile of a panel they are far away. Past
-/// the end of this panel the next one follows in memory.
+/// Inputs by which the weights are prefetched ahead: for the first tile of a panel they are far
+/// away. Past the end of this panel the next one follows in memory.
 const AHEAD: usize = 32;
 
 /// Values in a cache line.
@@ -188,8 +188,9 @@ struct Tile {
 const GROUP: usize = 3;
 
 /// # Safety
-/// With `width = VECTORS * LANES`: the layout's inputs of `R` rows and `width` weights per input are valid
-/// for reading, as are `width` values of the bias; `width` results per row are valid for writing.
+/// With `width = VECTORS * LANES`: the layout's inputs of `R` rows and `width` weights per input
+/// are valid for reading, as are `width` values of the bias; `width` results per row are valid for
+/// writing.
 #[inline(always)]
 unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
     simd: S,

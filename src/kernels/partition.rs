@@ -1,8 +1,8 @@
 //! How work is partitioned into tasks for the threads, and that of a matrix product in particular.
 //!
-//! A product's task packs its rows for all its panels of weights and reads its panels for all its rows,
-//! so it should have many of both; within these limits the busiest thread should have as little to do
-//! as possible.
+//! A product's task packs its rows for all its panels of weights and reads its panels for all its
+//! rows, so it should have many of both; within these limits the busiest thread should have as
+//! little to do as possible.
 
 use std::ops::Range;
 
@@ -173,9 +173,9 @@ impl TaskGrid {
         whole.best(segment_tasks, size.panels, threads, threads)
     }
 
-    /// Of all grids with at most so many tasks per segment and panel tasks, the one whose busiest thread
-    /// has least to do; among equals the one closest to the wanted number of tasks, then the one with the
-    /// fewest panel tasks.
+    /// Of all grids with at most so many tasks per segment and panel tasks, the one whose busiest
+    /// thread has least to do; among equals the one closest to the wanted number of tasks, then the
+    /// one with the fewest panel tasks.
     fn best(self, segment_tasks: usize, panel_tasks: usize, wanted: usize, threads: usize) -> Self {
         let (segments, panels) = (self.task_segments, self.task_panels);
         let several = (1..=segments.div_ceil(wanted)).map(|count| (1, count));

@@ -36,8 +36,8 @@ impl Kernel for Chains {
     }
 }
 
-/// Floating-point operations per second of all threads of the current pool together, with nothing but
-/// multiply-adds, each counted as two; the best of a few short runs.
+/// Floating-point operations per second of all threads of the current pool together, with nothing
+/// but multiply-adds, each counted as two; the best of a few short runs.
 pub fn peak_flops(isa: Isa) -> f64 {
     let operations = (2 * CHAINS * STEPS * isa.lanes()) as f64;
     let run = || {

@@ -40,8 +40,8 @@ impl Pool {
         matches!(self, Self::MaxPad | Self::MaxCeil)
     }
 
-    /// Pools `x`, `[n, h, w, channels]`, into `y`, `[n, output(h), output(w), channels]`. NaN in a window
-    /// makes its maximum NaN.
+    /// Pools `x`, `[n, h, w, channels]`, into `y`, `[n, output(h), output(w), channels]`. NaN in a
+    /// window makes its maximum NaN.
     ///
     /// # Panics
     /// If a slice does not have the length of its shape.

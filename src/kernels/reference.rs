@@ -5,8 +5,8 @@
 use super::activation::Activation;
 use super::geometry::ConvGeometry;
 
-/// The convolution of `x`, `[n, h, w, inputs]`, with `filters`,
-/// `[outputs, inputs / groups, kernel, kernel]`, plus the bias: `[n, output(h), output(w), outputs]`.
+/// The convolution of `x`, `[n, h, w, inputs]`, with `filters`, `[outputs, inputs / groups, kernel,
+/// kernel]`, plus the bias: `[n, output(h), output(w), outputs]`.
 pub(crate) fn conv(
     x: &[f32],
     [n, h, w]: [usize; 3],

@@ -8,8 +8,8 @@ use super::aligned::Aligned;
 
 /// Calls `work` with `len` values of arbitrary content.
 ///
-/// Calls must not nest, and `work` must not wait for other threads: meanwhile this one may be given a
-/// task that wants the same memory.
+/// Calls must not nest, and `work` must not wait for other threads: meanwhile this one may be given
+/// a task that wants the same memory.
 pub(super) fn with_scratch<T: Pod, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
     thread_local! {
         static SCRATCH: RefCell<Aligned> = RefCell::new(Aligned::zeros(0));

@@ -108,8 +108,8 @@ fn cases() -> Vec<Case> {
             }
         }
     }
-    // Windows that share what is packed: rows of the output longer than a group, strides longer than
-    // the kernel, windows that lie outside the map altogether.
+    // Windows that share what is packed: rows of the output longer than a group, strides longer
+    // than the kernel, windows that lie outside the map altogether.
     for (kernel, stride, padding) in [(7, 2, 3), (2, 3, 0), (3, 1, 5), (3, 2, 4), (5, 7, 2)] {
         for shape in [[1, 2, 2], [2, 9, 240], [1, 20, 131]] {
             let geometry = ConvGeometry {

@@ -17,7 +17,8 @@ enum Layer {
 }
 
 impl Conv {
-    /// A convolution of filters `[outputs, inputs / groups, kernel, kernel]` with one bias per output.
+    /// A convolution of filters `[outputs, inputs / groups, kernel, kernel]` with one bias per
+    /// output.
     ///
     /// # Errors
     /// If the lengths do not fit the geometry or the device is out of memory.

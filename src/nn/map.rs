@@ -36,8 +36,8 @@ impl Backend {
         matches!(self, Self::Cpu(_))
     }
 
-    /// A batch `[N, C, H, W]` of normalised images as a map, without a copy if it is already stored in this
-    /// backend's layout.
+    /// A batch `[N, C, H, W]` of normalised images as a map, without a copy if it is already stored
+    /// in this backend's layout.
     ///
     /// # Errors
     /// If the device fails.
@@ -125,7 +125,8 @@ impl Map {
         }
     }
 
-    /// `map * gate`, with a factor per channel of each image, `[N, C]`; on the CPU in the map's own memory.
+    /// `map * gate`, with a factor per channel of each image, `[N, C]`; on the CPU in the map's own
+    /// memory.
     ///
     /// # Errors
     /// If the shapes do not fit or the device fails.

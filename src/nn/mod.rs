@@ -1,9 +1,10 @@
 //! Layers, in evaluation mode.
 //!
-//! A layer is made for one [`Backend`] from weights with the normalisation already folded in: on the CPU
-//! our kernels, which own their packed weights and work on channels-last maps; on other devices Candle's
-//! operations on `[N, C, H, W]`. The modules `cpu` and `candle` have the same functions. The layers here
-//! choose between them, so that a network handles a [`Map`] without knowing its backend.
+//! A layer is made for one [`Backend`] from weights with the normalisation already folded in: on
+//! the CPU our kernels, which own their packed weights and work on channels-last maps; on other
+//! devices Candle's operations on `[N, C, H, W]`. The modules `cpu` and `candle` have the same
+//! functions. The layers here choose between them, so that a network handles a [`Map`] without
+//! knowing its backend.
 //!
 //! Public for the benches and tests, which run a network on a chosen [`Backend`].
 

@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 
 use super::{Activation, Linear};
 
-/// `gate(fc2(hidden(fc1(mean))))`: one factor per channel, between 0 and 1 if the gate is a sigmoid.
+/// `gate(fc2(hidden(fc1(mean))))`: one factor per channel, between 0 and 1 if the gate is a
+/// sigmoid.
 ///
 /// Weights files have 1x1 convolutions, which on a single pixel are fully connected layers.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Grouped convolution of channels-last maps, for groups of few channels, depthwise included.
 //!
-//! A group of four or eight channels is too narrow for a matrix product. Here a vector holds output channels
-//! of several groups, and its operand for input channel `j` of every group is a permutation of the input
-//! channels of one pixel: in each lane the `j`-th channel of the lane's group. Where all lanes are in one
-//! group, the operand is a single value in all lanes.
+//! A group of four or eight channels is too narrow for a matrix product. Here a vector holds output
+//! channels of several groups, and its operand for input channel `j` of every group is a
+//! permutation of the input channels of one pixel: in each lane the `j`-th channel of the lane's
+//! group. Where all lanes are in one group, the operand is a single value in all lanes.
 
 mod operand;
 #[cfg(test)]
@@ -38,12 +38,13 @@ pub struct GroupedConv<T = f32> {
     zeros: Vec<T>,
     /// One for each vector.
     sources: Vec<Source>,
-    /// Whether vectors are computed two at a time: if both have the same operands and there are registers
-    /// for their sums.
+    /// Whether vectors are computed two at a time: if both have the same operands and there are
+    /// registers for their sums.
     pairs: bool,
 }
 
-/// Most bytes of a task's weights for each vector that it computes at a time: half of a usual L1 cache.
+/// Most bytes of a task's weights for each vector that it computes at a time: half of a usual L1
+/// cache.
 const NEAR: usize = 24 << 10;
 
 /// Most vector operations of a task.
@@ -147,7 +148,8 @@ struct Call<'a, T> {
     placement: Placement,
 }
 
-/// Output rows, counted over all images, and vectors of channels. The results do not depend on the split.
+/// Output rows, counted over all images, and vectors of channels. The results do not depend on the
+/// split.
 impl<T: Element> Tasks for Call<'_, T> {
     type Element = T;
 

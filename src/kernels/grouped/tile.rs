@@ -30,8 +30,8 @@ pub(super) struct Task<'a, 'y, T> {
 /// Which columns of the map neighbouring outputs of a row share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sharing {
-    /// Three taps, and from output to output one column (of every `dilation`-th): a column serves three
-    /// outputs.
+    /// Three taps, and from output to output one column (of every `dilation`-th): a column serves
+    /// three outputs.
     All,
     /// Three taps, and two columns from output to output: every other column serves two outputs.
     Alternate,
@@ -76,8 +76,8 @@ struct Outputs {
 /// Most columns of the map that a tile needs: 14 outputs, two columns apart.
 const MOST_COLUMNS: usize = 2 * 13 + 3;
 
-/// The columns that a tile needs, for each of three rows of taps. Each is valid for reading all channels
-/// of a pixel; outside of the map they are zeros.
+/// The columns that a tile needs, for each of three rows of taps. Each is valid for reading all
+/// channels of a pixel; outside of the map they are zeros.
 struct Columns<T> {
     places: [[*const T; MOST_COLUMNS]; 3],
     /// The rows of taps that fall on the map.
@@ -137,10 +137,10 @@ impl<T: Element> Task<'_, '_, T> {
         outputs: Outputs,
         count: usize,
     ) {
-        // A short rest is worth a smaller tile where operands are single values. Permuted ones take as
-        // long for fewer outputs, and fewer than four outputs are bound by latency. To ask the first
-        // vector is enough, as the results do not depend on it. A second call of the same tile would be
-        // compiled worse.
+        // A short rest is worth a smaller tile where operands are single values. Permuted ones take
+        // as long for fewer outputs, and fewer than four outputs are bound by latency. To ask the
+        // first vector is enough, as the results do not depend on it. A second call of the same
+        // tile would be compiled worse.
         let sources = &self.call.conv.sources;
         let is_splat = matches!(sources[self.vectors.start], Source::Splat(_));
         let rest = count % P;
@@ -341,8 +341,8 @@ impl<T: Element> Call<'_, T> {
         columns
     }
 
-    /// For kernels of three columns: every column is loaded once for all outputs of the tile that it
-    /// contributes to. From output to output there are `STEP` columns.
+    /// For kernels of three columns: every column is loaded once for all outputs of the tile that
+    /// it contributes to. From output to output there are `STEP` columns.
     #[inline(always)]
     fn rolling<S: Simd, O: Operand<S, T>, const P: usize, const STEP: usize>(
         &self,
@@ -389,7 +389,8 @@ impl<T: Element> Call<'_, T> {
         sums
     }
 
-    /// As [`Call::rolling`], for two vectors of channels in one group, whose first channel is `base`.
+    /// As [`Call::rolling`], for two vectors of channels in one group, whose first channel is
+    /// `base`.
     #[inline(always)]
     fn rolling_pair<S: Simd, const P: usize, const STEP: usize>(
         &self,
@@ -485,8 +486,8 @@ impl<T: Element> Call<'_, T> {
     }
 }
 
-/// The weights of three taps. `array::from_fn` might not be inlined and would then be compiled without the
-/// instruction set.
+/// The weights of three taps. `array::from_fn` might not be inlined and would then be compiled
+/// without the instruction set.
 #[inline(always)]
 fn three_taps<S: Simd, T: Element>(simd: S, weights: &[T]) -> [S::V; 3] {
     [

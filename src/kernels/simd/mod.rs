@@ -1,7 +1,7 @@
 //! SIMD vectors: one trait with an implementation for each instruction set, chosen at run time.
 //!
-//! A kernel is written once, generic over [`Simd`]. [`Isa::run`] has it compiled for each instruction
-//! set and runs the version for the one that is chosen.
+//! A kernel is written once, generic over [`Simd`]. [`Isa::run`] has it compiled for each
+//! instruction set and runs the version for the one that is chosen.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -23,12 +23,12 @@ use super::element::Element;
 /// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// Arithmetic on vectors of `LANES` f32 values. A value of the implementing type proves that the machine
-/// has the instructions.
+/// Arithmetic on vectors of `LANES` f32 values. A value of the implementing type proves that the
+/// machine has the instructions.
 ///
 /// # Safety
-/// `V` holds `LANES` values, at most [`MAX_LANES`], and the unchecked loads and stores touch no more than
-/// these: the checked ones and the micro-kernel rely on it.
+/// `V` holds `LANES` values, at most [`MAX_LANES`], and the unchecked loads and stores touch no
+/// more than these: the checked ones and the micro-kernel rely on it.
 pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Values in a vector.
     const LANES: usize;
@@ -135,7 +135,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
 /// Code that is compiled for every instruction set.
 pub trait Kernel {
     type Output;
-    /// Implementations are `#[inline(always)]`, so that they are compiled with the features of the caller.
+    /// Implementations are `#[inline(always)]`, so that they are compiled with the features of the
+    /// caller.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 

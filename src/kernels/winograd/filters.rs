@@ -48,8 +48,8 @@ impl FilterPanel<'_> {
     fn transform<const W: usize>(self) {
         assert_eq!(self.positions.len(), W * W);
         let chunk = self.positions[0].len() / self.width;
-        // A weight's places in all positions fall into the same cache set, so whole lines are written at
-        // once.
+        // A weight's places in all positions fall into the same cache set, so whole lines are
+        // written at once.
         let mut lines = [[[0.0; MOST_OUTPUTS]; W]; W];
         for input in 0..chunk {
             let mut first = 0;

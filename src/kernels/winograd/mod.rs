@@ -1,9 +1,9 @@
 //! Dense 3x3 convolution of stride 1 with fewer multiplications (Lavin and Gray, "Fast Algorithms
 //! for Convolutional Neural Networks", arXiv:1509.09308).
 //!
-//! A tile of 2x2 or 4x4 output pixels depends on a window of 4x4 or 6x6 input pixels. Window and filter
-//! are transformed, multiplied position by position, and the products transformed back. At each position
-//! the products of all tiles form a matrix product. An infinite input becomes NaN.
+//! A tile of 2x2 or 4x4 output pixels depends on a window of 4x4 or 6x6 input pixels. Window and
+//! filter are transformed, multiplied position by position, and the products transformed back. At
+//! each position the products of all tiles form a matrix product. An infinite input becomes NaN.
 
 #![allow(
     clippy::needless_range_loop,
@@ -155,8 +155,8 @@ impl Winograd {
         let threads = rayon::current_num_threads();
         let panels = self.positions[0].panels();
         let all_tile_rows = batch * tile_rows;
-        // Tasks by rows of tiles each read all weights; tasks by panels each transform all windows, and
-        // with few panels each there would be more transforms than products.
+        // Tasks by rows of tiles each read all weights; tasks by panels each transform all windows,
+        // and with few panels each there would be more transforms than products.
         let is_even = all_tile_rows.next_multiple_of(threads) * 16 <= all_tile_rows * 17;
         let panel_tasks = if self.is_heavy() || !is_even {
             threads.min(panels / 4).max(1)
@@ -199,8 +199,8 @@ impl Winograd {
         self.geometry.inputs * self.geometry.outputs > 128 * 128
     }
 
-    /// Most tiles of the map that a task transforms at a time: as many as L2 holds the windows and products
-    /// of, and more where the weights come from beyond L2 for each group of tiles.
+    /// Most tiles of the map that a task transforms at a time: as many as L2 holds the windows and
+    /// products of, and more where the weights come from beyond L2 for each group of tiles.
     fn most_tiles(&self) -> usize {
         if self.is_heavy() {
             4 * self.isa.rows()
@@ -374,7 +374,8 @@ impl<T: Element> Task<'_, T> {
             }
         }
         let stride = packed_stride(channels);
-        // Outside of the loops: it is too large for registers and would be cleared in each iteration.
+        // Outside of the loops: it is too large for registers and would be cleared in each
+        // iteration.
         let mut half = [[simd.splat(0.0); W]; W];
         for (chunk, depth) in depth_chunks(channels).enumerate() {
             let mut channel = depth.start;

@@ -126,8 +126,8 @@ pub(super) fn channels(x: &Tensor, start: usize, count: usize) -> Result<Tensor>
     x.narrow(1, start, count)?.contiguous()
 }
 
-/// The activation in Candle's operations. Candle's ReLU turns NaN into 0; as weights and input are checked
-/// before, that can hide no more than an overflow.
+/// The activation in Candle's operations. Candle's ReLU turns NaN into 0; as weights and input are
+/// checked before, that can hide no more than an overflow.
 fn activate(x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
     let hard_sigmoid = || (x + 3.0)?.clamp(0f32, 6f32)? / 6.0;
     match activation {

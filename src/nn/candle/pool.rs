@@ -19,7 +19,8 @@ pub(in crate::nn) fn pool(pool: Pool, x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Repeats the last row or column if their number is odd: the mean of a row and its copy is its own mean.
+/// Repeats the last row or column if their number is odd: the mean of a row and its copy is its own
+/// mean.
 fn repeat_last(x: &Tensor, axis: usize) -> Result<Tensor> {
     let size = x.dim(axis)?;
     if size.is_multiple_of(2) {

@@ -54,8 +54,8 @@ impl<T: MapElement> Engine<T> {
         })
     }
 
-    /// The smallest free buffer of at least `len` values, unless it is far too large: a small map must not
-    /// occupy the memory of a large one.
+    /// The smallest free buffer of at least `len` values, unless it is far too large: a small map
+    /// must not occupy the memory of a large one.
     fn take(&self, len: usize) -> Option<Buffer<T>> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let sizes = free.iter().map(Buffer::len).enumerate();
