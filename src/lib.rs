@@ -1,5 +1,5 @@
-//! Image classification with Squeeze-and-Excitation networks: SENet-154, SE-ResNet, SE-ResNeXt, their
-//! relatives, and SKNet, with their published weights and the numbers of
+//! Image classification with Squeeze-and-Excitation networks and their published weights: SENet-154,
+//! SE-ResNet, SE-ResNeXt, ResNet-RS and SKNet, with the numbers of
 //! [timm](https://github.com/huggingface/pytorch-image-models).
 //!
 //! ```no_run
@@ -22,30 +22,30 @@
 //! | for | see |
 //! |---|---|
 //! | classes of images | [`Model`], [`Model::builder`], [`Model::classify`] |
-//! | logits, pooled features, the maps of every stage and the gates of every block | [`Model::network`], then [`forward`](nets::Network::forward), [`features`](nets::Network::features), [`forward_observed`](nets::Network::forward_observed) |
+//! | logits, pooled features, feature maps of every stage, gates of every block | [`Model::network`], then [`forward`](nets::Network::forward), [`features`](nets::Network::features), [`forward_observed`](nets::Network::forward_observed) |
 //! | images in, tensors out, as Pillow and torchvision make them | [`preprocess`] |
 //! | accuracy on a data set | [`eval`] |
-//! | which checkpoints there are, and what is known about each | [`Zoo`], [`Card`] |
+//! | the known checkpoints, with size, accuracy and source | [`Zoo`], [`Card`] |
 //! | downloads and the cache | [`hub`] |
 //! | weights files: safetensors and PyTorch's | [`weights`] |
 //! | comparing a network with stored numbers | [`verify`] |
 //!
 //! The directory `examples` has programs of 30 lines that classify images, compare them by their embeddings,
-//! and evaluate a model. The [guides](guide) describe the files that are read, every form of output, and what was measured; the
-//! [architecture](guide::architecture) page says how the code is laid out and how to add to it.
+//! and evaluate a model. The [guides](guide) describe the files that are read, every form of output, and all
+//! measurements; the [architecture](guide::architecture) page describes the code and how to extend it.
 //!
 //! # Errors and panics
 //!
-//! Each module has an error of its own, and [`enum@Error`] joins them; [`Error::hint`] says what to do next. Data
-//! from users, disks and networks never causes a panic. Nothing here prints or exits.
+//! Each module has its own error type, and [`enum@Error`] joins them; [`Error::hint`] says what to do next.
+//! Data from users, disks and networks never causes a panic. The library never prints or exits.
 //!
 //! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `cli` (default) | what only the `senet` program needs |
-//! | `parquet` | data sets in Parquet files, and results as such |
-//! | `turbojpeg` | JPEG through libjpeg-turbo, equal to Pillow's bit for bit |
+//! | `parquet` | data sets in Parquet files, and results as Parquet |
+//! | `turbojpeg` | decodes JPEG with libjpeg-turbo, bit for bit as Pillow does |
 //! | `cuda`, `cudnn`, `metal` | GPUs, through Candle |
 #![deny(unsafe_code)]
 

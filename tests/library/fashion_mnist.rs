@@ -1,4 +1,4 @@
-//! The model inside the program on all 10,000 test pictures of Fashion-MNIST, beside PyTorch.
+//! The model inside the program on all 10,000 test images of Fashion-MNIST, beside PyTorch.
 
 use candle_core::Device;
 use senet::hub::HubOptions;
