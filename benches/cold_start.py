@@ -42,7 +42,7 @@ for index in numpy.argsort(-logits[0])[:5]:
 """
 
 
-def picture(path: Path) -> None:
+def write_image(path: Path) -> None:
     """Waves and noise: neither the easiest to decode nor the hardest."""
     y, x = numpy.mgrid[:800, :1200]
     waves = [80 * numpy.sin(x / 37 + y / 91), 80 * numpy.cos(x / 53 - y / 29), (x + y) / 20]
@@ -82,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         photo = Path(work) / "photo.jpg"
-        picture(photo)
+        write_image(photo)
         print("| model | program | s | peak MiB |\n| --- | --- | ---: | ---: |")
         for model in arguments.model or MODELS:
             commands = {}
