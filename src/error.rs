@@ -61,7 +61,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The weights are a network without its last layer.
-    #[error("{file} holds {model} without its classifier, so it cannot tell classes")]
+    #[error("{file} holds {model} without its classifier, so it cannot classify")]
     NoClassifier {
         /// The weights file.
         file: String,
@@ -161,7 +161,7 @@ fn ends_hint(config: Option<&str>, ends: &OtherEnds) -> String {
             channels.unwrap_or_default()
         ),
         (None, [Some(classes), None]) => format!(
-            "overriding the number of classes with {classes} runs it with numbered classes; a config.json beside the file, \
+            "overriding the number of classes with {classes} runs it with numbered classes; a config.json next to the file, \
              with `architecture`, `num_classes` and `label_names`, names them: give the directory as \
              the model"
         ),

@@ -83,7 +83,7 @@ fn pick(error: &PickError) -> Option<&'static str> {
             Some("choose one with `-w FILE` (download it first if it is on the hub)")
         }
         PickError::NoIndex { .. } => {
-            Some("put the index beside them, or give a whole weights file with `-w FILE`")
+            Some("put the index next to them, or give a whole weights file with `-w FILE`")
         }
     }
 }
@@ -190,7 +190,7 @@ fn other_ends(config: Option<&str>, ends: &OtherEnds) -> Option<String> {
              label names that do not fit"
         ),
         None => format!(
-            "`--num-classes {classes}` runs it with numbered classes; a config.json beside the file, \
+            "`--num-classes {classes}` runs it with numbered classes; a config.json next to the file, \
              with `architecture`, `num_classes` and `label_names`, names them: give the directory as \
              the model"
         ),

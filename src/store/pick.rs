@@ -93,7 +93,7 @@ impl PickError {
                 "give the file that is meant (from the hub: download it first)".to_owned()
             }
             Self::NoIndex { .. } => {
-                "put the index beside them, or give a whole weights file".to_owned()
+                "put the index next to them, or give a whole weights file".to_owned()
             }
         })
     }
