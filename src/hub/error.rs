@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustls::CertificateError;
 
@@ -187,13 +186,6 @@ pub enum HubError {
         endpoint: String,
     },
 
-    /// Whoever asked for the file has looked at its header and does not want it.
-    #[error("{location} was looked at and not wanted")]
-    Unwanted {
-        /// The file.
-        location: Box<Location>,
-    },
-
     /// The connection broke, or stood still for too long.
     #[error("the download of {location} was interrupted after {}", amount(*done, *total))]
     Interrupted {
@@ -313,7 +305,6 @@ impl HubError {
             Self::NoHome
             | Self::NoRemote
             | Self::NoRepository { .. }
-            | Self::Unwanted { .. }
             | Self::Lockfile { .. }
             | Self::NotLocked { .. }
             | Self::NotAsLocked { .. }
@@ -329,165 +320,10 @@ impl HubError {
             | Self::Disk { .. } => false,
         }
     }
-
-    /// Whether the same request may succeed in a while. `reached` says that the server has answered
-    /// before: a server that never did is more likely away for good.
-    pub(super) fn may_succeed_later(&self, reached: bool) -> bool {
-        match self {
-            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
-            Self::Interrupted { .. } => true,
-            Self::Unreachable { source, .. } if certificate_problem(&**source).is_some() => false,
-            Self::Unreachable { source, .. } => match source.downcast_ref() {
-                Some(ureq::Error::Io(error)) => reached || is_broken_connection(error.kind()),
-                Some(
-                    ureq::Error::Timeout(_)
-                    | ureq::Error::HostNotFound
-                    | ureq::Error::ConnectionFailed,
-                ) => reached,
-                _ => false,
-            },
-            _ => false,
-        }
-    }
-
-    /// How long the server asks to wait before the next request.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Status { retry_after, .. } => retry_after.map(Duration::from_secs),
-            _ => None,
-        }
-    }
-
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NoHome => {
-                "set HF_HOME and SENET_CACHE to folders for downloaded files".to_owned()
-            }
-            Self::Lockfile { .. } => "give a lockfile that was written by this version".to_owned(),
-            Self::NotLocked { .. } => {
-                "write a lockfile that lists the files in the cache".to_owned()
-            }
-            Self::NotAsLocked { .. } => "download the file again if it is damaged; if the change is meant, write the lockfile again"
-                .to_owned(),
-            Self::BadToken => "check HF_TOKEN, or the file HF_TOKEN_PATH, or `token` in HF_HOME: \
-                 it has to hold the token alone"
-                .to_owned(),
-            Self::Authorities { .. } => "set SSL_CERT_FILE or SSL_CERT_DIR (they come before \
-                 REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE) to a file or folder of certificates, or unset \
-                 them: then those that the system trusts count"
-                .to_owned(),
-            Self::RepoNotFound { endpoint, repo } => format!(
-                "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
-            ),
-            Self::RevisionNotFound { endpoint, repo, .. } => {
-                format!("branches and commits are listed at {endpoint}/{repo}/commits/main")
-            }
-            Self::FileNotFound { present, .. } if !present.is_empty() => {
-                format!("the repository has: {}", present.join(", "))
-            }
-            Self::FileNotFound { location, .. } | Self::NotFound { location } => {
-                format!("check the name at {}", location.page())
-            }
-            Self::Denied {
-                location, reason, ..
-            } => denied_hint(location, *reason),
-            Self::Status {
-                retry_after: Some(seconds),
-                ..
-            } => format!("the server asks to wait {seconds} s: try again after that"),
-            Self::Status { status, .. } if *status == 429 || *status >= 500 => {
-                "the server is busy or broken: try again later".to_owned()
-            }
-            Self::Unreachable { source, .. }
-                // The second is an authority of the same name: one that was renewed.
-                if let Some(CertificateError::UnknownIssuer | CertificateError::BadSignature) =
-                    certificate_problem(&**source) =>
-            {
-                "where an authority of your company's has signed that certificate, add the authority's \
-                 own to the system's store, or set SSL_CERT_FILE to a file with it (PEM)"
-                    .to_owned()
-            }
-            Self::Unreachable { location, .. }
-                if matches!(**location, Location::Image { .. }) =>
-            {
-                "check the address and the network (HTTPS_PROXY for a proxy)".to_owned()
-            }
-            Self::Unreachable { .. } => {
-                "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror of the hub); \
-                 models that are built in or already downloaded need none"
-                    .to_owned()
-            }
-            Self::BadAnswer { location, .. } => match **location {
-                Location::Hub { .. } => {
-                    "check HF_ENDPOINT, and whether this network wants a login in the browser first"
-                }
-                Location::Release { .. } | Location::Image { .. } => {
-                    "check whether this network wants a login in the browser first"
-                }
-            }
-            .to_owned(),
-            Self::Moved { endpoint, .. } => format!(
-                "if you trust that address, set HF_ENDPOINT to {endpoint}"
-            ),
-            Self::Interrupted { done, location, .. }
-                if *done > 0 && !matches!(**location, Location::Image { .. }) =>
-            {
-                "try again: the download resumes from there".to_owned()
-            }
-            Self::Interrupted { .. } | Self::Length { .. } => {
-                "try again".to_owned()
-            }
-            Self::Checksum { .. } => {
-                "nothing was kept of it: try again; if it stays so, \
-                 the file has changed at its source and must not be used"
-                    .to_owned()
-            }
-            // The name that the user gave the model is right whatever it is: a card, a repository.
-            Self::Offline { location, .. } if matches!(**location, Location::Image { .. }) => {
-                "leave offline mode (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE), or save the image"
-                    .to_owned()
-            }
-            Self::Offline { .. } => "download it where there is a network, without HF_HUB_OFFLINE and \
-                 TRANSFORMERS_OFFLINE"
-                .to_owned(),
-            Self::Foreign { .. } => {
-                "it was left as it is: move it away, and try again".to_owned()
-            }
-            Self::Busy { .. } => "wait until it has finished, or end it".to_owned(),
-            Self::NoSpace { .. } => FREE_SPACE.to_owned(),
-            Self::Disk { action, source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => FREE_SPACE.to_owned(),
-                // Another cache does not make readable or delete what is in this one.
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-                    if !matches!(*action, "read" | "delete" | WRITE_LOCK) =>
-                {
-                    "set HF_HUB_CACHE, for release files SENET_CACHE, to a folder that you can write"
-                        .to_owned()
-                }
-                _ => return None,
-            },
-            Self::NoRemote => "give weights of your own, or name a directory that holds them and \
-                 config.json as the model"
-                .to_owned(),
-            Self::NoRepository { .. }
-            | Self::BadName { .. }
-            | Self::Unwanted { .. }
-            | Self::Status { .. }
-            | Self::TooLarge { .. } => {
-                return None;
-            }
-        })
-    }
 }
 
-/// What is done to a lock file, which lies in no cache.
-pub(super) const WRITE_LOCK: &str = "write the lock file";
-
-const FREE_SPACE: &str = "free some space, or set HF_HUB_CACHE to another disk";
-
 /// Why the server's certificate was not accepted, if that is what failed.
-fn certificate_problem<'a>(
+pub(super) fn certificate_problem<'a>(
     error: &'a (dyn std::error::Error + Send + Sync + 'static),
 ) -> Option<&'a CertificateError> {
     let error = match error.downcast_ref()? {
@@ -499,39 +335,6 @@ fn certificate_problem<'a>(
     match error {
         rustls::Error::InvalidCertificate(problem) => Some(problem),
         _ => None,
-    }
-}
-
-fn is_broken_connection(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof
-    )
-}
-
-fn denied_hint(location: &Location, reason: Denial) -> String {
-    let endpoint = match location {
-        Location::Hub { endpoint, .. } => endpoint,
-        Location::Release { url } | Location::Image { url } => url,
-    };
-    match reason {
-        Denial::Gated => {
-            format!(
-                "log in and accept the conditions at {}, then set HF_TOKEN to your access token",
-                location.page()
-            )
-        }
-        Denial::NoToken => format!(
-            "check the spelling at {}; if it is private, set HF_TOKEN to an access token from {endpoint}/settings/tokens",
-            location.page()
-        ),
-        Denial::Token => format!(
-            "the access token may have expired or may not read {}: see {endpoint}/settings/tokens",
-            location.page()
-        ),
     }
 }
 

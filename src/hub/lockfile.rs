@@ -25,13 +25,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::HubError;
-use super::error::WRITE_LOCK;
 use super::files::disk;
 use super::location::Location;
 use crate::bounded;
 use crate::digest;
 use crate::files;
 use crate::quote::excerpt;
+
+/// What is done to a lock file, which lies in no cache.
+pub(super) const WRITE_LOCK: &str = "write the lock file";
 
 /// The format that this program writes and reads.
 const VERSION: u32 = 1;

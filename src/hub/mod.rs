@@ -24,6 +24,7 @@ pub(crate) mod file_lock;
 pub(crate) mod files;
 mod hashing;
 mod header;
+mod hints;
 mod http;
 mod image;
 mod location;
@@ -35,6 +36,7 @@ mod progress;
 mod proxy;
 pub(crate) mod release;
 mod remote;
+mod retry;
 mod transfer;
 
 use std::path::PathBuf;

@@ -134,10 +134,7 @@ impl HubOptions {
     }
 
     /// Like [`Self::from_env`], with the variables and the home folder given.
-    ///
-    /// # Errors
-    /// [`HubError::NoHome`], as there.
-    pub fn from_lookup(
+    fn from_lookup(
         lookup: impl Fn(&str) -> Option<OsString>,
         home: Option<PathBuf>,
     ) -> Result<Self, HubError> {

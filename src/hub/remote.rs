@@ -16,12 +16,13 @@ use super::header;
 use super::http::{Client, Start};
 use super::location::Location;
 use super::partial::Partial;
-use super::transfer::{self, Attempts, Expected, Outcome};
+use super::retry::Attempts;
+use super::transfer::{self, Expected, Outcome};
 use super::{HubError, HubOptions, LockedFile, Progress};
 use crate::digest::Digest;
 
-/// Decides by the beginning of a safetensors file, up to the end of its header, whether it is wanted.
-pub(crate) type HeaderCheck<'a> = &'a dyn Fn(&[u8]) -> bool;
+/// Refuses a safetensors file by its beginning, up to the end of its header.
+pub(crate) type HeaderCheck<'a, E> = &'a dyn Fn(&[u8]) -> Result<(), E>;
 
 /// What to do with a file that is already cached.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,14 +123,14 @@ impl<'a> RemoteFile<'a> {
     /// The file, downloaded if it is not in the cache. `check` may refuse it before that.
     ///
     /// # Errors
-    /// As [`super::ensure`]; [`HubError::Unwanted`] if `check` refuses it.
-    pub(crate) fn ensure(
+    /// As [`super::ensure`], and what `check` returns.
+    pub(crate) fn ensure<E: From<HubError>>(
         &self,
-        check: Option<HeaderCheck<'_>>,
+        check: Option<HeaderCheck<'_, E>>,
         progress: &dyn Progress,
-    ) -> Result<PathBuf, HubError> {
+    ) -> Result<PathBuf, E> {
         match self.find() {
-            Some(path) => self.as_locked(path),
+            Some(path) => Ok(self.as_locked(path)?),
             None => self.download(check, IfCached::Use, progress),
         }
     }
@@ -163,12 +164,12 @@ impl<'a> RemoteFile<'a> {
         Ok(path)
     }
 
-    fn download(
+    fn download<E: From<HubError>>(
         &self,
-        check: Option<HeaderCheck<'_>>,
+        check: Option<HeaderCheck<'_, E>>,
         cached: IfCached,
         progress: &dyn Progress,
-    ) -> Result<PathBuf, HubError> {
+    ) -> Result<PathBuf, E> {
         self.check_online()?;
         let url = self.url();
         let client = self.client(&url)?;
@@ -179,10 +180,11 @@ impl<'a> RemoteFile<'a> {
                 .map_err(|error| self.explain(error))?;
             let path = self.download_version(&client, &metadata, check, cached, progress)?;
             if let Some(path) = path {
-                return self.as_locked(path);
+                return Ok(self.as_locked(path)?);
             }
         }
-        Err(self.bad_answer("it changes again and again while it is downloaded".to_owned()))
+        let problem = "it changes again and again while it is downloaded";
+        Err(self.bad_answer(problem.to_owned()).into())
     }
 
     fn check_online(&self) -> Result<(), HubError> {
@@ -222,14 +224,14 @@ impl<'a> RemoteFile<'a> {
     }
 
     /// Downloads the contents that the hub announced; `None` if they have changed since.
-    fn download_version(
+    fn download_version<E: From<HubError>>(
         &self,
         client: &Client<'_>,
         metadata: &Metadata,
-        check: Option<HeaderCheck<'_>>,
+        check: Option<HeaderCheck<'_, E>>,
         cached: IfCached,
         progress: &dyn Progress,
-    ) -> Result<Option<PathBuf>, HubError> {
+    ) -> Result<Option<PathBuf>, E> {
         let promised = Digest::of_etag(&metadata.etag);
         let pinned = self
             .pin
@@ -267,11 +269,8 @@ impl<'a> RemoteFile<'a> {
             if let Some(check) = check.filter(|_| partial.len() == 0)
                 && self.is_worth_a_look(metadata)
                 && let Some(header) = header::read(client, metadata)
-                && !check(&header)
             {
-                return Err(HubError::Unwanted {
-                    location: Box::new(self.location.clone()),
-                });
+                check(&header)?;
             }
             let patience = &self.options.patience;
             match transfer::complete(client, &expected, &mut partial, patience, progress) {
@@ -284,7 +283,7 @@ impl<'a> RemoteFile<'a> {
                     if let HubError::Checksum { .. } = error {
                         partial.discard();
                     }
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
         }

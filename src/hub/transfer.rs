@@ -2,8 +2,7 @@
 //! end.
 
 use std::io::{self, Read};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ureq::Body;
 use ureq::http::StatusCode;
@@ -16,6 +15,7 @@ use super::http::{Answer, Client, HTML_PAGE, Start};
 use super::location::Location;
 use super::options::Patience;
 use super::partial::Partial;
+use super::retry::Attempts;
 use super::{HubError, Progress};
 use crate::digest::Digest;
 
@@ -23,9 +23,6 @@ use crate::digest::Digest;
 const GOOD_ATTEMPT: u64 = 1 << 20;
 /// Slower than this, in bytes per second, counts as standing still.
 const SLOWEST: u64 = 1 << 10;
-/// Longest wait that a server may ask for before the next attempt.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
-
 /// What a file has to be.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expected {
@@ -329,54 +326,6 @@ impl Pace {
     }
 }
 
-/// Counts failures in a row, and waits longer after each.
-pub(super) struct Attempts {
-    left: u32,
-    delay: Duration,
-    /// Whether the server has answered before, so that a lost network may come back.
-    reached: bool,
-}
-
-impl Attempts {
-    pub(super) fn new(patience: &Patience, reached: bool) -> Self {
-        Self {
-            reached,
-            left: patience.attempts.saturating_sub(1),
-            delay: patience.delay,
-        }
-    }
-
-    /// Waits before the next attempt.
-    ///
-    /// # Errors
-    /// `error` itself where another attempt would not help, or enough were made.
-    pub(super) fn wait(
-        &mut self,
-        error: HubError,
-        location: &Location,
-        progress: &dyn Progress,
-    ) -> Result<(), HubError> {
-        let asked = error.retry_after().unwrap_or_default();
-        if self.left == 0 || !error.may_succeed_later(self.reached) || asked > LONGEST_WAIT {
-            return Err(error);
-        }
-        self.left -= 1;
-        let delay = asked.max(scatter(self.delay));
-        self.delay *= 2;
-        progress.retry(location.file_name(), &error, delay);
-        thread::sleep(delay);
-        Ok(())
-    }
-}
-
-/// Between three quarters and five quarters of it, so that processes that failed together do not come
-/// back together.
-fn scatter(delay: Duration) -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let nanos = now.map_or(0, |now| now.subsec_nanos()) ^ std::process::id();
-    delay.mul_f64(0.75 + f64::from(nanos % 1024) / 2048.0)
-}
-
 /// First byte of a part, and the length of the whole file; `None` for an answer that is no part.
 pub(super) fn part(answer: &Answer) -> Option<(u64, Option<u64>)> {
     let is_part = answer.response.status() == StatusCode::PARTIAL_CONTENT;
@@ -404,6 +353,8 @@ fn parse_range(value: &str) -> Option<(u64, Option<u64>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,5 @@
 //! The weights file of a checkpoint: finding it on this machine, measuring and downloading it.
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::fit::explain_mismatch;
@@ -66,25 +65,14 @@ impl<'a> Source<'a> {
             Self::Release(file) => return Ok(file.ensure(progress)?),
         };
         let Some(spec) = network else {
-            return Ok(file.ensure(None, progress)?);
+            return file.ensure(None, progress);
         };
         let name = format!("{} of {}", file.file(), place(reference));
-        let refusal = RefCell::new(None);
         let check = |header: &[u8]| {
-            // One that is damaged, or of a kind that is not known here: the file itself will tell.
-            let Ok(weights) = Weights::of_header(&name, header) else {
-                return true;
-            };
-            let refused = check_fit(spec, &weights).err();
-            let is_wanted = refused.is_none();
-            *refusal.borrow_mut() = refused;
-            is_wanted
+            // A damaged header is reported when the file itself is opened.
+            Weights::of_header(&name, header).map_or(Ok(()), |weights| check_fit(spec, &weights))
         };
-        let path = file.ensure(Some(&check), progress);
-        match refusal.into_inner() {
-            Some(error) => Err(error),
-            None => Ok(path?),
-        }
+        file.ensure(Some(&check), progress)
     }
 }
 
@@ -150,7 +138,7 @@ pub fn ensure(
         return Ok(path);
     };
     for shard in shards(reference, &path, hub)? {
-        shard.ensure(None, progress)?;
+        shard.ensure::<Error>(None, progress)?;
     }
     // A file that was there already, or of a format that cannot be looked at before.
     if let Some(spec) = network.filter(|_| reference.release.is_some())
@@ -207,7 +195,7 @@ pub fn size(
     if let Source::Hub(file) = source
         && file.file().ends_with(".json")
     {
-        let index = file.ensure(None, progress)?;
+        let index = file.ensure::<Error>(None, progress)?;
         for shard in shards(reference, &index, hub)? {
             size = size.zip(shard.size(progress)?).map(|(a, b)| a + b);
         }

@@ -41,6 +41,7 @@ fn is_checkpoint(repo: &CachedRepo, zoo: &Zoo) -> bool {
 
 /// A file that authors publish outside the hub, in the program's own cache.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CachedRelease {
     /// The file.
     pub file: CachedFile,

@@ -31,9 +31,13 @@ pub use ensure::{ensure, find, size};
 pub use fit::check_weights;
 pub(crate) use fit::explain_mismatch;
 pub use list::{CachedRelease, list, list_releases, lock, pinned_commits};
-pub use open::{length_of, local_weights, open};
+pub use open::open;
+#[cfg(feature = "cli")]
+pub(crate) use open::{length_of, local_weights};
 pub use pick::PickError;
-pub use resolve::{Resolved, at_revision, named_repository, resolve};
+#[cfg(feature = "cli")]
+pub(crate) use resolve::named_repository;
+pub use resolve::{Resolved, at_revision, resolve};
 pub use scan::{
     CachedFile, CachedRepo, CachedRevision, Integrity, check_release, scan, scan_releases,
 };

@@ -1,20 +1,23 @@
 //! From a spec to its weights: in the program, in a file of the user's, in a directory, from the hub.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(feature = "cli")]
+use std::path::PathBuf;
 
 use super::ensure::{ensure, is_open};
 use super::pick::pick_in;
 use crate::error::Result;
 use crate::hub::{self, HubOptions, LockedFile, Lockfile, Progress};
-use crate::weights::{Weights, check_release_name, files_of};
+use crate::weights::{Weights, check_release, files_of};
 use crate::zoo::{ModelSpec, WeightsRef, WeightsSource, embedded_weights};
 
 /// Opens the weights of `spec`: `file` if one is given, else its own, from the program, its directory,
 /// the cache or the hub.
 ///
 /// # Errors
-/// [`Error::Hub`](crate::Error::Hub) if they cannot be had, [`Error::Pick`](crate::Error::Pick) if it is not clear which file holds them,
-/// [`Error::Weights`](crate::Error::Weights) if the file is none or not the release that its name promises.
+/// [`Error::Hub`](crate::Error::Hub) if they are not available, [`Error::Pick`](crate::Error::Pick) if it
+/// is not clear which file holds them, [`Error::Weights`](crate::Error::Weights) if the file is not a
+/// weights file or not the release that its name promises.
 pub fn open(
     spec: &ModelSpec,
     file: Option<&Path>,
@@ -86,10 +89,9 @@ fn listed<'a>(reference: &WeightsRef, lock: &'a Lockfile) -> Vec<&'a LockedFile>
 /// A file that is named like the authors' release has to be it.
 fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
     let release = reference.release.as_deref().and_then(hub::release_name);
-    let release = release.map(|(name, _)| name);
     let name = path.file_name().and_then(|name| name.to_str());
-    if let Some(name) = name.filter(|name| Some(*name) == release) {
-        check_release_name(path, name)?;
+    if let Some((_, digits)) = release.filter(|(release, _)| name == Some(*release)) {
+        check_release(path, digits)?;
     }
     Ok(Weights::open(path)?)
 }
@@ -99,7 +101,8 @@ fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
 ///
 /// # Errors
 /// [`Error::Pick`](crate::Error::Pick) if it is not clear which file of the directory holds them.
-pub fn local_weights(spec: &ModelSpec) -> Result<Option<PathBuf>> {
+#[cfg(feature = "cli")]
+pub(crate) fn local_weights(spec: &ModelSpec) -> Result<Option<PathBuf>> {
     match &spec.weights {
         WeightsSource::File(path) => Ok(Some(path.clone())),
         WeightsSource::Directory(folder) => Ok(Some(pick_in(folder)?.0)),
@@ -109,7 +112,8 @@ pub fn local_weights(spec: &ModelSpec) -> Result<Option<PathBuf>> {
 
 /// Bytes of the weights at `path`: of the file, or of an index and all its shards together. `None` if one
 /// of them is not there.
-pub fn length_of(path: &Path) -> Option<u64> {
+#[cfg(feature = "cli")]
+pub(crate) fn length_of(path: &Path) -> Option<u64> {
     let files = files_of(path).ok()?;
     let lengths = files.iter().map(|file| Some(file.metadata().ok()?.len()));
     lengths.sum()

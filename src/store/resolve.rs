@@ -12,6 +12,7 @@ use crate::zoo::{
 
 /// What a name means.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Resolved {
     pub spec: ModelSpec,
     /// Which checkpoint an alias means; to be shown to the user.
@@ -79,7 +80,8 @@ pub fn resolve(
 ///
 /// # Errors
 /// If the built-in cards are wrong, which the program's tests rule out.
-pub fn named_repository(name: &str) -> Result<Option<(String, Option<String>)>> {
+#[cfg(feature = "cli")]
+pub(crate) fn named_repository(name: &str) -> Result<Option<(String, Option<String>)>> {
     match Zoo::builtin()?.resolve(name) {
         Ok(Selection::Hub { repo, revision, .. }) => Ok(Some((repo, revision))),
         _ => Ok(None),

@@ -49,6 +49,7 @@ pub struct CachedRevision {
 
 /// One file of a commit, or a release file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CachedFile {
     /// Path in the repository, or name of the release file.
     pub name: String,

@@ -1,6 +1,6 @@
 //! What can be wrong with a weights file, said so that the reader can act on it.
 
-use super::DType;
+use super::{DType, LooksLike};
 use crate::quote::excerpt;
 
 /// A weights file could not be used.
@@ -153,61 +153,9 @@ pub enum WeightsError {
         /// SHA-256 of the content.
         found: String,
     },
-    /// The file name has no hash to compare with.
-    #[error("`{file_name}` has no `-` before at least 8 hexadecimal digits of a SHA-256 and a `.`")]
-    NotReleaseName {
-        /// The name.
-        file_name: String,
-    },
 }
 
 const AGAIN: &str = "download the file again";
-
-/// What a file that is not a checkpoint looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LooksLike {
-    /// No bytes at all.
-    Empty,
-    /// A web page, most often an error page saved by a download.
-    Html,
-    /// The small text file that stands for a large one in a Git LFS checkout.
-    GitLfsPointer,
-    /// JSON text.
-    Json,
-    /// A tar archive.
-    Tar,
-    /// A checkpoint as PyTorch wrote it before version 0.1.10.
-    TarCheckpoint,
-    /// gzip-compressed data.
-    Gzip,
-    /// A TorchScript program.
-    TorchScript,
-    /// A zip archive that is not PyTorch's.
-    Zip,
-    /// A pickle that `torch.save` did not write.
-    Pickle,
-    /// None of the known formats.
-    Unknown,
-}
-
-impl std::fmt::Display for LooksLike {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "it is empty",
-            Self::Html => "it looks like an HTML page",
-            Self::GitLfsPointer => "it is a Git LFS pointer",
-            Self::Json => "it looks like JSON",
-            Self::Tar => "it looks like a tar archive",
-            Self::TarCheckpoint => "it is a tar archive as PyTorch wrote before version 0.1.10",
-            Self::Gzip => "it looks like gzip-compressed data",
-            Self::TorchScript => "it is a TorchScript program",
-            Self::Zip => "it is a zip archive without a `data.pkl`",
-            Self::Pickle => "it is a pickle that `torch.save` did not write",
-            Self::Unknown => "it is neither a safetensors nor a PyTorch file",
-        })
-    }
-}
 
 /// The first few names.
 fn few(names: &[String]) -> String {

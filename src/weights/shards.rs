@@ -37,7 +37,8 @@ pub(super) fn is_index_name(path: &Path) -> bool {
 ///
 /// # Errors
 /// If `path` is called an index and cannot be read as one.
-pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+pub fn files_of(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, WeightsError> {
+    let path = path.as_ref();
     let mut files = vec![path.to_owned()];
     for shard in shard_names(path)? {
         files.push(path.with_file_name(shard));
@@ -49,7 +50,7 @@ pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, WeightsError> {
 ///
 /// # Errors
 /// As [`files_of`].
-pub fn shard_names(path: &Path) -> Result<Vec<String>, WeightsError> {
+pub(crate) fn shard_names(path: &Path) -> Result<Vec<String>, WeightsError> {
     if !is_index_name(path) {
         return Ok(Vec::new());
     }

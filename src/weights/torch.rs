@@ -5,11 +5,10 @@
 
 use std::collections::HashMap;
 
-use super::WeightsError;
 use super::checkpoint::{StateDicts, state_dicts};
-use super::error::LooksLike;
 use super::pickle::{MAX_MEMORY, Pickle, Storage, Value, run};
 use super::zip::{Members, Place};
+use super::{LooksLike, WeightsError};
 
 /// The integer 0x1950a86a20f9469cfc6c, `MAGIC_NUMBER` of `torch.serialization`, as a whole pickle
 /// after its own beginning. It is compared as bytes: it takes more than 64 bits.

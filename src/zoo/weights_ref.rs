@@ -23,8 +23,8 @@ pub struct WeightsRef {
     /// SHA-256 of that file, 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// The authors' release file outside the hub. Its name has the first digits of its SHA-256; see
-    /// [`release_digits`](crate::weights::release_digits).
+    /// The authors' release file outside the hub. Its name has the first digits of its SHA-256,
+    /// as `torch.hub` expects them: `senet154-c7b49a05.pth`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
     /// File under `models/weights/` that is part of the program.

@@ -35,7 +35,7 @@ fn run(env: &Env, arguments: &[&str]) -> (i32, String) {
 
 /// A golden file of what the network computes.
 fn golden(env: &Env, channels: usize) {
-    let weights = Weights::open(&env.path("model/model.safetensors")).unwrap();
+    let weights = Weights::open(env.path("model/model.safetensors")).unwrap();
     let network = Network::load(&plan(channels, 3), &weights, &Device::Cpu).unwrap();
     let count = channels * 28 * 28;
     let values: Vec<f32> = (0..count)

@@ -565,12 +565,7 @@ fn results_of_an_older_run_are_resumed() {
     let file = folder.path().join("results.jsonl");
     let mut options = EvalOptions::default();
     options.results = Some(file.clone());
-    options.fingerprints = vec![
-        Weights::open(weights.as_ref())
-            .unwrap()
-            .fingerprint()
-            .unwrap(),
-    ];
+    options.fingerprints = vec![Weights::open(weights).unwrap().fingerprint().unwrap()];
     options.resume = true;
     // All of it; all but the last image, which no network sees.
     let lines: Vec<&str> = STORED.split_inclusive('\n').collect();

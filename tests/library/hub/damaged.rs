@@ -188,13 +188,10 @@ fn damage(random: &mut Random, repo: &Path, foreign: &Path) -> PathBuf {
 }
 
 fn options(folder: &Path) -> HubOptions {
-    let folder = folder.to_owned();
-    let lookup = move |name: &str| match name {
-        "HF_HUB_CACHE" => Some(folder.join("cache").into_os_string()),
-        "SENET_CACHE" => Some(folder.join("own").into_os_string()),
-        _ => None,
-    };
-    HubOptions::from_lookup(lookup, None).unwrap()
+    let mut options = HubOptions::default();
+    options.cache = folder.join("cache");
+    options.own_cache = folder.join("own");
+    options
 }
 
 struct Damaged {

@@ -14,9 +14,7 @@ mod zip;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use senet::weights::{
-    DType, LooksLike, Weights, WeightsError, check_release_name, release_digits, sha256_of,
-};
+use senet::weights::{DType, LooksLike, Weights, WeightsError};
 
 use build::{archive, dict, pickle, refused, safetensors, tensor, zip};
 
@@ -89,7 +87,7 @@ fn every_container_holds_what_torch_saved() {
     for (content, expected) in expected() {
         assert!(!expected.files.is_empty(), "{content}");
         for file in &expected.files {
-            let weights = Weights::open(&data(file)).unwrap();
+            let weights = Weights::open(data(file)).unwrap();
             let names: Vec<&str> = weights.names().collect();
             assert_eq!(names, expected.tensors.keys().collect::<Vec<_>>(), "{file}");
             assert_eq!(weights.len(), names.len());
@@ -158,9 +156,9 @@ fn missing_and_mistaken_tensors_are_errors() {
             ..
         })
     ));
-    let error = Weights::open(&data("no such file")).unwrap_err();
+    let error = Weights::open(data("no such file")).unwrap_err();
     assert!(matches!(&error, WeightsError::Unreadable { .. }), "{error}");
-    let error = Weights::open(&data("")).unwrap_err();
+    let error = Weights::open(data("")).unwrap_err();
     assert!(matches!(&error, WeightsError::Unreadable { .. }), "{error}");
 }
 
@@ -304,47 +302,4 @@ fn the_prefixes_of_wrappers_are_removed_in_every_format() {
     );
     let both = header("fc.bias", "module.fc.bias");
     refused(safetensors(&both, &[0; 8]), "are both `fc.bias`");
-}
-
-#[test]
-fn release_names_are_checked() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("download.part");
-    std::fs::write(&path, b"abc").unwrap();
-    // FIPS 180-2, appendix B.1.
-    let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    assert_eq!(sha256_of(&path).unwrap(), sha);
-    check_release_name(&path, "se_resnet50-ba7816bf.pth").unwrap();
-    check_release_name(&path, &format!("a-b-{sha}.pth")).unwrap();
-    match check_release_name(&path, "se_resnet50-ce0d4300.pth") {
-        Err(WeightsError::HashMismatch {
-            expected, found, ..
-        }) => {
-            assert_eq!((expected.as_str(), found.as_str()), ("ce0d4300", sha));
-        }
-        other => panic!("{other:?}"),
-    }
-    // `torch.hub` finds the digits wherever a `-` and a `.` enclose them.
-    for name in [
-        "v0.1-ba7816bf.pth",
-        "net-ba7816bf.v2.pth",
-        "net-ba7816bf.pth.tar",
-    ] {
-        assert_eq!(release_digits(name), Some("ba7816bf"), "{name}");
-        check_release_name(&path, name).unwrap();
-    }
-    for name in [
-        "model.pth",
-        "model-ba78.pth",
-        "model-ba7816bx.pth",
-        "model-BA7816BF.pth",
-        "model-ba7816bf",
-        "-",
-    ] {
-        let error = check_release_name(&path, name).unwrap_err();
-        assert!(
-            matches!(error, WeightsError::NotReleaseName { .. }),
-            "{name}"
-        );
-    }
 }

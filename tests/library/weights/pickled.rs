@@ -33,7 +33,7 @@ fn nothing_is_run() {
         .into_iter()
         .flat_map(|kind| [1, 2, 4].map(|protocol| format!("hostile_{kind}_protocol{protocol}.pth")))
     {
-        let weights = Weights::open(&data(&file)).unwrap();
+        let weights = Weights::open(data(&file)).unwrap();
         assert_eq!(weights.shape("0.weight"), Some(&[4, 2, 3, 3][..]), "{file}");
     }
     // Protocol 0, and every other way to call or to name a function.
@@ -274,7 +274,7 @@ fn truth_is_any_byte_but_0() {
 
 #[test]
 fn what_is_not_read_is_an_error_where_it_is_needed() {
-    let weights = Weights::open(&data("kinds.pth")).unwrap();
+    let weights = Weights::open(data("kinds.pth")).unwrap();
     for (name, kind) in [
         ("quantised", "a quantised tensor"),
         ("sparse", "a sparse tensor"),
@@ -301,7 +301,7 @@ fn what_is_not_read_is_an_error_where_it_is_needed() {
     let expected = r#"`["state_dict"]["b"]` of `w` is the Python object `numpy.ndarray`"#;
     assert!(error.to_string().contains(expected), "{error}");
 
-    let error = Weights::open(&data("protocol0.pth"))
+    let error = Weights::open(data("protocol0.pth"))
         .unwrap_err()
         .to_string();
     assert!(
