@@ -14,7 +14,7 @@
 use std::time::Instant;
 
 use senet::kernels::{
-    ConvGeometry, DirectConv, Epilogue, GroupedConv, Isa, TileSize, Winograd, peak_flops,
+    ConvGeometry, DirectConv, Epilogue, GroupedConv, Isa, Padding, TileSize, Winograd, peak_flops,
 };
 
 const ROUNDS: usize = 41;
@@ -83,7 +83,7 @@ fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
         outputs,
         kernel,
         stride,
-        padding: kernel / 2,
+        padding: Padding::Each(kernel / 2),
         dilation: 1,
         groups,
     };

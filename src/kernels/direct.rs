@@ -73,19 +73,19 @@ impl<T: Element> DirectConv<T> {
             outputs,
             kernel,
             stride,
-            padding,
             ..
         } = self.geometry;
         let output = [self.geometry.output(height), self.geometry.output(width)];
         assert_eq!(x.len(), batch * height * width * inputs);
         assert_eq!(y.len(), batch * output[0] * output[1] * outputs);
-        if kernel == 1 && stride == 1 && padding == 0 {
+        if kernel == 1 && stride == 1 && output == [height, width] {
             return gemm(&self.packed, &Pixels { x, inputs }, y, epilogue);
         }
         let windows = Windows {
             x,
             size: [height, width],
             output,
+            zeros: [height, width].map(|size| self.geometry.zeros(size)[0]),
             geometry: self.geometry,
         };
         gemm(&self.packed, &windows, y, epilogue);
@@ -118,6 +118,8 @@ struct Windows<'a, T> {
     x: &'a [T],
     size: [usize; 2],
     output: [usize; 2],
+    /// Above the map and to its left.
+    zeros: [usize; 2],
     geometry: ConvGeometry,
 }
 
@@ -151,28 +153,23 @@ impl<T: Element> Windows<'_, T> {
     /// output on, zeros around the map.
     #[inline(always)]
     fn pack_overlapping(&self, first: usize, layout: Layout, packed: &mut [T]) {
-        let ConvGeometry {
-            inputs,
-            stride,
-            padding,
-            ..
-        } = self.geometry;
-        let [height, width] = self.size;
+        let ConvGeometry { inputs, stride, .. } = self.geometry;
+        let ([height, width], [above, before]) = (self.size, self.zeros);
         let (row, column) = (first / self.output[1], first % self.output[1]);
         let (picture, top) = (row / self.output[0], row % self.output[0] * stride);
         let left = column * stride;
         let pixels = layout.run_stride / inputs;
         // Pixels of a run before the map, and one past those on it.
-        let start = padding.saturating_sub(left).min(pixels);
-        let end = (width + padding).saturating_sub(left).clamp(start, pixels);
+        let start = before.saturating_sub(left).min(pixels);
+        let end = (width + before).saturating_sub(left).clamp(start, pixels);
         let runs = packed.chunks_exact_mut(layout.run_stride).take(layout.runs);
         for (tap, run) in runs.enumerate() {
-            let y = (top + tap).checked_sub(padding).filter(|&y| y < height);
+            let y = (top + tap).checked_sub(above).filter(|&y| y < height);
             let Some(y) = y.filter(|_| start < end) else {
                 run.fill(T::zeroed());
                 continue;
             };
-            let from = self.offset(picture, y, left + start - padding);
+            let from = self.offset(picture, y, left + start - before);
             run[..start * inputs].fill(T::zeroed());
             run[start * inputs..end * inputs]
                 .copy_from_slice(&self.x[from..][..(end - start) * inputs]);
@@ -200,11 +197,10 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
             inputs,
             kernel,
             stride,
-            padding,
             dilation,
             ..
         } = self.geometry;
-        let [height, width] = self.size;
+        let ([height, width], [above, before]) = (self.size, self.zeros);
         for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
             let (pixel, picture) = (
                 row % (self.output[0] * self.output[1]),
@@ -219,17 +215,16 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
             let mut at = 0;
             while at < depth.len() {
                 let (y, x) = (top + tap_y * dilation, left + tap_x * dilation);
-                let inside =
-                    y >= padding && y < height + padding && x >= padding && x < width + padding;
+                let inside = y >= above && y < height + above && x >= before && x < width + before;
                 // Without dilation the taps of a filter's row are neighbours in the map, too.
                 let taps = if dilation == 1 && inside {
-                    (kernel - tap_x).min(width + padding - x)
+                    (kernel - tap_x).min(width + before - x)
                 } else {
                     1
                 };
                 let run = (taps * inputs - channel).min(depth.len() - at);
                 if inside {
-                    let from = self.offset(picture, y - padding, x - padding) + channel;
+                    let from = self.offset(picture, y - above, x - before) + channel;
                     copy_run(&self.x[from..], &mut to[at..], run);
                 } else {
                     to[at..at + run].fill(T::zeroed());

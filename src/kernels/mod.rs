@@ -34,7 +34,7 @@ pub use direct::{DirectConv, to_channels_last};
 pub use element::Element;
 pub use elementwise::{Elementwise, mean};
 pub use epilogue::{Epilogue, RowSums};
-pub use geometry::ConvGeometry;
+pub use geometry::{ConvGeometry, Padding};
 pub use grouped::GroupedConv;
 pub use linear::Linear;
 pub use peak::peak_flops;

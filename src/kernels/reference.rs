@@ -19,16 +19,16 @@ pub(crate) fn conv(
         outputs,
         kernel,
         stride,
-        padding,
         dilation,
         groups,
+        ..
     } = geometry;
     let (cin, cout) = (inputs / groups, outputs / groups);
     let (oh, ow) = (geometry.output(h), geometry.output(w));
     // The pixel under a tap, unless it is outside of the map.
     let pixel = |out: usize, tap: usize, size: usize| {
         (out * stride + tap * dilation)
-            .checked_sub(padding)
+            .checked_sub(geometry.zeros(size)[0])
             .filter(|&at| at < size)
     };
     let mut y = Vec::with_capacity(n * oh * ow * outputs);

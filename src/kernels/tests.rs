@@ -2,8 +2,8 @@
 
 use super::reference::{self, random};
 use super::{
-    Activation, Conv, ConvGeometry, DirectConv, Elementwise, Epilogue, Isa, Linear, RowSums,
-    TileSize, Winograd, mean,
+    Activation, Conv, ConvGeometry, DirectConv, Elementwise, Epilogue, Isa, Linear, Padding,
+    RowSums, TileSize, Winograd, mean,
 };
 
 /// No activation, and each one.
@@ -17,7 +17,7 @@ fn dense(inputs: usize, outputs: usize, kernel: usize) -> ConvGeometry {
         outputs,
         kernel,
         stride: 1,
-        padding: kernel / 2,
+        padding: Padding::Each(kernel / 2),
         dilation: 1,
         groups: 1,
     }
@@ -101,7 +101,7 @@ fn cases() -> Vec<Case> {
                 let geometry = ConvGeometry {
                     stride,
                     dilation,
-                    padding: kernel / 2 * dilation,
+                    padding: Padding::Each(kernel / 2 * dilation),
                     ..dense(inputs, outputs, kernel)
                 };
                 cases.push(Case::new(geometry, shape));
@@ -114,13 +114,58 @@ fn cases() -> Vec<Case> {
         for shape in [[1, 2, 2], [2, 9, 240], [1, 20, 131]] {
             let geometry = ConvGeometry {
                 stride,
-                padding,
+                padding: Padding::Each(padding),
                 ..dense(3, 20, kernel)
             };
             cases.push(Case::new(geometry, shape));
         }
     }
+    for (kernel, stride, dilation) in [
+        (3, 2, 1),
+        (5, 2, 1),
+        (4, 3, 1),
+        (1, 2, 1),
+        (3, 2, 2),
+        (3, 1, 1),
+    ] {
+        for shape in [[1, 1, 1], [2, 8, 9], [1, 9, 8], [2, 12, 7]] {
+            let geometry = ConvGeometry {
+                stride,
+                dilation,
+                padding: Padding::Same,
+                ..dense(5, 20, kernel)
+            };
+            cases.push(Case::new(geometry, shape));
+        }
+    }
     cases
+}
+
+#[test]
+fn same_padding_puts_the_odd_zero_last() {
+    let geometry = |kernel, stride| ConvGeometry {
+        stride,
+        padding: Padding::Same,
+        ..dense(1, 1, kernel)
+    };
+    for (kernel, stride, size, output, zeros) in [
+        (3, 1, 7, 7, [1, 1]),
+        (3, 2, 224, 112, [0, 1]),
+        (3, 2, 225, 113, [1, 1]),
+        (5, 2, 112, 56, [1, 2]),
+        (6, 5, 13, 3, [1, 2]),
+        (1, 2, 8, 4, [0, 0]),
+        (7, 4, 1, 1, [3, 3]),
+    ] {
+        let geometry = geometry(kernel, stride);
+        assert_eq!(
+            geometry.output(size),
+            output,
+            "{kernel} /{stride} of {size}"
+        );
+        assert_eq!(geometry.zeros(size), zeros, "{kernel} /{stride} of {size}");
+    }
+    assert_eq!(geometry(3, 2).output(0), 0);
 }
 
 #[test]
@@ -219,7 +264,8 @@ fn winograd_stays_within_its_bounds() {
             [1, 17, 13],
             [2, 30, 4],
         ] {
-            for padding in [0, 1, 2] {
+            let paddings = [0, 1, 2].map(Padding::Each);
+            for padding in paddings.into_iter().chain([Padding::Same]) {
                 let geometry = ConvGeometry {
                     padding,
                     ..dense(inputs, outputs, 3)

@@ -92,7 +92,7 @@ fn fit_dict(plan: &Plan, dict: Weights) -> Result<(Weights, Vec<String>), NetErr
     let mut mismatch = TensorMismatch {
         source: source.clone(),
         classifier: plan.classifier.name.clone(),
-        stem: (plan.stem.first()).map_or_else(String::new, |conv| conv.conv.clone()),
+        stem: (plan.stem.first()).map_or_else(String::new, |conv| conv.name.clone()),
         ..TensorMismatch::default()
     };
 

@@ -3,10 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::NetError;
-use super::plan::{ConvPlan, LinearPlan, SePlan, SkPlan};
-use crate::nn::{
-    Activation, Backend, BatchNorm, Conv, ConvGeometry, KernelAttention, Linear, SqueezeExcite,
-};
+use super::plan::{ConvPlan, LinearPlan, NormPlan, SePlan, Shift, SkPlan};
+use crate::nn::{Backend, BatchNorm, Conv, KernelAttention, Linear, SqueezeExcite};
 use crate::weights::Weights;
 
 /// Makes layers for one backend from one file.
@@ -67,13 +65,14 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn norm(&self, name: &str) -> Result<BatchNorm, NetError> {
+    fn norm(&self, NormPlan { name, eps }: &NormPlan) -> Result<BatchNorm, NetError> {
         let part = |part: &str| self.values_f64(&format!("{name}.{part}"));
         let norm = BatchNorm {
             weight: part("weight")?,
             bias: part("bias")?,
             running_mean: part("running_mean")?,
             running_var: part("running_var")?,
+            eps: *eps,
         };
         match norm.running_var.iter().find(|&&variance| variance < 0.0) {
             Some(&variance) => {
@@ -85,31 +84,18 @@ impl<'a> Loader<'a> {
     }
 
     pub(super) fn conv(&self, plan: &ConvPlan) -> Result<Conv, NetError> {
-        let name = format!("{}.weight", plan.conv);
-        let norm = self.norm(&plan.norm)?;
-        let ConvPlan {
-            outputs,
-            inputs,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups,
-            ..
-        } = *plan;
-        let geometry = ConvGeometry {
-            inputs,
-            outputs,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups,
+        let name = format!("{}.weight", plan.name);
+        let norm = match &plan.shift {
+            Shift::Norm(norm) => Some(self.norm(norm)?),
+            Shift::Bias => None,
         };
         self.with(&name, |filters| {
-            let bias = norm.fold(filters);
-            // What is not finite stays so. A tiny variance or a huge scale can overflow f32 although
-            // the file is finite.
+            let bias = match &norm {
+                Some(norm) => norm.fold(filters),
+                None => self.values(&format!("{}.bias", plan.name))?,
+            };
+            // Folding leaves NaN and infinity as they are. A tiny variance or a huge scale can overflow
+            // f32 although the file is finite.
             if let Some(value) = not_finite(filters).or_else(|| not_finite(&bias)) {
                 self.values(&name)?;
                 return Err(self.not_finite(&name, value, "after folding the BatchNorm"));
@@ -117,7 +103,7 @@ impl<'a> Loader<'a> {
             Ok(Conv::new(
                 filters,
                 bias,
-                geometry,
+                plan.geometry,
                 plan.activation,
                 self.backend,
             )?)
@@ -128,15 +114,15 @@ impl<'a> Loader<'a> {
         Ok(SqueezeExcite {
             fc1: self.linear(&plan.reduce)?,
             fc2: self.linear(&plan.expand)?,
-            hidden: Activation::Relu,
-            gate: Activation::Sigmoid,
+            hidden: plan.hidden,
+            gate: plan.gate,
         })
     }
 
     pub(super) fn attention(&self, plan: &SkPlan) -> Result<KernelAttention, NetError> {
         let name = &plan.attention;
         let mut reduce = self.values(&format!("{name}.fc_reduce.weight"))?;
-        let bias = self.norm(&format!("{name}.bn"))?.fold(&mut reduce);
+        let bias = self.norm(&plan.norm)?.fold(&mut reduce);
         let select = self.values(&format!("{name}.fc_select.weight"))?;
         Ok(KernelAttention {
             reduce: Linear::new(&reduce, bias, self.backend)?,

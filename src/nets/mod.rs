@@ -19,8 +19,8 @@ pub use families::{
 pub use names::Naming;
 pub use network::Network;
 pub use plan::{
-    Activation, BlockPlan, ConvPlan, LinearPlan, Plan, SePlan, ShortcutPlan, SkPlan, StemPool,
-    StepPlan, TensorPlan,
+    Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, Plan,
+    ProjectionPlan, SePlan, Shift, ShortcutPlan, SkPlan, StemPool, StepPlan, SumPlan, TensorPlan,
 };
 pub use trace::LayerTrace;
 pub use watch::{LayerTime, Observer, Point};

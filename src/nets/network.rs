@@ -8,7 +8,9 @@ use rayon::prelude::*;
 use super::NetError;
 use super::fit::fit;
 use super::load::Loader;
-use super::plan::{BlockPlan, ConvPlan, Plan, SePlan, StemPool, StepPlan};
+use super::plan::{
+    BlockPlan, ConvPlan, Plan, ProjectionPlan, SePlan, ShortcutPlan, StepPlan, SumPlan,
+};
 use super::watch::{Clock, LayerTime, Observer, Point, Watch};
 use crate::nn::{
     self, Activation, Backend, Conv, KernelAttention, Linear, Map, Pool, SqueezeExcite,
@@ -23,6 +25,7 @@ pub struct Network {
     stem: Vec<Named<Conv>>,
     stages: Vec<Vec<Block>>,
     head_conv: Option<Named<Conv>>,
+    pooled_conv: Option<Named<Conv>>,
     classifier: Linear,
     /// What was done to find its tensors in the file.
     notes: Vec<String>,
@@ -39,9 +42,7 @@ struct Named<T> {
 struct Block {
     name: String,
     steps: Vec<Step>,
-    se: Option<Named<SqueezeExcite>>,
-    shortcut: Option<Projection>,
-    activation: Activation,
+    sum: Option<Sum>,
 }
 
 #[derive(Debug)]
@@ -57,6 +58,19 @@ struct Sk {
     paths: [Named<Conv>; 2],
     split_input: bool,
     attention: Named<KernelAttention>,
+}
+
+#[derive(Debug)]
+struct Sum {
+    se: Option<Named<SqueezeExcite>>,
+    shortcut: Shortcut,
+    activation: Option<Activation>,
+}
+
+#[derive(Debug)]
+enum Shortcut {
+    Identity,
+    Projection(Projection),
 }
 
 #[derive(Debug)]
@@ -105,18 +119,19 @@ impl Network {
             || plan.stages.par_iter().map(stage).collect::<Result<_, _>>(),
             || {
                 let stem = || plan.stem.iter().map(conv).collect::<Result<_, _>>();
-                let head = || plan.head_conv.as_ref().map(conv).transpose();
+                let one = |plan: &Option<ConvPlan>| plan.as_ref().map(conv).transpose();
                 rayon::join(
-                    || Ok::<_, NetError>((stem()?, head()?)),
+                    || Ok::<_, NetError>((stem()?, one(&plan.head_conv)?, one(&plan.pooled_conv)?)),
                     || loader.classifier(&plan.classifier),
                 )
             },
         );
-        let (stem, head_conv) = others?;
+        let (stem, head_conv, pooled_conv) = others?;
         Ok(Self {
             stem,
             stages: stages?,
             head_conv,
+            pooled_conv,
             classifier: classifier?,
             plan: plan.clone(),
             backend,
@@ -258,7 +273,7 @@ impl Network {
             }
         };
         let x = self.run_stages(last, x, watch)?;
-        let features = match &self.head_conv {
+        let mut features = match &self.head_conv {
             Some(conv) => {
                 let (x, features) = conv.forward_squeezed(&x, watch)?;
                 watch.see_map(Point::FinalConv, &x)?;
@@ -267,6 +282,12 @@ impl Network {
             None => x.mean()?,
         };
         watch.lap("pool", "")?;
+        if let Some(conv) = &self.pooled_conv {
+            let (batch, channels) = features.dims2()?;
+            let pixel = features.reshape((batch, channels, 1, 1))?;
+            // The mean of one pixel is the pixel.
+            (_, features) = conv.forward_squeezed(&self.backend.enter(&pixel)?, watch)?;
+        }
         watch.see(Point::PreLogits, &features)?;
         Ok(features)
     }
@@ -287,13 +308,8 @@ impl Network {
             x = conv.forward(&x, watch)?;
         }
         watch.see_map(Point::Stem, &x)?;
-        x = match self.plan.stem_pool {
-            StemPool::MaxPad => x.pool(Pool::MaxPad)?,
-            StemPool::MaxCeil => x.pool(Pool::MaxCeil)?,
-            StemPool::Avg => x.pool(Pool::Average)?,
-            StemPool::None => x,
-        };
-        if self.plan.stem_pool != StemPool::None {
+        if let Some(pool) = self.plan.stem_pool.pool() {
+            x = x.pool(pool)?;
             watch.lap("stem pool", "")?;
             watch.see_map(Point::StemPool, &x)?;
         }
@@ -325,7 +341,7 @@ fn all_finite(x: &Tensor) -> Result<bool, NetError> {
 impl Named<Conv> {
     fn conv(plan: &ConvPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
         Ok(Self {
-            name: plan.conv.clone(),
+            name: plan.name.clone(),
             layer: loader.conv(plan)?,
         })
     }
@@ -367,35 +383,29 @@ impl Block {
                 })),
             })
         };
-        let projection = |shortcut: &super::ShortcutPlan| {
-            let conv = Named::conv(&shortcut.conv, loader)?;
-            Ok::<_, NetError>(Projection {
-                avg_pool: shortcut.avg_pool,
-                conv,
-            })
-        };
         // Layer by layer: the blocks of the last stage are too large to be shared out evenly.
-        let (steps, (se, shortcut)) = rayon::join(
+        let (steps, sum) = rayon::join(
             || plan.steps.par_iter().map(step).collect::<Result<_, _>>(),
             || {
-                let se = plan.se.as_ref().map(|se| Named::se(se, loader));
-                let shortcut = plan.shortcut.as_ref().map(projection);
-                (se.transpose(), shortcut.transpose())
+                plan.sum
+                    .as_ref()
+                    .map(|sum| Sum::load(sum, loader))
+                    .transpose()
             },
         );
         Ok(Self {
             name: plan.name.clone(),
             steps: steps?,
-            se: se?,
-            shortcut: shortcut?,
-            activation: plan.activation,
+            sum: sum?,
         })
     }
 
     fn forward(&self, x: &Map, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
-        let shortcut = match &self.shortcut {
-            Some(projection) => Some(projection.forward(x, &self.name, watch)?),
-            None => None,
+        let projected = match self.sum.as_ref().map(|sum| &sum.shortcut) {
+            Some(Shortcut::Projection(projection)) => {
+                Some(projection.forward(x, &self.name, watch)?)
+            }
+            Some(Shortcut::Identity) | None => None,
         };
         let mut branch = None;
         let mut squeeze = None;
@@ -403,7 +413,7 @@ impl Block {
             let y = branch.as_ref().unwrap_or(x);
             let squeezed = match self.steps.get(index + 1) {
                 Some(next) => matches!(next, Step::Se(_)),
-                None => self.se.is_some(),
+                None => self.sum.as_ref().is_some_and(|sum| sum.se.is_some()),
             };
             branch = Some(match step {
                 Step::Conv(conv) if squeezed => {
@@ -428,12 +438,15 @@ impl Block {
             });
         }
         let y = branch.ok_or_else(empty_branch)?;
-        let gate = match &self.se {
+        let Some(sum) = &self.sum else {
+            return Ok(y);
+        };
+        let gate = match &sum.se {
             Some(se) => Some(se.gate(&y, squeeze, watch)?),
             None => None,
         };
-        let shortcut = shortcut.as_ref().unwrap_or(x);
-        let y = nn::add_shortcut(y, gate.as_ref(), shortcut, Some(self.activation))?;
+        let shortcut = projected.as_ref().unwrap_or(x);
+        let y = nn::add_shortcut(y, gate.as_ref(), shortcut, sum.activation)?;
         watch.lap(&self.name, ".tail")?;
         Ok(y)
     }
@@ -442,6 +455,27 @@ impl Block {
 /// A planner never makes one; the planned blocks begin with a convolution.
 fn empty_branch() -> NetError {
     NetError::spec("block", "a block's branch begins with a convolution")
+}
+
+impl Sum {
+    fn load(plan: &SumPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
+        Ok(Self {
+            se: match &plan.se {
+                Some(se) => Some(Named::se(se, loader)?),
+                None => None,
+            },
+            shortcut: match &plan.shortcut {
+                ShortcutPlan::Identity => Shortcut::Identity,
+                ShortcutPlan::Projection(ProjectionPlan { avg_pool, conv }) => {
+                    Shortcut::Projection(Projection {
+                        avg_pool: *avg_pool,
+                        conv: Named::conv(conv, loader)?,
+                    })
+                }
+            },
+            activation: plan.activation,
+        })
+    }
 }
 
 impl Projection {

@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::nn::Activation;
+use crate::nn::Pool;
+pub use crate::nn::{Activation, ConvGeometry, Padding};
 
 /// The pool between stem and first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -21,21 +22,43 @@ pub enum StemPool {
     None,
 }
 
-/// A convolution without bias, the BatchNorm that follows it, and the activation after that.
+impl StemPool {
+    pub(super) fn pool(self) -> Option<Pool> {
+        match self {
+            Self::MaxPad => Some(Pool::MaxPad),
+            Self::MaxCeil => Some(Pool::MaxCeil),
+            Self::Avg => Some(Pool::Average),
+            Self::None => None,
+        }
+    }
+}
+
+/// A convolution, what shifts its results, and the activation after that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvPlan {
     /// Prefix of the convolution's `weight`.
-    pub conv: String,
-    /// Prefix of the BatchNorm's `weight`, `bias`, `running_mean` and `running_var`.
-    pub norm: String,
-    pub inputs: usize,
-    pub outputs: usize,
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-    pub dilation: usize,
-    pub groups: usize,
+    pub name: String,
+    /// Channels, kernel, stride, padding, dilation and groups.
+    pub geometry: ConvGeometry,
+    pub shift: Shift,
     pub activation: Option<Activation>,
+}
+
+/// What is added to the products of a convolution: a BatchNorm's shift or a bias, never both.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shift {
+    Norm(NormPlan),
+    /// The convolution's own `bias`.
+    Bias,
+}
+
+/// A BatchNorm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NormPlan {
+    /// Prefix of its `weight`, `bias`, `running_mean` and `running_var`.
+    pub name: String,
+    /// Added to the variance.
+    pub eps: f64,
 }
 
 /// Squeeze-and-excitation module: two 1x1 convolutions with bias.
@@ -48,6 +71,10 @@ pub struct SePlan {
     pub expand: String,
     pub channels: usize,
     pub reduced: usize,
+    /// After the first convolution.
+    pub hidden: Activation,
+    /// After the second one.
+    pub gate: Activation,
 }
 
 /// Selective-kernel unit: two paths and the attention that weighs them.
@@ -55,8 +82,10 @@ pub struct SePlan {
 pub struct SkPlan {
     pub paths: [ConvPlan; 2],
     pub split_input: bool,
-    /// `name.attn`: prefix of `fc_reduce`, `bn` and `fc_select`.
+    /// Prefix of `fc_reduce` and `fc_select`, such as `layer1.0.conv1.attn`.
     pub attention: String,
+    /// Between these two.
+    pub norm: NormPlan,
     pub channels: usize,
     pub reduced: usize,
 }
@@ -71,24 +100,39 @@ pub enum StepPlan {
     Sk(SkPlan),
 }
 
+/// What is added to a block's branch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ShortcutPlan {
+    /// The block's input as it is.
+    Identity,
+    Projection(ProjectionPlan),
+}
+
 /// The shortcut of a block that changes shape.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ShortcutPlan {
+pub struct ProjectionPlan {
     /// 2x2 average, stride 2, size rounded up, before the convolution.
     pub avg_pool: bool,
     pub conv: ConvPlan,
 }
 
-/// A residual block: `activation(branch(x) * gate(branch(x)) + shortcut(x))`.
+/// The residual sum that ends a block: `activation(branch * gate + shortcut)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SumPlan {
+    /// The module on the branch's output, whose gate it is.
+    pub se: Option<SePlan>,
+    pub shortcut: ShortcutPlan,
+    pub activation: Option<Activation>,
+}
+
+/// A block: its branch, and the residual sum if it has one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockPlan {
     /// Prefix of its tensors, such as `layer1.0`.
     pub name: String,
+    /// The branch, which begins with a convolution.
     pub steps: Vec<StepPlan>,
-    /// The module on the branch's output.
-    pub se: Option<SePlan>,
-    pub shortcut: Option<ShortcutPlan>,
-    pub activation: Activation,
+    pub sum: Option<SumPlan>,
 }
 
 /// The classifier, with bias.
@@ -105,7 +149,10 @@ pub struct Plan {
     pub stem: Vec<ConvPlan>,
     pub stem_pool: StemPool,
     pub stages: Vec<Vec<BlockPlan>>,
+    /// Before the global average pool.
     pub head_conv: Option<ConvPlan>,
+    /// After it, on the single pixel that it leaves.
+    pub pooled_conv: Option<ConvPlan>,
     pub classifier: LinearPlan,
 }
 
@@ -116,6 +163,15 @@ pub struct TensorPlan {
     pub shape: Vec<usize>,
     /// Learned by gradient descent: everything but the running statistics.
     pub parameter: bool,
+}
+
+impl BlockPlan {
+    pub(super) fn projection(&self) -> Option<&ProjectionPlan> {
+        match &self.sum.as_ref()?.shortcut {
+            ShortcutPlan::Projection(projection) => Some(projection),
+            ShortcutPlan::Identity => None,
+        }
+    }
 }
 
 impl Plan {
@@ -132,13 +188,13 @@ impl Plan {
                     StepPlan::Sk(sk) => list.sk(sk),
                 }
             }
-            block.se.iter().for_each(|se| list.se(se));
-            block
-                .shortcut
-                .iter()
-                .for_each(|shortcut| list.conv(&shortcut.conv));
+            let se = block.sum.iter().filter_map(|sum| sum.se.as_ref());
+            se.for_each(|se| list.se(se));
+            let projection = block.projection();
+            projection.iter().for_each(|side| list.conv(&side.conv));
         }
-        self.head_conv.iter().for_each(|conv| list.conv(conv));
+        let head = self.head_conv.iter().chain(&self.pooled_conv);
+        head.for_each(|conv| list.conv(conv));
         let LinearPlan {
             name,
             inputs,
@@ -166,10 +222,10 @@ impl Plan {
 
     /// Channels of the input.
     pub fn inputs(&self) -> usize {
-        self.stem.first().map_or(0, |conv| conv.inputs)
+        self.stem.first().map_or(0, |conv| conv.geometry.inputs)
     }
 
-    /// Width of the pooled features before the classifier.
+    /// Width of the features that the classifier takes.
     pub fn num_features(&self) -> usize {
         self.classifier.inputs
     }
@@ -186,7 +242,7 @@ impl TensorList {
         });
     }
 
-    fn norm(&mut self, name: &str, channels: usize) {
+    fn norm(&mut self, NormPlan { name, .. }: &NormPlan, channels: usize) {
         for (part, parameter) in [
             ("weight", true),
             ("bias", true),
@@ -203,14 +259,15 @@ impl TensorList {
     }
 
     fn conv(&mut self, conv: &ConvPlan) {
-        let shape = [
-            conv.outputs,
-            conv.inputs / conv.groups,
-            conv.kernel,
-            conv.kernel,
-        ];
-        self.parameter(format!("{}.weight", conv.conv), &shape);
-        self.norm(&conv.norm, conv.outputs);
+        let ConvGeometry {
+            outputs, kernel, ..
+        } = conv.geometry;
+        let shape = [outputs, conv.geometry.group_inputs(), kernel, kernel];
+        self.parameter(format!("{}.weight", conv.name), &shape);
+        match &conv.shift {
+            Shift::Norm(norm) => self.norm(norm, outputs),
+            Shift::Bias => self.parameter(format!("{}.bias", conv.name), &[outputs]),
+        }
     }
 
     fn se(&mut self, se: &SePlan) {
@@ -230,7 +287,7 @@ impl TensorList {
             format!("{name}.fc_reduce.weight"),
             &[sk.reduced, sk.channels, 1, 1],
         );
-        self.norm(&format!("{name}.bn"), sk.reduced);
+        self.norm(&sk.norm, sk.reduced);
         self.parameter(
             format!("{name}.fc_select.weight"),
             &[2 * sk.channels, sk.reduced, 1, 1],

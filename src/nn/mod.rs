@@ -27,4 +27,4 @@ pub use se::SqueezeExcite;
 pub use shortcut::add_shortcut;
 pub use sk::KernelAttention;
 
-pub use crate::kernels::{Activation, ConvGeometry, Isa, Pool};
+pub use crate::kernels::{Activation, ConvGeometry, Isa, Padding, Pool};

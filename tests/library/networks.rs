@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 use senet::nets::{
-    Activation, Naming, Network, NetworkSpec, Plan, Point, ResnetSpec, StemPool, StepPlan,
+    Activation, BlockPlan, Naming, Network, NetworkSpec, Padding, Plan, Point, ResnetSpec,
+    ShortcutPlan, StemPool, StepPlan, SumPlan,
 };
 use senet::nn::{Backend, Engine, Isa};
 use senet::verify::{Expected, Golden, Report};
@@ -18,6 +19,7 @@ use serde::Deserialize;
 
 mod files;
 mod formula;
+mod mobile;
 
 /// Another order of summation may err this many times as much as timm's own single precision does.
 const SLACK: f64 = 20.0;
@@ -279,7 +281,10 @@ fn every_card_has_a_golden_file_and_a_test() {
     for entry in std::fs::read_dir(data("")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let arch = name.split('.').next().unwrap();
-        assert!(tested.contains(arch), "{name} is not used");
+        assert!(
+            tested.contains(arch) || arch == mobile::MOBILE,
+            "{name} is not used"
+        );
     }
 }
 
@@ -376,15 +381,15 @@ fn mistakes_are_noticed() {
         }),
         ("seresnext26d_32x4d", "strided 1x1 shortcut", |plan| {
             for block in plan.stages.iter_mut().skip(1).flatten() {
-                if let Some(shortcut) = &mut block.shortcut {
-                    shortcut.avg_pool = false;
-                    shortcut.conv.stride = 2;
+                if let ShortcutPlan::Projection(projection) = &mut sum(block).shortcut {
+                    projection.avg_pool = false;
+                    projection.conv.geometry.stride = 2;
                 }
             }
         }),
         ("seresnext26ts", "ReLU after the residual sum", |plan| {
             for block in plan.stages.iter_mut().flatten() {
-                block.activation = Activation::Relu;
+                sum(block).activation = Some(Activation::Relu);
             }
         }),
         ("skresnet18", "no dilation", |plan| {
@@ -395,8 +400,8 @@ fn mistakes_are_noticed() {
                 .flat_map(|block| &mut block.steps)
             {
                 if let StepPlan::Sk(sk) = step {
-                    sk.paths[1].dilation = 1;
-                    sk.paths[1].padding = 1;
+                    sk.paths[1].geometry.dilation = 1;
+                    sk.paths[1].geometry.padding = Padding::Each(1);
                 }
             }
         }),
@@ -414,6 +419,10 @@ fn mistakes_are_noticed() {
     }
 }
 
+fn sum(block: &mut BlockPlan) -> &mut SumPlan {
+    block.sum.as_mut().expect("every block ends in a sum")
+}
+
 fn move_stride(plan: &mut Plan, from: usize, to: usize) {
     for block in plan
         .stages
@@ -425,7 +434,7 @@ fn move_stride(plan: &mut Plan, from: usize, to: usize) {
             let StepPlan::Conv(conv) = &mut block.steps[at] else {
                 panic!("no convolution")
             };
-            conv.stride = stride;
+            conv.geometry.stride = stride;
         }
     }
 }

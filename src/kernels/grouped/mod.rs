@@ -119,6 +119,7 @@ impl<T: Element> GroupedConv<T> {
             x,
             height: h,
             width: w,
+            zeros: [h, w].map(|size| geometry.zeros(size)[0]),
             output_height: oh,
             output_width: ow,
             placement: epilogue.activation.into(),
@@ -143,6 +144,8 @@ struct Call<'a, T> {
     x: &'a [T],
     height: usize,
     width: usize,
+    /// Above the map and to its left.
+    zeros: [usize; 2],
     output_height: usize,
     output_width: usize,
     placement: Placement,

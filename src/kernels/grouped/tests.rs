@@ -3,7 +3,7 @@
 use super::GroupedConv;
 use crate::kernels::activation::Activation;
 use crate::kernels::epilogue::Epilogue;
-use crate::kernels::geometry::ConvGeometry;
+use crate::kernels::geometry::{ConvGeometry, Padding};
 use crate::kernels::reference::{self, random};
 use crate::kernels::simd::Isa;
 
@@ -13,7 +13,7 @@ fn geometry(inputs: usize, outputs: usize, groups: usize) -> ConvGeometry {
         outputs,
         kernel: 3,
         stride: 1,
-        padding: 1,
+        padding: Padding::Each(1),
         dilation: 1,
         groups,
     }
@@ -100,20 +100,23 @@ fn any_groups() {
 #[test]
 fn any_kernel_stride_padding_and_dilation() {
     for (kernel, stride, padding, dilation) in [
-        (3, 1, 2, 2),
-        (3, 2, 2, 2),
-        (3, 4, 2, 2),
-        (3, 1, 3, 3),
-        (3, 2, 0, 1),
-        (3, 1, 0, 1),
-        (3, 3, 1, 1),
-        (3, 2, 5, 3),
-        (1, 1, 0, 1),
-        (1, 2, 0, 1),
-        (2, 2, 1, 1),
-        (5, 1, 2, 1),
-        (7, 2, 3, 1),
-        (4, 3, 2, 2),
+        (3, 1, Padding::Each(2), 2),
+        (3, 2, Padding::Each(2), 2),
+        (3, 4, Padding::Each(2), 2),
+        (3, 1, Padding::Each(3), 3),
+        (3, 2, Padding::Each(0), 1),
+        (3, 1, Padding::Each(0), 1),
+        (3, 3, Padding::Each(1), 1),
+        (3, 2, Padding::Each(5), 3),
+        (1, 1, Padding::Each(0), 1),
+        (1, 2, Padding::Each(0), 1),
+        (2, 2, Padding::Each(1), 1),
+        (5, 1, Padding::Each(2), 1),
+        (7, 2, Padding::Each(3), 1),
+        (4, 3, Padding::Each(2), 2),
+        (3, 1, Padding::Same, 1),
+        (3, 2, Padding::Same, 1),
+        (5, 2, Padding::Same, 1),
     ] {
         for (inputs, outputs, groups) in [(20, 20, 5), (32, 64, 2), (6, 9, 3)] {
             let geometry = ConvGeometry {
@@ -135,7 +138,7 @@ fn any_kernel_stride_padding_and_dilation() {
 #[test]
 fn a_map_smaller_than_the_kernel_gives_nothing() {
     let geometry = ConvGeometry {
-        padding: 0,
+        padding: Padding::Each(0),
         ..geometry(8, 8, 2)
     };
     let conv = GroupedConv::new(Isa::best(), &[0.5; 8 * 36], &[0.0; 8], geometry);

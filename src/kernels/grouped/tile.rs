@@ -297,7 +297,7 @@ impl<T: Element> Call<'_, T> {
         let (image, oy) = (row / self.output_height, row % self.output_height);
         let length = self.width * geometry.inputs;
         let y = (oy * geometry.stride + ky * geometry.dilation)
-            .checked_sub(geometry.padding)
+            .checked_sub(self.zeros[0])
             .filter(|&y| y < self.height)?;
         Some(&self.x[(image * self.height + y) * length..][..length])
     }
@@ -320,7 +320,7 @@ impl<T: Element> Call<'_, T> {
             rows: 0..0,
         };
         // Left of the map this wraps around to a column far right of it.
-        let first = (outputs.start * geometry.stride).wrapping_sub(geometry.padding);
+        let first = (outputs.start * geometry.stride).wrapping_sub(self.zeros[1]);
         for (ky, places) in columns.places.iter_mut().enumerate() {
             let Some(row) = self.tap_row(outputs.row, ky) else {
                 continue;
@@ -470,7 +470,7 @@ impl<T: Element> Call<'_, T> {
                 let weights = simd.load(weights);
                 // Left of the map this wraps around to a column far right of it.
                 let first = (outputs.start * geometry.stride + kx * geometry.dilation)
-                    .wrapping_sub(geometry.padding);
+                    .wrapping_sub(self.zeros[1]);
                 for (p, sum) in sums.iter_mut().enumerate() {
                     let column = first.wrapping_add(p * distance);
                     if column < self.width {

@@ -24,7 +24,7 @@ use super::gemm::{Packed, depth_chunks};
 use super::micro::{Layout, PanelProduct, multiply, packed_stride};
 use super::partition::{Split, Tasks, Work, middle};
 use super::scratch::with_scratch;
-use super::{ConvGeometry, Element, Isa, Kernel, MatMut, Simd};
+use super::{ConvGeometry, Element, Isa, Kernel, MatMut, Padding, Simd};
 
 /// Output pixels along one side of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Winograd {
             geometry.dilation,
             geometry.groups,
         ) == (3, 1, 1, 1)
-            && geometry.padding <= 2
+            && !matches!(geometry.padding, Padding::Each(3..))
     }
 
     /// From filters `[outputs, inputs, 3, 3]` and one bias per output.
@@ -175,6 +175,7 @@ impl Winograd {
             x,
             size: [height, width],
             output,
+            zeros: [height, width].map(|size| self.geometry.zeros(size)[0]),
             tile_rows,
             tiles,
             placement: epilogue.activation.into(),
@@ -217,6 +218,8 @@ struct Call<'a, T> {
     x: &'a [T],
     size: [usize; 2],
     output: [usize; 2],
+    /// Above the map and to its left.
+    zeros: [usize; 2],
     /// Rows of tiles per image.
     tile_rows: usize,
     /// Tiles per row of tiles.
@@ -354,12 +357,8 @@ impl<T: Element> Task<'_, T> {
         row: usize,
         tile: usize,
     ) {
-        let ConvGeometry {
-            inputs: channels,
-            padding,
-            ..
-        } = self.call.conv.geometry;
-        let [height, width] = self.call.size;
+        let channels = self.call.conv.geometry.inputs;
+        let ([height, width], [above, before]) = (self.call.size, self.call.zeros);
         let (image, top, left) = self.place(tile, M);
         let chunks = depth_chunks(channels).count();
         // Where each pixel of the window lies, unless it is outside of the map.
@@ -367,8 +366,8 @@ impl<T: Element> Task<'_, T> {
         for (i, places) in places.iter_mut().enumerate() {
             for (j, place) in places.iter_mut().enumerate() {
                 let (y, x) = (top + i, left + j);
-                if y >= padding && x >= padding && y - padding < height && x - padding < width {
-                    let pixel = (image * height + y - padding) * width + x - padding;
+                if y >= above && x >= before && y - above < height && x - before < width {
+                    let pixel = (image * height + y - above) * width + x - before;
                     *place = Some(pixel * channels);
                 }
             }

@@ -6,7 +6,7 @@ mod pool;
 
 use candle_core::{D, Device, Result, Tensor};
 
-use crate::kernels::{Activation, ConvGeometry};
+use crate::kernels::{Activation, ConvGeometry, Padding};
 
 pub(super) use pool::pool;
 
@@ -71,7 +71,17 @@ pub(super) fn conv(conv: &Conv, x: &Tensor) -> Result<Tensor> {
         groups,
         ..
     } = conv.geometry;
-    let y = x.conv2d(&conv.weight, padding, stride, dilation, groups)?;
+    let conv2d = |x: &Tensor, padding| x.conv2d(&conv.weight, padding, stride, dilation, groups);
+    let y = match padding {
+        Padding::Each(padding) => conv2d(x, padding)?,
+        Padding::Same => {
+            let (_, _, height, width) = x.dims4()?;
+            let [[above, below], [left, right]] =
+                [height, width].map(|size| conv.geometry.zeros(size));
+            let x = x.pad_with_zeros(2, above, below)?;
+            conv2d(&x.pad_with_zeros(3, left, right)?, 0)?
+        }
+    };
     activate(&y.broadcast_add(&conv.bias)?, conv.activation)
 }
 

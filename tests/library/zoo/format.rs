@@ -32,6 +32,11 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
             "kind = \"resnet\"\nhead_conv = 0",
             "network.head_conv",
         ),
+        (
+            "kind = \"resnet\"",
+            "kind = \"resnet\"\neps = 0.0",
+            "network.eps",
+        ),
         ("blocks = 4", "blocks = 0", "network.runs.blocks"),
         (
             "blocks = 4",

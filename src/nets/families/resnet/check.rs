@@ -18,6 +18,10 @@ impl ResnetSpec {
             let reason = format!("expected 1 to {MAX_RUNS} runs, found {}", self.runs.len());
             return Err(NetError::spec("network.runs", reason));
         }
+        if !(self.eps > 0.0 && self.eps < 1.0) {
+            let reason = format!("expected a number between 0 and 1, found {}", self.eps);
+            return Err(NetError::spec("network.eps", reason));
+        }
         if let Some(outputs) = self.head_conv {
             count("network.head_conv", outputs, MAX_CHANNELS)?;
         }

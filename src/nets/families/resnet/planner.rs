@@ -4,7 +4,8 @@ use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
 use crate::nets::families::Family;
 use crate::nets::names::{Branch, ConvName, Names};
 use crate::nets::plan::{
-    Activation, BlockPlan, ConvPlan, LinearPlan, SePlan, ShortcutPlan, SkPlan, StepPlan,
+    Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, ProjectionPlan,
+    SePlan, Shift, ShortcutPlan, SkPlan, StepPlan, SumPlan,
 };
 use crate::nets::{NetError, Plan};
 
@@ -68,7 +69,7 @@ impl Planner<'_> {
     fn plan(&self, classes: usize) -> Result<Plan, NetError> {
         let spec = self.spec;
         let stem = self.stem()?;
-        let mut channels = stem.last().map_or(0, |conv| conv.outputs);
+        let mut channels = stem.last().map_or(0, |conv| conv.geometry.outputs);
         let mut stages: Vec<Vec<BlockPlan>> = Vec::new();
         for run in &spec.runs {
             stages.resize_with(run.stage, Vec::new);
@@ -87,7 +88,7 @@ impl Planner<'_> {
         let mut head_conv = None;
         if let Some(outputs) = spec.head_conv {
             let name = self.names.head_conv()?.map(str::to_owned);
-            head_conv = Some(self.conv(name, channels, outputs, 1));
+            head_conv = Some(self.conv(name, dense(channels, outputs, 1)));
             channels = outputs;
         }
         let classifier = LinearPlan {
@@ -100,29 +101,23 @@ impl Planner<'_> {
             stem_pool: spec.stem_pool,
             stages,
             head_conv,
+            pooled_conv: None,
             classifier,
         })
     }
 
-    fn conv(
-        &self,
-        [conv, norm]: [String; 2],
-        inputs: usize,
-        outputs: usize,
-        kernel: usize,
-    ) -> ConvPlan {
+    fn conv(&self, [name, norm]: [String; 2], geometry: ConvGeometry) -> ConvPlan {
         ConvPlan {
-            conv,
-            norm,
-            inputs,
-            outputs,
-            kernel,
-            stride: 1,
-            padding: kernel / 2,
-            dilation: 1,
-            groups: 1,
+            name,
+            geometry,
+            shift: Shift::Norm(self.norm(norm)),
             activation: Some(self.spec.activation),
         }
+    }
+
+    fn norm(&self, name: String) -> NormPlan {
+        let eps = self.spec.eps;
+        NormPlan { name, eps }
     }
 
     fn stem(&self) -> Result<Vec<ConvPlan>, NetError> {
@@ -131,10 +126,11 @@ impl Planner<'_> {
         let mut inputs = stem.inputs;
         let mut convs = Vec::with_capacity(names.len());
         for ((name, &outputs), &stride) in names.iter().zip(&stem.widths).zip(&stem.strides) {
-            convs.push(ConvPlan {
+            let geometry = ConvGeometry {
                 stride,
-                ..self.conv(name.map(str::to_owned), inputs, outputs, stem.kernel)
-            });
+                ..dense(inputs, outputs, stem.kernel)
+            };
+            convs.push(self.conv(name.map(str::to_owned), geometry));
             inputs = outputs;
         }
         Ok(convs)
@@ -150,9 +146,15 @@ impl Planner<'_> {
         let changes_shape = place.stride != 1 || place.inputs != outputs;
         Ok(BlockPlan {
             steps,
-            se: self.se(&place, SePosition::AfterLastNorm, outputs)?,
-            shortcut: changes_shape.then(|| self.shortcut(&place)),
-            activation: spec.activation,
+            sum: Some(SumPlan {
+                se: self.se(&place, SePosition::AfterLastNorm, outputs)?,
+                shortcut: if changes_shape {
+                    ShortcutPlan::Projection(self.projection(&place))
+                } else {
+                    ShortcutPlan::Identity
+                },
+                activation: Some(spec.activation),
+            }),
             name: place.name,
         })
     }
@@ -164,15 +166,16 @@ impl Planner<'_> {
         let first = if spec.sk.is_some() {
             StepPlan::Sk(self.selective(place, 1, place.inputs, place.stride)?)
         } else {
-            StepPlan::Conv(ConvPlan {
+            let geometry = ConvGeometry {
                 stride: place.stride,
                 groups: place.run.groups,
-                ..self.conv(place.conv(names[0]), place.inputs, width, 3)
-            })
+                ..dense(place.inputs, width, 3)
+            };
+            StepPlan::Conv(self.conv(place.conv(names[0]), geometry))
         };
         let last = ConvPlan {
             activation: self.branch_end(),
-            ..self.conv(place.conv(names[1]), width, outputs, 3)
+            ..self.conv(place.conv(names[1]), dense(width, outputs, 3))
         };
         Ok(vec![first, StepPlan::Conv(last)])
     }
@@ -189,19 +192,21 @@ impl Planner<'_> {
                 1
             }
         };
-        let mut steps = vec![StepPlan::Conv(ConvPlan {
+        let geometry = ConvGeometry {
             stride: on(StrideOn::Conv1),
-            ..self.conv(place.conv(names[0]), place.inputs, narrow, 1)
-        })];
+            ..dense(place.inputs, narrow, 1)
+        };
+        let mut steps = vec![StepPlan::Conv(self.conv(place.conv(names[0]), geometry))];
         let stride = on(StrideOn::Conv2);
         steps.push(if spec.sk.is_some() {
             StepPlan::Sk(self.selective(place, 2, narrow, stride)?)
         } else {
-            StepPlan::Conv(ConvPlan {
+            let geometry = ConvGeometry {
                 stride,
                 groups: place.run.groups,
-                ..self.conv(place.conv(names[1]), narrow, width, 3)
-            })
+                ..dense(narrow, width, 3)
+            };
+            StepPlan::Conv(self.conv(place.conv(names[1]), geometry))
         });
         if on(StrideOn::AvgAfterConv2) == 2 {
             steps.push(StepPlan::AvgPool);
@@ -210,7 +215,7 @@ impl Planner<'_> {
         steps.extend(se.map(StepPlan::Se));
         steps.push(StepPlan::Conv(ConvPlan {
             activation: self.branch_end(),
-            ..self.conv(place.conv(names[2]), width, outputs, 1)
+            ..self.conv(place.conv(names[2]), dense(width, outputs, 1))
         }));
         Ok(steps)
     }
@@ -234,17 +239,22 @@ impl Planner<'_> {
         let split_input = self.spec.sk.as_ref().is_some_and(|sk| sk.split_input);
         let outputs = place.run.width;
         let path_inputs = if split_input { inputs / 2 } else { inputs };
-        let path = |index: usize| ConvPlan {
-            stride,
-            padding: index + 1,
-            dilation: index + 1,
-            groups: place.run.groups,
-            ..self.conv(names.paths[index].map(numbered), path_inputs, outputs, 3)
+        let path = |index: usize| {
+            let geometry = ConvGeometry {
+                stride,
+                padding: Padding::Each(index + 1),
+                dilation: index + 1,
+                groups: place.run.groups,
+                ..dense(path_inputs, outputs, 3)
+            };
+            self.conv(names.paths[index].map(numbered), geometry)
         };
+        let attention = numbered(names.attention);
         Ok(SkPlan {
             paths: [path(0), path(1)],
             split_input,
-            attention: numbered(names.attention),
+            norm: self.norm(format!("{attention}.bn")),
+            attention,
             channels: outputs,
             reduced: place.run.reduced.unwrap_or(0),
         })
@@ -256,12 +266,8 @@ impl Planner<'_> {
         position: SePosition,
         channels: usize,
     ) -> Result<Option<SePlan>, NetError> {
-        let here = self
-            .spec
-            .se
-            .as_ref()
-            .is_some_and(|se| se.position == position);
-        let Some(reduced) = place.run.reduced.filter(|_| here) else {
+        let se = self.spec.se.as_ref().filter(|se| se.position == position);
+        let (Some(se), Some(reduced)) = (se, place.run.reduced) else {
             return Ok(None);
         };
         let names = self.names.se()?;
@@ -272,10 +278,12 @@ impl Planner<'_> {
             name,
             channels,
             reduced,
+            hidden: se.hidden,
+            gate: se.gate,
         }))
     }
 
-    fn shortcut(&self, place: &Place<'_>) -> ShortcutPlan {
+    fn projection(&self, place: &Place<'_>) -> ProjectionPlan {
         let kind = self.spec.shortcut;
         // A projection that keeps the resolution is a plain 1x1 in every model.
         let kernel = if kind == Shortcut::Conv3x3 && place.stride != 1 {
@@ -291,11 +299,27 @@ impl Planner<'_> {
             self.names.shortcut
         };
         let outputs = place.run.channels;
-        let conv = ConvPlan {
+        let geometry = ConvGeometry {
             stride: if avg_pool { 1 } else { place.stride },
-            activation: None,
-            ..self.conv(place.conv(name), place.inputs, outputs, kernel)
+            ..dense(place.inputs, outputs, kernel)
         };
-        ShortcutPlan { avg_pool, conv }
+        let conv = ConvPlan {
+            activation: None,
+            ..self.conv(place.conv(name), geometry)
+        };
+        ProjectionPlan { avg_pool, conv }
+    }
+}
+
+/// One group, stride 1, and a padding that keeps the resolution.
+fn dense(inputs: usize, outputs: usize, kernel: usize) -> ConvGeometry {
+    ConvGeometry {
+        inputs,
+        outputs,
+        kernel,
+        stride: 1,
+        padding: Padding::Each(kernel / 2),
+        dilation: 1,
+        groups: 1,
     }
 }

@@ -22,6 +22,9 @@ pub struct ResnetSpec {
     pub stride_on: StrideOn,
     pub shortcut: Shortcut,
     pub activation: Activation,
+    /// Added to the variance in every BatchNorm.
+    #[serde(default = "pytorch_eps", skip_serializing_if = "is_pytorch_eps")]
+    pub eps: f64,
     /// Squeeze-and-excitation modules in the runs that have `reduced`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub se: Option<SeSpec>,
@@ -60,6 +63,18 @@ pub struct ResnetRun {
     /// C/16 differently: `senet.py` divides, `resnet.py` takes the nearest multiple of 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reduced: Option<usize>,
+}
+
+/// The default of PyTorch's `BatchNorm2d`.
+const PYTORCH_EPS: f64 = 1e-5;
+
+fn pytorch_eps() -> f64 {
+    PYTORCH_EPS
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_pytorch_eps(eps: &f64) -> bool {
+    *eps == PYTORCH_EPS
 }
 
 fn one() -> usize {
@@ -132,7 +147,7 @@ pub enum Shortcut {
     AvgConv1x1,
 }
 
-/// Squeeze-and-excitation: mean over the map, 1x1 with bias, ReLU, 1x1 with bias, sigmoid, scale.
+/// Squeeze-and-excitation: mean over the map, 1x1 with bias, `hidden`, 1x1 with bias, `gate`, scale.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeSpec {
@@ -140,6 +155,28 @@ pub struct SeSpec {
     /// ReLU after the last BatchNorm and before the module: only the basic block of `senet.py`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub relu_before: bool,
+    #[serde(default = "relu", skip_serializing_if = "is_relu")]
+    pub hidden: Activation,
+    #[serde(default = "sigmoid", skip_serializing_if = "is_sigmoid")]
+    pub gate: Activation,
+}
+
+fn relu() -> Activation {
+    Activation::Relu
+}
+
+fn sigmoid() -> Activation {
+    Activation::Sigmoid
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_relu(hidden: &Activation) -> bool {
+    *hidden == relu()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_sigmoid(gate: &Activation) -> bool {
+    *gate == sigmoid()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
