@@ -97,7 +97,7 @@ pub enum StepPlan {
     /// 2x2 average, stride 2, size rounded down.
     AvgPool,
     Se(SePlan),
-    Sk(SkPlan),
+    Sk(Box<SkPlan>),
 }
 
 /// What is added to a block's branch.

@@ -164,7 +164,12 @@ impl Planner<'_> {
         let names = self.names.branch(Branch::Basic)?;
         let (width, outputs) = (place.run.width, place.run.channels);
         let first = if spec.sk.is_some() {
-            StepPlan::Sk(self.selective(place, 1, place.inputs, place.stride)?)
+            StepPlan::Sk(Box::new(self.selective(
+                place,
+                1,
+                place.inputs,
+                place.stride,
+            )?))
         } else {
             let geometry = ConvGeometry {
                 stride: place.stride,
@@ -199,7 +204,7 @@ impl Planner<'_> {
         let mut steps = vec![StepPlan::Conv(self.conv(place.conv(names[0]), geometry))];
         let stride = on(StrideOn::Conv2);
         steps.push(if spec.sk.is_some() {
-            StepPlan::Sk(self.selective(place, 2, narrow, stride)?)
+            StepPlan::Sk(Box::new(self.selective(place, 2, narrow, stride)?))
         } else {
             let geometry = ConvGeometry {
                 stride,
