@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::text;
 
-/// The longest configuration, card or lock file, in bytes.
+/// The longest configuration, card or lockfile, in bytes.
 pub(crate) const SMALL: u64 = 16 << 20;
 
 /// Reads a file that the user has named, which may be a pipe.

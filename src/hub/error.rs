@@ -40,25 +40,25 @@ pub enum HubError {
         revision: String,
     },
 
-    /// A lock file that cannot be used.
+    /// A lockfile that cannot be used.
     #[error("cannot use the lock file {}: {problem}", path.display())]
     Lockfile {
-        /// The lock file.
+        /// The lockfile.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
 
-    /// The lock file does not list the file.
+    /// The lockfile does not list the file.
     #[error("the lock file {} does not list {what}", lock.display())]
     NotLocked {
         /// The file.
         what: String,
-        /// The lock file.
+        /// The lockfile.
         lock: PathBuf,
     },
 
-    /// The lock file lists other contents for the file.
+    /// The lockfile lists other contents for the file.
     #[error(
         "{} is not the file that the lock file {} lists: expected {expected}, found {found}",
         path.display(),
@@ -67,9 +67,9 @@ pub enum HubError {
     NotAsLocked {
         /// The file on this machine.
         path: PathBuf,
-        /// The lock file.
+        /// The lockfile.
         lock: PathBuf,
-        /// Length and hash in the lock file.
+        /// Length and hash in the lockfile.
         expected: String,
         /// Those of the file; without the hash where the length is another.
         found: String,
@@ -345,7 +345,7 @@ fn amount(done: u64, total: Option<u64>) -> String {
     }
 }
 
-/// No cache holds pictures.
+/// No cache holds images.
 fn absent(location: &Location, cache: &Path) -> String {
     match location {
         Location::Image { .. } => format!("so it cannot be fetched: {location}"),

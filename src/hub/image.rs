@@ -11,7 +11,7 @@ use super::{HubError, HubOptions};
 ///
 /// # Errors
 /// [`HubError::TooLarge`] above `limit` bytes; [`HubError::Offline`]; and what a request can fail with.
-/// It ends within the [patience](super::Patience::image) for a image.
+/// It ends within the [patience](super::Patience::image) for an image.
 pub fn fetch_image(url: &str, limit: u64, options: &HubOptions) -> Result<Vec<u8>, HubError> {
     let shown = without_password(url);
     let shown = shown.split(['?', '#']).next().unwrap_or(&shown).to_owned();

@@ -1,4 +1,4 @@
-//! A lock file: which files of the hub a piece of work uses, to the byte.
+//! A lockfile: which files of the hub a piece of work uses, to the byte.
 //!
 //! It is TOML, one `[[file]]` for each file, in two forms:
 //!
@@ -32,7 +32,7 @@ use crate::digest;
 use crate::files;
 use crate::quote::excerpt;
 
-/// What is done to a lock file, which lies in no cache.
+/// What is done to a lockfile, which lies in no cache.
 pub(super) const WRITE_LOCK: &str = "write the lock file";
 
 /// The format that this program writes and reads.
@@ -47,7 +47,7 @@ pub struct Lockfile {
     pub files: Vec<LockedFile>,
 }
 
-/// One file of a lock file.
+/// One file of a lockfile.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
@@ -194,7 +194,7 @@ impl LockedFile {
 }
 
 impl Lockfile {
-    /// Reads a lock file.
+    /// Reads a lockfile.
     ///
     /// # Errors
     /// [`HubError::Disk`]; [`HubError::Lockfile`] for what is none.
@@ -225,7 +225,7 @@ impl Lockfile {
         })
     }
 
-    /// Writes the lock file: whole, or not at all. A link stays, and a device, pipe or socket is written
+    /// Writes the lockfile: whole, or not at all. A link stays, and a device, pipe or socket is written
     /// to.
     ///
     /// # Errors

@@ -51,12 +51,12 @@ pub struct Patience {
     pub attempts: u32,
     /// Wait before the second attempt; it doubles with each further one.
     pub delay: Duration,
-    /// Longest time for one picture, however steadily it comes.
+    /// Longest time for one image, however steadily it comes.
     pub image: Duration,
 }
 
 impl Default for Patience {
-    /// Half a minute of silence; five attempts within about eight seconds; a minute for a picture.
+    /// Half a minute of silence; five attempts within about eight seconds; a minute for an image.
     fn default() -> Self {
         Self {
             silence: Duration::from_secs(30),

@@ -80,7 +80,7 @@ pub fn pinned_commits() -> Result<BTreeSet<String>> {
         .collect())
 }
 
-/// The entries of a lock file for everything that [`list`] finds, and the release files of cards.
+/// The entries of a lockfile for everything that [`list`] finds, and the release files of cards.
 /// Everything is read in order to be hashed.
 ///
 /// # Errors

@@ -53,7 +53,7 @@ pub fn open(
     open_checked(&path, reference)
 }
 
-/// Checks a file on this machine, and the shards that it names, against the lock file: they must be
+/// Checks a file on this machine, and the shards that it names, against the lockfile: they must be
 /// those of `reference`, or any that are listed where there is none.
 fn check_locked(path: &Path, reference: Option<&WeightsRef>, hub: &HubOptions) -> Result<()> {
     let Some(lock) = &hub.locked else {
@@ -69,7 +69,7 @@ fn check_locked(path: &Path, reference: Option<&WeightsRef>, hub: &HubOptions) -
     Ok(())
 }
 
-/// What `reference` may mean by a lock file: all that is listed of its repository, where no card names
+/// What `reference` may mean by a lockfile: all that is listed of its repository, where no card names
 /// the one file.
 fn listed<'a>(reference: &WeightsRef, lock: &'a Lockfile) -> Vec<&'a LockedFile> {
     let (revision, repo) = (reference.revision(), reference.repo.as_deref());

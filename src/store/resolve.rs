@@ -14,6 +14,7 @@ use crate::zoo::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Resolved {
+    /// The description of the model.
     pub spec: ModelSpec,
     /// Which checkpoint an alias means; to be shown to the user.
     pub note: Option<String>,
