@@ -197,11 +197,9 @@ fn step(field: &str) -> Option<String> {
     let step = match name {
         "input_size" | "test_input_size" | "crop_pct" | "test_crop_pct" | "crop_mode"
         | "interpolation" | "mean" | "std" => {
-            "where images are read, an override stands in place of what the file says"
+            "where images are read, an override replaces the value of the file"
         }
-        "num_classes" => {
-            "an override of the number of classes stands in place of what the file says"
-        }
+        "num_classes" => "an override of the number of classes replaces the value of the file",
         _ if ["label_names", "labels"]
             .iter()
             .any(|names| field.contains(names)) =>

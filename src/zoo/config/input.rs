@@ -54,7 +54,7 @@ pub(super) fn read(
     if beyond && overrides.mean.is_none() {
         notes.push(format!(
             "{}: the mean {:?} looks like one of values from 0 to 255; as in timm, it is taken for \
-             values from 0 to 1 (an override of mean and std stands in place of what the file says)",
+             values from 0 to 1 (an override of mean and std replaces it)",
             fields.file, input.mean
         ));
     }

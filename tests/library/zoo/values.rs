@@ -279,7 +279,11 @@ fn a_mean_of_values_up_to_255_is_noted() {
     let text = with("", r#", "mean": [123.675, 116.28, 103.53]"#);
     let spec = parse(&text).unwrap();
     assert_eq!(spec.input.mean, [123.675, 116.28, 103.53]);
-    assert!(spec.notes[0].contains("`--mean`"), "{:?}", spec.notes);
+    assert!(
+        spec.notes[0].contains("an override of mean and std replaces it"),
+        "{:?}",
+        spec.notes
+    );
     assert!(parse_with(&text, &Overrides::ALL).unwrap().notes.is_empty());
 }
 
