@@ -89,7 +89,7 @@ impl<'a> Classes<'a> {
     }
 
     /// Takes meanings from a file: on each line a name, a separator (a tab, else a comma, else a
-    /// blank) and a class as [`Classes`] knows it, or `-` to leave pictures of that name out; or a
+    /// blank) and a class as [`Classes`] knows it, or `-` to leave images of that name out; or a
     /// JSON object of names and classes.
     ///
     /// # Errors
@@ -196,7 +196,7 @@ impl<'a> Classes<'a> {
         (self.set.name == IMAGENET).then_some(&ORDER)
     }
 
-    /// The classes in a list that has a number for each picture. What the numbers count shows in
+    /// The classes in a list that has a number for each image. What the numbers count shows in
     /// the first and last of them, if these occur: 0 or 1 000.
     pub(super) fn numbered_list(
         &self,

@@ -1,4 +1,4 @@
-//! The labelled pictures of a validation set.
+//! The labelled images of a validation set.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use crate::digest::hexadecimal;
 use crate::labels::{Label, LabelSet};
 use crate::walk::PassedOver;
 
-/// One labelled picture.
+/// One labelled image.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// Position in the whole data set, which orders the results of all shards.
@@ -23,16 +23,16 @@ pub struct Item {
     /// The bytes of the name in base64, where it is not UTF-8.
     pub name_bytes: Option<String>,
     pub source: Source,
-    /// Outputs of the classifier that are right; most sets have one for a picture, and only
+    /// Outputs of the classifier that are right; most sets have one for an image, and only
     /// multi-label sets may have none.
     pub labels: Vec<usize>,
 }
 
-/// Labelled pictures in a fixed order: folders by name, archives in their own.
+/// Labelled images in a fixed order: folders by name, archives in their own.
 #[derive(Debug)]
 pub struct Dataset {
     pub items: Vec<Item>,
-    /// Pictures that no class was given for, or whose class was left out.
+    /// Images that no class was given for, or whose class was left out.
     pub left_out: usize,
     /// What was found and not read.
     pub passed: PassedOver,
@@ -102,18 +102,18 @@ impl FromStr for Shard {
 }
 
 impl Dataset {
-    /// The pictures of folders, tar archives and Parquet tables, labelled by the folders that they
+    /// The images of folders, tar archives and Parquet tables, labelled by the folders that they
     /// are in, by what their archive states, or by a file. `-` is an archive on standard input.
     ///
     /// # Errors
-    /// If something cannot be read, a name means no class, or several, or there are no pictures.
+    /// If something cannot be read, a name means no class, or several, or there are no images.
     pub fn open(
         paths: &[impl AsRef<Path>],
         classes: &Classes<'_>,
         options: &DatasetOptions,
     ) -> Result<Self, EvalError> {
         let mut spool = Spool::default();
-        let search = find::pictures(paths, classes, &mut spool)?;
+        let search = find::images(paths, classes, &mut spool)?;
         let data = match paths {
             [path] => path.as_ref(),
             _ => Path::new("all paths"),
@@ -144,19 +144,19 @@ impl Dataset {
         if labelled.is_empty() {
             return Err(EvalError::AllLeftOut {
                 path: data.display().to_string(),
-                pictures: left_out,
+                images: left_out,
             });
         }
         let total = labelled.len();
         let kept = options.limit.map_or(total, |limit| limit.min(total));
         let mut labelled: Vec<Option<label::Labelled>> = labelled.into_iter().map(Some).collect();
         let items = (0..kept).filter_map(|index| {
-            let (picture, labels) = labelled[index * total / kept].take()?;
+            let (image, labels) = labelled[index * total / kept].take()?;
             Some(Item {
                 index,
-                name: picture.name,
-                name_bytes: picture.name_bytes,
-                source: picture.source,
+                name: image.name,
+                name_bytes: image.name_bytes,
+                source: image.source,
                 labels,
             })
         });
@@ -186,7 +186,7 @@ impl Dataset {
         })
     }
 
-    /// SHA-256 of all names and labels: two data sets with the same one number their pictures alike.
+    /// SHA-256 of all names and labels: two data sets with the same one number their images alike.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for item in &self.items {
@@ -204,7 +204,7 @@ impl Dataset {
         hexadecimal(&hash.finalize())
     }
 
-    /// The pictures of one shard.
+    /// The images of one shard.
     pub fn shard(&self, shard: Shard) -> impl Iterator<Item = &Item> {
         self.items.iter().skip(shard.index - 1).step_by(shard.count)
     }

@@ -19,27 +19,27 @@ pub enum EvalError {
     #[error("{path} {}", if *exists { "is no folder, tar archive or Parquet table" } else { "does not exist" })]
     NoData { path: String, exists: bool },
     #[error(
-        "{path} holds both pictures ({}) and archives ({})",
-        excerpt(picture),
+        "{path} holds both images ({}) and archives ({})",
+        excerpt(image),
         excerpt(archive)
     )]
-    PicturesAndArchives {
+    ImagesAndArchives {
         path: String,
         /// The first.
-        picture: String,
+        image: String,
         /// The first.
         archive: String,
     },
     #[error("cannot use the archive {path}: {reason}")]
     Archive { path: String, reason: String },
-    #[error("cannot keep the pictures of a stream in a temporary file in {folder}: {error}")]
+    #[error("cannot keep the images of a stream in a temporary file in {folder}: {error}")]
     Spool { folder: String, error: io::Error },
     /// Only without the feature `parquet`.
     #[error("{path}: this program was built without Parquet")]
     NoParquet { path: String },
-    #[error("{path} and {other} share pictures, which would count twice")]
+    #[error("{path} and {other} share images, which would count twice")]
     Twice { path: String, other: String },
-    #[error("no pictures found in {path}")]
+    #[error("no images found in {path}")]
     Empty { path: String },
     #[error("no images found in {path}{}", also(passed))]
     NoImages {
@@ -69,12 +69,12 @@ pub enum EvalError {
         classes: usize,
     },
     #[error(
-        "{path} has pictures that lie in no class folder ({pictures}; the first is {})",
+        "{path} has images that lie in no class folder ({images}; the first is {})",
         excerpt(first)
     )]
     NoClassFolder {
         path: String,
-        pictures: usize,
+        images: usize,
         first: String,
     },
     /// Folders or labels that mean no class of the model.
@@ -128,7 +128,7 @@ pub enum EvalError {
     #[error("{path} is empty: it has no line but blank lines and comments")]
     NoEntries { path: String },
     #[error(
-        "none of the {listed} pictures that {path} names lies in {folder}; the first is {}",
+        "none of the {listed} images that {path} names lies in {folder}; the first is {}",
         excerpt(first)
     )]
     NothingListed {
@@ -137,14 +137,14 @@ pub enum EvalError {
         listed: usize,
         first: String,
     },
-    /// A list of labels that has a line for each picture's number.
+    /// A list of labels that has a line for each image's number.
     #[error(
-        "{path} labels pictures by their numbers, and {} {reason}",
-        excerpt(picture)
+        "{path} labels images by their numbers, and {} {reason}",
+        excerpt(image)
     )]
     Numbered {
         path: String,
-        picture: String,
+        image: String,
         reason: String,
     },
     #[error(
@@ -158,8 +158,8 @@ pub enum EvalError {
     OtherClasses { model: String, data: String },
     #[error("cannot make the folder {path}: {error}")]
     Folder { path: String, error: io::Error },
-    #[error("all {pictures} pictures of {path} are left out")]
-    AllLeftOut { path: String, pictures: usize },
+    #[error("all {images} images of {path} are left out")]
+    AllLeftOut { path: String, images: usize },
     #[error("expected a shard as INDEX/COUNT, from 1/COUNT to COUNT/COUNT, found `{text}`")]
     Shard { text: String },
     #[error("{path} has results of a multi-label model, {what}")]
@@ -177,7 +177,7 @@ pub enum EvalError {
         expected: String,
         found: String,
     },
-    #[error("{path}: picture {index} has another result than in {other}")]
+    #[error("{path}: image {index} has another result than in {other}")]
     Conflict {
         path: String,
         other: String,
@@ -214,7 +214,7 @@ impl EvalError {
             Self::Text(error) => return error.hint(),
             Self::NoClassFolder { .. } => {
                 "give each class a folder (a WordNet id, a class name or an index), or name the \
-                 classes of the pictures in a file: `--labels FILE`"
+                 classes of the images in a file: `--labels FILE`"
             }
             Self::UnknownClasses {
                 alike: Some(alike), ..
@@ -237,7 +237,7 @@ impl EvalError {
             }
             Self::UnknownClasses { .. } => {
                 "`--class-map FILE` says which class a folder or label means, one a line: the name, \
-                 a tab, the class; `-` for a class leaves its pictures out"
+                 a tab, the class; `-` for a class leaves its images out"
             }
             Self::EmptyClasses { .. } => {
                 "convert the images that are not read, or measure the other classes alone with \
@@ -256,15 +256,15 @@ impl EvalError {
                 "results of one file have to come from one model, one preprocessing and one data set"
             }
             Self::Conflict { .. } => {
-                "the same picture from two machines may differ in the last digits: leave out the \
+                "the same image from two machines may differ in the last digits: leave out the \
                  file that repeats the others'"
             }
             Self::NoData { exists: true, .. } => {
                 "a validation set is a folder with a folder for each class, or with `--labels FILE`, \
                  or an archive"
             }
-            Self::PicturesAndArchives { .. } => {
-                "name the archives themselves, or the folder of the pictures"
+            Self::ImagesAndArchives { .. } => {
+                "name the archives themselves, or the folder of the images"
             }
             Self::Spool { .. } => "`TMPDIR` names another folder for temporary files",
             Self::NoParquet { .. } => "build it with `cargo install --features parquet`",

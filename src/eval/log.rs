@@ -1,4 +1,4 @@
-//! Results files: a line of JSON with the [`Header`], then one for each picture, in any order.
+//! Results files: a line of JSON with the [`Header`], then one for each image, in any order.
 //!
 //! Lines are only ever appended and written whole, so a run that is killed leaves at most one
 //! unfinished line, which the next run cuts off.
@@ -20,7 +20,7 @@ use crate::quote::excerpt;
 /// `image_bytes` and `images`; a file that is resumed may have lines of both.
 const VERSION: u32 = 2;
 
-/// The longest line: 64 KiB for a picture. The header lists all classes.
+/// The longest line: 64 KiB for an image. The header lists all classes.
 const LONGEST_LINE: u64 = 1 << 16;
 const LONGEST_HEADER: u64 = 16 << 20;
 
@@ -88,7 +88,7 @@ impl Log {
     ///
     /// # Errors
     /// [`EvalError::InUse`], [`EvalError::Mismatch`] if the file's header is another, [`EvalError::Line`] if a whole line
-    /// is no record, [`EvalError::Conflict`] if it has two results for a picture.
+    /// is no record, [`EvalError::Conflict`] if it has two results for an image.
     pub(super) fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), EvalError> {
         if let Ok(Target::Stream(_)) = Target::find(path) {
             let error =
@@ -142,7 +142,7 @@ impl Log {
     }
 }
 
-/// The records of several files of one data set, each picture once, in the data set's order.
+/// The records of several files of one data set, each image once, in the data set's order.
 ///
 /// # Errors
 /// [`EvalError::Mismatch`] if the files are about different models, data or settings,
@@ -244,9 +244,9 @@ fn read(path: &Path) -> Result<Content, EvalError> {
         }
         if let Some(header) = &content.header {
             let record = serde_json::from_slice::<Record>(&line);
-            let record = record.map_err(|_| wrong("the result of a picture"))?;
+            let record = record.map_err(|_| wrong("the result of an image"))?;
             if !record.fits(header) {
-                return Err(wrong("a picture and classes that the header has"));
+                return Err(wrong("an image and classes that the header has"));
             }
             content.records.push(record);
         } else {

@@ -1,4 +1,4 @@
-//! What is kept of each picture, and of the run that it belongs to.
+//! What is kept of each image, and of the run that it belongs to.
 
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
@@ -13,9 +13,9 @@ pub struct Header {
     pub senet_eval: u32,
     /// One model, or the members of an ensemble.
     pub members: Vec<Member>,
-    /// What is seen of each picture.
+    /// What is seen of each image.
     pub views: Views,
-    /// Whether pictures are turned as their EXIF orientation says.
+    /// Whether images are turned as their EXIF orientation says.
     pub exif: bool,
     /// Whether 16-bit grey is divided by 257 and not clipped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -51,7 +51,7 @@ impl Header {
     }
 }
 
-/// The result of one picture; a line of a results file.
+/// The result of one image; a line of a results file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Record {
     /// Position in the whole data set, from 0.
@@ -133,7 +133,7 @@ pub const TEMPERATURES: [f64; 9] = [
 ];
 
 impl Answer {
-    /// From the logits of one picture, or its log-probabilities, and the classes that are right;
+    /// From the logits of one image, or its log-probabilities, and the classes that are right;
     /// with that of them which is the most probable. Classes that may not be answered have minus
     /// infinity.
     ///

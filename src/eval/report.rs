@@ -19,11 +19,11 @@ const Z: f64 = 1.959_963_984_540_054;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     pub model: String,
-    /// Pictures of the whole data set.
+    /// Images of the whole data set.
     pub images: usize,
-    /// Pictures with an answer.
+    /// Images with an answer.
     pub answered: usize,
-    /// Pictures that could not be read or classified; they count in no share.
+    /// Images that could not be read or classified; they count in no share.
     pub failed: usize,
     pub top: Vec<TopK>,
     /// Mean cross-entropy; `None` without an answer.
@@ -93,7 +93,7 @@ pub struct ClassReport {
     pub index: usize,
     pub name: String,
     pub answered: usize,
-    /// Pictures whose most probable class is this one.
+    /// Images whose most probable class is this one.
     pub correct: usize,
     pub accuracy: f64,
     pub interval: Interval,

@@ -1,4 +1,4 @@
-//! Where the bytes of a picture lie.
+//! Where the bytes of an image lie.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::preprocess::{self, DecodeOptions, ImageError, Look, MAX_FILE_BYTES, R
 /// Bytes from which on an image has to begin as one before all of it is read.
 const LARGE: u64 = 1 << 24;
 
-/// A picture that is read when its turn comes.
+/// An image that is read when its turn comes.
 #[derive(Clone, Debug)]
 pub enum Source {
     File(PathBuf),
@@ -25,7 +25,7 @@ pub enum Source {
         offset: u64,
         length: u64,
     },
-    /// A stretch of a temporary file, where pictures of a stream are kept.
+    /// A stretch of a temporary file, where images of a stream are kept.
     Spooled {
         file: Arc<Mutex<File>>,
         /// In bytes from the beginning of the file.
@@ -37,12 +37,12 @@ pub enum Source {
         table: Arc<Table>,
         row: usize,
     },
-    /// Something by the name of a picture that is none, and why.
+    /// Something by the name of an image that is none, and why.
     Nothing(Cow<'static, str>),
 }
 
 impl Source {
-    /// Reads and decodes the picture.
+    /// Reads and decodes the image.
     ///
     /// # Errors
     /// As [`preprocess::open`]; they do not name the data set's own place, which differs between
@@ -72,7 +72,7 @@ impl Source {
             }
             #[cfg(feature = "parquet")]
             Self::Row { table, row } => {
-                let bytes = table.picture(*row).map_err(ImageError::Unreadable)?;
+                let bytes = table.image(*row).map_err(ImageError::Unreadable)?;
                 preprocess::decode(bytes.data(), options)
             }
             Self::Nothing(reason) => Err(ImageError::Unreadable(reason.clone().into_owned())),
@@ -99,7 +99,7 @@ fn decode(
 
 /// What is wrong with a file of more than [`MAX_FILE_BYTES`].
 pub(super) fn too_long(length: u64) -> String {
-    format!("{length} bytes long, which no picture should be")
+    format!("{length} bytes long, which no image should be")
 }
 
 fn slice(archive: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {

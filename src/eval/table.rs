@@ -1,4 +1,4 @@
-//! Results as a Parquet table: a row for each picture.
+//! Results as a Parquet table: a row for each image.
 
 use std::io;
 use std::sync::Arc;

@@ -156,7 +156,7 @@ impl<T: Element> Windows<'_, T> {
         let ConvGeometry { inputs, stride, .. } = self.geometry;
         let ([height, width], [above, before]) = (self.size, self.zeros);
         let (row, column) = (first / self.output[1], first % self.output[1]);
-        let (picture, top) = (row / self.output[0], row % self.output[0] * stride);
+        let (image, top) = (row / self.output[0], row % self.output[0] * stride);
         let left = column * stride;
         let pixels = layout.run_stride / inputs;
         // Pixels of a run before the map, and one past those on it.
@@ -169,7 +169,7 @@ impl<T: Element> Windows<'_, T> {
                 run.fill(T::zeroed());
                 continue;
             };
-            let from = self.offset(picture, y, left + start - before);
+            let from = self.offset(image, y, left + start - before);
             run[..start * inputs].fill(T::zeroed());
             run[start * inputs..end * inputs]
                 .copy_from_slice(&self.x[from..][..(end - start) * inputs]);
@@ -202,7 +202,7 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
         } = self.geometry;
         let ([height, width], [above, before]) = (self.size, self.zeros);
         for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
-            let (pixel, picture) = (
+            let (pixel, image) = (
                 row % (self.output[0] * self.output[1]),
                 row / (self.output[0] * self.output[1]),
             );
@@ -224,7 +224,7 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
                 };
                 let run = (taps * inputs - channel).min(depth.len() - at);
                 if inside {
-                    let from = self.offset(picture, y - above, x - before) + channel;
+                    let from = self.offset(image, y - above, x - before) + channel;
                     copy_run(&self.x[from..], &mut to[at..], run);
                 } else {
                     to[at..at + run].fill(T::zeroed());

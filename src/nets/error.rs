@@ -27,7 +27,7 @@ pub enum NetError {
     /// The tensor is not a batch of images with the network's channels.
     #[error("expected an input of shape [batch, {channels}, height, width], found {found:?}")]
     InputShape { channels: usize, found: Vec<usize> },
-    /// The network cannot be applied to pictures of this size.
+    /// The network cannot be applied to images of this size.
     #[error("an input of {height}x{width} does not fit this network: at {layer}, {reason}")]
     InputSize {
         height: usize,

@@ -86,7 +86,7 @@ const ENTRY: &str = "input";
 /// Stages, from the stem on, whose maps are larger than their weights.
 const FIRST_STAGES: usize = 2;
 
-/// Pixels of a picture to a thread whose maps in the first stages fit into the caches near a core: the
+/// Pixels of an image to a thread whose maps in the first stages fit into the caches near a core: the
 /// largest have 16 values to a pixel.
 const NEAR_PIXELS: usize = 1 << 15;
 
@@ -292,7 +292,7 @@ impl Network {
         Ok(features)
     }
 
-    /// How many pictures go through the first stages at a time: on the CPU, as many as the
+    /// How many images go through the first stages at a time: on the CPU, as many as the
     /// caches hold the maps of; later on, weights are more than maps. An observer sees whole batches.
     fn portion(&self, x: &Tensor, watch: &Watch<'_, '_>) -> Result<Option<usize>, NetError> {
         let (batch, _, height, width) = x.dims4()?;

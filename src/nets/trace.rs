@@ -1,4 +1,4 @@
-//! The shapes a picture takes on its way through a plan, without running it.
+//! The shapes an image takes on its way through a plan, without running it.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::plan::{
 };
 use crate::nn::{ConvGeometry, Pool};
 
-/// One layer as it is applied to one picture.
+/// One layer as it is applied to one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LayerTrace {
     /// Prefix of the layer's tensors, or the name of the operation where it has none.
@@ -28,7 +28,7 @@ pub struct LayerTrace {
 type Size = (usize, usize);
 
 impl Plan {
-    /// Every layer with its output shape for a picture of `height` x `width`, in running order.
+    /// Every layer with its output shape for an image of `height` x `width`, in running order.
     ///
     /// # Errors
     /// [`NetError::InputSize`] where a layer would have nothing to work on or two branches differ.
@@ -41,7 +41,7 @@ impl Plan {
         Ok(walk.layers.unwrap_or_default())
     }
 
-    /// Checks that the network can be applied to pictures of `height` x `width`.
+    /// Checks that the network can be applied to images of `height` x `width`.
     ///
     /// # Errors
     /// As [`Plan::trace`].

@@ -9,13 +9,13 @@ use crate::logits::top_k;
 use crate::nets::{NetError, Network, Point};
 
 impl Golden {
-    /// Runs the network on the pictures and compares every tensor that is known.
+    /// Runs the network on the images and compares every tensor that is known.
     ///
     /// A difference is no error but a row that is not `ok`; so is a wrong shape, or a tensor that
     /// the network does not have.
     ///
     /// # Errors
-    /// [`GoldenError::Net`] if the network cannot be run on the pictures.
+    /// [`GoldenError::Net`] if the network cannot be run on the images.
     pub fn compare(&self, network: &Network) -> Result<Report, GoldenError> {
         let mut rows = Vec::with_capacity(self.expected.len());
         let mut seen = BTreeSet::new();
@@ -156,7 +156,7 @@ fn statistics(values: &[f32]) -> [f64; 4] {
     [mean, variance.sqrt(), largest, norm]
 }
 
-/// `expected` and `found` are `[pictures, classes]`.
+/// `expected` and `found` are `[images, classes]`.
 fn count_top_k(expected: &[f64], found: &[f32], shape: &[usize]) -> TopK {
     let classes = shape.last().copied().unwrap_or(0).max(1);
     let mut count = TopK {

@@ -1,11 +1,11 @@
 //! Comparing a network with numbers that a reference implementation computed: golden files.
 //!
-//! A golden file is a safetensors file with the normalised pictures and what the reference made of
+//! A golden file is a safetensors file with the normalised images and what the reference made of
 //! them, at several depths:
 //!
 //! | tensor | contents |
 //! |---|---|
-//! | `input` | pictures `[N, 3, H, W]` |
+//! | `input` | images `[N, 3, H, W]` |
 //! | `logits`, `logits_f64` | `[N, classes]`, in single and double precision |
 //! | `pre_logits`, `pre_logits_f64` | pooled features `[N, num_features]` |
 //! | `stage.<name>.shape` | integers; `<name>` is `stem`, `stem_pool`, `stage1`…, `final_conv` |
@@ -71,7 +71,7 @@ impl GoldenError {
     }
 }
 
-/// Pictures and what a network should make of them.
+/// Images and what a network should make of them.
 #[derive(Clone, Debug)]
 pub struct Golden {
     /// `[N, 3, H, W]`, normalised.

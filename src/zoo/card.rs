@@ -59,7 +59,7 @@ pub struct Published {
     pub size: [usize; 2],
     pub crop_pct: f64,
     pub interpolation: Interpolation,
-    /// Per cent of the validation pictures.
+    /// Per cent of the validation images.
     pub top1: f64,
     pub top5: f64,
     /// Table and its version.
@@ -80,7 +80,7 @@ pub struct Card {
     pub recommended: bool,
     /// Trainable parameters, exactly.
     pub params: usize,
-    /// Multiplications (10⁹) of convolutions and linear layers for one picture of `input.size`.
+    /// Multiplications (10⁹) of convolutions and linear layers for one image of `input.size`.
     pub gmacs: Option<f64>,
     /// What a user should know before relying on it.
     pub notes: Vec<String>,

@@ -77,7 +77,7 @@ pub(in crate::cli) struct Arguments {
     pub(super) run: RunArgs,
 }
 
-/// Which pictures, and what they show.
+/// Which images, and what they show.
 #[derive(Args, Debug)]
 #[group(requires = "data")]
 pub(in crate::cli) struct SelectionArgs {
@@ -109,7 +109,7 @@ pub(in crate::cli) struct SelectionArgs {
     pub(super) limit: Option<u32>,
 }
 
-/// How the pictures go through the networks.
+/// How the images go through the networks.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RunArgs {
     /// Images per batch

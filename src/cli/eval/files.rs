@@ -19,14 +19,14 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Writes them; `picture` gives those that the page shows, as far as they are at hand.
+    /// Writes them; `image` gives those that the page shows, as far as they are at hand.
     pub(super) fn write(
         &self,
         context: &ReportContext<'_>,
-        picture: impl Fn(&Record) -> Option<RgbImage>,
+        image: impl Fn(&Record) -> Option<RgbImage>,
     ) -> Result<(), Error> {
         if let Some(output) = &self.page {
-            output.replace(page(context, picture).as_bytes())?;
+            output.replace(page(context, image).as_bytes())?;
         }
         #[cfg(feature = "parquet")]
         if let Some(output) = &self.table {
@@ -37,10 +37,10 @@ impl Files {
     }
 }
 
-fn page(context: &ReportContext<'_>, picture: impl Fn(&Record) -> Option<RgbImage>) -> String {
+fn page(context: &ReportContext<'_>, image: impl Fn(&Record) -> Option<RgbImage>) -> String {
     let thumbnails: BTreeMap<usize, Thumbnail> = surest_mistakes(context.records)
         .into_iter()
-        .filter_map(|record| Some((record.index, Thumbnail::new(&picture(record)?)?)))
+        .filter_map(|record| Some((record.index, Thumbnail::new(&image(record)?)?)))
         .collect();
     let page = Page {
         context: *context,

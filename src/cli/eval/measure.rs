@@ -118,13 +118,13 @@ impl Request<'_> {
         let note = |text: String| self.messages.note(text);
         if data.spooled > 0 {
             note(format!(
-                "{} of pictures kept in a temporary file in {}",
+                "{} of images kept in a temporary file in {}",
                 human_bytes(data.spooled),
                 std::env::temp_dir().display()
             ));
         }
         if data.left_out > 0 {
-            note(format!("{} pictures left out: no class", data.left_out));
+            note(format!("{} images left out: no class", data.left_out));
         }
         if !data.empty.is_empty() {
             let folders = data.empty.join(", ");
@@ -151,7 +151,7 @@ impl Request<'_> {
         print_failures(evaluation.runs()[0].records(), messages);
         let bar = messages.bar(
             evaluation.remaining().count() as u64,
-            "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}  {msg}",
+            "{bar:30.cyan/dim} {pos} of {len} images  {rate}  {eta}  {msg}",
         );
         let (mut answered, mut correct) = (0_usize, 0_usize);
         let summary = evaluation.run(|batch| {
@@ -171,7 +171,7 @@ impl Request<'_> {
         let summary = summary.map_err(Error::from)?;
         let seconds = summary.elapsed.as_secs_f64();
         messages.note(format!(
-            "{answered} pictures in {seconds:.1} s, {:.0} a second; all threads decoded for {:.1} s \
+            "{answered} images in {seconds:.1} s, {:.0} a second; all threads decoded for {:.1} s \
              and preprocessed for {:.1} s, the network took {:.1} s",
             answered as f64 / seconds,
             summary.decoding.as_secs_f64(),
@@ -184,7 +184,7 @@ impl Request<'_> {
         }
         if summary.stopped {
             messages.note(format!(
-                "interrupted after {} of {} pictures{}",
+                "interrupted after {} of {} images{}",
                 evaluation.runs()[0].records().len(),
                 data.shard(shard).count(),
                 if keeps { "; --resume goes on" } else { "" }
@@ -195,7 +195,7 @@ impl Request<'_> {
     }
 }
 
-/// Names the pictures that failed.
+/// Names the images that failed.
 pub(super) fn print_failures(records: &[Record], messages: Messages) {
     for record in records {
         if let Outcome::Error { error } = &record.outcome {

@@ -50,7 +50,7 @@ fn run_merge(
     let missing = header.images - records.len();
     if missing > 0 {
         messages.note(format!(
-            "{missing} of {} pictures have no result in these files",
+            "{missing} of {} images have no result in these files",
             header.images
         ));
     }

@@ -58,14 +58,14 @@ impl Display for Count {
     }
 }
 
-/// `1 picture`, `12,345 pictures`
+/// `1 image`, `12,345 images`
 #[derive(Clone, Copy)]
 pub(super) struct Images(pub usize);
 
 impl Display for Images {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let plural = if self.0 == 1 { "" } else { "s" };
-        write!(f, "{} picture{plural}", Count(self.0))
+        write!(f, "{} image{plural}", Count(self.0))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pictures that the model is wrong about although it is sure, and those without an answer.
+//! Images that the model is wrong about although it is sure, and those without an answer.
 
 use askama::Template;
 use base64::display::Base64Display;
@@ -13,10 +13,10 @@ use crate::preprocess::{Interpolation, resize};
 
 /// Mistakes that are shown.
 const SHOWN: usize = 24;
-/// Failed pictures that are listed.
+/// Failed images that are listed.
 const FAILED: usize = 200;
 
-/// A small JPEG picture.
+/// A small JPEG image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Thumbnail {
     pub(super) jpeg: Vec<u8>,
@@ -28,21 +28,21 @@ impl Thumbnail {
     /// Longest edge, in pixels.
     pub const LARGEST: u32 = 128;
 
-    /// `None` for an empty picture, which JPEG has no form for.
-    pub fn new(picture: &RgbImage) -> Option<Self> {
+    /// `None` for an empty image, which JPEG has no form for.
+    pub fn new(image: &RgbImage) -> Option<Self> {
         const QUALITY: u8 = 85;
-        let longest = picture.width().max(picture.height());
+        let longest = image.width().max(image.height());
         let small = (longest > Self::LARGEST).then(|| {
             let scale = f64::from(Self::LARGEST) / f64::from(longest);
             let edge = |edge: u32| ((f64::from(edge) * scale).round() as u32).max(1);
-            let (width, height) = (edge(picture.width()), edge(picture.height()));
-            resize(picture, width, height, Interpolation::Bicubic)
+            let (width, height) = (edge(image.width()), edge(image.height()));
+            resize(image, width, height, Interpolation::Bicubic)
         });
-        let picture = small.as_ref().unwrap_or(picture);
-        let (width, height) = picture.dimensions();
+        let image = small.as_ref().unwrap_or(image);
+        let (width, height) = image.dimensions();
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-            .encode(picture, width, height, ExtendedColorType::Rgb8)
+            .encode(image, width, height, ExtendedColorType::Rgb8)
             .ok()?;
         Some(Self {
             jpeg,

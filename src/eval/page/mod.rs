@@ -1,6 +1,6 @@
 //! A report as one HTML page, to be looked at.
 //!
-//! The page holds all that it shows: no script, no font and no picture comes from elsewhere, and its
+//! The page holds all that it shows: no script, no font and no image comes from elsewhere, and its
 //! content security policy forbids it. Each section is a template with a struct of what it shows; the
 //! templates escape all text with `markup::Html`, since names of classes and files are foreign.
 //! The page is well-formed XML as well, so that a parser can check it.

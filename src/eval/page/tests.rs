@@ -151,7 +151,7 @@ fn check(start: &quick_xml::events::BytesStart<'_>) {
 fn nothing_answered() {
     for records in [vec![], vec![failed(0), failed(1)]] {
         let page = page(10, &records, &BTreeMap::new());
-        assert!(page.contains("No picture has an answer"));
+        assert!(page.contains("No image has an answer"));
         assert_eq!(page.contains("id=\"failed\""), !records.is_empty());
         assert!(!page.contains("NaN"));
     }
@@ -170,9 +170,9 @@ fn one_class() {
 fn ten_classes_are_all_shown() {
     let mut records: Vec<Record> = (0..200).map(|index| answered(index, 10)).collect();
     records.push(failed(200));
-    let picture = RgbImage::from_pixel(28, 20, [200, 10, 10].into());
+    let image = RgbImage::from_pixel(28, 20, [200, 10, 10].into());
     let first = surest_mistakes(&records)[0].index;
-    let thumbnails = BTreeMap::from([(first, Thumbnail::new(&picture).unwrap())]);
+    let thumbnails = BTreeMap::from([(first, Thumbnail::new(&image).unwrap())]);
     let page = page(10, &records, &thumbnails);
     assert_eq!(page.matches("<th scope=\"row\">").count(), 10);
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count(), 1);
