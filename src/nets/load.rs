@@ -1,4 +1,5 @@
-//! From a file's tensors to layers: strict, folded, finite.
+//! Makes layers from a file's tensors: names and shapes must match, values must be finite, BatchNorm is
+//! folded.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +12,7 @@ use crate::weights::Weights;
 pub(super) struct Loader<'a> {
     weights: &'a Weights,
     backend: &'a Backend,
-    /// Memory for a tensor's values, one piece for each thread that has loaded a layer.
+    /// Buffers for a tensor's values, one for each thread that has loaded a layer.
     spare: Mutex<Vec<Vec<f32>>>,
 }
 
@@ -24,7 +25,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// What `work` makes of a tensor's values.
+    /// Calls `work` with a tensor's values.
     fn with<R>(
         &self,
         name: &str,
@@ -38,7 +39,7 @@ impl<'a> Loader<'a> {
         made
     }
 
-    /// A tensor's values; NaN or infinity would spoil answers without a word.
+    /// A tensor's values. NaN or infinity would silently corrupt the output, so they are refused.
     fn values(&self, name: &str) -> Result<Vec<f32>, NetError> {
         let values = self.weights.f32(name)?;
         match not_finite(&values) {
@@ -146,7 +147,7 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The first value that is not finite. Whole chunks are looked at without a branch per value: this
+/// The first value that is not finite. Whole chunks are checked without a branch per value: this
 /// reads every weight of a network.
 fn not_finite(values: &[f32]) -> Option<f64> {
     let finite = |chunk: &[f32]| {

@@ -27,7 +27,7 @@ pub struct Network {
     head_conv: Option<Named<Conv>>,
     pooled_conv: Option<Named<Conv>>,
     classifier: Linear,
-    /// What was done to find its tensors in the file.
+    /// How its tensors were found in the file.
     notes: Vec<String>,
 }
 
@@ -79,15 +79,15 @@ struct Projection {
     conv: Named<Conv>,
 }
 
-/// What comes before the stem: checks, and the layout of the backend; and putting portions of a batch
-/// together.
+/// Name of the work outside the layers: checking the input, converting it to the backend's layout, and
+/// joining the portions of a batch.
 const ENTRY: &str = "input";
 
-/// Stages, from the stem on, whose maps are larger than their weights.
+/// Leading stages whose activations are larger than their weights; the stem is the first.
 const FIRST_STAGES: usize = 2;
 
-/// Pixels of an image to a thread whose maps in the first stages fit into the caches near a core: the
-/// largest have 16 values to a pixel.
+/// Input pixels per thread for which the activations of the first stages fit in L2: the largest have 16
+/// values per pixel.
 const NEAR_PIXELS: usize = 1 << 15;
 
 impl Network {
@@ -139,21 +139,23 @@ impl Network {
         })
     }
 
-    /// What was done to the file's names to find the network's tensors, and what of the file is not used:
-    /// for the user to see.
+    /// Notes for the user: how the file's names were changed to match the network's, and which of the
+    /// file's tensors are not used.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
+    /// The plan that it was loaded from.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
+    /// The device that it runs on.
     pub fn device(&self) -> &Device {
         self.backend.device()
     }
 
-    /// Whether a batch need not be copied if its values are stored `[N, H, W, C]`.
+    /// Whether the network takes a batch stored as `[N, H, W, C]` without copying it.
     pub fn is_channels_last(&self) -> bool {
         self.backend.is_channels_last()
     }
@@ -162,13 +164,14 @@ impl Network {
     /// plan's number of inputs.
     ///
     /// # Errors
-    /// If the input is no such batch, does not fit the network, or numbers are not finite.
+    /// If the input has another shape, a size that the network cannot take, or values that are not finite,
+    /// or if the network's values overflow.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, NetError> {
         self.run(x, &mut Watch::default())
     }
 
     /// As [`Network::forward`], showing `observer` the tensor at every [`Point`] on the way. The
-    /// logits may differ in their last bits, as the observer sees a batch as a whole.
+    /// logits may differ in their last bits, because the batch is not split into portions.
     ///
     /// # Errors
     /// As [`Network::forward`], and whatever the observer returns.
@@ -235,7 +238,7 @@ impl Network {
             }
         };
         self.plan.check_size(height, width)?;
-        // The sum of a view in another order would be slow.
+        // Summing a strided view would be slow.
         let stored = nn::stored_channels_last(x)?;
         if all_finite(stored.as_ref().unwrap_or(x))? {
             Ok(())
@@ -246,7 +249,7 @@ impl Network {
 
     fn pooled(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         self.check_input(x)?;
-        // On a thread of the pool from start to end: from outside, every layer would have to wake it.
+        // The whole pass runs inside the thread pool: entered from outside, every layer would wake it anew.
         rayon::scope(|_| self.run_layers(x, watch))
     }
 
@@ -292,8 +295,8 @@ impl Network {
         Ok(features)
     }
 
-    /// How many images go through the first stages at a time: on the CPU, as many as the
-    /// caches hold the maps of; later on, weights are more than maps. An observer sees whole batches.
+    /// How many images go through the first stages at a time: on the CPU, as many as have activations that
+    /// fit in the caches. In later stages the weights are larger. With an observer, the whole batch.
     fn portion(&self, x: &Tensor, watch: &Watch<'_, '_>) -> Result<Option<usize>, NetError> {
         let (batch, _, height, width) = x.dims4()?;
         let is_cpu = matches!(self.backend, Backend::Cpu(_));
@@ -332,7 +335,7 @@ impl Network {
     }
 }
 
-/// The sum over all values is finite exactly if they are, short of a sum beyond 3.4e38.
+/// The sum is finite if and only if all values are, unless the sum itself exceeds 3.4e38.
 fn all_finite(x: &Tensor) -> Result<bool, NetError> {
     let sum = x.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
     Ok(sum.is_finite())
@@ -383,7 +386,7 @@ impl Block {
                 })),
             })
         };
-        // Layer by layer: the blocks of the last stage are too large to be shared out evenly.
+        // Parallel within a block, too: the last stage's blocks are too large to balance well.
         let (steps, sum) = rayon::join(
             || plan.steps.par_iter().map(step).collect::<Result<_, _>>(),
             || {
@@ -452,7 +455,7 @@ impl Block {
     }
 }
 
-/// A planner never makes one; the planned blocks begin with a convolution.
+/// For a block that no planner makes: its branch does not begin with a convolution.
 fn empty_branch() -> NetError {
     NetError::spec("block", "a block's branch begins with a convolution")
 }
@@ -498,7 +501,7 @@ impl Named<SqueezeExcite> {
         })
     }
 
-    /// The gate of `y`, whose squeeze may be known already.
+    /// The gate of `y`, whose mean may have been computed already.
     fn gate(
         &self,
         y: &Map,

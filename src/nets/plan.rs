@@ -19,6 +19,7 @@ pub enum StemPool {
     MaxCeil,
     /// Average 2x2, stride 2, size rounded down: the anti-aliased ("aa") models.
     Avg,
+    /// No pool.
     None,
 }
 
@@ -40,13 +41,16 @@ pub struct ConvPlan {
     pub name: String,
     /// Channels, kernel, stride, padding, dilation and groups.
     pub geometry: ConvGeometry,
+    /// What is added to its output.
     pub shift: Shift,
+    /// Applied after that; `None` for a linear output.
     pub activation: Option<Activation>,
 }
 
 /// What is added to the products of a convolution: a BatchNorm's shift or a bias, never both.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shift {
+    /// The BatchNorm that follows the convolution.
     Norm(NormPlan),
     /// The convolution's own `bias`.
     Bias,
@@ -64,12 +68,15 @@ pub struct NormPlan {
 /// Squeeze-and-excitation module: two 1x1 convolutions with bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SePlan {
+    /// Prefix of the module's tensors, such as `layer1.0.se`.
     pub name: String,
     /// Prefix of the first convolution's `weight` and `bias`.
     pub reduce: String,
     /// Prefix of the second one's.
     pub expand: String,
+    /// Channels of the map that is scaled.
     pub channels: usize,
+    /// Channels between the two convolutions.
     pub reduced: usize,
     /// After the first convolution.
     pub hidden: Activation,
@@ -80,23 +87,30 @@ pub struct SePlan {
 /// Selective-kernel unit: two paths and the attention that weighs them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SkPlan {
+    /// 3x3 convolutions, with dilation 1 and 2.
     pub paths: [ConvPlan; 2],
+    /// Each path sees half of the input channels instead of all of them.
     pub split_input: bool,
     /// Prefix of `fc_reduce` and `fc_select`, such as `layer1.0.conv1.attn`.
     pub attention: String,
     /// Between these two.
     pub norm: NormPlan,
+    /// Output channels.
     pub channels: usize,
+    /// Channels between `fc_reduce` and `fc_select`.
     pub reduced: usize,
 }
 
 /// One step of a block's residual branch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepPlan {
+    /// Convolution, with norm or bias, and activation.
     Conv(ConvPlan),
     /// 2x2 average, stride 2, size rounded down.
     AvgPool,
+    /// Squeeze-and-excitation inside the branch.
     Se(SePlan),
+    /// Selective-kernel unit.
     Sk(Box<SkPlan>),
 }
 
@@ -105,6 +119,7 @@ pub enum StepPlan {
 pub enum ShortcutPlan {
     /// The block's input as it is.
     Identity,
+    /// A convolution that makes the shapes equal.
     Projection(ProjectionPlan),
 }
 
@@ -113,6 +128,7 @@ pub enum ShortcutPlan {
 pub struct ProjectionPlan {
     /// 2x2 average, stride 2, size rounded up, before the convolution.
     pub avg_pool: bool,
+    /// The convolution, without activation.
     pub conv: ConvPlan,
 }
 
@@ -121,7 +137,9 @@ pub struct ProjectionPlan {
 pub struct SumPlan {
     /// The module on the branch's output, whose gate it is.
     pub se: Option<SePlan>,
+    /// What is added to the branch.
     pub shortcut: ShortcutPlan,
+    /// Applied to the sum.
     pub activation: Option<Activation>,
 }
 
@@ -132,34 +150,44 @@ pub struct BlockPlan {
     pub name: String,
     /// The branch, which begins with a convolution.
     pub steps: Vec<StepPlan>,
+    /// `None` for a block without a shortcut.
     pub sum: Option<SumPlan>,
 }
 
 /// The classifier, with bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearPlan {
+    /// Prefix of its `weight` and `bias`.
     pub name: String,
+    /// Width of the features.
     pub inputs: usize,
+    /// Number of classes.
     pub outputs: usize,
 }
 
 /// All layers of a network, in the order in which they run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
+    /// The convolutions before the first stage.
     pub stem: Vec<ConvPlan>,
+    /// The pool after them.
     pub stem_pool: StemPool,
+    /// The blocks of each stage.
     pub stages: Vec<Vec<BlockPlan>>,
     /// Before the global average pool.
     pub head_conv: Option<ConvPlan>,
     /// After it, on the single pixel that it leaves.
     pub pooled_conv: Option<ConvPlan>,
+    /// The last layer.
     pub classifier: LinearPlan,
 }
 
 /// One tensor of a weights file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorPlan {
+    /// Full name, such as `layer1.0.conv1.weight`.
     pub name: String,
+    /// Sizes in PyTorch's order: convolutions are `[out, in / groups, height, width]`.
     pub shape: Vec<usize>,
     /// Learned by gradient descent: everything but the running statistics.
     pub parameter: bool,
@@ -216,6 +244,7 @@ impl Plan {
             .sum()
     }
 
+    /// The blocks of all stages, in running order.
     pub fn blocks(&self) -> impl Iterator<Item = &BlockPlan> {
         self.stages.iter().flatten()
     }

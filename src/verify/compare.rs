@@ -1,4 +1,4 @@
-//! Running a network and comparing what it computes.
+//! Runs a network and compares what it computes.
 
 use std::collections::BTreeSet;
 
@@ -9,10 +9,10 @@ use crate::logits::top_k;
 use crate::nets::{NetError, Network, Point};
 
 impl Golden {
-    /// Runs the network on the images and compares every tensor that is known.
+    /// Runs the network on the images and compares every expected tensor.
     ///
-    /// A difference is no error but a row that is not `ok`; so is a wrong shape, or a tensor that
-    /// the network does not have.
+    /// A difference is not an error but a row that is not `ok`; the same holds for a wrong shape or a
+    /// tensor that the network does not have.
     ///
     /// # Errors
     /// [`GoldenError::Net`] if the network cannot be run on the images.
@@ -61,7 +61,7 @@ fn point_name(point: Point<'_>) -> String {
 }
 
 impl Expected {
-    /// The largest magnitude that is known.
+    /// The largest expected magnitude.
     pub(super) fn scale(&self) -> f64 {
         let largest = self
             .values
@@ -106,13 +106,13 @@ impl Expected {
         }
     }
 
-    /// A tolerance relative to infinity would forgive everything.
+    /// A tolerance relative to infinity would accept anything.
     pub(super) fn is_finite(&self) -> bool {
         let mut numbers = self.values.iter().chain(self.stats.iter().flatten());
         numbers.all(|number| number.is_finite())
     }
 
-    /// As [`Row::max_abs`]; NaN if a number on either side is.
+    /// As [`Row::max_abs`]; NaN if a value on either side is NaN.
     fn difference(&self, found: &[f32]) -> f64 {
         let mut differences: Vec<f64> = match &self.index {
             None => self

@@ -1,7 +1,7 @@
 //! Comparing a network with numbers that a reference implementation computed: golden files.
 //!
-//! A golden file is a safetensors file with the normalised images and what the reference made of
-//! them, at several depths:
+//! A golden file is a safetensors file with the normalised images and what the reference computed
+//! from them, at several depths:
 //!
 //! | tensor | contents |
 //! |---|---|
@@ -10,11 +10,11 @@
 //! | `pre_logits`, `pre_logits_f64` | pooled features `[N, num_features]` |
 //! | `stage.<name>.shape` | integers; `<name>` is `stem`, `stem_pool`, `stage1`…, `final_conv` |
 //! | `stage.<name>.stats` | mean, population standard deviation, largest magnitude, Euclidean norm |
-//! | `stage.<name>.probe_index`, `.probe` | places in the flattened tensor, and the values there |
+//! | `stage.<name>.probe_index`, `.probe` | indices into the flattened tensor, and the values there |
 //! | `stage.<name>.full` | the whole tensor |
 //! | `gate.<module>` | `[N, C]` (SE) or `[N, 2, C]` (SK) |
 //!
-//! `tests/tools/make_golden.py` writes such files. Beside `NAME.safetensors` there may be a
+//! `tests/tools/make_golden.py` writes such files. Next to `NAME.safetensors` there may be a
 //! `NAME.json` whose `suggested_atol_f32` is the tolerance of the logits.
 
 mod compare;
@@ -33,25 +33,45 @@ use crate::weights::WeightsError;
 /// implementations differ by up to some 1e-4 in single precision, wrong ones by 0.1 and more.
 pub const DEFAULT_TOLERANCE: f64 = 1e-3;
 
-/// A golden file that cannot be used.
+/// A golden file that cannot be used, or a network that cannot be run on it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GoldenError {
     #[error("{file}: there is no tensor `{tensor}`, so this is no golden file")]
-    Missing { file: String, tensor: &'static str },
+    /// A tensor that every golden file has is not there.
+    Missing {
+        /// The golden file.
+        file: String,
+        /// The tensor's name.
+        tensor: &'static str,
+    },
+    /// A tensor does not have the expected form.
     #[error("{file}: tensor `{tensor}`: expected {expected}, found {found}")]
     Malformed {
+        /// The golden file.
         file: String,
+        /// The tensor's name.
         tensor: String,
+        /// The form that was expected.
         expected: String,
+        /// What is there instead.
         found: String,
     },
     #[error("{file}: {reason}")]
-    Report { file: String, reason: String },
+    /// The JSON report next to a golden file cannot be used.
+    Report {
+        /// The report.
+        file: String,
+        /// Why it cannot be used.
+        reason: String,
+    },
+    /// The golden file cannot be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The network cannot be run on the images.
     #[error(transparent)]
     Net(#[from] NetError),
+    /// Candle reported an error.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
 }
@@ -71,13 +91,14 @@ impl GoldenError {
     }
 }
 
-/// Images and what a network should make of them.
+/// Images, and the values that a network should compute from them.
 #[derive(Clone, Debug)]
 pub struct Golden {
     /// `[N, 3, H, W]`, normalised.
     pub input: Tensor,
+    /// The tensors to compare.
     pub expected: Vec<Expected>,
-    /// Tensors of the file that are not understood.
+    /// The file's tensors with unknown names, which are not compared.
     pub unknown: Vec<String>,
 }
 
@@ -89,20 +110,24 @@ pub struct Expected {
     /// Which tensor of the network: `stem`, `stem_pool`, `stage1`…, `final_conv`, `pre_logits`,
     /// `logits`, or `gate.` and the module's name.
     pub point: String,
+    /// The tensor's shape, with the batch first.
     pub shape: Vec<usize>,
     /// Mean, population standard deviation, largest magnitude, Euclidean norm.
     pub stats: Option<[f64; 4]>,
-    /// Places of `values` in the flattened tensor; `None` where they are all of it.
+    /// Indices of `values` in the flattened tensor; `None` if `values` is the whole tensor.
     pub index: Option<Vec<usize>>,
+    /// The expected values.
     pub values: Vec<f64>,
-    /// Largest difference that is not an error.
+    /// Largest difference that counts as equal.
     pub tolerance: f64,
 }
 
 /// The comparison of one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
+    /// Its name in the golden file.
     pub tensor: String,
+    /// Shape of the network's tensor; empty where it has none.
     pub shape: Vec<usize>,
     /// Largest difference of a value. The statistics count too, each in a measure that is at most
     /// the largest difference of an element: differences of mean, deviation and largest magnitude,
@@ -111,9 +136,11 @@ pub struct Row {
     pub max_abs: Option<f64>,
     /// `max_abs` over the largest expected magnitude.
     pub max_rel: Option<f64>,
+    /// Largest `max_abs` that counts as equal.
     pub tolerance: f64,
+    /// Whether the tensors agree within the tolerance.
     pub ok: bool,
-    /// For logits: whether the answers are the same. Says nothing about `ok`, because two classes
+    /// For logits: whether the answers are the same. Does not affect `ok`, because two classes
     /// may be closer together than the tolerance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<TopK>,
@@ -125,6 +152,7 @@ pub struct Row {
 /// Number of images with the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct TopK {
+    /// All images of the file.
     pub images: usize,
     /// The same first class.
     pub top1: usize,
@@ -137,14 +165,14 @@ pub struct TopK {
 pub struct Report {
     /// In the order in which the network computes the tensors; those that it lacks come last.
     pub rows: Vec<Row>,
-    /// Tensors of the file that are not understood.
+    /// The file's tensors with unknown names, which are not compared.
     pub unknown: Vec<String>,
-    /// Whether every row is.
+    /// Whether every row is `ok`.
     pub ok: bool,
 }
 
-/// The tolerance that the report beside a golden file suggests: `suggested_atol_f32` of
-/// `NAME.json` beside `NAME.safetensors`. `None` where there is no report or no such entry.
+/// The tolerance that the report of a golden file suggests: `suggested_atol_f32` of `NAME.json` next to
+/// `NAME.safetensors`. `None` where there is no report or no such entry.
 ///
 /// # Errors
 /// [`GoldenError::Report`] if the report cannot be read or the entry is not a positive number.

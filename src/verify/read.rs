@@ -1,4 +1,4 @@
-//! Golden files.
+//! Reads golden files.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::weights::Weights;
 impl Golden {
     /// Reads a golden file.
     ///
-    /// `tolerance` is for the logits, as they are. The other tensors get the same relative to their
-    /// largest magnitude, because their scales differ.
+    /// `tolerance` is the absolute tolerance of the logits. The other tensors get the same tolerance
+    /// relative to their largest magnitude, because their scales differ.
     ///
     /// # Errors
     /// [`GoldenError::Missing`] without `input` or `logits`, [`GoldenError::Malformed`] if entries
@@ -116,7 +116,7 @@ impl Reader<'_> {
         )?)
     }
 
-    /// A tensor of which every element is stored.
+    /// A tensor that is stored whole.
     fn whole(&self, name: &str, point: &str) -> Result<Expected, GoldenError> {
         Ok(Expected {
             name: name.to_owned(),

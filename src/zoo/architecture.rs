@@ -10,10 +10,13 @@ use crate::preprocess::InputSpec;
 /// A topology that weights of one's own can be loaded into.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Architecture {
+    /// Name in timm, without a tag.
     pub name: String,
     /// Trainable parameters with the classes of [`labels`](Self::labels).
     pub params: usize,
+    /// The topology.
     pub network: NetworkSpec,
+    /// Whose tensor names its weights use.
     pub naming: Naming,
     /// What timm feeds it where nothing else is said.
     pub input: InputSpec,

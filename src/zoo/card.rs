@@ -30,10 +30,12 @@ impl CardName {
         })
     }
 
+    /// The part before the first dot: the topology.
     pub fn architecture(&self) -> &str {
         &self.architecture
     }
 
+    /// The part after it: the training recipe.
     pub fn tag(&self) -> &str {
         &self.tag
     }
@@ -57,10 +59,13 @@ impl From<CardName> for String {
 pub struct Published {
     /// Height and width in pixels.
     pub size: [usize; 2],
+    /// Part of the resized image's side that the crop keeps.
     pub crop_pct: f64,
+    /// Filter that resized the images.
     pub interpolation: Interpolation,
     /// Per cent of the validation images.
     pub top1: f64,
+    /// Per cent of the validation images.
     pub top5: f64,
     /// Table and its version.
     pub source: String,
@@ -69,6 +74,7 @@ pub struct Published {
 /// Everything that is known about one checkpoint. `models/README.md` describes the fields.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Card {
+    /// Full name, from the file's name.
     pub name: CardName,
     /// SPDX expression for the weights.
     pub license: String,
@@ -86,12 +92,17 @@ pub struct Card {
     pub notes: Vec<String>,
     /// Name in Cadene's `pretrainedmodels` of the network with the same weights.
     pub cadene: Option<String>,
+    /// The topology.
     pub network: NetworkSpec,
+    /// Whose tensor names the weights use.
     pub naming: Naming,
+    /// Where the weights are.
     pub weights: WeightsRef,
+    /// How images are prepared.
     pub input: InputSpec,
     /// Name of a built-in [`LabelSet`](crate::labels::LabelSet).
     pub labels: String,
+    /// Accuracy that others measured, one entry for each setting.
     pub published: Vec<Published>,
 }
 

@@ -8,10 +8,15 @@ use crate::preprocess::{CropMode, InputSpec, Interpolation};
 pub struct Overrides {
     /// Height and width in pixels; there is no test size then.
     pub size: Option<[usize; 2]>,
+    /// Part of the resized image's side that the crop keeps.
     pub crop_pct: Option<f64>,
+    /// How the crop is taken.
     pub crop_mode: Option<CropMode>,
+    /// Filter for resizing.
     pub interpolation: Option<Interpolation>,
+    /// Mean of red, green and blue, of values from 0 to 1.
     pub mean: Option<[f32; 3]>,
+    /// Standard deviation of red, green and blue, of values from 0 to 1.
     pub std: Option<[f32; 3]>,
     /// Classes of the weights. Label names that do not fit are left out.
     pub num_classes: Option<usize>,

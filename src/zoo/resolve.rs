@@ -29,19 +29,25 @@ pub(super) fn present_name(architecture: &str) -> Option<&'static str> {
 pub enum Selection<'z> {
     /// A checkpoint of the zoo. The note says which one, unless its full name was given.
     Card {
+        /// The checkpoint.
         card: &'z Card,
+        /// What to show the user about the choice.
         note: Option<String>,
     },
     /// A repository with timm's files, at a branch, tag or commit.
     Hub {
+        /// `organisation/name`.
         repo: String,
+        /// Branch, tag or commit; `main` where none is given.
         revision: Option<String>,
         /// The repository's short name, if it was given as a web address.
         note: Option<String>,
     },
     /// A topology without a checkpoint. The note says so.
     Architecture {
+        /// The topology.
         architecture: &'z Architecture,
+        /// What to show the user about it.
         note: String,
     },
     /// A directory of this machine with timm's files.

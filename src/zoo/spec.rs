@@ -13,11 +13,15 @@ use crate::preprocess::{ImageError, InputSpec, Transform};
 pub struct ModelSpec {
     /// What messages call it: a card's full name, or the place of the `config.json`.
     pub name: String,
+    /// The topology.
     pub network: NetworkSpec,
+    /// Whose tensor names the weights use.
     pub naming: Naming,
+    /// How images are prepared.
     pub input: InputSpec,
     /// One entry for each output of the classifier.
     pub labels: Cow<'static, LabelSet>,
+    /// Where the weights are.
     pub weights: WeightsSource,
     /// The `config.json` that it was read from; none for a card.
     pub config: Option<String>,

@@ -23,6 +23,7 @@ use super::{NetError, Plan};
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NetworkSpec {
+    /// ResNet, SE-ResNet, SE-ResNeXt, SENet-154, SKNet, ResNet-RS.
     Resnet(ResnetSpec),
 }
 
@@ -58,6 +59,7 @@ impl NetworkSpec {
         self.family().inputs()
     }
 
+    /// Sets the channels of the input.
     pub fn set_inputs(&mut self, channels: usize) {
         match self {
             Self::Resnet(spec) => spec.set_inputs(channels),

@@ -16,11 +16,15 @@ use crate::nets::plan::{Activation, StemPool};
 pub struct ResnetSpec {
     /// Two 3x3 convolutions, or 1x1, 3x3, 1x1.
     pub block: BlockKind,
+    /// The convolutions before the first stage.
     pub stem: Stem,
+    /// The pool between stem and first stage.
     pub stem_pool: StemPool,
     /// Which convolution has a block's stride.
     pub stride_on: StrideOn,
+    /// The projection where a block changes shape.
     pub shortcut: Shortcut,
+    /// After the stem, inside the blocks and after each sum.
     pub activation: Activation,
     /// Added to the variance in every BatchNorm.
     #[serde(default = "pytorch_eps", skip_serializing_if = "is_pytorch_eps")]
@@ -86,10 +90,13 @@ fn is_one(groups: &usize) -> bool {
     *groups == 1
 }
 
+/// The convolutions of a block's branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockKind {
+    /// 3x3, 3x3.
     Basic,
+    /// 1x1, 3x3, 1x1.
     Bottleneck,
 }
 
@@ -105,6 +112,7 @@ pub struct Stem {
     /// Output channels of each convolution: one for the 7x7 stem, three for the deep ("d") and
     /// tiered ("t") stems.
     pub widths: Vec<usize>,
+    /// Stride of each convolution; as many as `widths`.
     pub strides: Vec<usize>,
 }
 
@@ -120,6 +128,7 @@ fn is_colours(inputs: &usize) -> bool {
     *inputs == COLOURS
 }
 
+/// Which layer of a block reduces the resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StrideOn {
@@ -151,12 +160,15 @@ pub enum Shortcut {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeSpec {
+    /// Where the module is in a block.
     pub position: SePosition,
     /// ReLU after the last BatchNorm and before the module: only the basic block of `senet.py`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub relu_before: bool,
+    /// Activation between the two layers.
     #[serde(default = "relu", skip_serializing_if = "is_relu")]
     pub hidden: Activation,
+    /// Activation after the second layer, whose output scales the channels.
     #[serde(default = "sigmoid", skip_serializing_if = "is_sigmoid")]
     pub gate: Activation,
 }
@@ -179,6 +191,7 @@ fn is_sigmoid(gate: &Activation) -> bool {
     *gate == sigmoid()
 }
 
+/// Where a squeeze-and-excitation module is in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SePosition {
