@@ -1,4 +1,4 @@
-//! What can go wrong between a spec and its logits.
+//! Errors from building, loading and running a network.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub enum NetError {
         tensor: String,
         /// The value in question.
         value: f64,
-        /// What a value that is finite in the file is refused for; empty for NaN and infinity in the file.
+        /// Why a value that is finite in the file is rejected; empty for NaN and infinity in the file.
         reason: &'static str,
     },
     /// The weights file cannot be read.
@@ -196,7 +196,7 @@ impl TensorMismatch {
         }
         if self.other_classifier() {
             return Some(format!(
-                "the file's classifier is more than a linear layer, which alone can be in the place of `{}`",
+                "the file's classifier is more than a linear layer; `{}` can only be a single linear layer",
                 self.classifier
             ));
         }

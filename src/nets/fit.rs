@@ -164,7 +164,7 @@ fn fit_dict(plan: &Plan, dict: Weights) -> Result<(Weights, Vec<String>), NetErr
         unused.truncate(SHOWN);
         let unused = unused.join(", ");
         notes.push(format!(
-            "{source}: not of the network and not used: {count} values: {unused}{more}"
+            "{source}: not part of the network and not used: {count} values: {unused}{more}"
         ));
     }
     Ok((dict, notes))

@@ -39,7 +39,7 @@ impl<'a> Loader<'a> {
         made
     }
 
-    /// A tensor's values. NaN or infinity would silently corrupt the output, so they are refused.
+    /// A tensor's values. NaN or infinity would silently corrupt the output, so they are rejected.
     fn values(&self, name: &str) -> Result<Vec<f32>, NetError> {
         let values = self.weights.f32(name)?;
         match not_finite(&values) {

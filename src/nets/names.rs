@@ -1,7 +1,7 @@
 //! The tensor names of weights files: one table of patterns for each naming scheme.
 //!
-//! A planner asks the table for the names of the layers it makes, never which scheme it is. A scheme has
-//! no row for what no network of its source file contains, and a plan that needs such a row is refused.
+//! A planner looks up the names of its layers in the table and never asks which scheme it is. A scheme
+//! has no row for layers that its source file lacks; a plan that needs such a row is rejected.
 
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ const RESNET: Names = Names {
             ["conv1.3", "conv1.4"],
             ["conv1.6", "bn1"],
         ],
-        // ResNet-RS: a convolution in the place of the pool, under its name.
+        // ResNet-RS: a convolution that replaces the pool, under the pool's name.
         &[
             ["conv1.0", "conv1.1"],
             ["conv1.3", "conv1.4"],

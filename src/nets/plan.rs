@@ -15,7 +15,7 @@ pub enum StemPool {
     /// Max 3x3, stride 2, padding 1 (timm `resnet.py`).
     MaxPad,
     /// Max 3x3, stride 2, no padding, output size rounded up: what Caffe does, kept by the legacy
-    /// family because its weights were trained so (timm `senet.py`).
+    /// models because their weights were trained with it (timm `senet.py`).
     MaxCeil,
     /// Average 2x2, stride 2, size rounded down: the anti-aliased ("aa") models.
     Avg,
@@ -34,7 +34,7 @@ impl StemPool {
     }
 }
 
-/// A convolution, what shifts its results, and the activation after that.
+/// A convolution with its BatchNorm or bias, and the activation after that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvPlan {
     /// Prefix of the convolution's `weight`.

@@ -31,7 +31,7 @@ impl Plan {
     /// Every layer with its output shape for an image of `height` x `width`, in running order.
     ///
     /// # Errors
-    /// [`NetError::InputSize`] where a layer would have nothing to work on or two branches differ.
+    /// [`NetError::InputSize`] if a layer's output would be empty or two branches differ in size.
     pub fn trace(&self, height: usize, width: usize) -> Result<Vec<LayerTrace>, NetError> {
         let mut walk = Walk {
             input: (height, width),
@@ -56,7 +56,7 @@ impl Plan {
 
 struct Walk {
     input: Size,
-    /// Collected where somebody wants to see them.
+    /// `None` if only the sizes are checked.
     layers: Option<Vec<LayerTrace>>,
 }
 
@@ -127,7 +127,7 @@ impl Walk {
         }
     }
 
-    /// The size of a layer's output, where `output` says it for one axis: 0 if not one window fits.
+    /// The size of a layer's output. `output` computes it for one axis: 0 if no window fits.
     fn output(
         &self,
         layer: &str,

@@ -1,4 +1,4 @@
-//! Web addresses that are given as a model: pages of the Hugging Face hub.
+//! Web addresses given as a model: pages of the Hugging Face hub.
 
 use super::resolve::hub_name;
 use super::{CardError, Selection};

@@ -1,4 +1,4 @@
-//! Topologies of which no checkpoint is published: a file each under `models/architectures/`.
+//! Topologies without a published checkpoint: one file each under `models/architectures/`.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::{Card, CardError, check};
 use crate::nets::{Naming, NetworkSpec};
 use crate::preprocess::InputSpec;
 
-/// A topology that weights of one's own can be loaded into.
+/// A topology for weights of the user's own.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Architecture {
     /// Name in timm, without a tag.
@@ -18,13 +18,13 @@ pub struct Architecture {
     pub network: NetworkSpec,
     /// Whose tensor names its weights use.
     pub naming: Naming,
-    /// What timm feeds it where nothing else is said.
+    /// timm's default input settings.
     pub input: InputSpec,
-    /// The label set that is meant where nothing else is said.
+    /// The default label set.
     pub labels: String,
 }
 
-/// The classes of networks that are not trained yet.
+/// The default label set of networks without weights.
 const LABELS: &str = "imagenet-1k";
 
 impl Architecture {

@@ -67,7 +67,7 @@ pub struct Published {
     pub top1: f64,
     /// Per cent of the validation images.
     pub top5: f64,
-    /// Table and its version.
+    /// The table that has the figure, with its version.
     pub source: String,
 }
 
@@ -80,9 +80,9 @@ pub struct Card {
     pub license: String,
     /// arXiv identifiers: the architecture first, then the training recipe.
     pub paper: Vec<String>,
-    /// Whose weights they are: a page that describes them.
+    /// Web page about the weights: who trained them.
     pub origin: String,
-    /// The checkpoint that is meant by the architecture's name alone.
+    /// Whether the architecture's name alone selects this checkpoint.
     pub recommended: bool,
     /// Trainable parameters, exactly.
     pub params: usize,
@@ -153,7 +153,7 @@ impl Card {
     }
 }
 
-/// A card as it is written.
+/// A card as it is in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CardFile {
@@ -188,7 +188,7 @@ struct LabelsTable {
     set: String,
 }
 
-/// Adds the place: the line's text names the field where the parser's message does not.
+/// Adds the line: its text names the field when the parser's message does not.
 pub(super) fn toml_error(file: &str, text: &str, error: &toml::de::Error) -> CardError {
     let start = error.span().map_or(0, |span| span.start);
     let before = text.get(..start).unwrap_or(text);

@@ -19,7 +19,7 @@ pub(super) fn card(card: &Card, file: &str) -> Result<(), CardError> {
     published(card).map_err(error)
 }
 
-/// Checks the topology, its size, and what is fed to it.
+/// Checks the topology, its number of parameters, and the input settings.
 pub(super) fn architecture(card: &Architecture, file: &str) -> Result<(), CardError> {
     let classes = LabelSet::builtin_len(&card.labels).map_err(|e| {
         let hint = e.hint().unwrap_or_default();
@@ -155,7 +155,7 @@ fn is_hex(text: &str) -> bool {
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
-/// What a card may say of its input: [`usable`] numbers, and none of them unusual.
+/// Stricter than [`usable`]: a card's input settings must not be unusual either.
 fn input(input: &InputSpec) -> Result<(), Problem> {
     usable(input)?;
     crop("crop_pct", input.crop_pct)?;
@@ -177,7 +177,7 @@ fn input(input: &InputSpec) -> Result<(), Problem> {
     }
 }
 
-/// Whether a transform can be made of the numbers. The field's name is that of [`InputSpec`].
+/// Whether a transform can use the settings. The field's name is that of [`InputSpec`].
 pub(super) fn usable(input: &InputSpec) -> Result<(), Problem> {
     size("size", input.size)?;
     if let Some(test) = input.test_size {

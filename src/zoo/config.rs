@@ -1,7 +1,7 @@
-//! Models without a card: timm's `config.json` and the weights beside it.
+//! Models without a card: timm's `config.json` and the weights next to it.
 //!
 //! Both layouts are read: that of 2023, which the Hub holds, and today's with `model_args`. Fields
-//! that say nothing about inference are passed over. A missing field has timm's default
+//! that do not affect inference are ignored. A missing field has timm's default
 //! (`PretrainedCfg` in timm `models/_pretrained.py`).
 
 mod fields;
@@ -23,11 +23,11 @@ use crate::nets::{Naming, Shortcut};
 use fields::Fields;
 
 pub(crate) const CONFIG_FILE: &str = "config.json";
-/// A damaged number must not become an allocation. ImageNet-22k has 21,841 classes.
+/// Keeps a damaged number from becoming a huge allocation. ImageNet-22k has 21,841 classes.
 const MAX_CLASSES: usize = 1_000_000;
 /// Far above the bands of any camera.
 const MAX_CHANNELS: usize = 1024;
-/// Arguments of timm's `create_model`, `build_model_with_cfg` and networks that change nothing in
+/// Arguments of timm's `create_model`, `build_model_with_cfg` and networks that do not affect
 /// inference, whatever their value.
 const NEUTRAL_ARGUMENTS: [&str; 10] = [
     "cache_dir",
@@ -43,8 +43,8 @@ const NEUTRAL_ARGUMENTS: [&str; 10] = [
 ];
 
 impl ModelSpec {
-    /// The model in a directory as timm saves it: its `config.json`. Which file holds the weights is
-    /// found out when they are needed.
+    /// The model in a directory as timm saves it: its `config.json`. The weights file is
+    /// looked for when it is needed.
     ///
     /// # Errors
     /// [`CardError::Read`], [`CardError::MissingFile`], and those of
@@ -90,13 +90,13 @@ impl ModelSpec {
         })?;
         let root = Fields::new(&file, "", &root)?;
         let nested = root.table("pretrained_cfg")?;
-        // Before 2023 everything stood at the top, and timm called the labels otherwise.
+        // Before 2023 all fields were at the top level, and timm used another name for the labels.
         let pretrained = nested.unwrap_or(root);
 
         let zoo = Zoo::builtin()?;
         origin::check(root)?;
         let architecture: String = root.required("architecture", "a name")?;
-        // timm passes over a tag, and takes its former names.
+        // timm ignores a tag, and accepts its former names.
         let named = split_tag(&architecture).0;
         let named = present_name(named).map_or(named, |name| split_tag(name).0);
         let Some(mut standard) = zoo.architecture(named) else {
@@ -146,7 +146,7 @@ impl ModelSpec {
     }
 }
 
-/// Refuses arguments that would make another network than the architecture's.
+/// Rejects arguments that would change the architecture's network.
 fn check_topology(root: Fields<'_>, standard: &Architecture) -> Result<(), CardError> {
     check_pool(root)?;
     let Some(arguments) = root.table("model_args")? else {
@@ -167,9 +167,9 @@ fn check_topology(root: Fields<'_>, standard: &Architecture) -> Result<(), CardE
     }
 }
 
-/// Whether timm makes the same network of the argument as without it.
+/// Whether timm builds the same network with the argument as without it.
 fn changes_nothing(name: &str, value: &Value, standard: &Architecture) -> bool {
-    // timm passes over what is not set.
+    // timm ignores what is not set.
     if value.is_null() || NEUTRAL_ARGUMENTS.contains(&name) {
         return true;
     }
@@ -196,7 +196,7 @@ fn changes_nothing(name: &str, value: &Value, standard: &Architecture) -> bool {
 fn standard_value(name: &str, architecture: &Architecture) -> Option<Value> {
     let network = architecture.network.as_resnet()?;
     let first = network.runs.first()?;
-    // The fourth convolution of ResNet-RS stands in the place of the pool.
+    // The fourth convolution of ResNet-RS replaces the pool.
     let replaced_pool = network.stem.widths.len() == 4;
     match name {
         "act_layer" => return Some(json!(network.activation)),
@@ -208,7 +208,7 @@ fn standard_value(name: &str, architecture: &Architecture) -> Option<Value> {
     Some(match name {
         "avg_down" => Value::from(network.shortcut == Shortcut::AvgConv1x1),
         "base_width" => Value::from(first.width / first.groups),
-        // The modules of ResNet-RS are wider, which this argument does not say.
+        // The modules of ResNet-RS are wider than this argument alone would make them.
         "block_args" if network.se.is_some() && !replaced_pool => json!({"attn_layer": "se"}),
         "block_reduce_first" => Value::from(if first.conv1_width.is_some() { 2 } else { 1 }),
         "cardinality" => Value::from(first.groups),
@@ -231,7 +231,7 @@ fn standard_value(name: &str, architecture: &Architecture) -> Option<Value> {
 
 fn check_pool(fields: Fields<'_>) -> Result<(), CardError> {
     let pool: Option<String> = fields.optional("global_pool", "a name")?;
-    // timm's other names of the same mean.
+    // timm's other names for the same mean.
     let is_mean = |pool: &String| ["avg", "fast", "fastavg"].contains(&pool.as_str());
     match pool.filter(|pool| !is_mean(pool)) {
         Some(pool) => {
@@ -264,7 +264,7 @@ fn channels(root: Fields<'_>, pretrained: Fields<'_>) -> Result<usize, CardError
     Err(fields.error(name, reason))
 }
 
-/// The number at the top or in `model_args` is decisive, and they must agree: `pretrained_cfg` keeps
+/// The number at the top level or in `model_args` counts, and the two must agree: `pretrained_cfg` keeps
 /// that of the original checkpoint.
 fn classes(root: Fields<'_>, pretrained: Fields<'_>) -> Result<usize, CardError> {
     let number = |fields: Fields<'_>| -> Result<Option<usize>, CardError> {

@@ -265,7 +265,7 @@ fn step(field: &str) -> Option<String> {
             "an override of the number of classes leaves out names that do not fit it"
         }
         _ if table == "model_args" && name != "in_chans" => {
-            "if the network was trained without this argument all the same, take it out of the file"
+            "if the network was in fact trained without this argument, remove it from the file"
         }
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! Model cards: everything that is known about a checkpoint, and what a user may call it.
+//! Model cards: everything known about a checkpoint, and the names that users may give it.
 //!
 //! A [`Card`] is one file `models/<architecture>.<tag>.toml`, described in `models/README.md` and
 //! compiled into the program; the [`Zoo`] holds all of them and resolves names. An [`Architecture`] is a
@@ -33,7 +33,7 @@ pub use weights_ref::{DEFAULT_FILE, WeightsRef};
 
 include!(concat!(env!("OUT_DIR"), "/weights.rs"));
 
-/// What is run where no model is named: of the ImageNet-1k checkpoints below 30 million parameters,
+/// The model that is used if none is named: of the ImageNet-1k checkpoints below 30 million parameters,
 /// the one with the highest published top-1 accuracy.
 pub const DEFAULT_MODEL: &str = "seresnext50_32x4d.racm_in1k";
 

@@ -1,12 +1,12 @@
-//! What a user puts in place of what a model's description says.
+//! Settings with which a user replaces those of a model's description.
 
 use crate::preprocess::{CropMode, InputSpec, Interpolation};
 
-/// Settings that stand in place of those of a card or a `config.json`, which are then not even looked
-/// at: a value that is refused there does not matter.
+/// Settings that replace those of a card or a `config.json`. A replaced value is not even checked, so an
+/// invalid one does no harm.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Overrides {
-    /// Height and width in pixels; there is no test size then.
+    /// Height and width in pixels; the model then has no test size.
     pub size: Option<[usize; 2]>,
     /// Part of the resized image's side that the crop keeps.
     pub crop_pct: Option<f64>,
@@ -23,7 +23,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// For what looks at no image: none of a model's input settings matter.
+    /// For uses without images: every input setting is replaced, so none of the model's matters.
     pub const ALL: Self = Self {
         size: Some([224, 224]),
         crop_pct: Some(0.875),

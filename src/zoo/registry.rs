@@ -28,11 +28,11 @@ static BUILTIN: LazyLock<Result<Zoo, CardError>> = LazyLock::new(|| {
 type ReadCard = fn(&str, &str) -> Result<Card, CardError>;
 
 impl Zoo {
-    /// The cards that are part of the program. They are read once, and not checked: the tests did
-    /// that, and to plan every network would take most of a short command's time.
+    /// The cards that are part of the program. They are parsed once and not checked: the tests do
+    /// that, and planning every network would take most of a short command's time.
     ///
     /// # Errors
-    /// [`CardError::Builtin`] if one cannot be read, which the program's tests rule out.
+    /// [`CardError::Builtin`] if one cannot be parsed, which the program's tests rule out.
     pub fn builtin() -> Result<&'static Self, CardError> {
         BUILTIN.as_ref().map_err(CardError::Builtin)
     }
@@ -41,7 +41,7 @@ impl Zoo {
     ///
     /// # Errors
     /// Those of [`Card::parse`]; [`CardError::Differ`] if cards of one architecture disagree about
-    /// it, [`CardError::Recommended`] if the architecture's name alone means no or several cards.
+    /// it, [`CardError::Recommended`] if an architecture's name alone selects no card or several.
     pub fn parse<'a>(
         files: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, CardError> {
@@ -75,12 +75,12 @@ impl Zoo {
         &self.cards
     }
 
-    /// The card of that full name, `architecture.tag`.
+    /// The card with that full name, `architecture.tag`.
     pub fn get(&self, name: &str) -> Option<&Card> {
         self.cards.iter().find(|card| card.name.to_string() == name)
     }
 
-    /// The architectures of which no checkpoint is published, sorted by name.
+    /// The architectures without a published checkpoint, sorted by name.
     pub fn untrained(&self) -> &[Architecture] {
         &self.untrained
     }
@@ -103,7 +103,7 @@ impl Zoo {
         names
     }
 
-    /// The card that an architecture's name alone means: the recommended one, or the only one.
+    /// The card that an architecture's name alone selects: the recommended one, or the only one.
     pub fn default_of(&self, architecture: &str) -> Option<&Card> {
         let of = || self.of(architecture);
         of().find(|card| card.recommended).or_else(|| of().next())
@@ -140,7 +140,7 @@ fn check_architecture(cards: &[&Card]) -> Result<(), CardError> {
     Ok(())
 }
 
-/// The first field that two cards of one architecture may not differ in and do.
+/// The first field in which two cards of one architecture differ but must not.
 fn difference(a: &Card, b: &Card) -> Option<String> {
     if a.naming != b.naming {
         return Some("tensors.naming".into());

@@ -1,4 +1,4 @@
-//! From what a user types to a card or a repository of the Hugging Face hub.
+//! Resolves what a user types to a card or a repository of the Hugging Face hub.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ const OLD_NAMES: [(&str, &str); 5] = [
     ("seresnext26tn_32x4d", "seresnext26t_32x4d"),
 ];
 
-/// The present name of what timm called `architecture` in former times.
+/// The present name of an architecture that timm formerly called `architecture`.
 pub(super) fn present_name(architecture: &str) -> Option<&'static str> {
     let key = squash(architecture);
     OLD_NAMES
@@ -57,15 +57,15 @@ pub enum Selection<'z> {
 impl Zoo {
     /// Finds what `text` means. Case, `-` and `_` do not matter. Besides full names these are
     /// understood: an architecture (its recommended checkpoint) or the beginning of its name up to
-    /// a `_` if only one fits, a name that timm gave it in former times, `timm/` before any of them,
+    /// a `_` if only one fits, a former name in timm, `timm/` before any of them,
     /// `cadene/` before a name of Cadene's `pretrainedmodels`, `demo`, the repository or the release
     /// file's address of a card, `hf-hub:organisation/name`, optionally with `@revision`, the web
     /// address of such a repository, `local-dir:` before a directory, and an architecture without a
     /// checkpoint.
     ///
     /// # Errors
-    /// [`CardError::UnknownModel`] with similar names, [`CardError::UnknownCheckpoint`] with the tags
-    /// that there are, [`CardError::AmbiguousModel`] with what the text can mean,
+    /// [`CardError::UnknownModel`] with similar names, [`CardError::UnknownCheckpoint`] with the
+    /// existing tags, [`CardError::AmbiguousModel`] with what the text can mean,
     /// [`CardError::NotACard`] if it may be a repository's name without the prefix `hf-hub:`,
     /// [`CardError::HubName`] after that prefix, [`CardError::Address`] for other web addresses. A
     /// near miss is never taken for a name: it would load other weights than were asked for.
@@ -102,7 +102,7 @@ impl Zoo {
         Ok(Selection::Card { card, note })
     }
 
-    /// The architecture without a checkpoint that is called so, or so with timm's tag for these.
+    /// The architecture without a checkpoint that has this name, with or without timm's tag for these.
     fn find_untrained(&self, text: &str) -> Option<&Architecture> {
         let name = strip_prefix(text, "timm/").unwrap_or(text);
         let (name, tag) = split_tag(name);
@@ -187,7 +187,7 @@ impl Zoo {
     /// An architecture with or without a tag.
     fn find_name(&self, text: &str) -> Result<&Card, CardError> {
         let (typed, tag) = split_tag(text);
-        // As in timm, a tag of the old name stands before that of the present one.
+        // As in timm, a tag of the old name takes precedence over that of the present one.
         let (typed, tag) = match present_name(typed).map(split_tag) {
             Some((present, its_tag)) => (present, tag.or(its_tag)),
             None => (typed, tag),
@@ -209,7 +209,7 @@ impl Zoo {
         })
     }
 
-    /// The architecture called `name`, or the only one whose name begins so; `text` is what was
+    /// The architecture called `name`, or the only one whose name begins with it; `text` is what was
     /// typed, for the error.
     fn find_architecture(&self, name: &str, text: &str) -> Result<&str, CardError> {
         let key = squash(name);
@@ -259,7 +259,7 @@ impl Zoo {
             ""
         };
         let mut note = format!("{text} is {was}{}", card.name);
-        // With a tag or Cadene's prefix nothing was left open.
+        // A tag or Cadene's prefix leaves no choice.
         let tagged = present.unwrap_or(name).contains('.') || text.contains('.');
         if tagged || strip_prefix(text, "cadene/").is_some() {
             return note;
@@ -300,8 +300,8 @@ fn strip_prefix<'t>(text: &'t str, prefix: &str) -> Option<&'t str> {
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// Splits `organisation/name@revision`. Parts become folder names of a cache, so anything that
-/// could lead elsewhere is refused.
+/// Splits `organisation/name@revision`. The parts become directory names in a cache, so anything that
+/// could lead outside it is rejected.
 pub(super) fn hub_name(text: &str) -> Result<(String, Option<String>), CardError> {
     let error = |reason| CardError::HubName {
         name: text.to_owned(),

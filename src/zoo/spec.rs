@@ -1,4 +1,4 @@
-//! What is needed in order to load and run a model, wherever it was described.
+//! The description from which a model is loaded and run, whatever its source.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::preprocess::{ImageError, InputSpec, Transform};
 /// A model, described completely and checked: from a card, or from timm's `config.json`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelSpec {
-    /// What messages call it: a card's full name, or the place of the `config.json`.
+    /// Its name in messages: a card's full name, or the directory or repository of the `config.json`.
     pub name: String,
     /// The topology.
     pub network: NetworkSpec,
@@ -23,9 +23,9 @@ pub struct ModelSpec {
     pub labels: Cow<'static, LabelSet>,
     /// Where the weights are.
     pub weights: WeightsSource,
-    /// The `config.json` that it was read from; none for a card.
+    /// The `config.json` that it was read from; `None` for a card.
     pub config: Option<String>,
-    /// What was read otherwise than it may be expected to be, to be shown to the user.
+    /// Notes for the user about values that were read in an unexpected way.
     pub notes: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ pub enum WeightsSource {
     Reference(WeightsRef),
     /// On this machine.
     File(PathBuf),
-    /// In this directory, where it is looked for when it is needed.
+    /// In this directory; the file is looked for when it is needed.
     Directory(PathBuf),
 }
 
@@ -75,7 +75,7 @@ impl ModelSpec {
         })
     }
 
-    /// Puts the user's settings in place of the model's.
+    /// Replaces the model's settings with the user's.
     pub fn set(&mut self, overrides: &Overrides) {
         overrides.apply(&mut self.input);
         let classes = overrides.num_classes.unwrap_or(self.classes());

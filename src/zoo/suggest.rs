@@ -1,6 +1,6 @@
 //! Names that resemble what was typed.
 
-/// No model's name comes near; the distance takes time in proportion to the product of the lengths.
+/// Far longer than any model's name; the distance takes time proportional to the product of the lengths.
 const MAX_LENGTH: usize = 64;
 const SHOWN: usize = 5;
 
@@ -10,7 +10,7 @@ pub(crate) fn squash(name: &str) -> String {
     kept.map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Up to five of `names` that `text` may be meant for, the nearest first: those that contain it or
+/// Up to five of `names` that `text` may mean, nearest first: those that contain it or
 /// are contained in it, then those a few typing errors away.
 pub(super) fn near<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let key = squash(text);

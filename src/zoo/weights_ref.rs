@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hub::DEFAULT_REVISION;
 
-/// File that timm's repositories keep their weights in; meant where a card names no file.
+/// Weights file of timm's repositories; the default if a card names no file.
 pub const DEFAULT_FILE: &str = "model.safetensors";
 
 /// Where a checkpoint's weights are. At least one of `repo`, `release` and `embedded` is given.

@@ -1,7 +1,7 @@
 //! A network's topology as data: the `[network]` table of a card, one `kind` for each family of networks.
 //!
-//! A family is a table of its own and a planner that turns it into a [`Plan`]; nothing after the plan
-//! knows of families.
+//! A family is a spec with its own fields and a planner that turns it into a [`Plan`]; nothing after the
+//! plan knows about families.
 
 mod resnet;
 
@@ -33,7 +33,7 @@ enum Kind {
     Resnet,
 }
 
-/// What every family's table can do.
+/// What every family's spec provides.
 trait Family {
     fn plan(&self, names: &'static Names, classes: usize) -> Result<Plan, NetError>;
     fn inputs(&self) -> usize;
@@ -45,7 +45,7 @@ impl NetworkSpec {
     /// Resolves the spec with the names of `naming` and a classifier of `classes`.
     ///
     /// # Errors
-    /// [`NetError::Spec`] with the field, if the spec contradicts itself or cannot be named so.
+    /// [`NetError::Spec`] with the field, if the spec contradicts itself or `naming` has no names for it.
     pub fn plan(&self, naming: Naming, classes: usize) -> Result<Plan, NetError> {
         if classes == 0 {
             let reason = "a classifier needs at least one class";
@@ -66,12 +66,12 @@ impl NetworkSpec {
         }
     }
 
-    /// One line for people: the kind of block, and the numbers that tell networks of a family apart.
+    /// One line for people: the kind of block, and the numbers that distinguish networks of a family.
     pub fn summary(&self) -> String {
         self.family().summary()
     }
 
-    /// The table of a network of the ResNet family.
+    /// The spec of a network of the ResNet family.
     pub fn as_resnet(&self) -> Option<&ResnetSpec> {
         match self {
             Self::Resnet(spec) => Some(spec),
@@ -85,8 +85,8 @@ impl NetworkSpec {
     }
 }
 
-/// As serde's own tagged enums, but `kind` must come first: they would put the fields aside until they
-/// know the kind, and an error could not name its line any more.
+/// Like serde's internally tagged enums, but `kind` must come first: serde buffers the fields until it
+/// knows the kind, and errors then lose their line numbers.
 impl<'de> Deserialize<'de> for NetworkSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Tagged;

@@ -9,7 +9,7 @@ use crate::zoo::CardError;
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     pub(super) file: &'a str,
-    /// The table's own name; empty at the top.
+    /// The table's name; empty at the top level.
     table: &'a str,
     pub(super) map: &'a Map<String, Value>,
 }
@@ -34,13 +34,13 @@ impl<'a> Fields<'a> {
         CardError::field(self.file, &field, reason)
     }
 
-    /// The value, if there is one: timm writes `null` for what is not set.
+    /// The value, if it is set: timm writes `null` for what is not set.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name).filter(|value| !value.is_null())
     }
 
-    /// The value, unless Python takes it for false: timm has a default in place of such a value where
-    /// it reads input settings and labels.
+    /// The value, unless Python considers it false: timm uses a default for such input settings and
+    /// labels.
     pub(super) fn filled(&self, name: &str) -> Option<&'a Value> {
         self.get(name).filter(|value| match value {
             Value::Null => false,
@@ -62,7 +62,7 @@ impl<'a> Fields<'a> {
             .transpose()
     }
 
-    /// `value` is that of the field `name`.
+    /// Converts `value`, the value of the field `name`.
     pub(super) fn read<T: DeserializeOwned>(
         &self,
         name: &str,
@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The value as it stands in the file, cut to a readable length.
+/// The value as JSON, cut to a readable length.
 pub(super) fn describe(value: &Value) -> String {
     const SHOWN: usize = 40;
     let text = value.to_string();

@@ -7,7 +7,7 @@ use super::fields::Fields;
 use crate::preprocess::{CropMode, InputSpec, Interpolation};
 use crate::zoo::{CardError, Overrides, check};
 
-/// Reads what `overrides` leave open. A missing value has timm's default.
+/// Reads the settings that `overrides` does not give. A missing value has timm's default.
 pub(super) fn read(
     fields: Fields<'_>,
     channels: usize,
@@ -24,7 +24,7 @@ pub(super) fn read(
         (None, Some(_)) => (sides(fields, "test_input_size")?, None),
         (None, None) => {
             let crop_pct: Option<f64> = setting(fields, "test_crop_pct", None, "a number")?;
-            // A crop of its own is a test setting too, at the one size that there is.
+            // A `test_crop_pct` alone is a test setting too, at the input size.
             let same = crop_pct.map(|_| size);
             (sides(fields, "test_input_size")?.or(same), crop_pct)
         }
@@ -61,8 +61,8 @@ pub(super) fn read(
     Ok(input)
 }
 
-/// What the user puts in place of the field, else its value: none for what Python takes for false,
-/// where timm has its default.
+/// The user's override, or else the field's value: `None` if Python considers it false, because timm
+/// then uses its default.
 fn setting<T: DeserializeOwned>(
     fields: Fields<'_>,
     name: &str,
@@ -146,8 +146,8 @@ fn values(
     }
 }
 
-/// Refuses what no transform can be made of. What the user put in place of the file's values is not
-/// the file's fault, and is checked where it is used.
+/// Rejects values that no transform can use. The user's overrides are not the file's fault and are
+/// checked where they are used.
 fn check(fields: Fields<'_>, input: &InputSpec, overrides: &Overrides) -> Result<(), CardError> {
     let Err((field, reason)) = check::usable(input) else {
         return Ok(());

@@ -8,9 +8,9 @@ use super::fields::{Fields, describe};
 use crate::labels::{Label, LabelSet};
 use crate::zoo::CardError;
 
-/// Where names are looked for that timm does not know: lists, or tables by number.
+/// Fields of other libraries that may hold the names: lists, or tables by number.
 const OTHER_NAMES: [&str; 4] = ["labels", "id2label", "class_names", "classes"];
-/// Tables of numbers by name.
+/// Fields of other libraries with tables of numbers by name.
 const OTHER_NUMBERS: [&str; 2] = ["label2id", "class_to_idx"];
 
 /// The name of each class; `None` for one without.
@@ -24,7 +24,7 @@ pub(super) fn read(
     notes: &mut Vec<String>,
 ) -> Result<Cow<'static, LabelSet>, CardError> {
     let pretrained = nested.unwrap_or(root);
-    // Before 2023 timm called the names otherwise.
+    // Before 2023 timm called this field `labels`.
     let places = match nested {
         Some(nested) => [(root, "label_names"), (nested, "label_names")],
         None => [(root, "labels"), (root, "label_names")],
@@ -89,8 +89,8 @@ fn is_wordnet_id(label: &str) -> bool {
         .is_some_and(|id| id.len() == 8 && id.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Names from the fields of other libraries. timm would run the model without them, so what does not
-/// fit is no error.
+/// Names from the fields of other libraries. timm would run the model without them, so names that
+/// do not fit are not an error.
 fn others(tables: &[Fields<'_>], classes: usize, notes: &mut Vec<String>) -> Option<Names> {
     let named = OTHER_NAMES.map(|field| (field, names_in as Read));
     let numbered = OTHER_NUMBERS.map(|field| (field, numbers_in as Read));
@@ -120,7 +120,7 @@ fn others(tables: &[Fields<'_>], classes: usize, notes: &mut Vec<String>) -> Opt
 
 type Read = fn(Fields<'_>, &'static str, usize) -> Result<Names, CardError>;
 
-/// Names from a list, or from a table of numbers and names either way, which may have gaps.
+/// Names from a list, or from a table of names by number or numbers by name, which may have gaps.
 fn names_in(fields: Fields<'_>, field: &'static str, classes: usize) -> Result<Names, CardError> {
     let mut names = vec![None; classes];
     match fields.get(field) {
@@ -180,7 +180,7 @@ fn no_number(classes: usize) -> String {
     format!("expected the number of one of {classes} classes")
 }
 
-/// A name may be written as a number; `null` leaves it out.
+/// A name may be written as a number; `null` means no name.
 fn name(value: &Value) -> Result<Option<String>, String> {
     match value {
         Value::Null => Ok(None),

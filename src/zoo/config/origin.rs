@@ -1,9 +1,9 @@
-//! Files of the same name that other libraries write.
+//! Recognises the `config.json` of other libraries.
 
 use super::fields::Fields;
 use crate::zoo::CardError;
 
-/// Refuses a file that is not timm's, and says whose it is.
+/// Rejects a file that is not timm's, naming the library that wrote it.
 pub(super) fn check(root: Fields<'_>) -> Result<(), CardError> {
     if root.get("architecture").is_some() {
         return Ok(());

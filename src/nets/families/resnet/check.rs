@@ -3,13 +3,13 @@
 use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, StrideOn};
 use crate::nets::NetError;
 
-/// No real network comes near; keeps products of a hostile spec far from overflow.
+/// Far above any real network; keeps products in a hostile spec from overflowing.
 const MAX_CHANNELS: usize = 1 << 16;
 const MAX_BLOCKS: usize = 1000;
 const MAX_RUNS: usize = 64;
 
 impl ResnetSpec {
-    /// Checks that the fields fit each other and that every number makes a layer.
+    /// Checks that the fields are consistent and that every layer can be built.
     ///
     /// # Errors
     /// [`NetError::Spec`] naming the first field that is wrong.

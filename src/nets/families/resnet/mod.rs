@@ -1,4 +1,4 @@
-//! ResNet and what came of it: residual blocks of two or three convolutions, plain or with SE modules or
+//! ResNet and its descendants: residual blocks of two or three convolutions, plain or with SE modules or
 //! selective kernels.
 
 mod check;

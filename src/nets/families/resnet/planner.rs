@@ -1,4 +1,4 @@
-//! From a spec to its plan.
+//! Turns a spec into a plan.
 
 use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
 use crate::nets::families::Family;
@@ -46,7 +46,7 @@ struct Planner<'a> {
     names: &'static Names,
 }
 
-/// Where a block is and what it is given.
+/// A block's run, input channels, stride and name.
 struct Place<'a> {
     run: &'a ResnetRun,
     inputs: usize,
@@ -225,13 +225,13 @@ impl Planner<'_> {
         Ok(steps)
     }
 
-    /// What follows the branch's last BatchNorm, before the module.
+    /// The activation between the branch's last BatchNorm and the module.
     fn branch_end(&self) -> Option<Activation> {
         let relu = self.spec.se.as_ref().is_some_and(|se| se.relu_before);
         relu.then_some(Activation::Relu)
     }
 
-    /// The unit in place of the branch's convolution number `position`, from 1.
+    /// The selective-kernel unit that replaces the branch's convolution number `position`, from 1.
     fn selective(
         &self,
         place: &Place<'_>,
