@@ -52,7 +52,7 @@ impl Target {
             path = folder_of(&path).join(fs::read_link(&path)?);
         }
         Err(io::Error::other(format!(
-            "more than {MAX_LINKS} links lead from one to the next"
+            "more than {MAX_LINKS} symbolic links in a row"
         )))
     }
 

@@ -51,7 +51,7 @@ pub(super) fn read_metadata(
         return Ok(None);
     }
     if etag.is_empty() {
-        return Err("it lacks the header ETag of a hub".to_owned());
+        return Err("it has no `ETag` header".to_owned());
     }
     // It becomes a file name.
     if !is_etag(etag) {
@@ -249,7 +249,7 @@ mod tests {
         for etag in ["", "\"../../x\"", "\"a/b\"", "\"..\""] {
             headers.insert("etag", etag.parse().unwrap());
             let problem = read_metadata(&headers, true).unwrap_err();
-            assert_eq!(problem.contains("lacks the header"), etag.is_empty());
+            assert_eq!(problem.contains("has no `ETag` header"), etag.is_empty());
         }
         headers.insert("etag", "W/\"abc-1\"".parse().unwrap());
         assert_eq!(

@@ -24,7 +24,7 @@ pub enum Denial {
 #[non_exhaustive]
 pub enum HubError {
     /// There is no home folder and no variable that stands in for it.
-    #[error("no folder for downloaded weights: the home folder is not known")]
+    #[error("no folder for downloaded weights: the home folder is unknown")]
     NoHome,
 
     /// The table of a card names no place to download from, or there is no card.
@@ -41,7 +41,7 @@ pub enum HubError {
     },
 
     /// A lockfile that cannot be used.
-    #[error("cannot use the lock file {}: {problem}", path.display())]
+    #[error("cannot use the lockfile {}: {problem}", path.display())]
     Lockfile {
         /// The lockfile.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum HubError {
     },
 
     /// The lockfile does not list the file.
-    #[error("the lock file {} does not list {what}", lock.display())]
+    #[error("the lockfile {} does not list {what}", lock.display())]
     NotLocked {
         /// The file.
         what: String,
@@ -60,7 +60,7 @@ pub enum HubError {
 
     /// The lockfile lists other contents for the file.
     #[error(
-        "{} is not the file that the lock file {} lists: expected {expected}, found {found}",
+        "{} is not the file that the lockfile {} lists: expected {expected}, found {found}",
         path.display(),
         lock.display()
     )]
@@ -87,7 +87,7 @@ pub enum HubError {
     },
 
     /// A token that no header can carry. It is not shown.
-    #[error("the access token has a line break, a space or another character that no token has")]
+    #[error("the access token contains a line break, a space or another invalid character")]
     BadToken,
 
     /// The file or folder with the trusted authorities cannot be used. Nothing was asked.
@@ -243,7 +243,7 @@ pub enum HubError {
 
     /// Something that is not the cache's own lies where a file of the cache should be written. It is
     /// left as it is.
-    #[error("cannot write {}: the cache has a file of its own there, found {found}", path.display())]
+    #[error("cannot write {}: expected a file of the cache there, found {found}", path.display())]
     Foreign {
         /// Where it is.
         path: PathBuf,

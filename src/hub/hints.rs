@@ -21,14 +21,14 @@ impl HubError {
             Self::NotLocked { .. } => {
                 "write a lockfile that lists the files in the cache".to_owned()
             }
-            Self::NotAsLocked { .. } => "download the file again if it is damaged; if the change is meant, write the lockfile again"
+            Self::NotAsLocked { .. } => "download the file again if it is damaged; if the change is intended, write the lockfile again"
                 .to_owned(),
             Self::BadToken => "check HF_TOKEN, or the file HF_TOKEN_PATH, or `token` in HF_HOME: \
-                 it has to hold the token alone"
+                 it must contain the token and nothing else"
                 .to_owned(),
             Self::Authorities { .. } => "set SSL_CERT_FILE or SSL_CERT_DIR (they come before \
                  REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE) to a file or folder of certificates, or unset \
-                 them: then those that the system trusts count"
+                 them to use those that the system trusts"
                 .to_owned(),
             Self::RepoNotFound { endpoint, repo } => format!(
                 "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
@@ -48,7 +48,7 @@ impl HubError {
             Self::Status {
                 retry_after: Some(seconds),
                 ..
-            } => format!("the server asks to wait {seconds} s: try again after that"),
+            } => format!("the server asks clients to wait {seconds} s before trying again"),
             Self::Status { status, .. } if *status == 429 || *status >= 500 => {
                 "the server is busy or broken: try again later".to_owned()
             }
@@ -57,8 +57,8 @@ impl HubError {
                 if let Some(CertificateError::UnknownIssuer | CertificateError::BadSignature) =
                     certificate_problem(&**source) =>
             {
-                "where an authority of your company's has signed that certificate, add the authority's \
-                 own to the system's store, or set SSL_CERT_FILE to a file with it (PEM)"
+                "if your company's certificate authority signed that certificate, add the authority's \
+                 own certificate to the system's store, or set SSL_CERT_FILE to a PEM file with it"
                     .to_owned()
             }
             Self::Unreachable { location, .. }
@@ -73,10 +73,10 @@ impl HubError {
             }
             Self::BadAnswer { location, .. } => match **location {
                 Location::Hub { .. } => {
-                    "check HF_ENDPOINT, and whether this network wants a login in the browser first"
+                    "check HF_ENDPOINT, and whether this network requires a login in the browser first"
                 }
                 Location::Release { .. } | Location::Image { .. } => {
-                    "check whether this network wants a login in the browser first"
+                    "check whether this network requires a login in the browser first"
                 }
             }
             .to_owned(),
@@ -92,20 +92,20 @@ impl HubError {
                 "try again".to_owned()
             }
             Self::Checksum { .. } => {
-                "nothing was kept of it: try again; if it stays so, \
+                "nothing was kept: try again; if it happens again, \
                  the file has changed at its source and must not be used"
                     .to_owned()
             }
             // The name that the user gave the model is right whatever it is: a card, a repository.
             Self::Offline { location, .. } if matches!(**location, Location::Image { .. }) => {
-                "leave offline mode (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE), or save the image"
+                "turn off offline mode (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE), or save the image"
                     .to_owned()
             }
             Self::Offline { .. } => "download it where there is a network, without HF_HUB_OFFLINE and \
                  TRANSFORMERS_OFFLINE"
                 .to_owned(),
             Self::Foreign { .. } => {
-                "it was left as it is: move it away, and try again".to_owned()
+                "it was left untouched: move it away, and try again".to_owned()
             }
             Self::Busy { .. } => "wait until it has finished, or end it".to_owned(),
             Self::NoSpace { .. } => FREE_SPACE.to_owned(),
@@ -115,7 +115,7 @@ impl HubError {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
                     if !matches!(*action, "read" | "delete" | WRITE_LOCK) =>
                 {
-                    "set HF_HUB_CACHE, for release files SENET_CACHE, to a folder that you can write"
+                    "set HF_HUB_CACHE (for release files, SENET_CACHE) to a folder that you can write to"
                         .to_owned()
                 }
                 _ => return None,

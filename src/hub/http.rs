@@ -129,7 +129,7 @@ impl<'a> Client<'a> {
             self.bad(if answer.response.body().mime_type() == Some("text/html") {
                 HTML_PAGE
             } else {
-                "it lacks the header X-Repo-Commit of a hub"
+                "it has no `X-Repo-Commit` header"
             })
         })
     }
@@ -181,7 +181,7 @@ impl<'a> Client<'a> {
             }
             if status.is_redirection() {
                 let target = header(response.headers(), LOCATION.as_str())
-                    .ok_or_else(|| self.bad("a redirect to nowhere"))?;
+                    .ok_or_else(|| self.bad("a redirect without a `Location` header"))?;
                 at = resolve(&at, target);
                 // The file server behind a hub knows nothing of commits, and may not know `HEAD`.
                 if method == Method::HEAD && metadata.is_some() && origin(&at) != origin(self.url) {

@@ -33,7 +33,7 @@ use crate::files;
 use crate::quote::excerpt;
 
 /// What is done to a lockfile, which lies in no cache.
-pub(super) const WRITE_LOCK: &str = "write the lock file";
+pub(super) const WRITE_LOCK: &str = "write the lockfile";
 
 /// The format that this program writes and reads.
 const VERSION: u32 = 1;

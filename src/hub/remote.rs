@@ -183,7 +183,7 @@ impl<'a> RemoteFile<'a> {
                 return Ok(self.as_locked(path)?);
             }
         }
-        let problem = "it changes again and again while it is downloaded";
+        let problem = "it keeps changing while it is being downloaded";
         Err(self.bad_answer(problem.to_owned()).into())
     }
 

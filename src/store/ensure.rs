@@ -175,7 +175,7 @@ fn release_instead(
         return Err(error);
     };
     progress.note(&format!(
-        "{file} lacks the classifier: the authors' release file is taken, {url}"
+        "{file} lacks the classifier: using the authors' release file instead, {url}"
     ));
     Ok(ReleaseFile::new(url, hub)?.ensure(progress)?)
 }

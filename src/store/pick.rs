@@ -90,7 +90,7 @@ impl PickError {
         Some(match self {
             Self::None { .. } => "give the weights file itself".to_owned(),
             Self::Several { .. } => {
-                "give the file that is meant (from the hub: download it first)".to_owned()
+                "give the file you mean (from the hub: download it first)".to_owned()
             }
             Self::NoIndex { .. } => {
                 "put the index next to them, or give a whole weights file".to_owned()
@@ -325,7 +325,7 @@ mod tests {
             let text = error.to_string();
             assert!(matches!(error, PickError::Several { .. }), "{text}");
             assert!(text.ends_with(&names.join(", ")), "{text}");
-            assert!(error.hint().unwrap().contains("the file that is meant"));
+            assert!(error.hint().unwrap().contains("the file you mean"));
         }
         assert_eq!(of(&["last.pt", "best.pt"]).unwrap().name, "best.pt");
         assert_eq!(of(&["last.pth", "best.pth"]).unwrap().name, "best.pth");

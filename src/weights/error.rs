@@ -83,7 +83,7 @@ pub enum WeightsError {
         problem: String,
     },
     /// An index of shards that cannot be used.
-    #[error("`{file}` is no index of shards that can be used: {problem}")]
+    #[error("`{file}` is not a usable shard index: {problem}")]
     Index {
         /// Path of the index.
         file: String,
@@ -173,7 +173,7 @@ impl WeightsError {
         if let Self::SeveralStateDicts { keys, .. } = self {
             let key = keys.first().map_or("", String::as_str);
             return Some(format!(
-                "in Python, save the one that is meant: `torch.save(torch.load(path)[\"{key}\"], other_path)`"
+                "in Python, save the one you want: `torch.save(torch.load(path)[\"{key}\"], other_path)`"
             ));
         }
         let save =
@@ -202,9 +202,9 @@ impl WeightsError {
             Self::Index { .. } => {
                 "give a single weights file, or download the index again with its shards"
             }
-            Self::MissingShards { .. } => "put the missing files into the folder of the index",
+            Self::MissingShards { .. } => "put the missing files next to the index",
             Self::ShardLacks { .. } => {
-                "the shard and the index are not of the same download: get both again"
+                "the shard and the index are not from the same download: download both again"
             }
             Self::MissingTensor { .. } => "the file may belong to another network",
             _ => return None,

@@ -116,7 +116,7 @@ impl Index {
         files.sort_unstable();
         files.dedup();
         if let Some(outside) = files.iter().find(|file| !stays_inside(file)) {
-            let problem = format!("`{outside}` is no name of a file in the folder of the index");
+            let problem = format!("`{outside}` is not the name of a file in the index's folder");
             return Err(bad(problem));
         }
         let mut homes = BTreeMap::new();

@@ -138,7 +138,9 @@ fn legacy_places(
             .and_then(|key| storages.get(key));
         let Some(storage) = known else {
             let key = String::from_utf8_lossy(&key[..key.len().min(80)]);
-            return Err(damaged(format!("storage `{key}` belongs to nothing")));
+            return Err(damaged(format!(
+                "storage `{key}` is not used by any tensor"
+            )));
         };
         let key = &storage.key;
         let start = rest.saturating_add(8);
@@ -158,7 +160,7 @@ fn legacy_places(
         }
         if declared != Some(storage.elements) {
             return Err(damaged(format!(
-                "storage `{key}` should have {} elements and says {}",
+                "storage `{key}`: expected {} elements, found {}",
                 storage.elements,
                 declared.unwrap_or(0)
             )));

@@ -231,7 +231,7 @@ fn shards_of_a_repository() {
     let (info, _) = good(&env, &["info", model, "--offline"]);
     assert!(info.contains("shards         2, 1.1 MB"), "{info}");
 
-    // The cache and the lock file know them all.
+    // The cache and the lockfile know them all.
     let (verified, _) = good(&env, &["cache", "verify"]);
     assert!(verified.contains("4 files ok, 0 damaged"), "{verified}");
     let (listed, _) = good(&env, &["cache", "list", "--json"]);
@@ -258,7 +258,7 @@ fn shards_of_a_repository() {
     env.write(&format!("{snapshot}/{second}"), other);
     for arguments in [&with_lock[..], &[&with_lock[..], &["-w", &index]].concat()] {
         let error = bad(&env, arguments);
-        assert!(error.contains("the lock file my.lock"), "{error}");
+        assert!(error.contains("the lockfile my.lock"), "{error}");
         assert!(error.contains(second), "{error}");
     }
     // A shard that the cache has lost is downloaded, and named where it cannot be.

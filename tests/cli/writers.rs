@@ -161,7 +161,7 @@ fn folders_and_circles_of_links_are_errors() {
         for (file, problem) in [
             ("folder", "it is a directory"),
             ("link", "it is a directory"),
-            ("a", "links lead from one to the next"),
+            ("a", "symbolic links in a row"),
             ("nowhere", "No such file or directory"),
         ] {
             let (code, messages) = write(&env, command, file);

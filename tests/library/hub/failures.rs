@@ -265,7 +265,7 @@ fn another_cache_is_advised_where_it_helps() {
         files: Vec::new(),
     };
     let text = chain(&folder.write().unwrap_err());
-    assert!(text.contains("cannot write the lock file"), "{text}");
+    assert!(text.contains("cannot write the lockfile"), "{text}");
 }
 
 #[test]

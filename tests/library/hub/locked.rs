@@ -84,7 +84,7 @@ fn a_file_of_the_users_has_to_be_the_models() {
         let weights = store::open(&spec.spec, Some(&own), &setup.options, &());
         weights.unwrap_err().to_string()
     };
-    assert!(open("other").contains("is not the file that the lock file my.lock lists"));
+    assert!(open("other").contains("is not the file that the lockfile my.lock lists"));
     // It is no weights file, but it was opened.
     assert!(!open("right").contains("my.lock"));
 }

@@ -215,7 +215,7 @@ fn the_time_that_a_server_asks_for_is_waited() {
     setup.fetch().unwrap();
     assert!(start.elapsed() >= Duration::from_secs(2));
     let error = setup_fail(Mode::TooManyUntil(7200));
-    assert!(error.hint().unwrap().contains("asks to wait 7"));
+    assert!(error.hint().unwrap().contains("asks clients to wait 7"));
     // Nobody waits for an hour.
     let start = Instant::now();
     let error = setup_fail(Mode::TooMany(3600));

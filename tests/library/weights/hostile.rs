@@ -93,7 +93,7 @@ fn hostile_pickles_are_errors() {
     bare(b"ctorch\nFloatStorage\n)\x81", "`torch.FloatStorage`");
     bare(b"\xff", "0xff is not an opcode");
     bare(b"K\x01)R", "calls something that is not a function");
-    bare(b"]]\x93", "the name of a class is not text");
+    bare(b"]]\x93", "a class name is not a string");
 
     // One list, then a tuple of ten of the last value, over and over.
     let mut laughs = b"](K\x01K\x02eq\x00".to_vec();
@@ -105,7 +105,7 @@ fn hostile_pickles_are_errors() {
                 .chain([b't', b'q', level + 1].iter()),
         );
     }
-    bare(&laughs, "unfinished values");
+    bare(&laughs, "left on its stack");
     let long = text(&"x".repeat(1 << 16));
     let fetched = [&long[..], b"q\x00(", &b"h\x00".repeat(1 << 22), b"t"].concat();
     bare(&fetched, "over the limit");
@@ -127,16 +127,16 @@ fn hostile_pickles_are_errors() {
     bare(b"X\x01\0\0\0\xff", "UTF-8");
     bare(&[b"\x8a\xff", &[1; 255][..]].concat(), "it holds an int");
     bare(b"\x8b\x01\0\0\0\x01", "it holds an int");
-    bare(b"\x8b\xff\xff\xff\xff\x01", "a length below 0");
+    bare(b"\x8b\xff\xff\xff\xff\x01", "a negative length");
     bare(b"Nr\xff\xff\xff\xff", "over the limit");
 
     // Deep nesting is no recursion here.
     for (open, close, why) in [
-        (&b"]"[..], &b"a"[..], "not there"),
+        (&b"]"[..], &b"a"[..], "a value is missing"),
         (b"(", b"t", "it holds a tuple"),
-        (b"}(N", b"u", "does not take that"),
-        (b"N", b"\x85", "unfinished"),
-        (b")", b"Q", "something else than a storage"),
+        (b"}(N", b"u", "of the wrong type"),
+        (b"N", b"\x85", "left on its stack"),
+        (b")", b"Q", "something other than a storage"),
     ] {
         let file = [open.repeat(100_000), close.repeat(100_000)].concat();
         bare(&file, why);
@@ -145,9 +145,9 @@ fn hostile_pickles_are_errors() {
     refused(Vec::new(), "ends in the middle");
     refused(b"\x80\x02".to_vec(), "ends in the middle");
     refused(b"\x80\x02}".to_vec(), "ends in the middle");
-    refused(b"\x80\x02.".to_vec(), "not there");
-    refused(b"\x80\x02NN.".to_vec(), "unfinished");
-    refused(b"\x80\x02N(.".to_vec(), "not there");
+    refused(b"\x80\x02.".to_vec(), "a value is missing");
+    refused(b"\x80\x02NN.".to_vec(), "left on its stack");
+    refused(b"\x80\x02N(.".to_vec(), "a value is missing");
     refused(b"\x80\x09}.".to_vec(), "protocol 9");
     for body in [
         &b"a"[..],
@@ -229,10 +229,10 @@ fn tensors_stay_inside_their_storage() {
     );
     refused(f32(16, 0, &[i64::MAX, i64::MAX], &[0, 0]), "overflows");
     refused(f32(16, 0, &[1 << 40], &[0]), "repeats values");
-    refused(f32(16, -1, &[1], &[1]), "impossible");
-    refused(f32(16, 0, &[-1], &[1]), "impossible");
-    refused(f32(16, 0, &[2], &[-1]), "impossible");
-    refused(f32(16, 0, &[2, 2], &[1]), "impossible");
+    refused(f32(16, -1, &[1], &[1]), "an invalid storage");
+    refused(f32(16, 0, &[-1], &[1]), "an invalid storage");
+    refused(f32(16, 0, &[2], &[-1]), "an invalid storage");
+    refused(f32(16, 0, &[2, 2], &[1]), "an invalid storage");
     refused(f32(-1, 0, &[1], &[1]), "storage");
     let short = b"\x8a\x01\xff".to_vec();
     refused(
@@ -242,16 +242,16 @@ fn tensors_stay_inside_their_storage() {
             ints(&[1]),
             ints(&[1]),
         ])),
-        "impossible",
+        "an invalid storage",
     );
-    refused(file(rebuild(&[])), "impossible");
+    refused(file(rebuild(&[])), "an invalid storage");
     refused(
         file(rebuild(&[storage("FloatStorage", 16), int(0)])),
-        "impossible",
+        "an invalid storage",
     );
     refused(
         file(rebuild(&[int(0), int(0), ints(&[1]), ints(&[1])])),
-        "impossible",
+        "an invalid storage",
     );
     refused(
         file(b"ctorch._utils\n_rebuild_parameter\n)R".to_vec()),
@@ -291,8 +291,8 @@ fn views_that_change_their_values_are_not_taken_for_them() {
         (dict(&[("conj", yes.clone())]), "stored conjugated"),
         // PyTorch goes by the key alone.
         (dict(&[("neg", no.clone())]), "stored negated"),
-        (dict(&[("other", yes.clone())]), "not known"),
-        (int(1), "not known"),
+        (dict(&[("other", yes.clone())]), "unknown metadata"),
+        (int(1), "unknown metadata"),
     ] {
         refused(file(metadata.clone()), why);
         let error = Weights::from_bytes("w", file(metadata)).unwrap_err();
@@ -369,7 +369,10 @@ fn legacy_storages_are_checked() {
     assert_eq!(good.f32("a").unwrap(), [2.0, 3.0]);
     refused(file(1002, 0x88, keys(&["0"]), &block), "1001");
     refused(file(1001, 0x89, keys(&["0"]), &block), "little-endian");
-    refused(file(1001, 0x88, keys(&["1"]), &block), "belongs to nothing");
+    refused(
+        file(1001, 0x88, keys(&["1"]), &block),
+        "is not used by any tensor",
+    );
     refused(file(1001, 0x88, keys(&[]), &block), "missing");
     refused(
         file(1001, 0x88, keys(&["0", "0"]), &block.repeat(2)),
@@ -386,6 +389,6 @@ fn legacy_storages_are_checked() {
     let wrong = [&u64::MAX.to_le_bytes(), &floats[..]].concat();
     refused(
         file(1001, 0x88, keys(&["0"]), &wrong),
-        "should have 4 elements",
+        "expected 4 elements",
     );
 }

@@ -74,7 +74,7 @@ fn missing_shards_are_named() {
         ),
         "{text}"
     );
-    assert!(error.hint().unwrap().contains("folder of the index"));
+    assert!(error.hint().unwrap().contains("next to the index"));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_shard_stays_in_the_folder_of_the_index() {
         );
         let text = error.to_string();
         assert!(
-            text.contains("is no name of a file in the folder of the index"),
+            text.contains("is not the name of a file in the index's folder"),
             "{name}: {text}"
         );
     }
