@@ -1,6 +1,6 @@
 //! Writing a file whose name the user gives. Every command that writes one does it here.
 //!
-//! A regular file is replaced as a whole, through a file beside it that is renamed. A link stays what
+//! A regular file is replaced as a whole, through a file next to it that is renamed. A link stays what
 //! it is: the file that it leads to is written. What is not a regular file (a device, a pipe, a
 //! socket) is written to and never replaced.
 
@@ -95,7 +95,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Opens what is not a regular file. Nothing is created and nothing is cut off: a file that is open
-/// elsewhere goes on at its end.
+/// elsewhere is appended to.
 ///
 /// # Errors
 /// Those of the system.

@@ -1,4 +1,4 @@
-//! The images below a folder, and what was passed over there.
+//! The images below a folder, and what was skipped there.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,7 +9,7 @@ use walkdir::WalkDir;
 
 use crate::preprocess::{Look, START, look};
 
-/// Files and folders that systems and programs make beside those of the user: by their whole names,
+/// Files and folders that systems and programs create next to the user's: by their whole names,
 /// or by what they begin with before a `*`; in any case.
 const SYSTEM: [&str; 37] = [
     // macOS

@@ -47,7 +47,7 @@ pub(super) fn without_password(url: &str) -> String {
 }
 
 /// A proxy's address without `scheme://user:password@`: what comes before a host may be a password even
-/// where the rest is no address.
+/// where the rest is not an address.
 pub(super) fn host_of(proxy: &str) -> &str {
     proxy.rsplit('@').next().unwrap_or(proxy)
 }

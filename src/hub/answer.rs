@@ -1,4 +1,4 @@
-//! What the answers of a hub say beside the bytes of a file.
+//! What a hub's responses say in addition to the bytes of a file.
 
 use std::time::SystemTime;
 

@@ -1,7 +1,7 @@
 //! The Hugging Face cache on disk, in the layout that Python's `huggingface_hub` uses:
 //! `models--ORG--NAME/{blobs/ETAG, refs/BRANCH, snapshots/COMMIT/FILE -> ../../blobs/ETAG}`.
 //!
-//! Every file is written beside its place under a name of its own and then renamed, so a name that
+//! Every file is written next to its destination under a temporary name and then renamed, so a name that
 //! the layout knows always stands for a whole file. One that is downloaded lies at
 //! `blobs/ETAG.incomplete` until then, and `.locks/models--ORG--NAME/ETAG.lock` keeps others out.
 

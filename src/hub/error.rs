@@ -31,7 +31,7 @@ pub enum HubError {
     #[error("no checkpoint of this network is published: there is nothing to download")]
     NoRemote,
 
-    /// A model that is no repository has no revisions.
+    /// A model that is not a repository has no revisions.
     #[error("`{model}` is not in a repository of the hub, so it has no revision `{revision}`")]
     NoRepository {
         /// The model.
@@ -258,7 +258,7 @@ pub enum HubError {
         path: PathBuf,
     },
 
-    /// The disk has no room for the file, or too little would be left. Nothing was downloaded.
+    /// There is not enough disk space for the file plus the reserve. Nothing was downloaded.
     #[error(
         "not enough disk space in {}: {needed} bytes needed plus a reserve of {reserve}, {available} available",
         folder.display()

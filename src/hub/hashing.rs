@@ -1,4 +1,4 @@
-//! SHA-256 of bytes as they come, in a thread of its own: receiving and writing go on meanwhile.
+//! SHA-256 of bytes as they come, on a separate thread, so that receiving and writing continue.
 
 use std::mem;
 use std::panic;

@@ -93,7 +93,7 @@ impl<'a> Client<'a> {
             .proxy(None)
             .timeout_resolve(Some(CONNECT_TIMEOUT.min(silence)))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(silence)))
-            // Headers that drip are no answer.
+            // A server that sends its headers too slowly counts as silent.
             .timeout_recv_response(Some(silence))
             .timeout_per_read(Some(silence))
             .timeout_per_write(Some(silence));

@@ -28,7 +28,7 @@ pub struct HubOptions {
     pub endpoint: String,
     /// Access token; it is sent to the endpoint only.
     pub token: Option<String>,
-    /// Use the cache alone and make no request.
+    /// Use only cached files; never access the network.
     pub offline: bool,
     /// Whether a file of a snapshot may be a link to its contents. Where it may not, or the file system
     /// has none, it is the contents' only copy.
@@ -186,7 +186,7 @@ impl HubOptions {
     }
 }
 
-/// A value that is no number, or 0, is passed over.
+/// A value that is 0 or not a number is ignored.
 fn patience(silence: Option<String>) -> Patience {
     let default = Patience::default();
     let seconds = silence.and_then(|seconds| seconds.parse().ok());

@@ -1,6 +1,6 @@
 //! A file that is not whole yet, under a name of its own until it is.
 //!
-//! It outlives the process, so that the next one goes on where this one stopped.
+//! It outlives the process, so that the next one resumes where this one stopped.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -26,9 +26,9 @@ pub(super) struct Partial {
     len: u64,
     /// Of what is there.
     hash: Hashing,
-    /// Whether another process may go on with it.
+    /// Whether another process may resume it.
     kept: bool,
-    /// Writes to the disk beside the download; its failure shows again at the end.
+    /// Syncs to the disk alongside the download; its failure shows again at the end.
     sync: Option<JoinHandle<()>>,
     /// Length at which that is started again.
     next_sync: u64,
@@ -55,7 +55,7 @@ impl Partial {
             if !metadata.is_file() {
                 return Err(foreign(&path, kind_of(&metadata)));
             }
-            // Going on with it would change the file of another name.
+            // Resuming it would change the file of another name.
             if has_other_names(&metadata) {
                 return Err(foreign(&path, "a file that has another name, too"));
             }
@@ -147,10 +147,10 @@ impl Partial {
         Ok(())
     }
 
-    /// Fails if the disk has no room for the rest of a file of `size` bytes.
+    /// Fails if there is not enough disk space for the rest of a file of `size` bytes.
     ///
     /// # Errors
-    /// [`HubError::NoSpace`]. A disk that does not tell its free space is not at fault.
+    /// [`HubError::NoSpace`]. A disk that does not report its free space passes.
     pub(super) fn check_space(&self, size: u64) -> Result<(), HubError> {
         let needed = size.saturating_sub(self.len);
         let Ok(available) = fs4::available_space(&self.path) else {
@@ -186,7 +186,7 @@ impl Drop for Partial {
     fn drop(&mut self) {
         // An empty one is of no use to the next attempt.
         if !self.kept || self.len == 0 && is_empty(&self.file) {
-            // There is no one to tell if it cannot be deleted.
+            // A failure to delete it cannot be reported from here.
             drop(fs::remove_file(&self.path));
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::HubError;
 
-/// Told how far a download has come, in the thread that downloads.
+/// Receives the progress of a download, on the thread that downloads.
 pub trait Progress {
     /// `done` of `total` bytes of `file` are here; `total` is `None` where the server does not say,
     /// until the end has come.

@@ -72,7 +72,7 @@ impl Proxies {
     /// The proxy for an address.
     ///
     /// # Errors
-    /// [`HubError::BadName`] for one that is no address.
+    /// [`HubError::BadName`] for one that is not an address.
     pub(super) fn proxy(&self, url: &str) -> Result<Option<Proxy>, HubError> {
         let proxy = if url.starts_with("https://") {
             &self.https_proxy

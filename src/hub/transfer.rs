@@ -326,7 +326,7 @@ impl Pace {
     }
 }
 
-/// First byte of a part, and the length of the whole file; `None` for an answer that is no part.
+/// First byte of a part, and the length of the whole file; `None` for a response that is not partial content.
 pub(super) fn part(answer: &Answer) -> Option<(u64, Option<u64>)> {
     let is_part = answer.response.status() == StatusCode::PARTIAL_CONTENT;
     let range = header(answer.response.headers(), "content-range").filter(|_| is_part)?;

@@ -136,7 +136,7 @@ impl CachedRepo {
         self.sweep(moved, &|path| is_in(path, &still), true)
     }
 
-    /// Whether a commit that stays has files that are no links. If so, those of others may be deleted;
+    /// Whether a commit that stays has files that are not links. If so, those of others may be deleted;
     /// else they may be all that somebody has put there.
     fn has_moved_contents(&self, items: &[Reclaimable]) -> bool {
         let stay = self.revisions.iter();
@@ -211,7 +211,7 @@ impl CachedRepo {
     }
 }
 
-/// Interrupted downloads of release files that nobody goes on with.
+/// Interrupted downloads of release files that no process is continuing.
 ///
 /// # Errors
 /// [`HubError::Disk`].
@@ -233,7 +233,7 @@ pub fn reclaimable_releases(options: &HubOptions) -> Result<Vec<Reclaimable>, Hu
 /// Deletes what [`reclaimable_releases`] has listed.
 ///
 /// # Errors
-/// [`HubError::Busy`] for the first that another process goes on with; [`HubError::Disk`].
+/// [`HubError::Busy`] for the first that another process is continuing; [`HubError::Disk`].
 pub fn clear_releases(items: &[Reclaimable], options: &HubOptions) -> Result<Removal, HubError> {
     let mut done = Removal::default();
     for item in items {

@@ -32,7 +32,7 @@ const ENDINGS: [&[&str]; 6] = [
     &[".pt", ".ckpt"],
 ];
 
-/// How the names of files begin that lie beside checkpoints and hold no network.
+/// How the names of files begin that lie next to checkpoints and hold no network.
 const NO_NETWORK: [&str; 8] = [
     ".",
     "optim",

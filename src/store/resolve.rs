@@ -77,7 +77,7 @@ pub fn resolve(
 }
 
 /// The repository and the revision in `hf-hub:organisation/name[@revision]` or in the web address of
-/// the same; `None` for what is no such name.
+/// the same; `None` for any other name.
 ///
 /// # Errors
 /// If the built-in cards are wrong, which the program's tests rule out.
@@ -105,7 +105,7 @@ fn directory(path: &Path, overrides: &Overrides) -> Result<Resolved> {
 /// Endings of weights files; `tar` for `.pth.tar`.
 const WEIGHTS_ENDINGS: [&str; 6] = ["safetensors", "pth", "bin", "pt", "ckpt", "tar"];
 
-/// What to say of a path that was given as a model and is no directory: how the file is used, or
+/// What to say of a path that was given as a model and is not a directory: how the file is used, or
 /// that nothing is there. `None` for what does not look like a path.
 fn file_as_model(path: &Path) -> Option<CardError> {
     let shown = || path.display().to_string();

@@ -28,9 +28,9 @@ pub struct CachedRepo {
     pub revisions: Vec<CachedRevision>,
     /// Whole contents, each once, whether a commit uses them or not.
     pub blobs: Vec<PathBuf>,
-    /// Beginnings of files whose download was interrupted, or goes on at this moment.
+    /// Beginnings of files whose download was interrupted, or is still running.
     pub partials: Vec<PathBuf>,
-    /// What a killed process left beside a name that it was about to give.
+    /// What a killed process left next to a name that it was about to give.
     pub(super) leftovers: Vec<PathBuf>,
     pub(super) locks: PathBuf,
 }
@@ -57,7 +57,7 @@ pub struct CachedFile {
     pub path: PathBuf,
     /// Where the contents are: elsewhere if the path is a link.
     pub blob: PathBuf,
-    /// Length in bytes; `None` if the contents are missing or are no regular file.
+    /// Length in bytes; `None` if the contents are missing or are not a regular file.
     pub size: Option<u64>,
     /// When the contents were last read, as far as the file system says.
     pub used: Option<SystemTime>,
@@ -126,7 +126,7 @@ impl CachedRepo {
 }
 
 /// The repositories with models in the cache, by name. Those that another user of the cache keeps closed
-/// are passed over.
+/// are skipped.
 ///
 /// # Errors
 /// [`HubError::Disk`] if the cache cannot be read; it need not exist.

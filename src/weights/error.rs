@@ -18,7 +18,7 @@ pub enum WeightsError {
         #[source]
         error: std::io::Error,
     },
-    /// The content is something else than a checkpoint.
+    /// The content is not a checkpoint.
     #[error("`{file}` is not a weights file: {looks_like}")]
     NotWeights {
         /// Path or name.
@@ -90,7 +90,7 @@ pub enum WeightsError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Shards that an index names are not beside it.
+    /// Shards that an index names are not next to it.
     #[error("`{file}` names {total} shards, of which {} {} missing: {}", missing.len(),
         if missing.len() == 1 { "is" } else { "are" }, few(missing))]
     MissingShards {

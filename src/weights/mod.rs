@@ -1,6 +1,6 @@
 //! Weights files: safetensors and PyTorch, read safely.
 //!
-//! [`Weights::open`] tells the format by the content, maps the file into memory and makes an index
+//! [`Weights::open`] detects the format by the content, maps the file into memory and makes an index
 //! of its tensors. Three containers are read: safetensors, the zip archive that `torch.save` writes
 //! since PyTorch 1.6, and the stream it wrote before; an index of shards stands for all of them. Of a
 //! training checkpoint the state dict is taken that timm would take; whatever else is in it is read

@@ -1,7 +1,7 @@
 //! Weights in several files: an index in JSON says which file holds which tensor.
 //!
 //! The form is that of `transformers` and `huggingface_hub`: `model.safetensors.index.json` (or
-//! `pytorch_model.bin.index.json`) has a table `weight_map` from tensors to the files beside it.
+//! `pytorch_model.bin.index.json`) has a table `weight_map` from tensors to the files next to it.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
