@@ -213,7 +213,7 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
     assert_eq!(output.status.code(), Some(2));
     assert!(
         messages.contains("has another result than in whole.jsonl")
-            && messages.contains("hint: the same picture from two machines"),
+            && messages.contains("hint: the same image from two machines"),
         "{messages}"
     );
     env.write("png.jsonl", b"\x89PNG\r\n\x1a\nno more");

@@ -136,7 +136,7 @@ fn archives_are_read_whole_or_not_at_all() {
     let (code, _, messages) = eval(&env, &["both"]);
     assert_eq!(code, 2);
     assert!(
-        messages.contains("holds both pictures (9/a.png) and archives (set.tar)"),
+        messages.contains("holds both images (9/a.png) and archives (set.tar)"),
         "{messages}"
     );
 }

@@ -309,7 +309,7 @@ fn no_picture_counts_twice() {
     ] {
         let (code, _, messages) = eval(&env, &paths);
         assert_eq!(code, 2, "{messages}");
-        let expected = format!("{} and {} share pictures", paths[1], paths[0]);
+        let expected = format!("{} and {} share images", paths[1], paths[0]);
         assert!(messages.contains(&expected), "{messages}");
     }
     let (code, report, messages) = eval(&env, &["set", "b"]);
