@@ -132,8 +132,12 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, product: PanelPro
             for r in 0..copied {
                 let row = y.row(start + r);
                 // SAFETY: `whole` has room for MAX_ROWS >= height rows of `width` values, and a
-                // row of `y` has `columns`, fewer than that.
-                unsafe { ptr::copy_nonoverlapping(row.as_ptr(), whole.add(r * width), columns) };
+                // row of `y` has `columns`, fewer than that. What it lacks is zero, as `rows_of`
+                // reads whole vectors.
+                unsafe {
+                    ptr::copy_nonoverlapping(row.as_ptr(), whole.add(r * width), columns);
+                    ptr::write_bytes(whole.add(r * width + columns), 0, width - columns);
+                }
             }
         }
         let tile = Tile {
@@ -151,7 +155,8 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, product: PanelPro
             ($($rows:literal)*) => {
                 match height {
                     // SAFETY: the lengths were checked above: the tile's rows are among `rows`, and
-                    // its results are rows of `y` or of `whole`, `width` values each.
+                    // its results are rows of `y` or of `whole`, `width` values each, which were
+                    // written above if there is no bias.
                     $($rows => unsafe {
                         rows_of::<S, $rows, VECTORS>(simd, tile, sums.as_deref_mut(), columns);
                     },)*
@@ -190,7 +195,7 @@ const GROUP: usize = 3;
 /// # Safety
 /// With `width = VECTORS * LANES`: the layout's inputs of `R` rows and `width` weights per input
 /// are valid for reading, as are `width` values of the bias; `width` results per row are valid for
-/// writing.
+/// writing, and without a bias they are initialised.
 #[inline(always)]
 unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
     simd: S,
