@@ -1,7 +1,7 @@
 //! Output formats: text for people, JSON Lines and CSV for programs.
 //!
-//! A command hands over each row together with the way to print it for people. It never asks which
-//! format was chosen, so a new format is an addition to this file alone.
+//! A command hands over each row together with the way to print it for people. Only what
+//! has no flat form asks which format was chosen, so a new format is an addition to this file.
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -73,12 +73,13 @@ pub struct DatasetOptions {
     pub allow_empty: bool,
 }
 
-/// One of several parts of a data set: every `count`-th image. All of it by default.
+/// One of several parts of a data set: every `count`-th image. All of it by default; `"2/4".parse()`
+/// gives the second of four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// From 1 to `count`.
-    pub index: usize,
-    pub count: usize,
+    index: usize,
+    count: usize,
 }
 
 impl Default for Shard {

@@ -160,6 +160,15 @@ pub enum EvalError {
     Folder { path: String, error: io::Error },
     #[error("all {images} images of {path} are left out")]
     AllLeftOut { path: String, images: usize },
+    /// The softmax of one output is always 1.
+    #[error("{model} has one output, so it can only be measured on multi-label data")]
+    OneOutput {
+        /// Name of the model.
+        model: String,
+    },
+    /// [`EvalOptions::ensemble`](super::EvalOptions::ensemble) of fewer than two models.
+    #[error("an ensemble needs at least two models")]
+    EnsembleOfOne,
     #[error("expected a shard as INDEX/COUNT, from 1/COUNT to COUNT/COUNT, found `{text}`")]
     Shard { text: String },
     #[error("{path} has results of a multi-label model, {what}")]

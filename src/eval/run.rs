@@ -120,7 +120,8 @@ impl<'a> Evaluation<'a> {
     ///
     /// # Errors
     /// [`EvalError::OtherClasses`] if the models do not have the same classes, or not those that the
-    /// data set was labelled with; or as [`EvalOptions::check_results`], and if a file cannot be written,
+    /// data set was labelled with, [`EvalError::OneOutput`], [`EvalError::EnsembleOfOne`]; or as
+    /// [`EvalOptions::check_results`], and if a file cannot be written,
     /// another run writes to it, or it holds the results of something else.
     pub fn new(
         models: impl IntoIterator<Item = &'a Model>,
@@ -130,6 +131,13 @@ impl<'a> Evaluation<'a> {
         let models: Vec<&Model> = models.into_iter().collect();
         for model in &models {
             data.check_classes(&model.spec().labels)?;
+            if model.spec().classes() == 1 && !data.multi_label {
+                let model = model.spec().name.clone();
+                return Err(EvalError::OneOutput { model });
+            }
+        }
+        if options.ensemble && models.len() < 2 {
+            return Err(EvalError::EnsembleOfOne);
         }
         let keeps = options.results.is_some() || !options.fingerprints.is_empty();
         let fingerprints = options.fingerprints.iter().cloned();

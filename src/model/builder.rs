@@ -17,7 +17,8 @@ pub struct ModelOptions {
     /// Where the network runs; by default, on the CPU. [`DeviceChoice`](crate::DeviceChoice) opens
     /// others, or the best one.
     pub device: Device,
-    /// Number of threads for the network alone. By default it runs in the [rayon] pool of its caller.
+    /// Number of threads for the network alone. By default, and where [`Model::network`] is called
+    /// directly, it runs in the [rayon] pool of its caller.
     pub threads: Option<usize>,
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Prepared<E> {
     pub values: Vec<f32>,
 }
 
-/// Prepares `items` in batches on the threads of the current pool and hands them to `consume` in
+/// Prepares `items` in batches on the threads of rayon's global pool and hands them to `consume` in
 /// order. While `consume` works on one batch, the next is prepared.
 ///
 /// `prepare` writes one item into a slot of `slot_len` values; an item that fails leaves no gap.

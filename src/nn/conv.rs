@@ -30,7 +30,10 @@ impl Conv {
         backend: &Backend,
     ) -> Result<Self> {
         let (weights, biases) = (filters.len(), bias.len());
-        if biases != geometry.outputs || weights != biases * geometry.depth() {
+        if !geometry.is_valid()
+            || biases != geometry.outputs
+            || weights != biases * geometry.depth()
+        {
             bail!("{weights} weights and {biases} biases do not fit {geometry:?}");
         }
         Ok(Self(match backend {

@@ -1,5 +1,6 @@
 //! One crate has no walls of its own, so this test is the wall: a room of `src` may use the rooms
-//! before it in [`ROOMS`] and no others. That rules out circles between rooms, too.
+//! before it in [`ROOMS`] and no others. That rules out circles between rooms, too, except for
+//! `error`, which names the errors of all rooms below `cli`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,8 +73,12 @@ fn no_room_uses_one_above_it() {
             wrong.push(format!("{}: ROOMS lacks `{here}`", file.display()));
             continue;
         };
-        // The library's error joins the errors of all rooms.
-        let highest = if here == "error" { ROOMS.len() } else { own };
+        // The library's error joins the errors of all rooms below the command line, which is the last.
+        let highest = if here == "error" {
+            ROOMS.len() - 2
+        } else {
+            own
+        };
         for (line, name) in names(&fs::read_to_string(&path).unwrap()) {
             let place = format!("{}:{line}", file.display());
             match floor(name) {
