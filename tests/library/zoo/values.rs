@@ -169,7 +169,10 @@ fn arguments_that_change_nothing() {
         let error = parse(&with(&format!(r#""model_args": {{{argument}}},"#), "")).unwrap_err();
         let expected = format!("pets/config.json: field `model_args.{field}`: ");
         assert!(error.to_string().starts_with(&expected), "{error}");
-        assert!(error.hint().unwrap().contains("take it out"), "{error}");
+        assert!(
+            error.hint().unwrap().contains("remove it from the file"),
+            "{error}"
+        );
     }
 }
 
