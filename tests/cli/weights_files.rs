@@ -294,7 +294,7 @@ fn a_shard_that_the_repository_lacks_is_named() {
     );
     let error = bad(&env, &["download", "hf-hub:someone/evil"]);
     assert!(
-        error.contains("`../../x` is no name of a file in the folder"),
+        error.contains("`../../x` is not the name of a file in the index's folder"),
         "{error}"
     );
 }

@@ -275,7 +275,10 @@ fn a_token_that_is_none_is_no_failure_of_the_network() {
         setup.options.token = Some(token.to_owned());
         let error = setup.fetch().unwrap_err();
         let text = chain(&error) + &error.hint().unwrap();
-        assert!(text.contains("the access token has a line break"), "{text}");
+        assert!(
+            text.contains("the access token contains a line break"),
+            "{text}"
+        );
         assert!(text.contains("HF_TOKEN") && !text.contains(token), "{text}");
     }
     assert!(setup.server.requests().is_empty());

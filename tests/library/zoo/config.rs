@@ -504,7 +504,7 @@ fn other_input_channels() {
         error
             .hint()
             .unwrap()
-            .contains("compared with stored numbers")
+            .contains("described, timed and verified")
     );
 }
 
