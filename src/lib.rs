@@ -48,6 +48,7 @@
 //! | `turbojpeg` | decodes JPEG with libjpeg-turbo, bit for bit as Pillow does |
 //! | `cuda`, `cudnn`, `metal` | GPUs, through Candle |
 #![deny(unsafe_code)]
+#![warn(missing_docs)]
 
 mod bounded;
 #[cfg(feature = "cli")]

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::device::DeviceError;
 use crate::error::Error;
+use crate::eval::{EvalError, NUMBER_OF_A_CLASS};
 use crate::hub::{HubError, Location};
 use crate::nets::{NetError, OtherEnds};
 use crate::preprocess::ImageError;
@@ -26,6 +27,7 @@ fn own(error: &Error) -> Option<String> {
         Error::Golden(GoldenError::Net(NetError::Weights(error)) | GoldenError::Weights(error))
         | Error::Net(NetError::Weights(error))
         | Error::Weights(error) => weights(error).map(str::to_owned),
+        Error::Eval(error) => eval(error),
         Error::Hub(error) => hub(error),
         Error::Image(error) => image(error),
         Error::Pick(error) => Some(pick(error)?.to_owned()),
@@ -71,6 +73,60 @@ fn hub(error: &HubError) -> Option<String> {
             "give your own weights with `--weights FILE`, or a directory with weights and \
              config.json as the model"
         }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn eval(error: &EvalError) -> Option<String> {
+    const FROM_ONE: &str = "numbers count the model's outputs from 0; `--label-ids from-one` says that \
+         these count from 1";
+    let text = match error {
+        EvalError::NoClassFolder { .. } => {
+            "give each class a folder (a WordNet id, a class name or an index), or name the classes of \
+             the images in a file: `--labels FILE`"
+        }
+        EvalError::UnknownClasses {
+            alike: Some(alike), ..
+        } => {
+            return Some(format!(
+                "{alike} differ only in characters that are not seen: rename the one, or say in a \
+                 `--class-map` that it means the other"
+            ));
+        }
+        // Of numbers from 1 the last means nothing.
+        EvalError::UnknownClasses { names, set, .. }
+            if names == "1000" && set.starts_with("imagenet-1k ") =>
+        {
+            "numbers count the model's outputs from 0; `--label-ids devkit` says that these are the \
+             classes of ImageNet's development kit, which count from 1"
+        }
+        EvalError::UnknownClasses { is_last: true, .. }
+        | EvalError::Line {
+            expected: NUMBER_OF_A_CLASS,
+            ..
+        } => FROM_ONE,
+        EvalError::UnknownClasses { .. } => {
+            "`--class-map FILE` says which class a folder or label means, one per line: the name, a \
+             tab, the class; `-` as the class excludes its images"
+        }
+        EvalError::EmptyClasses { .. } => {
+            "convert the images that are not read, or measure the other classes alone with \
+             `--allow-empty-classes`"
+        }
+        EvalError::FolderOrder { .. } => {
+            "`--label-ids` says what the numbers of folders count, `--class-map FILE` which class each \
+             folder means"
+        }
+        EvalError::Ambiguous { .. } => {
+            "use the WordNet id or the index of the class, or a `--class-map`"
+        }
+        EvalError::Exists { .. } => "`--resume` resumes it; another name starts a new run",
+        EvalError::NoData { exists: true, .. } => {
+            "a validation set is a folder with a folder for each class, or with `--labels FILE`, or an \
+             archive"
+        }
+        EvalError::LabelIds { .. } => "say which: `--label-ids index` or `--label-ids devkit`",
         _ => return None,
     };
     Some(text.to_owned())

@@ -65,6 +65,7 @@ pub(super) enum Meaning {
 }
 
 impl<'a> Classes<'a> {
+    /// The classes of a label set.
     pub fn new(set: &'a LabelSet) -> Self {
         let mut classes = Self {
             set,

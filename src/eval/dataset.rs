@@ -22,6 +22,7 @@ pub struct Item {
     pub name: String,
     /// The bytes of the name in base64, where it is not UTF-8.
     pub name_bytes: Option<String>,
+    /// Where its bytes are.
     pub source: Source,
     /// Outputs of the classifier that are right; most sets have one for an image, and only
     /// multi-label sets may have none.
@@ -31,6 +32,7 @@ pub struct Item {
 /// Labelled images in a fixed order: folders by name, archives in their own.
 #[derive(Debug)]
 pub struct Dataset {
+    /// The images, in the order of the data set.
     pub items: Vec<Item>,
     /// Images that no class was given for, or whose class was left out.
     pub left_out: usize,

@@ -32,6 +32,8 @@ pub use crate::walk::PassedOver;
 pub use classes::{Classes, LabelIds};
 pub use dataset::{Dataset, DatasetOptions, Item, Shard};
 pub use error::EvalError;
+#[cfg(feature = "cli")]
+pub(crate) use error::NUMBER_OF_A_CLASS;
 pub use log::merge;
 pub use model_run::ModelRun;
 pub use multi::{MultiClass, MultiReport};

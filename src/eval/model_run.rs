@@ -34,6 +34,7 @@ impl ModelRun {
         })
     }
 
+    /// What the results belong to.
     pub fn header(&self) -> &Header {
         &self.header
     }

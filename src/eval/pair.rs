@@ -11,15 +11,21 @@ use super::{EvalError, Header, ModelRun, Record, merge};
 /// How the answers of two models differ, on the images that both have answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pair {
+    /// Name of the first model.
     pub first: String,
+    /// Name of the second model.
     pub second: String,
     /// Images that both have answered.
     pub images: usize,
     /// Images of the data set that were not answered by both.
     pub unanswered: usize,
+    /// Images that both models classify correctly.
     pub both_right: usize,
+    /// Images that only the first one does.
     pub only_first_right: usize,
+    /// Images that only the second one does.
     pub only_second_right: usize,
+    /// Images that neither does.
     pub neither_right: usize,
     /// McNemar's exact test, two-sided: how often chance alone would make the two differ so much, were
     /// they equally good.
@@ -31,12 +37,16 @@ pub struct Pair {
 /// An image on which one of two models alone is right.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
+    /// Name of the image.
     pub image: String,
     /// The bytes of its name in base64, where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_bytes: Option<String>,
+    /// Name of its class.
     pub label: String,
+    /// Name of the class that the first model predicts.
     pub first: String,
+    /// Name of the class that the second model predicts.
     pub second: String,
 }
 

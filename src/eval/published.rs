@@ -11,6 +11,7 @@ use crate::zoo::{CardError, Published, Zoo};
 pub struct Comparison {
     /// In per cent, as is `top5`.
     pub top1: f64,
+    /// Top-5 accuracy, as [`Self::top1`].
     pub top5: f64,
     /// Table and its version.
     pub source: String,

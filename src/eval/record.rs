@@ -37,9 +37,11 @@ pub struct Header {
 /// One of the networks whose answers are averaged.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Member {
+    /// Name of the model.
     pub model: String,
     /// SHA-256 over the names, shapes and values of all tensors; empty where nothing is kept.
     pub weights: String,
+    /// Its preprocessing.
     pub input: InputSpec,
 }
 
@@ -70,6 +72,7 @@ pub struct Record {
     /// each class is judged by itself: [`Scores`] has them.
     #[serde(default = "no_label", skip_serializing_if = "is_no_label")]
     pub label: usize,
+    /// What the model predicts, or why there is no prediction.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
@@ -78,9 +81,15 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Outcome {
+    /// Of a single-label model.
     Answer(Answer),
+    /// Of a multi-label model.
     Scores(Scores),
-    Error { error: String },
+    /// The image could not be read.
+    Error {
+        /// Why.
+        error: String,
+    },
 }
 
 /// What the network said of every class by itself.
@@ -174,6 +183,7 @@ impl Answer {
 }
 
 impl Record {
+    /// The answer of a single-label model, if there is one.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.outcome {
             Outcome::Answer(answer) => Some(answer),

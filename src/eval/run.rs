@@ -184,6 +184,7 @@ impl<'a> Evaluation<'a> {
         &self.runs
     }
 
+    /// As [`Self::runs`], by value.
     pub fn into_runs(self) -> Vec<ModelRun> {
         self.runs
     }

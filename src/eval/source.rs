@@ -17,24 +17,32 @@ const LARGE: u64 = 1 << 24;
 /// An image that is read when its turn comes.
 #[derive(Clone, Debug)]
 pub enum Source {
+    /// A file of its own.
     File(PathBuf),
     /// A stretch of an archive.
     Slice {
+        /// The archive.
         archive: Arc<Path>,
         /// In bytes from the beginning of the archive.
         offset: u64,
+        /// Bytes.
         length: u64,
     },
     /// A stretch of a temporary file, where images of a stream are kept.
     Spooled {
+        /// The temporary file.
         file: Arc<Mutex<File>>,
         /// In bytes from the beginning of the file.
         offset: u64,
+        /// Bytes.
         length: usize,
     },
+    /// A row of a Parquet file.
     #[cfg(feature = "parquet")]
     Row {
+        /// The table.
         table: Arc<Table>,
+        /// Number of the row, from 0.
         row: usize,
     },
     /// Something by the name of an image that is none, and why.

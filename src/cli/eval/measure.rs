@@ -187,7 +187,7 @@ impl Request<'_> {
                 "interrupted after {} of {} images{}",
                 evaluation.runs()[0].records().len(),
                 data.shard(shard).count(),
-                if keeps { "; --resume goes on" } else { "" }
+                if keeps { "; --resume resumes it" } else { "" }
             ));
             return Ok(None);
         }

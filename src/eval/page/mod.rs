@@ -31,6 +31,7 @@ use summary::Summary;
 /// All that a page is made from; [`Display`](fmt::Display) writes the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
+    /// The report and what it was made from.
     pub context: ReportContext<'a>,
     /// Images of [`surest_mistakes`] by [`Record::index`]; a mistake without one has its text alone.
     pub thumbnails: &'a BTreeMap<usize, Thumbnail>,
