@@ -48,8 +48,8 @@ pub(super) struct SourceArgs {
     /// Accept only the files listed in this lockfile (see `senet lock`)
     #[arg(long, value_name = "FILE", conflicts_with = "revision")]
     pub locked: Option<PathBuf>,
-    /// Number of classes in the weights, if it differs from the model's configuration; label names
-    /// are dropped if they do not match
+    /// Number of classes in the weights, if it differs from the model's configuration; class names are
+    /// then dropped unless there are as many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub num_classes: Option<u32>,
 }
@@ -81,14 +81,14 @@ pub(super) struct PreprocessArgs {
     pub input: InputArgs,
     #[command(flatten)]
     pub limit: LimitArgs,
-    /// Ignore the EXIF orientation (it always applies to TIFF files)
+    /// Ignore the EXIF orientation (that of TIFF files is always applied)
     #[arg(long)]
     pub no_exif: bool,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct LimitArgs {
-    /// Largest image to decode, in pixels (width times height)
+    /// Refuse images with more pixels than this (width times height)
     #[arg(long, value_name = "PIXELS", default_value_t = DecodeOptions::default().max_pixels)]
     pub max_pixels: u64,
     /// Divide 16-bit greyscale values by 257 instead of clipping them at 255
@@ -115,7 +115,8 @@ pub(super) struct InputArgs {
     /// model's]
     #[arg(long, value_name = "RED,GREEN,BLUE", allow_hyphen_values = true)]
     pub mean: Option<Channels>,
-    /// Standard deviation to divide each channel by; one number or three [default: the model's]
+    /// Standard deviation to divide each channel by, on the same scale as --mean; one number or three
+    /// [default: the model's]
     #[arg(long, value_name = "RED,GREEN,BLUE", allow_hyphen_values = true)]
     pub std: Option<Channels>,
 }

@@ -25,7 +25,7 @@ use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
     find . -name '*.jpg' | senet classify --files-from - --json > answers.jsonl\n  \
     senet classify https://example.org/cat.jpg\n  \
     curl -s https://example.org/cat.jpg | senet classify -\n\n\
-    An image that cannot be read gets a row with the error, and the exit code is 1.")]
+    If an image cannot be read, its row has the error instead of predictions, and the exit code is 1.")]
 pub(super) struct Arguments {
     /// Image files, directories (searched recursively), https:// URLs, or - for one image on standard
     /// input
@@ -34,10 +34,11 @@ pub(super) struct Arguments {
     /// Read more inputs from this file, one per line (- for standard input)
     #[arg(long, value_name = "FILE")]
     files_from: Option<PathBuf>,
-    /// Inputs in --files-from are separated by NUL bytes, as from `find -print0` [default: detected]
+    /// Inputs in --files-from are separated by NUL bytes, as from `find -print0`; detected if not given
     #[arg(short = '0', long, requires = "files_from")]
     null: bool,
-    /// Number of classes to print per image [default: 5; with --multi-label all above the threshold]
+    /// Largest number of classes to print per image [default: 5; with --multi-label, all above
+    /// --threshold]
     #[arg(short = 'k', long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top_k: Option<u32>,
     /// Score each class independently (sigmoid) and print all above the threshold

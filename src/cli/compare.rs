@@ -19,7 +19,7 @@ use crate::zoo::Overrides;
 #[command(after_help = "Examples:\n  \
         senet compare senet154 se-resnet50 imagenet/val --limit 1000\n  \
         senet eval imagenet/val -m senet154 -m se-resnet50 --results runs/\n  \
-        senet compare runs/senet154.jsonl runs/se-resnet50.jsonl")]
+        senet compare runs/senet154.gluon_in1k.jsonl runs/seresnet50.ra2_in1k.jsonl")]
 pub(super) struct Arguments {
     /// First model; without DATA, its results file from `senet eval --results`
     #[arg(value_name = "FIRST")]

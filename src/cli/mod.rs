@@ -53,8 +53,8 @@ const INTERRUPTED: u8 = 130;
         senet classify -m demo tests/data/pictures/ankle-boot.png\n  \
         senet list resnext\n  \
         senet download se-resnet50\n\n\
-        Exit codes: 0 success; 1 some inputs failed, or a comparison found a difference;\n\
-        2 nothing could be done; 130 interrupted. Results go to stdout, messages to stderr."
+        Exit codes: 0 success; 1 some inputs failed or are missing, or a check failed; 2 an error stopped\n\
+        the command, or all downloads failed; 130 interrupted. Results go to stdout, messages to stderr."
 )]
 struct Cli {
     #[command(subcommand)]

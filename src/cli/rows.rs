@@ -15,11 +15,11 @@ use crate::quote::path_bytes;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum LabelStyle {
-    /// First name
+    /// First of the class's names
     Name,
-    /// WordNet id, if the class has one
+    /// WordNet id, or the first name if the class has none
     Wnid,
-    /// All names
+    /// All of the class's names
     Full,
 }
 

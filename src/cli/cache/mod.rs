@@ -43,7 +43,7 @@ enum CacheCommand {
     },
     /// Print the path of the cache, or of a model's weights file
     Path {
-        /// Model whose weights file to print
+        /// Model whose weights file path to print [default: print the path of the cache]
         #[arg(value_name = "MODEL")]
         model: Option<String>,
     },

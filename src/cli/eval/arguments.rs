@@ -27,39 +27,41 @@ use crate::zoo::ModelSpec;
         senet eval images/ --html report.html\n  \
         senet eval imagenet/val --results a.jsonl --shard 1/2     # on one machine\n  \
         senet eval imagenet/val --results b.jsonl --shard 2/2     # on another\n  \
-        senet eval merge a.jsonl b.jsonl --parquet all.parquet\n  \
-        senet eval shards/ -m senet154 -m se-resnet50 --ensemble  # tar archives, decoded once\n  \
-        curl -sL URL/000.tar.gz | senet eval - -m senet154\n  \
+        senet eval merge a.jsonl b.jsonl --html all.html\n  \
+        senet eval archives/ -m senet154 -m se-resnet50 --ensemble  # each image is decoded once\n  \
+        curl -sL https://example.org/000.tar.gz | senet eval - -m senet154\n  \
         senet eval imagenet-r/ --valid-labels imagenet-r\n\n\
-        The name of a class folder is a WordNet id, a class name or an index. An image that cannot be\n\
-        read counts as failed and is left out of every figure; its error goes to stderr and the exit\n\
-        code is 1."
+        A class folder must be named by WordNet id, class name or index. An image that cannot be read\n\
+        counts as failed and is excluded from every figure; its error goes to stderr and the exit code\n\
+        is 1."
 )]
 pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
-    /// Directories with a folder of images for each class; tar archives (.tar, .tar.gz) of such
-    /// directories or in WebDataset format; Parquet files; directories of these; or - for a tar
-    /// archive on standard input
+    /// Directories with one subdirectory of images per class; tar archives (.tar, .tar.gz) of such
+    /// directories or in WebDataset format; Parquet files (builds with the feature parquet);
+    /// directories that contain any of these; or - for a tar archive on standard input
     #[arg(value_name = "DATA", required = true)]
     pub(super) data: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
-    /// Evaluate only one of COUNT equal parts of the data set, from 1/COUNT to COUNT/COUNT
+    /// Evaluate only shard INDEX of COUNT (from 1/COUNT to COUNT/COUNT): every COUNT-th image
     #[arg(long, value_name = "INDEX/COUNT")]
     pub(super) shard: Option<Shard>,
     /// Write the result of each image to FILE as JSON Lines; with several models, FILE is a directory
     /// that gets one such file for each
     #[arg(long, value_name = "FILE")]
     pub(super) results: Option<PathBuf>,
-    /// Resume an interrupted run: keep the results in FILE and evaluate the remaining images
+    /// Resume an interrupted run: keep the results in the --results file and evaluate the remaining
+    /// images; starts a new run if there is no file
     #[arg(long, requires = "results")]
     pub(super) resume: bool,
-    /// Evaluate a multi-label model: each class has its own probability (sigmoid), and the JSON file of
-    /// --labels lists any number of classes for each image
+    /// Evaluate a multi-label model: each class has its own probability (sigmoid). Labels come from
+    /// --labels FILE, which may list any number of classes for each image
     #[arg(long)]
     pub(super) multi_label: bool,
-    /// Compare with the published accuracy for this input size and crop
+    /// Compare with the published accuracy for this input size and crop; the exit code is 1 if it lies
+    /// outside the confidence interval
     #[arg(long)]
     pub(super) expect: bool,
     #[command(flatten)]
@@ -70,7 +72,7 @@ pub(in crate::cli) struct Arguments {
     /// Also evaluate the average of the models' probabilities
     #[arg(long)]
     pub(super) ensemble: bool,
-    /// Weights file (.safetensors, .bin, .pth) to use instead of the model's own
+    /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own; for one model
     #[arg(short, long, value_name = "FILE")]
     pub(super) weights: Option<PathBuf>,
     #[command(flatten)]
@@ -81,16 +83,17 @@ pub(in crate::cli) struct Arguments {
 #[derive(Args, Debug)]
 #[group(requires = "data")]
 pub(in crate::cli) struct SelectionArgs {
-    /// File with the class of each image: lines of NAME CLASS, separated by a tab, comma or space; a
-    /// JSON object {NAME: CLASS}; or one number a line (or a JSON list) for images whose names end in
-    /// 1, 2, 3 and so on. NAME is the path inside DATA
+    /// File with the class of each image: lines of NAME CLASS (separated by a tab, comma or space),
+    /// where NAME is the path inside DATA; a JSON object {NAME: CLASS}; or one class number per line
+    /// (or a JSON list), where line N is for the image whose name ends in N
     #[arg(long, value_name = "FILE")]
     pub(super) labels: Option<PathBuf>,
-    /// How numeric labels are counted
+    /// How to read numeric labels and folder names [default: index; an error if a list of numbers may
+    /// also be devkit]
     #[arg(long, value_name = "SCHEME")]
     pub(super) label_ids: Option<LabelIdsArg>,
-    /// How class folders map to outputs of a model without class names: by the number in the name,
-    /// or by the place of the name sorted as a string (0, 1, 10, 2), as in torchvision's ImageFolder
+    /// How numbered class folders map to the model's outputs: numeric, by the number itself; or string,
+    /// by position among the names sorted as strings (0, 1, 10, 2), as in torchvision's ImageFolder
     #[arg(long, value_name = "ORDER", conflicts_with = "labels")]
     pub(super) folder_order: Option<FolderOrderArg>,
     /// Continue if a class folder has no readable image, and evaluate the other classes
@@ -100,8 +103,8 @@ pub(in crate::cli) struct SelectionArgs {
     /// on each line
     #[arg(long, value_name = "CLASSES")]
     pub(super) valid_labels: Option<String>,
-    /// File that maps folder names or labels to classes, in the format of --labels; the class - leaves
-    /// their images out
+    /// File that maps folder names or labels to classes, with lines of NAME CLASS or a JSON object as
+    /// for --labels; images whose CLASS is - are excluded
     #[arg(long, value_name = "FILE")]
     pub(super) class_map: Option<PathBuf>,
     /// Evaluate at most N images, evenly spread over the whole data set
@@ -112,7 +115,7 @@ pub(in crate::cli) struct SelectionArgs {
 /// How the images go through the networks.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RunArgs {
-    /// Images per batch
+    /// Images per forward pass
     #[arg(short, long, value_name = "N", default_value_t = 8, requires = "data",
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) batch_size: u32,
@@ -120,7 +123,7 @@ pub(in crate::cli) struct RunArgs {
     pub(super) device: DeviceArgs,
     #[command(flatten)]
     pub(super) hub: HubArgs,
-    /// Average the probabilities of several views of each image
+    /// Average the probabilities of several views of each image [default: one view, the center crop]
     #[arg(
         long,
         value_name = "VIEWS",
@@ -129,14 +132,16 @@ pub(in crate::cli) struct RunArgs {
         hide_default_value = true
     )]
     pub(super) views: ViewsArg,
-    /// Use the larger input size that the training recipe was tested at, if the model's card has one
+    /// Use the larger input size (and its crop) that the training recipe was tested at; an error if the
+    /// model has none
     #[arg(long, requires = "data", conflicts_with_all = ["img_size", "crop_pct"])]
     pub(super) test_size: bool,
     #[command(flatten)]
     pub(in crate::cli) input: InputArgs,
     #[command(flatten)]
     pub(super) limit: LimitArgs,
-    /// Rotate images by their EXIF orientation; published accuracies are measured without
+    /// Rotate images by their EXIF orientation (always done for TIFF files); off by default, as in
+    /// published accuracies
     #[arg(long, requires = "data")]
     pub(super) exif: bool,
 }
@@ -155,7 +160,7 @@ pub(super) enum Command {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum LabelIdsArg {
-    /// From 0, in the order of the model's outputs (also Caffe's lists)
+    /// From 0, in the order of the model's outputs (as in Caffe's lists)
     Index,
     /// From 1, in the order of the model's outputs
     FromOne,
@@ -194,7 +199,7 @@ pub(super) enum ViewsArg {
     One,
     /// The crop and its mirror image
     Flip,
-    /// The corners and the centre, and their mirror images
+    /// The four corner crops, the center crop, and their mirror images
     TenCrop,
 }
 
@@ -316,11 +321,11 @@ pub(super) struct Form {
     pub(super) threshold: Option<f64>,
     #[command(flatten)]
     pub(super) format: FormatArgs,
-    /// Also write the report as an HTML page, with the images of the most confident mistakes where
-    /// they are available
+    /// Also write the report as an HTML page, with thumbnails of the most confident mistakes (names
+    /// only in `senet eval merge`)
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
-    /// Also write the result of each image to a Parquet file
+    /// Also write the result of each image to a Parquet file (builds with the feature parquet)
     #[arg(long, value_name = "FILE")]
     pub(super) parquet: Option<PathBuf>,
 }
