@@ -163,7 +163,7 @@ def senet_difference(args: argparse.Namespace, name: str) -> float:
 def samples(args: argparse.Namespace, engine: str, name: str) -> tuple[list[float], list[float]]:
     """Milliseconds of each step, and the logits where the engine prints them."""
     if engine == "senet":
-        return run(senet_command(args, name), args.threads)[0]["step_times_ms"], []
+        return run(senet_command(args, name), args.threads)["step_times_ms"], []
     if engine in RUST_ENGINES:
         stem = files(args, name)
         shape = f"{args.batch_size}x3x{args.img_size}x{args.img_size}"
