@@ -1,4 +1,4 @@
-"""Times a picture's way from the start of a process to the printed answer, with the files in memory.
+"""Times the way of an image from the start of a process to the printed answer, with the files in memory.
 
     cargo build --release
     venv/bin/python benches/cold_start.py target/release/senet --weights FOLDER
@@ -27,11 +27,11 @@ ONNXRUNTIME = """
 import sys
 import numpy, onnxruntime
 from PIL import Image
-picture = Image.open(sys.argv[2]).convert("RGB")
-scale = 256 / min(picture.size)
-picture = picture.resize([round(edge * scale) for edge in picture.size], Image.Resampling.BILINEAR)
-left, top = ((edge - 224) // 2 for edge in picture.size)
-x = numpy.asarray(picture.crop((left, top, left + 224, top + 224)), numpy.float32) / 255
+image = Image.open(sys.argv[2]).convert("RGB")
+scale = 256 / min(image.size)
+image = image.resize([round(edge * scale) for edge in image.size], Image.Resampling.BILINEAR)
+left, top = ((edge - 224) // 2 for edge in image.size)
+x = numpy.asarray(image.crop((left, top, left + 224, top + 224)), numpy.float32) / 255
 x = (x - numpy.float32([0.485, 0.456, 0.406])) / numpy.float32([0.229, 0.224, 0.225])
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = int(sys.argv[3])
@@ -42,7 +42,7 @@ for index in numpy.argsort(-logits[0])[:5]:
 """
 
 
-def picture(path: Path) -> None:
+def write_image(path: Path) -> None:
     """Waves and noise: neither the easiest to decode nor the hardest."""
     y, x = numpy.mgrid[:800, :1200]
     waves = [80 * numpy.sin(x / 37 + y / 91), 80 * numpy.cos(x / 53 - y / 29), (x + y) / 20]
@@ -82,7 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         photo = Path(work) / "photo.jpg"
-        picture(photo)
+        write_image(photo)
         print("| model | program | s | peak MiB |\n| --- | --- | ---: | ---: |")
         for model in arguments.model or MODELS:
             commands = {}

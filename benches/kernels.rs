@@ -1,6 +1,6 @@
-//! Convolutions of the networks, one by one: milliseconds, GFLOP/s of the direct algorithm's
-//! operations, its share of the measured peak, and the Winograd tiles beside it where they apply.
-//! Arguments choose the shapes whose line contains one of them.
+//! Convolutions of the networks, one by one: milliseconds, GFLOP/s by the direct algorithm's
+//! operations, and the share of the measured peak, for the direct algorithm and for the Winograd
+//! tiles where they apply. Arguments select the shapes whose line contains one of them.
 //!
 //! ```text
 //! cargo bench --bench kernels
@@ -8,18 +8,18 @@
 //! RAYON_NUM_THREADS=1 SENET_ISA=avx2 cargo bench --bench kernels
 //! ```
 //!
-//! Every Winograd result is compared with the direct one before its time counts.
+//! Every Winograd result must agree with the direct one.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::time::Instant;
 
 use senet::kernels::{
-    ConvGeometry, DirectConv, Finish, GroupedConv, Isa, TileSize, Winograd, peak_flops,
+    ConvGeometry, DirectConv, Epilogue, GroupedConv, Isa, Padding, TileSize, Winograd, peak_flops,
 };
 
 const ROUNDS: usize = 41;
 
-/// Side of the map, inputs, outputs, kernel, stride, groups.
+/// Side of the map, inputs, outputs, kernel size, stride, groups.
 const SHAPES: [[usize; 6]; 26] = [
     [224, 3, 64, 7, 2, 1],
     [56, 64, 64, 1, 1, 1],
@@ -83,7 +83,7 @@ fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
         outputs,
         kernel,
         stride,
-        padding: kernel / 2,
+        padding: Padding::Each(kernel / 2),
         dilation: 1,
         groups,
     };
@@ -107,11 +107,11 @@ fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
     };
     if groups > 1 {
         let conv = GroupedConv::new(isa, &filters, &bias, geometry);
-        let times = time(|| conv.run(&x, size, &mut y, None));
+        let times = time(|| conv.run(&x, size, &mut y, Epilogue::default()));
         return report("grouped", times);
     }
     let conv = DirectConv::new(isa, &filters, &bias, geometry);
-    let times = time(|| conv.run(&x, size, &mut y, Finish::default()));
+    let times = time(|| conv.run(&x, size, &mut y, Epilogue::default()));
     report("direct", times);
     if !Winograd::supports(&geometry) {
         return;
@@ -122,7 +122,7 @@ fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
     ] {
         let conv = Winograd::new(isa, &filters, &bias, geometry, tile);
         let mut z = vec![0.0; y.len()];
-        let times = time(|| conv.run(&x, size, &mut z, false));
+        let times = time(|| conv.run(&x, size, &mut z, Epilogue::default()));
         let scale = y.iter().fold(1.0, |most: f32, y| most.max(y.abs()));
         let largest = y
             .iter()
@@ -136,7 +136,7 @@ fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
     }
 }
 
-/// Milliseconds of a call, median and fastest, after one that warms up.
+/// Milliseconds of a call, median and fastest, after a warm-up call.
 fn time(mut run: impl FnMut()) -> [f64; 2] {
     run();
     let mut times = [0.0; ROUNDS];

@@ -1,28 +1,28 @@
-//! The time that it takes to make network input of a picture.
+//! The time from an image to the network's input.
 //!
 //! ```text
 //! cargo bench --bench preprocess
 //! ```
 //!
-//! The figures are the fastest of ten runs.
+//! Printed is the fastest of ten runs.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
-use senet::image::{
+use senet::preprocess::{
     CropMode, DecodeOptions, InputSpec, Interpolation, RgbImage, Transform, decode, resize,
 };
 
 const ROUNDS: usize = 10;
 
 fn main() {
-    let picture = noise(4000, 3000);
+    let image = noise(4000, 3000);
     for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
         fastest(
             &format!("4000 x 3000 to 341 x 256, {interpolation:?}"),
-            || resize(&picture, 341, 256, interpolation),
+            || resize(&image, 341, 256, interpolation),
         );
     }
     let spec = InputSpec {
@@ -38,7 +38,7 @@ fn main() {
     let transform = Transform::new(&spec).unwrap();
     let mut out = vec![0.0; 3 * 224 * 224];
     fastest("4000 x 3000, resize, crop and normalise", || {
-        transform.write(&picture, &mut out);
+        transform.write(&image, &mut out);
         black_box(&out);
     });
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pictures/large.jpg");
@@ -57,7 +57,7 @@ fn fastest<T>(what: &str, mut run: impl FnMut() -> T) {
     println!("{what}: {:?}", times.min().unwrap_or_default());
 }
 
-/// Noise, as in no picture, so that nothing is cheap by chance.
+/// Noise, so that nothing is cheap by chance.
 fn noise(width: u32, height: u32) -> RgbImage {
     let mut state = 1u64;
     let mut value = || {
@@ -67,6 +67,6 @@ fn noise(width: u32, height: u32) -> RgbImage {
         (state >> 56) as u8
     };
     RgbImage::from_fn(width, height, |_, _| {
-        ::image::Rgb([value(), value(), value()])
+        image::Rgb([value(), value(), value()])
     })
 }

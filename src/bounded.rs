@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::text;
 
-/// The longest configuration, card or lock file, in bytes.
+/// The longest configuration, card or lockfile, in bytes.
 pub(crate) const SMALL: u64 = 16 << 20;
 
 /// Reads a file that the user has named, which may be a pipe.
@@ -31,10 +31,10 @@ pub(crate) fn read_to_string(path: &Path, most: u64) -> io::Result<String> {
 /// Reads a text that lies where the program looks: a pipe there would be waited for without end.
 ///
 /// # Errors
-/// As [`read`]; and if it is no regular file.
+/// As [`read`]; and if it is not a regular file.
 pub(crate) fn read_found(path: &Path, most: u64) -> io::Result<String> {
     if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+        return Err(io::Error::other("it is not a regular file"));
     }
     read_to_string(path, most)
 }
@@ -52,6 +52,6 @@ mod tests {
         let error = read(&path, 3).unwrap_err().to_string();
         assert_eq!(error, "it has more than 3 bytes, the limit for such a file");
         let error = read_found(folder.path(), 4).unwrap_err().to_string();
-        assert_eq!(error, "it is no regular file");
+        assert_eq!(error, "it is not a regular file");
     }
 }

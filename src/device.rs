@@ -5,39 +5,49 @@ use std::str::FromStr;
 
 use candle_core::Device;
 
-/// A wish for a device.
+/// The device to run on, as a user chooses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DeviceChoice {
-    /// The first that works of CUDA, Metal and CPU.
+    /// The first of CUDA, Metal and CPU that works.
     #[default]
     Auto,
+    /// The CPU.
     Cpu,
     /// The CUDA device of this index.
     Cuda(usize),
+    /// The GPU of a Mac.
     Metal,
 }
 
-/// A device that was opened, and why the better ones were not.
+/// An open device, and why better ones were not opened.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct OpenDevice {
+    /// The device, for Candle and for [`ModelOptions::device`](crate::ModelOptions::device).
     pub device: Device,
-    /// What was opened, such as `cuda:0`.
+    /// The choice that it stands for, such as `cuda:0`; never `auto`.
     pub choice: DeviceChoice,
-    /// One sentence for each device that this program can drive but could not open.
+    /// For each better device that this build supports but could not open, the reason.
     pub passed_over: Vec<String>,
 }
 
-/// A device that cannot be had.
+/// A device that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
+    /// The text names no device.
     #[error("unknown device `{0}`, expected auto, cpu, cuda, cuda:N or metal")]
     Unknown(String),
+    /// Support for this kind of device was not compiled in.
     #[error("this program was built without {0} support")]
     NotBuilt(&'static str),
+    /// The machine does not have the device, or its driver does not work.
     #[error("the device {choice} cannot be opened: {reason}")]
     Unavailable {
+        /// The device asked for.
         choice: DeviceChoice,
+        /// What the driver reported.
         reason: String,
     },
 }
@@ -54,7 +64,7 @@ impl DeviceError {
             Self::NotBuilt(_) => {
                 Some("build it on macOS: `cargo install --path . --features metal`".into())
             }
-            Self::Unavailable { .. } => Some("use `--device auto` or `--device cpu`".into()),
+            Self::Unavailable { .. } => Some("choose the device `auto` or `cpu`".into()),
             Self::Unknown(_) => None,
         }
     }
@@ -93,7 +103,7 @@ impl DeviceChoice {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`DeviceError`] if this program cannot drive it or the machine does not have it; never for
+    /// [`DeviceError`] if this build does not support it or the machine does not have it; never for
     /// `auto` and `cpu`.
     pub fn open(self) -> Result<OpenDevice, DeviceError> {
         let opened = |device| OpenDevice {
@@ -121,7 +131,7 @@ impl DeviceChoice {
                         ..open
                     };
                 }
-                // Candle cannot tell at run time which devices it was built for; we can.
+                // Devices that were not compiled in are not worth a note.
                 Err(DeviceError::NotBuilt(_)) => {}
                 Err(error) => passed_over.push(error.to_string()),
             }
@@ -133,7 +143,7 @@ impl DeviceChoice {
         }
     }
 
-    /// A driver library that is missing makes Candle's loader panic instead of returning.
+    /// Opens a device. If the driver library is missing, Candle panics instead of returning an error.
     fn attempt(
         self,
         open: impl FnOnce() -> candle_core::Result<Device>,

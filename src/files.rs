@@ -1,13 +1,14 @@
 //! Writing a file whose name the user gives. Every command that writes one does it here.
 //!
-//! A regular file is replaced as a whole, through a file beside it that is renamed. A link stays what
+//! A regular file is replaced as a whole, through a file next to it that is renamed. A link stays what
 //! it is: the file that it leads to is written. What is not a regular file (a device, a pipe, a
 //! socket) is written to and never replaced.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use tempfile::NamedTempFile;
 
 /// As many links in a row as Linux follows.
 const MAX_LINKS: usize = 40;
@@ -51,7 +52,7 @@ impl Target {
             path = folder_of(&path).join(fs::read_link(&path)?);
         }
         Err(io::Error::other(format!(
-            "more than {MAX_LINKS} links lead from one to the next"
+            "more than {MAX_LINKS} symbolic links in a row"
         )))
     }
 
@@ -62,11 +63,10 @@ impl Target {
     /// Those of [`write()`].
     #[cfg(feature = "cli")]
     pub(crate) fn check(&self) -> io::Result<()> {
-        let Self::File(path) = self else {
-            return Ok(());
-        };
-        let (_, temporary) = begin(path)?;
-        fs::remove_file(temporary)
+        match self {
+            Self::File(path) => begin(path)?.close(),
+            Self::Stream(_) => Ok(()),
+        }
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
@@ -74,16 +74,15 @@ impl Target {
             Self::Stream(path) => return open_stream(path)?.write_all(bytes),
             Self::File(path) => path,
         };
-        let (mut file, temporary) = begin(path)?;
-        let mut write = || {
-            file.write_all(bytes)?;
-            if let Ok(replaced) = fs::metadata(path) {
-                take_over(&file, &replaced)?;
-            }
-            file.sync_all()?;
-            fs::rename(&temporary, path)
-        };
-        write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+        let mut temporary = begin(path)?;
+        let file = temporary.as_file_mut();
+        file.write_all(bytes)?;
+        if let Ok(replaced) = fs::metadata(path) {
+            take_over(file, &replaced)?;
+        }
+        file.sync_all()?;
+        temporary.persist(path)?;
+        Ok(())
     }
 }
 
@@ -96,7 +95,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Opens what is not a regular file. Nothing is created and nothing is cut off: a file that is open
-/// elsewhere goes on at its end.
+/// elsewhere is appended to.
 ///
 /// # Errors
 /// Those of the system.
@@ -123,9 +122,8 @@ pub(crate) fn open_stream(path: &Path) -> io::Result<File> {
     File::options().write(true).append(has_end).open(path)
 }
 
-/// A new file beside `path`, with its name.
-fn begin(path: &Path) -> io::Result<(File, PathBuf)> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
+/// A new file in the folder of `path`, which is deleted unless it is given that name.
+fn begin(path: &Path) -> io::Result<NamedTempFile> {
     if path.file_name().is_none() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -137,10 +135,11 @@ fn begin(path: &Path) -> io::Result<(File, PathBuf)> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => drop(opened?),
     }
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!(".senet-{}-{count}.part", std::process::id());
-    let temporary = folder_of(path).join(name);
-    Ok((File::create_new(&temporary)?, temporary))
+    // Its mode follows the umask: one that `tempfile` opens itself is closed to others.
+    tempfile::Builder::new()
+        .prefix(".senet-")
+        .suffix(".part")
+        .make_in(folder_of(path), |path| File::create_new(path))
 }
 
 /// Gives the file the mode of the one that it replaces, and its owner where that is allowed.

@@ -1,6 +1,6 @@
-//! Label sets: what the outputs of a classifier are called.
+//! Label sets: the names of a classifier's outputs.
 //!
-//! The files under `models/labels/` are part of the program. Lines that begin with `#` name the
+//! The files under `models/labels/` are compiled into the program. Lines that begin with `#` name the
 //! public source; every other line is a class, in the order of the classifier's outputs: WordNet
 //! id, tab, names. Sets without ids have one column. `tests/tools/make_labels.py` writes the files.
 
@@ -12,25 +12,25 @@ use crate::quote::excerpt;
 
 include!(concat!(env!("OUT_DIR"), "/labels.rs"));
 
-/// What one class is called.
+/// The names of one class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Label {
-    /// Unique name that data sets use for folders: the WordNet id of an ImageNet class.
+    /// Unique id that data sets use as directory names: the WordNet id of an ImageNet class.
     pub id: Option<String>,
-    /// The first of its names. Not unique: ImageNet-1k has two cranes and two maillots.
+    /// The first name. Not unique: ImageNet-1k has two cranes and two maillots.
     pub name: String,
-    /// All of its names, separated by a comma and a space.
+    /// All names, separated by a comma and a space.
     pub full: String,
 }
 
 impl Label {
-    /// Label with the names in `full`, of which the first is the short one.
+    /// A label with the names in `full`, the first of which is the short one.
     pub fn new(id: Option<String>, full: String) -> Self {
         let name = full.split(", ").next().unwrap_or_default().to_owned();
         Self { id, name, full }
     }
 
-    /// Stands in for a name that is not known: `class 17`.
+    /// A label for a class without a known name: `class 17`.
     pub fn numbered(index: usize) -> Self {
         Self::new(None, format!("class {index}"))
     }
@@ -39,10 +39,11 @@ impl Label {
 /// The classes of a classifier in the order of its outputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LabelSet {
-    /// `imagenet-1k`, or where a custom set was found.
+    /// `imagenet-1k`, or the place where a custom set was found.
     pub name: String,
     /// Where the names come from.
     pub source: String,
+    /// The classes, by output.
     pub entries: Vec<Label>,
 }
 
@@ -50,14 +51,22 @@ pub struct LabelSet {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LabelError {
+    /// No built-in set has this name.
     #[error("there is no label set `{name}`")]
-    Unknown { name: String },
+    Unknown {
+        /// The name asked for.
+        name: String,
+    },
+    /// A line of a label file is not a class.
     #[error(
         "labels/{file}, line {line}: expected an id, a tab and names, or names alone; found `{text}`"
     )]
     Line {
+        /// The label file.
         file: String,
+        /// The line number, from 1.
         line: usize,
+        /// The start of the line.
         text: String,
     },
 }
@@ -75,8 +84,8 @@ impl LabelError {
     }
 }
 
-/// A built-in file, parsed when it is first asked for: most runs need one set of a thousand lines,
-/// and the largest has twelve thousand.
+/// A built-in file, parsed on first use: most runs need one set of a thousand lines, and the largest has
+/// twelve thousand.
 struct Builtin {
     name: &'static str,
     text: &'static str,
@@ -93,10 +102,10 @@ static BUILTIN: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
 });
 
 impl LabelSet {
-    /// A set that is part of the program, such as `imagenet-1k`.
+    /// A built-in set, such as `imagenet-1k`.
     ///
     /// # Errors
-    /// [`LabelError::Unknown`] if there is none of that name.
+    /// [`LabelError::Unknown`] if there is no set of that name.
     pub fn builtin(name: &str) -> Result<&'static Self, LabelError> {
         let set = find(name)?;
         set.parsed
@@ -105,10 +114,10 @@ impl LabelSet {
             .map_err(Clone::clone)
     }
 
-    /// Number of classes of a set that is part of the program, without parsing it.
+    /// Number of classes of a built-in set, without parsing it.
     ///
     /// # Errors
-    /// [`LabelError::Unknown`] if there is none of that name.
+    /// [`LabelError::Unknown`] if there is no set of that name.
     pub fn builtin_len(name: &str) -> Result<usize, LabelError> {
         Ok(find(name)?
             .text
@@ -117,15 +126,15 @@ impl LabelSet {
             .count())
     }
 
-    /// Names of the sets that are part of the program.
+    /// Names of the built-in sets.
     pub fn builtin_names() -> impl Iterator<Item = &'static str> {
         BUILTIN.iter().map(|set| set.name)
     }
 
-    /// Reads a label file; see the module's documentation for its form.
+    /// Parses a label file; the module's documentation describes its format.
     ///
     /// # Errors
-    /// [`LabelError::Line`] with the first line that names no class.
+    /// [`LabelError::Line`] with the first line that is not a class.
     pub fn parse(name: &str, text: &str) -> Result<Self, LabelError> {
         let mut comments = Vec::new();
         let mut entries = Vec::new();
@@ -155,7 +164,7 @@ impl LabelSet {
         })
     }
 
-    /// `class 0`, `class 1`, …: for classifiers that came without names.
+    /// `class 0`, `class 1`, …: for models without label names.
     pub fn numbered(classes: usize) -> Self {
         let entries = (0..classes).map(Label::numbered).collect();
         Self {
@@ -170,6 +179,7 @@ impl LabelSet {
         self.entries.len()
     }
 
+    /// Whether there are no classes.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -1,4 +1,4 @@
-//! Foreign text in messages and documents: how much of it is shown, and what is not Unicode.
+//! Quotes untrusted text: excerpts for messages, base64 for text that is not Unicode.
 
 #[cfg(feature = "cli")]
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// Most characters of a file that a message quotes.
+/// Longest excerpt, in characters.
 const LONGEST: usize = 200;
 
-/// The text, or its first characters and an ellipsis.
+/// The text, shortened with an ellipsis if it is long.
 pub(crate) fn excerpt(text: &str) -> String {
     if text.chars().nth(LONGEST).is_none() {
         return text.to_owned();
@@ -17,14 +17,14 @@ pub(crate) fn excerpt(text: &str) -> String {
     text.chars().take(LONGEST - 1).chain(['…']).collect()
 }
 
-/// The bytes in base64 of what is not UTF-8: its text, with U+FFFD in their place, loses them.
+/// The bytes in base64 if they are not UTF-8, because text with U+FFFD in their place loses them.
 pub(crate) fn lost_bytes(bytes: &[u8]) -> Option<String> {
     std::str::from_utf8(bytes)
         .is_err()
         .then(|| STANDARD.encode(bytes))
 }
 
-/// The same of a path.
+/// As [`lost_bytes`], for a path.
 #[cfg(feature = "cli")]
 pub(crate) fn path_bytes(path: &Path) -> Option<String> {
     lost_bytes(path.as_os_str().as_encoded_bytes())

@@ -1,5 +1,5 @@
-//! Text files as editors and systems write them: UTF-8 with and without a byte order mark, UTF-16
-//! with one, lines that end in LF, CRLF or CR.
+//! Reads text files: UTF-8 with or without a byte order mark, UTF-16 with one, and lines that end in
+//! LF, CRLF or CR.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -8,32 +8,64 @@ use std::path::Path;
 /// The longest line of a list, in bytes of UTF-8.
 pub const MAX_LINE: usize = 64 << 10;
 
-/// The longest list, in bytes of UTF-8 and in lines.
+/// The longest list, in bytes of UTF-8.
 pub const MAX_LIST: u64 = 2 << 30;
+/// The longest list, in lines.
 pub const MAX_LINES: usize = 1 << 25;
 
-/// Bytes that are looked at before the first line, and bytes of UTF-16 that are decoded at a time.
+/// Bytes that are read ahead of the first line, and bytes of UTF-16 that are decoded at a time.
 const CHUNK: u64 = 8 << 10;
 
 /// A text file that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
+    /// The file could not be read.
     #[error("cannot read {path}: {error}")]
-    Read { path: String, error: io::Error },
+    Read {
+        /// The file.
+        path: String,
+        /// The reason.
+        error: io::Error,
+    },
+    /// The file has no content but whitespace.
     #[error("{path} is empty")]
-    Empty { path: String },
+    Empty {
+        /// The file.
+        path: String,
+    },
+    /// The file has more than `limit` bytes.
     #[error("{path} has more than {limit} bytes, the limit for such a file")]
-    TooLong { path: String, limit: u64 },
+    TooLong {
+        /// The file.
+        path: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A list has more than [`MAX_LINES`] lines.
     #[error("{path} has more than {MAX_LINES} lines, the limit for a list")]
-    ManyLines { path: String },
+    ManyLines {
+        /// The file.
+        path: String,
+    },
+    /// A line has more than [`MAX_LINE`] bytes.
     #[error("{path}, line {line}: more than {MAX_LINE} bytes, the limit for a line")]
-    LongLine { path: String, line: usize },
+    LongLine {
+        /// The file.
+        path: String,
+        /// The line number, from 1.
+        line: usize,
+    },
+    /// The content is not text in a supported encoding.
     #[error("{path}, line {line}: expected {expected}, found {found}")]
     Undecodable {
+        /// The file.
         path: String,
+        /// The line number, from 1.
         line: usize,
+        /// The encodings that are possible here.
         expected: &'static str,
+        /// What is not text.
         found: String,
     },
 }
@@ -77,14 +109,27 @@ impl From<TextError> for io::Error {
     }
 }
 
-/// Bytes, and the one that ended them if any did.
+/// `12,345`
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes, and the delimiter after them if there is one.
 type Part = (Vec<u8>, Option<u8>);
 
-/// The lines of a list, one in memory at a time.
+/// Reads the lines of a list one by one.
 pub(crate) struct Lines {
     path: String,
     reader: Box<dyn BufRead>,
-    /// The number of the last line, from 1.
+    /// Number of the last line, from 1.
     line: usize,
     /// Bytes that may still be read.
     left: u64,
@@ -100,7 +145,7 @@ impl Lines {
         }
     }
 
-    /// The lines of `reader`, which is called `path` in errors.
+    /// The lines of `reader`, which errors call `path`.
     pub(crate) fn new(path: String, reader: impl Read + 'static) -> Result<Self, TextError> {
         match decoded(reader) {
             Ok(reader) => Ok(Self {
@@ -114,7 +159,7 @@ impl Lines {
         }
     }
 
-    /// What the text begins with: 8 KiB of the file, or all of a shorter one.
+    /// The start of the text: 8 KiB, or all of a shorter file.
     pub(crate) fn start(&mut self) -> Result<&[u8], TextError> {
         match self.reader.fill_buf() {
             Ok(start) => Ok(start),
@@ -128,7 +173,7 @@ impl Lines {
         self.line
     }
 
-    /// The whole text, of no more than `limit` bytes. One of nothing but blanks is an error.
+    /// The whole text, of at most `limit` bytes. Nothing but whitespace is an error.
     pub(crate) fn whole(self, limit: u64) -> Result<String, TextError> {
         let path = self.path;
         let mut bytes = Vec::new();
@@ -147,8 +192,8 @@ impl Lines {
         }
     }
 
-    /// The next bytes before one for which `ends` holds, and that one; nothing at the end.
-    /// Bytes that are not UTF-8 are given as they are, because a path may have them.
+    /// The bytes up to the next one for which `ends` holds, and that one; `None` at the end of the file.
+    /// Invalid UTF-8 is kept, because paths may contain it.
     pub(crate) fn next_bytes(
         &mut self,
         ends: impl Fn(u8) -> bool,
@@ -173,7 +218,7 @@ impl Lines {
             if buffer.is_empty() {
                 return Ok((!bytes.is_empty()).then_some((bytes, None)));
             }
-            // One more shows that the line is too long.
+            // One more byte shows that the line is too long.
             buffer = &buffer[..buffer.len().min(MAX_LINE + 1 - bytes.len())];
             let end = buffer.iter().position(|&byte| ends(byte));
             let taken = end.map_or(buffer.len(), |end| end + 1);
@@ -202,7 +247,7 @@ impl Lines {
 }
 
 impl Iterator for Lines {
-    /// A line without its end, and its number from 1.
+    /// The number of a line, from 1, and its text without the line ending.
     type Item = Result<(usize, String), TextError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -218,15 +263,15 @@ impl Iterator for Lines {
     }
 }
 
-/// The whole of a file of no more than `limit` bytes. One that holds nothing but blanks is an error.
+/// Reads a whole file of at most `limit` bytes. Nothing but whitespace is an error.
 ///
 /// # Errors
-/// If it cannot be read or decoded, is longer, or empty.
-pub fn read(path: &Path, limit: u64) -> Result<String, TextError> {
+/// If the file cannot be read or decoded, or is longer or empty.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<String, TextError> {
     Lines::open(path)?.whole(limit)
 }
 
-/// The text, or what precedes the first byte that is none and a description of that byte.
+/// The text, or what precedes the first byte that is not text and a description of that byte.
 fn checked(bytes: Vec<u8>) -> Result<String, (Vec<u8>, String)> {
     let nul = bytes.iter().position(|&byte| byte == 0);
     let (mut bytes, place) = match (String::from_utf8(bytes), nul) {
@@ -254,7 +299,7 @@ fn undecodable(path: String, line: usize, found: String) -> TextError {
     }
 }
 
-/// What stands for a text that is not UTF-16, among the errors of reading.
+/// An encoding error, wrapped in an error of reading.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct NotText(String);
@@ -271,8 +316,7 @@ fn failure(path: String, line: usize, error: io::Error) -> TextError {
     }
 }
 
-/// The bytes of a text in UTF-8, without its byte order mark. Without a mark they are given as they
-/// are.
+/// The text as UTF-8 without its byte order mark. Without a mark the bytes are not changed.
 fn decoded(mut reader: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
     let mut start = Vec::new();
     reader.by_ref().take(CHUNK).read_to_end(&mut start)?;
@@ -292,14 +336,14 @@ fn decoded(mut reader: impl Read + 'static) -> io::Result<Box<dyn BufRead>> {
     })
 }
 
-/// UTF-16 read as UTF-8.
+/// Converts UTF-16 to UTF-8 while reading.
 struct Utf16<R> {
     reader: R,
     unit: fn([u8; 2]) -> u16,
-    /// Bytes that are not decoded yet: half of a unit or of a pair.
+    /// Bytes not decoded yet: half of a code unit or of a surrogate pair.
     rest: Vec<u8>,
     text: io::Cursor<String>,
-    /// What follows `text`.
+    /// The error after `text`.
     error: Option<NotText>,
 }
 
@@ -314,7 +358,7 @@ impl<R: Read> Utf16<R> {
         }
     }
 
-    /// Decodes the next bytes. Nothing is left in `rest` at the end of the file.
+    /// Decodes the next bytes. At the end of the file nothing is left in `rest`.
     fn decode(&mut self) -> io::Result<()> {
         let mut bytes = std::mem::take(&mut self.rest);
         let read = self.reader.by_ref().take(CHUNK).read_to_end(&mut bytes)?;

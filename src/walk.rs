@@ -1,4 +1,4 @@
-//! The images below a folder, and what was passed over there.
+//! The images below a folder, and what was skipped there.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use crate::image::{Look, START, look};
+use crate::preprocess::{Look, START, look};
 
-/// Files and folders that systems and programs make beside those of the user: by their whole names,
+/// Files and folders that systems and programs create next to the user's: by their whole names,
 /// or by what they begin with before a `*`; in any case.
 const SYSTEM: [&str; 37] = [
     // macOS
@@ -91,7 +91,7 @@ impl PassedOver {
         name.is_some()
     }
 
-    /// `12 .heic, 3 .avif (kinds of image that are not read); 2 system files or folders (@eaDir)`.
+    /// `skipped: 12 .heic, 3 .avif (unsupported file types); 2 system files or folders (@eaDir)`.
     pub fn note(&self) -> Option<String> {
         let list = |counts: &mut dyn Iterator<Item = (&str, usize)>| {
             let counts: Vec<String> = counts
@@ -102,10 +102,7 @@ impl PassedOver {
         let mut parts = Vec::new();
         if !self.foreign.is_empty() {
             let mut counts = self.foreign.iter().map(|(name, count)| (&**name, *count));
-            parts.push(format!(
-                "{} (kinds of file that are not read)",
-                list(&mut counts)
-            ));
+            parts.push(format!("{} (unsupported file types)", list(&mut counts)));
         }
         if !self.system.is_empty() {
             let mut counts = self.system.iter().map(|(name, count)| (*name, *count));
@@ -121,7 +118,7 @@ impl PassedOver {
             let links = if self.broken == 1 { "link" } else { "links" };
             parts.push(format!("{} broken {links}", self.broken));
         }
-        (!parts.is_empty()).then(|| format!("passed over: {}", parts.join("; ")))
+        (!parts.is_empty()).then(|| format!("skipped: {}", parts.join("; ")))
     }
 }
 
@@ -284,7 +281,7 @@ mod tests {
         assert_eq!(files, ["a.png", "k.jpg", "m.tar"]);
         assert_eq!(
             passed.note().unwrap(),
-            "passed over: 1 .avif, 2 .heic, 1 .tar.zst (kinds of file that are not read); 3 system \
+            "skipped: 1 .avif, 2 .heic, 1 .tar.zst (unsupported file types); 3 system \
              files or folders (1 ._*, 1 .git, 1 @eaDir)"
         );
     }

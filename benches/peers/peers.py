@@ -42,13 +42,13 @@ def prepare(args: argparse.Namespace, name: str) -> None:
     load_formula_weights(model)
     if not stem["weights"].exists():
         save_file(model.state_dict(), stem["weights"])
-    pictures = formula_pictures(args.batch_size, args.img_size, args.img_size)
-    pictures.numpy().tofile(stem["input"])
-    write_verify_golden(model, pictures, stem["golden"], {"model": name})
+    images = formula_pictures(args.batch_size, args.img_size, args.img_size)
+    images.numpy().tofile(stem["input"])
+    write_verify_golden(model, images, stem["golden"], {"model": name})
     model.float()
     with torch.no_grad():
-        logits = model.eval()(pictures)
-        torch.onnx.export(model, (pictures,), stem["onnx"], dynamo=True, external_data=False, verbose=False)
+        logits = model.eval()(images)
+        torch.onnx.export(model, (images,), stem["onnx"], dynamo=True, external_data=False, verbose=False)
     stem["logits"].write_text(json.dumps(logits.flatten().tolist()))
 
 
@@ -71,7 +71,7 @@ def python_step(args: argparse.Namespace, engine: str, name: str):
 
     stem = files(args, name)
     shape = (args.batch_size, 3, args.img_size, args.img_size)
-    pictures = numpy.fromfile(stem["input"], dtype=numpy.float32).reshape(shape)
+    images = numpy.fromfile(stem["input"], dtype=numpy.float32).reshape(shape)
     if engine == "onnxruntime":
         import onnxruntime
 
@@ -79,7 +79,7 @@ def python_step(args: argparse.Namespace, engine: str, name: str):
         options.intra_op_num_threads = args.threads
         options.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(stem["onnx"], options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: pictures}
+        feed = {session.get_inputs()[0].name: images}
         return lambda: session.run(None, feed)[0].ravel()
     if engine == "openvino":
         import openvino
@@ -91,7 +91,7 @@ def python_step(args: argparse.Namespace, engine: str, name: str):
         }
         compiled = openvino.Core().compile_model(stem["onnx"], "CPU", hints)
         request = compiled.create_infer_request()
-        return lambda: request.infer([pictures])[0].ravel()
+        return lambda: request.infer([images])[0].ravel()
 
     import torch
 
@@ -103,7 +103,7 @@ def python_step(args: argparse.Namespace, engine: str, name: str):
     model = build(name)
     model.load_state_dict(load_file(stem["weights"]))
     model.eval()
-    x = torch.from_numpy(pictures)
+    x = torch.from_numpy(images)
     if engine == "channels_last":
         model, x = model.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last)
     if engine == "torch.compile":
@@ -163,7 +163,7 @@ def senet_difference(args: argparse.Namespace, name: str) -> float:
 def samples(args: argparse.Namespace, engine: str, name: str) -> tuple[list[float], list[float]]:
     """Milliseconds of each step, and the logits where the engine prints them."""
     if engine == "senet":
-        return run(senet_command(args, name), args.threads)[0]["step_times_ms"], []
+        return run(senet_command(args, name), args.threads)["step_times_ms"], []
     if engine in RUST_ENGINES:
         stem = files(args, name)
         shape = f"{args.batch_size}x3x{args.img_size}x{args.img_size}"
@@ -178,7 +178,7 @@ def samples(args: argparse.Namespace, engine: str, name: str) -> tuple[list[floa
 
 
 def compare(args: argparse.Namespace, name: str) -> dict[str, list[float]]:
-    """All samples of all engines for one model, in ms per picture."""
+    """All samples of all engines for one model, in ms per image."""
     prepare(args, name)
     expected = json.loads(files(args, name)["logits"].read_text())
     scale = max(abs(value) for value in expected)
@@ -216,7 +216,7 @@ def cpu() -> str:
 
 def table(results: dict[str, dict[str, list[float]]], engines: list[str]) -> str:
     """Rows of engines, columns of models: median (fastest to slowest), and senet's share of it."""
-    lines = ["| ms a picture | " + " | ".join(results) + " |", "| --- |" + " ---: |" * len(results)]
+    lines = ["| ms per image | " + " | ".join(results) + " |", "| --- |" + " ---: |" * len(results)]
     for engine in engines:
         cells = []
         for times in results.values():

@@ -7,22 +7,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use clap::{Args, ValueEnum};
 
 use super::output::Messages;
-use crate::cards::Overrides;
 use crate::device::DeviceChoice;
-use crate::image::{CropMode, DecodeOptions, Interpolation, MAX_INPUT_SIZE};
+use crate::preprocess::{CropMode, DecodeOptions, Interpolation, MAX_INPUT_SIZE};
+use crate::zoo::Overrides;
 
-/// Which network, and where it runs.
+/// Which model, and where it runs.
 #[derive(Args, Debug)]
 pub(super) struct ModelArgs {
     /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
-    #[arg(short, long, value_name = "MODEL", default_value = crate::cards::DEFAULT_MODEL)]
+    #[arg(short, long, value_name = "MODEL", default_value = crate::zoo::DEFAULT_MODEL)]
     pub model: String,
-    /// Weights file (.safetensors, .bin, .pth) in place of the model's own
+    /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own
     #[arg(short, long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
-    /// Use the cache alone and make no request
+    /// Use only cached files; never access the network
     #[arg(long)]
     pub offline: bool,
 }
@@ -30,7 +30,7 @@ pub(super) struct ModelArgs {
 /// Where weights come from.
 #[derive(Args, Debug, Default)]
 pub(super) struct HubArgs {
-    /// Use the cache alone and make no request
+    /// Use only cached files; never access the network
     #[arg(long)]
     pub offline: bool,
     #[command(flatten)]
@@ -39,23 +39,23 @@ pub(super) struct HubArgs {
 
 #[derive(Args, Debug, Default)]
 pub(super) struct SourceArgs {
-    /// Address of the hub or of a mirror [default: HF_ENDPOINT or https://huggingface.co]
+    /// URL of the hub or a mirror [default: HF_ENDPOINT or https://huggingface.co]
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// Branch, tag or commit of the model's repository in place of the card's
+    /// Branch, tag or commit of the model's repository [default: the model's own]
     #[arg(long, value_name = "REVISION")]
     pub revision: Option<String>,
-    /// Accept only the files that a lock file lists (see `senet lock`)
+    /// Accept only the files listed in this lockfile (see `senet lock`)
     #[arg(long, value_name = "FILE", conflicts_with = "revision")]
     pub locked: Option<PathBuf>,
-    /// Classes of the weights where the model's description says otherwise; label names that do not fit
-    /// are left out
+    /// Number of classes in the weights, if it differs from the model's configuration; class names are
+    /// then dropped unless there are as many
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub num_classes: Option<u32>,
 }
 
 impl SourceArgs {
-    /// The same with the number of classes that is given here.
+    /// The same overrides with the number of classes given here.
     pub(super) fn complete(&self, overrides: Overrides) -> Overrides {
         Overrides {
             num_classes: self.num_classes.map(|classes| classes as usize),
@@ -66,55 +66,57 @@ impl SourceArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct DeviceArgs {
-    /// auto (CUDA, then Metal, then CPU), cpu, cuda, cuda:N or metal
+    /// Device to run on: auto (CUDA, then Metal, then CPU), cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// CPU threads [default: as many as the machine has]
+    /// Number of CPU threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
 
-/// Changes to the preprocessing of the model's card.
+/// Changes to the model's preprocessing.
 #[derive(Args, Debug)]
 pub(super) struct PreprocessArgs {
     #[command(flatten)]
     pub input: InputArgs,
     #[command(flatten)]
     pub limit: LimitArgs,
-    /// Do not turn pictures as their EXIF orientation says (a TIFF is always turned)
+    /// Ignore the EXIF orientation (that of TIFF files is always applied)
     #[arg(long)]
     pub no_exif: bool,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct LimitArgs {
-    /// Largest picture to decode, width times height
+    /// Refuse images with more pixels than this (width times height)
     #[arg(long, value_name = "PIXELS", default_value_t = DecodeOptions::default().max_pixels)]
     pub max_pixels: u64,
-    /// Divide 16-bit grey by 257 instead of clipping it at 255
+    /// Divide 16-bit greyscale values by 257 instead of clipping them at 255
     #[arg(long)]
     pub scale_16bit: bool,
 }
 
-/// Input settings in place of those of the card or the config.json.
+/// Input settings that replace those of the card or the config.json.
 #[derive(Args, Debug)]
 pub(super) struct InputArgs {
-    /// Input size in pixels: N or HEIGHTxWIDTH [default: the model's]
+    /// Input size in pixels, N or HEIGHTxWIDTH [default: the model's]
     #[arg(long, value_name = "SIZE")]
     pub img_size: Option<ImageSize>,
-    /// Part of the resized image that the crop keeps [default: the model's]
+    /// Crop size as a fraction of the resized image [default: the model's]
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     pub crop_pct: Option<f64>,
-    /// How the crop is taken: squash does not keep the shape, border pads [default: the model's]
+    /// Crop mode: center, squash (ignore the aspect ratio) or border (pad) [default: the model's]
     #[arg(long, value_name = "MODE")]
     pub crop_mode: Option<Crop>,
     /// Resampling filter [default: the model's]
     #[arg(long, value_name = "FILTER")]
     pub interpolation: Option<Filter>,
-    /// Mean of the values from 0 to 1, one number or three [default: the model's]
+    /// Mean to subtract from each channel, on a scale from 0 to 1; one number or three [default: the
+    /// model's]
     #[arg(long, value_name = "RED,GREEN,BLUE", allow_hyphen_values = true)]
     pub mean: Option<Channels>,
-    /// Standard deviation of the values from 0 to 1, one number or three [default: the model's]
+    /// Standard deviation to divide each channel by, on the same scale as --mean; one number or three
+    /// [default: the model's]
     #[arg(long, value_name = "RED,GREEN,BLUE", allow_hyphen_values = true)]
     pub std: Option<Channels>,
 }
@@ -133,16 +135,16 @@ impl InputArgs {
     }
 }
 
-/// Images of which 16-bit grey above 255 was made white.
+/// Number of images whose 16-bit greyscale was clipped at 255.
 pub(super) static CLIPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Says of how many images that was done.
+/// Reports that number.
 pub(super) fn note_clipped(messages: Messages) {
     let count = CLIPPED.load(Ordering::Relaxed);
     if count > 0 {
         messages.note(format!(
-            "16-bit grey above 255 was made white, as in Pillow, in {count} image{}; \
-             `--scale-16bit` divides it by 257",
+            "16-bit greyscale was clipped at 255, as in Pillow, in {count} image{}; \
+             `--scale-16bit` scales it instead",
             if count == 1 { "" } else { "s" }
         ));
     }
@@ -240,7 +242,7 @@ impl FromStr for Channels {
         match values.as_deref() {
             Ok(&[value]) => Ok(Self([value; 3])),
             Ok(&[red, green, blue]) => Ok(Self([red, green, blue])),
-            _ => Err("expected one number, or three with commas between them".into()),
+            _ => Err("expected one number, or three separated by commas".into()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `senet classify`: the most probable classes of pictures.
+//! `senet classify`: the most probable classes of images.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -7,16 +7,17 @@ use std::sync::mpsc::Receiver;
 use clap::Args;
 
 use super::args::{ModelArgs, PreprocessArgs, SourceArgs, note_clipped, probability};
+use super::format::FormatArgs;
 use super::inputs::{self, Input};
 use super::output::{Messages, Results};
-use super::rows::{LabelStyle, Row, RowError, Writer};
+use super::rows::{AnswerRow, LabelStyle, RowError};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::hub::{self, HubOptions};
-use crate::image::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
-use crate::model::{Activation, Model, Prepared, prepare_beside};
+use crate::model::{Activation, Model, Prepared, prefetch_while};
+use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
 
-/// Tell what pictures show
+/// Classify images
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     senet classify photo.jpg\n  \
@@ -24,38 +25,35 @@ use crate::model::{Activation, Model, Prepared, prepare_beside};
     find . -name '*.jpg' | senet classify --files-from - --json > answers.jsonl\n  \
     senet classify https://example.org/cat.jpg\n  \
     curl -s https://example.org/cat.jpg | senet classify -\n\n\
-    A picture that cannot be read is a row with its error; the exit code is then 1.")]
+    If an image cannot be read, its row has the error instead of predictions, and the exit code is 1.")]
 pub(super) struct Arguments {
-    /// Pictures, folders (searched recursively), https:// addresses, or - for one picture on standard input
+    /// Image files, directories (searched recursively), https:// URLs, or - for one image on standard
+    /// input
     #[arg(value_name = "INPUT", required_unless_present = "files_from")]
     inputs: Vec<PathBuf>,
-    /// Read paths from a file, one a line (- for standard input)
+    /// Read more inputs from this file, one per line (- for standard input)
     #[arg(long, value_name = "FILE")]
     files_from: Option<PathBuf>,
-    /// The paths of the list have NUL bytes between them, as from `find -print0`; found out
-    /// otherwise
+    /// Inputs in --files-from are separated by NUL bytes, as from `find -print0`; detected if not given
     #[arg(short = '0', long, requires = "files_from")]
     null: bool,
-    /// Number of classes to show; with --multi-label the most [default: 5, or all above the threshold]
+    /// Largest number of classes to print per image [default: 5; with --multi-label, all above
+    /// --threshold]
     #[arg(short = 'k', long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top_k: Option<u32>,
-    /// Judge each class by itself (sigmoid), and show every one above the threshold
+    /// Score each class independently (sigmoid) and print all above the threshold
     #[arg(long)]
     multi_label: bool,
-    /// Probability above which a class is shown
+    /// Probability above which --multi-label prints a class
     #[arg(long, value_name = "P", default_value_t = 0.5, requires = "multi_label",
         value_parser = probability)]
     threshold: f64,
-    /// One JSON object a line for each picture
-    #[arg(long, conflicts_with = "csv")]
-    json: bool,
-    /// A header line, then one line for each class of each picture
-    #[arg(long)]
-    csv: bool,
-    /// What to call the classes
+    #[command(flatten)]
+    format: FormatArgs,
+    /// How to print class labels
     #[arg(long, value_name = "STYLE", default_value = "name")]
     labels: LabelStyle,
-    /// Pictures that go through the network together
+    /// Images per forward pass
     #[arg(short, long, value_name = "N", default_value_t = 8,
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch_size: u32,
@@ -79,16 +77,17 @@ pub(super) fn run(
     )?;
     let overrides = arguments.preprocess.input.overrides();
     let opened = session::open(&arguments.model, &arguments.source, &overrides, messages)?;
-    let transform = opened.spec.transform().map_err(Error::from)?;
+    let (transform, hub) = (opened.transform.clone(), opened.hub.clone());
     let decode = arguments.preprocess.decode_options();
-    let hub = session::hub_options(arguments.model.offline)?;
+    let is_remote = |input: &Input| matches!(input, Input::Url(_));
     let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &transform, &decode, &hub, slot);
     let batch_size = (arguments.batch_size as usize).min(inputs.len());
-    // The first pictures are decoded while the network is loaded.
-    prepare_beside(
+    // The first images are decoded while the network is loaded.
+    prefetch_while(
         &inputs,
         batch_size,
-        transform.picture_len(),
+        transform.image_len(),
+        is_remote,
         prepare,
         |batches| {
             let model = opened.load()?;
@@ -112,24 +111,18 @@ fn answer(
     let single = model.activation() == Activation::Sigmoid;
     if single && !arguments.multi_label {
         messages.note(format!(
-            "{} has one output: its probability is the sigmoid, of `{}` or not",
+            "{} has one output: its sigmoid is the probability of `{}`",
             model.spec().name,
             model.spec().labels.entries[0].name
         ));
     }
     let sigmoid = single || arguments.multi_label;
-    let mut writer = match (arguments.json, arguments.csv) {
-        (true, _) => {
-            let activation = sigmoid.then_some(Activation::Sigmoid);
-            Writer::json(results, arguments.labels, &model.spec().name, activation)
-        }
-        (_, true) => Writer::csv(results, arguments.labels)?,
-        _ => Writer::text(results, arguments.labels, arguments.threshold),
-    };
+    let activation = sigmoid.then_some(Activation::Sigmoid);
+    let mut printed = arguments.format.rows::<AnswerRow>(results)?;
     let stop = session::stop_on_interrupt()?;
     let bar = messages.bar(
         inputs.len() as u64,
-        "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}",
+        "{bar:30.cyan/dim} {pos} of {len} images  {rate}  {eta}",
     );
     let mut outcome = Ok(());
     let mut failed = 0;
@@ -138,13 +131,14 @@ fn answer(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let rows = classify(model, batch, arguments, inputs);
-        failed += rows.iter().filter(|row| row.answer.is_err()).count();
+        let rows = classify(model, activation, batch, arguments, inputs);
+        failed += rows.iter().filter(|row| row.is_error()).count();
         done += rows.len();
         outcome = bar.suspend(|| {
-            rows.iter()
-                .try_for_each(|row| writer.row(row))
-                .and_then(|()| writer.flush())
+            let mut rows = rows.iter();
+            rows.try_for_each(|row| {
+                printed.write(row, |results| row.print(arguments.threshold, results))
+            })
         });
         bar.inc(rows.len() as u64);
         if outcome.is_err() {
@@ -155,13 +149,11 @@ fn answer(
     outcome?;
     note_clipped(messages);
     if failed > 0 {
-        messages.note(format!(
-            "{failed} of {done} pictures could not be classified"
-        ));
+        messages.note(format!("{failed} of {done} images could not be classified"));
     }
     if stop.load(Ordering::Relaxed) && done < inputs.len() {
         messages.note(format!(
-            "interrupted after {done} of {} pictures",
+            "interrupted after {done} of {} images",
             inputs.len()
         ));
         return Ok(INTERRUPTED);
@@ -176,28 +168,29 @@ fn prepare(
     hub: &HubOptions,
     slot: &mut [f32],
 ) -> Result<(), RowError> {
-    let picture = match input {
-        Input::File(path) => image::open(path, options),
+    let image = match input {
+        Input::File(path) => preprocess::open(path, options),
         Input::Url(url) => {
-            let bytes = hub::fetch_picture(url, MAX_FILE_BYTES, hub);
+            let bytes = hub::fetch_image(url, MAX_FILE_BYTES, hub);
             let bytes = bytes.map_err(|error| RowError::from(&Error::from(error)))?;
-            image::decode(&bytes, options)
+            preprocess::decode(&bytes, options)
         }
-        Input::Stdin(bytes) => image::decode(bytes, options),
+        Input::Stdin(bytes) => preprocess::decode(bytes, options),
         Input::Unreadable { reason, .. } => return Err(RowError::new(reason)),
     };
-    let picture = picture.map_err(|error| RowError::from(&Error::from(error)))?;
-    transform.write(&picture, slot);
+    let image = image.map_err(|error| RowError::from(&Error::from(error)))?;
+    transform.write(&image, slot);
     Ok(())
 }
 
 fn classify<'a>(
     model: &'a Model,
+    activation: Option<Activation>,
     batch: Prepared<RowError>,
     arguments: &Arguments,
-    inputs: &'a [Input],
-) -> Vec<Row<'a>> {
-    let mut rows = model.logits_each(&batch.values).into_iter();
+    inputs: &[Input],
+) -> Vec<AnswerRow<'a>> {
+    let mut rows = model.logits_each(batch.values).into_iter();
     let k = |default| arguments.top_k.map_or(default, |k| k as usize);
     let answer = |logits: &[f32]| match arguments.multi_label {
         true => model.above(logits, arguments.threshold, k(usize::MAX)),
@@ -206,13 +199,16 @@ fn classify<'a>(
     let mut next = || match rows.next() {
         Some(Ok(logits)) => Ok(answer(&logits)),
         Some(Err(error)) => Err(RowError::from(&error)),
-        None => Err(RowError::new("the network gave no answer")),
+        None => Err(RowError::new(
+            "the network returned no output for this image",
+        )),
     };
     let inputs = &inputs[batch.first..];
     let rows = inputs.iter().zip(batch.outcomes);
     rows.map(|(input, outcome)| {
         let answer = outcome.and_then(|()| next());
-        Row { input, answer }
+        let name = &model.spec().name;
+        AnswerRow::new(input, name, activation, arguments.labels, answer)
     })
     .collect()
 }

@@ -1,36 +1,37 @@
-//! `senet compare`: two models picture by picture.
+//! `senet compare`: compares two models image by image.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Args;
 
-use super::eval::{self, RunArgs, SelectionArgs};
+use super::eval::{self, Request, RunArgs, SelectionArgs};
+use super::format::{FormatArgs, Row, cell};
 use super::output::{Messages, Results};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS};
-use crate::cards::Overrides;
 use crate::error::Error;
-use crate::eval::Pair;
+use crate::eval::{Difference, Pair};
+use crate::zoo::Overrides;
 
-/// Compare two models picture by picture, on data or by the results that they have
+/// Compare two models image by image, on labelled images or from results files
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
         senet compare senet154 se-resnet50 imagenet/val --limit 1000\n  \
         senet eval imagenet/val -m senet154 -m se-resnet50 --results runs/\n  \
-        senet compare runs/senet154.jsonl runs/se-resnet50.jsonl")]
+        senet compare runs/senet154.gluon_in1k.jsonl runs/seresnet50.ra2_in1k.jsonl")]
 pub(super) struct Arguments {
-    /// A model as for `senet classify`, or without DATA what `senet eval --results` wrote for one
+    /// First model; without DATA, its results file from `senet eval --results`
     #[arg(value_name = "FIRST")]
     first: String,
-    /// And the other
+    /// Second model, or its results file
     #[arg(value_name = "SECOND")]
     second: String,
-    /// Labelled pictures as for `senet eval`, which both models see in one pass
+    /// Labelled images as for `senet eval`; both models run on them in one pass
     #[arg(value_name = "DATA")]
     data: Vec<PathBuf>,
-    /// One JSON object, with every picture that one alone has right
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     selection: SelectionArgs,
     #[command(flatten)]
@@ -38,37 +39,68 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(
-    arguments: Arguments,
+    arguments: &Arguments,
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let json = arguments.json;
+    let format = &arguments.format;
     let pair = if arguments.data.is_empty() {
         if arguments.run.input.overrides() != Overrides::default() {
             bail!(
-                "results files have the preprocessing that they were made with; name the DATA too"
+                "results files keep the preprocessing of their run: to change it, name the DATA too"
             );
         }
         of_results(&arguments.first, &arguments.second)?
     } else {
-        let models = vec![arguments.first, arguments.second];
-        let arguments =
-            eval::Arguments::of(models, arguments.data, arguments.selection, arguments.run);
-        match eval::pair(&arguments, messages)? {
+        match on_data(arguments, messages)? {
             Some(pair) => pair,
             None => return Ok(INTERRUPTED),
         }
     };
-    eval::print_pair(&pair, json, results)?;
+    format.report(&pair, &pair.differing, results, |results| {
+        eval::print_pair(&pair, results)
+    })?;
     if pair.unanswered == 0 {
         return Ok(SUCCESS);
     }
     messages.note(format!(
-        "{} of {} pictures have no answer of both models",
+        "{} of {} images were not answered by both models",
         pair.unanswered,
-        pair.pictures + pair.unanswered
+        pair.images + pair.unanswered
     ));
     Ok(SOME_FAILED)
+}
+
+impl Row for Difference {
+    const COLUMNS: &'static [&'static str] = &["image", "label", "first", "second"];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.image),
+            cell(&self.label),
+            cell(&self.first),
+            cell(&self.second),
+        ]]
+    }
+}
+
+/// Nothing if Ctrl-C ended it early.
+fn on_data(arguments: &Arguments, messages: Messages) -> anyhow::Result<Option<Pair>> {
+    let request = Request {
+        models: &[arguments.first.clone(), arguments.second.clone()],
+        weights: None,
+        data: &arguments.data,
+        selection: &arguments.selection,
+        run: &arguments.run,
+        multi_label: false,
+        messages,
+    };
+    let (specs, hub) = request.find()?;
+    let labels = specs[0].labels.clone();
+    let classes = arguments.selection.classes(&labels)?;
+    let options = arguments.run.options();
+    let measured = request.measure(specs, &hub, &classes, options, false)?;
+    Ok(measured.map(|(runs, _)| Pair::of(&runs[0], &runs[1])))
 }
 
 fn of_results(first: &str, second: &str) -> anyhow::Result<Pair> {
@@ -76,7 +108,7 @@ fn of_results(first: &str, second: &str) -> anyhow::Result<Pair> {
     let is_none = |path: &Path| !path.exists() || path.is_dir();
     if is_none(first) && is_none(second) {
         bail!(
-            "there are no results files {} and {}; models are compared on data: \
+            "no results files {} and {}; to compare models, name the data: \
              `senet compare FIRST SECOND DATA`",
             first.display(),
             second.display()

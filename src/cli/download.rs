@@ -1,6 +1,6 @@
-//! `senet download`: weights into the cache.
+//! `senet download`: fetches weights into the cache.
 
-use std::io::Write;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -11,60 +11,60 @@ use clap::Args;
 use serde::{Serialize, Serializer};
 
 use super::args::HubArgs;
-use super::list::normalise;
+use super::format::{FormatArgs, Row, cell};
 use super::output::{Messages, Results, Table, human_bytes};
 use super::rows::RowError;
 use super::session;
 use super::transfers::Transfers;
 use super::{NOTHING_DONE, SOME_FAILED, SUCCESS};
-use crate::cards::{ModelSpec, Overrides, WeightsSource, Zoo};
 use crate::error::Error;
-use crate::hub::{HubOptions, WeightsRef};
-use crate::model;
+use crate::hub::HubOptions;
 use crate::quote::path_bytes;
+use crate::store;
+use crate::zoo::{ModelSpec, Overrides, WeightsRef, WeightsSource, Zoo, squash};
 
-/// Downloads at the same time: enough to fill most connections, few enough for any server.
+/// Parallel downloads: enough to fill most connections, few enough for any server.
 const PARALLEL: usize = 4;
 
-/// Fetch weights into the Hugging Face cache and print where they are
+/// Download weights into the Hugging Face cache and print their paths
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  senet download se-resnet50\n  senet download senet154 seresnext50_32x4d.racm_in1k\n  \
     senet download --filter seresnext --dry-run\n  \
     senet download hf-hub:timm/seresnet50.a1_in1k@main\n\n\
-    The cache is Python's: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME or ~/.cache/huggingface/hub. What \
-    is there is not fetched again, and what was interrupted goes on where it stopped. HF_ENDPOINT, \
-    HF_TOKEN, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY \
-    and SSL_CERT_FILE, REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE are obeyed.\n\n\
-    Exit codes: 0 all models are there, 1 some are not, 2 none is, 130 interrupted."
+    The cache is shared with Python's huggingface_hub: HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME or \
+    ~/.cache/huggingface/hub. Cached files are not downloaded again, and interrupted downloads are \
+    resumed. These variables are respected: HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, \
+    HF_HUB_DOWNLOAD_TIMEOUT, HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE, \
+    REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.\n\n\
+    Exit codes: 0 all models downloaded or cached, 1 some failed, 2 all failed, 130 interrupted."
 )]
 pub(super) struct Arguments {
     /// Checkpoints, architectures or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL", required_unless_present_any = ["all", "filter"])]
     models: Vec<String>,
-    /// Every checkpoint that `senet list` shows
+    /// Download every checkpoint of `senet list`
     #[arg(long, conflicts_with_all = ["models", "filter"])]
     all: bool,
-    /// The checkpoints that `senet list TEXT` shows
+    /// Download the checkpoints of `senet list TEXT`
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Ask for the sizes and download nothing
+    /// Print sizes without downloading
     #[arg(long)]
     dry_run: bool,
-    /// One JSON object a line for each model
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     hub: HubArgs,
 }
 
-/// A model that is there, or with `--dry-run` could be.
+/// A model and its weights file; with `--dry-run`, one that is not downloaded yet.
 #[derive(Debug, Serialize)]
-struct Row {
+struct DownloadRow {
     model: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<State>,
-    /// Where the file is; absent if it is nowhere yet.
+    /// Absent if there is no file yet.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "lossy")]
     path: Option<PathBuf>,
     /// In base64, where the path is not UTF-8.
@@ -77,6 +77,37 @@ struct Row {
     error: Option<String>,
 }
 
+impl DownloadRow {
+    fn failed(name: &str, error: &anyhow::Error) -> Self {
+        let text = match error.downcast_ref::<Error>() {
+            Some(error) => RowError::from(error).text,
+            None => error.to_string(),
+        };
+        Self {
+            model: name.to_owned(),
+            state: None,
+            path: None,
+            path_bytes: None,
+            size: None,
+            error: Some(text),
+        }
+    }
+}
+
+impl Row for DownloadRow {
+    const COLUMNS: &'static [&'static str] = &["model", "state", "path", "size", "error"];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.model),
+            cell(self.state),
+            self.path.clone().unwrap_or_default().into(),
+            cell(self.size),
+            cell(&self.error),
+        ]]
+    }
+}
+
 fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     let path = path.as_deref().unwrap_or(Path::new(""));
     serializer.collect_str(&path.display())
@@ -85,11 +116,11 @@ fn lossy<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
-    /// Part of the program.
+    /// Built into the program.
     Embedded,
-    /// A file of the user's.
+    /// A file outside the cache.
     Local,
-    /// It was there before.
+    /// In the cache already.
     Cached,
     Downloaded,
     /// Only with `--dry-run`.
@@ -105,39 +136,41 @@ pub(super) fn run(
     let names = names(arguments)?;
     session::exit_on_interrupt()?;
     let transfers = Transfers::new(messages);
-    let mut rows = Vec::new();
+    let mut rows = arguments.format.rows::<DownloadRow>(results)?;
+    let mut plan = Table::new(&["model", ">size", "state"]);
+    // An alias is shorter than the checkpoint that it stands for.
+    plan.reserve(0, names.iter().map(String::len).max().unwrap_or(0).max(28));
+    plan.reserve(1, "999.9 MB".len());
+    let mut total = 0;
     let mut failed = 0;
-    let job = |name: &str| bring(name, arguments, &hub, messages, &transfers);
+    let job = |name: &str| download(name, arguments, &hub, messages, &transfers);
     in_parallel(&names, job, |name, outcome| {
-        if let Err(error) = &outcome {
-            failed += 1;
-            transfers.suspend(|| super::report(error));
-        }
-        transfers.suspend(|| {
-            match outcome {
-                Ok(row) if arguments.json => results.json(&row)?,
-                Ok(row) if arguments.dry_run => rows.push(row),
-                Ok(row) => results.line(place(&row))?,
-                Err(error) if arguments.json => results.json(&Row {
-                    model: name.to_owned(),
-                    state: None,
-                    path: None,
-                    path_bytes: None,
-                    size: None,
-                    error: Some(
-                        error
-                            .downcast_ref::<Error>()
-                            .map_or_else(|| error.to_string(), |error| RowError::from(error).text),
-                    ),
-                })?,
-                Err(_) => {}
+        let row = match outcome {
+            Ok(row) => row,
+            Err(error) => {
+                failed += 1;
+                transfers.suspend(|| super::report(&error));
+                DownloadRow::failed(name, &error)
             }
-            results.flush()?;
-            anyhow::Ok(())
-        })
+        };
+        let print = |results: &mut Results| {
+            if row.error.is_some() {
+                return Ok(());
+            }
+            if !arguments.dry_run {
+                return Ok(results.line(place(&row))?);
+            }
+            if row.state == Some(State::ToDownload) {
+                total += row.size.unwrap_or(0);
+            }
+            plan.row(plan_cells(&row));
+            Ok(plan.print(results)?)
+        };
+        transfers.suspend(|| rows.write(&row, print))
     })?;
-    if arguments.dry_run && !arguments.json {
-        print_plan(&rows, results)?;
+    if arguments.dry_run {
+        let line = format!("{} to download", human_bytes(total));
+        rows.text(|results| Ok(results.line(line)?))?;
     }
     Ok(match failed {
         0 => SUCCESS,
@@ -146,7 +179,7 @@ pub(super) fn run(
     })
 }
 
-/// What the arguments name, each once.
+/// The names of all models to download, without repetitions.
 fn names(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     let zoo = Zoo::builtin().map_err(Error::from)?;
     let all = || zoo.cards().iter().map(|card| card.name.to_string());
@@ -161,9 +194,9 @@ fn names(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
         all().for_each(&mut push);
     }
     if let Some(filter) = &arguments.filter {
-        let wanted = normalise(filter);
+        let wanted = squash(filter);
         all()
-            .filter(|name| normalise(name).contains(&wanted))
+            .filter(|name| squash(name).contains(&wanted))
             .for_each(&mut push);
         if names.len() == arguments.models.len() {
             bail!("no checkpoint's name contains `{filter}` (`senet list` shows all)");
@@ -210,16 +243,16 @@ fn in_parallel<T: Send>(
     })
 }
 
-fn bring(
+fn download(
     name: &str,
     arguments: &Arguments,
     hub: &HubOptions,
     messages: Messages,
     transfers: &Transfers,
-) -> anyhow::Result<Row> {
+) -> anyhow::Result<DownloadRow> {
     let from = &arguments.hub.source;
     let spec = session::find_at(name, from, &Overrides::ALL, hub, messages)?;
-    let row = |state, path: Option<PathBuf>, size| Row {
+    let row = |state, path: Option<PathBuf>, size| DownloadRow {
         model: spec.name.clone(),
         state: Some(state),
         path_bytes: path.as_deref().and_then(path_bytes),
@@ -228,31 +261,31 @@ fn bring(
         error: None,
     };
     let WeightsSource::Reference(reference) = &spec.weights else {
-        let path = model::local_weights(&spec)?;
-        let size = path.as_deref().and_then(model::length_of);
+        let path = store::local_weights(&spec)?;
+        let size = path.as_deref().and_then(store::length_of);
         return Ok(row(State::Local, path, size));
     };
     if reference.embedded.is_some() {
         transfers.note(format!(
-            "{} is part of the program: there is nothing to download",
+            "{} is built in: there is nothing to download",
             spec.name
         ));
         return Ok(row(State::Embedded, None, None));
     }
-    let before = model::downloaded(reference, hub);
+    let before = store::find(reference, hub);
     if arguments.dry_run {
         return Ok(match before {
-            Some(path) => row(State::Cached, Some(path.clone()), model::length_of(&path)),
+            Some(path) => row(State::Cached, Some(path.clone()), store::length_of(&path)),
             None => row(State::ToDownload, None, remote_size(&spec, reference, hub)?),
         });
     }
-    let path = model::fetch(&spec, reference, hub, &transfers.progress(&spec.name))?;
+    let path = store::ensure(reference, Some(&spec), hub, &transfers.progress(&spec.name))?;
     let state = if before.as_ref() == Some(&path) {
         State::Cached
     } else {
         State::Downloaded
     };
-    let size = model::length_of(&path);
+    let size = store::length_of(&path);
     Ok(row(state, Some(path), size))
 }
 
@@ -263,32 +296,24 @@ fn remote_size(
 ) -> anyhow::Result<Option<u64>> {
     let transfers = Transfers::new(Messages { quiet: true });
     let progress = transfers.progress(&spec.name);
-    Ok(model::size(reference, hub, &progress)?)
+    Ok(store::size(reference, hub, &progress)?)
 }
 
-fn place(row: &Row) -> String {
+fn place(row: &DownloadRow) -> String {
     match &row.path {
         Some(path) => path.display().to_string(),
         None => format!("embedded:{}", row.model),
     }
 }
 
-fn print_plan(rows: &[Row], results: &mut Results) -> anyhow::Result<()> {
-    let mut table = Table::new(&["model", ">size", "state"]);
-    let mut total = 0;
-    for row in rows {
-        let state = match row.state {
-            Some(State::Embedded) => "in the program",
-            Some(State::Local) => "local",
-            Some(State::Cached) => "cached",
-            _ => "to download",
-        };
-        if row.state == Some(State::ToDownload) {
-            total += row.size.unwrap_or(0);
-        }
-        let size = row.size.map_or_else(|| "-".to_owned(), human_bytes);
-        table.row(vec![row.model.clone(), size, state.to_owned()]);
-    }
-    table.print(results)?;
-    Ok(results.line(format!("{} to download", human_bytes(total)))?)
+/// A line of `--dry-run`.
+fn plan_cells(row: &DownloadRow) -> Vec<String> {
+    let state = match row.state {
+        Some(State::Embedded) => "built in",
+        Some(State::Local) => "local",
+        Some(State::Cached) => "cached",
+        _ => "to download",
+    };
+    let size = row.size.map_or_else(|| "-".to_owned(), human_bytes);
+    vec![row.model.clone(), size, state.to_owned()]
 }

@@ -1,23 +1,26 @@
-//! `senet info`: everything that is known about a model.
+//! `senet info`: what is known about a model.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
 use super::args::{HubArgs, InputArgs};
+use super::format::{FormatArgs, Row, cell, shape};
 use super::output::{Messages, Results, Table, Tone, human_bytes};
 use super::{SUCCESS, session};
-use crate::cards::{Card, ModelSpec, Published, WeightsSource, Zoo};
 use crate::error::Error;
-use crate::hub::{self, HubOptions, WeightsRef};
-use crate::image::InputSpec;
-use crate::model;
+use crate::hub::HubOptions;
 use crate::nets::{LayerTrace, NetError, NetworkSpec, Plan};
+use crate::preprocess::InputSpec;
 use crate::quote::path_bytes;
+use crate::store;
+use crate::text::thousands;
 use crate::weights::shard_names;
+use crate::zoo::{Card, ModelSpec, Published, WeightsRef, WeightsSource, Zoo};
 
-/// Show everything on a model's card
+/// Show a model's architecture, input, accuracy, weights and licence
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  senet info se-resnet50\n  senet info senet154 --layers --img-size 320"
@@ -26,15 +29,14 @@ pub(super) struct Arguments {
     /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL")]
     model: String,
-    /// Weights file in place of the model's own, checked against the network
+    /// Use this weights file instead of the model's own, and check that it fits
     #[arg(short, long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Show every layer with its output shape, parameters and multiply-accumulates
+    /// Show every layer with its output shape, parameter count and multiply-accumulates
     #[arg(long)]
     layers: bool,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     input: InputArgs,
     #[command(flatten)]
@@ -55,10 +57,10 @@ struct Information<'a> {
     /// In base64, where the path of the file is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     file_bytes: Option<String>,
-    /// Files that `file` is the index of.
+    /// The files that `file` is an index of.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     shards: Vec<String>,
-    /// What a card says beyond that; absent for a model without one.
+    /// Absent for a model without a card.
     #[serde(flatten)]
     card: Option<FromCard<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,6 +97,9 @@ pub(super) fn run(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
+    if arguments.format.is_csv() && !arguments.layers {
+        anyhow::bail!("CSV has only the layers: `senet info MODEL --layers --csv`");
+    }
     let overrides = arguments.input.overrides();
     let (spec, hub) = session::find_from(&arguments.model, &overrides, &arguments.hub, messages)?;
     let card = Zoo::builtin().map_err(Error::from)?.get(&spec.name);
@@ -107,45 +112,61 @@ pub(super) fn run(
     let file = match &arguments.weights {
         Some(path) => {
             let weights = session::open_weights(&spec, Some(path), &hub, messages)?;
-            let notes = model::check_weights(&spec, &weights)?;
+            let notes = store::check_weights(&spec, &weights)?;
             notes.into_iter().for_each(|note| messages.note(note));
             Some(path.clone())
         }
         None => local_file(&spec, &hub, messages)?,
     };
-    if arguments.json {
-        results.json_pretty(&Information {
-            name: &spec.name,
-            params: plan.param_count(),
-            num_features: plan.num_features(),
-            classes: spec.classes(),
-            labels: &spec.labels.name,
-            network: &spec.network,
-            input: &spec.input,
-            weights: match &spec.weights {
-                WeightsSource::Reference(reference) => Some(reference),
-                WeightsSource::File(_) | WeightsSource::Directory(_) => None,
-            },
-            file: file.as_ref().map(|path| path.display().to_string()),
-            shards: match &file {
-                Some(path) => shard_names(path).map_err(Error::from)?,
-                None => Vec::new(),
-            },
-            file_bytes: file.as_deref().and_then(path_bytes),
-            card: card.map(FromCard::from),
-            layers: layers.as_deref(),
-        })?;
-        return Ok(SUCCESS);
-    }
-    results.pieces(&[(Tone::Bold, &spec.name)])?;
-    for (field, value) in fields(&spec, card, &plan, file.as_deref()) {
-        results.line(format!("  {field:<14} {value}"))?;
-    }
-    if let Some(layers) = layers {
-        results.line("")?;
-        print_layers(&layers, results)?;
-    }
+    let information = Information {
+        name: &spec.name,
+        params: plan.param_count(),
+        num_features: plan.num_features(),
+        classes: spec.classes(),
+        labels: &spec.labels.name,
+        network: &spec.network,
+        input: &spec.input,
+        weights: match &spec.weights {
+            WeightsSource::Reference(reference) => Some(reference),
+            WeightsSource::File(_) | WeightsSource::Directory(_) => None,
+        },
+        file: file.as_ref().map(|path| path.display().to_string()),
+        shards: match &file {
+            Some(path) => shard_names(path).map_err(Error::from)?,
+            None => Vec::new(),
+        },
+        file_bytes: file.as_deref().and_then(path_bytes),
+        card: card.map(FromCard::from),
+        layers: layers.as_deref(),
+    };
+    let rows = layers.as_deref().unwrap_or_default();
+    let format = &arguments.format;
+    format.report(&information, rows, results, |results| {
+        results.pieces(&[(Tone::Bold, &spec.name)])?;
+        for (field, value) in fields(&spec, card, &plan, file.as_deref()) {
+            results.line(format!("  {field:<14} {value}"))?;
+        }
+        if !rows.is_empty() {
+            results.line("")?;
+            print_layers(rows, results)?;
+        }
+        Ok(())
+    })?;
     Ok(SUCCESS)
+}
+
+impl Row for LayerTrace {
+    const COLUMNS: &'static [&'static str] = &["name", "kind", "output", "params", "macs"];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.name),
+            cell(&self.kind),
+            shape(&self.output),
+            cell(self.params),
+            cell(self.macs),
+        ]]
+    }
 }
 
 fn trace(plan: &Plan, spec: &ModelSpec) -> Result<Vec<LayerTrace>, NetError> {
@@ -153,16 +174,16 @@ fn trace(plan: &Plan, spec: &ModelSpec) -> Result<Vec<LayerTrace>, NetError> {
     plan.trace(height, width)
 }
 
-/// The weights if they are on this machine; a directory without need not have any here.
+/// The weights file if it is on this machine.
 fn local_file(
     spec: &ModelSpec,
     hub: &HubOptions,
     messages: Messages,
 ) -> Result<Option<PathBuf>, Error> {
     if let WeightsSource::Reference(reference) = &spec.weights {
-        return Ok(model::downloaded(reference, hub));
+        return Ok(store::find(reference, hub));
     }
-    match model::local_weights(spec) {
+    match store::local_weights(spec) {
         Err(Error::Pick(choice)) => {
             messages.note(choice.to_string());
             Ok(None)
@@ -182,7 +203,7 @@ fn fields(
         let at = size(card.input.size);
         fields.push(("GMACs", format!("{gmacs} at {at}")));
     }
-    fields.push(("network", describe(&spec.network)));
+    fields.push(("network", spec.network.summary()));
     fields.push(("features", plan.num_features().to_string()));
     fields.push((
         "classes",
@@ -203,7 +224,7 @@ fn fields(
     let embedded = matches!(&spec.weights, WeightsSource::Reference(r) if r.embedded.is_some());
     fields.push(match file {
         Some(path) => ("file", path.display().to_string()),
-        None if embedded => ("file", "part of the program".into()),
+        None if embedded => ("file", "built in".into()),
         None => ("file", "not on this machine".into()),
     });
     fields.extend(file.and_then(shards));
@@ -230,8 +251,8 @@ fn input_fields(input: &InputSpec, channels: usize) -> Vec<(&'static str, String
     let mut fields = vec![("input", how(input.size, input.crop_pct))];
     match channels {
         3 => {}
-        1 => fields.push(("channels", "1, grey".into())),
-        more => fields.push(("channels", format!("{more}, which no image has"))),
+        1 => fields.push(("channels", "1 (greyscale)".into())),
+        more => fields.push(("channels", format!("{more} (images have 1 or 3)"))),
     }
     if let Some(test_size) = input.test_size {
         fields.push((
@@ -256,7 +277,7 @@ fn reference_fields(reference: &WeightsRef) -> Vec<(&'static str, String)> {
             .revision
             .as_ref()
             .map(|revision| format!("@{revision}"));
-        let file = reference.file.as_deref().unwrap_or(hub::DEFAULT_FILE);
+        let file = reference.file();
         fields.push(("hub", format!("{repo}{}, {file}", at.unwrap_or_default())));
     }
     fields.extend(reference.release.iter().map(|url| ("release", url.clone())));
@@ -269,27 +290,11 @@ fn reference_fields(reference: &WeightsRef) -> Vec<(&'static str, String)> {
     fields
 }
 
-/// How many files an index stands for, and how long they are with it.
+/// Number and total size of the files that an index lists.
 fn shards(path: &Path) -> Option<(&'static str, String)> {
     let count = shard_names(path).ok()?.len();
-    let size = model::length_of(path).map_or_else(|| "not all here".into(), human_bytes);
+    let size = store::length_of(path).map_or_else(|| "incomplete".into(), human_bytes);
     (count > 0).then(|| ("shards", format!("{count}, {size}")))
-}
-
-fn describe(network: &NetworkSpec) -> String {
-    let groups = network
-        .groups
-        .as_ref()
-        .map(|groups| format!(", groups {groups:?}"));
-    format!(
-        "{:?} blocks {:?}, channels {:?}, widths {:?}{}",
-        network.block,
-        network.layers,
-        network.channels,
-        network.widths,
-        groups.unwrap_or_default()
-    )
-    .to_lowercase()
 }
 
 fn size([height, width]: [usize; 2]) -> String {
@@ -298,18 +303,6 @@ fn size([height, width]: [usize; 2]) -> String {
     } else {
         format!("{height}x{width} px")
     }
-}
-
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn print_layers(layers: &[LayerTrace], results: &mut Results) -> anyhow::Result<()> {
@@ -331,6 +324,6 @@ fn print_layers(layers: &[LayerTrace], results: &mut Results) -> anyhow::Result<
     }
     let params = layers.iter().map(|layer| layer.params).sum();
     let macs = layers.iter().map(|layer| layer.macs).sum();
-    row("all", "", String::new(), params, macs);
+    row("total", "", String::new(), params, macs);
     Ok(table.print(results)?)
 }

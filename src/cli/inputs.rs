@@ -1,24 +1,24 @@
-//! Which pictures the arguments mean.
+//! Resolves arguments to images.
 
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::image::MAX_FILE_BYTES;
+use crate::preprocess::MAX_FILE_BYTES;
 use crate::text::{Lines, TextError};
 use crate::walk::{self, Entry, PassedOver};
 use anyhow::{Context, bail};
 
-/// One picture to look at.
+/// One image to classify.
 #[derive(Clone, Debug)]
 pub(super) enum Input {
     File(PathBuf),
-    /// A picture on the web.
+    /// An image on the web.
     Url(String),
-    /// The bytes that came through standard input.
+    /// The bytes of standard input.
     Stdin(std::sync::Arc<Vec<u8>>),
-    /// A folder or list entry that could not be read: a row of its own, like a bad picture.
+    /// A directory or list entry that could not be read: it gets a row of its own, like a bad image.
     Unreadable {
         path: PathBuf,
         reason: String,
@@ -26,7 +26,7 @@ pub(super) enum Input {
 }
 
 impl Input {
-    /// Its path, if it is a file or should be one.
+    /// Its path, unless it is a URL or standard input.
     pub(super) fn path(&self) -> Option<&Path> {
         match self {
             Self::File(path) | Self::Unreadable { path, .. } => Some(path),
@@ -45,11 +45,11 @@ impl fmt::Display for Input {
     }
 }
 
-/// Resolves files, folders, `-` and a list of paths, in the order given; folders by name. What was
-/// passed over in folders is counted.
+/// Resolves files, directories, `-` and a list of paths, in the order given; a directory's files by
+/// name. Files that are skipped in directories are counted.
 ///
 /// # Errors
-/// If standard input is asked for twice, a list cannot be read, or nothing is left to look at.
+/// If standard input is named twice, a list cannot be read, or there are no images.
 pub(super) fn collect(
     arguments: &[PathBuf],
     files_from: Option<&Path>,
@@ -102,12 +102,12 @@ pub(super) fn read_stdin() -> anyhow::Result<Vec<u8>> {
         .read_to_end(&mut bytes)
         .context("cannot read standard input")?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        bail!("standard input is longer than {MAX_FILE_BYTES} bytes, which no picture should be");
+        bail!("standard input is longer than {MAX_FILE_BYTES} bytes, the limit for an image");
     }
     Ok(bytes)
 }
 
-/// The paths of a list, one a line or with NUL bytes between them.
+/// The paths of a list, one per line or separated by NUL bytes.
 fn read_list(list: &Path, null: bool) -> Result<Vec<PathBuf>, Error> {
     let name = if is_stdin(list) {
         "standard input".to_owned()
@@ -127,7 +127,7 @@ fn read_list(list: &Path, null: bool) -> Result<Vec<PathBuf>, Error> {
             found: found.to_owned(),
         })
     };
-    // No path is so long that the first NUL comes later.
+    // The buffer is longer than any path, so it has a NUL byte if the list has any.
     let (said, null) = (null, null || lines.start()?.contains(&0));
     let mut paths = Vec::new();
     let mut short = 0;
@@ -150,7 +150,7 @@ fn read_list(list: &Path, null: bool) -> Result<Vec<PathBuf>, Error> {
             paths.push(path_from_bytes(bytes));
         }
     }
-    // Each second byte of an English text in UTF-16 is NUL.
+    // Every second byte of English text in UTF-16 is NUL.
     if null && !said && short > 1 && 2 * short > paths.len() {
         let expected = "text in UTF-8, or in UTF-16 with a byte order mark";
         return Err(wrong(1, expected, "paths of one letter"));
@@ -195,7 +195,7 @@ fn push_path(path: PathBuf, inputs: &mut Vec<Input>, passed: &mut PassedOver) {
                 continue;
             }
             Entry::Folder(_) => continue,
-            Entry::BrokenLink(path) => (path, "a link to what does not exist".to_owned()),
+            Entry::BrokenLink(path) => (path, "a broken link".to_owned()),
             Entry::Unreadable(path, error) => (path, error.to_string()),
         };
         inputs.push(Input::Unreadable { path, reason });

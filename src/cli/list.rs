@@ -1,41 +1,42 @@
-//! `senet list`: the checkpoints and architectures that the program knows.
+//! `senet list`: the known checkpoints and architectures.
+
+use std::ffi::OsString;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::format::{FormatArgs, Row, cell, shape};
 use super::output::{Results, Table};
 use super::{SUCCESS, session};
-use crate::cards::{Architecture, Card, Published, Zoo};
 use crate::error::Error;
 use crate::hub::HubOptions;
-use crate::model;
 use crate::nets::NetError;
 use crate::quote::path_bytes;
+use crate::store;
+use crate::zoo::{Architecture, Card, Published, Zoo, squash};
 
-/// List the checkpoints with their size and published accuracy
+/// List the known checkpoints, with size and published accuracy
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  senet list\n  senet list resnext\n  senet list --json\n  \
     senet list --architectures\n\n\
-    The accuracy is the best published one, with the input size it was measured at; \
-    `senet info MODEL`\ntells all of them with their sources. An asterisk marks the checkpoint that \
-    the architecture's\nname alone stands for."
+    The accuracy is the best published one, at the input size in column `at`; `senet info MODEL` \
+    prints all of them with their sources. An asterisk marks the default checkpoint of an architecture."
 )]
 pub(super) struct Arguments {
-    /// Only names that contain this text
+    /// List only names that contain this text
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
-    /// The architectures, those without a published checkpoint too: weights of your own can be
-    /// loaded into each
+    /// List architectures instead, including those without a published checkpoint (for your own
+    /// weights)
     #[arg(long)]
     architectures: bool,
-    /// One JSON array
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
 }
 
 #[derive(Serialize)]
-struct Entry<'a> {
+struct CheckpointRow<'a> {
     name: String,
     recommended: bool,
     params: usize,
@@ -43,20 +44,24 @@ struct Entry<'a> {
     size: [usize; 2],
     published: &'a [Published],
     embedded: bool,
-    /// The file in the cache.
+    /// Path of the file in the cache.
     cached: Option<String>,
     /// In base64, where its path is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     cached_bytes: Option<String>,
+    #[serde(skip)]
+    raw_cached: OsString,
+    #[serde(skip)]
+    best: Option<&'a Published>,
 }
 
 pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Result<u8> {
     let hub = session::hub_options(true)?;
-    let wanted = arguments.filter.as_deref().map(normalise);
+    let wanted = arguments.filter.as_deref().map(squash);
     let zoo = Zoo::builtin().map_err(Error::from)?;
     let matches = |name: &str| {
         let wanted = wanted.as_ref();
-        wanted.is_none_or(|wanted| normalise(name).contains(wanted))
+        wanted.is_none_or(|wanted| squash(name).contains(wanted))
     };
     if arguments.architectures {
         return list_architectures(arguments, zoo, matches, results);
@@ -68,17 +73,12 @@ pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Resul
     if let (Some(filter), true) = (&arguments.filter, cards.is_empty()) {
         anyhow::bail!("no checkpoint's name contains `{filter}`; `senet list` shows all");
     }
-    if arguments.json {
-        let entries: Vec<Entry<'_>> = cards.iter().map(|card| entry(card, zoo, &hub)).collect();
-        results.json_pretty(&entries)?;
-    } else {
-        print_table(&cards, zoo, &hub, results)?;
-    }
+    list_checkpoints(&arguments.format, &cards, zoo, &hub, results)?;
     Ok(SUCCESS)
 }
 
 #[derive(Serialize)]
-struct Topology {
+struct ArchitectureRow {
     name: String,
     params: usize,
     num_features: usize,
@@ -101,38 +101,50 @@ fn list_architectures(
             "no architecture's name contains `{filter}`; `senet list --architectures` shows all"
         );
     }
-    let known = names.into_iter().filter_map(|name| zoo.architecture(name));
-    let rows = known.map(|known| topology(known, zoo));
-    let rows = rows.collect::<Result<Vec<_>, _>>().map_err(Error::from)?;
-    if arguments.json {
-        results.json_pretty(&rows)?;
-        return Ok(SUCCESS);
-    }
-    let headings = [
+    let mut rows = arguments.format.rows::<ArchitectureRow>(results)?;
+    let mut table = Table::new(&[
         "architecture",
         ">params M",
         ">features",
         ">input",
         ">checkpoints",
-    ];
-    let mut table = Table::new(&headings);
-    for row in rows {
-        table.row(vec![
-            row.name,
-            format!("{:.2}", row.params as f64 / 1e6),
-            row.num_features.to_string(),
-            row.size[0].to_string(),
-            row.checkpoints.len().to_string(),
-        ]);
+    ]);
+    for known in names.into_iter().filter_map(|name| zoo.architecture(name)) {
+        let row = architecture_row(known, zoo).map_err(Error::from)?;
+        rows.write(&row, |_| {
+            table.row(vec![
+                row.name.clone(),
+                format!("{:.2}", row.params as f64 / 1e6),
+                row.num_features.to_string(),
+                row.size[0].to_string(),
+                row.checkpoints.len().to_string(),
+            ]);
+            Ok(())
+        })?;
     }
-    table.print(results)?;
+    rows.text(|results| Ok(table.print(results)?))?;
     Ok(SUCCESS)
 }
 
-fn topology(known: Architecture, zoo: &Zoo) -> Result<Topology, NetError> {
+impl Row for ArchitectureRow {
+    const COLUMNS: &'static [&'static str] =
+        &["name", "params", "num_features", "size", "checkpoints"];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.name),
+            cell(self.params),
+            cell(self.num_features),
+            shape(&self.size),
+            self.checkpoints.join(" ").into(),
+        ]]
+    }
+}
+
+fn architecture_row(known: Architecture, zoo: &Zoo) -> Result<ArchitectureRow, NetError> {
     let cards = zoo.cards().iter().map(|card| &card.name);
     let of_it = cards.filter(|name| name.architecture() == known.name);
-    Ok(Topology {
+    Ok(ArchitectureRow {
         checkpoints: of_it.map(ToString::to_string).collect(),
         num_features: known.network.plan(known.naming, 1)?.num_features(),
         name: known.name,
@@ -141,23 +153,52 @@ fn topology(known: Architecture, zoo: &Zoo) -> Result<Topology, NetError> {
     })
 }
 
-/// As names are typed: `SE-ResNet` and `se_resnet` find `seresnet`.
-pub(super) fn normalise(text: &str) -> String {
-    text.to_lowercase().replace(['-', '_'], "")
+impl<'a> CheckpointRow<'a> {
+    fn new(card: &'a Card, zoo: &Zoo, hub: &HubOptions) -> Self {
+        let cached = store::find(&card.weights, hub);
+        Self {
+            name: card.name.to_string(),
+            recommended: is_default(card, zoo),
+            params: card.params,
+            gmacs: card.gmacs,
+            size: card.input.size,
+            published: &card.published,
+            embedded: card.weights.embedded.is_some(),
+            cached_bytes: cached.as_deref().and_then(path_bytes),
+            cached: cached.as_ref().map(|path| path.display().to_string()),
+            raw_cached: cached.map_or_else(OsString::new, OsString::from),
+            best: best(card),
+        }
+    }
 }
 
-fn entry<'a>(card: &'a Card, zoo: &Zoo, hub: &HubOptions) -> Entry<'a> {
-    let cached = model::downloaded(&card.weights, hub);
-    Entry {
-        name: card.name.to_string(),
-        recommended: is_default(card, zoo),
-        params: card.params,
-        gmacs: card.gmacs,
-        size: card.input.size,
-        published: &card.published,
-        embedded: card.weights.embedded.is_some(),
-        cached_bytes: cached.as_deref().and_then(path_bytes),
-        cached: cached.map(|path| path.display().to_string()),
+impl Row for CheckpointRow<'_> {
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "recommended",
+        "params",
+        "gmacs",
+        "size",
+        "top1",
+        "top5",
+        "published_size",
+        "embedded",
+        "cached",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.name),
+            cell(self.recommended),
+            cell(self.params),
+            cell(self.gmacs),
+            shape(&self.size),
+            cell(self.best.map(|best| best.top1)),
+            cell(self.best.map(|best| best.top5)),
+            self.best.map(|best| shape(&best.size)).unwrap_or_default(),
+            cell(self.embedded),
+            self.raw_cached.clone(),
+        ]]
     }
 }
 
@@ -173,13 +214,15 @@ pub(super) fn best(card: &Card) -> Option<&Published> {
         .max_by(|a, b| a.top1.total_cmp(&b.top1))
 }
 
-fn print_table(
+fn list_checkpoints(
+    format: &FormatArgs,
     cards: &[&Card],
     zoo: &Zoo,
     hub: &HubOptions,
     results: &mut Results,
 ) -> anyhow::Result<()> {
-    let headings = [
+    let mut rows = format.rows::<CheckpointRow<'_>>(results)?;
+    let mut table = Table::new(&[
         "model",
         "",
         ">params M",
@@ -189,31 +232,31 @@ fn print_table(
         ">top-5",
         ">at",
         "weights",
-    ];
-    let mut table = Table::new(&headings);
+    ]);
+    let figure =
+        |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.2}"));
     for card in cards {
-        let best = best(card);
-        let figure =
-            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.2}"));
-        let state = match (
-            &card.weights.embedded,
-            model::downloaded(&card.weights, hub),
-        ) {
-            (Some(_), _) => "in the program",
-            (None, Some(_)) => "cached",
-            (None, None) => "",
-        };
-        table.row(vec![
-            card.name.to_string(),
-            if is_default(card, zoo) { "*" } else { "" }.into(),
-            figure(Some(card.params as f64 / 1e6)),
-            figure(card.gmacs),
-            card.input.size[0].to_string(),
-            figure(best.map(|best| best.top1)),
-            figure(best.map(|best| best.top5)),
-            best.map_or_else(|| "-".into(), |best| best.size[0].to_string()),
-            state.into(),
-        ]);
+        let row = CheckpointRow::new(card, zoo, hub);
+        rows.write(&row, |_| {
+            let best = row.best;
+            let state = match (row.embedded, &row.cached) {
+                (true, _) => "built in",
+                (false, Some(_)) => "cached",
+                (false, None) => "",
+            };
+            table.row(vec![
+                row.name.clone(),
+                if row.recommended { "*" } else { "" }.into(),
+                figure(Some(row.params as f64 / 1e6)),
+                figure(row.gmacs),
+                row.size[0].to_string(),
+                figure(best.map(|best| best.top1)),
+                figure(best.map(|best| best.top5)),
+                best.map_or_else(|| "-".into(), |best| best.size[0].to_string()),
+                state.into(),
+            ]);
+            Ok(())
+        })?;
     }
-    Ok(table.print(results)?)
+    rows.text(|results| Ok(table.print(results)?))
 }

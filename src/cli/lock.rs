@@ -1,4 +1,4 @@
-//! `senet lock`: the files in the cache, written down to the byte.
+//! `senet lock`: writes a lockfile of the cached checkpoints.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,16 @@ use clap::Args;
 use super::output::{Messages, Results};
 use super::{SUCCESS, session};
 use crate::error::Error;
-use crate::hub::LockFile;
-use crate::model;
+use crate::hub::Lockfile;
+use crate::store;
 
-/// Write down commit, size and SHA-256 of the cached checkpoints, for --locked
+/// Write a lockfile with commit, size and SHA-256 of the cached checkpoints
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  senet lock senet.lock\n  \
     senet classify photo.jpg --locked senet.lock\n\n\
-    Every checkpoint in the cache is hashed and listed, and nothing else is accepted with --locked.")]
+    With --locked, commands accept only the files listed in the lockfile.")]
 pub(super) struct Arguments {
-    /// The lock file, TOML
+    /// Lockfile to write (TOML)
     #[arg(value_name = "FILE", default_value = "senet.lock")]
     file: PathBuf,
 }
@@ -27,12 +27,12 @@ pub(super) fn run(
     results: &mut Results,
 ) -> anyhow::Result<u8> {
     let hub = session::hub_options(true)?;
-    let lock = LockFile {
+    let lock = Lockfile {
         path: arguments.file.clone(),
-        files: model::locked_files(&hub)?,
+        files: store::lock(&hub)?,
     };
     if lock.files.is_empty() {
-        messages.note("no checkpoint is in the cache: the lock file admits nothing");
+        messages.note("no checkpoint is cached: with this lockfile, no model is accepted");
     }
     lock.write().map_err(Error::from)?;
     results.line(format!(

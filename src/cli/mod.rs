@@ -1,4 +1,4 @@
-//! The command line: arguments in, results on stdout, exit code out.
+//! The command line: parses arguments, prints results on stdout, returns the exit code.
 
 mod args;
 mod bench;
@@ -7,6 +7,8 @@ mod classify;
 mod compare;
 mod download;
 mod eval;
+mod format;
+mod hints;
 mod info;
 mod inputs;
 mod list;
@@ -17,6 +19,7 @@ mod rows;
 mod session;
 mod transfers;
 mod verify;
+mod version;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -28,19 +31,19 @@ use clap_complete::Shell;
 
 use output::{Messages, Results, Tone, escaped, say};
 
-use crate::image::is_picture_name;
 use crate::kernels::Isa;
+use crate::preprocess::is_image_name;
 
-/// Every input was answered, every comparison held.
+/// Every input was processed, and every comparison held.
 const SUCCESS: u8 = 0;
 /// Some or all inputs failed, each with its own error; or a comparison did not hold.
 const SOME_FAILED: u8 = 1;
-/// Nothing could be done: arguments, model, device or network.
+/// Nothing could be done: bad arguments, or no model, device or network.
 const NOTHING_DONE: u8 = 2;
-/// Ended by Ctrl-C: 128 and the signal's number, as shells have it.
+/// Interrupted by Ctrl-C: 128 plus the signal number, as in shells.
 const INTERRUPTED: u8 = 130;
 
-/// Squeeze-and-Excitation networks: classify pictures with SENet, SE-ResNet, SE-ResNeXt and SKNet
+/// Classify images with Squeeze-and-Excitation networks: SENet, SE-ResNet, SE-ResNeXt and SKNet
 #[derive(Parser, Debug)]
 #[command(
     version,
@@ -50,14 +53,14 @@ const INTERRUPTED: u8 = 130;
         senet classify -m demo tests/data/pictures/ankle-boot.png\n  \
         senet list resnext\n  \
         senet download se-resnet50\n\n\
-        Exit codes: 0 all done, 1 inputs failed (each says why) or a comparison did not hold,\n\
-        2 nothing could be done, 130 interrupted. Results go to stdout, messages to stderr."
+        Exit codes: 0 success; 1 some inputs failed or are missing, or a check failed; 2 an error stopped\n\
+        the command, or all downloads failed; 130 interrupted. Results go to stdout, messages to stderr."
 )]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// No notes and no progress bars on stderr; errors are still told
-    #[arg(short, long, global = true)]
+    /// Suppress notes and progress bars; errors are still printed
+    #[arg(short, long, global = true, display_order = 100)]
     quiet: bool,
 }
 
@@ -74,11 +77,13 @@ enum Command {
     Lock(lock::Arguments),
     Verify(verify::Arguments),
     Preprocess(preprocess::Arguments),
+    Version(version::Arguments),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  senet completions bash > ~/.local/share/bash-completion/completions/senet"
     )]
     Completions {
+        /// Shell that will load the script
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
@@ -95,7 +100,7 @@ pub fn main() -> ExitCode {
     let mut results = Results::new();
     let code = run(cli.command, messages, &mut results).unwrap_or_else(|error| {
         let error = match results.failure() {
-            // The reader of our results has enough, as `head` has after ten lines.
+            // The reader of our results has closed the pipe, as `head` does after ten lines.
             Some(io::ErrorKind::BrokenPipe) => return SUCCESS,
             Some(_) => error.context("cannot write to standard output"),
             None => error,
@@ -106,9 +111,9 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Says what is wrong with the arguments; `--help` and `--version` come this way too.
+/// Reports bad arguments; also prints `--help` and `--version`.
 fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
-    // The message quotes arguments, and a shell's `*` makes arguments of foreign names.
+    // The message quotes arguments, and a glob in the shell expands to untrusted file names.
     let shown = arguments.iter().map(|a| escaped(&a.to_string_lossy()));
     let shown = Cli::try_parse_from(shown).err();
     // A closed pipe is no reason to fail.
@@ -119,8 +124,8 @@ fn refuse(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let options = arguments.iter().take_while(|argument| *argument != "--");
     for argument in options.skip(1) {
         let (path, name) = (Path::new(argument), argument.to_string_lossy());
-        if name.len() > 1 && name.starts_with('-') && (path.exists() || is_picture_name(path)) {
-            let tip = format!("a file whose name begins with a dash is `./{name}`");
+        if name.len() > 1 && name.starts_with('-') && (path.exists() || is_image_name(path)) {
+            let tip = format!("for a file whose name begins with a dash, use `./{name}`");
             say(&[
                 (Tone::Cyan, "  tip:"),
                 (Tone::Plain, " "),
@@ -136,7 +141,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
     let code = match command {
         Command::Classify(arguments) => classify::run(&arguments, messages, results)?,
         Command::Eval(arguments) => eval::run(&arguments, messages, results)?,
-        Command::Compare(arguments) => compare::run(*arguments, messages, results)?,
+        Command::Compare(arguments) => compare::run(&arguments, messages, results)?,
         Command::Bench(arguments) => bench::run(&arguments, messages, results)?,
         Command::List(arguments) => list::run(&arguments, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,
@@ -145,6 +150,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
         Command::Lock(arguments) => lock::run(&arguments, messages, results)?,
         Command::Verify(arguments) => verify::run(&arguments, messages, results)?,
         Command::Preprocess(arguments) => preprocess::run(&arguments, messages, results)?,
+        Command::Version(arguments) => version::run(&arguments, results)?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "senet", &mut script);
@@ -156,11 +162,10 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
     Ok(code)
 }
 
-/// A name that no instruction set of this machine has would leave the choice to the program unsaid.
+/// Rejects an unknown `SENET_ISA`, which would otherwise be ignored silently.
 fn check_isa() -> anyhow::Result<()> {
     let name = std::env::var_os(Isa::VARIABLE).unwrap_or_default();
-    let available = Isa::ALL.into_iter().filter(|isa| isa.is_available());
-    let names: Vec<&str> = available.map(Isa::name).collect();
+    let names: Vec<&str> = Isa::available().map(Isa::name).collect();
     if !name.is_empty() && !names.iter().any(|known| name == *known) {
         anyhow::bail!(
             "{} is `{}`; this machine has: {}",
@@ -172,7 +177,7 @@ fn check_isa() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `error: what failed`, its causes, and what to do about it.
+/// Prints the error, its causes, and what to do about it.
 fn report(error: &anyhow::Error) {
     let mut last = error.to_string();
     say(&[
@@ -200,7 +205,7 @@ fn report(error: &anyhow::Error) {
 fn hint(error: &anyhow::Error) -> Option<String> {
     error
         .chain()
-        .find_map(|cause| cause.downcast_ref::<crate::Error>()?.hint())
+        .find_map(|cause| hints::hint(cause.downcast_ref::<crate::error::Error>()?))
 }
 
 #[cfg(test)]

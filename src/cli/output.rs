@@ -1,4 +1,4 @@
-//! What a command says: results on stdout, everything else on stderr.
+//! What a command prints: results on stdout, everything else on stderr.
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -12,7 +12,7 @@ pub(super) struct Results {
     style: Style,
 }
 
-/// Tells a failure to write from all other failures, whose kinds may be the same.
+/// Remembers failed writes, to distinguish them from other errors of the same kind.
 struct Stdout {
     lock: StdoutLock<'static>,
     failure: Option<io::ErrorKind>,
@@ -45,7 +45,7 @@ impl Results {
         }
     }
 
-    /// Why results could not be written, if so.
+    /// Why results could not be written, if a write failed.
     pub(super) fn failure(&self) -> Option<io::ErrorKind> {
         self.out.get_ref().failure
     }
@@ -54,19 +54,13 @@ impl Results {
         self.pieces(&[(Tone::Plain, line.as_ref())])
     }
 
-    /// A line in which some pieces stand out.
+    /// A line with emphasised pieces.
     pub(super) fn pieces(&mut self, pieces: &[(Tone, &str)]) -> io::Result<()> {
         writeln!(self.out, "{}", self.style.join(pieces))
     }
 
     pub(super) fn json(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
         writeln!(self.out, "{}", plain_json(serde_json::to_string(value)?))
-    }
-
-    /// One document for people and programs to read.
-    pub(super) fn json_pretty(&mut self, value: &impl serde::Serialize) -> io::Result<()> {
-        let text = serde_json::to_string_pretty(value)?;
-        writeln!(self.out, "{}", plain_json(text))
     }
 }
 
@@ -80,8 +74,8 @@ impl Write for Results {
     }
 }
 
-/// Text for people, in which nothing steers a terminal, breaks the line or turns the order of what
-/// stands around it: names in foreign files may hold all of that.
+/// Text for people without characters that control a terminal, break the line or reverse the text
+/// direction: names in untrusted files may contain any of them.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -102,16 +96,15 @@ fn steers(c: char) -> bool {
     c.is_control() || turns || matches!(c, '\u{2066}'..='\u{2069}')
 }
 
-/// JSON escapes the control characters of ASCII by itself; the others stand in texts alone, where they
-/// may be escaped too.
+/// JSON escapes ASCII control characters by itself; the others only occur in strings, where they may be
+/// escaped too.
 fn plain_json(text: String) -> String {
-    let foreign = |c: char| c != '\n' && steers(c);
-    if !text.contains(foreign) {
+    if !text.contains(steers) {
         return text;
     }
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
-        if foreign(c) {
+        if steers(c) {
             plain += &format!("\\u{:04x}", u32::from(c));
         } else {
             plain.push(c);
@@ -120,7 +113,7 @@ fn plain_json(text: String) -> String {
     plain
 }
 
-/// How a piece of a line stands out.
+/// Emphasis of a piece of a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Tone {
     Plain,
@@ -130,14 +123,14 @@ pub(super) enum Tone {
     Cyan,
 }
 
-/// Emphasis, where a person reads along.
+/// Colours, on a terminal only.
 #[derive(Clone, Copy, Debug)]
 struct Style {
     colour: bool,
 }
 
 impl Style {
-    /// None where the output is no terminal or `NO_COLOR` is set (<https://no-color.org>).
+    /// No colours unless the output is a terminal, nor if `NO_COLOR` is set (<https://no-color.org>).
     fn detect(terminal: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
             || std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -146,8 +139,7 @@ impl Style {
         }
     }
 
-    /// A line for people. All of them are made here, so that foreign text is escaped once and
-    /// everywhere.
+    /// A line for people. All lines are built here, so that untrusted text is always escaped, once.
     fn join(self, pieces: &[(Tone, &str)]) -> String {
         let paint = |&(tone, text): &(Tone, &str)| {
             let text = escaped(text);
@@ -168,7 +160,7 @@ impl Style {
     }
 }
 
-/// `112.6 MB`: decimal units, as the hub's pages have them.
+/// `112.6 MB`: decimal units, as on the hub's pages.
 pub(super) fn human_bytes(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
@@ -181,11 +173,11 @@ pub(super) fn human_bytes(bytes: u64) -> String {
 /// Writes a line to stderr.
 pub(super) fn say(pieces: &[(Tone, &str)]) {
     let style = Style::detect(io::stderr().is_terminal());
-    // A closed stderr leaves nobody to read it.
+    // If stderr is closed, nobody could read an error either.
     let _ = writeln!(io::stderr(), "{}", style.join(pieces));
 }
 
-/// Says things on stderr that are not results.
+/// Prints on stderr what is not a result.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Messages {
     pub quiet: bool,
@@ -202,7 +194,7 @@ impl Messages {
         }
     }
 
-    /// One input's error, which is reported even with `--quiet`.
+    /// An input's error, printed even with `--quiet`.
     pub(super) fn failure(self, text: impl AsRef<str>) {
         say(&[
             (Tone::Red, "error:"),
@@ -211,12 +203,12 @@ impl Messages {
         ]);
     }
 
-    /// Whether there are bars: only for a person at a terminal.
+    /// Whether progress bars are drawn: only on a terminal.
     pub(super) fn has_bars(self) -> bool {
         !self.quiet && io::stderr().is_terminal()
     }
 
-    /// A bar that is drawn only for a person at a terminal.
+    /// A progress bar, drawn only on a terminal.
     pub(super) fn bar(self, length: u64, template: &str) -> ProgressBar {
         if !self.has_bars() {
             return ProgressBar::hidden();
@@ -233,24 +225,34 @@ impl Messages {
     }
 }
 
-/// A table for people: left- or right-aligned columns, two blanks between them.
+/// A table for people, with left- or right-aligned columns.
 pub(super) struct Table {
     right: Vec<bool>,
+    /// Minimum width of each column.
+    widths: Vec<usize>,
     rows: Vec<Vec<String>>,
+    printed: usize,
 }
 
 impl Table {
     /// A column whose heading starts with `>` is aligned right.
     pub(super) fn new(headings: &[&str]) -> Self {
-        let right = headings
+        let right: Vec<bool> = headings
             .iter()
             .map(|heading| heading.starts_with('>'))
             .collect();
         let heading = |heading: &&str| heading.trim_start_matches('>').to_owned();
         Self {
+            widths: vec![0; right.len()],
             right,
             rows: vec![headings.iter().map(heading).collect()],
+            printed: 0,
         }
+    }
+
+    /// Sets the minimum width of a column, for rows that are added after the first are printed.
+    pub(super) fn reserve(&mut self, column: usize, width: usize) {
+        self.widths[column] = self.widths[column].max(width);
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {
@@ -259,12 +261,13 @@ impl Table {
             .push(cells.iter().map(|cell| escaped(cell)).collect());
     }
 
-    /// Prints the table, its heading in bold.
-    pub(super) fn print(&self, results: &mut Results) -> io::Result<()> {
-        for (index, line) in self.lines().iter().enumerate() {
+    /// Prints the rows added since the last call, the heading in bold.
+    pub(super) fn print(&mut self, results: &mut Results) -> io::Result<()> {
+        for (index, line) in self.lines().iter().enumerate().skip(self.printed) {
             let tone = if index == 0 { Tone::Bold } else { Tone::Plain };
             results.pieces(&[(tone, line)])?;
         }
+        self.printed = self.rows.len();
         Ok(())
     }
 
@@ -275,6 +278,7 @@ impl Table {
                 .map(|row| row[column].chars().count())
                 .max()
                 .unwrap_or(0)
+                .max(self.widths[column])
         };
         let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
         let line = |row: &Vec<String>| {

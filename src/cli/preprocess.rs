@@ -1,4 +1,4 @@
-//! `senet preprocess`: the tensor that a network would see.
+//! `senet preprocess`: writes the input tensor of a network.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -12,23 +12,23 @@ use super::args::{HubArgs, PreprocessArgs, note_clipped};
 use super::inputs;
 use super::output::{Messages, Results};
 use super::{SUCCESS, session};
-use crate::cards::DEFAULT_MODEL;
 use crate::error::Error;
 use crate::files;
-use crate::image;
+use crate::preprocess;
+use crate::zoo::DEFAULT_MODEL;
 
-/// Write the tensor that a network would see to a safetensors file
+/// Write an image's preprocessed input tensor to a safetensors file
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  senet preprocess photo.jpg --model se-resnet50 --out input.safetensors\n\n\
-    The file holds `input`, f32 of shape [1, channels, height, width]: decoded, resized, cropped and \
-    normalised."
+    The file holds one tensor, `input`: the decoded, resized, cropped and normalised image as f32 of \
+    shape [1, channels, height, width]."
 )]
 pub(super) struct Arguments {
-    /// Picture, or - for standard input
+    /// Image file, or - for standard input
     #[arg(value_name = "IMAGE")]
     image: PathBuf,
-    /// Model whose preprocessing is used
+    /// Model whose preprocessing to apply
     #[arg(short, long, value_name = "MODEL", default_value = DEFAULT_MODEL)]
     model: String,
     /// File to write, or - for standard output
@@ -49,16 +49,16 @@ pub(super) fn run(
     let (spec, _) = session::find_from(&arguments.model, &overrides, &arguments.hub, messages)?;
     let transform = spec.transform().map_err(Error::from)?;
     let options = arguments.preprocess.decode_options();
-    let picture = if inputs::is_stdin(&arguments.image) {
-        image::decode(&inputs::read_stdin()?, &options)
+    let image = if inputs::is_stdin(&arguments.image) {
+        preprocess::decode(&inputs::read_stdin()?, &options)
     } else {
-        image::open(&arguments.image, &options)
+        preprocess::open(&arguments.image, &options)
     };
-    let picture = picture.map_err(Error::from)?;
+    let image = image.map_err(Error::from)?;
     let [height, width] = transform.size();
     let channels = transform.channels();
     let mut values = vec![0.0_f32; channels * height * width];
-    transform.write(&picture, &mut values);
+    transform.write(&image, &mut values);
 
     let bytes: Vec<u8> = values
         .iter()

@@ -1,10 +1,12 @@
-//! The forms in which answers are printed.
+//! What `senet classify` prints for an image.
 
-use std::io::Write;
+use std::ffi::OsString;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::format::Row;
+use super::hints;
 use super::inputs::Input;
 use super::output::{Results, Tone, escaped};
 use crate::error::Error;
@@ -13,11 +15,11 @@ use crate::quote::path_bytes;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum LabelStyle {
-    /// The first name
+    /// First of the class's names
     Name,
-    /// The WordNet id, where the classes have one
+    /// WordNet id, or the first name if the class has none
     Wnid,
-    /// All names
+    /// All of the class's names
     Full,
 }
 
@@ -32,7 +34,7 @@ impl LabelStyle {
     }
 }
 
-/// Why a picture has no answer.
+/// Why an image has no answer.
 #[derive(Debug)]
 pub(super) struct RowError {
     pub text: String,
@@ -50,71 +52,16 @@ impl RowError {
 
 impl From<&Error> for RowError {
     fn from(error: &Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            // Transparent errors repeat their cause.
-            if !text.contains(&error.to_string()) {
-                text += &format!(": {error}");
-            }
-            cause = error.source();
-        }
         Self {
-            text,
-            hint: error.hint(),
+            text: error.with_causes(),
+            hint: hints::hint(error),
         }
     }
 }
 
-/// One picture and what was made of it.
-pub(super) struct Row<'a> {
-    pub input: &'a Input,
-    pub answer: Result<Vec<Prediction<'a>>, RowError>,
-}
-
-impl Row<'_> {
-    /// The error without the path, which the row begins with.
-    fn error_text<'e>(&self, error: &'e RowError) -> &'e str {
-        error
-            .text
-            .strip_prefix(&format!("`{}`: ", self.input))
-            .unwrap_or(&error.text)
-    }
-}
-
-const CSV_COLUMNS: [&str; 8] = [
-    "path",
-    "rank",
-    "index",
-    "wnid",
-    "label",
-    "probability",
-    "logit",
-    "error",
-];
-
-/// Prints rows in one of the forms.
-pub(super) enum Writer<'a> {
-    Text {
-        results: &'a mut Results,
-        labels: LabelStyle,
-        /// What no class of an image without a class is above.
-        threshold: f64,
-    },
-    Json {
-        results: &'a mut Results,
-        labels: LabelStyle,
-        model: &'a str,
-        activation: Option<Activation>,
-    },
-    Csv {
-        csv: Box<csv::Writer<&'a mut Results>>,
-        labels: LabelStyle,
-    },
-}
-
+/// One image and what the model says of it.
 #[derive(Serialize)]
-struct JsonRow<'a> {
+pub(super) struct AnswerRow<'a> {
     path: String,
     /// In base64, where the path is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,198 +70,153 @@ struct JsonRow<'a> {
     /// Where it is not the softmax.
     #[serde(skip_serializing_if = "Option::is_none")]
     activation: Option<Activation>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    predictions: Option<Vec<JsonPrediction<'a>>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
+    #[serde(flatten)]
+    answer: Answer,
+    /// The path byte for byte, for CSV.
+    #[serde(skip)]
+    raw_path: OsString,
+    #[serde(skip)]
+    hint: Option<String>,
 }
 
 #[derive(Serialize)]
-struct JsonPrediction<'a> {
+#[serde(rename_all = "lowercase")]
+enum Answer {
+    Predictions(Vec<AnswerPrediction>),
+    Error(String),
+}
+
+#[derive(Serialize)]
+struct AnswerPrediction {
     index: usize,
-    wnid: Option<&'a str>,
+    wnid: Option<String>,
     label: String,
     probability: f64,
     logit: f32,
 }
 
-impl<'a> Writer<'a> {
-    pub(super) fn text(results: &'a mut Results, labels: LabelStyle, threshold: f64) -> Self {
-        Self::Text {
-            results,
-            labels,
-            threshold,
-        }
-    }
-
-    pub(super) fn json(
-        results: &'a mut Results,
-        labels: LabelStyle,
+impl<'a> AnswerRow<'a> {
+    pub(super) fn new(
+        input: &Input,
         model: &'a str,
         activation: Option<Activation>,
+        labels: LabelStyle,
+        answer: Result<Vec<Prediction<'_>>, RowError>,
     ) -> Self {
-        Self::Json {
-            results,
-            labels,
-            model,
-            activation,
-        }
-    }
-
-    pub(super) fn csv(results: &'a mut Results, labels: LabelStyle) -> anyhow::Result<Self> {
-        let mut csv = csv::Writer::from_writer(results);
-        csv.write_record(CSV_COLUMNS)?;
-        Ok(Self::Csv {
-            csv: Box::new(csv),
-            labels,
-        })
-    }
-
-    pub(super) fn row(&mut self, row: &Row<'_>) -> anyhow::Result<()> {
-        match self {
-            Self::Text {
-                results,
-                labels,
-                threshold,
-            } => text_row(results, *labels, *threshold, row),
-            Self::Json {
-                results,
-                labels,
-                model,
-                activation,
-            } => {
-                let path = row.input.to_string();
-                let path_bytes = row.input.path().and_then(path_bytes);
-                Ok(results.json(&match &row.answer {
-                    Ok(predictions) => JsonRow {
-                        path,
-                        path_bytes,
-                        model,
-                        activation: *activation,
-                        predictions: Some(
-                            predictions
-                                .iter()
-                                .map(|p| json_prediction(*labels, p))
-                                .collect(),
-                        ),
-                        error: None,
-                    },
-                    Err(error) => JsonRow {
-                        path,
-                        path_bytes,
-                        model,
-                        activation: None,
-                        predictions: None,
-                        error: Some(row.error_text(error)),
-                    },
-                })?)
+        let path = input.to_string();
+        let (answer, hint) = match answer {
+            Ok(predictions) => {
+                let predictions = predictions.iter().map(|p| AnswerPrediction {
+                    index: p.index,
+                    wnid: p.label.id.clone(),
+                    label: labels.of(p),
+                    probability: p.probability,
+                    logit: p.logit,
+                });
+                (Answer::Predictions(predictions.collect()), None)
             }
-            Self::Csv { csv, labels } => csv_row(csv, *labels, row),
+            Err(RowError { text, hint }) => {
+                // The row begins with the path already.
+                let short = text.strip_prefix(&format!("`{path}`: "));
+                (Answer::Error(short.unwrap_or(&text).to_owned()), hint)
+            }
+        };
+        Self {
+            path_bytes: input.path().and_then(path_bytes),
+            raw_path: input.path().map_or_else(|| path.clone().into(), Into::into),
+            path,
+            model,
+            activation: activation.filter(|_| matches!(answer, Answer::Predictions(_))),
+            answer,
+            hint,
         }
     }
 
-    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
-        match self {
-            Self::Text { results, .. } | Self::Json { results, .. } => results.flush()?,
-            Self::Csv { csv, .. } => csv.flush()?,
+    pub(super) fn is_error(&self) -> bool {
+        matches!(self.answer, Answer::Error(_))
+    }
+
+    /// Prints the row for people; `threshold` is what no class of an empty answer exceeds.
+    pub(super) fn print(&self, threshold: f64, results: &mut Results) -> anyhow::Result<()> {
+        results.pieces(&[(Tone::Bold, &self.path)])?;
+        match &self.answer {
+            Answer::Predictions(predictions) if predictions.is_empty() => {
+                results.line(format!("  no class above {threshold}"))?;
+            }
+            Answer::Predictions(predictions) => {
+                // Escaped before the widths are taken.
+                let names: Vec<String> = predictions.iter().map(|p| escaped(&p.label)).collect();
+                let width = names.iter().map(|name| name.chars().count()).max();
+                for (name, prediction) in names.iter().zip(predictions) {
+                    let blanks = " ".repeat(width.unwrap_or(0) - name.chars().count());
+                    let percent = prediction.probability * 100.0;
+                    let bar = bar(prediction.probability);
+                    let text = format!("  {percent:6.2}%  {name}{blanks}  ");
+                    let text = if bar.is_empty() {
+                        text.trim_end()
+                    } else {
+                        &text
+                    };
+                    results.pieces(&[(Tone::Plain, text), (Tone::Cyan, &bar)])?;
+                }
+            }
+            Answer::Error(error) => {
+                let text = format!(" {error}");
+                results.pieces(&[(Tone::Red, "  error:"), (Tone::Plain, &text)])?;
+                if let Some(hint) = &self.hint {
+                    results
+                        .pieces(&[(Tone::Cyan, "  hint:"), (Tone::Plain, &format!(" {hint}"))])?;
+                }
+            }
         }
         Ok(())
     }
 }
 
-fn json_prediction<'a>(labels: LabelStyle, prediction: &Prediction<'a>) -> JsonPrediction<'a> {
-    JsonPrediction {
-        index: prediction.index,
-        wnid: prediction.label.id.as_deref(),
-        label: labels.of(prediction),
-        probability: prediction.probability,
-        logit: prediction.logit,
-    }
-}
+impl Row for AnswerRow<'_> {
+    const COLUMNS: &'static [&'static str] = &[
+        "path",
+        "rank",
+        "index",
+        "wnid",
+        "label",
+        "probability",
+        "logit",
+        "error",
+    ];
 
-fn csv_row(
-    csv: &mut csv::Writer<&mut Results>,
-    labels: LabelStyle,
-    row: &Row<'_>,
-) -> anyhow::Result<()> {
-    let shown = row.input.to_string();
-    let path = row
-        .input
-        .path()
-        .map_or(shown.as_bytes(), |path| path.as_os_str().as_encoded_bytes());
-    match &row.answer {
-        // No image vanishes.
-        Ok(predictions) if predictions.is_empty() => {
-            csv.write_record([path, b"", b"", b"", b"", b"", b"", b""])?;
-        }
-        Ok(predictions) => {
-            for (rank, prediction) in predictions.iter().enumerate() {
-                csv.write_record([
-                    path,
-                    (rank + 1).to_string().as_bytes(),
-                    prediction.index.to_string().as_bytes(),
-                    prediction
-                        .label
-                        .id
-                        .as_deref()
-                        .unwrap_or_default()
-                        .as_bytes(),
-                    labels.of(prediction).as_bytes(),
-                    prediction.probability.to_string().as_bytes(),
-                    prediction.logit.to_string().as_bytes(),
-                    b"",
-                ])?;
+    fn records(&self) -> Vec<Vec<OsString>> {
+        let record = |cells: [String; 7]| {
+            let cells = cells.into_iter().map(OsString::from);
+            [self.raw_path.clone()].into_iter().chain(cells).collect()
+        };
+        match &self.answer {
+            // No image vanishes.
+            Answer::Predictions(predictions) if predictions.is_empty() => {
+                vec![record(Default::default())]
             }
-        }
-        Err(error) => {
-            let error = row.error_text(error).as_bytes();
-            csv.write_record([path, b"", b"", b"", b"", b"", b"", error])?
-        }
-    }
-    Ok(())
-}
-
-fn text_row(
-    results: &mut Results,
-    labels: LabelStyle,
-    threshold: f64,
-    row: &Row<'_>,
-) -> anyhow::Result<()> {
-    results.pieces(&[(Tone::Bold, &row.input.to_string())])?;
-    match &row.answer {
-        Ok(predictions) if predictions.is_empty() => {
-            results.line(format!("  no class above {threshold}"))?;
-        }
-        Ok(predictions) => {
-            // Escaped before the widths are taken.
-            let names: Vec<String> = predictions.iter().map(|p| escaped(&labels.of(p))).collect();
-            let width = names
-                .iter()
-                .map(|name| name.chars().count())
-                .max()
-                .unwrap_or(0);
-            for (name, prediction) in names.iter().zip(predictions) {
-                let blanks = " ".repeat(width - name.chars().count());
-                let per_cent = prediction.probability * 100.0;
-                let bar = bar(prediction.probability);
-                let text = format!("  {per_cent:6.2}%  {name}{blanks}  ");
-                let text = if bar.is_empty() {
-                    text.trim_end()
-                } else {
-                    &text
-                };
-                results.pieces(&[(Tone::Plain, text), (Tone::Cyan, &bar)])?;
+            Answer::Predictions(predictions) => {
+                let ranked = (1..).zip(predictions);
+                let records = ranked.map(|(rank, p): (usize, _)| {
+                    record([
+                        rank.to_string(),
+                        p.index.to_string(),
+                        p.wnid.clone().unwrap_or_default(),
+                        p.label.clone(),
+                        p.probability.to_string(),
+                        p.logit.to_string(),
+                        String::new(),
+                    ])
+                });
+                records.collect()
             }
-        }
-        Err(error) => {
-            let text = format!(" {}", row.error_text(error));
-            results.pieces(&[(Tone::Red, "  error:"), (Tone::Plain, &text)])?;
-            if let Some(hint) = &error.hint {
-                results.pieces(&[(Tone::Cyan, "  hint:"), (Tone::Plain, &format!(" {hint}"))])?;
+            Answer::Error(error) => {
+                let mut cells: [String; 7] = Default::default();
+                cells[6].clone_from(error);
+                vec![record(cells)]
             }
         }
     }
-    Ok(())
 }
 
 /// Twenty characters for certainty, in eighths.

@@ -1,4 +1,4 @@
-//! What the commands that run a network have in common: threads, device, model.
+//! What commands that run a network share: threads, device, model.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,11 +11,13 @@ use super::INTERRUPTED;
 use super::args::{DeviceArgs, HubArgs, ModelArgs, SourceArgs};
 use super::output::Messages;
 use super::transfers::Transfers;
-use crate::cards::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec, Overrides};
 use crate::error::Error;
-use crate::hub::{HubOptions, LockFile};
-use crate::model::{self, Model};
+use crate::hub::{HubOptions, Lockfile};
+use crate::model::{self, Model, ModelOptions};
+use crate::preprocess::Transform;
+use crate::store;
 use crate::weights::Weights;
+use crate::zoo::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec, Overrides};
 
 /// The settings of the environment, and `--offline`.
 pub(super) fn hub_options(offline: bool) -> anyhow::Result<HubOptions> {
@@ -24,7 +26,7 @@ pub(super) fn hub_options(offline: bool) -> anyhow::Result<HubOptions> {
     Ok(options)
 }
 
-/// The settings of the environment, and what the arguments put in their place.
+/// The settings of the environment, replaced where the arguments say so.
 pub(super) fn hub_from(arguments: &HubArgs) -> anyhow::Result<HubOptions> {
     source(hub_options(arguments.offline)?, &arguments.source)
 }
@@ -39,12 +41,12 @@ pub(super) fn source(
             .clone_into(&mut options.endpoint);
     }
     if let Some(path) = &arguments.locked {
-        options.locked = Some(Arc::new(LockFile::read(path).map_err(Error::from)?));
+        options.locked = Some(Arc::new(Lockfile::read(path).map_err(Error::from)?));
     }
     Ok(options)
 }
 
-/// Finds the model where the arguments say, and gives the settings for its weights.
+/// Finds the model with the arguments' settings, and returns both.
 pub(super) fn find_from(
     name: &str,
     overrides: &Overrides,
@@ -56,7 +58,7 @@ pub(super) fn find_from(
     Ok((spec, hub))
 }
 
-/// Finds the model, at a revision if one is given, and says which checkpoint an alias means.
+/// Finds the model, at a revision if one is given, and notes which checkpoint an alias means.
 pub(super) fn find_at(
     name: &str,
     from: &SourceArgs,
@@ -68,7 +70,7 @@ pub(super) fn find_at(
     let Some(revision) = from.revision.as_deref() else {
         return find(name, overrides, hub, messages);
     };
-    if let Some((repo, own)) = model::named_repository(name)? {
+    if let Some((repo, own)) = store::named_repository(name)? {
         if own.is_some() {
             bail!("`{name}` has a revision of its own: `--revision {revision}` contradicts it");
         }
@@ -76,11 +78,11 @@ pub(super) fn find_at(
         return find(&name, overrides, hub, messages);
     }
     let mut spec = find(name, overrides, hub, messages)?;
-    model::at_revision(&mut spec, revision)?;
+    store::at_revision(&mut spec, revision)?;
     Ok(spec)
 }
 
-/// Finds the model and says which checkpoint an alias means.
+/// Finds the model and notes which checkpoint an alias means.
 pub(super) fn find(
     name: &str,
     overrides: &Overrides,
@@ -88,39 +90,46 @@ pub(super) fn find(
     messages: Messages,
 ) -> anyhow::Result<ModelSpec> {
     let transfers = Transfers::new(messages);
-    let found = model::find(name, overrides, hub, &transfers.progress(name))?;
+    let found = store::resolve(name, overrides, hub, &transfers.progress(name))?;
     for note in found.note.iter().chain(&found.spec.notes) {
         messages.note(note);
     }
     Ok(found.spec)
 }
 
-/// A model that only has to be loaded.
+/// A model whose weights are open but not loaded yet.
 pub(super) struct Opened {
-    pub spec: ModelSpec,
+    pub(super) transform: Transform,
+    pub(super) hub: HubOptions,
+    spec: ModelSpec,
     weights: Weights,
-    device: Device,
+    options: ModelOptions,
     messages: Messages,
 }
 
 impl Opened {
     pub(super) fn load(self) -> anyhow::Result<Model> {
-        load(self.spec, &self.weights, &self.device, self.messages)
+        let transform = Some(self.transform);
+        let model = Model::with_transform(self.spec, transform, &self.weights, &self.options)?;
+        Ok(noted(model, self.messages))
     }
 }
 
-/// Builds the network, and says what was done to find its tensors in the file.
+/// Builds the network, and notes how its tensors were found in the file.
 pub(super) fn load(
     spec: ModelSpec,
     weights: &Weights,
     device: &Device,
     messages: Messages,
 ) -> anyhow::Result<Model> {
-    let model = Model::new(spec, weights, device)?;
+    Ok(noted(Model::new(spec, weights, device)?, messages))
+}
+
+fn noted(model: Model, messages: Messages) -> Model {
     for note in model.notes() {
         messages.note(note);
     }
-    Ok(model)
+    model
 }
 
 /// Finds the model, and opens the device and the weights that the arguments name.
@@ -135,9 +144,14 @@ pub(super) fn open(
     let device = open_device(&arguments.device, &spec.name, messages)?;
     let weights = open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
     Ok(Opened {
+        transform: model::transform(&spec, &device).map_err(Error::from)?,
+        hub,
         spec,
         weights,
-        device,
+        options: ModelOptions {
+            device,
+            ..ModelOptions::default()
+        },
         messages,
     })
 }
@@ -149,19 +163,19 @@ pub(super) fn open_weights(
     messages: Messages,
 ) -> anyhow::Result<Weights> {
     let transfers = Transfers::new(messages);
-    let weights = model::open_weights(spec, file, hub, &transfers.progress(&spec.name));
+    let weights = store::open(spec, file, hub, &transfers.progress(&spec.name));
     weights.map_err(|error| match error {
-        // Somebody who just tries the program needs to know that it can do without the hub.
+        // Whoever just tries the program needs to know that it also works without the hub.
         Error::Hub(_) if spec.name == DEFAULT_MODEL => anyhow::Error::new(error).context(format!(
-            "the weights of {DEFAULT_MODEL} are not on this machine and could not be downloaded \
-             (`senet download {DEFAULT_MODEL}` gets them where there is a network; \
-             `--model demo` uses {DEMO_MODEL}, which is part of the program)"
+            "the weights of {DEFAULT_MODEL} are not cached and could not be downloaded \
+             (`senet download {DEFAULT_MODEL}` fetches them where there is a network; \
+             `--model demo` uses {DEMO_MODEL}, which is built in)"
         )),
         error => error.into(),
     })
 }
 
-/// Sizes the thread pool, opens the device and says what was taken.
+/// Sizes the thread pool, opens the device and notes which one.
 pub(super) fn open_device(
     arguments: &DeviceArgs,
     model: &str,
@@ -182,7 +196,7 @@ pub(super) fn open_device(
     Ok(open.device)
 }
 
-/// One pool does all the work: decoding, preprocessing and the network.
+/// One pool does all the work: decoding, preprocessing and the forward pass.
 fn set_threads(threads: Option<u16>) -> anyhow::Result<usize> {
     let threads = threads.map_or_else(
         || std::thread::available_parallelism().map_or(1, usize::from),
@@ -195,7 +209,7 @@ fn set_threads(threads: Option<u16>) -> anyhow::Result<usize> {
     Ok(threads)
 }
 
-/// The first Ctrl-C lets the batch end, so that every printed row is whole; the second kills.
+/// The first Ctrl-C lets the batch finish, so that every printed row is whole; the second exits at once.
 pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     if interrupts_are_ignored() {
@@ -204,7 +218,7 @@ pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
-            #[expect(clippy::exit, reason = "the user has asked twice")]
+            #[expect(clippy::exit, reason = "the user has pressed Ctrl-C twice")]
             std::process::exit(i32::from(INTERRUPTED));
         }
     })
@@ -212,20 +226,20 @@ pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// The first Ctrl-C ends the program at once: what was downloaded so far is kept anyway.
+/// The first Ctrl-C exits at once: partial downloads are kept anyway.
 pub(super) fn exit_on_interrupt() -> anyhow::Result<()> {
     if interrupts_are_ignored() {
         return Ok(());
     }
     ctrlc::set_handler(|| {
-        #[expect(clippy::exit, reason = "a download may stand still in a system call")]
+        #[expect(clippy::exit, reason = "a download may block in a system call")]
         std::process::exit(i32::from(INTERRUPTED));
     })
     .context("cannot watch for Ctrl-C")
 }
 
-/// A shell starts a script's background jobs with Ctrl-C ignored, and so it must stay. Linux alone
-/// tells without a system call that Rust's library lacks.
+/// A shell starts a script's background jobs with Ctrl-C ignored, and that must be respected. Only
+/// Linux reports it in a file; elsewhere it takes a system call that Rust's library lacks.
 fn interrupts_are_ignored() -> bool {
     const SIGINT: u32 = 2;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

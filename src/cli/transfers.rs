@@ -1,4 +1,4 @@
-//! What a user sees of downloads: a bar for each on a terminal, lines elsewhere.
+//! Progress of downloads: a bar for each on a terminal, lines elsewhere.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,13 +14,13 @@ const TEMPLATE: &str = "{prefix:<34.34} {bar:24.cyan/dim} {decimal_bytes:>9} of 
 const TEMPLATE_OPEN: &str =
     "{prefix:<34.34} {spinner} {decimal_bytes:>9} {decimal_bytes_per_sec:>11}";
 
-/// All downloads of a command; their bars stand below each other.
+/// All downloads of a command, with one progress bar each.
 pub(super) struct Transfers {
     messages: Messages,
     bars: MultiProgress,
 }
 
-/// One download after the other, of one model.
+/// The downloads of one model, one after the other.
 pub(super) struct Transfer<'a> {
     all: &'a Transfers,
     model: &'a str,
@@ -51,12 +51,12 @@ impl Transfers {
         }
     }
 
-    /// Says something beside the bars.
+    /// Prints a note above the bars.
     pub(super) fn note(&self, text: impl AsRef<str>) {
         self.bars.suspend(|| self.messages.note(text));
     }
 
-    /// Writes results or errors while no bar is in the way.
+    /// Hides the bars while results or errors are written.
     pub(super) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         self.bars.suspend(write)
     }
@@ -89,7 +89,7 @@ impl Transfers {
 }
 
 impl Transfer<'_> {
-    /// What stands for a file in a line.
+    /// A file's name in messages.
     fn name(&self, file: &str) -> String {
         format!("{} ({file})", self.model)
     }
@@ -102,7 +102,7 @@ impl Progress for Transfer<'_> {
             let size = total.map_or_else(String::new, |total| format!(", {}", human_bytes(total)));
             let from = match done {
                 0 => String::new(),
-                done => format!(", going on from {}", human_bytes(done)),
+                done => format!(", resuming at {}", human_bytes(done)),
             };
             self.all
                 .note(format!("downloading {}{size}{from}", self.name(file)));
@@ -140,7 +140,7 @@ impl Progress for Transfer<'_> {
 
     fn wait(&self, file: &str) {
         self.all.note(format!(
-            "waiting for another process that downloads {}",
+            "waiting for another process to download {}",
             self.name(file)
         ));
     }

@@ -1,43 +1,44 @@
-//! `senet verify`: a network against numbers that Python computed.
+//! `senet verify`: compares a network with stored reference outputs.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::args::{DeviceArgs, HubArgs};
+use super::format::{FormatArgs, Row, cell, shape};
 use super::output::{Messages, Results, Table, Tone};
 use super::{SOME_FAILED, SUCCESS, session};
-use crate::cards::Overrides;
 use crate::error::Error;
-use crate::golden::{DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance};
+use crate::verify::{self, DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance};
 use crate::weights::Weights;
+use crate::zoo::Overrides;
 
-/// Compare a network's numbers with a golden file
+/// Compare a network's outputs with a file of reference outputs
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example:\n  senet verify seresnet50.ra2_in1k --golden golden.safetensors --weights model.safetensors\n\n\
-    The golden file holds the tensor `input` and what a reference made of it: `logits`, `pre_logits`, \
-    their\n`_f64` versions, `stage.*` and `gate.*`. The exit code is 1 if a difference is beyond the \
-    tolerance."
+    The golden file holds the tensor `input` and the reference's outputs for it: `logits`, \
+    `pre_logits`, their `_f64` versions, `stage.*` and `gate.*`. The exit code is 1 if a difference \
+    exceeds the tolerance."
 )]
 pub(super) struct Arguments {
     /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL")]
     model: String,
-    /// Golden file (.safetensors)
+    /// File of reference outputs (.safetensors)
     #[arg(long, value_name = "FILE")]
     golden: PathBuf,
-    /// Weights file in place of the model's own
+    /// Use this weights file instead of the model's own
     #[arg(short, long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Largest difference of a logit; other tensors get the same relative to their largest value
-    /// [default: what the report beside the golden file suggests, else 0.001]
+    /// Largest allowed difference of a logit; for other tensors, relative to their largest value
+    /// [default: the one in the golden file's JSON report, or 0.001]
     #[arg(long, value_name = "DIFFERENCE", value_parser = positive)]
     tolerance: Option<f64>,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -52,7 +53,7 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct VerifyReport<'a> {
     model: &'a str,
     tolerance: f64,
     #[serde(flatten)]
@@ -78,17 +79,46 @@ pub(super) fn run(
     let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
     let model = session::load(spec, &weights, &device, messages)?;
     let report = golden.compare(model.network()).map_err(Error::from)?;
-    if arguments.json {
-        let answer = Answer {
-            model: &model.spec().name,
-            tolerance,
-            report: &report,
-        };
-        results.json_pretty(&answer)?;
-    } else {
-        print_report(&report, results)?;
-    }
+    let answer = VerifyReport {
+        model: &model.spec().name,
+        tolerance,
+        report: &report,
+    };
+    let format = &arguments.format;
+    format.report(&answer, &report.rows, results, |results| {
+        print_report(&report, results)
+    })?;
     Ok(if report.ok { SUCCESS } else { SOME_FAILED })
+}
+
+impl Row for verify::Row {
+    const COLUMNS: &'static [&'static str] = &[
+        "tensor",
+        "shape",
+        "max_abs",
+        "max_rel",
+        "tolerance",
+        "ok",
+        "images",
+        "top1",
+        "top5",
+        "note",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.tensor),
+            shape(&self.shape),
+            cell(self.max_abs),
+            cell(self.max_rel),
+            cell(self.tolerance),
+            cell(self.ok),
+            cell(self.top_k.map(|top| top.images)),
+            cell(self.top_k.map(|top| top.top1)),
+            cell(self.top_k.map(|top| top.top5)),
+            cell(&self.note),
+        ]]
+    }
 }
 
 fn print_report(report: &Report, results: &mut Results) -> anyhow::Result<()> {
@@ -108,7 +138,7 @@ fn print_report(report: &Report, results: &mut Results) -> anyhow::Result<()> {
         let answers = row.top_k.map(|top| {
             format!(
                 "top-1 {0} of {2}, top-5 {1} of {2}",
-                top.top1, top.top5, top.pictures
+                top.top1, top.top5, top.images
             )
         });
         table.row(vec![
@@ -131,7 +161,7 @@ fn print_report(report: &Report, results: &mut Results) -> anyhow::Result<()> {
         results.pieces(&[(tone, line)])?;
     }
     for name in &report.unknown {
-        results.line(format!("{name}: not understood, not compared"))?;
+        results.line(format!("{name}: unknown tensor, not compared"))?;
     }
     let bad = report.rows.iter().filter(|row| !row.ok).count();
     results.line(match bad {

@@ -8,7 +8,7 @@ use super::EvalError;
 use super::error::NUMBER_OF_A_CLASS;
 use super::lists::{Entry, entries, lines, says};
 use super::names::{Names, find, shown};
-use crate::labels::LabelSet;
+use crate::labels::{Label, LabelSet};
 use crate::text::Lines;
 
 /// The set that ImageNet's own numbers and subsets are about.
@@ -30,9 +30,10 @@ const SUBSETS: [(&str, &str); 2] = [
     ),
 ];
 
-/// What the number of a class counts.
+/// How the number of a class is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Numbering {
+#[non_exhaustive]
+pub enum LabelIds {
     /// The outputs of the classifier from 0: the order of WordNet ids, which Caffe's lists use too.
     Index,
     /// The classes of ImageNet's development kit from 1.
@@ -51,7 +52,7 @@ pub struct Classes<'a> {
     names: Names,
     synonyms: Names,
     /// What the user says that numbers count.
-    numbering: Option<Numbering>,
+    label_ids: Option<LabelIds>,
 }
 
 /// What a text means.
@@ -64,6 +65,7 @@ pub(super) enum Meaning {
 }
 
 impl<'a> Classes<'a> {
+    /// The classes of a label set.
     pub fn new(set: &'a LabelSet) -> Self {
         let mut classes = Self {
             set,
@@ -71,7 +73,7 @@ impl<'a> Classes<'a> {
             ids: Names::default(),
             names: Names::default(),
             synonyms: Names::default(),
-            numbering: None,
+            label_ids: None,
         };
         for (index, label) in set.entries.iter().enumerate() {
             if let Some(id) = &label.id {
@@ -88,7 +90,7 @@ impl<'a> Classes<'a> {
     }
 
     /// Takes meanings from a file: on each line a name, a separator (a tab, else a comma, else a
-    /// blank) and a class as [`Classes`] knows it, or `-` to leave pictures of that name out; or a
+    /// blank) and a class as [`Classes`] knows it, or `-` to leave images of that name out; or a
     /// JSON object of names and classes.
     ///
     /// # Errors
@@ -128,14 +130,14 @@ impl<'a> Classes<'a> {
     ///
     /// # Errors
     /// If the development kit's numbers are wanted and these are not its classes.
-    pub fn number_by(&mut self, numbering: Numbering) -> Result<(), EvalError> {
-        if numbering == Numbering::Devkit && self.set.name != IMAGENET {
+    pub fn set_label_ids(&mut self, ids: LabelIds) -> Result<(), EvalError> {
+        if ids == LabelIds::Devkit && self.set.name != IMAGENET {
             return Err(EvalError::NotImageNet {
                 what: "the development kit's numbers",
                 set: self.set_name(),
             });
         }
-        self.numbering = Some(numbering);
+        self.label_ids = Some(ids);
         Ok(())
     }
 
@@ -195,7 +197,7 @@ impl<'a> Classes<'a> {
         (self.set.name == IMAGENET).then_some(&ORDER)
     }
 
-    /// The classes in a list that has a number for each picture. What the numbers count shows in
+    /// The classes in a list that has a number for each image. What the numbers count shows in
     /// the first and last of them, if these occur: 0 or 1 000.
     pub(super) fn numbered_list(
         &self,
@@ -204,22 +206,22 @@ impl<'a> Classes<'a> {
     ) -> Result<Vec<usize>, EvalError> {
         let last = self.set.len();
         let devkit = self.devkit();
-        let numbering = match self.numbering {
-            Some(numbering) => numbering,
-            None if devkit.is_none() || numbers.contains(&0) => Numbering::Index,
-            None if numbers.contains(&last) => Numbering::Devkit,
+        let ids = match self.label_ids {
+            Some(ids) => ids,
+            None if devkit.is_none() || numbers.contains(&0) => LabelIds::Index,
+            None if numbers.contains(&last) => LabelIds::Devkit,
             None => {
-                return Err(EvalError::Numbering {
+                return Err(EvalError::LabelIds {
                     path: path.display().to_string(),
                     last,
                 });
             }
         };
         let class = |(number, line): (usize, usize)| {
-            let index = match numbering {
-                Numbering::Index => (number < last).then_some(number),
-                Numbering::FromOne => number.checked_sub(1).filter(|&index| index < last),
-                Numbering::Devkit => {
+            let index = match ids {
+                LabelIds::Index => (number < last).then_some(number),
+                LabelIds::FromOne => number.checked_sub(1).filter(|&index| index < last),
+                LabelIds::Devkit => {
                     devkit.and_then(|order| order.get(number.wrapping_sub(1)).copied())
                 }
             };
@@ -246,9 +248,9 @@ impl<'a> Classes<'a> {
         let text = text.trim();
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse::<usize>().ok().filter(|_| digits);
-        let index = number.and_then(|number| match (self.numbering, self.devkit()) {
-            (Some(Numbering::Devkit), Some(order)) => order.get(number.wrapping_sub(1)).copied(),
-            (Some(Numbering::FromOne), _) => number.checked_sub(1),
+        let index = number.and_then(|number| match (self.label_ids, self.devkit()) {
+            (Some(LabelIds::Devkit), Some(order)) => order.get(number.wrapping_sub(1)).copied(),
+            (Some(LabelIds::FromOne), _) => number.checked_sub(1),
             _ => Some(number),
         });
         let index = index.filter(|&index| index < self.set.len());
@@ -283,8 +285,8 @@ impl<'a> Classes<'a> {
     }
 
     /// What the user says that numbers count.
-    pub(super) fn numbering(&self) -> Option<Numbering> {
-        self.numbering
+    pub(super) fn label_ids(&self) -> Option<LabelIds> {
+        self.label_ids
     }
 
     pub(super) fn knows(&self, text: &str) -> bool {
@@ -301,8 +303,12 @@ impl<'a> Classes<'a> {
         [&self.map, &self.ids, &self.names, &self.synonyms]
     }
 
+    pub(super) fn labels(&self) -> &[Label] {
+        &self.set.entries
+    }
+
     pub(super) fn set_name(&self) -> String {
-        format!("{} ({} classes)", self.set.name, self.set.len())
+        set_name(self.set)
     }
 
     /// The error of a text with several meanings.
@@ -319,6 +325,11 @@ impl<'a> Classes<'a> {
             classes: indices.iter().map(describe).collect::<Vec<_>>().join(", "),
         }
     }
+}
+
+/// Name and size of a label set.
+pub(super) fn set_name(set: &LabelSet) -> String {
+    format!("{} ({} classes)", set.name, set.len())
 }
 
 #[cfg(test)]

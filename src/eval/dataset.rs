@@ -1,17 +1,19 @@
-//! The labelled pictures of a validation set.
+//! The labelled images of a validation set.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use super::classes::set_name;
 use super::order::{FolderOrder, Numbered};
 use super::spool::Spool;
 use super::{Classes, EvalError, Source, find, label};
+use crate::digest::hexadecimal;
+use crate::labels::{Label, LabelSet};
 use crate::walk::PassedOver;
-use crate::weights::hexadecimal;
 
-/// One labelled picture.
+/// One labelled image.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// Position in the whole data set, which orders the results of all shards.
@@ -20,17 +22,19 @@ pub struct Item {
     pub name: String,
     /// The bytes of the name in base64, where it is not UTF-8.
     pub name_bytes: Option<String>,
+    /// Where its bytes are.
     pub source: Source,
-    /// Outputs of the classifier that are right; most sets have one for a picture, and only
+    /// Outputs of the classifier that are right; most sets have one for an image, and only
     /// multi-label sets may have none.
     pub labels: Vec<usize>,
 }
 
-/// Labelled pictures in a fixed order: folders by name, archives in their own.
+/// Labelled images in a fixed order: folders by name, archives in their own.
 #[derive(Debug)]
 pub struct Dataset {
+    /// The images, in the order of the data set.
     pub items: Vec<Item>,
-    /// Pictures that no class was given for, or whose class was left out.
+    /// Images that no class was given for, or whose class was left out.
     pub left_out: usize,
     /// What was found and not read.
     pub passed: PassedOver,
@@ -40,20 +44,30 @@ pub struct Dataset {
     pub(super) order: Option<FolderOrder>,
     /// Whether all labels are numbers.
     pub(super) numbered: Option<Numbered>,
-    /// Bytes of pictures that came as a stream and are kept in a temporary file.
+    /// Bytes of images that came as a stream and are kept in a temporary file.
     pub spooled: u64,
+    /// The classes that the labels are about.
+    pub(super) classes: Vec<Label>,
+    /// Name and size of their set.
+    pub(super) set_name: String,
+    pub(super) multi_label: bool,
+    /// The classes that a model may answer with, if not all.
+    pub(super) valid: Option<Vec<usize>>,
 }
 
-/// What a data set is made from.
-#[derive(Debug, Default)]
-pub struct Options<'a> {
-    /// File that labels the pictures, in place of folders.
-    pub labels: Option<&'a Path>,
-    /// Whether an image of no class is one without labels, and not left out.
+/// What a data set is made from, and how a model is measured on it.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct DatasetOptions {
+    /// File that labels the images, in place of folders.
+    pub labels: Option<PathBuf>,
+    /// Judge each class by itself, by its sigmoid: an image may show several classes, or none, where
+    /// it is left out otherwise.
     pub multi_label: bool,
-    /// Pictures of other classes are left out.
-    pub only: Option<&'a [usize]>,
-    /// No more than so many pictures, evenly spread over the whole set.
+    /// The classes that a model may answer with, in order, if not all ([`Classes::subset`]); images of
+    /// other classes are left out.
+    pub valid: Option<Vec<usize>>,
+    /// At most this many images, evenly spread over the whole set.
     pub limit: Option<usize>,
     /// The order of class folders in which their classes were numbered, where names do not tell.
     pub order: Option<FolderOrder>,
@@ -61,12 +75,19 @@ pub struct Options<'a> {
     pub allow_empty: bool,
 }
 
-/// One of several parts of a data set: every `count`-th picture.
+/// One of several parts of a data set: every `count`-th image. All of it by default; `"2/4".parse()`
+/// gives the second of four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// From 1 to `count`.
-    pub index: usize,
-    pub count: usize,
+    index: usize,
+    count: usize,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self { index: 1, count: 1 }
+    }
 }
 
 impl FromStr for Shard {
@@ -84,26 +105,26 @@ impl FromStr for Shard {
 }
 
 impl Dataset {
-    /// The pictures of folders, tar archives and Parquet tables, labelled by the folders that they
+    /// The images of folders, tar archives and Parquet tables, labelled by the folders that they
     /// are in, by what their archive states, or by a file. `-` is an archive on standard input.
     ///
     /// # Errors
-    /// If something cannot be read, a name means no class, or several, or there are no pictures.
+    /// If something cannot be read, a name means no class, or several, or there are no images.
     pub fn open(
-        paths: &[PathBuf],
+        paths: &[impl AsRef<Path>],
         classes: &Classes<'_>,
-        options: &Options<'_>,
+        options: &DatasetOptions,
     ) -> Result<Self, EvalError> {
         let mut spool = Spool::default();
-        let search = find::pictures(paths, classes, &mut spool)?;
+        let search = find::images(paths, classes, &mut spool)?;
         let data = match paths {
-            [path] => path.clone(),
-            _ => "all paths".into(),
+            [path] => path.as_ref(),
+            _ => Path::new("all paths"),
         };
         let passed = search.passed.clone();
-        let labels = match options.labels {
-            Some(list) => label::by_list(search.found, list, &data, classes, options.multi_label)?,
-            None => label::by_place(search, &data, classes, options.order)?,
+        let labels = match &options.labels {
+            Some(list) => label::by_list(search.found, list, data, classes, options.multi_label)?,
+            None => label::by_place(search, data, classes, options.order)?,
         };
         let label::Labels {
             mut labelled,
@@ -118,27 +139,27 @@ impl Dataset {
                 passed: passed.note(),
             });
         }
-        if let Some(only) = options.only {
+        if let Some(valid) = &options.valid {
             let before = labelled.len();
-            labelled.retain(|(_, labels)| labels.iter().any(|label| only.contains(label)));
+            labelled.retain(|(_, labels)| labels.iter().any(|label| valid.contains(label)));
             left_out += before - labelled.len();
         }
         if labelled.is_empty() {
             return Err(EvalError::AllLeftOut {
                 path: data.display().to_string(),
-                pictures: left_out,
+                images: left_out,
             });
         }
         let total = labelled.len();
         let kept = options.limit.map_or(total, |limit| limit.min(total));
         let mut labelled: Vec<Option<label::Labelled>> = labelled.into_iter().map(Some).collect();
         let items = (0..kept).filter_map(|index| {
-            let (picture, labels) = labelled[index * total / kept].take()?;
+            let (image, labels) = labelled[index * total / kept].take()?;
             Some(Item {
                 index,
-                name: picture.name,
-                name_bytes: picture.name_bytes,
-                source: picture.source,
+                name: image.name,
+                name_bytes: image.name_bytes,
+                source: image.source,
                 labels,
             })
         });
@@ -150,10 +171,25 @@ impl Dataset {
             order: options.order,
             numbered,
             spooled: spool.length,
+            classes: classes.labels().to_vec(),
+            set_name: classes.set_name(),
+            multi_label: options.multi_label,
+            valid: options.valid.clone(),
         })
     }
 
-    /// SHA-256 of all names and labels: two data sets with the same one number their pictures alike.
+    /// Whether the labels of the data set mean these classes.
+    pub(super) fn check_classes(&self, labels: &LabelSet) -> Result<(), EvalError> {
+        if labels.entries == self.classes {
+            return Ok(());
+        }
+        Err(EvalError::OtherClasses {
+            model: set_name(labels),
+            data: self.set_name.clone(),
+        })
+    }
+
+    /// SHA-256 of all names and labels: two data sets with the same one number their images alike.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for item in &self.items {
@@ -171,7 +207,7 @@ impl Dataset {
         hexadecimal(&hash.finalize())
     }
 
-    /// The pictures of one shard.
+    /// The images of one shard.
     pub fn shard(&self, shard: Shard) -> impl Iterator<Item = &Item> {
         self.items.iter().skip(shard.index - 1).step_by(shard.count)
     }

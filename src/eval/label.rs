@@ -1,4 +1,4 @@
-//! What the pictures of a data set show: by the names of folders, or by a file.
+//! What the images of a data set show: by the names of folders, or by a file.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,14 +12,14 @@ use super::order::{self, FolderOrder, Numbered, by_string};
 use super::{Classes, EvalError};
 use crate::text::Lines;
 
-/// A picture and the outputs of the classifier that are right.
+/// An image and the outputs of the classifier that are right.
 pub(super) type Labelled = (Found, Vec<usize>);
 
-/// What the pictures of a data set show.
+/// What the images of a data set show.
 #[derive(Debug)]
 pub(super) struct Labels {
     pub labelled: Vec<Labelled>,
-    /// Pictures without a label.
+    /// Images without a label.
     pub left_out: usize,
     /// Whether all labels are numbers.
     pub numbered: Option<Numbered>,
@@ -27,11 +27,11 @@ pub(super) struct Labels {
     pub empty: Vec<String>,
 }
 
-/// Labels pictures by their folders or by what their archive states. Pictures of classes that are
+/// Labels images by their folders or by what their archive states. Images of classes that are
 /// left out only count.
 ///
 /// # Errors
-/// If a picture lies in no folder, or a name means no class, or several; or if the order of folders
+/// If an image lies in no folder, or a name means no class, or several; or if the order of folders
 /// is to say which class each means, and does not.
 pub(super) fn by_place(
     search: Search,
@@ -39,22 +39,22 @@ pub(super) fn by_place(
     classes: &Classes<'_>,
     order: Option<FolderOrder>,
 ) -> Result<Labels, EvalError> {
-    let pictures = search.found;
+    let images = search.found;
     let loose = || {
-        pictures
+        images
             .iter()
             .filter(|found| found.classes().next().is_none())
     };
     if let Some(first) = loose().next() {
         return Err(EvalError::NoClassFolder {
             path: data.display().to_string(),
-            pictures: loose().count(),
+            images: loose().count(),
             first: first.name.clone(),
         });
     }
     let mut meanings = Meanings::new(data, "class names", classes);
     if order == Some(FolderOrder::String) {
-        let folders = pictures.iter().filter(|found| !found.stated);
+        let folders = images.iter().filter(|found| !found.stated);
         let bare = search.bare.iter().flat_map(|bare| bare.classes.first());
         let folders = folders.filter_map(order::folder);
         let folders = folders.chain(bare.map(|(name, _)| &**name));
@@ -63,20 +63,20 @@ pub(super) fn by_place(
     let mut labelled = Vec::new();
     let mut left_out = 0;
     let mut by_folder = true;
-    for picture in pictures {
-        by_folder &= !picture.stated;
+    for image in images {
+        by_folder &= !image.stated;
         let mut meaning = Meaning::Unknown;
-        for class in picture.classes() {
+        for class in image.classes() {
             meaning = meanings.of(class)?;
             if meaning != Meaning::Unknown {
                 break;
             }
         }
         match meaning {
-            Meaning::Class(label) => labelled.push((picture, vec![label])),
+            Meaning::Class(label) => labelled.push((image, vec![label])),
             Meaning::Unknown => {
-                // The folder next to the picture is the likeliest to be meant as its class.
-                let class = picture.classes().next().unwrap_or_default();
+                // The folder next to the image is the likeliest to be meant as its class.
+                let class = image.classes().next().unwrap_or_default();
                 meanings.unknown.insert(class.to_owned());
             }
             _ => left_out += 1,
@@ -116,24 +116,24 @@ fn empty(bare: Vec<Bare>, meanings: &Meanings<'_, '_>) -> Vec<String> {
     empty.map(|bare| bare.name).collect()
 }
 
-/// Labels `pictures` by a file, which is one of:
+/// Labels `images` by a file, which is one of:
 ///
-/// * a line for each picture, with its name, with or without its extension, and its class, of which
+/// * a line for each image, with its name, with or without its extension, and its class, of which
 ///   what follows a blank is not read if the whole is no class (as in Kaggle's
 ///   `LOC_val_solution.csv`); a first line that names neither is a heading;
-/// * a JSON object that has each picture's name and its class, or a list of those that are right;
-/// * a number on each line, which is the class of the picture whose name ends in the number of the
+/// * a JSON object that has each image's name and its class, or a list of those that are right;
+/// * a number on each line, which is the class of the image whose name ends in the number of the
 ///   line (ImageNet's `ILSVRC2012_validation_ground_truth.txt`);
-/// * a JSON list that has all right classes of each such picture (ReaL, arXiv:2006.07159).
+/// * a JSON list that has all right classes of each such image (ReaL, arXiv:2006.07159).
 ///
-/// Pictures without a label only count. With `multi_label` an empty list is a label like others, and
+/// Images without a label only count. With `multi_label` an empty list is a label like others, and
 /// lines of the same name add up.
 ///
 /// # Errors
-/// If the file cannot be read or is none of these, a name means no class, or several, or no picture
+/// If the file cannot be read or is none of these, a name means no class, or several, or no image
 /// is in it.
 pub(super) fn by_list(
-    pictures: Vec<Found>,
+    images: Vec<Found>,
     list: &Path,
     data: &Path,
     classes: &Classes<'_>,
@@ -142,7 +142,7 @@ pub(super) fn by_list(
     let mut text = Lines::open(list)?;
     if lists::begins_with(&mut text, b'[')? {
         let labels = right_classes(list, text, classes)?;
-        return by_number(pictures, list, labels, None, multi_label);
+        return by_number(images, list, labels, None, multi_label);
     }
     let start = text.start()?.split(|byte| matches!(byte, b'\n' | b'\r'));
     let mut start = start
@@ -155,9 +155,9 @@ pub(super) fn by_list(
         let numbers = numbers(list, text)?;
         let numbers = classes.numbered_list(list, &numbers)?;
         let labels = numbers.into_iter().map(|label| vec![label]).collect();
-        return by_number(pictures, list, labels, Some(Numbered::List), multi_label);
+        return by_number(images, list, labels, Some(Numbered::List), multi_label);
     }
-    by_name(pictures, list, text, data, classes, multi_label)
+    by_name(images, list, text, data, classes, multi_label)
 }
 
 /// A list of numbers alone.
@@ -184,24 +184,24 @@ fn numbers(list: &Path, text: Lines) -> Result<Vec<usize>, EvalError> {
     Ok(numbers)
 }
 
-/// The places of pictures by the names that a list may have for them.
+/// The places of images by the names that a list may have for them.
 struct Places<'a> {
-    pictures: &'a [Found],
+    images: &'a [Found],
     equal: HashMap<&'a str, Vec<usize>>,
     /// Made when a name is not found: macOS writes `é` as two characters.
     composed: OnceCell<HashMap<String, Vec<usize>>>,
 }
 
 impl<'a> Places<'a> {
-    fn new(pictures: &'a [Found]) -> Self {
+    fn new(images: &'a [Found]) -> Self {
         let mut equal: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (place, picture) in pictures.iter().enumerate() {
-            for name in names(picture) {
+        for (place, image) in images.iter().enumerate() {
+            for name in names(image) {
                 equal.entry(name).or_default().push(place);
             }
         }
         Self {
-            pictures,
+            images,
             equal,
             composed: OnceCell::new(),
         }
@@ -215,8 +215,8 @@ impl<'a> Places<'a> {
         let found = equal.or_else(|| {
             let all = self.composed.get_or_init(|| {
                 let mut all: HashMap<String, Vec<usize>> = HashMap::new();
-                for (place, picture) in self.pictures.iter().enumerate() {
-                    for name in names(picture) {
+                for (place, image) in self.images.iter().enumerate() {
+                    for name in names(image) {
                         all.entry(composed(name)).or_default().push(place);
                     }
                 }
@@ -228,9 +228,9 @@ impl<'a> Places<'a> {
     }
 }
 
-/// What a list may call a picture.
-fn names(picture: &Found) -> BTreeSet<&str> {
-    let mut names = BTreeSet::from([&*picture.name, &*picture.inner]);
+/// What a list may call an image.
+fn names(image: &Found) -> BTreeSet<&str> {
+    let mut names = BTreeSet::from([&*image.name, &*image.inner]);
     for name in names.clone() {
         names.extend(name.rsplit_once('.').map(|(stem, _)| stem));
     }
@@ -238,16 +238,16 @@ fn names(picture: &Found) -> BTreeSet<&str> {
 }
 
 fn by_name(
-    pictures: Vec<Found>,
+    images: Vec<Found>,
     list: &Path,
     text: Lines,
     data: &Path,
     classes: &Classes<'_>,
     multi_label: bool,
 ) -> Result<Labels, EvalError> {
-    let places = Places::new(&pictures);
+    let places = Places::new(&images);
     let mut meanings = Meanings::new(list, "labels", classes);
-    let mut labels: Vec<Option<Vec<usize>>> = vec![None; pictures.len()];
+    let mut labels: Vec<Option<Vec<usize>>> = vec![None; images.len()];
     let mut missing: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let mut named = 0;
     let mut first = None;
@@ -257,7 +257,7 @@ fn by_name(
             [] => None,
             [place] => Some(*place),
             _ => {
-                let expected = "the name of one picture; several have it";
+                let expected = "the name of one image; several have it";
                 return Err(entry.wrong(list, expected));
             }
         };
@@ -299,7 +299,7 @@ fn by_name(
             continue;
         }
         if labels[place].as_ref().is_some_and(|other| *other != right) {
-            let expected = "one class for a picture, and this one had another";
+            let expected = "one class for an image, and this one had another";
             return Err(entry.wrong(list, expected));
         }
         labels[place] = Some(right);
@@ -316,11 +316,11 @@ fn by_name(
     }
     let left_out = labels.iter().filter(|label| label.is_none()).count();
     drop(places);
-    let labelled = pictures.into_iter().zip(labels);
-    let labelled = labelled.filter_map(|(picture, labels)| Some((picture, labels?)));
-    // One that is not there is a picture that cannot be read.
+    let labelled = images.into_iter().zip(labels);
+    let labelled = labelled.filter_map(|(image, labels)| Some((image, labels?)));
+    // One that is not there is an image that cannot be read.
     let missing = missing.into_iter().map(|(name, labels)| {
-        let picture = Found {
+        let image = Found {
             inner: name.clone(),
             name,
             name_bytes: None,
@@ -331,7 +331,7 @@ fn by_name(
                 "the list of labels names it, and it is not there".into(),
             ),
         };
-        (picture, labels)
+        (image, labels)
     });
     Ok(Labels {
         labelled: labelled.chain(missing).collect(),
@@ -354,9 +354,9 @@ fn without_rest<'t>(class: &'t str, classes: &Classes<'_>) -> &'t str {
     }
 }
 
-/// Gives the picture whose name ends in the number n the n-th labels, from 1.
+/// Gives the image whose name ends in the number n the n-th labels, from 1.
 fn by_number(
-    pictures: Vec<Found>,
+    images: Vec<Found>,
     list: &Path,
     labels: Vec<Vec<usize>>,
     numbered: Option<Numbered>,
@@ -365,24 +365,24 @@ fn by_number(
     let mut names: HashMap<usize, String> = HashMap::new();
     let mut labelled = Vec::new();
     let mut left_out = 0;
-    for picture in pictures {
+    for image in images {
         let wrong = |reason: String| EvalError::Numbered {
             path: list.display().to_string(),
-            picture: picture.name.clone(),
+            image: image.name.clone(),
             reason,
         };
-        let number = number(&picture.inner)
+        let number = number(&image.inner)
             .ok_or_else(|| wrong("has no number at the end of its name".into()))?;
         let right = number.checked_sub(1).and_then(|place| labels.get(place));
         let right =
             right.ok_or_else(|| wrong(format!("has a number outside of 1 to {}", labels.len())))?;
-        if let Some(other) = names.insert(number, picture.name.clone()) {
+        if let Some(other) = names.insert(number, image.name.clone()) {
             return Err(wrong(format!("has the same number as {other}")));
         }
         if right.is_empty() && !multi_label {
             left_out += 1;
         } else {
-            labelled.push((picture, right.clone()));
+            labelled.push((image, right.clone()));
         }
     }
     Ok(Labels {

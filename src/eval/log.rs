@@ -1,4 +1,4 @@
-//! Results files: a line of JSON with the [`Header`], then one for each picture, in any order.
+//! Results files: a line of JSON with the [`Header`], then one for each image, in any order.
 //!
 //! Lines are only ever appended and written whole, so a run that is killed leaves at most one
 //! unfinished line, which the next run cuts off.
@@ -16,10 +16,11 @@ use super::{EvalError, Header, Member, Record};
 use crate::files::{Target, open_stream};
 use crate::quote::excerpt;
 
-/// The form of the file.
-const VERSION: u32 = 1;
+/// Version of the form. Version 1 had `picture`, `picture_bytes` and `pictures` for `image`,
+/// `image_bytes` and `images`; a file that is resumed may have lines of both.
+const VERSION: u32 = 2;
 
-/// The longest line: 64 KiB for a picture. The header lists all classes.
+/// The longest line: 64 KiB for an image. The header lists all classes.
 const LONGEST_LINE: u64 = 1 << 16;
 const LONGEST_HEADER: u64 = 16 << 20;
 
@@ -31,7 +32,7 @@ const LONGEST: u64 = 2 << 30;
 
 /// A results file that grows.
 #[derive(Debug)]
-pub struct Log {
+pub(super) struct Log {
     path: PathBuf,
     file: File,
 }
@@ -41,7 +42,7 @@ impl Log {
     ///
     /// # Errors
     /// As there.
-    pub fn check(path: &Path) -> Result<(), EvalError> {
+    pub(super) fn check(path: &Path) -> Result<(), EvalError> {
         match Target::find(path).map_err(|error| unwritable(path, error))? {
             Target::File(file) if file.exists() => Err(EvalError::Exists {
                 path: path.display().to_string(),
@@ -55,7 +56,7 @@ impl Log {
     ///
     /// # Errors
     /// [`EvalError::InUse`], [`EvalError::Exists`] if there is one of that name, [`EvalError::Unwritable`].
-    pub fn create(path: &Path, header: &Header) -> Result<Self, EvalError> {
+    pub(super) fn create(path: &Path, header: &Header) -> Result<Self, EvalError> {
         let target = Target::find(path).map_err(|error| unwritable(path, error))?;
         let file = match &target {
             Target::Stream(stream) => open_stream(stream),
@@ -87,8 +88,8 @@ impl Log {
     ///
     /// # Errors
     /// [`EvalError::InUse`], [`EvalError::Mismatch`] if the file's header is another, [`EvalError::Line`] if a whole line
-    /// is no record, [`EvalError::Conflict`] if it has two results for a picture.
-    pub fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), EvalError> {
+    /// is no record, [`EvalError::Conflict`] if it has two results for an image.
+    pub(super) fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), EvalError> {
         if let Ok(Target::Stream(_)) = Target::find(path) {
             let error =
                 io::Error::other("it is not a regular file, so no run can be resumed in it");
@@ -125,7 +126,7 @@ impl Log {
     ///
     /// # Errors
     /// [`EvalError::Unwritable`].
-    pub fn append(&mut self, records: &[Record]) -> Result<(), EvalError> {
+    pub(super) fn append(&mut self, records: &[Record]) -> Result<(), EvalError> {
         self.write(records)
     }
 
@@ -141,10 +142,12 @@ impl Log {
     }
 }
 
-/// The records of several files of one data set, each picture once, in the data set's order.
+/// The records of several files of one data set, each image once, in the data set's order.
 ///
 /// # Errors
-/// As [`Log::resume`]; and if a file has no header or there are no files.
+/// [`EvalError::Mismatch`] if the files are about different models, data or settings,
+/// [`EvalError::Line`] if a whole line is no record, [`EvalError::Conflict`] if an image has two
+/// results; and if a file has no header or there are no files.
 pub fn merge(paths: &[PathBuf]) -> Result<(Header, Vec<Record>), EvalError> {
     let mut first: Option<Header> = None;
     let mut records = BTreeMap::new();
@@ -241,15 +244,19 @@ fn read(path: &Path) -> Result<Content, EvalError> {
         }
         if let Some(header) = &content.header {
             let record = serde_json::from_slice::<Record>(&line);
-            let record = record.map_err(|_| wrong("the result of a picture"))?;
+            let record = record.map_err(|_| wrong("the result of an image"))?;
             if !record.fits(header) {
-                return Err(wrong("a picture and classes that the header has"));
+                return Err(wrong("an image and classes that the header has"));
             }
             content.records.push(record);
         } else {
             let header = serde_json::from_slice::<Header>(&line).ok();
-            let header = header.filter(|header| header.senet_eval == VERSION);
-            content.header = Some(header.ok_or_else(|| wrong("the header of a results file"))?);
+            let header = header.filter(|header| (1..=VERSION).contains(&header.senet_eval));
+            let header = header.ok_or_else(|| wrong("the header of a results file"))?;
+            content.header = Some(Header {
+                senet_eval: VERSION,
+                ..header
+            });
         }
         content.whole += length;
     }
@@ -294,7 +301,7 @@ fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalErr
 /// # Errors
 /// [`EvalError::Mismatch`].
 pub(super) fn same_data(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalError> {
-    same(path, "number of images", expected.pictures, found.pictures)?;
+    same(path, "number of images", expected.images, found.images)?;
     same(path, "data set", &expected.data, &found.data)?;
     same_list(path, "list of classes", &expected.classes, &found.classes)
 }

@@ -1,9 +1,9 @@
-//! Accuracy on a validation set: labelled pictures in, one record a picture, a report from records.
+//! Accuracy on a validation set: labelled images in, one record for each, a report from records.
 //!
-//! [`Dataset`] finds the pictures and what they show, by the meaning of folder names and never by
-//! their position, so that any part of a data set scores right. Every picture becomes a
-//! [`Record`], and a [`Report`] is made from records alone: the same records give the same report
-//! to the last bit, whether they come from one run, an interrupted one or several machines.
+//! [`Dataset`] finds the images and resolves their labels by class name, never by folder order, so
+//! that subsets score correctly. An [`Evaluation`] runs models on them and gives a [`Record`] for
+//! each image. A [`Report`] is made from records alone: the same records give the same report to the
+//! last bit, whether they come from one run, an interrupted one or several machines.
 
 mod classes;
 mod dataset;
@@ -12,13 +12,16 @@ mod find;
 mod label;
 mod lists;
 mod log;
+mod model_run;
 mod multi;
 mod names;
 mod order;
 pub mod page;
 mod pair;
+mod published;
 mod record;
 mod report;
+mod run;
 mod scores;
 mod source;
 mod spool;
@@ -26,16 +29,20 @@ mod spool;
 mod table;
 
 pub use crate::walk::PassedOver;
-pub use classes::{Classes, Numbering};
-pub use dataset::{Dataset, Item, Options, Shard};
+pub use classes::{Classes, LabelIds};
+pub use dataset::{Dataset, DatasetOptions, Item, Shard};
 pub use error::EvalError;
-pub use log::{Log, merge};
+#[cfg(feature = "cli")]
+pub(crate) use error::NUMBER_OF_A_CLASS;
+pub use log::merge;
+pub use model_run::ModelRun;
 pub use multi::{MultiClass, MultiReport};
 pub use order::FolderOrder;
 pub use pair::{Difference, Pair};
+pub use published::{Comparison, published};
 pub use record::{Answer, Header, Member, NO_LABEL, Outcome, Record, Scores, TEMPERATURES};
-pub use report::{Bin, ClassReport, Confusion, Interval, Report, Temperature, TopK};
-pub use scores::{average, mean, restrict};
+pub use report::{Bin, ClassReport, Confusion, Interval, Report, ReportContext, Temperature, TopK};
+pub use run::{EvalOptions, Evaluation, RunSummary};
 pub use source::Source;
 #[cfg(feature = "parquet")]
 pub use table::table;

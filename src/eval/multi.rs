@@ -7,6 +7,7 @@ use super::{Header, Outcome, Record, Scores};
 /// How well the classes of images are found that may show several.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MultiReport {
+    /// Name of the model.
     pub model: String,
     /// Images of the whole data set.
     pub images: usize,
@@ -29,7 +30,9 @@ pub struct MultiReport {
 /// One class of a [`MultiReport`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MultiClass {
+    /// Output of the classifier.
     pub index: usize,
+    /// Name of the class.
     pub name: String,
     /// Images that show it.
     pub images: usize,
@@ -39,6 +42,7 @@ pub struct MultiClass {
     pub correct: usize,
     /// Area below the steps of precision over recall, as scikit-learn's `average_precision_score`.
     pub average_precision: f64,
+    /// Harmonic mean of precision and recall.
     pub f1: f64,
 }
 
@@ -64,7 +68,7 @@ impl MultiReport {
         };
         Self {
             model: header.model(),
-            images: header.pictures,
+            images: header.images,
             answered: answers.len(),
             failed: records.len() - answers.len(),
             threshold,

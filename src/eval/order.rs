@@ -4,12 +4,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use super::classes::Numbering;
+use super::classes::LabelIds;
 use super::find::Found;
 use super::{Classes, EvalError};
 
 /// The order of class folders that their classes were numbered in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FolderOrder {
     /// 0, 1, 2, … 10: a folder's number is its class.
     Numeric,
@@ -40,8 +41,8 @@ pub(super) fn by_string<'f>(
         let numbered = folders.into_iter().map(str::to_owned).zip(0..);
         return Ok(numbered.collect());
     }
-    let from_one = match classes.numbering() {
-        Some(Numbering::FromOne) => true,
+    let from_one = match classes.label_ids() {
+        Some(LabelIds::FromOne) => true,
         Some(_) => false,
         None => !folders.contains("0") && folders.contains(&*all.to_string()),
     };
@@ -88,7 +89,7 @@ pub(super) fn readings(
     classes: &Classes<'_>,
 ) -> Vec<Reading> {
     let all = classes.len();
-    let is_open = classes.numbering().is_none();
+    let is_open = classes.label_ids().is_none();
     let mut readings = Vec::new();
     if is_open && order != Some(FolderOrder::String) {
         readings.push(Reading {
@@ -98,7 +99,7 @@ pub(super) fn readings(
     }
     if numbered == Numbered::Folders && order.is_none() {
         // The number that was read as each label.
-        let read = usize::from(classes.numbering() == Some(Numbering::FromOne));
+        let read = usize::from(classes.label_ids() == Some(LabelIds::FromOne));
         for (first, counts) in [
             (
                 0,

@@ -1,4 +1,4 @@
-//! Two models on the same pictures.
+//! Two models on the same images.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,37 +6,47 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::log::same_data;
-use super::{EvalError, Header, Record, merge};
+use super::{EvalError, Header, ModelRun, Record, merge};
 
-/// How the answers of two models differ, on the pictures that both have answered.
+/// How the answers of two models differ, on the images that both have answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pair {
+    /// Name of the first model.
     pub first: String,
+    /// Name of the second model.
     pub second: String,
-    /// Pictures that both have answered.
-    pub pictures: usize,
-    /// Pictures of the data set that not both have answered.
+    /// Images that both have answered.
+    pub images: usize,
+    /// Images of the data set that were not answered by both.
     pub unanswered: usize,
+    /// Images that both models classify correctly.
     pub both_right: usize,
+    /// Images that only the first one does.
     pub only_first_right: usize,
+    /// Images that only the second one does.
     pub only_second_right: usize,
+    /// Images that neither does.
     pub neither_right: usize,
     /// McNemar's exact test, two-sided: how often chance alone would make the two differ so much, were
     /// they equally good.
     pub p_value: f64,
-    /// Pictures on which one of them alone is right.
+    /// Images on which one of them alone is right.
     pub differing: Vec<Difference>,
 }
 
-/// A picture on which one of two models alone is right.
+/// An image on which one of two models alone is right.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    pub picture: String,
+    /// Name of the image.
+    pub image: String,
     /// The bytes of its name in base64, where it is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub picture_bytes: Option<String>,
+    pub image_bytes: Option<String>,
+    /// Name of its class.
     pub label: String,
+    /// Name of the class that the first model predicts.
     pub first: String,
+    /// Name of the class that the second model predicts.
     pub second: String,
 }
 
@@ -44,7 +54,7 @@ impl Pair {
     /// From two results files of one data set.
     ///
     /// # Errors
-    /// As [`merge`]; [`EvalError::Mismatch`] if the files are about different pictures or classes.
+    /// As [`merge`]; [`EvalError::Mismatch`] if the files are about different images or classes.
     pub fn open(first: &Path, second: &Path) -> Result<Self, EvalError> {
         let (header, records) = merge(&[first.to_owned()])?;
         let (other, others) = merge(&[second.to_owned()])?;
@@ -60,13 +70,21 @@ impl Pair {
         Ok(Self::new((&header, &records), (&other, &others)))
     }
 
+    /// From two runs on one data set.
+    pub fn of(first: &ModelRun, second: &ModelRun) -> Self {
+        Self::new(
+            (first.header(), first.records()),
+            (second.header(), second.records()),
+        )
+    }
+
     /// From the records of two models of one data set.
     pub fn new(first: (&Header, &[Record]), second: (&Header, &[Record])) -> Self {
         let others: HashMap<usize, &Record> = second.1.iter().map(|r| (r.index, r)).collect();
         let mut pair = Self {
             first: first.0.model(),
             second: second.0.model(),
-            pictures: 0,
+            images: 0,
             unanswered: 0,
             both_right: 0,
             only_first_right: 0,
@@ -81,7 +99,7 @@ impl Pair {
             let (Some(a), Some(b)) = (record.answer(), other) else {
                 continue;
             };
-            pair.pictures += 1;
+            pair.images += 1;
             // Of several right classes each model has its own that it came nearest to.
             let right = (a.rank == 1, b.rank == 1);
             match right {
@@ -92,15 +110,15 @@ impl Pair {
             }
             if right.0 != right.1 {
                 pair.differing.push(Difference {
-                    picture: record.picture.clone(),
-                    picture_bytes: record.picture_bytes.clone(),
+                    image: record.image.clone(),
+                    image_bytes: record.image_bytes.clone(),
                     label: name(first.0, record.label),
                     first: name(first.0, a.prediction),
                     second: name(second.0, b.prediction),
                 });
             }
         }
-        pair.unanswered = first.0.pictures.saturating_sub(pair.pictures);
+        pair.unanswered = first.0.images.saturating_sub(pair.images);
         pair.p_value = mcnemar(pair.only_first_right, pair.only_second_right);
         pair
     }

@@ -1,10 +1,10 @@
-//! What is kept of each picture, and of the run that it belongs to.
+//! What is kept of each image, and of the run that it belongs to.
 
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use serde::{Deserialize, Serialize};
 
-use crate::image::{InputSpec, Views};
+use crate::preprocess::{InputSpec, Views};
 
 /// The first line of a results file: all that has to be the same for results to belong together.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -13,9 +13,9 @@ pub struct Header {
     pub senet_eval: u32,
     /// One model, or the members of an ensemble.
     pub members: Vec<Member>,
-    /// What is seen of each picture.
+    /// What is seen of each image.
     pub views: Views,
-    /// Whether pictures are turned as their EXIF orientation says.
+    /// Whether images are turned as their EXIF orientation says.
     pub exif: bool,
     /// Whether 16-bit grey is divided by 257 and not clipped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -25,8 +25,9 @@ pub struct Header {
     pub multi_label: bool,
     /// The classes that the model may answer with, if not all.
     pub valid: Option<Vec<usize>>,
-    /// Pictures in the whole data set.
-    pub pictures: usize,
+    /// Images in the whole data set. Version 1 of the form called them pictures.
+    #[serde(alias = "pictures")]
+    pub images: usize,
     /// [`Dataset::fingerprint`](super::Dataset::fingerprint).
     pub data: String,
     /// The short names of the classes.
@@ -36,9 +37,11 @@ pub struct Header {
 /// One of the networks whose answers are averaged.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Member {
+    /// Name of the model.
     pub model: String,
     /// SHA-256 over the names, shapes and values of all tensors; empty where nothing is kept.
     pub weights: String,
+    /// Its preprocessing.
     pub input: InputSpec,
 }
 
@@ -50,19 +53,26 @@ impl Header {
     }
 }
 
-/// The result of one picture; a line of a results file.
+/// The result of one image; a line of a results file.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Record {
     /// Position in the whole data set, from 0.
     pub index: usize,
-    pub picture: String,
-    /// The bytes of that name in base64, where it is not UTF-8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub picture_bytes: Option<String>,
+    /// Path of the image inside the data set.
+    #[serde(alias = "picture")]
+    pub image: String,
+    /// The bytes of that path in base64, if it is not UTF-8.
+    #[serde(
+        default,
+        alias = "picture_bytes",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub image_bytes: Option<String>,
     /// Output of the classifier that is right; of several right ones the most probable. None where
     /// each class is judged by itself: [`Scores`] has them.
     #[serde(default = "no_label", skip_serializing_if = "is_no_label")]
     pub label: usize,
+    /// What the model predicts, or why there is no prediction.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
@@ -71,9 +81,15 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(untagged)]
 pub enum Outcome {
+    /// Of a single-label model.
     Answer(Answer),
+    /// Of a multi-label model.
     Scores(Scores),
-    Error { error: String },
+    /// The image could not be read.
+    Error {
+        /// Why.
+        error: String,
+    },
 }
 
 /// What the network said of every class by itself.
@@ -126,7 +142,7 @@ pub const TEMPERATURES: [f64; 9] = [
 ];
 
 impl Answer {
-    /// From the logits of one picture, or its log-probabilities, and the classes that are right;
+    /// From the logits of one image, or its log-probabilities, and the classes that are right;
     /// with that of them which is the most probable. Classes that may not be answered have minus
     /// infinity.
     ///
@@ -167,6 +183,7 @@ impl Answer {
 }
 
 impl Record {
+    /// The answer of a single-label model, if there is one.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.outcome {
             Outcome::Answer(answer) => Some(answer),
@@ -189,7 +206,7 @@ impl Record {
             Outcome::Error { .. } => true,
         };
         let label = self.label < classes || header.multi_label && self.label == NO_LABEL;
-        outcome && label && self.index < header.pictures
+        outcome && label && self.index < header.images
     }
 }
 
@@ -239,8 +256,8 @@ mod tests {
         ] {
             let record = Record {
                 index: 3,
-                picture: "a/b\u{fffd}.png".into(),
-                picture_bytes: Some("YS9i/y5wbmc=".into()),
+                image: "a/b\u{fffd}.png".into(),
+                image_bytes: Some("YS9i/y5wbmc=".into()),
                 label: 2,
                 outcome,
             };

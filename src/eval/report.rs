@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::order::{self, Reading};
 use super::record::TEMPERATURES;
-use super::{Answer, Classes, Dataset, Header, Record};
+use super::{Answer, Classes, Comparison, Dataset, Header, Record};
 
 /// Bins of the reliability table, as in Guo et al. (arXiv:1706.04599).
 pub(super) const BINS: usize = 15;
@@ -18,18 +18,21 @@ const Z: f64 = 1.959_963_984_540_054;
 /// Accuracy, calibration and mistakes of a model on a data set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
+    /// Name of the model.
     pub model: String,
-    /// Pictures of the whole data set.
-    pub pictures: usize,
-    /// Pictures with an answer.
+    /// Images of the whole data set.
+    pub images: usize,
+    /// Images with an answer.
     pub answered: usize,
-    /// Pictures that could not be read or classified; they count in no share.
+    /// Images that could not be read or classified; they count in no share.
     pub failed: usize,
+    /// Accuracy for each k.
     pub top: Vec<TopK>,
     /// Mean cross-entropy; `None` without an answer.
     pub loss: Option<f64>,
     /// Expected calibration error over 15 bins of equal width (arXiv:1706.04599, equation 3).
     pub calibration_error: Option<f64>,
+    /// Accuracy by predicted probability.
     pub reliability: Vec<Bin>,
     /// The temperature that the logits have to be divided by for the least loss (arXiv:1706.04599,
     /// section 4.2); `None` where it is not between 0.25 and 4.
@@ -40,20 +43,40 @@ pub struct Report {
     pub confusions: Vec<Confusion>,
 }
 
+/// A report with all that it was made from, for pages and tables.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportContext<'a> {
+    /// What the results belong to.
+    pub header: &'a Header,
+    /// Made from this header and these records.
+    pub report: &'a Report,
+    /// The results, one for each image.
+    pub records: &'a [Record],
+    /// What to tell the reader first: [`Report::warnings`].
+    pub warnings: &'a [String],
+    /// The published accuracies, if they are asked for.
+    pub comparison: Option<&'a Comparison>,
+}
+
 /// How often the right class is among the first `k`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TopK {
+    /// Number of most probable classes that count.
     pub k: usize,
+    /// Images whose class is among them.
     pub correct: usize,
     /// `None` without an answer.
     pub accuracy: Option<f64>,
+    /// Confidence interval of the accuracy.
     pub interval: Interval,
 }
 
 /// Wilson's interval of 95 % for a share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Interval {
+    /// Lower end, from 0 to 1.
     pub low: f64,
+    /// Upper end.
     pub high: f64,
 }
 
@@ -71,29 +94,44 @@ pub struct Temperature {
 pub struct Bin {
     /// Probabilities above this, up to a fifteenth more.
     pub above: f64,
+    /// Number of answers in this bin.
     pub answers: usize,
+    /// Mean probability of the predicted class.
     pub mean_probability: f64,
+    /// Share of correct answers.
     pub accuracy: f64,
 }
 
+/// Accuracy of one class.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassReport {
+    /// Output of the classifier.
     pub index: usize,
+    /// Name of the class.
     pub name: String,
+    /// Images of the class with an answer.
     pub answered: usize,
-    /// Pictures whose most probable class is this one.
+    /// Images whose most probable class is this one.
     pub correct: usize,
+    /// Share of correct answers.
     pub accuracy: f64,
+    /// Confidence interval of the accuracy.
     pub interval: Interval,
 }
 
+/// Images of one class that are taken for another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Confusion {
+    /// The right class.
     pub label: usize,
+    /// Its name.
     pub label_name: String,
+    /// The predicted class.
     pub prediction: usize,
+    /// Its name.
     pub prediction_name: String,
-    pub pictures: usize,
+    /// Number of such images.
+    pub images: usize,
 }
 
 impl Interval {
@@ -115,6 +153,7 @@ impl Interval {
         }
     }
 
+    /// Whether the share lies in the interval.
     pub fn contains(&self, share: f64) -> bool {
         (self.low..=self.high).contains(&share)
     }
@@ -145,7 +184,7 @@ impl Report {
         let gap = |bin: &Bin| bin.answers as f64 * (bin.accuracy - bin.mean_probability).abs();
         Self {
             model: header.model(),
-            pictures: header.pictures,
+            images: header.images,
             answered: all,
             failed: records.len() - all,
             top: top.collect(),
@@ -353,15 +392,15 @@ fn confusions(answers: &[(usize, &Answer)], names: &[String]) -> Vec<Confusion> 
     }
     let mut confusions: Vec<Confusion> = counts
         .into_iter()
-        .map(|((label, prediction), pictures)| Confusion {
+        .map(|((label, prediction), images)| Confusion {
             label,
             label_name: names[label].clone(),
             prediction,
             prediction_name: names[prediction].clone(),
-            pictures,
+            images,
         })
         .collect();
-    confusions.sort_by_key(|confusion| Reverse(confusion.pictures));
+    confusions.sort_by_key(|confusion| Reverse(confusion.images));
     confusions
 }
 

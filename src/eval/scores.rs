@@ -1,7 +1,7 @@
 //! The scores of several views or networks as one.
 
 /// Takes all classes but the valid ones out of the running.
-pub fn restrict(scores: &mut [f64], valid: &[usize]) {
+pub(super) fn restrict(scores: &mut [f64], valid: &[usize]) {
     let mut kept = valid.iter().peekable();
     for (index, score) in scores.iter_mut().enumerate() {
         if kept.peek() == Some(&&index) {
@@ -17,7 +17,7 @@ pub fn restrict(scores: &mut [f64], valid: &[usize]) {
 ///
 /// # Panics
 /// If there are no rows or they differ in length.
-pub fn average(rows: &[Vec<f64>]) -> Vec<f64> {
+pub(super) fn average(rows: &[Vec<f64>]) -> Vec<f64> {
     if let [row] = rows {
         return row.clone();
     }
@@ -33,7 +33,7 @@ pub fn average(rows: &[Vec<f64>]) -> Vec<f64> {
 ///
 /// # Panics
 /// If there are no rows or they differ in length.
-pub fn mean(rows: &[Vec<f64>]) -> Vec<f64> {
+pub(super) fn mean(rows: &[Vec<f64>]) -> Vec<f64> {
     let mean = |class: usize| rows.iter().map(|row| row[class]).sum::<f64>() / rows.len() as f64;
     (0..rows[0].len()).map(mean).collect()
 }

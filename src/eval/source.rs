@@ -1,4 +1,4 @@
-//! Where the bytes of a picture lie.
+//! Where the bytes of an image lie.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -9,47 +9,55 @@ use std::sync::{Arc, Mutex};
 #[cfg(feature = "parquet")]
 use super::find::parquet::Table;
 use super::spool;
-use crate::image::{self, DecodeOptions, ImageError, Look, MAX_FILE_BYTES, RgbImage, START};
+use crate::preprocess::{self, DecodeOptions, ImageError, Look, MAX_FILE_BYTES, RgbImage, START};
 
 /// Bytes from which on an image has to begin as one before all of it is read.
 const LARGE: u64 = 1 << 24;
 
-/// A picture that is read when its turn comes.
+/// An image that is read when its turn comes.
 #[derive(Clone, Debug)]
 pub enum Source {
+    /// A file of its own.
     File(PathBuf),
     /// A stretch of an archive.
     Slice {
+        /// The archive.
         archive: Arc<Path>,
         /// In bytes from the beginning of the archive.
         offset: u64,
+        /// Bytes.
         length: u64,
     },
-    /// A stretch of a temporary file, where pictures of a stream are kept.
+    /// A stretch of a temporary file, where images of a stream are kept.
     Spooled {
+        /// The temporary file.
         file: Arc<Mutex<File>>,
         /// In bytes from the beginning of the file.
         offset: u64,
+        /// Bytes.
         length: usize,
     },
+    /// A row of a Parquet file.
     #[cfg(feature = "parquet")]
     Row {
+        /// The table.
         table: Arc<Table>,
+        /// Number of the row, from 0.
         row: usize,
     },
-    /// Something by the name of a picture that is none, and why.
+    /// Something by the name of an image that is none, and why.
     Nothing(Cow<'static, str>),
 }
 
 impl Source {
-    /// Reads and decodes the picture.
+    /// Reads and decodes the image.
     ///
     /// # Errors
-    /// As [`image::open`]; they do not name the data set's own place, which differs between
+    /// As [`preprocess::open`]; they do not name the data set's own place, which differs between
     /// machines.
     pub fn open(&self, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
         match self {
-            Self::File(path) => image::open(path, options).map_err(|error| match error {
+            Self::File(path) => preprocess::open(path, options).map_err(|error| match error {
                 ImageError::InFile { error, .. } => *error,
                 ImageError::Read { error, .. } => ImageError::Unreadable(error.to_string()),
                 error => error,
@@ -72,8 +80,8 @@ impl Source {
             }
             #[cfg(feature = "parquet")]
             Self::Row { table, row } => {
-                let bytes = table.picture(*row).map_err(ImageError::Unreadable)?;
-                image::decode(bytes.data(), options)
+                let bytes = table.image(*row).map_err(ImageError::Unreadable)?;
+                preprocess::decode(bytes.data(), options)
             }
             Self::Nothing(reason) => Err(ImageError::Unreadable(reason.clone().into_owned())),
         }
@@ -90,16 +98,16 @@ fn decode(
     let read = |length| read(length).map_err(|error| ImageError::Unreadable(error.to_string()));
     if length > LARGE {
         let start = read(START)?;
-        if image::look(Path::new(""), || Ok(start.clone())) != Look::Image {
-            return image::decode(&start, options);
+        if preprocess::look(Path::new(""), || Ok(start.clone())) != Look::Image {
+            return preprocess::decode(&start, options);
         }
     }
-    image::decode(&read(length)?, options)
+    preprocess::decode(&read(length)?, options)
 }
 
 /// What is wrong with a file of more than [`MAX_FILE_BYTES`].
 pub(super) fn too_long(length: u64) -> String {
-    format!("{length} bytes long, which no picture should be")
+    format!("{length} bytes long, which no image should be")
 }
 
 fn slice(archive: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Pictures that come as a stream.
+//! Images that come as a stream.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{EvalError, Source};
 
-/// Keeps pictures of what can be read only once, or only from its beginning, in one temporary file.
+/// Keeps images of what can be read only once, or only from its beginning, in one temporary file.
 /// The file has no name, so that nothing is left of it whatever becomes of the process.
 #[derive(Debug, Default)]
 pub(super) struct Spool {
@@ -16,7 +16,7 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// Appends bytes of a picture.
+    /// Appends bytes of an image.
     ///
     /// # Errors
     /// [`EvalError::Spool`].
@@ -28,7 +28,7 @@ impl Spool {
         Ok(())
     }
 
-    /// The picture whose bytes were appended when the file had `offset` of them.
+    /// The image whose bytes were appended when the file had `offset` of them.
     ///
     /// # Errors
     /// [`EvalError::Spool`].
@@ -58,7 +58,7 @@ fn unusable(error: io::Error) -> EvalError {
     }
 }
 
-/// The bytes of a picture that was kept.
+/// The bytes of an image that was kept.
 pub(super) fn read(file: &Mutex<File>, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! Results as a Parquet table: a row for each picture.
+//! Results as a Parquet table: a row for each image.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::{Answer, Header, Outcome, Record};
 /// A row has what a line of a results file has, and the names of the classes.
 const SCHEMA: &str = "message results {
     required int64 index;
-    required binary picture (string);
+    required binary image (string);
     required int32 label;
     required binary label_name (string);
     optional int32 prediction;
@@ -80,7 +80,7 @@ fn rows(
 
     let index = records.iter().map(|record| record.index as i64);
     column::<Int64Type>(group, index, None)?;
-    column::<ByteArrayType>(group, records.iter().map(|r| text(&r.picture)), None)?;
+    column::<ByteArrayType>(group, records.iter().map(|r| text(&r.image)), None)?;
     column::<Int32Type>(group, records.iter().map(|r| r.label as i32), None)?;
     column::<ByteArrayType>(group, records.iter().map(|r| name(r.label)), None)?;
     let answers = || answers.iter();

@@ -1,6 +1,5 @@
-//! What the answers of a hub say beside the bytes of a file.
+//! What a hub's responses say in addition to the bytes of a file.
 
-use std::io;
 use std::time::SystemTime;
 
 use ureq::Body;
@@ -52,7 +51,7 @@ pub(super) fn read_metadata(
         return Ok(None);
     }
     if etag.is_empty() {
-        return Err("it lacks the header ETag of a hub".to_owned());
+        return Err("it has no `ETag` header".to_owned());
     }
     // It becomes a file name.
     if !is_etag(etag) {
@@ -73,21 +72,6 @@ pub(super) fn read_metadata(
         },
         size,
     }))
-}
-
-fn encoded(name: &str, value: &str, plain: &str) -> String {
-    format!("it comes with `{name}: {value}`, expected `{plain}` or no such header")
-}
-
-/// Whether reading failed because the bytes are compressed: ureq takes the header off where it thinks
-/// it can decompress them.
-pub(super) fn encoding_problem(error: &io::Error) -> Option<String> {
-    match error.get_ref()?.downcast_ref()? {
-        ureq::Error::Decompress(value, _) => {
-            Some(encoded(CONTENT_ENCODING.as_str(), value, "identity"))
-        }
-        _ => None,
-    }
 }
 
 /// Length of the file that the hub's answer leads to.
@@ -120,7 +104,9 @@ pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), String> {
             {
                 let value = String::from_utf8_lossy(value.as_bytes());
                 let value: String = value.chars().take(MAX_MESSAGE).collect();
-                return Err(encoded(name.as_str(), &value, plain));
+                return Err(format!(
+                    "it comes with `{name}: {value}`, expected `{plain}` or no such header"
+                ));
             }
         }
     }
@@ -263,7 +249,7 @@ mod tests {
         for etag in ["", "\"../../x\"", "\"a/b\"", "\"..\""] {
             headers.insert("etag", etag.parse().unwrap());
             let problem = read_metadata(&headers, true).unwrap_err();
-            assert_eq!(problem.contains("lacks the header"), etag.is_empty());
+            assert_eq!(problem.contains("has no `ETag` header"), etag.is_empty());
         }
         headers.insert("etag", "W/\"abc-1\"".parse().unwrap());
         assert_eq!(

@@ -96,7 +96,7 @@ fn read_file(path: &Path) -> io::Result<(Vec<Certificate<'static>>, Option<ureq:
     Ok((found, None))
 }
 
-/// ureq passes over what it cannot read, as the collections of systems have certificates of old kinds
+/// ureq skips what it cannot read, as the collections of systems have certificates of old kinds
 /// among them; with none left it would trust nobody and not say why.
 fn check(found: &[Certificate<'static>]) -> Result<(), String> {
     let contents = found.iter().map(|found| CertificateDer::from(found.der()));

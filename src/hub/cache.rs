@@ -1,27 +1,27 @@
 //! The Hugging Face cache on disk, in the layout that Python's `huggingface_hub` uses:
 //! `models--ORG--NAME/{blobs/ETAG, refs/BRANCH, snapshots/COMMIT/FILE -> ../../blobs/ETAG}`.
 //!
-//! Every file is written beside its place under a name of its own and then renamed, so a name that
+//! Every file is written next to its destination under a temporary name and then renamed, so a name that
 //! the layout knows always stands for a whole file. One that is downloaded lies at
 //! `blobs/ETAG.incomplete` until then, and `.locks/models--ORG--NAME/ETAG.lock` keeps others out.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::HubError;
-use super::digest::{self, Digest};
-use super::partial::{INCOMPLETE, write_from};
+use super::files::{
+    INCOMPLETE, beside, check_place, disk, foreign, link_above, plain, show, write_whole,
+};
 use crate::bounded;
+use crate::digest::{self, Digest};
 
 /// Folder of the locks in the cache.
-pub(super) const LOCKS: &str = ".locks";
+pub(crate) const LOCKS: &str = ".locks";
 
 /// One repository's folder in the cache.
-pub(super) struct RepoCache {
+pub(crate) struct RepoCache {
     folder: PathBuf,
     locks: PathBuf,
     files: CacheRepo,
@@ -29,7 +29,7 @@ pub(super) struct RepoCache {
 }
 
 impl RepoCache {
-    pub(super) fn new(cache: &Path, repo: &Repo) -> Self {
+    pub(crate) fn new(cache: &Path, repo: &Repo) -> Self {
         Self {
             folder: cache.join(repo.folder_name()),
             locks: cache.join(LOCKS).join(repo.folder_name()),
@@ -39,14 +39,14 @@ impl RepoCache {
     }
 
     /// The file at the repository's revision, if it is here.
-    pub(super) fn find(&self, file: &str) -> Option<PathBuf> {
+    pub(crate) fn find(&self, file: &str) -> Option<PathBuf> {
         // `is_file` follows the link: a link whose blob was deleted is not a cached file.
         Some(self.snapshot()?.join(file)).filter(|path| path.is_file())
     }
 
     /// Names of the files at the repository's revision that are here, sorted; those in folders are left
     /// out.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let entries = self.snapshot().and_then(|folder| fs::read_dir(folder).ok());
         let files = entries.into_iter().flatten().flatten();
         let mut names: Vec<String> = files
@@ -70,17 +70,17 @@ impl RepoCache {
     }
 
     /// Where the contents with this etag are kept.
-    pub(super) fn blob(&self, etag: &str) -> PathBuf {
-        self.files.blob_path(etag)
+    pub(crate) fn blob(&self, etag: &str) -> PathBuf {
+        self.folder.join("blobs").join(etag)
     }
 
     /// The file whose lock belongs to these contents.
-    pub(super) fn lock(&self, etag: &str) -> PathBuf {
+    pub(crate) fn lock(&self, etag: &str) -> PathBuf {
         self.locks.join(format!("{etag}.lock"))
     }
 
     /// Makes the folder of a commit, without which Python calls the cache damaged.
-    pub(super) fn prepare(&self, commit: &str) -> Result<(), HubError> {
+    pub(crate) fn prepare(&self, commit: &str) -> Result<(), HubError> {
         let folder = self.files.pointer_path(commit);
         fs::create_dir_all(&folder).map_err(disk("create the folder", &folder))
     }
@@ -90,7 +90,7 @@ impl RepoCache {
     ///
     /// # Errors
     /// [`HubError::Foreign`].
-    pub(super) fn check_places(
+    pub(crate) fn check_places(
         &self,
         etag: &str,
         commit: &str,
@@ -114,7 +114,7 @@ impl RepoCache {
 
     /// Makes the contents with this etag appear as `file` of `commit`, and the revision stand for
     /// that commit.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &self,
         etag: &str,
         commit: &str,
@@ -129,7 +129,7 @@ impl RepoCache {
             let reference = self.ref_path();
             // Whatever lies in `refs` is taken for a branch.
             let temporary = beside(&self.folder.join("ref"));
-            write_from(&temporary, &reference, commit.as_bytes())
+            write_whole(&temporary, &reference, commit.as_bytes())
                 .map_err(disk("write", &reference))?;
         }
         Ok(pointer)
@@ -141,106 +141,38 @@ impl RepoCache {
 }
 
 /// Whether a revision is a full commit hash, which cannot move as a branch does.
-pub(super) fn is_commit(revision: &str) -> bool {
+pub(crate) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// The commit that an entry in `refs` holds.
-pub(super) fn read_commit(path: &Path) -> Option<String> {
+pub(crate) fn read_commit(path: &Path) -> Option<String> {
     let text = bounded::read_found(path, bounded::SMALL).ok()?;
     Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
 }
 
 /// Whether a hub's etag can name a file.
-pub(super) fn is_etag(etag: &str) -> bool {
+pub(crate) fn is_etag(etag: &str) -> bool {
     let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     !etag.starts_with('.') && (1..=128).contains(&etag.len()) && etag.bytes().all(safe)
 }
 
 /// The name of the blob of the repository in `folder` that a link leads to, whether it is there or not.
-pub(super) fn blob_name(link: &Path, folder: &Path) -> Option<String> {
+pub(crate) fn blob_name(link: &Path, folder: &Path) -> Option<String> {
     let target = fs::read_link(link).ok()?;
     blob_of_target(link, &target, folder)
 }
 
 /// The same, of a link that has been read.
-pub(super) fn blob_of_target(link: &Path, target: &Path, folder: &Path) -> Option<String> {
+pub(crate) fn blob_of_target(link: &Path, target: &Path, folder: &Path) -> Option<String> {
     let target = plain(&link.parent()?.join(target));
     let name = target.strip_prefix(folder.join("blobs")).ok()?.to_str()?;
     is_etag(name).then(|| name.to_owned())
 }
 
-/// `a/../b` is `b`: the name of a blob that may be missing cannot be asked of the system.
-pub(super) fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        if part == std::path::Component::ParentDir {
-            plain.pop();
-        } else {
-            plain.push(part);
-        }
-    }
-    plain
-}
-
-/// Checks that a file at `path` would replace nothing, a regular file of this `cache`, or what
-/// `is_own` says is the cache's. A file in a folder that a link below the cache leads to may be
-/// anybody's.
-///
-/// # Errors
-/// [`HubError::Foreign`].
-pub(super) fn check_place(
-    cache: &Path,
-    path: &Path,
-    is_own: impl FnOnce(&fs::Metadata) -> bool,
-) -> Result<(), HubError> {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        return Ok(());
-    };
-    if is_own(&metadata) {
-        return Ok(());
-    }
-    if metadata.is_file() {
-        return match link_above(cache, path) {
-            Some(link) => Err(foreign(
-                path,
-                format!("a file behind the link {}", link.display()),
-            )),
-            None => Ok(()),
-        };
-    }
-    Err(foreign(path, kind_of(&metadata)))
-}
-
-/// What lies where a regular file should be.
-pub(super) fn kind_of(metadata: &fs::Metadata) -> &'static str {
-    if metadata.is_symlink() {
-        "a link"
-    } else if metadata.is_dir() {
-        "a folder"
-    } else {
-        "a device, a pipe or a socket"
-    }
-}
-
-pub(super) fn foreign(path: &Path, found: impl Into<String>) -> HubError {
-    HubError::Foreign {
-        path: path.to_owned(),
-        found: found.into(),
-    }
-}
-
-/// The first folder between `root` and `path` that is a link.
-fn link_above<'a>(root: &Path, path: &'a Path) -> Option<&'a Path> {
-    let folders = path.ancestors().skip(1);
-    folders
-        .take_while(|folder| *folder != root)
-        .find(|folder| folder.is_symlink())
-}
-
 /// Whether a file of a snapshot is the one with this SHA-256. Where it is a link, the name of its blob
 /// tells; else it is read.
-pub(super) fn admits(path: &Path, sha256: &str) -> bool {
+pub(crate) fn has_sha256(path: &Path, sha256: &str) -> bool {
     let blob = fs::read_link(path).ok();
     let name = blob
         .as_deref()
@@ -259,52 +191,4 @@ fn link_target(etag: &str, file: &str) -> PathBuf {
         target.push("..");
     }
     target.join("blobs").join(etag)
-}
-
-/// Replaces `pointer` by a link to the blob, where there is a `target` for one. Else both names get the
-/// same contents, or the blob moves: there is one copy, whatever the file system can do.
-fn show(blob: &Path, pointer: &Path, target: Option<&Path>) -> io::Result<()> {
-    if let Some(folder) = pointer.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let temporary = beside(pointer);
-    let linked = target.is_some_and(|target| symlink(target, &temporary).is_ok())
-        || fs::hard_link(blob, &temporary).is_ok();
-    if linked {
-        let result = fs::rename(&temporary, pointer);
-        // Where both are names of one file already, POSIX lets `rename` succeed and do nothing.
-        drop(fs::remove_file(&temporary));
-        result
-    } else {
-        fs::rename(blob, pointer)
-    }
-}
-
-#[cfg(unix)]
-fn symlink(target: &Path, link: &Path) -> io::Result<()> {
-    std::os::unix::fs::symlink(target, link)
-}
-
-#[cfg(windows)]
-fn symlink(target: &Path, link: &Path) -> io::Result<()> {
-    std::os::windows::fs::symlink_file(target, link)
-}
-
-/// A name in the same folder that no other thread or process uses.
-pub(super) fn beside(target: &Path) -> PathBuf {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let mut name = target.file_name().unwrap_or_default().to_owned();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    name.push(format!(".{}-{count}{INCOMPLETE}", std::process::id()));
-    target.with_file_name(name)
-}
-
-/// Names the file in a failure of the file system.
-pub(super) fn disk(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HubError {
-    let path = path.to_owned();
-    move |source| HubError::Disk {
-        action,
-        path,
-        source,
-    }
 }

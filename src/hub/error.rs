@@ -2,15 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustls::CertificateError;
 
 use super::location::Location;
-use super::partial::RESERVE;
 
 /// Why a server refused a file to this user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Denial {
     /// The repository's conditions have to be accepted first.
     Gated,
@@ -25,14 +24,14 @@ pub enum Denial {
 #[non_exhaustive]
 pub enum HubError {
     /// There is no home folder and no variable that stands in for it.
-    #[error("no folder for downloaded weights: the home folder is not known")]
+    #[error("no folder for downloaded weights: the home folder is unknown")]
     NoHome,
 
     /// The table of a card names no place to download from, or there is no card.
     #[error("no checkpoint of this network is published: there is nothing to download")]
     NoRemote,
 
-    /// A model that is no repository has no revisions.
+    /// A model that is not a repository has no revisions.
     #[error("`{model}` is not in a repository of the hub, so it has no revision `{revision}`")]
     NoRepository {
         /// The model.
@@ -41,36 +40,36 @@ pub enum HubError {
         revision: String,
     },
 
-    /// A lock file that cannot be used.
-    #[error("cannot use the lock file {}: {problem}", path.display())]
-    LockFile {
-        /// The lock file.
+    /// A lockfile that cannot be used.
+    #[error("cannot use the lockfile {}: {problem}", path.display())]
+    Lockfile {
+        /// The lockfile.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
 
-    /// The lock file does not list the file.
-    #[error("the lock file {} does not list {what}", lock.display())]
+    /// The lockfile does not list the file.
+    #[error("the lockfile {} does not list {what}", lock.display())]
     NotLocked {
         /// The file.
         what: String,
-        /// The lock file.
+        /// The lockfile.
         lock: PathBuf,
     },
 
-    /// The lock file lists other contents for the file.
+    /// The lockfile lists other contents for the file.
     #[error(
-        "{} is not the file that the lock file {} lists: expected {expected}, found {found}",
+        "{} is not the file that the lockfile {} lists: expected {expected}, found {found}",
         path.display(),
         lock.display()
     )]
     NotAsLocked {
         /// The file on this machine.
         path: PathBuf,
-        /// The lock file.
+        /// The lockfile.
         lock: PathBuf,
-        /// Length and hash in the lock file.
+        /// Length and hash in the lockfile.
         expected: String,
         /// Those of the file; without the hash where the length is another.
         found: String,
@@ -88,7 +87,7 @@ pub enum HubError {
     },
 
     /// A token that no header can carry. It is not shown.
-    #[error("the access token has a line break, a space or another character that no token has")]
+    #[error("the access token contains a line break, a space or another invalid character")]
     BadToken,
 
     /// The file or folder with the trusted authorities cannot be used. Nothing was asked.
@@ -166,7 +165,7 @@ pub enum HubError {
         /// The file.
         location: Box<Location>,
         /// The failure.
-        source: Box<ureq::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// An answer that a hub would not give, such as the login page of a network.
@@ -185,13 +184,6 @@ pub enum HubError {
         location: Box<Location>,
         /// The other hub's address.
         endpoint: String,
-    },
-
-    /// Whoever asked for the file has looked at its header and does not want it.
-    #[error("{location} was looked at and not wanted")]
-    Unwanted {
-        /// The file.
-        location: Box<Location>,
     },
 
     /// The connection broke, or stood still for too long.
@@ -251,7 +243,7 @@ pub enum HubError {
 
     /// Something that is not the cache's own lies where a file of the cache should be written. It is
     /// left as it is.
-    #[error("cannot write {}: the cache has a file of its own there, found {found}", path.display())]
+    #[error("cannot write {}: expected a file of the cache there, found {found}", path.display())]
     Foreign {
         /// Where it is.
         path: PathBuf,
@@ -266,9 +258,9 @@ pub enum HubError {
         path: PathBuf,
     },
 
-    /// The disk has no room for the file, or too little would be left. Nothing was downloaded.
+    /// There is not enough disk space for the file plus the reserve. Nothing was downloaded.
     #[error(
-        "no room in {}: {needed} bytes needed and {RESERVE} left to other programs, {available} free",
+        "not enough disk space in {}: {needed} bytes needed plus a reserve of {reserve}, {available} available",
         folder.display()
     )]
     NoSpace {
@@ -276,6 +268,8 @@ pub enum HubError {
         folder: PathBuf,
         /// Bytes that are still to come.
         needed: u64,
+        /// Bytes that a download leaves to other programs.
+        reserve: u64,
         /// Bytes that are free.
         available: u64,
     },
@@ -311,8 +305,7 @@ impl HubError {
             Self::NoHome
             | Self::NoRemote
             | Self::NoRepository { .. }
-            | Self::Unwanted { .. }
-            | Self::LockFile { .. }
+            | Self::Lockfile { .. }
             | Self::NotLocked { .. }
             | Self::NotAsLocked { .. }
             | Self::BadName { .. }
@@ -327,165 +320,13 @@ impl HubError {
             | Self::Disk { .. } => false,
         }
     }
-
-    /// Whether the same request may succeed in a while. `reached` says that the server has answered
-    /// before: a server that never did is more likely away for good.
-    pub(super) fn may_pass(&self, reached: bool) -> bool {
-        match self {
-            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
-            Self::Interrupted { .. } => true,
-            Self::Unreachable { source, .. } if certificate_problem(source).is_some() => false,
-            Self::Unreachable { source, .. } => match &**source {
-                ureq::Error::Io(error) => reached || is_broken_connection(error.kind()),
-                ureq::Error::Timeout(_)
-                | ureq::Error::HostNotFound
-                | ureq::Error::ConnectionFailed => reached,
-                _ => false,
-            },
-            _ => false,
-        }
-    }
-
-    /// How long the server asks to wait before the next request.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Status { retry_after, .. } => retry_after.map(Duration::from_secs),
-            _ => None,
-        }
-    }
-
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NoHome => {
-                "set HF_HOME and SENET_CACHE to folders for downloaded files".to_owned()
-            }
-            Self::LockFile { .. } => "`senet lock FILE` writes one".to_owned(),
-            Self::NotLocked { .. } => {
-                "`senet lock FILE` writes one that lists the files in the cache".to_owned()
-            }
-            Self::NotAsLocked { .. } => "`senet cache verify --repair` finds damaged files and \
-                 downloads them again; if the change is meant, `senet lock FILE` writes it down"
-                .to_owned(),
-            Self::BadToken => "check HF_TOKEN, or the file HF_TOKEN_PATH, or `token` in HF_HOME: \
-                 it has to hold the token alone"
-                .to_owned(),
-            Self::Authorities { .. } => "set SSL_CERT_FILE or SSL_CERT_DIR (they come before \
-                 REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE) to a file or folder of certificates, or unset \
-                 them: then those that the system trusts count"
-                .to_owned(),
-            Self::RepoNotFound { endpoint, repo } => format!(
-                "check the spelling at {endpoint}/{repo}; a private repository needs an access token in HF_TOKEN"
-            ),
-            Self::RevisionNotFound { endpoint, repo, .. } => {
-                format!("branches and commits are listed at {endpoint}/{repo}/commits/main")
-            }
-            Self::FileNotFound { present, .. } if !present.is_empty() => {
-                format!("the repository has: {}", present.join(", "))
-            }
-            Self::FileNotFound { location, .. } | Self::NotFound { location } => {
-                format!("check the name at {}", location.page())
-            }
-            Self::Denied {
-                location, reason, ..
-            } => denied_hint(location, *reason),
-            Self::Status {
-                retry_after: Some(seconds),
-                ..
-            } => format!("the server asks to wait {seconds} s: try again after that"),
-            Self::Status { status, .. } if *status == 429 || *status >= 500 => {
-                "the server is busy or broken: try again later".to_owned()
-            }
-            Self::Unreachable { source, .. }
-                // The second is an authority of the same name: one that was renewed.
-                if let Some(CertificateError::UnknownIssuer | CertificateError::BadSignature) =
-                    certificate_problem(source) =>
-            {
-                "where an authority of your company's has signed that certificate, add the authority's \
-                 own to the system's store, or set SSL_CERT_FILE to a file with it (PEM)"
-                    .to_owned()
-            }
-            Self::Unreachable { location, .. }
-                if matches!(**location, Location::Picture { .. }) =>
-            {
-                "check the address and the network (HTTPS_PROXY for a proxy)".to_owned()
-            }
-            Self::Unreachable { .. } => {
-                "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror of the hub); \
-                 models that are built in or already downloaded need none"
-                    .to_owned()
-            }
-            Self::BadAnswer { location, .. } => match **location {
-                Location::Hub { .. } => {
-                    "check HF_ENDPOINT, and whether this network wants a login in the browser first"
-                }
-                Location::Release { .. } | Location::Picture { .. } => {
-                    "check whether this network wants a login in the browser first"
-                }
-            }
-            .to_owned(),
-            Self::Moved { endpoint, .. } => format!(
-                "if you trust that address, set HF_ENDPOINT or --endpoint to {endpoint}"
-            ),
-            Self::Interrupted { done, location, .. }
-                if *done > 0 && !matches!(**location, Location::Picture { .. }) =>
-            {
-                "run the same command again: it goes on from there".to_owned()
-            }
-            Self::Interrupted { .. } | Self::Length { .. } => {
-                "run the same command again".to_owned()
-            }
-            Self::Checksum { .. } => {
-                "nothing was kept of it: run the same command again; if it stays so, \
-                 the file has changed at its source and must not be used"
-                    .to_owned()
-            }
-            // The name that the user gave the model is right whatever it is: a card, a repository.
-            Self::Offline { location, .. } if matches!(**location, Location::Picture { .. }) => {
-                "leave out --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE, or save the picture"
-                    .to_owned()
-            }
-            Self::Offline { .. } => "run `senet download` with the model's name where there is a \
-                 network, without --offline, HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
-                .to_owned(),
-            Self::Foreign { .. } => {
-                "it was left as it is: move it away, and run the same command again".to_owned()
-            }
-            Self::Busy { .. } => "wait until it has finished, or end it".to_owned(),
-            Self::NoSpace { .. } => FREE_SPACE.to_owned(),
-            Self::Disk { action, source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => FREE_SPACE.to_owned(),
-                // Another cache does not make readable or delete what is in this one.
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-                    if !matches!(*action, "read" | "delete" | WRITE_LOCK) =>
-                {
-                    "set HF_HUB_CACHE, for release files SENET_CACHE, to a folder that you can write"
-                        .to_owned()
-                }
-                _ => return None,
-            },
-            Self::NoRemote => "give weights of your own with `--weights FILE`, or name a directory \
-                 that holds them and config.json as the model"
-                .to_owned(),
-            Self::NoRepository { .. }
-            | Self::BadName { .. }
-            | Self::Unwanted { .. }
-            | Self::Status { .. }
-            | Self::TooLarge { .. } => {
-                return None;
-            }
-        })
-    }
 }
 
-/// What is done to a lock file, which lies in no cache.
-pub(super) const WRITE_LOCK: &str = "write the lock file";
-
-const FREE_SPACE: &str = "free some space (`senet cache list` shows what the models take), or set HF_HUB_CACHE to another disk";
-
 /// Why the server's certificate was not accepted, if that is what failed.
-fn certificate_problem(error: &ureq::Error) -> Option<&CertificateError> {
-    let error = match error {
+pub(super) fn certificate_problem<'a>(
+    error: &'a (dyn std::error::Error + Send + Sync + 'static),
+) -> Option<&'a CertificateError> {
+    let error = match error.downcast_ref()? {
         ureq::Error::Rustls(error) => error,
         // A handshake fails as its connection's input.
         ureq::Error::Io(error) => error.get_ref()?.downcast_ref()?,
@@ -497,39 +338,6 @@ fn certificate_problem(error: &ureq::Error) -> Option<&CertificateError> {
     }
 }
 
-fn is_broken_connection(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
-        io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof
-    )
-}
-
-fn denied_hint(location: &Location, reason: Denial) -> String {
-    let endpoint = match location {
-        Location::Hub { endpoint, .. } => endpoint,
-        Location::Release { url } | Location::Picture { url } => url,
-    };
-    match reason {
-        Denial::Gated => {
-            format!(
-                "log in and accept the conditions at {}, then set HF_TOKEN to your access token",
-                location.page()
-            )
-        }
-        Denial::NoToken => format!(
-            "check the spelling at {}; if it is private, set HF_TOKEN to an access token from {endpoint}/settings/tokens",
-            location.page()
-        ),
-        Denial::Token => format!(
-            "the access token may have expired or may not read {}: see {endpoint}/settings/tokens",
-            location.page()
-        ),
-    }
-}
-
 fn amount(done: u64, total: Option<u64>) -> String {
     match total {
         Some(total) => format!("{done} of {total} bytes"),
@@ -537,10 +345,10 @@ fn amount(done: u64, total: Option<u64>) -> String {
     }
 }
 
-/// No cache holds pictures.
+/// No cache holds images.
 fn absent(location: &Location, cache: &Path) -> String {
     match location {
-        Location::Picture { .. } => format!("so it cannot be fetched: {location}"),
+        Location::Image { .. } => format!("so it cannot be fetched: {location}"),
         _ => format!(
             "and not in the cache: {location}; looked in {}",
             cache.display()

@@ -1,4 +1,4 @@
-//! SHA-256 of bytes as they come, in a thread of its own: receiving and writing go on meanwhile.
+//! SHA-256 of bytes as they come, on a separate thread, so that receiving and writing continue.
 
 use std::mem;
 use std::panic;
@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::weights::hexadecimal;
+use crate::digest::hexadecimal;
 
 /// Bytes that are received, written and hashed at a time.
 pub(super) const PIECE: usize = 256 * 1024;

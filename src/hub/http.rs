@@ -9,11 +9,11 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, IF_RANGE, LOCATION, RANG
 use ureq::http::{Method, Response, StatusCode};
 use ureq::{Agent, Body};
 
+use super::address::{origin, resolve, without_password};
 use super::answer::{self, Metadata, header};
 use super::hashing::PIECE;
 use super::location::Location;
-use super::network::Network;
-use super::options::without_password;
+use super::proxy::Proxies;
 use super::{HubError, HubOptions};
 
 /// As many as browsers and `huggingface_hub` allow, give or take.
@@ -30,7 +30,7 @@ pub(super) struct Client<'a> {
     url: &'a str,
     token: Option<&'a str>,
     location: &'a Location,
-    network: &'a Network,
+    proxies: &'a Proxies,
     /// When every request has to have ended.
     deadline: Option<Instant>,
 }
@@ -88,12 +88,12 @@ impl<'a> Client<'a> {
             .accept_encoding("identity")
             .http_status_as_error(false)
             .max_redirects(0)
-            .tls_config(options.network.tls()?)
+            .tls_config(options.proxies.tls()?)
             // Each request has its own: a redirect may lead to another scheme and host.
             .proxy(None)
             .timeout_resolve(Some(CONNECT_TIMEOUT.min(silence)))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(silence)))
-            // Headers that drip are no answer.
+            // A server that sends its headers too slowly counts as silent.
             .timeout_recv_response(Some(silence))
             .timeout_per_read(Some(silence))
             .timeout_per_write(Some(silence));
@@ -102,7 +102,7 @@ impl<'a> Client<'a> {
             url,
             token,
             location,
-            network: &options.network,
+            proxies: &options.proxies,
             deadline: None,
         })
     }
@@ -129,7 +129,7 @@ impl<'a> Client<'a> {
             self.bad(if answer.response.body().mime_type() == Some("text/html") {
                 HTML_PAGE
             } else {
-                "it lacks the header X-Repo-Commit of a hub"
+                "it has no `X-Repo-Commit` header"
             })
         })
     }
@@ -181,7 +181,7 @@ impl<'a> Client<'a> {
             }
             if status.is_redirection() {
                 let target = header(response.headers(), LOCATION.as_str())
-                    .ok_or_else(|| self.bad("a redirect to nowhere"))?;
+                    .ok_or_else(|| self.bad("a redirect without a `Location` header"))?;
                 at = resolve(&at, target);
                 // The file server behind a hub knows nothing of commits, and may not know `HEAD`.
                 if method == Method::HEAD && metadata.is_some() && origin(&at) != origin(self.url) {
@@ -232,7 +232,7 @@ impl<'a> Client<'a> {
             .map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut request = request
             .config()
-            .proxy(self.network.proxy(at)?)
+            .proxy(self.proxies.proxy(at)?)
             .timeout_global(left)
             .build();
         if let Some(token) = self.token.filter(|_| home) {
@@ -267,68 +267,5 @@ impl<'a> Client<'a> {
             location: Box::new(self.location.clone()),
             problem: problem.into(),
         }
-    }
-}
-
-/// `scheme://host:port` of an address.
-fn origin(url: &str) -> &str {
-    let start = url.find("://").map_or(0, |at| at + 3);
-    let end = url[start..]
-        .find(['/', '?', '#'])
-        .map_or(url.len(), |at| start + at);
-    &url[..end]
-}
-
-/// The address that a `Location` header means, seen from the address `base`.
-fn resolve(base: &str, target: &str) -> String {
-    if target.starts_with("http://") || target.starts_with("https://") {
-        target.to_owned()
-    } else if target.starts_with("//") {
-        let scheme = base.split_once("//").map_or("https:", |(scheme, _)| scheme);
-        format!("{scheme}{target}")
-    } else if target.starts_with('/') {
-        format!("{}{target}", origin(base))
-    } else {
-        let path = base.split(['?', '#']).next().unwrap_or(base);
-        let folder = path.rfind('/').map_or(path, |at| &path[..at]);
-        format!("{folder}/{target}")
-    }
-}
-
-/// Whether an address is on this machine.
-pub(super) fn is_loopback(url: &str) -> bool {
-    let host = origin(url).split_once("://").map_or("", |(_, host)| host);
-    ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
-        host.strip_prefix(name)
-            .is_some_and(|port| port.is_empty() || port.starts_with(':'))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redirects_resolve_as_in_a_browser() {
-        let base = "https://hub.example:8080/org/name/resolve/main/a.bin?download=true";
-        for (target, expected) in [
-            ("http://cdn.example/x", "http://cdn.example/x"),
-            ("//cdn.example/x", "https://cdn.example/x"),
-            ("/new/name/a.bin", "https://hub.example:8080/new/name/a.bin"),
-            (
-                "b.bin",
-                "https://hub.example:8080/org/name/resolve/main/b.bin",
-            ),
-        ] {
-            assert_eq!(resolve(base, target), expected, "{target}");
-        }
-    }
-
-    #[test]
-    fn loopback_is_the_whole_host() {
-        assert!(is_loopback("http://127.0.0.1:8080/x"));
-        assert!(is_loopback("http://localhost"));
-        assert!(!is_loopback("http://localhost.example/x"));
-        assert!(!is_loopback("https://huggingface.co/127.0.0.1"));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 /// The remote file that an error is about. It never holds a token or a signed address.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Location {
     /// A file of a repository.
     Hub {
@@ -21,8 +22,8 @@ pub enum Location {
         /// Its address.
         url: String,
     },
-    /// A picture on the web.
-    Picture {
+    /// An image on the web.
+    Image {
         /// Its address.
         url: String,
     },
@@ -33,7 +34,7 @@ impl Location {
     pub(super) fn file_name(&self) -> &str {
         match self {
             Self::Hub { file, .. } => file,
-            Self::Release { url } | Self::Picture { url } => url.rsplit('/').next().unwrap_or(url),
+            Self::Release { url } | Self::Image { url } => url.rsplit('/').next().unwrap_or(url),
         }
     }
 
@@ -41,7 +42,7 @@ impl Location {
     pub(super) fn page(&self) -> String {
         match self {
             Self::Hub { endpoint, repo, .. } => format!("{endpoint}/{repo}"),
-            Self::Release { url } | Self::Picture { url } => url.clone(),
+            Self::Release { url } | Self::Image { url } => url.clone(),
         }
     }
 }
@@ -60,7 +61,7 @@ impl fmt::Display for Location {
                     "`{file}` of `{repo}` (revision `{revision}`) at {endpoint}"
                 )
             }
-            Self::Release { url } | Self::Picture { url } => write!(f, "{url}"),
+            Self::Release { url } | Self::Image { url } => write!(f, "{url}"),
         }
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use hf_hub::Cache;
 
-use super::{HubError, LockFile, Network};
+use super::address::without_password;
+use super::{HubError, Lockfile, Proxies};
 use crate::bounded;
 
 /// The public hub.
@@ -17,6 +18,7 @@ pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 
 /// Which hub is asked, as whom, and where files are kept.
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HubOptions {
     /// The Hugging Face cache, shared with Python.
     pub cache: PathBuf,
@@ -26,7 +28,7 @@ pub struct HubOptions {
     pub endpoint: String,
     /// Access token; it is sent to the endpoint only.
     pub token: Option<String>,
-    /// Use the cache alone and make no request.
+    /// Use only cached files; never access the network.
     pub offline: bool,
     /// Whether a file of a snapshot may be a link to its contents. Where it may not, or the file system
     /// has none, it is the contents' only copy.
@@ -34,13 +36,14 @@ pub struct HubOptions {
     /// How long a server is waited for.
     pub patience: Patience,
     /// How servers are reached.
-    pub network: Network,
+    pub proxies: Proxies,
     /// Where it is given, no other files are used than those that it lists.
-    pub locked: Option<Arc<LockFile>>,
+    pub locked: Option<Arc<Lockfile>>,
 }
 
 /// How long a server is waited for, and how often it is asked again.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Patience {
     /// Longest silence of a server before the connection counts as dead.
     pub silence: Duration,
@@ -48,18 +51,38 @@ pub struct Patience {
     pub attempts: u32,
     /// Wait before the second attempt; it doubles with each further one.
     pub delay: Duration,
-    /// Longest time for one picture, however steadily it comes.
-    pub picture: Duration,
+    /// Longest time for one image, however steadily it comes.
+    pub image: Duration,
 }
 
 impl Default for Patience {
-    /// Half a minute of silence; five attempts within about eight seconds; a minute for a picture.
+    /// Half a minute of silence; five attempts within about eight seconds; a minute for an image.
     fn default() -> Self {
         Self {
             silence: Duration::from_secs(30),
             attempts: 5,
             delay: Duration::from_millis(500),
-            picture: Duration::from_secs(60),
+            image: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for HubOptions {
+    /// The public hub without a token, and the usual caches in the home folder, or in the working
+    /// directory where there is none. No variable is read: see [`HubOptions::from_env`].
+    fn default() -> Self {
+        let home = std::env::home_dir().unwrap_or_default();
+        let caches = home.join(".cache");
+        Self {
+            cache: caches.join("huggingface/hub"),
+            own_cache: caches.join("senet"),
+            endpoint: DEFAULT_ENDPOINT.to_owned(),
+            token: None,
+            offline: false,
+            symlinks: true,
+            patience: Patience::default(),
+            proxies: Proxies::default(),
+            locked: None,
         }
     }
 }
@@ -75,7 +98,7 @@ impl fmt::Debug for HubOptions {
             .field("offline", &self.offline)
             .field("symlinks", &self.symlinks)
             .field("patience", &self.patience)
-            .field("network", &self.network)
+            .field("proxies", &self.proxies)
             .field("locked", &self.locked.as_ref().map(|lock| &lock.path))
             .finish()
     }
@@ -111,10 +134,7 @@ impl HubOptions {
     }
 
     /// Like [`Self::from_env`], with the variables and the home folder given.
-    ///
-    /// # Errors
-    /// [`HubError::NoHome`], as there.
-    pub fn from_lookup(
+    fn from_lookup(
         lookup: impl Fn(&str) -> Option<OsString>,
         home: Option<PathBuf>,
     ) -> Result<Self, HubError> {
@@ -160,13 +180,13 @@ impl HubOptions {
             offline: is_true(text("HF_HUB_OFFLINE").or_else(|| text("TRANSFORMERS_OFFLINE"))),
             symlinks: !is_true(text("HF_HUB_DISABLE_SYMLINKS")),
             patience: patience(text("HF_HUB_DOWNLOAD_TIMEOUT")),
-            network: Network::from_lookup(text, path),
+            proxies: Proxies::from_lookup(text, path),
             locked: None,
         })
     }
 }
 
-/// A value that is no number, or 0, is passed over.
+/// A value that is 0 or not a number is ignored.
 fn patience(silence: Option<String>) -> Patience {
     let default = Patience::default();
     let seconds = silence.and_then(|seconds| seconds.parse().ok());
@@ -229,18 +249,6 @@ fn read_token(file: &Path) -> Option<String> {
         .trim()
         .to_owned();
     Some(token).filter(|token| !token.is_empty())
-}
-
-/// An address as it may be shown: without `user:password@`.
-pub(super) fn without_password(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit('@').next().unwrap_or(authority);
-            format!("{scheme}://{host}{path}")
-        }
-        None => url.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A file that is not whole yet, under a name of its own until it is.
 //!
-//! It outlives the process, so that the next one goes on where this one stopped.
+//! It outlives the process, so that the next one resumes where this one stopped.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use super::HubError;
-use super::cache::{beside, disk, foreign, kind_of};
+use super::file_lock::FileLock;
+use super::files::{beside, disk, foreign, has_other_names, incomplete, kind_of};
 use super::hashing::{Hashing, PIECE};
-use super::lock::Lock;
 
 /// Free space that a download leaves on the disk for everything else, in bytes.
-pub(super) const RESERVE: u64 = 16 << 20;
+const RESERVE: u64 = 16 << 20;
 
 /// Bytes after which the disk is told to write what has come, so that little is left to wait for at the
 /// end.
@@ -26,9 +26,9 @@ pub(super) struct Partial {
     len: u64,
     /// Of what is there.
     hash: Hashing,
-    /// Whether another process may go on with it.
+    /// Whether another process may resume it.
     kept: bool,
-    /// Writes to the disk beside the download; its failure shows again at the end.
+    /// Syncs to the disk alongside the download; its failure shows again at the end.
     sync: Option<JoinHandle<()>>,
     /// Length at which that is started again.
     next_sync: u64,
@@ -41,7 +41,7 @@ impl Partial {
     ///
     /// # Errors
     /// [`HubError::Foreign`], [`HubError::Disk`].
-    pub(super) fn open(target: &Path, lock: &Lock) -> Result<Self, HubError> {
+    pub(super) fn open(target: &Path, lock: &FileLock) -> Result<Self, HubError> {
         if let Some(folder) = target.parent() {
             fs::create_dir_all(folder).map_err(disk("create the folder", folder))?;
         }
@@ -55,7 +55,7 @@ impl Partial {
             if !metadata.is_file() {
                 return Err(foreign(&path, kind_of(&metadata)));
             }
-            // Going on with it would change the file of another name.
+            // Resuming it would change the file of another name.
             if has_other_names(&metadata) {
                 return Err(foreign(&path, "a file that has another name, too"));
             }
@@ -147,10 +147,10 @@ impl Partial {
         Ok(())
     }
 
-    /// Fails if the disk has no room for the rest of a file of `size` bytes.
+    /// Fails if there is not enough disk space for the rest of a file of `size` bytes.
     ///
     /// # Errors
-    /// [`HubError::NoSpace`]. A disk that does not tell its free space is not at fault.
+    /// [`HubError::NoSpace`]. A disk that does not report its free space passes.
     pub(super) fn check_space(&self, size: u64) -> Result<(), HubError> {
         let needed = size.saturating_sub(self.len);
         let Ok(available) = fs4::available_space(&self.path) else {
@@ -162,6 +162,7 @@ impl Partial {
         Err(HubError::NoSpace {
             folder: self.path.parent().unwrap_or(&self.path).to_owned(),
             needed,
+            reserve: RESERVE,
             available,
         })
     }
@@ -185,7 +186,7 @@ impl Drop for Partial {
     fn drop(&mut self) {
         // An empty one is of no use to the next attempt.
         if !self.kept || self.len == 0 && is_empty(&self.file) {
-            // There is no one to tell if it cannot be deleted.
+            // A failure to delete it cannot be reported from here.
             drop(fs::remove_file(&self.path));
         }
     }
@@ -193,50 +194,4 @@ impl Drop for Partial {
 
 fn is_empty(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.len() == 0)
-}
-
-/// Name of the beginning of `target`. Python's client used the same.
-pub(super) fn incomplete(target: &Path) -> PathBuf {
-    let mut name = target.file_name().unwrap_or_default().to_owned();
-    name.push(INCOMPLETE);
-    target.with_file_name(name)
-}
-
-/// What the name of every unfinished file ends with.
-pub(super) const INCOMPLETE: &str = ".incomplete";
-
-/// Whether a name is one that [`beside`] gives.
-pub(super) fn is_leftover(name: &str) -> bool {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    name.strip_suffix(INCOMPLETE)
-        .and_then(|name| name.rsplit_once('.')?.1.split_once('-'))
-        .is_some_and(|(process, count)| is_number(process) && is_number(count))
-}
-
-#[cfg(unix)]
-fn has_other_names(metadata: &fs::Metadata) -> bool {
-    std::os::unix::fs::MetadataExt::nlink(metadata) > 1
-}
-
-/// Rust has no stable way to ask there.
-#[cfg(not(unix))]
-fn has_other_names(_metadata: &fs::Metadata) -> bool {
-    false
-}
-
-/// Writes a small file of the cache: whole, or not at all. Its name is `path` until it is whole.
-///
-/// # Errors
-/// The file system's.
-pub(super) fn write_from(path: &Path, target: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(folder) = target.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let write = || {
-        let mut file = File::create_new(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(path, target)
-    };
-    write().inspect_err(|_| drop(fs::remove_file(path)))
 }

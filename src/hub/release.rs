@@ -3,127 +3,149 @@
 //! They lie in `release/` of the program's own cache. The name of such a file has the first digits
 //! of its SHA-256 (`senet154-c7b49a05.pth`); see [`release_digits`].
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::cache::{LOCKS, check_place};
-use super::digest::Digest;
+use super::address::without_password;
+use super::cache::LOCKS;
+use super::file_lock::FileLock;
+use super::files::check_place;
 use super::http::Client;
 use super::location::Location;
-use super::lock::Lock;
-use super::options::without_password;
 use super::partial::Partial;
+use super::remote::IfCached;
 use super::transfer::{self, Expected};
-use super::{HubError, HubOptions, Present, Progress};
+use super::{HubError, HubOptions, LockedFile, Progress};
+use crate::digest::Digest;
 use crate::weights::release_digits;
 
 /// Folder of the release files in the program's own cache.
-pub(super) const FOLDER: &str = "release";
+pub(crate) const FOLDER: &str = "release";
 
-/// The file if it is on this machine.
-pub(super) fn cached(url: &str, options: &HubOptions) -> Option<PathBuf> {
-    let (name, _) = release_name(url)?;
-    Some(path(name, options)).filter(|path| path.is_file())
-}
-
-/// The file, downloaded if it is not on this machine or does not count.
-pub(super) fn fetch(
-    url: &str,
-    present: Present,
-    options: &HubOptions,
-    progress: &dyn Progress,
-) -> Result<PathBuf, HubError> {
-    let (name, digits) = release_name(url).ok_or_else(|| HubError::BadName {
-        what: "the release file",
-        value: url.to_owned(),
-        expected: "an address whose file name has a `-`, 8 or more digits of the SHA-256, and an extension",
-    })?;
-    let path = path(name, options);
-    let location = Location::Release {
-        url: without_password(url),
-    };
-    let locked = match &options.locked {
-        Some(lock) => {
-            let entry = lock.find_release(url);
-            Some((lock, entry.ok_or_else(|| lock.refuse(&location))?))
-        }
-        None => None,
-    };
-    let is_here = || present == Present::Counts && path.is_file();
-    if !is_here() {
-        let promise = Digest::Sha256(digits.to_owned());
-        bring(&path, is_here, url, promise, location, options, progress)?;
-    }
-    if let Some((lock, entry)) = locked {
-        lock.check_any(&path, &[entry])?;
-    }
-    Ok(path)
-}
-
-/// Length of the file, as its server says.
-pub(super) fn size(url: &str, options: &HubOptions) -> Result<Option<u64>, HubError> {
-    let location = Location::Release {
-        url: without_password(url),
-    };
-    if options.offline {
-        return Err(HubError::Offline {
-            location: Box::new(location),
-            cache: options.own_cache.clone(),
-        });
-    }
-    Client::new(url, None, &location, options)?.length()
-}
-
-/// Downloads the file, unless another process has done so in the meantime.
-fn bring(
-    path: &Path,
-    is_here: impl Fn() -> bool,
-    url: &str,
-    promise: Digest,
+/// A release file, with its place in the cache.
+pub(crate) struct ReleaseFile<'a> {
+    options: &'a HubOptions,
+    url: &'a str,
+    /// The first digits of its SHA-256.
+    digits: &'a str,
+    path: PathBuf,
     location: Location,
-    options: &HubOptions,
-    progress: &dyn Progress,
-) -> Result<(), HubError> {
-    if options.offline {
-        return Err(HubError::Offline {
-            location: Box::new(location),
-            cache: options.own_cache.clone(),
-        });
-    }
-    let client = Client::new(url, None, &location, options)?;
-    let expected = Expected {
-        digests: vec![promise],
-        ..Expected::default()
-    };
-    let name = location.file_name();
-    let lock = Lock::wait(&lock_path(name, options), || progress.wait(name))?;
-    if is_here() {
-        return Ok(());
-    }
-    check_place(&options.own_cache, path, |_| false)?;
-    let mut partial = Partial::open(path, &lock)?;
-    match transfer::complete(
-        &client,
-        &expected,
-        &mut partial,
-        &options.patience,
-        progress,
-    ) {
-        Ok(_) => partial.finish(path),
-        Err(error) => {
-            if let HubError::Checksum { .. } = error {
-                partial.discard();
+    /// The entry in the lockfile.
+    locked: Option<&'a LockedFile>,
+}
+
+impl<'a> ReleaseFile<'a> {
+    /// # Errors
+    /// [`HubError::BadName`] for an address without digits of a SHA-256; [`HubError::NotLocked`] where
+    /// there is a lockfile without this file.
+    pub(crate) fn new(url: &'a str, options: &'a HubOptions) -> Result<Self, HubError> {
+        let (name, digits) = release_name(url).ok_or_else(|| HubError::BadName {
+            what: "the release file",
+            value: url.to_owned(),
+            expected: "an address whose file name has a `-`, 8 or more digits of the SHA-256, and an extension",
+        })?;
+        let location = Location::Release {
+            url: without_password(url),
+        };
+        let locked = match &options.locked {
+            Some(lock) => {
+                let entry = lock.find_release(url);
+                Some(entry.ok_or_else(|| lock.not_listed(&location))?)
             }
-            Err(error)
+            None => None,
+        };
+        Ok(Self {
+            options,
+            url,
+            digits,
+            path: options.own_cache.join(FOLDER).join(name),
+            location,
+            locked,
+        })
+    }
+
+    /// The file if it is in the cache. Makes no request.
+    pub(crate) fn find(&self) -> Option<PathBuf> {
+        Some(self.path.clone()).filter(|path| path.is_file())
+    }
+
+    /// The file, downloaded if it is not in the cache.
+    ///
+    /// # Errors
+    /// As [`super::ensure`].
+    pub(crate) fn ensure(&self, progress: &dyn Progress) -> Result<PathBuf, HubError> {
+        self.get(IfCached::Use, progress)
+    }
+
+    /// The file, downloaded whether it is in the cache or not.
+    ///
+    /// # Errors
+    /// As [`super::replace`].
+    pub(crate) fn replace(&self, progress: &dyn Progress) -> Result<PathBuf, HubError> {
+        self.get(IfCached::Replace, progress)
+    }
+
+    /// Length in bytes, as the server reports it.
+    ///
+    /// # Errors
+    /// As [`super::ensure`].
+    pub(crate) fn size(&self) -> Result<Option<u64>, HubError> {
+        self.client()?.length()
+    }
+
+    fn get(&self, cached: IfCached, progress: &dyn Progress) -> Result<PathBuf, HubError> {
+        let is_here = || cached == IfCached::Use && self.path.is_file();
+        if !is_here() {
+            self.download(is_here, progress)?;
+        }
+        if let (Some(lock), Some(entry)) = (&self.options.locked, self.locked) {
+            lock.check(&self.path, &[entry])?;
+        }
+        Ok(self.path.clone())
+    }
+
+    /// Downloads the file, unless another process has done so in the meantime.
+    fn download(
+        &self,
+        is_here: impl Fn() -> bool,
+        progress: &dyn Progress,
+    ) -> Result<(), HubError> {
+        let client = self.client()?;
+        let expected = Expected {
+            digests: vec![Digest::Sha256(self.digits.to_owned())],
+            ..Expected::default()
+        };
+        let name = self.location.file_name();
+        let lock = FileLock::acquire(&lock_path(name, self.options), || progress.wait(name))?;
+        if is_here() {
+            return Ok(());
+        }
+        check_place(&self.options.own_cache, &self.path, |_| false)?;
+        let mut partial = Partial::open(&self.path, &lock)?;
+        let patience = &self.options.patience;
+        match transfer::complete(&client, &expected, &mut partial, patience, progress) {
+            Ok(_) => partial.finish(&self.path),
+            Err(error) => {
+                if let HubError::Checksum { .. } = error {
+                    partial.discard();
+                }
+                Err(error)
+            }
         }
     }
+
+    fn client(&self) -> Result<Client<'_>, HubError> {
+        if self.options.offline {
+            return Err(HubError::Offline {
+                location: Box::new(self.location.clone()),
+                cache: self.options.own_cache.clone(),
+            });
+        }
+        Client::new(self.url, None, &self.location, self.options)
+    }
 }
 
-pub(super) fn lock_path(name: &str, options: &HubOptions) -> PathBuf {
+pub(crate) fn lock_path(name: &str, options: &HubOptions) -> PathBuf {
     options.own_cache.join(LOCKS).join(format!("{name}.lock"))
-}
-
-fn path(name: &str, options: &HubOptions) -> PathBuf {
-    options.own_cache.join(FOLDER).join(name)
 }
 
 /// The file name of a release's address and the digits of the SHA-256 in it, or `None` if it cannot

@@ -1,213 +1,214 @@
 //! One file of one repository: its address, its place in the cache, and the way from one to the
 //! other.
 
-use std::borrow::Cow;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hf_hub::api::RepoInfo;
-use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
-use hf_hub::{Cache, Repo, RepoType};
+use hf_hub::{Repo, RepoType};
+use serde::Deserialize;
 
+use super::address::{is_name_byte, is_path, percent_encode, without_password};
 use super::answer::Metadata;
-use super::cache::{self, RepoCache, is_commit};
-use super::digest::Digest;
+use super::cache::{RepoCache, has_sha256, is_commit};
+use super::file_lock::FileLock;
 use super::header;
 use super::http::{Client, Start};
 use super::location::Location;
-use super::lock::Lock;
-use super::options::without_password;
 use super::partial::Partial;
-use super::transfer::{self, Attempts, Expected, Outcome};
-use super::{HubError, HubOptions, LockedFile, Look, Present, Progress};
+use super::retry::Attempts;
+use super::transfer::{self, Expected, Outcome};
+use super::{HubError, HubOptions, LockedFile, Progress};
+use crate::digest::Digest;
+
+/// Refuses a safetensors file by its beginning, up to the end of its header.
+pub(crate) type HeaderCheck<'a, E> = &'a dyn Fn(&[u8]) -> Result<(), E>;
+
+/// What to do with a file that is already cached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfCached {
+    Use,
+    Replace,
+}
 
 /// A file of a repository of one hub, with its place in the cache.
-pub(super) struct RemoteFile<'a> {
-    revision: Cow<'a, str>,
-    file: &'a str,
-    repo: Repo,
+pub(crate) struct RemoteFile<'a> {
+    options: &'a HubOptions,
+    repo: String,
+    revision: String,
+    file: String,
+    /// SHA-256 that the contents must have.
+    pin: Option<String>,
     cache: RepoCache,
     location: Location,
-    /// The entry in the lock file.
-    locked: Option<LockedFile>,
+    /// The entry in the lockfile.
+    locked: Option<&'a LockedFile>,
 }
 
 impl<'a> RemoteFile<'a> {
-    /// Checks the names: they become part of an address and of paths.
-    pub(super) fn new(
+    /// Checks the names, which become part of an address and of paths.
+    ///
+    /// # Errors
+    /// [`HubError::BadName`]; [`HubError::NotLocked`] where there is a lockfile without this file.
+    pub(crate) fn new(
         repo: &str,
-        revision: &'a str,
-        file: &'a str,
-        options: &HubOptions,
+        revision: &str,
+        file: &str,
+        options: &'a HubOptions,
     ) -> Result<Self, HubError> {
-        let bad = |what, value: &str, expected| HubError::BadName {
-            what,
-            value: value.to_owned(),
-            expected,
-        };
-        if !is_path(repo) || repo.matches('/').count() > 1 || !repo.bytes().all(is_name_byte) {
-            return Err(bad("the repository", repo, "`organisation/name`"));
-        }
-        if !is_path(revision) || !revision.bytes().all(is_name_byte) {
-            return Err(bad("the revision", revision, "a branch, tag or commit"));
-        }
+        let asked = repository(repo, revision)?;
         if !is_path(file) {
-            return Err(bad("the file name", file, "a relative path with `/`"));
+            return Err(bad_name("the file name", file, "a relative path with `/`"));
         }
         let endpoint = options.endpoint.as_str();
         if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
-            return Err(bad("the address of the hub", endpoint, "https://…"));
+            return Err(bad_name("the address of the hub", endpoint, "https://…"));
         }
-        // Hubs and Python's cache write a commit in lower case.
-        let revision = if is_commit(revision) {
-            Cow::Owned(revision.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(revision)
-        };
         let location = Location::Hub {
             endpoint: without_password(endpoint),
             repo: repo.to_owned(),
-            revision: revision.clone().into_owned(),
+            revision: asked.revision().to_owned(),
             file: file.to_owned(),
         };
         let locked = match &options.locked {
             Some(lock) => {
-                let found = lock.find(repo, &revision, file);
-                Some(found.ok_or_else(|| lock.refuse(&location))?.clone())
+                let found = lock.find(repo, asked.revision(), file);
+                Some(found.ok_or_else(|| lock.not_listed(&location))?)
             }
             None => None,
         };
-        let revision = match &locked {
-            Some(LockedFile::Hub { commit, .. }) => Cow::Owned(commit.to_ascii_lowercase()),
-            _ => revision,
+        let at = match locked {
+            Some(LockedFile::Hub { commit, .. }) => Repo::with_revision(
+                repo.to_owned(),
+                RepoType::Model,
+                commit.to_ascii_lowercase(),
+            ),
+            _ => asked,
         };
-        let repo = Repo::with_revision(repo.to_owned(), RepoType::Model, revision.to_string());
-        let cache = RepoCache::new(&options.cache, &repo);
         Ok(Self {
-            revision,
-            file,
-            repo,
-            cache,
+            options,
+            repo: repo.to_owned(),
+            revision: at.revision().to_owned(),
+            file: file.to_owned(),
+            pin: locked.map(|entry| entry.sha256().to_owned()),
+            cache: RepoCache::new(&options.cache, &at),
             location,
             locked,
         })
     }
 
-    /// The file if it is in the cache.
-    pub(super) fn cached(&self) -> Option<PathBuf> {
-        self.cache.find(self.file)
+    /// The same file, whose contents must have this SHA-256. That of a lockfile comes first.
+    pub(crate) fn pinned(mut self, sha256: Option<&str>) -> Self {
+        self.pin = self.pin.or_else(|| sha256.map(str::to_owned));
+        self
     }
 
-    /// Names of the files at the repository's revision that are in the cache.
-    pub(super) fn cached_names(&self) -> Vec<String> {
-        self.cache.names()
+    /// Path in the repository.
+    pub(crate) fn file(&self) -> &str {
+        &self.file
     }
 
-    /// The file, from the cache or from the hub. `pin` is the SHA-256 that it must have; `look` may
-    /// refuse it before it is downloaded.
-    pub(super) fn fetch(
+    /// The file if it is in the cache. Makes no request.
+    pub(crate) fn find(&self) -> Option<PathBuf> {
+        let path = self.cache.find(&self.file)?;
+        // What differs from the lockfile is reported, not replaced.
+        (self.locked.is_some() || self.has_pin(&path)).then_some(path)
+    }
+
+    fn has_pin(&self, path: &std::path::Path) -> bool {
+        let pin = self.pin.as_deref();
+        pin.is_none_or(|sha256| has_sha256(path, sha256))
+    }
+
+    /// The file, downloaded if it is not in the cache. `check` may refuse it before that.
+    ///
+    /// # Errors
+    /// As [`super::ensure`], and what `check` returns.
+    pub(crate) fn ensure<E: From<HubError>>(
         &self,
-        pin: Option<&str>,
-        look: Option<Look<'_>>,
-        options: &HubOptions,
+        check: Option<HeaderCheck<'_, E>>,
         progress: &dyn Progress,
-    ) -> Result<PathBuf, HubError> {
-        if let Some(path) = self.cached()
-            && (self.locked.is_some() || pin.is_none_or(|pin| cache::admits(&path, pin)))
-        {
-            return self.admitted(path, options);
+    ) -> Result<PathBuf, E> {
+        match self.find() {
+            Some(path) => Ok(self.as_locked(path)?),
+            None => self.download(check, IfCached::Use, progress),
         }
-        self.download(pin, look, Present::Counts, options, progress)
     }
 
-    /// The file from the hub, whatever is in the cache.
-    pub(super) fn fetch_again(
-        &self,
-        options: &HubOptions,
-        progress: &dyn Progress,
-    ) -> Result<PathBuf, HubError> {
-        self.download(None, None, Present::IsReplaced, options, progress)
+    /// The file, downloaded whether it is in the cache or not.
+    ///
+    /// # Errors
+    /// As [`super::replace`].
+    pub(crate) fn replace(&self, progress: &dyn Progress) -> Result<PathBuf, HubError> {
+        self.download(None, IfCached::Replace, progress)
     }
 
-    /// A file in the cache, if the lock file admits it.
-    pub(super) fn admitted(
-        &self,
-        path: PathBuf,
-        options: &HubOptions,
-    ) -> Result<PathBuf, HubError> {
-        if let (Some(lock), Some(entry)) = (&options.locked, &self.locked) {
-            lock.check_any(&path, &[entry])?;
+    /// Length in bytes, as the hub reports it.
+    ///
+    /// # Errors
+    /// As [`super::ensure`].
+    pub(crate) fn size(&self, progress: &dyn Progress) -> Result<Option<u64>, HubError> {
+        self.check_online()?;
+        let url = self.url();
+        let metadata = self.ask(&self.client(&url)?, progress);
+        metadata
+            .map(|metadata| metadata.size)
+            .map_err(|error| self.explain(error))
+    }
+
+    /// A file in the cache, if it is what the lockfile lists.
+    fn as_locked(&self, path: PathBuf) -> Result<PathBuf, HubError> {
+        if let (Some(lock), Some(entry)) = (&self.options.locked, self.locked) {
+            lock.check(&path, &[entry])?;
         }
         Ok(path)
     }
 
-    fn download(
+    fn download<E: From<HubError>>(
         &self,
-        pin: Option<&str>,
-        look: Option<Look<'_>>,
-        present: Present,
-        options: &HubOptions,
+        check: Option<HeaderCheck<'_, E>>,
+        cached: IfCached,
         progress: &dyn Progress,
-    ) -> Result<PathBuf, HubError> {
-        let pin = self.locked.as_ref().map(LockedFile::sha256).or(pin);
-        let api = self.online(options)?;
-        let url = api.url(&percent_encode(self.file));
-        let client = self.client(&url, options)?;
+    ) -> Result<PathBuf, E> {
+        self.check_online()?;
+        let url = self.url();
+        let client = self.client(&url)?;
         // The branch may move on between two requests; twice in a row means something else.
         for _ in 0..3 {
             let metadata = self
-                .ask(&client, options, progress)
-                .map_err(|error| self.explain(error, &api, options))?;
-            let path = self.bring(&client, &metadata, (pin, look), present, options, progress)?;
+                .ask(&client, progress)
+                .map_err(|error| self.explain(error))?;
+            let path = self.download_version(&client, &metadata, check, cached, progress)?;
             if let Some(path) = path {
-                return self.admitted(path, options);
+                return Ok(self.as_locked(path)?);
             }
         }
-        Err(self.bad_answer("it changes again and again while it is downloaded".to_owned()))
+        let problem = "it keeps changing while it is being downloaded";
+        Err(self.bad_answer(problem.to_owned()).into())
     }
 
-    /// Length of the file, as the hub says.
-    pub(super) fn size(
-        &self,
-        options: &HubOptions,
-        progress: &dyn Progress,
-    ) -> Result<Option<u64>, HubError> {
-        let api = self.online(options)?;
-        let url = api.url(&percent_encode(self.file));
-        let metadata = self.ask(&self.client(&url, options)?, options, progress);
-        metadata
-            .map(|metadata| metadata.size)
-            .map_err(|error| self.explain(error, &api, options))
-    }
-
-    fn online(&self, options: &HubOptions) -> Result<ApiRepo, HubError> {
-        if options.offline {
+    fn check_online(&self) -> Result<(), HubError> {
+        if self.options.offline {
             return Err(HubError::Offline {
                 location: Box::new(self.location.clone()),
-                cache: options.cache.clone(),
+                cache: self.options.cache.clone(),
             });
         }
-        let mut token = options.token.iter().flat_map(|token| token.bytes());
-        if !token.all(|byte| byte.is_ascii_graphic()) {
-            return Err(HubError::BadToken);
+        let mut token = self.options.token.iter().flat_map(|token| token.bytes());
+        if token.all(|byte| byte.is_ascii_graphic()) {
+            Ok(())
+        } else {
+            Err(HubError::BadToken)
         }
-        self.api(options)
-            .map_err(|error| self.bad_answer(error.to_string()))
     }
 
-    fn client<'c>(&'c self, url: &'c str, options: &'c HubOptions) -> Result<Client<'c>, HubError> {
-        let token = options.token.as_deref();
-        Client::new(url, token, &self.location, options)
+    fn client<'c>(&'c self, url: &'c str) -> Result<Client<'c>, HubError> {
+        let token = self.options.token.as_deref();
+        Client::new(url, token, &self.location, self.options)
     }
 
-    fn ask(
-        &self,
-        client: &Client<'_>,
-        options: &HubOptions,
-        progress: &dyn Progress,
-    ) -> Result<Metadata, HubError> {
-        let mut attempts = Attempts::new(&options.patience, false);
+    fn ask(&self, client: &Client<'_>, progress: &dyn Progress) -> Result<Metadata, HubError> {
+        let mut attempts = Attempts::new(&self.options.patience, false);
         let metadata = loop {
             match client.head() {
                 Ok(metadata) => break metadata,
@@ -222,40 +223,40 @@ impl<'a> RemoteFile<'a> {
         Ok(metadata)
     }
 
-    /// Brings the contents that the hub announced into the cache; `None` if they have changed since.
-    fn bring(
+    /// Downloads the contents that the hub announced; `None` if they have changed since.
+    fn download_version<E: From<HubError>>(
         &self,
         client: &Client<'_>,
         metadata: &Metadata,
-        (pin, look): (Option<&str>, Option<Look<'_>>),
-        present: Present,
-        options: &HubOptions,
+        check: Option<HeaderCheck<'_, E>>,
+        cached: IfCached,
         progress: &dyn Progress,
-    ) -> Result<Option<PathBuf>, HubError> {
+    ) -> Result<Option<PathBuf>, E> {
         let promised = Digest::of_etag(&metadata.etag);
-        let pinned = pin.map(|pin| Digest::Sha256(pin.to_ascii_lowercase()));
+        let pinned = self
+            .pin
+            .as_ref()
+            .map(|pin| Digest::Sha256(pin.to_ascii_lowercase()));
         if let (Some(pinned), Some(Digest::Sha256(announced))) = (&pinned, &promised) {
             // Saves a download that would be thrown away.
             transfer::check_digest(&self.location, pinned, announced)?;
         }
         let (etag, commit) = (&metadata.etag, &metadata.commit);
-        self.cache.check_places(etag, commit, self.file)?;
-        let blob = self.cache.blob(&metadata.etag);
-        let lock = Lock::wait(&self.cache.lock(&metadata.etag), || {
-            progress.wait(self.file)
-        })?;
-        self.cache.prepare(&metadata.commit)?;
-        // Another process may have brought it, or another revision has the same contents.
+        self.cache.check_places(etag, commit, &self.file)?;
+        let blob = self.cache.blob(etag);
+        let lock = FileLock::acquire(&self.cache.lock(etag), || progress.wait(&self.file))?;
+        self.cache.prepare(commit)?;
+        // Another process may have downloaded it, or another revision has the same contents.
         let here = fs::metadata(&blob).is_ok_and(|blob| Some(blob.len()) == metadata.size);
         let trusted = pinned
             .as_ref()
             .is_none_or(|pin| promised.as_ref() == Some(pin))
-            && present == Present::Counts;
+            && cached == IfCached::Use;
         if !(here && trusted) {
             // On a file system without links the blob has moved there. What the branch stood for
             // before is no file with that pin.
-            let is_it = |path: &PathBuf| pin.is_none_or(|pin| cache::admits(path, pin));
-            if let Some(path) = self.cached().filter(|path| trusted && is_it(path)) {
+            let found = self.cache.find(&self.file).filter(|_| trusted);
+            if let Some(path) = found.filter(|path| self.has_pin(path)) {
                 return Ok(Some(path));
             }
             let expected = Expected {
@@ -265,19 +266,14 @@ impl<'a> RemoteFile<'a> {
                 validator: metadata.validator.clone(),
             };
             let mut partial = Partial::open(&blob, &lock)?;
-            let is_large = metadata.size.is_none_or(|size| size > header::WORTH_A_LOOK);
-            if let Some(look) = look
-                && self.file.ends_with(".safetensors")
-                && is_large
-                && partial.len() == 0
+            if let Some(check) = check.filter(|_| partial.len() == 0)
+                && self.is_worth_a_look(metadata)
                 && let Some(header) = header::read(client, metadata)
-                && !look(&header)
             {
-                return Err(HubError::Unwanted {
-                    location: Box::new(self.location.clone()),
-                });
+                check(&header)?;
             }
-            match transfer::complete(client, &expected, &mut partial, &options.patience, progress) {
+            let patience = &self.options.patience;
+            match transfer::complete(client, &expected, &mut partial, patience, progress) {
                 Ok(Outcome::Done) => partial.finish(&blob)?,
                 Ok(Outcome::Changed) => {
                     partial.discard();
@@ -287,14 +283,18 @@ impl<'a> RemoteFile<'a> {
                     if let HubError::Checksum { .. } = error {
                         partial.discard();
                     }
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
         }
-        let path = self
-            .cache
-            .publish(etag, commit, self.file, options.symlinks)?;
+        let symlinks = self.options.symlinks;
+        let path = self.cache.publish(etag, commit, &self.file, symlinks)?;
         Ok(Some(path))
+    }
+
+    fn is_worth_a_look(&self, metadata: &Metadata) -> bool {
+        let is_large = metadata.size.is_none_or(|size| size > header::WORTH_A_LOOK);
+        is_large && self.file.ends_with(".safetensors")
     }
 
     fn bad_answer(&self, problem: String) -> HubError {
@@ -304,23 +304,15 @@ impl<'a> RemoteFile<'a> {
         }
     }
 
-    fn api(&self, options: &HubOptions) -> Result<ApiRepo, ApiError> {
-        let api = ApiBuilder::from_cache(Cache::new(options.cache.clone()))
-            .with_endpoint(options.endpoint.trim_end_matches('/').to_owned())
-            .with_token(options.token.clone())
-            .build()?;
-        Ok(api.repo(self.repo.clone()))
-    }
-
     /// Adds to a missing file which files the repository has. Not every mirror says what is missing,
     /// but one that lists the revision's files has the repository and the revision.
-    fn explain(&self, error: HubError, api: &ApiRepo, options: &HubOptions) -> HubError {
+    fn explain(&self, error: HubError) -> HubError {
         match error {
             HubError::FileNotFound { location, .. } => HubError::FileNotFound {
                 location,
-                present: self.files(api, options).unwrap_or_default(),
+                present: self.files().unwrap_or_default(),
             },
-            HubError::NotFound { location } => match self.files(api, options) {
+            HubError::NotFound { location } => match self.files() {
                 Some(present) => HubError::FileNotFound { location, present },
                 None => HubError::NotFound { location },
             },
@@ -330,40 +322,82 @@ impl<'a> RemoteFile<'a> {
 
     /// The files of the repository at its revision, or `None` for whatever reason: it only helps a
     /// message.
-    fn files(&self, api: &ApiRepo, options: &HubOptions) -> Option<Vec<String>> {
+    fn files(&self) -> Option<Vec<String>> {
         const LIMIT: Duration = Duration::from_secs(10);
-        // hf-hub's own client would send the token along to another port of the same host.
-        let url = api.info_request().uri_ref()?.to_string();
-        let client = self.client(&url, options).ok()?.within(LIMIT);
+        #[derive(Deserialize)]
+        struct Listing {
+            siblings: Vec<Listed>,
+        }
+        #[derive(Deserialize)]
+        struct Listed {
+            rfilename: String,
+        }
+        let (endpoint, revision) = (self.endpoint(), self.url_revision());
+        let url = format!("{endpoint}/api/models/{}/revision/{revision}", self.repo);
+        let client = self.client(&url).ok()?.within(LIMIT);
         let mut response = client.get(Start::default()).ok()?.response;
-        let info: RepoInfo = response.body_mut().read_json().ok()?;
-        let names = info.siblings.into_iter().map(|file| file.rfilename);
+        let listing: Listing = response.body_mut().read_json().ok()?;
+        let names = listing.siblings.into_iter().map(|file| file.rfilename);
         Some(names.collect())
     }
-}
 
-/// Whether a name is a relative path that stays inside its folder on every system.
-fn is_path(name: &str) -> bool {
-    name.split('/')
-        .all(|part| !part.is_empty() && part != "." && part != "..")
-        && !name.contains(|c: char| c.is_control() || matches!(c, '\\' | ':'))
-}
-
-/// Characters of repositories and revisions that mean themselves in an address.
-fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'~' | b'+' | b'@' | b'=')
-}
-
-/// A file name as a part of an address.
-fn percent_encode(name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if is_name_byte(byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
+    fn url(&self) -> String {
+        let (endpoint, revision) = (self.endpoint(), self.url_revision());
+        let file = percent_encode(&self.file);
+        format!("{endpoint}/{}/resolve/{revision}/{file}", self.repo)
     }
-    encoded
+
+    fn endpoint(&self) -> &str {
+        self.options.endpoint.trim_end_matches('/')
+    }
+
+    /// A branch may have `/` in its name.
+    fn url_revision(&self) -> String {
+        self.revision.replace('/', "%2F")
+    }
+}
+
+/// Names of the files of a repository that may be used without asking the hub: those that the lockfile
+/// lists, or those in the cache. Files in folders of the repository are left out.
+pub(crate) fn known_files(repo: &str, revision: &str, options: &HubOptions) -> Vec<String> {
+    match &options.locked {
+        Some(lock) => lock.names(repo, revision),
+        None => repository(repo, revision).map_or_else(
+            |_| Vec::new(),
+            |repo| RepoCache::new(&options.cache, &repo).names(),
+        ),
+    }
+}
+
+/// Checks the names of a repository and a revision.
+fn repository(repo: &str, revision: &str) -> Result<Repo, HubError> {
+    if !is_path(repo) || repo.matches('/').count() > 1 || !repo.bytes().all(is_name_byte) {
+        return Err(bad_name("the repository", repo, "`organisation/name`"));
+    }
+    if !is_path(revision) || !revision.bytes().all(is_name_byte) {
+        return Err(bad_name(
+            "the revision",
+            revision,
+            "a branch, tag or commit",
+        ));
+    }
+    // Hubs and Python's cache write a commit in lower case.
+    let revision = if is_commit(revision) {
+        revision.to_ascii_lowercase()
+    } else {
+        revision.to_owned()
+    };
+    Ok(Repo::with_revision(
+        repo.to_owned(),
+        RepoType::Model,
+        revision,
+    ))
+}
+
+fn bad_name(what: &'static str, value: &str, expected: &'static str) -> HubError {
+    HubError::BadName {
+        what,
+        value: value.to_owned(),
+        expected,
+    }
 }

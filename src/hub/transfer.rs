@@ -2,29 +2,27 @@
 //! end.
 
 use std::io::{self, Read};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ureq::Body;
 use ureq::http::StatusCode;
 use ureq::http::header::TRANSFER_ENCODING;
 
-use super::answer::{encoding_problem, header};
-use super::digest::Digest;
+use super::answer::header;
+use super::files::disk;
 use super::hashing::PIECE;
 use super::http::{Answer, Client, HTML_PAGE, Start};
 use super::location::Location;
 use super::options::Patience;
 use super::partial::Partial;
+use super::retry::Attempts;
 use super::{HubError, Progress};
+use crate::digest::Digest;
 
 /// A connection that brought so much was good: the attempts after it are counted anew.
 const GOOD_ATTEMPT: u64 = 1 << 20;
 /// Slower than this, in bytes per second, counts as standing still.
 const SLOWEST: u64 = 1 << 10;
-/// Longest wait that a server may ask for before the next attempt.
-const LONGEST_WAIT: Duration = Duration::from_secs(120);
-
 /// What a file has to be.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expected {
@@ -95,7 +93,7 @@ fn check(location: &Location, expected: &Expected, partial: &mut Partial) -> Res
             Digest::Sha256(_) => partial.sha256(),
             Digest::GitBlob(_) => digest
                 .of_file(partial.path())
-                .map_err(super::cache::disk("read", partial.path()))?,
+                .map_err(disk("read", partial.path()))?,
         };
         check_digest(location, digest, &found)?;
     }
@@ -109,7 +107,7 @@ pub(super) fn check_digest(
     expected: &Digest,
     found: &str,
 ) -> Result<(), HubError> {
-    if expected.admits(found) {
+    if expected.matches(found) {
         return Ok(());
     }
     Err(HubError::Checksum {
@@ -260,12 +258,7 @@ impl Transfer<'_> {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(source) => {
-                    if let Some(problem) = encoding_problem(&source) {
-                        return Err(self.client.bad(problem));
-                    }
-                    return Err(interrupted(partial.len(), source));
-                }
+                Err(source) => return Err(interrupted(partial.len(), source)),
             };
             buffer = partial.append(buffer, count)?;
             progress.advance(name, partial.len(), total);
@@ -333,55 +326,7 @@ impl Pace {
     }
 }
 
-/// Counts failures in a row, and waits longer after each.
-pub(super) struct Attempts {
-    left: u32,
-    delay: Duration,
-    /// Whether the server has answered before, so that a lost network may come back.
-    reached: bool,
-}
-
-impl Attempts {
-    pub(super) fn new(patience: &Patience, reached: bool) -> Self {
-        Self {
-            reached,
-            left: patience.attempts.saturating_sub(1),
-            delay: patience.delay,
-        }
-    }
-
-    /// Waits before the next attempt.
-    ///
-    /// # Errors
-    /// `error` itself where another attempt would not help, or enough were made.
-    pub(super) fn wait(
-        &mut self,
-        error: HubError,
-        location: &Location,
-        progress: &dyn Progress,
-    ) -> Result<(), HubError> {
-        let asked = error.retry_after().unwrap_or_default();
-        if self.left == 0 || !error.may_pass(self.reached) || asked > LONGEST_WAIT {
-            return Err(error);
-        }
-        self.left -= 1;
-        let delay = asked.max(scatter(self.delay));
-        self.delay *= 2;
-        progress.retry(location.file_name(), &error, delay);
-        thread::sleep(delay);
-        Ok(())
-    }
-}
-
-/// Between three quarters and five quarters of it, so that processes that failed together do not come
-/// back together.
-fn scatter(delay: Duration) -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let nanos = now.map_or(0, |now| now.subsec_nanos()) ^ std::process::id();
-    delay.mul_f64(0.75 + f64::from(nanos % 1024) / 2048.0)
-}
-
-/// First byte of a part, and the length of the whole file; `None` for an answer that is no part.
+/// First byte of a part, and the length of the whole file; `None` for a response that is not partial content.
 pub(super) fn part(answer: &Answer) -> Option<(u64, Option<u64>)> {
     let is_part = answer.response.status() == StatusCode::PARTIAL_CONTENT;
     let range = header(answer.response.headers(), "content-range").filter(|_| is_part)?;
@@ -408,6 +353,8 @@ fn parse_range(value: &str) -> Option<(u64, Option<u64>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]

@@ -1,29 +1,32 @@
-//! Memory that begins at a cache line, so that no vector lies across two.
+//! Memory that is aligned to cache lines, so that no vector straddles two.
 
+use bytemuck::Pod;
 #[cfg(unix)]
 use memmap2::MmapMut;
 
-/// Bytes of a cache line, and of the widest vector.
+/// Bytes of a cache line and of the widest vector.
 const LINE: usize = 64;
 
-/// Values that [`line_start`] may skip.
-pub const SLACK: usize = LINE / size_of::<f32>();
-
-/// Index of the first value that begins a cache line, below [`SLACK`].
-pub fn line_start(values: &[f32]) -> usize {
-    values.as_ptr().align_offset(LINE).min(SLACK - 1)
+/// Values to allocate on top, so that [`line_start`] can skip to the next cache line.
+pub const fn slack<T>() -> usize {
+    LINE / size_of::<T>()
 }
 
-/// Bytes from which on memory is mapped, in large pages where the system has them: packed weights
-/// are read once a pass, and with small pages half of the time would go into finding them.
+/// Index of the first value that starts a cache line, below [`slack`].
+pub fn line_start<T>(values: &[T]) -> usize {
+    values.as_ptr().align_offset(LINE).min(slack::<T>() - 1)
+}
+
+/// Allocations of at least this many bytes use huge pages where the system has them: packed weights
+/// are read once per forward pass, and with 4 KiB pages half the time went into TLB misses.
 #[cfg(unix)]
 const MAPPED_FROM: usize = 1 << 18;
 
-/// Values from the start of a cache line on.
+/// Values of which the first one starts a cache line.
 #[derive(Debug)]
-pub(super) enum Aligned {
+pub(super) enum Aligned<T = f32> {
     Vec {
-        values: Vec<f32>,
+        values: Vec<T>,
         start: usize,
         len: usize,
     },
@@ -31,28 +34,28 @@ pub(super) enum Aligned {
     Map(MmapMut),
 }
 
-impl Aligned {
+impl<T: Pod> Aligned<T> {
     pub(super) fn zeros(len: usize) -> Self {
         #[cfg(unix)]
-        if len * size_of::<f32>() >= MAPPED_FROM
-            && let Ok(map) = MmapMut::map_anon(len * size_of::<f32>())
+        if len * size_of::<T>() >= MAPPED_FROM
+            && let Ok(map) = MmapMut::map_anon(len * size_of::<T>())
         {
-            // Where the system does not take the advice, the pages are small.
+            // Where the system ignores the advice, the pages stay small.
             #[cfg(target_os = "linux")]
             drop(map.advise(memmap2::Advice::HugePage));
             return Self::Map(map);
         }
-        let values = vec![0.0; len + SLACK];
+        let values = vec![T::zeroed(); len + slack::<T>()];
         let start = line_start(&values);
         Self::Vec { values, start, len }
     }
 }
 
-impl std::ops::Deref for Aligned {
-    type Target = [f32];
+impl<T: Pod> std::ops::Deref for Aligned<T> {
+    type Target = [T];
 
     #[inline]
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         match self {
             Self::Vec { values, start, len } => &values[*start..start + len],
             #[cfg(unix)]
@@ -61,9 +64,9 @@ impl std::ops::Deref for Aligned {
     }
 }
 
-impl std::ops::DerefMut for Aligned {
+impl<T: Pod> std::ops::DerefMut for Aligned<T> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut [f32] {
+    fn deref_mut(&mut self) -> &mut [T] {
         match self {
             Self::Vec { values, start, len } => &mut values[*start..*start + *len],
             #[cfg(unix)]

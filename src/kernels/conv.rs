@@ -1,27 +1,26 @@
-//! The convolution that suits a geometry.
+//! Convolution by the algorithm that suits its geometry.
 
-use super::tail::{Pass, pass_over};
 use super::{
-    Activation, ConvGeometry, DirectConv, Finish, GroupedConv, Isa, RowSums, TileSize, Winograd,
+    Activation, ConvGeometry, DirectConv, Element, Epilogue, GroupedConv, Isa, RowSums, TileSize,
+    Winograd,
 };
 
 /// A convolution with bias and activation on maps `[N, H, W, C]`.
 #[derive(Debug)]
-pub struct Conv {
-    isa: Isa,
+pub struct Conv<T = f32> {
     geometry: ConvGeometry,
     activation: Option<Activation>,
-    algorithm: Algorithm,
+    algorithm: Algorithm<T>,
 }
 
 #[derive(Debug)]
-enum Algorithm {
-    Direct(DirectConv),
+enum Algorithm<T> {
+    Direct(DirectConv<T>),
     Winograd(Winograd),
-    Grouped(GroupedConv),
+    Grouped(GroupedConv<T>),
 }
 
-impl Conv {
+impl<T: Element> Conv<T> {
     /// Packs filters `[outputs, inputs / groups, kernel, kernel]` and one bias per output.
     ///
     /// # Panics
@@ -41,67 +40,62 @@ impl Conv {
             Algorithm::Direct(DirectConv::new(isa, filters, bias, geometry))
         };
         Self {
-            isa,
             geometry,
             activation,
             algorithm,
         }
     }
 
+    /// Its sizes.
     pub fn geometry(&self) -> &ConvGeometry {
         &self.geometry
     }
 
-    /// Whether [`Conv::run`] can add up the channels on its way.
-    pub fn sums(&self) -> bool {
-        matches!(self.algorithm, Algorithm::Direct(_)) && self.activation != Some(Activation::Silu)
-    }
-
-    /// `y[N, H', W', outputs] = activation(conv(x[N, H, W, inputs]) + bias)`, and the sum of each
-    /// channel of each picture into `sums[N, outputs]`, where [`Conv::sums`] says so.
-    ///
-    /// # Panics
-    /// If a slice does not fit, or sums are asked for that it cannot give.
-    pub fn run(&self, x: &[f32], size: [usize; 3], y: &mut [f32], sums: Option<&mut [f32]>) {
-        assert!(sums.is_none() || self.sums());
+    /// The kernel that was chosen: algorithm, instruction set, element type, and the tile of
+    /// results that is kept in registers, such as `winograd 4x4, avx2 f32 6x16`.
+    pub fn kernel(&self) -> String {
         match &self.algorithm {
-            Algorithm::Direct(conv) => {
-                let [_, height, width] = size;
-                let segment = self.geometry.output(height) * self.geometry.output(width);
-                let finish = Finish {
-                    relu: self.activation == Some(Activation::Relu),
-                    sums: sums.map(|sums| RowSums { segment, sums }),
-                };
-                conv.run(x, size, y, finish);
-                self.silu(y);
-            }
+            Algorithm::Direct(conv) => format!("direct, {}", conv.kernel()),
             Algorithm::Winograd(conv) => {
-                conv.run(x, size, y, self.activation == Some(Activation::Relu));
-                self.silu(y);
+                let side = conv.size().outputs();
+                format!("winograd {side}x{side}, {}", conv.kernel())
             }
-            Algorithm::Grouped(conv) => conv.run(x, size, y, self.activation),
+            Algorithm::Grouped(conv) => format!("grouped, {}", conv.kernel()),
         }
     }
 
-    /// The activation that no product applies on its way.
-    fn silu(&self, y: &mut [f32]) {
-        if self.activation == Some(Activation::Silu) {
-            let silu = Pass::Activate(Activation::Silu);
-            pass_over(self.isa, y, self.geometry.outputs, silu);
+    /// `y[N, H', W', outputs] = activation(conv(x[N, H, W, inputs]) + bias)`, and optionally the sum of
+    /// each channel of each image in `sums[N, outputs]`. `size` is `[N, H, W]`.
+    ///
+    /// # Panics
+    /// If a slice does not fit.
+    pub fn run(&self, x: &[T], size: [usize; 3], y: &mut [T], sums: Option<&mut [f32]>) {
+        let [_, height, width] = size;
+        let segment = self.geometry.output(height) * self.geometry.output(width);
+        let epilogue = Epilogue {
+            activation: self.activation,
+            sums: sums.map(|sums| RowSums { segment, sums }),
+        };
+        match &self.algorithm {
+            Algorithm::Direct(conv) => conv.run(x, size, y, epilogue),
+            Algorithm::Winograd(conv) => conv.run(x, size, y, epilogue),
+            Algorithm::Grouped(conv) => conv.run(x, size, y, epilogue),
         }
     }
 }
 
-/// The tile that is fastest for a geometry, if any is faster than the direct convolution.
+/// The fastest tile for a geometry, if Winograd's algorithm is faster than the direct convolution.
 ///
-/// The larger tile saves more multiplications and reads 2.25 times more weights, which decides
-/// where there are many of them and the maps are small, and the sooner the faster the machine
-/// multiplies (`cargo bench --bench kernels`).
+/// The larger tile saves more multiplications and reads 2.25 times as many weights. The weights
+/// dominate where there are many of them and the maps are small, and the faster the machine
+/// multiplies, the sooner they do (`cargo bench --bench kernels`).
 fn tile_size(isa: Isa, geometry: &ConvGeometry) -> Option<TileSize> {
     const FEWEST_INPUTS: usize = 16;
-    let most_for_four = match isa {
-        Isa::Avx512 => 128 * 128,
-        Isa::Avx2 | Isa::Portable => 256 * 256,
+    // With 16 values per vector the weights become the bottleneck sooner.
+    let most_for_four = if isa.lanes() >= 16 {
+        128 * 128
+    } else {
+        256 * 256
     };
     if !Winograd::supports(geometry) || geometry.inputs < FEWEST_INPUTS {
         None

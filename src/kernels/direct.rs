@@ -1,22 +1,24 @@
-//! Convolution as a product: the window of each output pixel is a row of inputs (Dukhan, "The
-//! Indirect Convolution Algorithm", arXiv:1907.02129, with the gathering done a block at a time).
+//! Convolution as a matrix product: each output pixel's window is a row of inputs. As in Dukhan,
+//! "The Indirect Convolution Algorithm", arXiv:1907.02129, there is no im2col buffer of the whole
+//! map, but windows are packed a group at a time.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::gemm::{Finish, Packed, Rows, gemm};
+use super::epilogue::Epilogue;
+use super::gemm::{Packed, Rows, gemm};
 use super::micro::{Layout, MOST_DEPTH, ROW};
-use super::{ConvGeometry, Isa, MatMut};
+use super::{ConvGeometry, Element, Isa};
 
 /// A dense convolution of any kernel, stride, padding and dilation on maps `[N, H, W, C]`.
 #[derive(Debug)]
-pub struct DirectConv {
+pub struct DirectConv<T = f32> {
     geometry: ConvGeometry,
-    packed: Packed,
+    packed: Packed<T>,
 }
 
-impl DirectConv {
+impl<T: Element> DirectConv<T> {
     /// From filters `[outputs, inputs, kernel, kernel]` and one bias per output.
     ///
     /// # Panics
@@ -34,7 +36,7 @@ impl DirectConv {
             (groups, bias.len(), filters.len()),
             (1, outputs, outputs * inputs * taps)
         );
-        // The inputs of a window in the order in which they lie in a map: tap by tap.
+        // A window's inputs in the order in which they lie in the map: tap by tap.
         let packed = Packed::new(isa, inputs * taps, bias, |output, row| {
             let filter = &filters[output * inputs * taps..][..inputs * taps];
             if taps == 1 {
@@ -50,51 +52,55 @@ impl DirectConv {
         Self { geometry, packed }
     }
 
-    /// `y[N, H', W', outputs] = finish(conv(x[N, H, W, inputs]) + bias)`.
+    /// Instruction set, element type and tile.
+    pub fn kernel(&self) -> String {
+        self.packed.kernel()
+    }
+
+    /// `y[N, H', W', outputs] = epilogue(conv(x[N, H, W, inputs]) + bias)`.
     ///
     /// # Panics
     /// If the lengths do not fit.
     pub fn run(
         &self,
-        x: &[f32],
+        x: &[T],
         [batch, height, width]: [usize; 3],
-        y: &mut [f32],
-        finish: Finish<'_>,
+        y: &mut [T],
+        epilogue: Epilogue<'_>,
     ) {
         let ConvGeometry {
             inputs,
             outputs,
             kernel,
             stride,
-            padding,
             ..
         } = self.geometry;
         let output = [self.geometry.output(height), self.geometry.output(width)];
         assert_eq!(x.len(), batch * height * width * inputs);
         assert_eq!(y.len(), batch * output[0] * output[1] * outputs);
-        let y = MatMut::new(y, outputs);
-        if kernel == 1 && stride == 1 && padding == 0 {
-            return gemm(&self.packed, &Pixels { x, inputs }, y, finish);
+        if kernel == 1 && stride == 1 && output == [height, width] {
+            return gemm(&self.packed, &Pixels { x, inputs }, y, epilogue);
         }
         let windows = Windows {
             x,
             size: [height, width],
             output,
+            zeros: [height, width].map(|size| self.geometry.zeros(size)[0]),
             geometry: self.geometry,
         };
-        gemm(&self.packed, &windows, y, finish);
+        gemm(&self.packed, &windows, y, epilogue);
     }
 }
 
-/// The pixels of a map are the rows of a product as they lie there.
-pub(super) struct Pixels<'a> {
-    pub x: &'a [f32],
+/// The pixels of a map, which are the rows of a product in place.
+pub(super) struct Pixels<'a, T> {
+    pub x: &'a [T],
     pub inputs: usize,
 }
 
-impl Rows for Pixels<'_> {
+impl<T: Element> Rows<T> for Pixels<'_, T> {
     #[inline(always)]
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) -> Layout {
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout {
         for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
             let from = &self.x[row * self.inputs..][depth.clone()];
             to[..from.len()].copy_from_slice(from);
@@ -102,28 +108,30 @@ impl Rows for Pixels<'_> {
         Layout::plain(depth.len(), ROW)
     }
 
-    fn in_place(&self) -> Option<(&[f32], usize)> {
+    fn in_place(&self) -> Option<(&[T], usize)> {
         Some((self.x, self.inputs))
     }
 }
 
-/// The window of every output pixel, zeros where it leaves the map.
-struct Windows<'a> {
-    x: &'a [f32],
+/// The window of every output pixel, with zeros outside of the map.
+struct Windows<'a, T> {
+    x: &'a [T],
     size: [usize; 2],
     output: [usize; 2],
+    /// Above the map and to its left.
+    zeros: [usize; 2],
     geometry: ConvGeometry,
 }
 
-impl Windows<'_> {
-    /// The map's pixels from column `left` on in row `top`, where they exist.
-    fn offset(&self, picture: usize, top: usize, left: usize) -> usize {
-        ((picture * self.size[0] + top) * self.size[1] + left) * self.geometry.inputs
+impl<T: Element> Windows<'_, T> {
+    /// Index of the first channel of a pixel.
+    fn offset(&self, image: usize, top: usize, left: usize) -> usize {
+        ((image * self.size[0] + top) * self.size[1] + left) * self.geometry.inputs
     }
 
-    /// Where the inputs of so many neighbours in a row of the output lie when the map's rows that
-    /// they reach are packed as they are: a window's rows of taps are runs, and windows overlap.
-    /// Only where a window is so small that it is packed whole.
+    /// The layout of so many neighbouring windows if the map's rows that they reach are packed once
+    /// for all: a window's rows of taps are runs, and windows overlap. Only if a window's whole
+    /// depth is packed at once.
     fn overlapping(&self, neighbours: usize) -> Option<Layout> {
         let ConvGeometry {
             inputs,
@@ -144,44 +152,39 @@ impl Windows<'_> {
     /// The rows of the map that the windows of a row of the output reach, from pixel `first` of the
     /// output on, zeros around the map.
     #[inline(always)]
-    fn pack_overlapping(&self, first: usize, layout: Layout, packed: &mut [f32]) {
-        let ConvGeometry {
-            inputs,
-            stride,
-            padding,
-            ..
-        } = self.geometry;
-        let [height, width] = self.size;
+    fn pack_overlapping(&self, first: usize, layout: Layout, packed: &mut [T]) {
+        let ConvGeometry { inputs, stride, .. } = self.geometry;
+        let ([height, width], [above, before]) = (self.size, self.zeros);
         let (row, column) = (first / self.output[1], first % self.output[1]);
-        let (picture, top) = (row / self.output[0], row % self.output[0] * stride);
+        let (image, top) = (row / self.output[0], row % self.output[0] * stride);
         let left = column * stride;
         let pixels = layout.run_stride / inputs;
         // Pixels of a run before the map, and one past those on it.
-        let start = padding.saturating_sub(left).min(pixels);
-        let end = (width + padding).saturating_sub(left).clamp(start, pixels);
+        let start = before.saturating_sub(left).min(pixels);
+        let end = (width + before).saturating_sub(left).clamp(start, pixels);
         let runs = packed.chunks_exact_mut(layout.run_stride).take(layout.runs);
         for (tap, run) in runs.enumerate() {
-            let y = (top + tap).checked_sub(padding).filter(|&y| y < height);
+            let y = (top + tap).checked_sub(above).filter(|&y| y < height);
             let Some(y) = y.filter(|_| start < end) else {
-                run.fill(0.0);
+                run.fill(T::zeroed());
                 continue;
             };
-            let from = self.offset(picture, y, left + start - padding);
-            run[..start * inputs].fill(0.0);
+            let from = self.offset(image, y, left + start - before);
+            run[..start * inputs].fill(T::zeroed());
             run[start * inputs..end * inputs]
                 .copy_from_slice(&self.x[from..][..(end - start) * inputs]);
-            run[end * inputs..].fill(0.0);
+            run[end * inputs..].fill(T::zeroed());
         }
     }
 }
 
-impl Rows for Windows<'_> {
-    fn line(&self) -> Option<usize> {
+impl<T: Element> Rows<T> for Windows<'_, T> {
+    fn segment(&self) -> Option<usize> {
         self.overlapping(1).map(|_| self.output[1])
     }
 
     #[inline(always)]
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) -> Layout {
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout {
         let layout = self.overlapping(rows.len()).filter(|layout| {
             rows.start / self.output[1] == (rows.end - 1) / self.output[1]
                 && layout.reach(rows.len()) <= packed.len()
@@ -194,13 +197,12 @@ impl Rows for Windows<'_> {
             inputs,
             kernel,
             stride,
-            padding,
             dilation,
             ..
         } = self.geometry;
-        let [height, width] = self.size;
+        let ([height, width], [above, before]) = (self.size, self.zeros);
         for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
-            let (pixel, picture) = (
+            let (pixel, image) = (
                 row % (self.output[0] * self.output[1]),
                 row / (self.output[0] * self.output[1]),
             );
@@ -213,20 +215,19 @@ impl Rows for Windows<'_> {
             let mut at = 0;
             while at < depth.len() {
                 let (y, x) = (top + tap_y * dilation, left + tap_x * dilation);
-                let inside =
-                    y >= padding && y < height + padding && x >= padding && x < width + padding;
+                let inside = y >= above && y < height + above && x >= before && x < width + before;
                 // Without dilation the taps of a filter's row are neighbours in the map, too.
                 let taps = if dilation == 1 && inside {
-                    (kernel - tap_x).min(width + padding - x)
+                    (kernel - tap_x).min(width + before - x)
                 } else {
                     1
                 };
                 let run = (taps * inputs - channel).min(depth.len() - at);
                 if inside {
-                    let from = self.offset(picture, y - padding, x - padding) + channel;
+                    let from = self.offset(image, y - above, x - before) + channel;
                     copy_run(&self.x[from..], &mut to[at..], run);
                 } else {
-                    to[at..at + run].fill(0.0);
+                    to[at..at + run].fill(T::zeroed());
                 }
                 at += run;
                 channel = 0;
@@ -240,17 +241,17 @@ impl Rows for Windows<'_> {
     }
 }
 
-/// Copies the first `len` values, and, if that is quicker, some of those after them.
+/// Copies the first `len` values, and where that is faster some of those after them.
 #[inline(always)]
-fn copy_run(from: &[f32], to: &mut [f32], len: usize) {
+fn copy_run<T: Copy>(from: &[T], to: &mut [T], len: usize) {
     const STEP: usize = 8;
-    // A run of a stem's window is shorter than the call that copies any length would be worth.
+    // The runs of a stem's windows are so short that a call of `memcpy` would cost more.
     const SHORT: usize = 8 * STEP;
     let whole = len.next_multiple_of(STEP);
     if len <= SHORT && whole <= from.len() && whole <= to.len() {
         let (from, to) = (from[..whole].as_chunks().0, to[..whole].as_chunks_mut().0);
         for (to, from) in to.iter_mut().zip(from) {
-            let values: &[f32; STEP] = from;
+            let values: &[T; STEP] = from;
             *to = *values;
         }
     } else {
@@ -259,13 +260,13 @@ fn copy_run(from: &[f32], to: &mut [f32], len: usize) {
 }
 
 /// `[N, C, H, W]` to `[N, H, W, C]`.
-pub fn to_channels_last(x: &[f32], [channels, plane]: [usize; 2], y: &mut [f32]) {
-    // Pixels that are worth a task of their own.
+pub fn to_channels_last<T: Element>(x: &[T], [channels, plane]: [usize; 2], y: &mut [T]) {
+    // Pixels per task.
     const TASK: usize = 1 << 12;
     assert_eq!(x.len(), y.len());
     let size = (channels * plane).max(1);
-    let pictures = y.par_chunks_exact_mut(size).zip(x.par_chunks_exact(size));
-    pictures.for_each(|(y, x)| {
+    let images = y.par_chunks_exact_mut(size).zip(x.par_chunks_exact(size));
+    images.for_each(|(y, x)| {
         y.par_chunks_mut(TASK * channels)
             .enumerate()
             .for_each(|(task, y)| {

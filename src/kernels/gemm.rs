@@ -1,45 +1,49 @@
-//! Matrix product with weights that were packed once: `[rows, depth] x [depth, outputs]`.
+//! Matrix product with weights that are packed once: `[rows, depth] x [depth, outputs]`.
 //!
-//! The rows are gathered, a block of them and some hundred inputs at a time, into packed rows that stay
-//! in the second cache while all panels of weights pass by; short ones are read where they lie. Where
-//! the rows come from is the caller's affair: pixels of a map, windows of a convolution, the inputs
-//! of a linear layer.
+//! A group of rows is packed, some hundred inputs at a time, and stays in L2 while all panels of
+//! weights are multiplied with it; short rows are read in place. Where the rows come from is up to
+//! the caller: pixels of a map, windows of a convolution (im2col, a group at a time), inputs of a
+//! linear layer.
 
 use std::ops::Range;
 
 use super::aligned::Aligned;
-use super::cut::{Grid, Size};
-use super::micro::{Layout, MOST_DEPTH, ROW, Strip, multiply};
+use super::elementwise::sum_rows;
+use super::epilogue::{ActivateRows, Epilogue, Placement, RowSums};
+use super::micro::{Layout, MOST_DEPTH, PanelProduct, ROW};
+use super::partition::{Size, Split, TaskGrid, Tasks, Work, middle};
 use super::scratch::with_scratch;
-use super::{Isa, Kernel, MatMut, Simd};
+use super::{Element, Isa, Kernel, MatMut, Simd};
 
-/// Tiles whose rows are packed at a time.
+/// Tiles of rows that are packed at a time.
 const TILES: usize = 8;
 
-/// Most inputs of rows that are read where they lie. Longer rows fall into the same few sets of the
-/// first cache, as the numbers of channels are powers of two.
+/// Most inputs of rows that are read in place. Longer rows would compete for the same few sets of
+/// L1, as the numbers of channels are powers of two.
 const MOST_IN_PLACE: usize = 512;
 
-/// Between the rows that are packed, so that those of a panel do not share few sets of the cache.
+/// Values between unpacked rows of weights, so that those of a panel do not fall into the same few
+/// cache sets.
 const SPREAD: usize = 16;
 
-/// Weights in the order in which the micro-kernel reads them: blocks of inputs, in them panels of
-/// one or two vectors of outputs, in them an input's weights side by side. Missing outputs are 0.
+/// Weights in the order in which the micro-kernel reads them: chunks of inputs, within them panels
+/// of one or two vectors of outputs, within them as [`Element::pack`] has it. Missing outputs are
+/// 0.
 #[derive(Debug)]
-pub(super) struct Packed {
+pub(super) struct Packed<T = f32> {
     isa: Isa,
     depth: usize,
     outputs: usize,
     vectors: usize,
     width: usize,
-    values: Aligned,
-    /// One per output of every panel.
+    values: Aligned<T>,
+    /// One per output, padded to whole panels.
     bias: Vec<f32>,
 }
 
-impl Packed {
-    /// From one bias per output and the weights, of which `row(output, inputs)` writes those of an
-    /// output in the order of its inputs.
+impl<T: Element> Packed<T> {
+    /// From one bias per output and the weights: `row(output, weights)` writes those of an output
+    /// in the order of the inputs.
     pub(super) fn new(
         isa: Isa,
         depth: usize,
@@ -60,7 +64,7 @@ impl Packed {
         packed
     }
 
-    /// With all weights 0, to be set panel by panel.
+    /// With all weights 0, to be filled panel by panel.
     pub(super) fn zeros(isa: Isa, depth: usize, bias: &[f32]) -> Self {
         let lanes = isa.lanes();
         let outputs = bias.len();
@@ -80,23 +84,20 @@ impl Packed {
         }
     }
 
-    /// Sets the weights of a panel: those of its first output, `stride` values later those of the
-    /// next.
+    /// Packs a panel from the weights of its outputs, `stride` values apart.
     fn fill(&mut self, panel: usize, rows: &[f32], stride: usize) {
         let width = self.width;
         let columns = width.min(self.outputs - panel * width);
-        for inputs in blocks(self.depth) {
-            let values = self.panel_mut(&inputs, panel);
-            for (input, weights) in inputs.zip(values.chunks_exact_mut(width)) {
-                for (column, weight) in weights.iter_mut().take(columns).enumerate() {
-                    *weight = rows[column * stride + input];
-                }
-            }
+        for inputs in depth_chunks(self.depth) {
+            let rows = &rows[inputs.start..columns * stride];
+            T::pack(rows, stride, width, self.panel_mut(&inputs, panel));
         }
     }
 
-    pub(super) fn isa(&self) -> Isa {
-        self.isa
+    /// Instruction set, element type and tile of the micro-kernel that reads the weights.
+    pub(super) fn kernel(&self) -> String {
+        let (isa, rows) = (self.isa.name(), self.isa.rows());
+        format!("{isa} {} {rows}x{}", T::NAME, self.width)
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -119,13 +120,13 @@ impl Packed {
         self.vectors
     }
 
-    /// Weights of one panel for one block of inputs.
-    pub(super) fn panel(&self, inputs: &Range<usize>, panel: usize) -> &[f32] {
+    /// The weights of a panel for a chunk of inputs.
+    pub(super) fn panel(&self, inputs: &Range<usize>, panel: usize) -> &[T] {
         &self.values[self.place(inputs, panel)]
     }
 
-    /// The same, to be set.
-    pub(super) fn panel_mut(&mut self, inputs: &Range<usize>, panel: usize) -> &mut [f32] {
+    /// As [`Packed::panel`].
+    pub(super) fn panel_mut(&mut self, inputs: &Range<usize>, panel: usize) -> &mut [T] {
         let place = self.place(inputs, panel);
         &mut self.values[place]
     }
@@ -136,59 +137,75 @@ impl Packed {
     }
 }
 
-/// The inputs cut into equal blocks of at most [`MOST_DEPTH`].
-pub(super) fn blocks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+/// The inputs in equal chunks of at most [`MOST_DEPTH`].
+pub(super) fn depth_chunks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let count = depth.div_ceil(MOST_DEPTH).max(1);
     let size = depth.div_ceil(count);
     (0..count).map(move |i| (i * size).min(depth)..((i + 1) * size).min(depth))
 }
 
 /// Where the rows of a product come from.
-pub(super) trait Rows: Sync {
-    /// Writes the inputs `depth` of each of `rows` into `packed`, which has room for as many rows
-    /// of `ROW` values, and tells how.
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [f32]) -> Layout;
+pub(super) trait Rows<T>: Sync {
+    /// Packs the inputs `depth` of `rows` into `packed`, which has room for as many rows of `ROW`
+    /// values, and returns their layout there.
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout;
 
-    /// Consecutive rows that are better packed together than with those before and after.
-    fn line(&self) -> Option<usize> {
+    /// Rows of which a group should not cross the end, as they are packed together best.
+    fn segment(&self) -> Option<usize> {
         None
     }
 
-    /// The rows where they lie one after another, and from one to the next how many values, if
-    /// they lie so.
-    fn in_place(&self) -> Option<(&[f32], usize)> {
+    /// The rows and the distance from one to the next in values, if they can be read in place.
+    fn in_place(&self) -> Option<(&[T], usize)> {
         None
     }
 }
 
-/// What happens to each result, and the sums that the squeeze needs.
-#[derive(Debug, Default)]
-pub struct Finish<'a> {
-    pub relu: bool,
-    pub sums: Option<RowSums<'a>>,
-}
-
-/// Sums over segments of rows: one row of `outputs` values a segment.
-#[derive(Debug)]
-pub struct RowSums<'a> {
-    /// Rows to a segment, such as the pixels of a picture.
-    pub segment: usize,
-    pub sums: &'a mut [f32],
-}
-
-/// `y = finish(rows * weights + bias)`.
+/// `y = epilogue(rows * weights + bias)`.
 ///
 /// # Panics
-/// If `y` does not have `packed.outputs()` columns, or the sums are not one row per segment.
-pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: MatMut<'_>, finish: Finish<'_>) {
-    assert_eq!(y.columns(), packed.outputs);
+/// If `y` is not a whole number of rows of `packed.outputs()`, or the sums are not one row per
+/// segment.
+pub(super) fn gemm<T: Element>(
+    packed: &Packed<T>,
+    rows: &impl Rows<T>,
+    y: &mut [T],
+    epilogue: Epilogue<'_>,
+) {
+    let Epilogue { activation, sums } = epilogue;
+    let placement = Placement::from(activation);
+    // Sums are of activated results, which are in registers only if the activation is applied
+    // there.
+    let (sums, sums_after) = if placement.after.is_none() {
+        (sums, None)
+    } else {
+        (None, sums)
+    };
+    multiply_all(
+        packed,
+        rows,
+        MatMut::new(&mut *y, packed.outputs),
+        placement,
+        sums,
+    );
+    if let Some(sums) = sums_after {
+        sum_rows(packed.isa, y, packed.outputs, sums);
+    }
+}
+
+fn multiply_all<T: Element>(
+    packed: &Packed<T>,
+    rows: &impl Rows<T>,
+    y: MatMut<'_, T>,
+    placement: Placement,
+    sums: Option<RowSums<'_>>,
+) {
     if y.rows() == 0 {
         return;
     }
-    let relu = finish.relu;
-    let segment = match &finish.sums {
+    let segment = match &sums {
         Some(sums) => Some(sums.segment),
-        None => rows.line(),
+        None => rows.segment(),
     };
     let size = Size {
         rows: y.rows(),
@@ -197,103 +214,104 @@ pub(super) fn gemm(packed: &Packed, rows: &impl Rows, y: MatMut<'_>, finish: Fin
         panels: packed.panels(),
         width: packed.width,
     };
-    let grid = Grid::new(size, rayon::current_num_threads());
+    let grid = TaskGrid::new(size, rayon::current_num_threads());
     let product = Product {
         packed,
         rows,
-        relu,
+        placement,
         grid,
     };
-    let tasks = 0..grid.row_tasks;
-    let panels = 0..grid.panel_tasks;
-    let Some(RowSums { segment, sums }) = finish.sums else {
-        return product.split(tasks, panels, y, None);
+    let work = |y, sums| Work {
+        rows: 0..grid.row_tasks,
+        columns: 0..grid.panel_tasks,
+        y,
+        sums,
+    };
+    let Some(RowSums { segment, sums }) = sums else {
+        return work(y, None).run(&product);
     };
     assert_eq!(sums.len() * segment, y.rows() * packed.outputs);
-    if grid.parts == 1 {
+    if grid.segment_tasks == 1 {
         sums.fill(0.0);
-        return product.split(tasks, panels, y, Some(MatMut::new(sums, packed.outputs)));
+        return work(y, Some(MatMut::new(sums, packed.outputs))).run(&product);
     }
     let mut partial = vec![0.0; grid.row_tasks * packed.outputs];
     let slots = MatMut::new(&mut partial, packed.outputs);
-    product.split(tasks, panels, y, Some(slots));
+    work(y, Some(slots)).run(&product);
     for (sums, partial) in sums
         .chunks_exact_mut(packed.outputs)
-        .zip(partial.chunks_exact(grid.parts * packed.outputs))
+        .zip(partial.chunks_exact(grid.segment_tasks * packed.outputs))
     {
         sums.fill(0.0);
-        for part in partial.chunks_exact(packed.outputs) {
-            sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+        for partial in partial.chunks_exact(packed.outputs) {
+            sums.iter_mut().zip(partial).for_each(|(sum, x)| *sum += x);
         }
     }
 }
 
-struct Product<'a, R> {
-    packed: &'a Packed,
+struct Product<'a, T, R> {
+    packed: &'a Packed<T>,
     rows: &'a R,
-    relu: bool,
-    grid: Grid,
+    placement: Placement,
+    grid: TaskGrid,
 }
 
-impl<R: Rows> Product<'_, R> {
-    fn split(
-        &self,
-        tasks: Range<usize>,
-        panels: Range<usize>,
-        y: MatMut<'_>,
-        sums: Option<MatMut<'_>>,
-    ) {
+impl<T: Element, R: Rows<T>> Tasks for Product<'_, T, R> {
+    type Element = T;
+
+    fn split(&self, tasks: &Range<usize>, panels: &Range<usize>) -> Option<Split> {
         if tasks.len() > 1 {
-            let middle = tasks.start + tasks.len() / 2;
-            let (first, at) = (self.grid.start(tasks.start), self.grid.start(middle));
-            let (above, below) = y.split_rows(at - first);
-            let slots = (middle - tasks.start) * self.grid.segments;
-            let (sums_above, sums_below) = sums.map(|sums| sums.split_rows(slots)).unzip();
-            rayon::join(
-                || self.split(tasks.start..middle, panels.clone(), above, sums_above),
-                || self.split(middle..tasks.end, panels.clone(), below, sums_below),
-            );
-        } else if panels.len() > 1 {
-            let middle = panels.start + panels.len() / 2;
-            let columns = (middle - panels.start) * self.grid.task_panels * self.packed.width;
-            let (left, right) = y.split_columns(columns);
-            let (sums_left, sums_right) = sums.map(|sums| sums.split_columns(columns)).unzip();
-            rayon::join(
-                || self.split(tasks.clone(), panels.start..middle, left, sums_left),
-                || self.split(tasks.clone(), middle..panels.end, right, sums_right),
-            );
+            Some(Split::Rows(middle(tasks)))
         } else {
-            let panels = panels.start * self.grid.task_panels
-                ..(panels.end * self.grid.task_panels).min(self.packed.panels());
-            let first = self.grid.start(tasks.start);
-            let isa = self.packed.isa;
-            // The memory is taken outside: a closure inside would not be compiled for the
-            // instruction set.
-            with_scratch(TILES * isa.rows() * ROW, |scratch| {
-                isa.run(Task {
-                    product: self,
-                    first,
-                    panels,
-                    y,
-                    sums,
-                    scratch,
-                });
-            });
+            (panels.len() > 1).then(|| Split::Columns(middle(panels)))
         }
+    }
+
+    fn row(&self, task: usize) -> [usize; 2] {
+        [self.grid.start(task), task * self.grid.task_segments]
+    }
+
+    fn column(&self, task: usize) -> usize {
+        task * self.grid.task_panels * self.packed.width
+    }
+
+    fn run(&self, task: Work<'_, T>) {
+        let Work {
+            rows,
+            columns,
+            y,
+            sums,
+        } = task;
+        let panels = columns.start * self.grid.task_panels
+            ..(columns.end * self.grid.task_panels).min(self.packed.panels());
+        let first = self.grid.start(rows.start);
+        let isa = self.packed.isa;
+        // Outside of the kernel, because a closure inside it would not be compiled for the
+        // instruction set.
+        with_scratch(TILES * isa.rows() * ROW, |scratch| {
+            isa.run(Task {
+                product: self,
+                first,
+                panels,
+                y,
+                sums,
+                scratch,
+            });
+        });
     }
 }
 
-/// The rows from `first` on, as many as `y` has, times some panels.
-struct Task<'a, R> {
-    product: &'a Product<'a, R>,
+/// The rows from `first` on, as many as `y` has, times some of the panels.
+struct Task<'a, T, R> {
+    product: &'a Product<'a, T, R>,
     first: usize,
     panels: Range<usize>,
-    y: MatMut<'a>,
+    y: MatMut<'a, T>,
     sums: Option<MatMut<'a>>,
-    scratch: &'a mut [f32],
+    scratch: &'a mut [T],
 }
 
-impl<R: Rows> Kernel for Task<'_, R> {
+impl<T: Element, R: Rows<T>> Kernel for Task<'_, T, R> {
     type Output = ();
 
     #[inline(always)]
@@ -305,7 +323,7 @@ impl<R: Rows> Kernel for Task<'_, R> {
     }
 }
 
-impl<R: Rows> Task<'_, R> {
+impl<T: Element, R: Rows<T>> Task<'_, T, R> {
     #[inline(always)]
     fn run_vectors<S: Simd, const VECTORS: usize>(mut self, simd: S) {
         let grid = self.product.grid;
@@ -316,38 +334,38 @@ impl<R: Rows> Task<'_, R> {
             let end = rows.min((segment + 1) * grid.segment);
             let tiles = (end - start).div_ceil(S::ROWS);
             let count = tiles.div_ceil(TILES);
-            for block in 0..count {
-                let at = |block: usize| {
-                    let tile = block * tiles / count;
+            for group in 0..count {
+                let at = |group: usize| {
+                    let tile = group * tiles / count;
                     start + tile * (end - start) / tiles
                 };
-                let block = at(block)..at(block + 1);
-                self.block::<S, VECTORS>(simd, block, segment);
+                let group = at(group)..at(group + 1);
+                self.multiply_group::<S, VECTORS>(simd, group, segment);
             }
             start = end;
         }
     }
 
-    /// Some rows with all panels.
+    /// Multiplies a group of rows, packed together, with all panels.
     #[inline(always)]
-    fn block<S: Simd, const VECTORS: usize>(
+    fn multiply_group<S: Simd, const VECTORS: usize>(
         &mut self,
         simd: S,
-        block: Range<usize>,
+        group: Range<usize>,
         segment: usize,
     ) {
         let Product { packed, rows, .. } = self.product;
-        let source = self.first + block.start..self.first + block.end;
+        let source = self.first + group.start..self.first + group.end;
         let in_place = rows.in_place();
-        // The rows of the next block are asked for while this one is worked on.
+        // The next group's rows are prefetched meanwhile.
         let upcoming = in_place.map_or(&[][..], |(rows, stride)| {
             let start = rows.len().min(source.end * stride);
             &rows[start..rows.len().min(start + source.len() * stride)]
         });
         let in_place = in_place.filter(|&(_, stride)| stride <= MOST_IN_PLACE);
-        let mut depths = blocks(packed.depth).peekable();
-        let strips = depths.clone().count() * self.panels.len();
-        let mut strip = 0;
+        let mut depths = depth_chunks(packed.depth).peekable();
+        let products = depths.clone().count() * self.panels.len();
+        let mut done = 0;
         while let Some(inputs) = depths.next() {
             let last = depths.peek().is_none();
             let after = depths.peek().cloned().unwrap_or(0..inputs.len());
@@ -367,22 +385,27 @@ impl<R: Rows> Task<'_, R> {
                 } else {
                     packed.panel(&after, self.panels.start)
                 };
-                let part = |i: usize| i * upcoming.len() / strips;
-                let upcoming = &upcoming[part(strip)..part(strip + 1)];
-                strip += 1;
+                let at = |product: usize| product * upcoming.len() / products;
+                let upcoming = &upcoming[at(done)..at(done + 1)];
+                done += 1;
                 let sums = self.sums.as_mut().filter(|_| last);
-                let strip = Strip {
+                let product = PanelProduct {
                     rows,
                     layout,
                     panel: packed.panel(&inputs, panel),
                     next: [next, upcoming],
-                    y: self.y.window(block.clone(), column..column + columns),
+                    y: self.y.window(group.clone(), column..column + columns),
                     bias: (inputs.start == 0).then_some(bias),
-                    relu: last && self.product.relu,
+                    relu: last && self.product.placement.relu,
                     sums: sums.map(|sums| &mut sums.row(segment)[column..column + columns]),
                 };
-                multiply::<S, VECTORS>(simd, strip);
+                T::multiply::<S, VECTORS>(simd, product);
             }
+        }
+        if let Some(activation) = self.product.placement.after {
+            let columns = 0..self.y.columns();
+            let rows = self.y.window(group, columns);
+            simd.run(ActivateRows { rows, activation });
         }
     }
 }

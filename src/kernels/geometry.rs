@@ -1,5 +1,15 @@
 //! Sizes of a convolution.
 
+/// Zeros around a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// This many pixels on every side.
+    Each(usize),
+    /// TensorFlow's `SAME`: enough for `ceil(input / stride)` outputs. Of an odd number the larger half
+    /// goes below or to the right.
+    Same,
+}
+
 /// What a two-dimensional convolution with a square kernel is made of, besides its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvGeometry {
@@ -10,8 +20,7 @@ pub struct ConvGeometry {
     /// Pixels of a side of the kernel.
     pub kernel: usize,
     pub stride: usize,
-    /// Zeros around the map, in pixels.
-    pub padding: usize,
+    pub padding: Padding,
     /// Pixels from one value of the kernel to the next.
     pub dilation: usize,
     /// Output channels of a group see the input channels of that group alone.
@@ -20,13 +29,33 @@ pub struct ConvGeometry {
 
 impl ConvGeometry {
     /// Height or width of the output for that of the input, in pixels; 0 if the kernel does not fit.
-    #[inline]
     pub fn output(&self, size: usize) -> usize {
-        let reach = self.dilation * (self.kernel - 1) + 1;
-        match (size + 2 * self.padding).checked_sub(reach) {
-            Some(room) => room / self.stride + 1,
-            None => 0,
+        match self.padding {
+            _ if size == 0 => 0,
+            Padding::Same => size.div_ceil(self.stride),
+            Padding::Each(padding) => {
+                let padded = size.saturating_add(2 * padding);
+                let room = padded.checked_sub(self.reach());
+                room.map_or(0, |room| room / self.stride + 1)
+            }
         }
+    }
+
+    /// Zeros before the first and after the last of `size` pixels along an axis.
+    pub fn zeros(&self, size: usize) -> [usize; 2] {
+        match self.padding {
+            Padding::Each(padding) => [padding; 2],
+            Padding::Same => {
+                let steps = self.output(size).saturating_sub(1);
+                let zeros = (steps * self.stride + self.reach()).saturating_sub(size);
+                [zeros / 2, zeros.div_ceil(2)]
+            }
+        }
+    }
+
+    /// Pixels from the first to the last one under the kernel.
+    fn reach(&self) -> usize {
+        self.dilation * (self.kernel - 1) + 1
     }
 
     /// Input channels of a group.

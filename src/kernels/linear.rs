@@ -1,10 +1,9 @@
-//! Matrix product with bias: the layers after the squeeze and the classifier.
+//! Fully connected layers: those of the squeeze-and-excitation modules, and the classifier.
 
 use super::direct::Pixels;
-use super::tail::sigmoid_all;
-use super::{Finish, Isa, MatMut, Packed, gemm};
+use super::{Activation, Epilogue, Isa, Packed, gemm};
 
-/// `x W^T + b`.
+/// `x W^T + b`, in f32.
 #[derive(Debug)]
 pub struct Linear(Packed);
 
@@ -12,7 +11,7 @@ impl Linear {
     /// From weights `[outputs, inputs]` and one bias per output.
     ///
     /// # Panics
-    /// If the weights are not whole rows.
+    /// If the weights are not a whole number of rows.
     pub fn new(isa: Isa, weight: &[f32], bias: &[f32]) -> Self {
         let inputs = weight.len() / bias.len().max(1);
         assert_eq!(inputs * bias.len(), weight.len());
@@ -21,36 +20,32 @@ impl Linear {
         }))
     }
 
+    /// Instruction set, element type and tile.
+    pub fn kernel(&self) -> String {
+        self.0.kernel()
+    }
+
+    /// Width of the input.
     pub fn inputs(&self) -> usize {
         self.0.depth()
     }
 
+    /// Width of the output.
     pub fn outputs(&self) -> usize {
         self.0.outputs()
     }
 
-    /// `x[N, inputs]` to `y[N, outputs]`, negative results to 0 if `relu`.
+    /// `y[N, outputs] = activation(x[N, inputs] W^T + b)`.
     ///
     /// # Panics
     /// If a slice does not fit.
-    pub fn run(&self, x: &[f32], y: &mut [f32], relu: bool) {
+    pub fn run(&self, x: &[f32], y: &mut [f32], activation: Option<Activation>) {
         let inputs = self.inputs();
         assert_eq!(x.len() * self.outputs(), y.len() * inputs);
-        let y = MatMut::new(y, self.outputs());
-        gemm(
-            &self.0,
-            &Pixels { x, inputs },
-            y,
-            Finish { relu, sums: None },
-        );
-    }
-
-    /// As [`Linear::run`], and the logistic function of every result.
-    ///
-    /// # Panics
-    /// As [`Linear::run`].
-    pub fn run_sigmoid(&self, x: &[f32], y: &mut [f32]) {
-        self.run(x, y, false);
-        sigmoid_all(self.0.isa(), y);
+        let epilogue = Epilogue {
+            activation,
+            sums: None,
+        };
+        gemm(&self.0, &Pixels { x, inputs }, y, epilogue);
     }
 }

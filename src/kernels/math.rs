@@ -1,6 +1,5 @@
-//! Functions that the machine has no instruction for.
+//! Elementary functions on vectors.
 
-use super::activation::Activation;
 use super::simd::Simd;
 
 /// `e^x` within 2 units in the last place, over the whole range: infinity above 88.73, 0 below
@@ -9,7 +8,7 @@ use super::simd::Simd;
 /// `x = n ln 2 + r` with whole `n` and |r| <= ln 2 / 2; the polynomial for `e^r` and the two parts
 /// of ln 2 are those of `expf` in Cephes (S. L. Moshier, netlib.org/cephes).
 #[inline(always)]
-pub(crate) fn exp<S: Simd>(simd: S, x: S::V) -> S::V {
+pub(super) fn exp<S: Simd>(simd: S, x: S::V) -> S::V {
     // Adding and subtracting 1.5 * 2^23 leaves the nearest whole number.
     const ROUND: f32 = 12_582_912.0;
     const LN_2_HIGH: f32 = 0.693_359_4;
@@ -23,7 +22,7 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::V) -> S::V {
         0.5,
     ];
 
-    // Beyond these the result is 0 or infinite anyway, and `n` could leave the range of `scale`.
+    // Beyond these bounds the result is 0 or infinity, and `n` could leave the range of `scale`.
     let x = simd.clamp(x, -104.0, 89.0);
     let shifted = simd.fma(x, simd.splat(std::f32::consts::LOG2_E), simd.splat(ROUND));
     let n = simd.sub(shifted, simd.splat(ROUND));
@@ -38,46 +37,15 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::V) -> S::V {
     simd.scale(simd.add(sum, simd.splat(1.0)), n)
 }
 
-/// `1 + e^-x`.
-#[inline(always)]
-fn one_plus_exp_of_minus<S: Simd>(simd: S, x: S::V) -> S::V {
-    let exp = exp(simd, simd.sub(simd.splat(0.0), x));
-    simd.add(simd.splat(1.0), exp)
-}
-
-/// `1 / (1 + e^-x)`.
-#[inline(always)]
-pub(crate) fn sigmoid<S: Simd>(simd: S, x: S::V) -> S::V {
-    simd.div(simd.splat(1.0), one_plus_exp_of_minus(simd, x))
-}
-
-/// `x * sigmoid(x)`, with one rounding less.
-#[inline(always)]
-pub(crate) fn silu<S: Simd>(simd: S, x: S::V) -> S::V {
-    simd.div(x, one_plus_exp_of_minus(simd, x))
-}
-
-/// The activation of every lane, or the lanes as they are.
-#[inline(always)]
-pub(crate) fn activate<S: Simd>(simd: S, x: S::V, activation: Option<Activation>) -> S::V {
-    match activation {
-        Some(Activation::Relu) => simd.relu(x),
-        Some(Activation::Silu) => silu(simd, x),
-        None => x,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::simd::{Isa, Kernel, MAX_LANES};
+    use crate::kernels::simd::{Isa, Kernel};
 
-    /// What a function makes of the lanes of a vector.
+    /// A function of every lane.
     #[derive(Clone, Copy)]
     enum Function {
         Exp,
-        Sigmoid,
-        Activate(Option<Activation>),
         /// The larger of `x` and a constant.
         Max(f32),
     }
@@ -97,18 +65,12 @@ mod tests {
                 let x = simd.load_some(x);
                 let result = match self.function {
                     Function::Exp => exp(simd, x),
-                    Function::Sigmoid => sigmoid(simd, x),
-                    Function::Activate(activation) => activate(simd, x, activation),
                     Function::Max(other) => simd.max(simd.splat(other), x),
                 };
                 simd.store_some(result, y);
             }
             found
         }
-    }
-
-    fn available() -> impl Iterator<Item = Isa> {
-        Isa::ALL.into_iter().filter(|isa| isa.is_available())
     }
 
     /// Distance in units in the last place of the value found.
@@ -128,7 +90,7 @@ mod tests {
             .chain((-40..10).map(|e| 1.5 * 2f32.powi(e)))
             .chain((-40..10).map(|e| -1.5 * 2f32.powi(e)))
             .collect();
-        for isa in available() {
+        for isa in Isa::available() {
             let function = Function::Exp;
             let values = &values;
             let found = isa.run(Apply { function, values });
@@ -150,7 +112,7 @@ mod tests {
             0.0,
         ];
         let function = Function::Exp;
-        for isa in available() {
+        for isa in Isa::available() {
             let found = isa.run(Apply { function, values });
             assert_eq!(found[..4], [f32::INFINITY, 0.0, f32::INFINITY, 0.0]);
             assert!(found[4].is_nan());
@@ -159,35 +121,8 @@ mod tests {
     }
 
     #[test]
-    fn activations_match_scalar_ones() {
-        let values: Vec<f32> = (-2000..2000).map(|i| i as f32 * 0.061).collect();
-        let values = &values;
-        for isa in available() {
-            let sigmoid = isa.run(Apply {
-                function: Function::Sigmoid,
-                values,
-            });
-            for (&x, &y) in values.iter().zip(&sigmoid) {
-                let exact = 1.0 / (1.0 + (-f64::from(x)).exp());
-                assert!((f64::from(y) - exact).abs() <= 2e-7 * exact + 1e-37);
-            }
-            for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
-                let function = Function::Activate(activation);
-                let found = isa.run(Apply { function, values });
-                for (&x, &y) in values.iter().zip(&found) {
-                    let expected = activation.map_or(x, |activation| activation.apply(x));
-                    assert!((y - expected).abs() <= 5e-7 * expected.abs() + 1e-37);
-                }
-                let values = &[f32::NAN; MAX_LANES];
-                let found = isa.run(Apply { function, values });
-                assert!(found.iter().all(|y| y.is_nan()));
-            }
-        }
-    }
-
-    #[test]
     fn max_keeps_nan_of_either() {
-        for isa in available() {
+        for isa in Isa::available() {
             let values = &[1.0, -3.0, f32::NAN, f32::NEG_INFINITY];
             let function = Function::Max(0.5);
             let found = isa.run(Apply { function, values });

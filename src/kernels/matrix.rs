@@ -1,30 +1,30 @@
-//! A window on a matrix that several threads fill, each its own rows and columns.
+//! A mutable view of a matrix that several threads fill, each its own rows and columns.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Rows of `columns` values, `stride` apart, that nobody else touches.
+/// Exclusive access to rows of `columns` values, `stride` apart.
 #[derive(Debug)]
-pub(super) struct MatMut<'a> {
-    start: *mut f32,
+pub struct MatMut<'a, T = f32> {
+    start: *mut T,
     rows: usize,
     columns: usize,
     stride: usize,
-    lifetime: PhantomData<&'a mut [f32]>,
+    lifetime: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a MatMut is the only way to its values, like `&mut [f32]`, which is Send.
-unsafe impl Send for MatMut<'_> {}
-// SAFETY: through `&MatMut` nothing can be read or written but its sizes.
-unsafe impl Sync for MatMut<'_> {}
+// SAFETY: a MatMut has exclusive access to its values, like `&mut [T]`, which is Send.
+unsafe impl<T: Send> Send for MatMut<'_, T> {}
+// SAFETY: a `&MatMut` gives access to the sizes alone.
+unsafe impl<T: Send> Sync for MatMut<'_, T> {}
 
-impl<'a> MatMut<'a> {
-    /// All rows of `values`, each `columns` long, one after another.
+impl<'a, T> MatMut<'a, T> {
+    /// All of `values`, as consecutive rows of `columns` values.
     ///
     /// # Panics
-    /// If the values are not whole rows.
-    pub(super) fn new(values: &'a mut [f32], columns: usize) -> Self {
+    /// If that is not a whole number of rows.
+    pub(super) fn new(values: &'a mut [T], columns: usize) -> Self {
         let rows = values.len() / columns.max(1);
         assert_eq!(rows * columns, values.len());
         Self {
@@ -44,35 +44,35 @@ impl<'a> MatMut<'a> {
         self.columns
     }
 
-    /// Values from the start of a row to the start of the next.
+    /// Distance from the start of a row to the start of the next, in values.
     pub(super) fn stride(&self) -> usize {
         self.stride
     }
 
-    /// The first value of a row; valid for `columns` values.
+    /// A pointer to a row, valid for `columns` values.
     ///
     /// # Panics
     /// If there is no such row.
     #[inline(always)]
-    pub(super) fn row_ptr(&mut self, row: usize) -> *mut f32 {
+    pub(super) fn row_ptr(&mut self, row: usize) -> *mut T {
         assert!(row < self.rows);
         // SAFETY: row < rows, so the offset stays inside the values given to `new`.
         unsafe { self.start.add(row * self.stride) }
     }
 
     #[inline(always)]
-    pub(super) fn row(&mut self, row: usize) -> &mut [f32] {
+    pub(super) fn row(&mut self, row: usize) -> &mut [T] {
         let (start, columns) = (self.row_ptr(row), self.columns);
         // SAFETY: a row has `columns` values, borrowed from `self` alone.
         unsafe { std::slice::from_raw_parts_mut(start, columns) }
     }
 
-    /// Some of the rows and columns, for as long as nobody else uses `self`.
+    /// A view of some of the rows and columns, which borrows `self`.
     ///
     /// # Panics
     /// If there are no such rows or columns.
     #[inline(always)]
-    pub(super) fn window(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_> {
+    pub(super) fn window(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatMut<'_, T> {
         assert!(rows.start <= rows.end && rows.end <= self.rows);
         assert!(columns.start <= columns.end && columns.end <= self.columns);
         MatMut {
@@ -93,8 +93,8 @@ impl<'a> MatMut<'a> {
     pub(super) fn split_rows(self, at: usize) -> (Self, Self) {
         assert!(at <= self.rows);
         let below = Self {
-            // Past the last row of a window of columns there may be less than a stride: an address
-            // that may lie outside, but then has no rows.
+            // Less than a stride may follow the last row of a window, so this address can lie
+            // outside of the allocation; then the view has no rows.
             start: self.start.wrapping_add(at * self.stride),
             rows: self.rows - at,
             ..self

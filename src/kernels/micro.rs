@@ -1,7 +1,7 @@
-//! The product of a few rows with a panel of weights, in registers.
+//! The micro-kernel of the matrix product in f32: rows times a panel of weights, tile by tile.
 //!
-//! Everything that is a sum over channels is cut into such tiles: up to [`Simd::ROWS`] pixels by
-//! one or two vectors of output channels, over some hundred inputs at a time.
+//! A tile of results is kept in registers: up to [`Simd::ROWS`] rows by one or two vectors of
+//! outputs. Each call sums over some hundred inputs.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
@@ -13,45 +13,45 @@ use std::ptr;
 
 use super::{MAX_LANES, MatMut, Simd};
 
-/// Most inputs that one pass over a tile sums. Few passes matter more than a panel that fits into
-/// the first cache: it comes fast enough from the second one.
+/// Most inputs that a tile sums at a time. To load and store tiles seldom matters more than to keep
+/// a panel in L1: it comes fast enough from L2.
 pub(super) const MOST_DEPTH: usize = 512;
 
-/// From one packed row to the next. Not a multiple of the page, so that the rows of a tile fall
-/// into different sets of the cache.
+/// Values from one packed row to the next. Not a multiple of the page size, so that the rows of a
+/// tile fall into different cache sets.
 pub(super) const ROW: usize = MOST_DEPTH + 16;
 
-/// From one packed row of up to `depth` inputs to the next, at most [`ROW`].
+/// Values from one packed row of up to `depth` inputs to the next, at most [`ROW`].
 #[inline(always)]
 pub(super) fn packed_stride(depth: usize) -> usize {
     (depth.min(MOST_DEPTH) + 16).next_multiple_of(LINE)
 }
 
-/// Inputs whose weights are asked for ahead: the first tile of a block finds them far away, and the
-/// panel after this one follows in memory.
+/// Inputs by which the weights are prefetched ahead: for the first tile of a panel they are far
+/// away. Past the end of this panel the next one follows in memory.
 const AHEAD: usize = 32;
 
-/// Values in a line of the cache.
-pub(super) const LINE: usize = 16;
-const LINE_BYTES: usize = LINE * size_of::<f32>();
+/// Values in a cache line.
+const LINE: usize = 16;
+pub(super) const LINE_BYTES: usize = LINE * size_of::<f32>();
 
-/// Most rows that any instruction set has registers for.
+/// Most rows of a tile on any instruction set.
 const MAX_ROWS: usize = 14;
 
-/// Where the inputs of rows lie.
+/// How the inputs of rows lie in memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layout {
+pub struct Layout {
     /// Values from one row to the next; rows may overlap.
     pub stride: usize,
-    /// Runs of inputs that a row is made of, such as the rows of a window.
+    /// Contiguous runs of inputs that a row consists of, such as the rows of a window.
     pub runs: usize,
-    /// Inputs of a run, and values from a row's one run to its next.
+    /// Inputs per run, and values from one run of a row to the next.
     pub run: usize,
     pub run_stride: usize,
 }
 
 impl Layout {
-    /// Rows of `depth` inputs side by side, from one row to the next `stride` values.
+    /// Rows of `depth` contiguous inputs, `stride` values apart.
     #[inline(always)]
     pub(super) fn plain(depth: usize, stride: usize) -> Self {
         Self {
@@ -62,36 +62,32 @@ impl Layout {
         }
     }
 
-    /// Values that so many rows reach over.
+    /// Values from the first to the last input of so many rows.
     pub(super) fn reach(self, rows: usize) -> usize {
         (rows.max(1) - 1) * self.stride + (self.runs.max(1) - 1) * self.run_stride + self.run
     }
 }
 
-/// Rows of results and what makes them.
-pub(super) struct Strip<'a> {
-    pub rows: &'a [f32],
+/// Rows times a panel of weights: `y = rows * panel + bias`.
+pub struct PanelProduct<'a, T> {
+    pub rows: &'a [T],
     pub layout: Layout,
-    /// For each input, the weights of all outputs.
-    pub panel: &'a [f32],
-    /// What will be read soon, asked for on the way: weights into the second cache, inputs into the
-    /// first.
-    pub next: [&'a [f32]; 2],
-    pub y: MatMut<'a>,
-    /// What the sum starts from; `None` goes on from what `y` holds.
+    /// The weights of all outputs, input by input.
+    pub panel: &'a [T],
+    /// What to prefetch meanwhile: weights into L2, inputs into L1.
+    pub next: [&'a [T]; 2],
+    pub y: MatMut<'a, T>,
+    /// What the sums start from; `None` adds to what `y` holds.
     pub bias: Option<&'a [f32]>,
     pub relu: bool,
-    /// Receives the sum over the rows, per output.
+    /// To which the sum over the rows is added, per output.
     pub sums: Option<&'a mut [f32]>,
 }
 
-/// `y = rows * panel + bias` for a panel of `VECTORS` vectors.
-///
-/// # Panics
-/// If a slice is too short, or `y` has more columns than the panel.
+/// As [`Element::multiply`](super::Element::multiply).
 #[inline(always)]
-pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>) {
-    let Strip {
+pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<'_, f32>) {
+    let PanelProduct {
         rows,
         layout,
         panel,
@@ -100,7 +96,7 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>)
         bias,
         relu,
         mut sums,
-    } = strip;
+    } = product;
     let (width, columns) = (VECTORS * S::LANES, y.columns());
     if y.rows() == 0 {
         return;
@@ -110,12 +106,12 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>)
     assert!(panel.len() >= depth * width);
     assert!(bias.is_none_or(|bias| bias.len() >= width));
     assert!(sums.as_ref().is_none_or(|sums| sums.len() >= columns));
-    // Tiles of nearly equal height: one of few rows would wait for its own results.
+    // Tiles of nearly equal height: one of few rows would be bound by the latency of its sums.
     let count = y.rows().div_ceil(S::ROWS);
     let (least, taller) = (y.rows() / count, y.rows() % count);
-    // Bytes of what comes next for each input of each tile.
+    // Bytes to prefetch for each input of each tile.
     let steps = next.map(|next| size_of_val(next).div_ceil((count * depth).max(1)));
-    // Looking for a page that does not exist costs time: what is empty begins where the weights do.
+    // Prefetching from an unmapped page costs time, so what is empty points to the weights.
     let mut next = next.map(|next| {
         let values = if next.is_empty() { panel } else { next };
         values.as_ptr().cast::<u8>()
@@ -124,7 +120,7 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>)
     let mut start = 0;
     for index in 0..count {
         let height = least + usize::from(index < taller);
-        // Results that do not fill the panel go through a tile that does.
+        // A panel wider than `y` writes to a buffer of its own width.
         let whole = whole.as_mut_ptr().cast::<f32>();
         let (results, result_stride) = if columns == width {
             (y.row_ptr(start), y.stride())
@@ -136,8 +132,12 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>)
             for r in 0..copied {
                 let row = y.row(start + r);
                 // SAFETY: `whole` has room for MAX_ROWS >= height rows of `width` values, and a
-                // row of `y` has `columns`, fewer than that.
-                unsafe { ptr::copy_nonoverlapping(row.as_ptr(), whole.add(r * width), columns) };
+                // row of `y` has `columns`, fewer than that. What it lacks is zero, as `rows_of`
+                // reads whole vectors.
+                unsafe {
+                    ptr::copy_nonoverlapping(row.as_ptr(), whole.add(r * width), columns);
+                    ptr::write_bytes(whole.add(r * width + columns), 0, width - columns);
+                }
             }
         }
         let tile = Tile {
@@ -154,8 +154,9 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>)
         macro_rules! of_rows {
             ($($rows:literal)*) => {
                 match height {
-                    // SAFETY: the lengths were checked above: the tile's rows are rows of `strip`,
-                    // and its results are rows of `y` or of `whole`, `width` values each.
+                    // SAFETY: the lengths were checked above: the tile's rows are among `rows`, and
+                    // its results are rows of `y` or of `whole`, `width` values each, which were
+                    // written above if there is no bias.
                     $($rows => unsafe {
                         rows_of::<S, $rows, VECTORS>(simd, tile, sums.as_deref_mut(), columns);
                     },)*
@@ -174,7 +175,7 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, strip: Strip<'_>)
     }
 }
 
-/// A tile of results: what [`Strip`] says, of up to [`Simd::ROWS`] rows and with all columns.
+/// As [`PanelProduct`], for up to [`Simd::ROWS`] rows and with all columns.
 #[derive(Clone, Copy)]
 struct Tile {
     rows: *const f32,
@@ -188,12 +189,13 @@ struct Tile {
     relu: bool,
 }
 
-/// Rows that are addressed from one pointer: the machine adds a register, or twice that, on its own.
+/// Rows per base pointer: x86 addressing can add an index register times 1 or 2.
 const GROUP: usize = 3;
 
 /// # Safety
-/// With `width = VECTORS * LANES`: for `R` rows there are inputs as the layout says and `width` results
-/// to overwrite, for each input and for the bias there are `width` values.
+/// With `width = VECTORS * LANES`: the layout's inputs of `R` rows and `width` weights per input
+/// are valid for reading, as are `width` values of the bias; `width` results per row are valid for
+/// writing, and without a bias they are initialised.
 #[inline(always)]
 unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
     simd: S,
@@ -213,11 +215,11 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
     if tile.bias.is_some() {
         for at in 0..R * width.div_ceil(LINE) {
             let (r, line) = (at % R, at / R);
-            simd.prefetch_write(results.wrapping_add(r * result_stride + line * LINE));
+            simd.prefetch_write(results.wrapping_add(r * result_stride + line * LINE).cast());
         }
     }
     let mut sums = [[simd.splat(0.0); VECTORS]; R];
-    // SAFETY: offsets stay below the lengths that the caller vouches for.
+    // SAFETY: offsets stay below the lengths that the caller guarantees.
     unsafe {
         for r in 0..R {
             for v in 0..VECTORS {
@@ -247,13 +249,13 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
             while left > 0 {
                 let count = left.min(LINE);
                 left -= count;
-                // Once a line: asking again for one that is on its way would take the place of
+                // Once per line: a second prefetch of the same line would take a fill buffer from
                 // another.
                 for at in (0..tile.steps[0] * count).step_by(LINE_BYTES) {
-                    simd.prefetch_far(next[0].wrapping_add(at).cast());
+                    simd.prefetch_far(next[0].wrapping_add(at));
                 }
                 for at in (0..tile.steps[1] * count).step_by(LINE_BYTES) {
-                    simd.prefetch(next[1].wrapping_add(at).cast());
+                    simd.prefetch(next[1].wrapping_add(at));
                 }
                 for (next, step) in next.iter_mut().zip(tile.steps) {
                     *next = next.wrapping_add(step * count);
@@ -263,12 +265,12 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
                     for v in 0..VECTORS {
                         let at = panel.add(v * S::LANES);
                         if (v * S::LANES).is_multiple_of(LINE) {
-                            simd.prefetch(at.wrapping_add(AHEAD * width));
+                            simd.prefetch(at.wrapping_add(AHEAD * width).cast());
                         }
                         weights[v] = simd.load_unchecked(at);
                     }
                     panel = panel.add(width);
-                    // Written out: a loop of this length would stay one, with its sums in memory.
+                    // Written out: a loop this long would not be unrolled, with its sums in memory.
                     macro_rules! of_each_row {
                         ($($r:literal)*) => {
                             $(if $r < R {

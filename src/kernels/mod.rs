@@ -1,13 +1,14 @@
 //! Arithmetic on slices: no tensors, no devices, no files.
 //!
-//! Maps are channels-last, `[N, H, W, C]`.
+//! Maps are channels-last, `[N, H, W, C]`. Public for the benches alone.
 
 mod activation;
 mod aligned;
 mod conv;
-mod cut;
 mod direct;
-mod filters;
+mod element;
+mod elementwise;
+mod epilogue;
 mod gemm;
 mod geometry;
 mod grouped;
@@ -15,23 +16,25 @@ mod linear;
 mod math;
 mod matrix;
 mod micro;
+mod partition;
 mod peak;
 mod pool;
 #[cfg(test)]
-mod reference;
+pub(crate) mod reference;
 mod scratch;
 mod simd;
-mod tail;
 #[cfg(test)]
 mod tests;
 mod winograd;
 
 pub use activation::Activation;
-pub use aligned::{SLACK, line_start};
+pub use aligned::{line_start, slack};
 pub use conv::Conv;
 pub use direct::{DirectConv, to_channels_last};
-pub use gemm::{Finish, RowSums};
-pub use geometry::ConvGeometry;
+pub use element::Element;
+pub use elementwise::{Elementwise, mean};
+pub use epilogue::{Epilogue, RowSums};
+pub use geometry::{ConvGeometry, Padding};
 pub use grouped::GroupedConv;
 pub use linear::Linear;
 pub use peak::peak_flops;
@@ -39,7 +42,6 @@ pub use pool::Pool;
 pub use simd::Isa;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use simd::PixelSums;
-pub use tail::{Pass, mean, pass_over};
 pub use winograd::{TileSize, Winograd};
 
 use gemm::{Packed, gemm};

@@ -1,11 +1,11 @@
-//! What the machine can do at most: independent chains of fused multiply-adds in registers.
+//! The machine's peak rate, measured on independent chains of fused multiply-adds in registers.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::simd::{Isa, Kernel, Simd};
 
-/// Enough to hide the latency of two units, few enough for 16 registers.
+/// Enough to hide the latency of two FMA units, few enough for 16 registers.
 const CHAINS: usize = 12;
 const STEPS: usize = 10_000;
 const RUN: Duration = Duration::from_millis(20);
@@ -36,8 +36,8 @@ impl Kernel for Chains {
     }
 }
 
-/// Floating-point operations a second that all threads of the current pool reach together with
-/// nothing but multiply-adds, which count as two; the best of a few short runs.
+/// Floating-point operations per second of all threads of the current pool together, with nothing
+/// but multiply-adds, each counted as two; the best of a few short runs.
 pub fn peak_flops(isa: Isa) -> f64 {
     let operations = (2 * CHAINS * STEPS * isa.lanes()) as f64;
     let run = || {

@@ -1,19 +1,20 @@
-//! Pools of channels-last maps, `[N, H, W, C]`.
+//! Pooling of channels-last maps, `[N, H, W, C]`.
 
 use rayon::prelude::*;
 
+use super::element::Element;
 use super::simd::{Isa, Kernel, Simd};
 
-/// A pool with stride 2.
+/// A pooling operation with stride 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pool {
     /// Max 3x3, padding 1.
     MaxPad,
-    /// Max 3x3, no padding, size rounded up as Caffe does.
+    /// Max 3x3, no padding, the output's size rounded up as in Caffe.
     MaxCeil,
-    /// Average 2x2, an odd last row or column dropped.
+    /// Average 2x2; an odd last row or column is dropped.
     Average,
-    /// Average 2x2, size rounded up; the last window averages the pixels it has.
+    /// Average 2x2, the output's size rounded up; the last window averages the pixels that it has.
     AverageCeil,
 }
 
@@ -39,12 +40,12 @@ impl Pool {
         matches!(self, Self::MaxPad | Self::MaxCeil)
     }
 
-    /// Pools `x`, `[n, h, w, channels]`, into `y`, `[n, output(h), output(w), channels]`. A maximum
-    /// with NaN in its window is NaN.
+    /// Pools `x`, `[n, h, w, channels]`, into `y`, `[n, output(h), output(w), channels]`. NaN in a
+    /// window makes its maximum NaN.
     ///
     /// # Panics
     /// If a slice does not have the length of its shape.
-    pub fn run(self, isa: Isa, x: &[f32], [n, h, w, channels]: [usize; 4], y: &mut [f32]) {
+    pub fn run<T: Element>(self, isa: Isa, x: &[T], [n, h, w, channels]: [usize; 4], y: &mut [T]) {
         let (oh, ow) = (self.output(h), self.output(w));
         assert_eq!(x.len(), n * h * w * channels);
         assert_eq!(y.len(), n * oh * ow * channels);
@@ -53,10 +54,10 @@ impl Pool {
         }
         let rows = y.par_chunks_exact_mut(ow * channels).enumerate();
         rows.for_each(|(row, y)| {
-            let picture = &x[row / oh * h * w * channels..][..h * w * channels];
+            let image = &x[row / oh * h * w * channels..][..h * w * channels];
             isa.run(Row {
                 pool: self,
-                picture,
+                image,
                 rows: self.window(row % oh, h),
                 width: w,
                 channels,
@@ -67,16 +68,16 @@ impl Pool {
 }
 
 /// One row of the output.
-struct Row<'a> {
+struct Row<'a, T> {
     pool: Pool,
-    picture: &'a [f32],
+    image: &'a [T],
     rows: std::ops::Range<usize>,
     width: usize,
     channels: usize,
-    y: &'a mut [f32],
+    y: &'a mut [T],
 }
 
-impl Kernel for Row<'_> {
+impl<T: Element> Kernel for Row<'_, T> {
     type Output = ();
 
     #[inline(always)]
@@ -84,7 +85,7 @@ impl Kernel for Row<'_> {
         let channels = self.channels;
         for (index, y) in self.y.chunks_exact_mut(channels).enumerate() {
             let columns = self.pool.window(index, self.width);
-            let share = simd.splat(1.0 / (self.rows.len() * columns.len()) as f32);
+            let factor = simd.splat(1.0 / (self.rows.len() * columns.len()) as f32);
             for (at, y) in y.chunks_mut(S::LANES).enumerate() {
                 let at = at * S::LANES;
                 let mut result = simd.splat(if self.pool.is_max() {
@@ -95,7 +96,7 @@ impl Kernel for Row<'_> {
                 for row in self.rows.clone() {
                     for column in columns.clone() {
                         let pixel = (row * self.width + column) * channels;
-                        let x = simd.load_some(&self.picture[pixel + at..pixel + channels]);
+                        let x = simd.load_some(&self.image[pixel + at..pixel + channels]);
                         result = if self.pool.is_max() {
                             simd.max(result, x)
                         } else {
@@ -104,7 +105,7 @@ impl Kernel for Row<'_> {
                     }
                 }
                 if !self.pool.is_max() {
-                    result = simd.mul(result, share);
+                    result = simd.mul(result, factor);
                 }
                 simd.store_some(result, y);
             }
@@ -127,12 +128,12 @@ mod tests {
         let mut y = Vec::new();
         for index in 0..n * oh * ow * channels {
             let (pixel, channel) = (index / channels, index % channels);
-            let (picture, oy, ox) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
+            let (image, oy, ox) = (pixel / (oh * ow), pixel / ow % oh, pixel % ow);
             let mut values = Vec::new();
             for tap in 0..size * size {
                 let (iy, ix) = (oy * 2 + tap / size, ox * 2 + tap % size);
                 if iy >= padding && ix >= padding && iy - padding < h && ix - padding < w {
-                    let pixel = (picture * h + iy - padding) * w + ix - padding;
+                    let pixel = (image * h + iy - padding) * w + ix - padding;
                     values.push(x[pixel * channels + channel]);
                 }
             }
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn pools_match_windows_written_out() {
-        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        for isa in Isa::available() {
             for shape in [[1, 2, 2, 1], [2, 5, 4, 19], [3, 7, 7, 64], [1, 9, 12, 33]] {
                 // Negative values only, so that a padding of zero would show.
                 let count = shape.iter().product::<usize>();
@@ -173,7 +174,7 @@ mod tests {
 
     #[test]
     fn nan_stays_nan() {
-        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        for isa in Isa::available() {
             for pool in POOLS {
                 for damaged in 0..4 {
                     let mut x = [1.0; 4];

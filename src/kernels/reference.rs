@@ -1,13 +1,12 @@
-//! What the kernels compute, written out one value at a time in double precision, for their tests.
+//! Plain definitions of what the kernels compute, in f64, for their tests.
 //!
 //! All maps are channels-last: `[N, H, W, C]`.
 
 use super::activation::Activation;
 use super::geometry::ConvGeometry;
-use super::simd::Isa;
 
-/// The convolution of `x`, `[n, h, w, inputs]`, with `filters`,
-/// `[outputs, inputs / groups, kernel, kernel]`, plus the bias: `[n, output(h), output(w), outputs]`.
+/// The convolution of `x`, `[n, h, w, inputs]`, with `filters`, `[outputs, inputs / groups, kernel,
+/// kernel]`, plus the bias: `[n, output(h), output(w), outputs]`.
 pub(crate) fn conv(
     x: &[f32],
     [n, h, w]: [usize; 3],
@@ -20,24 +19,24 @@ pub(crate) fn conv(
         outputs,
         kernel,
         stride,
-        padding,
         dilation,
         groups,
+        ..
     } = geometry;
     let (cin, cout) = (inputs / groups, outputs / groups);
     let (oh, ow) = (geometry.output(h), geometry.output(w));
-    // The pixel that a tap falls on, if it is one.
+    // The pixel under a tap, unless it is outside of the map.
     let pixel = |out: usize, tap: usize, size: usize| {
         (out * stride + tap * dilation)
-            .checked_sub(padding)
+            .checked_sub(geometry.zeros(size)[0])
             .filter(|&at| at < size)
     };
     let mut y = Vec::with_capacity(n * oh * ow * outputs);
-    for (picture, oy, ox, o) in indices([n, oh, ow, outputs]) {
+    for (image, oy, ox, o) in indices([n, oh, ow, outputs]) {
         let mut sum = f64::from(bias[o]);
         for (i, ky, kx, _) in indices([cin, kernel, kernel, 1]) {
             if let (Some(iy), Some(ix)) = (pixel(oy, ky, h), pixel(ox, kx, w)) {
-                let value = x[((picture * h + iy) * w + ix) * inputs + o / cout * cin + i];
+                let value = x[((image * h + iy) * w + ix) * inputs + o / cout * cin + i];
                 let weight = filters[((o * cin + i) * kernel + ky) * kernel + kx];
                 sum += f64::from(value) * f64::from(weight);
             }
@@ -55,15 +54,29 @@ fn indices(sizes: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usiz
 
 /// The activation of one value.
 pub(crate) fn activate(x: f64, activation: Option<Activation>) -> f64 {
-    match activation {
-        None => x,
-        Some(Activation::Relu) if x < 0.0 => 0.0,
-        Some(Activation::Relu) => x,
-        Some(Activation::Silu) => x / (1.0 + (-x).exp()),
-    }
+    activation.map_or(x, |activation| activation.exact(x))
 }
 
-/// Values in -1..1, other ones for other seeds.
+/// The normal distribution's cumulative function.
+pub(super) fn normal_cdf(x: f64) -> f64 {
+    let a = x.abs();
+    let density = (-a * a / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let below = if a > 4.0 {
+        // a + 1 / (a + 2 / (a + 3 / ...)), from its end.
+        density / (1..80).rev().fold(a, |rest, k| a + f64::from(k) / rest)
+    } else {
+        // a + a^3 / 3 + a^5 / (3 * 5) + ...
+        let terms = (1..60).scan(a, |term, k| {
+            let this = *term;
+            *term *= a * a / f64::from(2 * k + 1);
+            Some(this)
+        });
+        0.5 - density * terms.sum::<f64>()
+    };
+    if x < 0.0 { below } else { 1.0 - below }
+}
+
+/// Pseudorandom values in -1..1.
 pub(crate) fn random(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9) | 1;
     let mut next = || {
@@ -73,9 +86,4 @@ pub(crate) fn random(count: usize, seed: u32) -> Vec<f32> {
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     };
     (0..count).map(|_| next()).collect()
-}
-
-/// The instruction sets of this machine.
-pub(crate) fn available() -> impl Iterator<Item = Isa> {
-    Isa::ALL.into_iter().filter(|isa| isa.is_available())
 }

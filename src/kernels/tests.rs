@@ -1,10 +1,15 @@
 //! The kernels against their references, on every instruction set of the machine.
 
-use super::reference::{self, available, random};
+use super::reference::{self, random};
 use super::{
-    Activation, Conv, ConvGeometry, DirectConv, Finish, Isa, Linear, Pass, RowSums, TileSize,
-    Winograd, mean, pass_over,
+    Activation, Conv, ConvGeometry, DirectConv, Elementwise, Epilogue, Isa, Linear, Padding,
+    RowSums, TileSize, Winograd, mean,
 };
+
+/// No activation, and each one.
+fn activations() -> impl Iterator<Item = Option<Activation>> {
+    std::iter::once(None).chain(Activation::ALL.map(Some))
+}
 
 fn dense(inputs: usize, outputs: usize, kernel: usize) -> ConvGeometry {
     ConvGeometry {
@@ -12,7 +17,7 @@ fn dense(inputs: usize, outputs: usize, kernel: usize) -> ConvGeometry {
         outputs,
         kernel,
         stride: 1,
-        padding: kernel / 2,
+        padding: Padding::Each(kernel / 2),
         dilation: 1,
         groups: 1,
     }
@@ -64,21 +69,20 @@ impl Case {
         }
     }
 
-    /// The sums of each picture's channels.
-    fn sums(&self, relu: bool) -> Vec<f64> {
+    /// The sums of each image's channels.
+    fn sums(&self, activation: Option<Activation>) -> Vec<f64> {
         let outputs = self.geometry.outputs;
         let mut sums = vec![0.0; self.shape[0] * outputs];
-        let picture = self.exact.len() / self.shape[0];
+        let image = self.exact.len() / self.shape[0];
         for (index, &y) in self.exact.iter().enumerate() {
-            let y = if relu && y < 0.0 { 0.0 } else { y };
-            sums[index / picture * outputs + index % outputs] += y;
+            sums[index / image * outputs + index % outputs] += reference::activate(y, activation);
         }
         sums
     }
 }
 
 /// Geometries and shapes that leave no edge out: vectors not filled, tiles not filled, several
-/// blocks of inputs, windows that leave the map, more pictures than one.
+/// chunks of inputs, windows that leave the map, more than one image.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for (inputs, outputs, kernel) in [
@@ -97,21 +101,39 @@ fn cases() -> Vec<Case> {
                 let geometry = ConvGeometry {
                     stride,
                     dilation,
-                    padding: kernel / 2 * dilation,
+                    padding: Padding::Each(kernel / 2 * dilation),
                     ..dense(inputs, outputs, kernel)
                 };
                 cases.push(Case::new(geometry, shape));
             }
         }
     }
-    // Windows that share what is packed: rows of the output longer than a block, strides longer than
-    // the kernel, windows that lie outside the map altogether.
+    // Windows that share what is packed: rows of the output longer than a group, strides longer
+    // than the kernel, windows that lie outside the map altogether.
     for (kernel, stride, padding) in [(7, 2, 3), (2, 3, 0), (3, 1, 5), (3, 2, 4), (5, 7, 2)] {
         for shape in [[1, 2, 2], [2, 9, 240], [1, 20, 131]] {
             let geometry = ConvGeometry {
                 stride,
-                padding,
+                padding: Padding::Each(padding),
                 ..dense(3, 20, kernel)
+            };
+            cases.push(Case::new(geometry, shape));
+        }
+    }
+    for (kernel, stride, dilation) in [
+        (3, 2, 1),
+        (5, 2, 1),
+        (4, 3, 1),
+        (1, 2, 1),
+        (3, 2, 2),
+        (3, 1, 1),
+    ] {
+        for shape in [[1, 1, 1], [2, 8, 9], [1, 9, 8], [2, 12, 7]] {
+            let geometry = ConvGeometry {
+                stride,
+                dilation,
+                padding: Padding::Same,
+                ..dense(5, 20, kernel)
             };
             cases.push(Case::new(geometry, shape));
         }
@@ -120,16 +142,46 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
+fn same_padding_puts_the_odd_zero_last() {
+    let geometry = |kernel, stride| ConvGeometry {
+        stride,
+        padding: Padding::Same,
+        ..dense(1, 1, kernel)
+    };
+    for (kernel, stride, size, output, zeros) in [
+        (3, 1, 7, 7, [1, 1]),
+        (3, 2, 224, 112, [0, 1]),
+        (3, 2, 225, 113, [1, 1]),
+        (5, 2, 112, 56, [1, 2]),
+        (6, 5, 13, 3, [1, 2]),
+        (1, 2, 8, 4, [0, 0]),
+        (7, 4, 1, 1, [3, 3]),
+    ] {
+        let geometry = geometry(kernel, stride);
+        assert_eq!(
+            geometry.output(size),
+            output,
+            "{kernel} /{stride} of {size}"
+        );
+        assert_eq!(geometry.zeros(size), zeros, "{kernel} /{stride} of {size}");
+    }
+    assert_eq!(geometry(3, 2).output(0), 0);
+}
+
+#[test]
 fn direct_convolution_and_its_sums() {
     for case in cases() {
         let bound = 1e-6 * (case.geometry.depth() as f64).sqrt();
-        for isa in available() {
+        for isa in Isa::available() {
             let conv = DirectConv::new(isa, &case.filters, &case.bias, case.geometry);
-            for relu in [false, true] {
+            for activation in [None, Some(Activation::Relu)] {
                 let mut y = vec![f32::NAN; case.exact.len()];
-                let finish = Finish { relu, sums: None };
-                conv.run(&case.x, case.shape, &mut y, finish);
-                case.check(isa, &y, relu.then_some(Activation::Relu), bound);
+                let epilogue = Epilogue {
+                    activation,
+                    sums: None,
+                };
+                conv.run(&case.x, case.shape, &mut y, epilogue);
+                case.check(isa, &y, activation, bound);
 
                 let [n, h, w] = case.shape;
                 let segment = case.geometry.output(h) * case.geometry.output(w);
@@ -139,14 +191,14 @@ fn direct_convolution_and_its_sums() {
                     sums: &mut sums,
                 };
                 let mut again = vec![f32::NAN; case.exact.len()];
-                let finish = Finish {
-                    relu,
+                let epilogue = Epilogue {
+                    activation,
                     sums: Some(row_sums),
                 };
-                conv.run(&case.x, case.shape, &mut again, finish);
-                case.check(isa, &again, relu.then_some(Activation::Relu), bound);
+                conv.run(&case.x, case.shape, &mut again, epilogue);
+                case.check(isa, &again, activation, bound);
                 let allowed = bound * case.scale() * segment as f64;
-                for (found, exact) in sums.iter().zip(case.sums(relu)) {
+                for (found, exact) in sums.iter().zip(case.sums(activation)) {
                     assert!((f64::from(*found) - exact).abs() <= allowed);
                 }
             }
@@ -178,17 +230,17 @@ fn enough_rows_for_every_way_to_cut_them() {
                         segment,
                         sums: &mut sums,
                     };
-                    let finish = Finish {
-                        relu: false,
+                    let epilogue = Epilogue {
+                        activation: None,
                         sums: Some(row_sums),
                     };
-                    conv.run(&case.x, shape, &mut y, finish);
+                    conv.run(&case.x, shape, &mut y, epilogue);
                     (y, sums)
                 };
                 let (y, sums) = run();
                 case.check(isa, &y, None, 1e-6 * (inputs as f64).sqrt());
                 let allowed = 1e-5 * case.scale() * segment as f64;
-                for (found, exact) in sums.iter().zip(case.sums(false)) {
+                for (found, exact) in sums.iter().zip(case.sums(None)) {
                     assert!((f64::from(*found) - exact).abs() <= allowed);
                 }
                 assert_eq!(
@@ -212,19 +264,24 @@ fn winograd_stays_within_its_bounds() {
             [1, 17, 13],
             [2, 30, 4],
         ] {
-            for padding in [0, 1, 2] {
+            let paddings = [0, 1, 2].map(Padding::Each);
+            for padding in paddings.into_iter().chain([Padding::Same]) {
                 let geometry = ConvGeometry {
                     padding,
                     ..dense(inputs, outputs, 3)
                 };
                 let case = Case::new(geometry, shape);
-                for isa in available() {
+                for isa in Isa::available() {
                     for (size, bound) in [(TileSize::Two, 1e-5), (TileSize::Four, 1e-4)] {
                         let conv = Winograd::new(isa, &case.filters, &case.bias, geometry, size);
-                        for relu in [false, true] {
+                        for activation in [None, Some(Activation::Relu)] {
                             let mut y = vec![f32::NAN; case.exact.len()];
-                            conv.run(&case.x, shape, &mut y, relu);
-                            case.check(isa, &y, relu.then_some(Activation::Relu), bound);
+                            let epilogue = Epilogue {
+                                activation,
+                                sums: None,
+                            };
+                            conv.run(&case.x, shape, &mut y, epilogue);
+                            case.check(isa, &y, activation, bound);
                         }
                     }
                 }
@@ -243,17 +300,22 @@ fn any_geometry_finds_a_convolution_that_computes_it() {
         (64, 64, 3, 64),
         (24, 24, 1, 3),
     ] {
-        for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
-            let geometry = ConvGeometry {
-                groups,
-                ..dense(inputs, outputs, kernel)
-            };
-            let case = Case::new(geometry, [2, 6, 5]);
-            for isa in available() {
-                let conv = Conv::new(isa, &case.filters, &case.bias, geometry, activation);
-                let mut y = vec![f32::NAN; case.exact.len()];
-                conv.run(&case.x, case.shape, &mut y, None);
-                case.check(isa, &y, activation, 2e-5);
+        let geometry = ConvGeometry {
+            groups,
+            ..dense(inputs, outputs, kernel)
+        };
+        let case = Case::new(geometry, [2, 6, 5]);
+        for (isa, activation) in
+            Isa::available().flat_map(|isa| activations().map(move |a| (isa, a)))
+        {
+            let conv = Conv::new(isa, &case.filters, &case.bias, geometry, activation);
+            let mut y = vec![f32::NAN; case.exact.len()];
+            let mut sums = vec![f32::NAN; 2 * outputs];
+            conv.run(&case.x, case.shape, &mut y, Some(&mut sums));
+            case.check(isa, &y, activation, 2e-5);
+            let allowed = 2e-5 * case.scale() * 30.0;
+            for (found, exact) in sums.iter().zip(case.sums(activation)) {
+                assert!((f64::from(*found) - exact).abs() <= allowed);
             }
         }
     }
@@ -266,7 +328,7 @@ fn what_is_not_finite_stays_so() {
             let geometry = dense(32, 32, kernel);
             let mut case = Case::new(geometry, [1, 9, 9]);
             case.x[(4 * 9 + 4) * 32 + 7] = value;
-            for isa in available() {
+            for isa in Isa::available() {
                 let conv = Conv::new(isa, &case.filters, &case.bias, geometry, None);
                 let mut y = vec![0.0; case.exact.len()];
                 conv.run(&case.x, case.shape, &mut y, None);
@@ -286,15 +348,18 @@ fn linear_layers_of_any_batch() {
     for (batch, inputs, outputs) in [(1, 1, 1), (1, 2048, 128), (5, 128, 1000), (3, 7, 33)] {
         let (weight, bias) = (random(inputs * outputs, 1), random(outputs, 2));
         let x = random(batch * inputs, 3);
-        for isa in available() {
+        for (isa, activation) in
+            Isa::available().flat_map(|isa| activations().map(move |a| (isa, a)))
+        {
             let mut y = vec![f32::NAN; batch * outputs];
-            Linear::new(isa, &weight, &bias).run(&x, &mut y, false);
+            Linear::new(isa, &weight, &bias).run(&x, &mut y, activation);
             for (index, &y) in y.iter().enumerate() {
                 let (n, o) = (index / outputs, index % outputs);
                 let products = (0..inputs)
                     .map(|i| f64::from(x[n * inputs + i]) * f64::from(weight[o * inputs + i]));
                 let exact = f64::from(bias[o]) + products.sum::<f64>();
-                let bound = 1e-6 * (inputs as f64).sqrt() * exact.abs().max(1.0);
+                let bound = 2e-6 * (inputs as f64).sqrt() * exact.abs().max(1.0);
+                let exact = reference::activate(exact, activation);
                 assert!((f64::from(y) - exact).abs() <= bound, "{y} for {exact}");
             }
         }
@@ -302,42 +367,41 @@ fn linear_layers_of_any_batch() {
 }
 
 #[test]
-fn passes_equal_their_formulas() {
+fn elementwise_operations_equal_their_formulas() {
     for (pixels, channels) in [(1, 1), (5, 3), (49, 64), (300, 70)] {
         let (y, other) = (random(pixels * channels, 1), random(pixels * channels, 2));
         let (first, second) = (random(channels, 3), random(channels, 4));
-        for isa in available() {
-            let check = |pass: Pass<'_>, formula: &dyn Fn(usize, usize) -> f64| {
+        for isa in Isa::available() {
+            let check = |operation: Elementwise<'_>, formula: &dyn Fn(usize, usize) -> f64| {
                 let mut found = y.clone();
-                pass_over(isa, &mut found, channels, pass);
+                operation.run(isa, &mut found, channels);
                 for (index, &found) in found.iter().enumerate() {
                     let exact = formula(index, index % channels);
                     assert!(
                         (f64::from(found) - exact).abs() <= 1e-6,
-                        "{pass:?} at {index}"
+                        "{operation:?} at {index}"
                     );
                 }
             };
             let wide = |values: &[f32], index: usize| f64::from(values[index]);
-            for activation in [Activation::Relu, Activation::Silu] {
-                check(Pass::Activate(activation), &|i, _| {
-                    reference::activate(wide(&y, i), Some(activation))
-                });
+            for activation in activations() {
                 for gate in [None, Some(first.as_slice())] {
-                    let tail = Pass::Tail {
+                    let operation = Elementwise::AddShortcut {
                         gate,
                         shortcut: &other,
                         activation,
                     };
-                    check(tail, &|i, c| {
+                    check(operation, &|i, c| {
                         let gate = gate.map_or(1.0, |gate| f64::from(gate[c]));
                         let sum = wide(&y, i) * gate + wide(&other, i);
-                        reference::activate(sum, Some(activation))
+                        reference::activate(sum, activation)
                     });
                 }
             }
-            check(Pass::Scale(&first), &|i, c| wide(&y, i) * wide(&first, c));
-            let select = Pass::Select {
+            check(Elementwise::Scale(&first), &|i, c| {
+                wide(&y, i) * wide(&first, c)
+            });
+            let select = Elementwise::Select {
                 gates: [&first, &second],
                 other: &other,
             };

@@ -1,112 +1,153 @@
-//! Pictures in, answers out: a network with its preprocessing and the names of its classes.
+//! Images in, classes out: a network with its preprocessing and the names of its classes.
 
-mod batches;
-mod cached;
-mod find;
-mod obtain;
-mod pick;
-
-use std::path::{Path, PathBuf};
+mod builder;
+mod prefetch;
 
 use candle_core::{DType, Device, Tensor};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
-pub use batches::{Prepared, prepare_ahead, prepare_beside};
-pub use cached::{CachedRelease, cached, cached_releases, locked_files, pinned_commits};
-pub use find::{Found, at_revision, find, named_repository, open_weights};
-pub use obtain::{downloaded, fetch, size};
-pub use pick::PickError;
+pub use builder::{ModelBuilder, ModelOptions};
+#[cfg(feature = "cli")]
+pub(crate) use prefetch::prefetch_while;
+pub(crate) use prefetch::{Prepared, prefetch};
 
-use crate::cards::{ModelSpec, Overrides, WeightsSource};
 use crate::error::{Error, Result};
 use crate::hub::HubOptions;
-use crate::image::{ImageError, RgbImage, Transform};
 use crate::labels::Label;
+pub use crate::logits::{sigmoid, softmax, top_k};
 use crate::nets::{NetError, Network};
-use crate::weights::{Weights, files_of};
+use crate::nn::Backend;
+use crate::preprocess::{ImageError, Layout, RgbImage, Transform};
+use crate::store;
+use crate::weights::Weights;
+use crate::zoo::ModelSpec;
 
-/// A model that is ready to classify.
+/// A network with its preprocessing and labels, ready to classify images.
 #[derive(Debug)]
 pub struct Model {
     spec: ModelSpec,
     network: Network,
-    /// None where images have other channels than the network's input.
+    /// `None` if the network's input is neither RGB nor grey.
     transform: Option<Transform>,
+    /// The threads that [`ModelOptions::threads`] asks for.
+    pool: Option<ThreadPool>,
 }
 
-/// One of the classes that a picture may show.
+/// A class that an image may show, and how probable it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prediction<'a> {
     /// Output of the classifier, counted from 0.
     pub index: usize,
+    /// What the class is called.
     pub label: &'a Label,
-    /// By the model's [`Activation`], 0 to 1.
+    /// From 0 to 1, by the model's [`Activation`].
     pub probability: f64,
     /// The network's raw score.
     pub logit: f32,
 }
 
-/// What turns the logits of an image into probabilities.
+/// The function that turns the logits of an image into probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Activation {
-    /// One of several classes: the probabilities add up to 1.
+    /// The image shows one of several classes: the probabilities add up to 1.
     Softmax,
-    /// Each class by itself; the softmax of a single output would always be 1.
+    /// Each class independently; also for a single output, whose softmax would always be 1.
     Sigmoid,
 }
 
 impl Model {
-    /// The model called `name` (as in [`find`]), its weights taken from the cache or downloaded
-    /// without a word.
+    /// Opens the model called `name` (see [`store::resolve()`]) on `device`. Its weights come from the
+    /// cache or are downloaded. [`Model::builder`] has more options.
     ///
     /// # Errors
-    /// If the name means nothing, the weights cannot be had, or they do not fit.
+    /// If the name is unknown, or the weights are not available or do not fit.
     pub fn open(name: &str, hub: &HubOptions, device: &Device) -> Result<Self> {
-        let spec = find(name, &Overrides::default(), hub, &())?.spec;
-        let weights = open_weights(&spec, None, hub, &())?;
-        Self::new(spec, &weights, device)
+        Self::builder(name)
+            .hub(hub.clone())
+            .device(device.clone())
+            .open()
     }
 
     /// Builds the network of `spec` on `device` from `weights`.
     ///
     /// # Errors
-    /// If the weights are not this network's, or pictures of the spec's input size do not fit it.
+    /// If the weights are those of another network, or the network cannot take the spec's input size.
     pub fn new(spec: ModelSpec, weights: &Weights, device: &Device) -> Result<Self> {
-        let transform = match spec.transform() {
+        let options = ModelOptions {
+            device: device.clone(),
+            ..ModelOptions::default()
+        };
+        Self::with_options(spec, weights, &options)
+    }
+
+    /// As [`Model::new`], with all options.
+    ///
+    /// # Errors
+    /// As [`Model::new`], and [`Error::Threads`].
+    pub fn with_options(
+        spec: ModelSpec,
+        weights: &Weights,
+        options: &ModelOptions,
+    ) -> Result<Self> {
+        let transform = match transform(&spec, &options.device) {
             Err(ImageError::Channels { .. }) => None,
             transform => Some(transform?),
         };
+        Self::with_transform(spec, transform, weights, options)
+    }
+
+    /// As [`Model::with_options`], with the [`transform()`] of the same spec and device, which can be made
+    /// before the weights are there; `None` if the network's input is neither RGB nor grey.
+    ///
+    /// # Errors
+    /// As [`Model::with_options`].
+    pub(crate) fn with_transform(
+        spec: ModelSpec,
+        transform: Option<Transform>,
+        weights: &Weights,
+        options: &ModelOptions,
+    ) -> Result<Self> {
+        let pool = options.threads.map(pool).transpose()?;
         let plan = spec.network.plan(spec.naming, spec.classes())?;
         let [height, width] = spec.input.size;
         plan.check_size(height, width)?;
-        let network = Network::load(&plan, weights, device)
-            .map_err(|error| find::explain_mismatch(error, &spec))?;
+        let load = || Network::load(&plan, weights, &options.device);
+        let network = match &pool {
+            Some(pool) => pool.install(load),
+            None => load(),
+        };
+        let network = network.map_err(|error| store::explain_mismatch(error, &spec))?;
         Ok(Self {
+            pool,
             spec,
             network,
             transform,
         })
     }
 
+    /// The description that the model was built from.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
     }
 
+    /// The network, for logits, features and the tensors inside.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// What was done to the file's names to find the network's tensors, and what of the file is not used:
-    /// for the user to see.
+    /// Notes for the user: how the names in the weights file were mapped to the network's tensors, and
+    /// which tensors of the file are not used.
     pub fn notes(&self) -> &[String] {
         self.network.notes()
     }
 
-    /// The preprocessing: writes a picture into a slot of a batch.
+    /// The preprocessing, which writes an image into a slot of a batch in the network's own layout.
     ///
     /// # Errors
-    /// [`ImageError::Channels`] if images have other channels than the network's input.
+    /// [`ImageError::Channels`] if the network's input is neither RGB nor grey.
     pub fn transform(&self) -> Result<&Transform, ImageError> {
         let channels = self.spec.channels();
         self.transform
@@ -114,51 +155,58 @@ impl Model {
             .ok_or(ImageError::Channels { channels })
     }
 
-    /// Number of values that one picture takes in a batch: channels · height · width.
-    pub fn picture_len(&self) -> usize {
+    /// Number of values of one image in a batch: channels · height · width.
+    pub fn image_len(&self) -> usize {
         let [height, width] = self.spec.input.size;
         self.spec.channels() * height * width
     }
 
-    /// The preprocessed pictures `[N, channels, height, width]`, on the network's device.
+    /// The preprocessed images `[N, channels, height, width]`, on the network's device.
     ///
     /// # Errors
-    /// If the device has no room, or as [`Model::transform`].
-    pub fn batch(&self, pictures: &[RgbImage]) -> Result<Tensor> {
+    /// If the device is out of memory, or as [`Model::transform`].
+    pub fn batch(&self, images: &[RgbImage]) -> Result<Tensor> {
         let transform = self.transform()?;
-        let mut values = vec![0.0; pictures.len() * self.picture_len()];
-        for (picture, slot) in pictures
-            .iter()
-            .zip(values.chunks_exact_mut(self.picture_len()))
-        {
-            transform.write(picture, slot);
+        let mut values = vec![0.0; images.len() * self.image_len()];
+        for (image, slot) in images.iter().zip(values.chunks_exact_mut(self.image_len())) {
+            transform.write(image, slot);
         }
         self.batch_from(values)
     }
 
-    /// A batch of pictures that [`Model::transform`] wrote one after another.
+    /// A batch `[N, channels, height, width]` from the values of images that [`Model::transform`] wrote
+    /// one after another. On the CPU the values are not copied.
     ///
     /// # Errors
-    /// If the values are not whole pictures or the device has no room.
+    /// If the values are not whole images or the device is out of memory.
     pub fn batch_from(&self, values: Vec<f32>) -> Result<Tensor> {
-        let [height, width] = self.spec.input.size;
-        let count = values.len() / self.picture_len();
-        let shape = (count, self.spec.channels(), height, width);
-        Ok(Tensor::from_vec(values, shape, self.network.device())?)
+        Ok(self.stored(values)?.to_device(self.network.device())?)
     }
 
-    /// The `k` most probable classes of each picture, best first.
+    /// As [`Model::batch_from`], in the memory of the CPU.
+    fn stored(&self, values: Vec<f32>) -> Result<Tensor> {
+        let [height, width] = self.spec.input.size;
+        let (count, channels) = (values.len() / self.image_len(), self.spec.channels());
+        let tensor = |shape| Tensor::from_vec(values, shape, &Device::Cpu);
+        Ok(match self.network.is_channels_last() {
+            true => tensor((count, height, width, channels))?.permute((0, 3, 1, 2))?,
+            false => tensor((count, channels, height, width))?,
+        })
+    }
+
+    /// The `k` most probable classes of each image, most probable first.
     ///
     /// # Errors
     /// As [`Network::forward`].
-    pub fn classify(&self, pictures: &[RgbImage], k: usize) -> Result<Vec<Vec<Prediction<'_>>>> {
-        if pictures.is_empty() {
+    pub fn classify(&self, images: &[RgbImage], k: usize) -> Result<Vec<Vec<Prediction<'_>>>> {
+        if images.is_empty() {
             return Ok(Vec::new());
         }
-        self.classify_batch(&self.batch(pictures)?, k)
+        self.classify_batch(&self.batch(images)?, k)
     }
 
-    /// The `k` most probable classes of each picture of a batch, best first.
+    /// The `k` most probable classes of each image of a batch `[N, channels, height, width]`, most
+    /// probable first.
     ///
     /// # Errors
     /// As [`Network::forward`].
@@ -167,29 +215,43 @@ impl Model {
         Ok(rows.iter().map(|logits| self.best(logits, k)).collect())
     }
 
-    /// The logits of each picture that [`Model::transform`] wrote, one after another. If the batch
-    /// fails, each picture is tried alone, so that one cannot take the others with it.
-    pub fn logits_each(&self, values: &[f32]) -> Vec<Result<Vec<f32>>> {
-        let run = |values: &[f32]| self.rows(&self.batch_from(values.to_vec())?);
-        let pictures = values.chunks_exact(self.picture_len());
+    /// The logits of each image, from the values that [`Model::transform`] wrote one after another. If
+    /// the batch fails, each image is tried alone, so that a bad one does not affect the others.
+    pub fn logits_each(&self, values: impl Into<Vec<f32>>) -> Vec<Result<Vec<f32>>> {
+        let values = values.into();
         if values.is_empty() {
             return Vec::new();
         }
-        match run(values) {
+        match self.stored(values) {
+            Ok(batch) => self.logits_of_each(&batch),
+            Err(error) => vec![Err(error)],
+        }
+    }
+
+    /// As [`Model::logits_each`], for a batch `[N, channels, height, width]`.
+    pub(crate) fn logits_of_each(&self, batch: &Tensor) -> Vec<Result<Vec<f32>>> {
+        let [count, ..] = *batch.dims() else {
+            return Vec::new();
+        };
+        let alone = |index| Ok(self.rows(&batch.narrow(0, index, 1)?)?.concat());
+        match self.rows(batch) {
             Ok(rows) => rows.into_iter().map(Ok).collect(),
-            Err(error) if pictures.len() == 1 => vec![Err(error)],
-            Err(_) => pictures
-                .flat_map(|picture| self.logits_each(picture))
-                .collect(),
+            Err(error) if count == 1 => vec![Err(error)],
+            Err(_) => (0..count).map(alone).collect(),
         }
     }
 
     fn rows(&self, batch: &Tensor) -> Result<Vec<Vec<f32>>> {
-        let logits = self.network.forward(batch)?.to_dtype(DType::F32)?;
+        let forward = || self.network.forward(batch);
+        let logits = match &self.pool {
+            Some(pool) => pool.install(forward),
+            None => forward(),
+        };
+        let logits = logits?.to_dtype(DType::F32)?;
         Ok(logits.to_device(&Device::Cpu)?.to_vec2::<f32>()?)
     }
 
-    /// The sigmoid for a single output, else the softmax.
+    /// Sigmoid for a single output, softmax otherwise.
     pub fn activation(&self) -> Activation {
         match self.spec.classes() {
             1 => Activation::Sigmoid,
@@ -197,7 +259,7 @@ impl Model {
         }
     }
 
-    /// The `k` most probable classes by the logits of one picture, best first.
+    /// The `k` most probable classes from the logits of one image, most probable first.
     pub fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {
         let probabilities = match self.activation() {
             Activation::Softmax => softmax(logits),
@@ -206,8 +268,7 @@ impl Model {
         self.predictions(logits, k, |index| probabilities[index])
     }
 
-    /// The classes whose sigmoids are above `threshold`, each by itself, best first; of more than
-    /// `k` the best.
+    /// The classes whose sigmoid is above `threshold`, at most `k` of them, most probable first.
     pub fn above(&self, logits: &[f32], threshold: f64, k: usize) -> Vec<Prediction<'_>> {
         let mut predictions =
             self.predictions(logits, k, |index| sigmoid(f64::from(logits[index])));
@@ -231,65 +292,24 @@ impl Model {
     }
 }
 
-/// The weights of a model that is on this machine, in a file or a directory; `None` where they are in
-/// the program, the cache or on the hub.
+/// The preprocessing of `spec`, in the layout that its network uses on `device`.
 ///
 /// # Errors
-/// [`Error::Pick`] if it is not clear which file of the directory holds them.
-pub fn local_weights(spec: &ModelSpec) -> Result<Option<PathBuf>> {
-    match &spec.weights {
-        WeightsSource::File(path) => Ok(Some(path.clone())),
-        WeightsSource::Directory(folder) => Ok(Some(pick::pick_in(folder)?.0)),
-        WeightsSource::Reference(_) => Ok(None),
-    }
+/// As [`ModelSpec::transform`].
+pub(crate) fn transform(spec: &ModelSpec, device: &Device) -> Result<Transform, ImageError> {
+    let layout = match Backend::of(device).is_channels_last() {
+        true => Layout::ChannelsLast,
+        false => Layout::ChannelsFirst,
+    };
+    Ok(spec.transform()?.with_layout(layout))
 }
 
-/// Compares the tensors of `weights` with those of the network of `spec`, by name and shape; notes as
-/// those of [`Model::notes`].
-///
-/// # Errors
-/// As [`Model::new`], without the values.
-pub fn check_weights(spec: &ModelSpec, weights: &Weights) -> Result<Vec<String>> {
-    let plan = spec.network.plan(spec.naming, spec.classes())?;
-    plan.check_weights(weights)
-        .map_err(|error| find::explain_mismatch(error, spec))
-}
-
-/// Bytes of the weights at `path`: of the file, or of an index and all its shards together. `None` if one
-/// of them is not there.
-pub fn length_of(path: &Path) -> Option<u64> {
-    let files = files_of(path).ok()?;
-    let lengths = files.iter().map(|file| Some(file.metadata().ok()?.len()));
-    lengths.sum()
-}
-
-/// Probabilities of finite logits, in f64.
-pub fn softmax(logits: &[f32]) -> Vec<f64> {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f64> = logits
-        .iter()
-        .map(|&logit| (f64::from(logit) - f64::from(highest)).exp())
-        .collect();
-    let sum: f64 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
-}
-
-/// The probability of a logit by itself.
-pub fn sigmoid(logit: f64) -> f64 {
-    1.0 / (1.0 + (-logit).exp())
-}
-
-/// Indices of the `k` highest values, highest first; of equal values the first comes first.
-pub fn top_k(values: &[f32], k: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    let higher = |&a: &usize, &b: &usize| values[b].total_cmp(&values[a]).then(a.cmp(&b));
-    let k = k.min(order.len());
-    if k > 0 && k < order.len() {
-        order.select_nth_unstable_by(k - 1, higher);
-    }
-    order.truncate(k);
-    order.sort_unstable_by(higher);
-    order
+fn pool(threads: usize) -> Result<ThreadPool> {
+    let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|error| Error::Threads {
+        threads,
+        source: Box::new(error),
+    })
 }
 
 impl From<candle_core::Error> for Error {
@@ -302,18 +322,68 @@ impl From<candle_core::Error> for Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn top_k_is_ordered_and_breaks_ties_by_index() {
-        let values = [0.5, 2.0, -1.0, 2.0, 0.5];
-        assert!(top_k(&values, 0).is_empty());
-        assert_eq!(top_k(&values, 3), [1, 3, 0]);
-        assert_eq!(top_k(&values, 99), [1, 3, 0, 4, 2]);
+    /// The embedded model.
+    fn demo() -> Model {
+        let offline = HubOptions {
+            offline: true,
+            ..HubOptions::from_env().unwrap()
+        };
+        Model::open("demo", &offline, &Device::Cpu).unwrap()
     }
 
     #[test]
-    fn softmax_survives_large_logits() {
-        let found = softmax(&[1e30, 1e30, -1e30]);
-        assert_eq!(found, [0.5, 0.5, 0.0]);
-        assert!((softmax(&[1.0, 2.0])[1] - 1.0 / (1.0 + (-1.0_f64).exp())).abs() < 1e-12);
+    fn the_layout_of_a_batch_does_not_change_the_logits() {
+        let model = demo();
+        let images = [3_u32, 60].map(|edge| {
+            RgbImage::from_fn(edge, 2 * edge, |x, y| {
+                image::Rgb([x, y, x * y].map(|value| (value * 7) as u8))
+            })
+        });
+        let batch = model.batch(&images).unwrap();
+        assert!(!batch.is_contiguous(), "it is stored channels last");
+        let expected = model.network.forward(&batch.contiguous().unwrap()).unwrap();
+        let expected = expected.to_vec2::<f32>().unwrap();
+        assert_eq!(model.rows(&batch).unwrap(), expected);
+        let stored = batch.permute((0, 2, 3, 1)).unwrap().flatten_all().unwrap();
+        let each = model.logits_each(stored.to_vec1::<f32>().unwrap());
+        let each: Vec<Vec<f32>> = each.into_iter().map(Result::unwrap).collect();
+        assert_eq!(each, expected);
+    }
+
+    #[test]
+    fn options_do_not_change_the_logits() {
+        let offline = || HubOptions {
+            offline: true,
+            ..HubOptions::from_env().unwrap()
+        };
+        let own = Model::builder("demo")
+            .hub(offline())
+            .threads(3)
+            .open()
+            .unwrap();
+        assert_eq!(own.pool.as_ref().unwrap().current_num_threads(), 3);
+        let values = vec![0.25; 2 * own.image_len()];
+        let logits = |model: &Model| {
+            model
+                .rows(&model.batch_from(values.clone()).unwrap())
+                .unwrap()
+        };
+        assert_eq!(logits(&own), logits(&demo()));
+        let missing = Model::builder("demo")
+            .hub(offline())
+            .weights("no/such.pth")
+            .open();
+        assert!(matches!(missing, Err(Error::Weights(_))), "{missing:?}");
+    }
+
+    #[test]
+    fn an_image_that_fails_does_not_take_its_batch_with_it() {
+        let model = demo();
+        let mut values = vec![0.5; 3 * model.image_len()];
+        values[model.image_len()] = f32::NAN;
+        let each = model.logits_each(values);
+        let are_good: Vec<bool> = each.iter().map(Result::is_ok).collect();
+        assert_eq!(are_good, [true, false, true]);
+        assert_eq!(each[0].as_ref().unwrap(), each[2].as_ref().unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong between a spec and its logits.
+//! Errors from building, loading and running a network.
 
 use std::fmt;
 
@@ -11,28 +11,48 @@ use crate::weights::WeightsError;
 pub enum NetError {
     /// The topology contradicts itself.
     #[error("field `{field}`: {reason}")]
-    Spec { field: &'static str, reason: String },
-    /// The file's tensors are not the network's.
+    Spec {
+        /// The field in the description, such as `network.runs`.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file's tensors do not match the network's.
     #[error(transparent)]
     Tensors(Box<TensorMismatch>),
+    /// A tensor holds NaN, infinity or a negative variance, or overflows when its BatchNorm is folded.
     #[error("{source_name}: tensor `{tensor}` holds {value}, expected finite numbers{}", suffix(.reason))]
     NotFinite {
+        /// The weights file.
         source_name: String,
+        /// Name in that file.
         tensor: String,
+        /// The value in question.
         value: f64,
+        /// Why a value that is finite in the file is rejected; empty for NaN and infinity in the file.
         reason: &'static str,
     },
+    /// The weights file cannot be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// The tensor is not a batch of images with the network's channels.
     #[error("expected an input of shape [batch, {channels}, height, width], found {found:?}")]
-    InputShape { channels: usize, found: Vec<usize> },
-    /// The network cannot be applied to pictures of this size.
+    InputShape {
+        /// Input channels of the network.
+        channels: usize,
+        /// Shape of the tensor.
+        found: Vec<usize>,
+    },
+    /// The network cannot be applied to images of this size.
     #[error("an input of {height}x{width} does not fit this network: at {layer}, {reason}")]
     InputSize {
+        /// In pixels.
         height: usize,
+        /// In pixels.
         width: usize,
+        /// The first layer that cannot be applied.
         layer: String,
+        /// Why it cannot.
         reason: String,
     },
     /// NaN or infinity went in.
@@ -41,6 +61,7 @@ pub enum NetError {
     /// The network's numbers overflowed.
     #[error("the numbers overflowed: the weights do not suit this network or this input")]
     NumbersNotFinite,
+    /// Candle reported an error, such as too little memory on the device.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
 }
@@ -82,9 +103,11 @@ impl NetError {
 /// Differences between the tensors that a network needs and those in a file.
 #[derive(Debug, Default)]
 pub struct TensorMismatch {
-    /// The file.
+    /// Name of the file.
     pub source: String,
+    /// Names that only the network has.
     pub missing: Vec<String>,
+    /// Names that only the file has.
     pub unexpected: Vec<String>,
     /// Name, shape in the network, shape in the file.
     pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
@@ -94,20 +117,20 @@ pub struct TensorMismatch {
     pub stem: String,
     /// A prefix that all names of the file have and that is not counted as a difference.
     pub removed_prefix: Option<String>,
-    /// A prefix that some names of the file have; how many of the network's tensors are behind it, and how
-    /// many the network has.
+    /// A prefix that only some of the file's names have, how many of the network's tensors follow it, and
+    /// how many the network has.
     pub partial_prefix: Option<(String, usize, usize)>,
-    /// The keys of the file and those that were looked for, where several dicts may be meant.
+    /// The file's keys and those that were tried, if the file has several dicts that could hold the weights.
     pub keys: Option<String>,
 }
 
-/// Numbers at the ends of a network in which weights differ from it: those of the network, then those of
-/// the file.
+/// Numbers of classes and input channels in which a file differs from a network: the network's number
+/// first, then the file's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OtherEnds {
-    /// Classes: outputs of the classifier.
+    /// Classes, the outputs of the classifier; `None` if equal.
     pub classes: Option<[usize; 2]>,
-    /// Input channels.
+    /// Input channels; `None` if equal.
     pub channels: Option<[usize; 2]>,
 }
 
@@ -116,7 +139,7 @@ impl TensorMismatch {
         self.missing.is_empty() && self.unexpected.is_empty() && self.misshaped.is_empty()
     }
 
-    /// The file lacks its classifier and differs in nothing else: a backbone.
+    /// Whether only the classifier is missing, as in a backbone's file.
     pub fn only_classifier_missing(&self) -> bool {
         self.unexpected.is_empty()
             && self.misshaped.is_empty()
@@ -124,12 +147,12 @@ impl TensorMismatch {
             && self.missing.iter().all(|name| self.is_classifier(name))
     }
 
-    /// The numbers of classes and of input channels, if nothing else differs: a fine-tuned network.
+    /// The numbers of classes and of input channels, if only these differ, as after fine-tuning.
     pub fn other_ends(&self) -> Option<OtherEnds> {
         if !self.missing.is_empty() || !self.unexpected.is_empty() {
             return None;
         }
-        // The one dimension in which a tensor differs.
+        // The sizes of one dimension, if the tensor differs only there.
         let pair = |name: &str, dimension: usize| -> Option<[usize; 2]> {
             let tensor = |(other, _, _): &&(String, Vec<usize>, Vec<usize>)| other == name;
             let (_, expected, found) = self.misshaped.iter().find(tensor)?;
@@ -153,7 +176,7 @@ impl TensorMismatch {
             .is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// The file's classifier is made of several layers, and differs in nothing else.
+    /// Whether only the classifier differs, because it has several layers.
     fn other_classifier(&self) -> bool {
         self.misshaped.is_empty()
             && !self.unexpected.is_empty()
@@ -173,7 +196,7 @@ impl TensorMismatch {
         }
         if self.other_classifier() {
             return Some(format!(
-                "the file's classifier is more than a linear layer, which alone can be in the place of `{}`",
+                "the file's classifier is more than a linear layer; `{}` can only be a single linear layer",
                 self.classifier
             ));
         }
@@ -227,7 +250,7 @@ impl fmt::Display for TensorMismatch {
     }
 }
 
-/// The first few names; a wrong architecture would fill the screen.
+/// Lists only the first few names: for a wrong architecture all of them would fill the screen.
 fn write_names(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt::Result {
     const SHOWN: usize = 4;
     if names.is_empty() {

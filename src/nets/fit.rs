@@ -1,5 +1,6 @@
-//! From the names in a file to the network's: which dict of the file is meant, the prefix of a module
-//! around the network, a classifier inside a `Sequential`, and what is not of the network.
+//! Maps the names in a file to the network's: picks the dict that holds the weights, removes the prefix
+//! of a wrapping module, finds a classifier inside a `Sequential`, and ignores what is not part of the
+//! network.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,17 +9,17 @@ use super::{NetError, TensorMismatch};
 use crate::quote::excerpt;
 use crate::weights::{Weights, WeightsError};
 
-/// PyTorch's training counter: in most files, in none of the arithmetic.
+/// PyTorch's training counter: most files have it, inference does not use it.
 const COUNTER: &str = "num_batches_tracked";
-/// Longest name that can hold a network's: a hostile one of dots alone would take long.
+/// Longer names are not searched for a prefix: a hostile one made of dots would take too long.
 const MAX_NAME: usize = 256;
-/// What else wrappers and modules keep that is not of the network: how many models were averaged
-/// (`torch.optim.swa_utils.AveragedModel`), and whatever a module wants to keep.
+/// Other entries that wrappers and modules save: how many models were averaged
+/// (`torch.optim.swa_utils.AveragedModel`), and a module's extra state.
 const NOT_OF_A_NETWORK: [&str; 2] = ["n_averaged", "_extra_state"];
 
 impl Plan {
-    /// Compares the tensors of a file with those of this plan, by name and shape: what was done to find
-    /// them and what of the file is not of the network, for the user to see.
+    /// Compares the tensors of a file with those of this plan, by name and shape. Returns notes for the
+    /// user: how the tensors were found, and what in the file is not part of the network.
     ///
     /// # Errors
     /// [`NetError::Tensors`] naming every tensor that is missing, unexpected or of another shape;
@@ -28,8 +29,8 @@ impl Plan {
     }
 }
 
-/// Finds the plan's tensors in a file, exactly; they get the plan's names. The notes say what was done
-/// for that and what was left out.
+/// Finds the plan's tensors in a file, exactly; they get the plan's names. The notes say how the
+/// names were changed and what was left out.
 ///
 /// # Errors
 /// [`NetError::Tensors`] naming every tensor that is missing, unexpected or of another shape,
@@ -41,7 +42,7 @@ pub(super) fn fit(plan: &Plan, weights: &Weights) -> Result<(Weights, Vec<String
         let key = dict.unusual_key().map(str::to_owned);
         match (fit_dict(plan, dict), key) {
             (Ok(found), Some(key)) => fitting.push((key, found)),
-            // What timm would take, too, needs no choice.
+            // A dict that timm would also load is not worth a note.
             (Ok(found), None) => return Ok(found),
             (Err(other), _) => {
                 if differences(&other) < error.as_ref().map_or(usize::MAX, differences) {
@@ -73,7 +74,7 @@ pub(super) fn fit(plan: &Plan, weights: &Weights) -> Result<(Weights, Vec<String
     }
 }
 
-/// How far from fitting a dict is.
+/// How far a dict is from matching the plan.
 fn differences(error: &NetError) -> usize {
     match error {
         NetError::Tensors(found) => {
@@ -92,7 +93,7 @@ fn fit_dict(plan: &Plan, dict: Weights) -> Result<(Weights, Vec<String>), NetErr
     let mut mismatch = TensorMismatch {
         source: source.clone(),
         classifier: plan.classifier.name.clone(),
-        stem: (plan.stem.first()).map_or_else(String::new, |conv| conv.conv.clone()),
+        stem: (plan.stem.first()).map_or_else(String::new, |conv| conv.name.clone()),
         ..TensorMismatch::default()
     };
 
@@ -126,7 +127,7 @@ fn fit_dict(plan: &Plan, dict: Weights) -> Result<(Weights, Vec<String>), NetErr
             Some(part.map_or_else(|| name.to_owned(), |part| format!("{classifier}{part}")))
         });
         notes.push(format!(
-            "{source}: `{}` is taken for the classifier `{classifier}`; layers beside it that hold no \
+            "{source}: `{}` is taken for the classifier `{classifier}`; layers next to it that hold no \
              weights (dropout, an activation, a softmax) are not applied",
             excerpt(&inner)
         ));
@@ -163,14 +164,14 @@ fn fit_dict(plan: &Plan, dict: Weights) -> Result<(Weights, Vec<String>), NetErr
         unused.truncate(SHOWN);
         let unused = unused.join(", ");
         notes.push(format!(
-            "{source}: not of the network and not used: {count} values: {unused}{more}"
+            "{source}: not part of the network and not used: {count} values: {unused}{more}"
         ));
     }
     Ok((dict, notes))
 }
 
-/// The beginning of names, up to a dot, behind which most of the known names are, and how many those
-/// are; `None` where all are there without one.
+/// The prefix, up to a dot, that most of the known names have in the file, and how many have it; `None`
+/// if all known names are there without a prefix.
 fn most_frequent_prefix(known: &BTreeSet<&str>, dict: &Weights) -> Option<(String, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for name in dict.names().filter(|name| name.len() <= MAX_NAME) {
@@ -184,9 +185,9 @@ fn most_frequent_prefix(known: &BTreeSet<&str>, dict: &Weights) -> Option<(Strin
     if counts.remove("") == Some(known.len()) {
         return None;
     }
-    // Of equals the first, which is the shortest.
+    // On a tie the first, which is the shortest.
     let (prefix, count) = counts.into_iter().rev().max_by_key(|(_, count)| *count)?;
-    // A few names of another architecture always end like some of the network's.
+    // In any other architecture a few names end like some of the network's.
     let fits = 4 * count >= known.len();
     fits.then(|| (prefix.to_owned(), count))
 }

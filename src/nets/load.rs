@@ -1,17 +1,18 @@
-//! From a file's tensors to layers: strict, folded, finite.
+//! Makes layers from a file's tensors: names and shapes must match, values must be finite, BatchNorm is
+//! folded.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::NetError;
-use super::plan::{ConvPlan, LinearPlan, SePlan, SkPlan};
-use crate::nn::{Backend, BatchNorm, Conv, ConvGeometry, KernelAttention, Linear, SqueezeExcite};
+use super::plan::{ConvPlan, LinearPlan, NormPlan, SePlan, Shift, SkPlan};
+use crate::nn::{Backend, BatchNorm, Conv, KernelAttention, Linear, SqueezeExcite};
 use crate::weights::Weights;
 
 /// Makes layers for one backend from one file.
 pub(super) struct Loader<'a> {
     weights: &'a Weights,
     backend: &'a Backend,
-    /// Memory for a tensor's values, one piece for each thread that has loaded a layer.
+    /// Buffers for a tensor's values, one for each thread that has loaded a layer.
     spare: Mutex<Vec<Vec<f32>>>,
 }
 
@@ -24,7 +25,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// What `work` makes of a tensor's values.
+    /// Calls `work` with a tensor's values.
     fn with<R>(
         &self,
         name: &str,
@@ -38,7 +39,7 @@ impl<'a> Loader<'a> {
         made
     }
 
-    /// A tensor's values; NaN or infinity would spoil answers without a word.
+    /// A tensor's values. NaN or infinity would silently corrupt the output, so they are rejected.
     fn values(&self, name: &str) -> Result<Vec<f32>, NetError> {
         let values = self.weights.f32(name)?;
         match not_finite(&values) {
@@ -65,13 +66,14 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn norm(&self, name: &str) -> Result<BatchNorm, NetError> {
+    fn norm(&self, NormPlan { name, eps }: &NormPlan) -> Result<BatchNorm, NetError> {
         let part = |part: &str| self.values_f64(&format!("{name}.{part}"));
         let norm = BatchNorm {
             weight: part("weight")?,
             bias: part("bias")?,
             running_mean: part("running_mean")?,
             running_var: part("running_var")?,
+            eps: *eps,
         };
         match norm.running_var.iter().find(|&&variance| variance < 0.0) {
             Some(&variance) => {
@@ -83,31 +85,18 @@ impl<'a> Loader<'a> {
     }
 
     pub(super) fn conv(&self, plan: &ConvPlan) -> Result<Conv, NetError> {
-        let name = format!("{}.weight", plan.conv);
-        let norm = self.norm(&plan.norm)?;
-        let ConvPlan {
-            outputs,
-            inputs,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups,
-            ..
-        } = *plan;
-        let geometry = ConvGeometry {
-            inputs,
-            outputs,
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups,
+        let name = format!("{}.weight", plan.name);
+        let norm = match &plan.shift {
+            Shift::Norm(norm) => Some(self.norm(norm)?),
+            Shift::Bias => None,
         };
         self.with(&name, |filters| {
-            let bias = norm.fold(filters);
-            // What is not finite stays so. A tiny variance or a huge scale can overflow f32 although
-            // the file is finite.
+            let bias = match &norm {
+                Some(norm) => norm.fold(filters),
+                None => self.values(&format!("{}.bias", plan.name))?,
+            };
+            // Folding leaves NaN and infinity as they are. A tiny variance or a huge scale can overflow
+            // f32 although the file is finite.
             if let Some(value) = not_finite(filters).or_else(|| not_finite(&bias)) {
                 self.values(&name)?;
                 return Err(self.not_finite(&name, value, "after folding the BatchNorm"));
@@ -115,7 +104,7 @@ impl<'a> Loader<'a> {
             Ok(Conv::new(
                 filters,
                 bias,
-                geometry,
+                plan.geometry,
                 plan.activation,
                 self.backend,
             )?)
@@ -123,42 +112,42 @@ impl<'a> Loader<'a> {
     }
 
     pub(super) fn se(&self, plan: &SePlan) -> Result<SqueezeExcite, NetError> {
-        let layer =
-            |layer: &str, outputs: usize| self.linear(&format!("{}.{layer}", plan.name), outputs);
         Ok(SqueezeExcite {
-            fc1: layer("fc1", plan.reduced)?,
-            fc2: layer("fc2", plan.channels)?,
+            fc1: self.linear(&plan.reduce)?,
+            fc2: self.linear(&plan.expand)?,
+            hidden: plan.hidden,
+            gate: plan.gate,
         })
     }
 
     pub(super) fn attention(&self, plan: &SkPlan) -> Result<KernelAttention, NetError> {
         let name = &plan.attention;
         let mut reduce = self.values(&format!("{name}.fc_reduce.weight"))?;
-        let bias = self.norm(&format!("{name}.bn"))?.fold(&mut reduce);
+        let bias = self.norm(&plan.norm)?.fold(&mut reduce);
         let select = self.values(&format!("{name}.fc_select.weight"))?;
         Ok(KernelAttention {
-            reduce: Linear::new(&reduce, Some(bias), plan.reduced, self.backend)?,
-            select: Linear::new(&select, None, 2 * plan.channels, self.backend)?,
+            reduce: Linear::new(&reduce, bias, self.backend)?,
+            select: Linear::new(&select, vec![0.0; 2 * plan.channels], self.backend)?,
         })
     }
 
     pub(super) fn classifier(&self, plan: &LinearPlan) -> Result<Linear, NetError> {
-        self.linear(&plan.name, plan.outputs)
+        self.linear(&plan.name)
     }
 
-    fn linear(&self, name: &str, outputs: usize) -> Result<Linear, NetError> {
+    fn linear(&self, name: &str) -> Result<Linear, NetError> {
         let bias = self.values(&format!("{name}.bias"))?;
         let name = format!("{name}.weight");
         self.with(&name, |weight| {
             if let Some(value) = not_finite(weight) {
                 return Err(self.not_finite(&name, value, ""));
             }
-            Ok(Linear::new(weight, Some(bias), outputs, self.backend)?)
+            Ok(Linear::new(weight, bias, self.backend)?)
         })
     }
 }
 
-/// The first value that is not finite. Whole chunks are looked at without a branch per value: this
+/// The first value that is not finite. Whole chunks are checked without a branch per value: this
 /// reads every weight of a network.
 fn not_finite(values: &[f32]) -> Option<f64> {
     let finite = |chunk: &[f32]| {

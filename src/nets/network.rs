@@ -8,10 +8,13 @@ use rayon::prelude::*;
 use super::NetError;
 use super::fit::fit;
 use super::load::Loader;
-use super::plan::{BlockPlan, ConvPlan, Plan, SePlan, StepPlan};
-use super::spec::StemPool;
+use super::plan::{
+    BlockPlan, ConvPlan, Plan, ProjectionPlan, SePlan, ShortcutPlan, StepPlan, SumPlan,
+};
 use super::watch::{Clock, LayerTime, Observer, Point, Watch};
-use crate::nn::{self, Activation, Backend, Conv, KernelAttention, Linear, Map, SqueezeExcite};
+use crate::nn::{
+    self, Activation, Backend, Conv, KernelAttention, Linear, Map, Pool, SqueezeExcite,
+};
 use crate::weights::Weights;
 
 /// A network with its weights on a device, in evaluation mode, BatchNorm folded.
@@ -22,8 +25,9 @@ pub struct Network {
     stem: Vec<Named<Conv>>,
     stages: Vec<Vec<Block>>,
     head_conv: Option<Named<Conv>>,
+    pooled_conv: Option<Named<Conv>>,
     classifier: Linear,
-    /// What was done to find its tensors in the file.
+    /// How its tensors were found in the file.
     notes: Vec<String>,
 }
 
@@ -38,9 +42,7 @@ struct Named<T> {
 struct Block {
     name: String,
     steps: Vec<Step>,
-    se: Option<Named<SqueezeExcite>>,
-    shortcut: Option<Projection>,
-    activation: Activation,
+    sum: Option<Sum>,
 }
 
 #[derive(Debug)]
@@ -59,20 +61,33 @@ struct Sk {
 }
 
 #[derive(Debug)]
+struct Sum {
+    se: Option<Named<SqueezeExcite>>,
+    shortcut: Shortcut,
+    activation: Option<Activation>,
+}
+
+#[derive(Debug)]
+enum Shortcut {
+    Identity,
+    Projection(Projection),
+}
+
+#[derive(Debug)]
 struct Projection {
     avg_pool: bool,
     conv: Named<Conv>,
 }
 
-/// What comes before the stem: checks, and the layout of the backend; and putting portions of a batch
-/// together.
+/// Name of the work outside the layers: checking the input, converting it to the backend's layout, and
+/// joining the portions of a batch.
 const ENTRY: &str = "input";
 
-/// Stages, from the stem on, whose maps are larger than their weights.
+/// Leading stages whose activations are larger than their weights; the stem is the first.
 const FIRST_STAGES: usize = 2;
 
-/// Pixels of a picture to a thread whose maps in the first stages fit into the caches near a core: the
-/// largest have 16 values to a pixel.
+/// Input pixels per thread for which the activations of the first stages fit in L2: the largest have 16
+/// values per pixel.
 const NEAR_PIXELS: usize = 1 << 15;
 
 impl Network {
@@ -89,6 +104,7 @@ impl Network {
     ///
     /// # Errors
     /// As [`Network::load`].
+    #[doc(hidden)]
     pub fn load_on(plan: &Plan, weights: &Weights, backend: Backend) -> Result<Self, NetError> {
         let (weights, notes) = fit(plan, weights)?;
         let loader = Loader::new(&weights, &backend);
@@ -103,18 +119,19 @@ impl Network {
             || plan.stages.par_iter().map(stage).collect::<Result<_, _>>(),
             || {
                 let stem = || plan.stem.iter().map(conv).collect::<Result<_, _>>();
-                let head = || plan.head_conv.as_ref().map(conv).transpose();
+                let one = |plan: &Option<ConvPlan>| plan.as_ref().map(conv).transpose();
                 rayon::join(
-                    || Ok::<_, NetError>((stem()?, head()?)),
+                    || Ok::<_, NetError>((stem()?, one(&plan.head_conv)?, one(&plan.pooled_conv)?)),
                     || loader.classifier(&plan.classifier),
                 )
             },
         );
-        let (stem, head_conv) = others?;
+        let (stem, head_conv, pooled_conv) = others?;
         Ok(Self {
             stem,
             stages: stages?,
             head_conv,
+            pooled_conv,
             classifier: classifier?,
             plan: plan.clone(),
             backend,
@@ -122,31 +139,39 @@ impl Network {
         })
     }
 
-    /// What was done to the file's names to find the network's tensors, and what of the file is not used:
-    /// for the user to see.
+    /// Notes for the user: how the file's names were changed to match the network's, and which of the
+    /// file's tensors are not used.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
+    /// The plan that it was loaded from.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
+    /// The device that it runs on.
     pub fn device(&self) -> &Device {
         self.backend.device()
+    }
+
+    /// Whether the network takes a batch stored as `[N, H, W, C]` without copying it.
+    pub fn is_channels_last(&self) -> bool {
+        self.backend.is_channels_last()
     }
 
     /// Logits `[N, classes]` of normalised images `[N, C, H, W]` in f32, on the network's device; C is the
     /// plan's number of inputs.
     ///
     /// # Errors
-    /// If the input is no such batch, does not fit the network, or numbers are not finite.
+    /// If the input has another shape, a size that the network cannot take, or values that are not finite,
+    /// or if the network's values overflow.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, NetError> {
         self.run(x, &mut Watch::default())
     }
 
     /// As [`Network::forward`], showing `observer` the tensor at every [`Point`] on the way. The
-    /// logits may differ in their last bits, as the observer sees a batch as a whole.
+    /// logits may differ in their last bits, because the batch is not split into portions.
     ///
     /// # Errors
     /// As [`Network::forward`], and whatever the observer returns.
@@ -163,7 +188,7 @@ impl Network {
     }
 
     /// The time of every layer in one pass, in running order: a shortcut's layers come before the
-    /// branch's. On the engine a layer's work is done when the next one begins; other devices are
+    /// branch's. On the CPU a layer's work is done when the next one begins; other devices are
     /// waited for after each layer, which makes the whole slower than [`Network::forward`].
     ///
     /// # Errors
@@ -193,7 +218,7 @@ impl Network {
     fn run(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         let features = self.pooled(x, watch)?;
         let logits = self.classifier.forward(&features)?;
-        watch.lap(&self.plan.classifier.name, "")?;
+        watch.lap_on(&self.plan.classifier.name, || self.classifier.kernel())?;
         if all_finite(&logits)? {
             Ok(logits)
         } else {
@@ -213,7 +238,9 @@ impl Network {
             }
         };
         self.plan.check_size(height, width)?;
-        if all_finite(x)? {
+        // Summing a strided view would be slow.
+        let stored = nn::stored_channels_last(x)?;
+        if all_finite(stored.as_ref().unwrap_or(x))? {
             Ok(())
         } else {
             Err(NetError::InputNotFinite)
@@ -222,7 +249,7 @@ impl Network {
 
     fn pooled(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         self.check_input(x)?;
-        // On a thread of the pool from start to end: from outside, every layer would have to wake it.
+        // The whole pass runs inside the thread pool: entered from outside, every layer would wake it anew.
         rayon::scope(|_| self.run_layers(x, watch))
     }
 
@@ -249,26 +276,32 @@ impl Network {
             }
         };
         let x = self.run_stages(last, x, watch)?;
-        let features = match &self.head_conv {
+        let mut features = match &self.head_conv {
             Some(conv) => {
                 let (x, features) = conv.forward_squeezed(&x, watch)?;
                 watch.see_map(Point::FinalConv, &x)?;
                 features
             }
-            None => nn::global_mean(&x)?,
+            None => x.mean()?,
         };
         watch.lap("pool", "")?;
+        if let Some(conv) = &self.pooled_conv {
+            let (batch, channels) = features.dims2()?;
+            let pixel = features.reshape((batch, channels, 1, 1))?;
+            // The mean of one pixel is the pixel.
+            (_, features) = conv.forward_squeezed(&self.backend.enter(&pixel)?, watch)?;
+        }
         watch.see(Point::PreLogits, &features)?;
         Ok(features)
     }
 
-    /// How many pictures go through the first stages at a time: on the engine, as many as the
-    /// caches hold the maps of; later on, weights are more than maps. An observer sees whole batches.
+    /// How many images go through the first stages at a time: on the CPU, as many as have activations that
+    /// fit in the caches. In later stages the weights are larger. With an observer, the whole batch.
     fn portion(&self, x: &Tensor, watch: &Watch<'_, '_>) -> Result<Option<usize>, NetError> {
         let (batch, _, height, width) = x.dims4()?;
-        let is_engine = matches!(self.backend, Backend::Engine(_));
+        let is_cpu = matches!(self.backend, Backend::Cpu(_));
         let portion = (rayon::current_num_threads() * NEAR_PIXELS / (height * width)).max(1);
-        Ok((is_engine && watch.observer.is_none() && portion < batch).then_some(portion))
+        Ok((is_cpu && watch.observer.is_none() && portion < batch).then_some(portion))
     }
 
     fn run_stem(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
@@ -278,13 +311,8 @@ impl Network {
             x = conv.forward(&x, watch)?;
         }
         watch.see_map(Point::Stem, &x)?;
-        x = match self.plan.stem_pool {
-            StemPool::MaxPad => nn::max_pool_pad(&x)?,
-            StemPool::MaxCeil => nn::max_pool_ceil(&x)?,
-            StemPool::Avg => nn::avg_pool(&x)?,
-            StemPool::None => x,
-        };
-        if self.plan.stem_pool != StemPool::None {
+        if let Some(pool) = self.plan.stem_pool.pool() {
+            x = x.pool(pool)?;
             watch.lap("stem pool", "")?;
             watch.see_map(Point::StemPool, &x)?;
         }
@@ -307,7 +335,7 @@ impl Network {
     }
 }
 
-/// The sum over all values is finite exactly if they are, short of a sum beyond 3.4e38.
+/// The sum is finite if and only if all values are, unless the sum itself exceeds 3.4e38.
 fn all_finite(x: &Tensor) -> Result<bool, NetError> {
     let sum = x.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
     Ok(sum.is_finite())
@@ -316,14 +344,14 @@ fn all_finite(x: &Tensor) -> Result<bool, NetError> {
 impl Named<Conv> {
     fn conv(plan: &ConvPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
         Ok(Self {
-            name: plan.conv.clone(),
+            name: plan.name.clone(),
             layer: loader.conv(plan)?,
         })
     }
 
     fn forward(&self, x: &Map, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
         let y = self.layer.forward(x)?;
-        watch.lap(&self.name, "")?;
+        watch.lap_on(&self.name, || self.layer.kernel())?;
         Ok(y)
     }
 
@@ -333,7 +361,7 @@ impl Named<Conv> {
         watch: &mut Watch<'_, '_>,
     ) -> Result<(Map, Tensor), NetError> {
         let both = self.layer.forward_squeezed(x)?;
-        watch.lap(&self.name, "")?;
+        watch.lap_on(&self.name, || self.layer.kernel())?;
         Ok(both)
     }
 }
@@ -358,35 +386,29 @@ impl Block {
                 })),
             })
         };
-        let projection = |shortcut: &super::ShortcutPlan| {
-            let conv = Named::conv(&shortcut.conv, loader)?;
-            Ok::<_, NetError>(Projection {
-                avg_pool: shortcut.avg_pool,
-                conv,
-            })
-        };
-        // Layer by layer: the blocks of the last stage are too large to be shared out evenly.
-        let (steps, (se, shortcut)) = rayon::join(
+        // Parallel within a block, too: the last stage's blocks are too large to balance well.
+        let (steps, sum) = rayon::join(
             || plan.steps.par_iter().map(step).collect::<Result<_, _>>(),
             || {
-                let se = plan.se.as_ref().map(|se| Named::se(se, loader));
-                let shortcut = plan.shortcut.as_ref().map(projection);
-                (se.transpose(), shortcut.transpose())
+                plan.sum
+                    .as_ref()
+                    .map(|sum| Sum::load(sum, loader))
+                    .transpose()
             },
         );
         Ok(Self {
             name: plan.name.clone(),
             steps: steps?,
-            se: se?,
-            shortcut: shortcut?,
-            activation: plan.activation,
+            sum: sum?,
         })
     }
 
     fn forward(&self, x: &Map, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
-        let shortcut = match &self.shortcut {
-            Some(projection) => Some(projection.forward(x, &self.name, watch)?),
-            None => None,
+        let projected = match self.sum.as_ref().map(|sum| &sum.shortcut) {
+            Some(Shortcut::Projection(projection)) => {
+                Some(projection.forward(x, &self.name, watch)?)
+            }
+            Some(Shortcut::Identity) | None => None,
         };
         let mut branch = None;
         let mut squeeze = None;
@@ -394,7 +416,7 @@ impl Block {
             let y = branch.as_ref().unwrap_or(x);
             let squeezed = match self.steps.get(index + 1) {
                 Some(next) => matches!(next, Step::Se(_)),
-                None => self.se.is_some(),
+                None => self.sum.as_ref().is_some_and(|sum| sum.se.is_some()),
             };
             branch = Some(match step {
                 Step::Conv(conv) if squeezed => {
@@ -404,14 +426,14 @@ impl Block {
                 }
                 Step::Conv(conv) => conv.forward(y, watch)?,
                 Step::AvgPool => {
-                    let y = nn::avg_pool(y)?;
+                    let y = y.pool(Pool::Average)?;
                     watch.lap(&self.name, ".pool")?;
                     y
                 }
                 Step::Se(se) => {
                     let gate = se.gate(y, squeeze.take(), watch)?;
                     match branch.take() {
-                        Some(y) => nn::scale(y, &gate)?,
+                        Some(y) => y.scale(&gate)?,
                         None => return Err(empty_branch()),
                     }
                 }
@@ -419,26 +441,50 @@ impl Block {
             });
         }
         let y = branch.ok_or_else(empty_branch)?;
-        let gate = match &self.se {
+        let Some(sum) = &self.sum else {
+            return Ok(y);
+        };
+        let gate = match &sum.se {
             Some(se) => Some(se.gate(&y, squeeze, watch)?),
             None => None,
         };
-        let shortcut = shortcut.as_ref().unwrap_or(x);
-        let y = nn::residual_tail(y, gate.as_ref(), shortcut, self.activation)?;
+        let shortcut = projected.as_ref().unwrap_or(x);
+        let y = nn::add_shortcut(y, gate.as_ref(), shortcut, sum.activation)?;
         watch.lap(&self.name, ".tail")?;
         Ok(y)
     }
 }
 
-/// A planner never makes one; the planned blocks begin with a convolution.
+/// For a block that no planner makes: its branch does not begin with a convolution.
 fn empty_branch() -> NetError {
     NetError::spec("block", "a block's branch begins with a convolution")
+}
+
+impl Sum {
+    fn load(plan: &SumPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
+        Ok(Self {
+            se: match &plan.se {
+                Some(se) => Some(Named::se(se, loader)?),
+                None => None,
+            },
+            shortcut: match &plan.shortcut {
+                ShortcutPlan::Identity => Shortcut::Identity,
+                ShortcutPlan::Projection(ProjectionPlan { avg_pool, conv }) => {
+                    Shortcut::Projection(Projection {
+                        avg_pool: *avg_pool,
+                        conv: Named::conv(conv, loader)?,
+                    })
+                }
+            },
+            activation: plan.activation,
+        })
+    }
 }
 
 impl Projection {
     fn forward(&self, x: &Map, block: &str, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
         if self.avg_pool {
-            let x = nn::avg_pool_ceil(x)?;
+            let x = x.pool(Pool::AverageCeil)?;
             watch.lap(block, ".shortcut pool")?;
             self.conv.forward(&x, watch)
         } else {
@@ -455,7 +501,7 @@ impl Named<SqueezeExcite> {
         })
     }
 
-    /// The gate of `y`, whose squeeze may be known already.
+    /// The gate of `y`, whose mean may have been computed already.
     fn gate(
         &self,
         y: &Map,
@@ -464,10 +510,10 @@ impl Named<SqueezeExcite> {
     ) -> Result<Tensor, NetError> {
         let squeeze = match squeeze {
             Some(squeeze) => squeeze,
-            None => nn::global_mean(y)?,
+            None => y.mean()?,
         };
         let gate = self.layer.gate(&squeeze)?;
-        watch.lap(&self.name, "")?;
+        watch.lap_on(&self.name, || self.layer.fc1.kernel())?;
         watch.see(Point::Gate(&self.name), &gate)?;
         Ok(gate)
     }
@@ -490,7 +536,7 @@ impl Sk {
         let Named { name, layer } = &self.attention;
         let gate = layer.gate([&paths[0], &paths[1]])?;
         watch.see(Point::Gate(name), &gate)?;
-        let y = nn::select(paths, &gate)?;
+        let y = KernelAttention::weigh(paths, &gate)?;
         watch.lap(name, "")?;
         Ok(y)
     }

@@ -5,113 +5,201 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::{Activation, StemPool};
+use crate::nn::Pool;
+pub use crate::nn::{Activation, ConvGeometry, Padding};
 
-/// Whose tensor names a weights file uses: the timm source file that defines the model.
+/// The pool between stem and first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Naming {
-    /// `conv1`, `layer1.0.conv1`, `se.fc1`, `fc` (timm `resnet.py`).
-    Resnet,
-    /// `layer0.conv1`, `se_module.fc1`, `last_linear` (timm `senet.py`, Cadene's package).
-    Senet,
-    /// `stem.conv1.conv`, `stages.0.0.conv1_1x1.conv`, `head.fc` (timm `byobnet.py`).
-    Byobnet,
-    /// `conv1`, `layer1.0.conv1.paths.0.conv`, `fc` (timm `sknet.py`).
-    Sknet,
+#[serde(rename_all = "snake_case")]
+pub enum StemPool {
+    /// Max 3x3, stride 2, padding 1 (timm `resnet.py`).
+    MaxPad,
+    /// Max 3x3, stride 2, no padding, output size rounded up: what Caffe does, kept by the legacy
+    /// models because their weights were trained with it (timm `senet.py`).
+    MaxCeil,
+    /// Average 2x2, stride 2, size rounded down: the anti-aliased ("aa") models.
+    Avg,
+    /// No pool.
+    None,
 }
 
-/// A convolution without bias, the BatchNorm that follows it, and the activation after that.
+impl StemPool {
+    pub(super) fn pool(self) -> Option<Pool> {
+        match self {
+            Self::MaxPad => Some(Pool::MaxPad),
+            Self::MaxCeil => Some(Pool::MaxCeil),
+            Self::Avg => Some(Pool::Average),
+            Self::None => None,
+        }
+    }
+}
+
+/// A convolution with its BatchNorm or bias, and the activation after that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConvPlan {
     /// Prefix of the convolution's `weight`.
-    pub conv: String,
-    /// Prefix of the BatchNorm's `weight`, `bias`, `running_mean` and `running_var`.
-    pub norm: String,
-    pub inputs: usize,
-    pub outputs: usize,
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-    pub dilation: usize,
-    pub groups: usize,
+    pub name: String,
+    /// Channels, kernel, stride, padding, dilation and groups.
+    pub geometry: ConvGeometry,
+    /// What is added to its output.
+    pub shift: Shift,
+    /// Applied after that; `None` for a linear output.
     pub activation: Option<Activation>,
 }
 
-/// Squeeze-and-excitation module: `fc1` and `fc2` below `name`, both 1x1 with bias.
+/// What is added to the products of a convolution: a BatchNorm's shift or a bias, never both.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shift {
+    /// The BatchNorm that follows the convolution.
+    Norm(NormPlan),
+    /// The convolution's own `bias`.
+    Bias,
+}
+
+/// A BatchNorm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NormPlan {
+    /// Prefix of its `weight`, `bias`, `running_mean` and `running_var`.
+    pub name: String,
+    /// Added to the variance.
+    pub eps: f64,
+}
+
+/// Squeeze-and-excitation module: two 1x1 convolutions with bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SePlan {
+    /// Prefix of the module's tensors, such as `layer1.0.se`.
     pub name: String,
+    /// Prefix of the first convolution's `weight` and `bias`.
+    pub reduce: String,
+    /// Prefix of the second one's.
+    pub expand: String,
+    /// Channels of the map that is scaled.
     pub channels: usize,
+    /// Channels between the two convolutions.
     pub reduced: usize,
+    /// After the first convolution.
+    pub hidden: Activation,
+    /// After the second one.
+    pub gate: Activation,
 }
 
 /// Selective-kernel unit: two paths and the attention that weighs them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SkPlan {
+    /// 3x3 convolutions, with dilation 1 and 2.
     pub paths: [ConvPlan; 2],
+    /// Each path sees half of the input channels instead of all of them.
     pub split_input: bool,
-    /// `name.attn`: prefix of `fc_reduce`, `bn` and `fc_select`.
+    /// Prefix of `fc_reduce` and `fc_select`, such as `layer1.0.conv1.attn`.
     pub attention: String,
+    /// Between these two.
+    pub norm: NormPlan,
+    /// Output channels.
     pub channels: usize,
+    /// Channels between `fc_reduce` and `fc_select`.
     pub reduced: usize,
 }
 
 /// One step of a block's residual branch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepPlan {
+    /// Convolution, with norm or bias, and activation.
     Conv(ConvPlan),
     /// 2x2 average, stride 2, size rounded down.
     AvgPool,
+    /// Squeeze-and-excitation inside the branch.
     Se(SePlan),
-    Sk(SkPlan),
+    /// Selective-kernel unit.
+    Sk(Box<SkPlan>),
+}
+
+/// What is added to a block's branch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ShortcutPlan {
+    /// The block's input as it is.
+    Identity,
+    /// A convolution that makes the shapes equal.
+    Projection(ProjectionPlan),
 }
 
 /// The shortcut of a block that changes shape.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ShortcutPlan {
+pub struct ProjectionPlan {
     /// 2x2 average, stride 2, size rounded up, before the convolution.
     pub avg_pool: bool,
+    /// The convolution, without activation.
     pub conv: ConvPlan,
 }
 
-/// A residual block: `activation(branch(x) * gate(branch(x)) + shortcut(x))`.
+/// The residual sum that ends a block: `activation(branch * gate + shortcut)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SumPlan {
+    /// The module on the branch's output, whose gate it is.
+    pub se: Option<SePlan>,
+    /// What is added to the branch.
+    pub shortcut: ShortcutPlan,
+    /// Applied to the sum.
+    pub activation: Option<Activation>,
+}
+
+/// A block: its branch, and the residual sum if it has one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockPlan {
     /// Prefix of its tensors, such as `layer1.0`.
     pub name: String,
+    /// The branch, which begins with a convolution.
     pub steps: Vec<StepPlan>,
-    /// The module on the branch's output.
-    pub se: Option<SePlan>,
-    pub shortcut: Option<ShortcutPlan>,
-    pub activation: Activation,
+    /// `None` for a block without a shortcut.
+    pub sum: Option<SumPlan>,
 }
 
 /// The classifier, with bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearPlan {
+    /// Prefix of its `weight` and `bias`.
     pub name: String,
+    /// Width of the features.
     pub inputs: usize,
+    /// Number of classes.
     pub outputs: usize,
 }
 
 /// All layers of a network, in the order in which they run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
+    /// The convolutions before the first stage.
     pub stem: Vec<ConvPlan>,
+    /// The pool after them.
     pub stem_pool: StemPool,
+    /// The blocks of each stage.
     pub stages: Vec<Vec<BlockPlan>>,
+    /// Before the global average pool.
     pub head_conv: Option<ConvPlan>,
+    /// After it, on the single pixel that it leaves.
+    pub pooled_conv: Option<ConvPlan>,
+    /// The last layer.
     pub classifier: LinearPlan,
 }
 
 /// One tensor of a weights file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorPlan {
+    /// Full name, such as `layer1.0.conv1.weight`.
     pub name: String,
+    /// Sizes in PyTorch's order: convolutions are `[out, in / groups, height, width]`.
     pub shape: Vec<usize>,
     /// Learned by gradient descent: everything but the running statistics.
     pub parameter: bool,
+}
+
+impl BlockPlan {
+    pub(super) fn projection(&self) -> Option<&ProjectionPlan> {
+        match &self.sum.as_ref()?.shortcut {
+            ShortcutPlan::Projection(projection) => Some(projection),
+            ShortcutPlan::Identity => None,
+        }
+    }
 }
 
 impl Plan {
@@ -128,13 +216,13 @@ impl Plan {
                     StepPlan::Sk(sk) => list.sk(sk),
                 }
             }
-            block.se.iter().for_each(|se| list.se(se));
-            block
-                .shortcut
-                .iter()
-                .for_each(|shortcut| list.conv(&shortcut.conv));
+            let se = block.sum.iter().filter_map(|sum| sum.se.as_ref());
+            se.for_each(|se| list.se(se));
+            let projection = block.projection();
+            projection.iter().for_each(|side| list.conv(&side.conv));
         }
-        self.head_conv.iter().for_each(|conv| list.conv(conv));
+        let head = self.head_conv.iter().chain(&self.pooled_conv);
+        head.for_each(|conv| list.conv(conv));
         let LinearPlan {
             name,
             inputs,
@@ -156,16 +244,17 @@ impl Plan {
             .sum()
     }
 
+    /// The blocks of all stages, in running order.
     pub fn blocks(&self) -> impl Iterator<Item = &BlockPlan> {
         self.stages.iter().flatten()
     }
 
     /// Channels of the input.
     pub fn inputs(&self) -> usize {
-        self.stem.first().map_or(0, |conv| conv.inputs)
+        self.stem.first().map_or(0, |conv| conv.geometry.inputs)
     }
 
-    /// Width of the pooled features before the classifier.
+    /// Width of the features that the classifier takes.
     pub fn num_features(&self) -> usize {
         self.classifier.inputs
     }
@@ -182,7 +271,7 @@ impl TensorList {
         });
     }
 
-    fn norm(&mut self, name: &str, channels: usize) {
+    fn norm(&mut self, NormPlan { name, .. }: &NormPlan, channels: usize) {
         for (part, parameter) in [
             ("weight", true),
             ("bias", true),
@@ -199,27 +288,25 @@ impl TensorList {
     }
 
     fn conv(&mut self, conv: &ConvPlan) {
-        let shape = [
-            conv.outputs,
-            conv.inputs / conv.groups,
-            conv.kernel,
-            conv.kernel,
-        ];
-        self.parameter(format!("{}.weight", conv.conv), &shape);
-        self.norm(&conv.norm, conv.outputs);
+        let ConvGeometry {
+            outputs, kernel, ..
+        } = conv.geometry;
+        let shape = [outputs, conv.geometry.group_inputs(), kernel, kernel];
+        self.parameter(format!("{}.weight", conv.name), &shape);
+        match &conv.shift {
+            Shift::Norm(norm) => self.norm(norm, outputs),
+            Shift::Bias => self.parameter(format!("{}.bias", conv.name), &[outputs]),
+        }
     }
 
     fn se(&mut self, se: &SePlan) {
-        let SePlan {
-            name,
-            channels,
-            reduced,
-            ..
-        } = se;
-        self.parameter(format!("{name}.fc1.weight"), &[*reduced, *channels, 1, 1]);
-        self.parameter(format!("{name}.fc1.bias"), &[*reduced]);
-        self.parameter(format!("{name}.fc2.weight"), &[*channels, *reduced, 1, 1]);
-        self.parameter(format!("{name}.fc2.bias"), &[*channels]);
+        for (name, inputs, outputs) in [
+            (&se.reduce, se.channels, se.reduced),
+            (&se.expand, se.reduced, se.channels),
+        ] {
+            self.parameter(format!("{name}.weight"), &[outputs, inputs, 1, 1]);
+            self.parameter(format!("{name}.bias"), &[outputs]);
+        }
     }
 
     fn sk(&mut self, sk: &SkPlan) {
@@ -229,7 +316,7 @@ impl TensorList {
             format!("{name}.fc_reduce.weight"),
             &[sk.reduced, sk.channels, 1, 1],
         );
-        self.norm(&format!("{name}.bn"), sk.reduced);
+        self.norm(&sk.norm, sk.reduced);
         self.parameter(
             format!("{name}.fc_select.weight"),
             &[2 * sk.channels, sk.reduced, 1, 1],

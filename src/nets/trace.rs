@@ -1,14 +1,16 @@
-//! The shapes a picture takes on its way through a plan, without running it.
+//! The shapes an image takes on its way through a plan, without running it.
 
 use std::fmt;
 
 use serde::Serialize;
 
 use super::NetError;
-use super::plan::{BlockPlan, ConvPlan, LinearPlan, Plan, SePlan, SkPlan, StepPlan};
-use super::spec::StemPool;
+use super::plan::{
+    BlockPlan, ConvPlan, LinearPlan, Plan, SePlan, Shift, SkPlan, StemPool, StepPlan,
+};
+use crate::nn::{ConvGeometry, Pool};
 
-/// One layer as it is applied to one picture.
+/// One layer as it is applied to one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LayerTrace {
     /// Prefix of the layer's tensors, or the name of the operation where it has none.
@@ -26,10 +28,10 @@ pub struct LayerTrace {
 type Size = (usize, usize);
 
 impl Plan {
-    /// Every layer with its output shape for a picture of `height` x `width`, in running order.
+    /// Every layer with its output shape for an image of `height` x `width`, in running order.
     ///
     /// # Errors
-    /// [`NetError::InputSize`] where a layer would have nothing to work on or two branches differ.
+    /// [`NetError::InputSize`] if a layer's output would be empty or two branches differ in size.
     pub fn trace(&self, height: usize, width: usize) -> Result<Vec<LayerTrace>, NetError> {
         let mut walk = Walk {
             input: (height, width),
@@ -39,7 +41,7 @@ impl Plan {
         Ok(walk.layers.unwrap_or_default())
     }
 
-    /// Checks that the network can be applied to pictures of `height` x `width`.
+    /// Checks that the network can be applied to images of `height` x `width`.
     ///
     /// # Errors
     /// As [`Plan::trace`].
@@ -54,32 +56,36 @@ impl Plan {
 
 struct Walk {
     input: Size,
-    /// Collected where somebody wants to see them.
+    /// `None` if only the sizes are checked.
     layers: Option<Vec<LayerTrace>>,
 }
 
 impl Walk {
     fn plan(&mut self, plan: &Plan) -> Result<(), NetError> {
         let mut size = self.input;
-        let mut channels = 0;
+        let mut channels = plan.inputs();
         for conv in &plan.stem {
             size = self.conv(conv, size)?;
-            channels = conv.outputs;
+            channels = conv.geometry.outputs;
         }
         size = self.stem_pool(plan.stem_pool, channels, size)?;
         for block in plan.blocks() {
-            size = self.block(block, size)?;
+            (channels, size) = self.block(block, channels, size)?;
         }
         if let Some(conv) = &plan.head_conv {
             size = self.conv(conv, size)?;
+            channels = conv.geometry.outputs;
+        }
+        let kind = format_args!("mean {}x{}", size.0, size.1);
+        self.layer(format_args!("pool"), kind, [channels, 1, 1], 0, 0);
+        if let Some(conv) = &plan.pooled_conv {
+            self.conv(conv, (1, 1))?;
         }
         let LinearPlan {
             name,
             inputs,
             outputs,
         } = &plan.classifier;
-        let kind = format_args!("mean {}x{}", size.0, size.1);
-        self.layer(format_args!("pool"), kind, [*inputs, 1, 1], 0, 0);
         let (params, macs) = ((inputs + 1) * outputs, inputs * outputs);
         self.layer(
             format_args!("{name}"),
@@ -121,73 +127,49 @@ impl Walk {
         }
     }
 
-    fn window(&self, layer: &str, size: Size, window: &Window) -> Result<Size, NetError> {
-        match (window.output(size.0), window.output(size.1)) {
-            (Some(height), Some(width)) => Ok((height, width)),
-            _ => {
+    /// The size of a layer's output. `output` computes it for one axis: 0 if no window fits.
+    fn output(
+        &self,
+        layer: &str,
+        size: Size,
+        output: impl Fn(usize) -> usize,
+    ) -> Result<Size, NetError> {
+        match (output(size.0), output(size.1)) {
+            (0, _) | (_, 0) => {
                 let reason = format!("a map of {}x{} is too small", size.0, size.1);
                 Err(self.fail(layer, reason))
             }
+            output => Ok(output),
         }
     }
 
     fn conv(&mut self, conv: &ConvPlan, size: Size) -> Result<Size, NetError> {
-        let ConvPlan {
-            kernel,
-            stride,
-            padding,
-            dilation,
-            groups,
-            outputs,
-            ..
-        } = *conv;
-        let window = Window {
-            size: dilation * (kernel - 1) + 1,
-            stride,
-            padding,
-            ceil: false,
+        let ConvPlan { name, geometry, .. } = conv;
+        let (height, width) = self.output(name, size, |size| geometry.output(size))?;
+        let outputs = geometry.outputs;
+        let weights = outputs * geometry.depth();
+        let shifts = match conv.shift {
+            Shift::Norm(_) => 2 * outputs,
+            Shift::Bias => outputs,
         };
-        let (height, width) = self.window(&conv.conv, size, &window)?;
-        let weights = outputs * (conv.inputs / groups) * kernel * kernel;
-        let macs = weights.saturating_mul(height).saturating_mul(width);
-        let (name, output) = (&conv.conv, [outputs, height, width]);
         self.layer(
             format_args!("{name}"),
-            format_args!("{}", Kind(conv)),
-            output,
-            weights + 2 * outputs,
-            macs,
+            format_args!("{}", Kind(geometry)),
+            [outputs, height, width],
+            weights + shifts,
+            weights.saturating_mul(height).saturating_mul(width),
         );
         Ok((height, width))
     }
 
     fn stem_pool(&mut self, pool: StemPool, channels: usize, size: Size) -> Result<Size, NetError> {
-        let (kind, window) = match pool {
-            StemPool::None => return Ok(size),
-            StemPool::MaxPad => (
-                "max pool 3x3 /2",
-                Window {
-                    size: 3,
-                    stride: 2,
-                    padding: 1,
-                    ceil: false,
-                },
-            ),
-            StemPool::MaxCeil => (
-                "max pool 3x3 /2 ceil",
-                Window {
-                    size: 3,
-                    stride: 2,
-                    padding: 0,
-                    ceil: true,
-                },
-            ),
-            StemPool::Avg => ("avg pool 2x2 /2", HALVE),
+        let Some(pool) = pool.pool() else {
+            return Ok(size);
         };
-        let (height, width) = self.window("the stem's pool", size, &window)?;
+        let (height, width) = self.output("the stem's pool", size, |size| pool.output(size))?;
         self.layer(
             format_args!("stem pool"),
-            format_args!("{kind}"),
+            format_args!("{}", kind(pool)),
             [channels, height, width],
             0,
             0,
@@ -207,13 +189,8 @@ impl Walk {
     }
 
     fn se(&mut self, se: &SePlan) {
-        let SePlan {
-            name,
-            channels,
-            reduced,
-        } = se;
-        self.vector(format_args!("{name}.fc1"), *channels, *reduced, true);
-        self.vector(format_args!("{name}.fc2"), *reduced, *channels, true);
+        self.vector(format_args!("{}", se.reduce), se.channels, se.reduced, true);
+        self.vector(format_args!("{}", se.expand), se.reduced, se.channels, true);
     }
 
     fn sk(&mut self, sk: &SkPlan, size: Size) -> Result<Size, NetError> {
@@ -227,7 +204,7 @@ impl Walk {
             false,
         );
         self.layer(
-            format_args!("{name}.bn"),
+            format_args!("{}", sk.norm.name),
             format_args!("batch norm"),
             [sk.reduced, 1, 1],
             2 * sk.reduced,
@@ -242,21 +219,26 @@ impl Walk {
         Ok(out)
     }
 
-    fn block(&mut self, block: &BlockPlan, size: Size) -> Result<Size, NetError> {
+    /// The channels and the size of a block's output.
+    fn block(
+        &mut self,
+        block: &BlockPlan,
+        mut channels: usize,
+        size: Size,
+    ) -> Result<(usize, Size), NetError> {
         let mut out = size;
-        let mut channels = 0;
         for step in &block.steps {
             match step {
                 StepPlan::Conv(conv) => {
                     out = self.conv(conv, out)?;
-                    channels = conv.outputs;
+                    channels = conv.geometry.outputs;
                 }
                 StepPlan::AvgPool => {
                     let name = format!("{}.pool", block.name);
-                    out = self.window(&name, out, &HALVE)?;
+                    out = self.output(&name, out, |size| Pool::Average.output(size))?;
                     self.layer(
                         format_args!("{name}"),
-                        format_args!("avg pool 2x2 /2"),
+                        format_args!("{}", kind(Pool::Average)),
                         [channels, out.0, out.1],
                         0,
                         0,
@@ -269,23 +251,28 @@ impl Walk {
                 }
             }
         }
-        if let Some(se) = &block.se {
+        if let Some(se) = block.sum.as_ref().and_then(|sum| sum.se.as_ref()) {
             self.se(se);
         }
-        let Some(shortcut) = &block.shortcut else {
-            return Ok(out);
+        let Some(shortcut) = block.projection() else {
+            return Ok((channels, out));
         };
         let mut side = size;
         if shortcut.avg_pool {
             // Rounded up, unlike the anti-aliased branch: odd maps make the two differ.
-            side = (size.0.div_ceil(2), size.1.div_ceil(2));
-            let output = [shortcut.conv.inputs, side.0, side.1];
-            let name = format_args!("{}.shortcut pool", block.name);
-            self.layer(name, format_args!("avg pool 2x2 /2 ceil"), output, 0, 0);
+            let name = format!("{}.shortcut pool", block.name);
+            side = self.output(&name, size, |size| Pool::AverageCeil.output(size))?;
+            self.layer(
+                format_args!("{name}"),
+                format_args!("{}", kind(Pool::AverageCeil)),
+                [shortcut.conv.geometry.inputs, side.0, side.1],
+                0,
+                0,
+            );
         }
         side = self.conv(&shortcut.conv, side)?;
         if side == out {
-            return Ok(out);
+            return Ok((channels, out));
         }
         let reason = format!(
             "the branch gives {}x{} and the shortcut {}x{}; anti-aliased networks take sizes that \
@@ -297,11 +284,11 @@ impl Walk {
 }
 
 /// `conv 3x3 /2 g32`: kernel, and what differs from 1 of stride, groups and dilation.
-struct Kind<'a>(&'a ConvPlan);
+struct Kind<'a>(&'a ConvGeometry);
 
 impl fmt::Display for Kind<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ConvPlan {
+        let ConvGeometry {
             kernel,
             stride,
             groups,
@@ -318,72 +305,11 @@ impl fmt::Display for Kind<'_> {
     }
 }
 
-const HALVE: Window = Window {
-    size: 2,
-    stride: 2,
-    padding: 0,
-    ceil: false,
-};
-
-/// A window that slides along one axis.
-struct Window {
-    size: usize,
-    stride: usize,
-    padding: usize,
-    ceil: bool,
-}
-
-impl Window {
-    /// Number of positions over `input` elements; none if the window does not fit once.
-    fn output(&self, input: usize) -> Option<usize> {
-        let padded = input.checked_add(2 * self.padding + self.stride)? - self.stride;
-        let round_up = if self.ceil { self.stride - 1 } else { 0 };
-        if input == 0 {
-            return None;
-        }
-        let positions = (padded + round_up).checked_sub(self.size)? / self.stride + 1;
-        Some(positions)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Window;
-
-    #[test]
-    fn window_counts_positions_as_pytorch_does() {
-        let legacy = Window {
-            size: 3,
-            stride: 2,
-            padding: 0,
-            ceil: true,
-        };
-        let padded = Window {
-            size: 3,
-            stride: 2,
-            padding: 1,
-            ceil: false,
-        };
-        let outputs = |window: &Window, inputs: &[usize]| -> Vec<Option<usize>> {
-            inputs.iter().map(|&n| window.output(n)).collect()
-        };
-        let (none, some) = (None, Some);
-        assert_eq!(
-            outputs(&legacy, &[0, 1, 2, 3, 4, 5, 112, 113]),
-            [
-                none,
-                none,
-                some(1),
-                some(1),
-                some(2),
-                some(2),
-                some(56),
-                some(56)
-            ]
-        );
-        assert_eq!(
-            outputs(&padded, &[0, 1, 2, 3, 112, 113]),
-            [none, some(1), some(1), some(2), some(56), some(57)]
-        );
+fn kind(pool: Pool) -> &'static str {
+    match pool {
+        Pool::MaxPad => "max pool 3x3 /2",
+        Pool::MaxCeil => "max pool 3x3 /2 ceil",
+        Pool::Average => "avg pool 2x2 /2",
+        Pool::AverageCeil => "avg pool 2x2 /2 ceil",
     }
 }

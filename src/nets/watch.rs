@@ -1,4 +1,4 @@
-//! What can be seen of a network while it runs: tensors at points, and the time of layers.
+//! Observing a network while it runs: tensors at given points, and the time of each layer.
 
 use std::time::{Duration, Instant};
 
@@ -25,19 +25,22 @@ pub enum Point<'a> {
     PreLogits,
 }
 
-/// Sees a tensor as the network passes a point; an error stops the run.
+/// Called with the tensor at each point of a forward pass; an error stops the pass.
 pub type Observer<'a> = dyn FnMut(Point<'_>, &Tensor) -> Result<(), NetError> + Send + 'a;
 
 /// The time that a layer took in one pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerTime {
-    /// As in [`Plan::trace`](super::Plan::trace), an SE module or the attention of an SK unit being
-    /// one layer; `BLOCK.tail` is a block's scale, sum and last activation.
+    /// As in [`Plan::trace`](super::Plan::trace), but an SE module and the attention of an SK unit count
+    /// as one layer each; `BLOCK.tail` is a block's scale, sum and last activation.
     pub name: String,
+    /// What computes it, such as `direct, avx2 f32 6x16`; `None` for pools and tails.
+    pub kernel: Option<String>,
+    /// Wall-clock time, summed over the portions of a batch.
     pub time: Duration,
 }
 
-/// Whoever looks, if anybody does; it costs nothing otherwise.
+/// Optional observer and timer; free when absent.
 #[derive(Default)]
 pub(super) struct Watch<'a, 'b> {
     pub(super) observer: Option<&'a mut Observer<'b>>,
@@ -52,7 +55,7 @@ impl Watch<'_, '_> {
         }
     }
 
-    /// The map is put into the layout of tensors only if somebody looks.
+    /// Converts the map to a tensor only if there is an observer.
     pub(super) fn see_map(&mut self, point: Point<'_>, x: &Map) -> Result<(), NetError> {
         match &mut self.observer {
             Some(observer) => observer(point, &x.to_tensor()?),
@@ -60,16 +63,28 @@ impl Watch<'_, '_> {
         }
     }
 
-    /// A layer has been put to work; `part` is for what has no name of its own.
+    /// Records the time since the last call for the layer `name`; `part` names a step without tensors.
     pub(super) fn lap(&mut self, name: &str, part: &str) -> Result<(), NetError> {
         match &mut self.clock {
-            Some(clock) => clock.lap(format!("{name}{part}")),
+            Some(clock) => clock.lap(format!("{name}{part}"), None),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Watch::lap`], for a layer that has its own kernel.
+    pub(super) fn lap_on(
+        &mut self,
+        name: &str,
+        kernel: impl FnOnce() -> String,
+    ) -> Result<(), NetError> {
+        match &mut self.clock {
+            Some(clock) => clock.lap(name.into(), Some(kernel())),
             None => Ok(()),
         }
     }
 }
 
-/// The laps of one pass.
+/// The layer times of one pass.
 pub(super) struct Clock {
     device: Device,
     last: Instant,
@@ -85,14 +100,14 @@ impl Clock {
         }
     }
 
-    /// Waits until the device has done what it was told: a GPU answers before.
-    fn lap(&mut self, name: String) -> Result<(), NetError> {
+    /// Waits for the device first: a GPU runs operations asynchronously.
+    fn lap(&mut self, name: String, kernel: Option<String>) -> Result<(), NetError> {
         self.device.synchronize()?;
         let time = self.last.elapsed();
         // A layer runs once for each portion of a batch.
         match self.laps.iter_mut().find(|lap| lap.name == name) {
             Some(lap) => lap.time += time,
-            None => self.laps.push(LayerTime { name, time }),
+            None => self.laps.push(LayerTime { name, kernel, time }),
         }
         self.last = Instant::now();
         Ok(())

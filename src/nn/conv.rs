@@ -1,11 +1,10 @@
 //! Convolution with bias and activation.
 
-use std::cell::RefCell;
+use candle_core::{Result, Tensor, bail};
 
-use candle_core::{Device, Result, Tensor};
-
-use super::{Activation, Backend, Engine, Map, activate, global_mean};
-use crate::kernels::{self, ConvGeometry};
+use super::map::mismatch;
+use super::{Activation, Backend, Map, candle, cpu};
+use crate::kernels::ConvGeometry;
 
 /// `activation(conv(x) + bias)`.
 #[derive(Debug)]
@@ -13,21 +12,16 @@ pub struct Conv(Layer);
 
 #[derive(Debug)]
 enum Layer {
-    Engine(Box<kernels::Conv>),
-    Candle {
-        weight: Tensor,
-        /// `[1, C, 1, 1]`.
-        bias: Tensor,
-        geometry: ConvGeometry,
-        activation: Option<Activation>,
-    },
+    Cpu(Box<cpu::Conv>),
+    Candle(candle::Conv),
 }
 
 impl Conv {
-    /// A convolution of filters `[outputs, inputs / groups, kernel, kernel]` with one bias per output.
+    /// A convolution of filters `[outputs, inputs / groups, kernel, kernel]` with one bias per
+    /// output.
     ///
     /// # Errors
-    /// If the lengths do not fit the geometry or the device has no room.
+    /// If the lengths do not fit the geometry or the device is out of memory.
     pub fn new(
         filters: &[f32],
         bias: Vec<f32>,
@@ -35,34 +29,38 @@ impl Conv {
         activation: Option<Activation>,
         backend: &Backend,
     ) -> Result<Self> {
-        let ConvGeometry {
-            outputs, kernel, ..
-        } = geometry;
         let (weights, biases) = (filters.len(), bias.len());
-        if biases != outputs || weights != outputs * geometry.depth() {
-            candle_core::bail!("{weights} weights and {biases} biases do not fit {geometry:?}");
+        if !geometry.is_valid()
+            || biases != geometry.outputs
+            || weights != biases * geometry.depth()
+        {
+            bail!("{weights} weights and {biases} biases do not fit {geometry:?}");
         }
         Ok(Self(match backend {
-            Backend::Engine(engine) => Layer::Engine(Box::new(kernels::Conv::new(
-                engine.isa, filters, &bias, geometry, activation,
-            ))),
+            Backend::Cpu(engine) => {
+                let conv = cpu::Conv::new(engine.isa(), filters, &bias, geometry, activation);
+                Layer::Cpu(Box::new(conv))
+            }
             Backend::Candle(device) => {
-                let shape = (outputs, geometry.group_inputs(), kernel, kernel);
-                Layer::Candle {
-                    weight: Tensor::from_slice(filters, shape, device)?,
-                    bias: Tensor::from_vec(bias, (1, outputs, 1, 1), device)?,
-                    geometry,
-                    activation,
-                }
+                let conv = candle::Conv::new(filters, bias, geometry, activation, device);
+                Layer::Candle(conv?)
             }
         }))
     }
 
-    /// Channels of the maps that it takes.
+    /// Channels of the map that it takes.
     pub fn inputs(&self) -> usize {
         match &self.0 {
-            Layer::Engine(conv) => conv.geometry().inputs,
-            Layer::Candle { geometry, .. } => geometry.inputs,
+            Layer::Cpu(conv) => conv.geometry().inputs,
+            Layer::Candle(conv) => conv.geometry.inputs,
+        }
+    }
+
+    /// What computes it: our kernel with its tile, or `candle`.
+    pub fn kernel(&self) -> String {
+        match &self.0 {
+            Layer::Cpu(conv) => conv.kernel(),
+            Layer::Candle(_) => candle::NAME.into(),
         }
     }
 
@@ -71,75 +69,28 @@ impl Conv {
     /// # Errors
     /// If the channels do not fit or the device fails.
     pub fn forward(&self, x: &Map) -> Result<Map> {
-        match (&self.0, x.engine()) {
-            (Layer::Engine(conv), Some(engine)) => on_engine(conv, engine, x, None),
-            (Layer::Candle { .. }, None) => self.on_candle(&x.tensor),
-            _ => candle_core::bail!("the map is not in the layout of the layer"),
+        match (&self.0, x) {
+            (Layer::Cpu(conv), Map::Cpu(x)) => cpu::conv(conv, x).map(Map::Cpu),
+            (Layer::Candle(conv), Map::Candle(x)) => candle::conv(conv, x).map(Map::Candle),
+            _ => Err(mismatch()),
         }
     }
 
-    /// The convolved map, and its squeeze: the mean of each channel, `[N, C]`.
+    /// The convolved map and its squeeze, the mean of each channel: `[N, C]`.
     ///
     /// # Errors
     /// As [`Conv::forward`].
     pub fn forward_squeezed(&self, x: &Map) -> Result<(Map, Tensor)> {
-        let (Layer::Engine(conv), Some(engine)) = (&self.0, x.engine()) else {
-            let y = self.forward(x)?;
-            let mean = global_mean(&y)?;
-            return Ok((y, mean));
-        };
-        if !conv.sums() {
-            let y = self.forward(x)?;
-            let mean = global_mean(&y)?;
-            return Ok((y, mean));
+        match (&self.0, x) {
+            (Layer::Cpu(conv), Map::Cpu(x)) => {
+                let (y, means) = cpu::conv_squeezed(conv, x)?;
+                Ok((Map::Cpu(y), means))
+            }
+            (Layer::Candle(conv), Map::Candle(x)) => {
+                let (y, means) = candle::conv_squeezed(conv, x)?;
+                Ok((Map::Candle(y), means))
+            }
+            _ => Err(mismatch()),
         }
-        let (batch, outputs) = (x.tensor.dim(0)?, conv.geometry().outputs);
-        let mut sums = vec![0.0; batch * outputs];
-        let y = on_engine(conv, engine, x, Some(&mut sums))?;
-        let pixels = (y.tensor.elem_count() / sums.len()) as f32;
-        sums.iter_mut().for_each(|sum| *sum /= pixels);
-        Ok((y, Tensor::from_vec(sums, (batch, outputs), &Device::Cpu)?))
     }
-
-    fn on_candle(&self, x: &Tensor) -> Result<Map> {
-        let Layer::Candle {
-            weight,
-            bias,
-            geometry,
-            activation,
-        } = &self.0
-        else {
-            candle_core::bail!("not a layer of Candle's");
-        };
-        let ConvGeometry {
-            stride,
-            padding,
-            dilation,
-            groups,
-            ..
-        } = *geometry;
-        let y = x.conv2d(weight, padding, stride, dilation, groups)?;
-        Ok(Map::plain(activate(&y.broadcast_add(bias)?, *activation)?))
-    }
-}
-
-fn on_engine(
-    conv: &kernels::Conv,
-    engine: &Engine,
-    x: &Map,
-    sums: Option<&mut [f32]>,
-) -> Result<Map> {
-    let (batch, height, width, channels) = x.tensor.dims4()?;
-    let geometry = conv.geometry();
-    if channels != geometry.inputs {
-        let inputs = geometry.inputs;
-        candle_core::bail!("expected a map of {inputs} channels, found {channels}");
-    }
-    let (h, w) = (geometry.output(height), geometry.output(width));
-    let y = engine.map([batch, h, w, geometry.outputs])?;
-    let sums = RefCell::new(sums);
-    y.fill_from(&x.tensor, |y, x| {
-        conv.run(x, [batch, height, width], y, sums.take());
-    })?;
-    Ok(y)
 }

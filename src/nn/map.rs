@@ -1,259 +1,144 @@
-//! A batch of activation maps in the layout of the layers that work on it.
+//! Where a batch of activation maps lives.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use candle_core::{Device, Result, Tensor};
 
-use candle_core::{CpuStorage, Device, InplaceOp2, InplaceOp3, Layout, Result, Tensor};
+use super::{Engine, candle, cpu};
+use crate::kernels::{Isa, Pool};
 
-use crate::kernels::{Isa, SLACK, line_start, to_channels_last};
-
-/// Which layers a network is made of.
+/// What computes a network's layers.
 #[derive(Clone, Debug)]
 pub enum Backend {
-    /// Our kernels on the CPU: channels-last maps in memory that is used again and again.
-    Engine(Engine),
-    /// Candle's operations, on any device; on the CPU the reference for the kernels.
+    /// Our kernels on the CPU.
+    Cpu(Engine),
+    /// Candle's operations on any device. On the CPU they are the reference for our kernels.
     Candle(Device),
 }
 
 impl Backend {
-    /// Our kernels where they can run, Candle's elsewhere.
+    /// Our kernels on the CPU, Candle's elsewhere.
     pub fn of(device: &Device) -> Self {
         match device {
-            Device::Cpu => Self::Engine(Engine::new(Isa::best())),
+            Device::Cpu => Self::Cpu(Engine::new(Isa::best())),
             device => Self::Candle(device.clone()),
         }
     }
 
+    /// The device of its maps.
     pub fn device(&self) -> &Device {
         match self {
-            Self::Engine(_) => &Device::Cpu,
+            Self::Cpu(_) => &Device::Cpu,
             Self::Candle(device) => device,
         }
     }
 
-    /// A batch `[N, C, H, W]` of normalised pictures in this backend's layout.
+    /// Whether [`Backend::enter`] avoids a copy for a batch stored as `[N, H, W, C]`.
+    pub fn is_channels_last(&self) -> bool {
+        matches!(self, Self::Cpu(_))
+    }
+
+    /// A batch `[N, C, H, W]` of normalised images as a map, without a copy if it is already stored
+    /// in this backend's layout.
     ///
     /// # Errors
     /// If the device fails.
     pub fn enter(&self, x: &Tensor) -> Result<Map> {
-        let x = x.to_device(self.device())?.contiguous()?;
+        let x = x.to_device(self.device())?;
         match self {
-            Self::Candle(_) => Ok(Map::plain(x)),
-            Self::Engine(engine) => {
-                let (batch, channels, height, width) = x.dims4()?;
-                let map = engine.map([batch, height, width, channels])?;
-                map.fill_from(&x, |y, x| {
-                    to_channels_last(x, [channels, height * width], y)
-                })?;
-                Ok(map)
-            }
+            Self::Cpu(engine) => cpu::enter(engine, &x).map(Map::Cpu),
+            Self::Candle(_) => x.contiguous().map(Map::Candle),
         }
     }
 }
 
-/// The kernels of one instruction set and the memory that their maps live in.
-#[derive(Clone, Debug)]
-pub struct Engine {
-    pub(super) isa: Isa,
-    /// Flat tensors that no map uses.
-    free: Arc<Mutex<Vec<Tensor>>>,
+/// A batch `[N, C, H, W]` as `[N, H, W, C]` without a copy, if it is stored in this order.
+///
+/// # Errors
+/// If `x` does not have four dimensions.
+pub fn stored_channels_last(x: &Tensor) -> Result<Option<Tensor>> {
+    let last = x.permute((0, 2, 3, 1))?;
+    Ok(last.is_contiguous().then_some(last))
 }
 
-impl Engine {
-    pub fn new(isa: Isa) -> Self {
-        Self {
-            isa,
-            free: Arc::default(),
-        }
-    }
-
-    /// A map `[N, H, W, C]` of whatever its memory held before.
-    pub(super) fn map(&self, dims: [usize; 4]) -> Result<Map> {
-        let len = dims.iter().product();
-        let memory = match self.take(len) {
-            Some(memory) => memory,
-            None => {
-                let values = vec![0f32; len + SLACK];
-                let start = line_start(&values);
-                let memory = Tensor::from_vec(values, len + SLACK, &Device::Cpu)?;
-                memory.narrow(0, start, memory.elem_count() - start)?
-            }
-        };
-        let tensor = memory.narrow(0, 0, len)?.reshape(&dims)?;
-        let engine = self.clone();
-        Ok(Map {
-            tensor,
-            lease: Some(Lease { memory, engine }),
-        })
-    }
-
-    /// The smallest free tensor of at least `len` values, unless it is far too large: a small map
-    /// must not keep a large one's memory from it.
-    fn take(&self, len: usize) -> Option<Tensor> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |tensor: &&(usize, usize)| tensor.1 >= len && tensor.1 <= 2 * len.max(1 << 12);
-        let sizes: Vec<_> = free.iter().map(Tensor::elem_count).enumerate().collect();
-        let (index, _) = *sizes.iter().filter(fits).min_by_key(|(_, size)| *size)?;
-        Some(free.swap_remove(index))
-    }
-}
-
-/// A batch of maps: `[N, H, W, C]` on the engine, `[N, C, H, W]` in Candle's operations.
+/// A batch of maps.
 #[derive(Debug)]
-pub struct Map {
-    pub(super) tensor: Tensor,
-    lease: Option<Lease>,
-}
-
-/// Memory that goes back to the engine with the map.
-#[derive(Debug)]
-struct Lease {
-    memory: Tensor,
-    engine: Engine,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let mut free = self
-            .engine
-            .free
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        free.push(self.memory.clone());
-    }
+pub enum Map {
+    /// `[N, H, W, C]` in plain memory.
+    Cpu(cpu::Map),
+    /// `[N, C, H, W]`.
+    Candle(Tensor),
 }
 
 impl Map {
-    pub(super) fn plain(tensor: Tensor) -> Self {
-        Self {
-            tensor,
-            lease: None,
-        }
-    }
-
-    /// The engine whose layout this is, if it is one's.
-    pub(super) fn engine(&self) -> Option<&Engine> {
-        self.lease.as_ref().map(|lease| &lease.engine)
-    }
-
-    /// `[N, C, H, W]`: a copy on the engine, so that it stays what it is.
+    /// `[N, C, H, W]`; on the CPU a copy.
     ///
     /// # Errors
     /// If the device fails.
     pub fn to_tensor(&self) -> Result<Tensor> {
-        match &self.lease {
-            None => Ok(self.tensor.clone()),
-            Some(_) => self.tensor.permute((0, 3, 1, 2))?.force_contiguous(),
+        match self {
+            Self::Cpu(map) => cpu::to_tensor(map),
+            Self::Candle(tensor) => Ok(tensor.clone()),
         }
     }
 
-    /// The pictures of several of the engine's maps as one batch.
+    /// Several maps as one batch, on the CPU alone.
     ///
     /// # Errors
-    /// If there are none, the sizes differ or the device fails.
-    pub fn cat(parts: &[Self]) -> Result<Self> {
-        let Some((first, engine)) = parts.first().and_then(|part| Some((part, part.engine()?)))
-        else {
-            candle_core::bail!("no maps of the engine to put together");
-        };
-        let (_, height, width, channels) = first.tensor.dims4()?;
-        let mut batch = 0;
-        for part in parts {
-            let (count, h, w, c) = part.tensor.dims4()?;
-            if (h, w, c) != (height, width, channels) {
-                candle_core::bail!("maps of {:?} and {:?}", first.tensor, part.tensor);
-            }
-            batch += count;
-        }
-        let whole = engine.map([batch, height, width, channels])?;
-        let mut start = 0;
-        for part in parts {
-            let count = part.tensor.dim(0)?;
-            let place = Self::plain(whole.tensor.narrow(0, start, count)?);
-            place.fill_from(&part.tensor, <[f32]>::copy_from_slice)?;
-            start += count;
-        }
-        Ok(whole)
+    /// If there are none, their sizes differ or they are on another device.
+    pub fn cat(maps: &[Self]) -> Result<Self> {
+        let maps = maps.iter().map(|map| match map {
+            Self::Cpu(map) => Ok(map),
+            Self::Candle(_) => Err(mismatch()),
+        });
+        cpu::cat(&maps.collect::<Result<Vec<_>>>()?).map(Self::Cpu)
     }
 
-    /// Channels of this map from `start` on, as a map of its own.
+    /// `count` channels from `start` on, as a map of its own.
     ///
     /// # Errors
     /// If there are fewer channels or the device fails.
     pub fn channels(&self, start: usize, count: usize) -> Result<Self> {
-        let Some(engine) = self.engine() else {
-            let part = self.tensor.narrow(1, start, count)?.contiguous()?;
-            return Ok(Self::plain(part));
-        };
-        let (batch, height, width, channels) = self.tensor.dims4()?;
-        let part = engine.map([batch, height, width, count])?;
-        part.fill_from(&self.tensor, |y, x| {
-            for (y, x) in y.chunks_exact_mut(count).zip(x.chunks_exact(channels)) {
-                y.copy_from_slice(&x[start..start + count]);
-            }
-        })?;
-        Ok(part)
+        match self {
+            Self::Cpu(map) => cpu::channels(map, start, count).map(Self::Cpu),
+            Self::Candle(x) => candle::channels(x, start, count).map(Self::Candle),
+        }
     }
 
-    /// Writes this map, which must be the engine's, from the values of `x`.
-    pub(super) fn fill_from(&self, x: &Tensor, kernel: impl Fn(&mut [f32], &[f32])) -> Result<()> {
-        self.tensor.inplace_op2(x, &OnSlices(kernel))
-    }
-}
-
-/// A kernel as an operation on contiguous f32 tensors on the CPU: it changes the first.
-pub(super) struct OnSlices<F>(pub F);
-
-impl<F: Fn(&mut [f32], &[f32])> InplaceOp2 for OnSlices<F> {
-    fn name(&self) -> &'static str {
-        "senet-kernel"
+    /// The pooled map.
+    ///
+    /// # Errors
+    /// If the map is smaller than a window or the device fails.
+    pub fn pool(&self, pool: Pool) -> Result<Self> {
+        match self {
+            Self::Cpu(map) => cpu::pool(pool, map).map(Self::Cpu),
+            Self::Candle(x) => candle::pool(pool, x).map(Self::Candle),
+        }
     }
 
-    fn cpu_fwd(
-        &self,
-        y: &mut CpuStorage,
-        y_layout: &Layout,
-        x: &CpuStorage,
-        x_layout: &Layout,
-    ) -> Result<()> {
-        (self.0)(values_mut(y, y_layout)?, values(x, x_layout)?);
-        Ok(())
-    }
-}
-
-impl<F: Fn(&mut [f32], &[f32], &[f32])> InplaceOp3 for OnSlices<F> {
-    fn name(&self) -> &'static str {
-        "senet-kernel"
+    /// Mean over height and width: `[N, C]`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn mean(&self) -> Result<Tensor> {
+        match self {
+            Self::Cpu(map) => cpu::mean(map, None),
+            Self::Candle(x) => candle::mean(x, None),
+        }
     }
 
-    fn cpu_fwd(
-        &self,
-        y: &mut CpuStorage,
-        y_layout: &Layout,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<()> {
-        (self.0)(
-            values_mut(y, y_layout)?,
-            values(a, a_layout)?,
-            values(b, b_layout)?,
-        );
-        Ok(())
+    /// `map * gate`, with a factor per channel of each image, `[N, C]`; on the CPU in the map's own
+    /// memory.
+    ///
+    /// # Errors
+    /// If the shapes do not fit or the device fails.
+    pub fn scale(self, gate: &Tensor) -> Result<Self> {
+        match self {
+            Self::Cpu(map) => cpu::scale(map, gate).map(Self::Cpu),
+            Self::Candle(x) => candle::scale(&x, gate).map(Self::Candle),
+        }
     }
 }
 
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&values[start..end]),
-        _ => candle_core::bail!("expected contiguous f32 values"),
-    }
-}
-
-fn values_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
-    match (storage, layout.contiguous_offsets()) {
-        (CpuStorage::F32(values), Some((start, end))) => Ok(&mut values[start..end]),
-        _ => candle_core::bail!("expected contiguous f32 values"),
-    }
+/// For a layer and a map, or two maps, of different backends.
+pub(super) fn mismatch() -> candle_core::Error {
+    candle_core::Error::Msg("the map and the layer or other map have different backends".into())
 }

@@ -1,37 +1,30 @@
-//! Layers on Candle tensors, in evaluation mode.
+//! Layers, in evaluation mode.
 //!
-//! A layer is made from plain numbers, already folded, for one [`Backend`]: on the CPU our kernels,
-//! which own their packed weights and work on channels-last maps; on other devices Candle's
-//! operations on `[N, C, H, W]`. A network sees a [`Map`] and not which of the two it is.
+//! A layer is made for one [`Backend`] from weights with the normalisation already folded in: on
+//! the CPU our kernels, which own their packed weights and work on channels-last maps; on other
+//! devices Candle's operations on `[N, C, H, W]`. The modules `cpu` and `candle` have the same
+//! functions. The layers here choose between them, so that a network handles a [`Map`] without
+//! knowing its backend.
+//!
+//! Public for the benches and tests, which run a network on a chosen [`Backend`].
 
+mod candle;
 mod conv;
+mod cpu;
 mod linear;
 mod map;
 mod norm;
-mod pool;
-mod residual;
 mod se;
+mod shortcut;
 mod sk;
 
 pub use conv::Conv;
-pub use linear::{Linear, global_mean};
-pub use map::{Backend, Engine, Map};
+pub use cpu::{Engine, Map as CpuMap};
+pub use linear::Linear;
+pub use map::{Backend, Map, stored_channels_last};
 pub use norm::BatchNorm;
-pub use pool::{avg_pool, avg_pool_ceil, max_pool_ceil, max_pool_pad};
-pub use residual::{residual_tail, scale};
 pub use se::SqueezeExcite;
-pub use sk::{KernelAttention, select};
+pub use shortcut::add_shortcut;
+pub use sk::KernelAttention;
 
-pub use crate::kernels::{Activation, ConvGeometry, Isa};
-
-use candle_core::{Result, Tensor};
-
-/// The activation as Candle computes it, on any device. Its ReLU turns NaN into 0; the weights and
-/// the input are checked before, so that only an overflow could be hidden so.
-pub(crate) fn activate(x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
-    match activation {
-        Some(Activation::Relu) => x.relu(),
-        Some(Activation::Silu) => x.silu(),
-        None => Ok(x.clone()),
-    }
-}
+pub use crate::kernels::{Activation, ConvGeometry, Isa, Padding, Pool};

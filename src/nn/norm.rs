@@ -1,31 +1,34 @@
 //! BatchNorm in evaluation mode, folded into the convolution before it.
 
-/// Added to the variance (PyTorch's default, used by every network here).
-const EPS: f64 = 1e-5;
-
 /// The four vectors of a BatchNorm, one value per channel (Ioffe and Szegedy, arXiv:1502.03167).
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
+    /// The learned scale.
     pub weight: Vec<f64>,
+    /// The learned shift.
     pub bias: Vec<f64>,
+    /// The mean over the training data.
     pub running_mean: Vec<f64>,
+    /// The variance over the training data.
     pub running_var: Vec<f64>,
+    /// Added to the variance.
+    pub eps: f64,
 }
 
 impl BatchNorm {
-    /// Scales the filters of the convolution before it in place and returns the bias that makes
-    /// the convolution alone compute both. `filters` has equally many values per output channel.
+    /// Scales the filters of the convolution before it in place and returns the bias with which the
+    /// convolution alone computes both. `filters` has equally many values per output channel.
     ///
-    /// The arithmetic is in f64: one rounding per weight, none accumulates.
+    /// The arithmetic is in f64, so that each weight is rounded once.
     ///
     /// # Panics
-    /// If the four vectors are not equally long.
+    /// If the four vectors differ in length.
     pub fn fold(&self, filters: &mut [f32]) -> Vec<f32> {
         let channels = self.weight.len();
         let per_channel = filters.len() / channels.max(1);
         let mut bias = Vec::with_capacity(channels);
         for (channel, filter) in filters.chunks_exact_mut(per_channel.max(1)).enumerate() {
-            let scale = self.weight[channel] / (self.running_var[channel] + EPS).sqrt();
+            let scale = self.weight[channel] / (self.running_var[channel] + self.eps).sqrt();
             filter
                 .iter_mut()
                 .for_each(|w| *w = (f64::from(*w) * scale) as f32);
@@ -46,6 +49,7 @@ mod tests {
             bias: vec![0.25, 1.0],
             running_mean: vec![3.0, -1.0],
             running_var: vec![4.0, 0.0],
+            eps: 1e-3,
         };
         let filters = [1.5_f32, -2.0, 0.125, 8.0];
         let x = [0.75_f64, -1.25];
@@ -55,7 +59,7 @@ mod tests {
             let dot =
                 |w: &[f32]| f64::from(w[2 * channel]) * x[0] + f64::from(w[2 * channel + 1]) * x[1];
             let expected = (dot(&filters) - norm.running_mean[channel])
-                / (norm.running_var[channel] + 1e-5).sqrt()
+                / (norm.running_var[channel] + 1e-3).sqrt()
                 * norm.weight[channel]
                 + norm.bias[channel];
             let found = dot(&folded) + f64::from(bias[channel]);

@@ -2,16 +2,22 @@
 
 use candle_core::{Result, Tensor};
 
-use super::Linear;
+use super::{Activation, Linear};
 
-/// `sigmoid(fc2(relu(fc1(mean))))`: one factor in 0..1 per channel.
+/// `gate(fc2(hidden(fc1(mean))))`: one factor per channel, between 0 and 1 if the gate is a
+/// sigmoid.
 ///
-/// The 1x1 convolutions of the weights files act on single pixels, so they are matrix products.
-/// The hidden activation is ReLU in every model, the SiLU ones included (timm `squeeze_excite.py`).
+/// Weights files have 1x1 convolutions, which on a single pixel are fully connected layers.
 #[derive(Debug)]
 pub struct SqueezeExcite {
+    /// From the squeeze to the hidden features.
     pub fc1: Linear,
+    /// From the hidden features to one value per channel.
     pub fc2: Linear,
+    /// Between the two layers.
+    pub hidden: Activation,
+    /// After the second layer.
+    pub gate: Activation,
 }
 
 impl SqueezeExcite {
@@ -20,6 +26,7 @@ impl SqueezeExcite {
     /// # Errors
     /// If the channels do not fit or the device fails.
     pub fn gate(&self, squeeze: &Tensor) -> Result<Tensor> {
-        self.fc2.forward_sigmoid(&self.fc1.forward_relu(squeeze)?)
+        let hidden = self.fc1.forward_with(squeeze, Some(self.hidden))?;
+        self.fc2.forward_with(&hidden, Some(self.gate))
     }
 }

@@ -2,63 +2,46 @@
 
 use candle_core::{Result, Tensor};
 
-use super::linear::mean_of_sum;
-use super::map::OnSlices;
-use super::residual::planes;
-use super::{Linear, Map};
-use crate::kernels::{Pass, pass_over};
+use super::map::mismatch;
+use super::{Activation, Linear, Map, candle, cpu};
 
-/// The attention that weighs two paths against each other, per channel.
+/// The attention that weights two paths against each other, channel by channel.
 #[derive(Debug)]
 pub struct KernelAttention {
-    /// BatchNorm folded in.
+    /// From the squeeze to the hidden features, with the BatchNorm folded in.
     pub reduce: Linear,
+    /// To one score per path and channel.
     pub select: Linear,
 }
 
 impl KernelAttention {
-    /// The gate `[N, 2, C]` of two maps; over the paths it sums to one.
+    /// The gate of two maps, `[N, 2, C]`, which sums to one over the paths.
     ///
     /// # Errors
     /// If the channels do not fit or the device fails.
     pub fn gate(&self, paths: [&Map; 2]) -> Result<Tensor> {
-        let squeeze = mean_of_sum(paths[0], Some(paths[1]))?;
-        let scores = self.select.forward(&self.reduce.forward_relu(&squeeze)?)?;
+        let squeeze = match paths {
+            [Map::Cpu(first), Map::Cpu(second)] => cpu::mean(first, Some(second)),
+            [Map::Candle(first), Map::Candle(second)] => candle::mean(first, Some(second)),
+            _ => Err(mismatch()),
+        }?;
+        let reduced = self.reduce.forward_with(&squeeze, Some(Activation::Relu))?;
+        let scores = self.select.forward(&reduced)?;
         let (batch, both) = scores.dims2()?;
         candle_nn::ops::softmax(&scores.reshape((batch, 2, both / 2))?, 1)
     }
-}
 
-/// The weighed sum of the two paths, on the engine in the first one's memory.
-///
-/// # Errors
-/// If the shapes do not fit or the device fails.
-pub fn select(paths: [Map; 2], gate: &Tensor) -> Result<Map> {
-    let [first, second] = paths;
-    let Some(engine) = first.engine() else {
-        let weigh = |map: &Map, index: usize| {
-            let gate = gate.narrow(1, index, 1)?.squeeze(1)?;
-            map.tensor.broadcast_mul(&planes(&gate)?)
-        };
-        return Ok(Map::plain((weigh(&first, 0)? + weigh(&second, 1)?)?));
-    };
-    let (batch, height, width, channels) = first.tensor.dims4()?;
-    if second.tensor.shape() != first.tensor.shape() || gate.dims() != [batch, 2, channels] {
-        candle_core::bail!("the two paths and their gate do not fit");
-    }
-    let picture = height * width * channels;
-    let kernel = |y: &mut [f32], other: &[f32], gate: &[f32]| {
-        for (n, y) in y.chunks_exact_mut(picture).enumerate() {
-            let (a, b) = gate[2 * n * channels..][..2 * channels].split_at(channels);
-            let pass = Pass::Select {
-                gates: [a, b],
-                other: &other[n * picture..][..picture],
-            };
-            pass_over(engine.isa, y, channels, pass);
+    /// The weighted sum of the two paths, on the CPU in the first one's memory.
+    ///
+    /// # Errors
+    /// If the shapes do not fit or the device fails.
+    pub fn weigh(paths: [Map; 2], gate: &Tensor) -> Result<Map> {
+        match paths {
+            [Map::Cpu(first), Map::Cpu(second)] => cpu::select([first, second], gate).map(Map::Cpu),
+            [Map::Candle(first), Map::Candle(second)] => {
+                candle::select([&first, &second], gate).map(Map::Candle)
+            }
+            _ => Err(mismatch()),
         }
-    };
-    first
-        .tensor
-        .inplace_op3(&second.tensor, &gate.contiguous()?, &OnSlices(kernel))?;
-    Ok(first)
+    }
 }

@@ -267,7 +267,7 @@ fn place_tensor(
     (start, length): Place,
 ) -> Result<Entry, Misplaced> {
     const OVERFLOW: &str = "its size overflows";
-    const IMPOSSIBLE: &str = "an impossible storage, offset, shape or stride";
+    const IMPOSSIBLE: &str = "an invalid storage, offset, shape or stride";
     let shape = heap.counts(tensor.shape).ok_or(IMPOSSIBLE)?;
     let strides = heap.counts(tensor.strides).ok_or(IMPOSSIBLE)?;
     let stored = storage.elements.checked_mul(storage.element_size);

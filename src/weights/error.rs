@@ -1,6 +1,6 @@
 //! What can be wrong with a weights file, said so that the reader can act on it.
 
-use super::DType;
+use super::{DType, LooksLike};
 use crate::quote::excerpt;
 
 /// A weights file could not be used.
@@ -18,7 +18,7 @@ pub enum WeightsError {
         #[source]
         error: std::io::Error,
     },
-    /// The content is something else than a checkpoint.
+    /// The content is not a checkpoint.
     #[error("`{file}` is not a weights file: {looks_like}")]
     NotWeights {
         /// Path or name.
@@ -83,14 +83,14 @@ pub enum WeightsError {
         problem: String,
     },
     /// An index of shards that cannot be used.
-    #[error("`{file}` is no index of shards that can be used: {problem}")]
+    #[error("`{file}` is not a usable shard index: {problem}")]
     Index {
         /// Path of the index.
         file: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// Shards that an index names are not beside it.
+    /// Shards that an index names are not next to it.
     #[error("`{file}` names {total} shards, of which {} {} missing: {}", missing.len(),
         if missing.len() == 1 { "is" } else { "are" }, few(missing))]
     MissingShards {
@@ -153,63 +153,9 @@ pub enum WeightsError {
         /// SHA-256 of the content.
         found: String,
     },
-    /// The file name has no hash to compare with.
-    #[error("`{file_name}` has no `-` before at least 8 hexadecimal digits of a SHA-256 and a `.`")]
-    NotReleaseName {
-        /// The name.
-        file_name: String,
-    },
 }
 
-/// A file in the cache counts, whatever it holds: `senet download` leaves it as it is.
-const AGAIN: &str =
-    "download the file again (`senet cache verify --repair` does so where it is in the cache)";
-
-/// What a file that is not a checkpoint looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LooksLike {
-    /// No bytes at all.
-    Empty,
-    /// A web page, most often an error page saved by a download.
-    Html,
-    /// The small text file that stands for a large one in a Git LFS checkout.
-    GitLfsPointer,
-    /// JSON text.
-    Json,
-    /// A tar archive.
-    Tar,
-    /// A checkpoint as PyTorch wrote it before version 0.1.10.
-    TarCheckpoint,
-    /// gzip-compressed data.
-    Gzip,
-    /// A TorchScript program.
-    TorchScript,
-    /// A zip archive that is not PyTorch's.
-    Zip,
-    /// A pickle that `torch.save` did not write.
-    Pickle,
-    /// None of the known formats.
-    Unknown,
-}
-
-impl std::fmt::Display for LooksLike {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "it is empty",
-            Self::Html => "it looks like an HTML page",
-            Self::GitLfsPointer => "it is a Git LFS pointer",
-            Self::Json => "it looks like JSON",
-            Self::Tar => "it looks like a tar archive",
-            Self::TarCheckpoint => "it is a tar archive as PyTorch wrote before version 0.1.10",
-            Self::Gzip => "it looks like gzip-compressed data",
-            Self::TorchScript => "it is a TorchScript program",
-            Self::Zip => "it is a zip archive without a `data.pkl`",
-            Self::Pickle => "it is a pickle that `torch.save` did not write",
-            Self::Unknown => "it is neither a safetensors nor a PyTorch file",
-        })
-    }
-}
+const AGAIN: &str = "download the file again";
 
 /// The first few names.
 fn few(names: &[String]) -> String {
@@ -227,7 +173,7 @@ impl WeightsError {
         if let Self::SeveralStateDicts { keys, .. } = self {
             let key = keys.first().map_or("", String::as_str);
             return Some(format!(
-                "in Python, save the one that is meant: `torch.save(torch.load(path)[\"{key}\"], other_path)`"
+                "in Python, save the one you want: `torch.save(torch.load(path)[\"{key}\"], other_path)`"
             ));
         }
         let save =
@@ -256,9 +202,9 @@ impl WeightsError {
             Self::Index { .. } => {
                 "give a single weights file, or download the index again with its shards"
             }
-            Self::MissingShards { .. } => "put the missing files into the folder of the index",
+            Self::MissingShards { .. } => "put the missing files next to the index",
             Self::ShardLacks { .. } => {
-                "the shard and the index are not of the same download: get both again"
+                "the shard and the index are not from the same download: download both again"
             }
             Self::MissingTensor { .. } => "the file may belong to another network",
             _ => return None,

@@ -1,52 +1,21 @@
-//! SHA-256 of a file, and the hash that PyTorch puts into the names of its release files.
+//! The hash that PyTorch puts into the names of its release files.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::WeightsError;
+use crate::digest;
 
 /// Fewest digits that make a file name a promise about its content.
 const MIN_DIGITS: usize = 8;
 /// All digits of a SHA-256.
 const MAX_DIGITS: usize = 64;
 
-/// Two lower-case digits a byte.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// SHA-256 of the file at `path`, as 64 lower-case hexadecimal digits. Reads it in small pieces.
-///
-/// # Errors
-/// [`WeightsError::Unreadable`].
-pub fn sha256_of(path: &Path) -> Result<String, WeightsError> {
-    let unreadable = |error| WeightsError::Unreadable {
-        file: path.display().to_string(),
-        error,
-    };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => hash.update(&buffer[..n]),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unreadable(error)),
-        }
-    }
-    Ok(hexadecimal(&hash.finalize()))
-}
-
 /// The first digits of the SHA-256 that the name of a release file promises: `c7b49a05` for
 /// `senet154-c7b49a05.pth`, `None` for a name without any.
 ///
 /// As in `torch.hub`, they are lower-case, follow a `-` and end at a `.`, wherever in the name that
 /// is. Unlike there, at least 8 are needed: fewer would promise little.
-pub fn release_digits(file_name: &str) -> Option<&str> {
+pub(crate) fn release_digits(file_name: &str) -> Option<&str> {
     file_name.match_indices('-').find_map(|(at, _)| {
         let (digits, _) = file_name[at + 1..].split_once('.')?;
         let hexadecimal = digits
@@ -56,26 +25,69 @@ pub fn release_digits(file_name: &str) -> Option<&str> {
     })
 }
 
-/// Checks the content of `path` against the hash in a release's `file_name`.
-///
-/// PyTorch names a release `name-<first digits of its SHA-256>.pth` and compares them after a
-/// download (`check_hash` of `torch.hub`). The two arguments differ where a download has another
-/// name on disk.
+/// Compares the content of a release file with the digits in its name, as `check_hash` of `torch.hub`
+/// does after a download.
 ///
 /// # Errors
-/// [`WeightsError::HashMismatch`]; [`WeightsError::NotReleaseName`] where `file_name` has no
-/// [`release_digits`]; [`WeightsError::Unreadable`].
-pub fn check_release_name(path: &Path, file_name: &str) -> Result<(), WeightsError> {
-    let digits = release_digits(file_name).ok_or_else(|| WeightsError::NotReleaseName {
-        file_name: file_name.to_owned(),
+/// [`WeightsError::HashMismatch`], [`WeightsError::Unreadable`].
+pub(crate) fn check_release(path: &Path, digits: &str) -> Result<(), WeightsError> {
+    let file = || path.display().to_string();
+    let found = digest::sha256(path).map_err(|error| WeightsError::Unreadable {
+        file: file(),
+        error,
     })?;
-    let found = sha256_of(path)?;
     if found.starts_with(digits) {
         return Ok(());
     }
     Err(WeightsError::HashMismatch {
-        file: path.display().to_string(),
+        file: file(),
         expected: digits.to_owned(),
         found,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_found_wherever_torch_hub_finds_them() {
+        for name in [
+            "se_resnet50-ba7816bf.pth",
+            "v0.1-ba7816bf.pth",
+            "net-ba7816bf.v2.pth",
+            "net-ba7816bf.pth.tar",
+        ] {
+            assert_eq!(release_digits(name), Some("ba7816bf"), "{name}");
+        }
+        for name in [
+            "model.pth",
+            "model-ba78.pth",
+            "model-ba7816bx.pth",
+            "model-BA7816BF.pth",
+            "model-ba7816bf",
+            "-",
+        ] {
+            assert_eq!(release_digits(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_release_has_the_hash_in_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("any name");
+        std::fs::write(&path, b"abc").unwrap();
+        // FIPS 180-2, appendix B.1.
+        let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        check_release(&path, "ba7816bf").unwrap();
+        check_release(&path, sha).unwrap();
+        match check_release(&path, "ce0d4300") {
+            Err(WeightsError::HashMismatch {
+                expected, found, ..
+            }) => {
+                assert_eq!((expected.as_str(), found.as_str()), ("ce0d4300", sha));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

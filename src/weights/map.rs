@@ -30,7 +30,7 @@ impl std::ops::Deref for Bytes {
 
 impl Bytes {
     /// Tells the system that a range will hardly be read again, so that a file's pages do not stay
-    /// in this process beside what was made of them. What is read again comes from the file again.
+    /// in this process next to what was made of them. What is read again comes from the file again.
     pub(super) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped(map) = self {

@@ -1,6 +1,6 @@
 //! Weights files: safetensors and PyTorch, read safely.
 //!
-//! [`Weights::open`] tells the format by the content, maps the file into memory and makes an index
+//! [`Weights::open`] detects the format by the content, maps the file into memory and makes an index
 //! of its tensors. Three containers are read: safetensors, the zip archive that `torch.save` writes
 //! since PyTorch 1.6, and the stream it wrote before; an index of shards stands for all of them. Of a
 //! training checkpoint the state dict is taken that timm would take; whatever else is in it is read
@@ -15,30 +15,32 @@ mod checkpoint;
 mod dtype;
 mod error;
 mod hash;
+mod looks;
 mod map;
 mod pickle;
 mod safetensors;
 mod shards;
+mod state_dict;
 mod torch;
 mod zip;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use checkpoint::StateDicts;
 pub use dtype::DType;
 use dtype::Element;
-pub use error::{LooksLike, WeightsError};
-pub(crate) use hash::hexadecimal;
-pub use hash::{check_release_name, release_digits, sha256_of};
+pub use error::WeightsError;
+pub(crate) use hash::{check_release, release_digits};
+pub use looks::LooksLike;
+use looks::recognise;
 use map::Bytes;
 use sha2::{Digest, Sha256};
-pub use shards::{files_of, shard_names};
+pub use shards::files_of;
+pub(crate) use shards::shard_names;
+use state_dict::{Entry, StateDict, plain_name};
 
-/// What `DistributedDataParallel` and `torch.compile` put before every name, in the order in which
-/// timm's `clean_state_dict` takes them off.
-const WRAPPER_PREFIXES: [&str; 3] = ["_orig_mod.", "module.", "_orig_mod."];
+use crate::digest::hexadecimal;
 
 /// Bytes of a tensor from which on it is worth a call to give its pages back once it was read.
 const RELEASED_FROM: usize = 1 << 18;
@@ -62,91 +64,6 @@ struct Part {
     bytes: Bytes,
 }
 
-/// A dict of tensors in a file.
-#[derive(Clone, Debug, Default)]
-struct StateDict {
-    /// The key under which it is; `None` where it is all of the file.
-    key: Option<String>,
-    entries: BTreeMap<String, Entry>,
-    /// What else has a name in it.
-    others: BTreeMap<String, Other>,
-}
-
-/// A value of a state dict that is not read as a tensor.
-#[derive(Clone, Debug)]
-struct Other {
-    /// The keys that lead to it.
-    path: String,
-    /// What it is.
-    kind: String,
-    /// Whether it is a tensor, of a kind that is not read.
-    is_tensor: bool,
-}
-
-impl StateDict {
-    fn insert_other(&mut self, name: String, kind: String, is_tensor: bool) {
-        let path = self.path(&name);
-        let other = Other {
-            path,
-            kind,
-            is_tensor,
-        };
-        self.others.insert(name, other);
-    }
-
-    /// The keys that lead to a value.
-    fn path(&self, name: &str) -> String {
-        match &self.key {
-            Some(key) => format!("[\"{key}\"][\"{name}\"]"),
-            None => name.to_owned(),
-        }
-    }
-
-    /// Whether anything has that name.
-    fn has(&self, name: &str) -> bool {
-        self.entries.contains_key(name) || self.others.contains_key(name)
-    }
-
-    /// The same without the prefixes of wrappers. Two tensors that would share a name are an error: it
-    /// cannot be known which of them is meant.
-    fn unwrapped(self, file: &str) -> Result<Self, WeightsError> {
-        let mut entries = BTreeMap::new();
-        for (name, entry) in self.entries {
-            let plain = plain_name(&name);
-            if entries.contains_key(plain) {
-                return Err(WeightsError::Unsupported {
-                    file: file.to_owned(),
-                    problem: format!(
-                        "without the prefixes of wrappers, tensor `{name}` and another are both `{plain}`"
-                    ),
-                });
-            }
-            entries.insert(plain.to_owned(), entry);
-        }
-        let others = self.others.into_iter();
-        Ok(Self {
-            key: self.key,
-            entries,
-            others: others
-                .map(|(name, other)| (plain_name(&name).to_owned(), other))
-                .collect(),
-        })
-    }
-}
-
-/// Where one tensor is. Whoever makes one has checked that all its elements are inside the file.
-#[derive(Clone, Debug)]
-struct Entry {
-    /// Which of the files holds it.
-    part: usize,
-    dtype: DType,
-    shape: Vec<usize>,
-    /// First byte of the first element.
-    start: usize,
-    /// Elements between neighbours for each dimension, where that does not follow from the shape.
-    strides: Option<Vec<usize>>,
-}
-
 impl Weights {
     /// Opens the file at `path`, in whichever of the formats it is, or all the shards that the index at
     /// `path` names.
@@ -157,7 +74,8 @@ impl Weights {
     /// # Errors
     /// Any [`WeightsError`] about the file as a whole. A tensor of a type that is not read is no
     /// error until it is asked for.
-    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
+        let path = path.as_ref();
         if shards::is_index_name(path) {
             return shards::open(path);
         }
@@ -487,12 +405,6 @@ impl std::fmt::Debug for Weights {
     }
 }
 
-/// A tensor's name without the prefixes of wrappers.
-fn plain_name(name: &str) -> &str {
-    let strip = |name, prefix: &str| str::strip_prefix(name, prefix).unwrap_or(name);
-    WRAPPER_PREFIXES.into_iter().fold(name, strip)
-}
-
 /// The places of a strided tensor's `count` elements in row-major order, counted from the first.
 fn gather(shape: &[usize], strides: &[usize], count: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |mut index| {
@@ -503,39 +415,4 @@ fn gather(shape: &[usize], strides: &[usize], count: usize) -> impl Iterator<Ite
         }
         at
     })
-}
-
-/// Guesses what a file is that is not a checkpoint.
-fn recognise(bytes: &[u8]) -> LooksLike {
-    let text = bytes.trim_ascii_start();
-    let begins = |word: &str| {
-        text.get(..word.len())
-            .is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    if bytes.is_empty() {
-        LooksLike::Empty
-    } else if begins("version https://git-lfs") {
-        LooksLike::GitLfsPointer
-    } else if begins("<!doctype") || begins("<html") {
-        LooksLike::Html
-    } else if begins("{") || begins("[") {
-        LooksLike::Json
-    } else if bytes.get(257..262) == Some(b"ustar") {
-        let of_pytorch = ["sys_info\0", "pickle\0", "tensors\0", "storages\0"];
-        match of_pytorch
-            .iter()
-            .any(|name| bytes.starts_with(name.as_bytes()))
-        {
-            true => LooksLike::TarCheckpoint,
-            false => LooksLike::Tar,
-        }
-    } else if bytes.starts_with(&[0x1f, 0x8b]) {
-        LooksLike::Gzip
-    } else if bytes.starts_with(b"PK") {
-        LooksLike::Zip
-    } else if matches!(bytes, [0x80, 2..=5, ..]) {
-        LooksLike::Pickle
-    } else {
-        LooksLike::Unknown
-    }
 }

@@ -1,7 +1,7 @@
 //! Weights in several files: an index in JSON says which file holds which tensor.
 //!
 //! The form is that of `transformers` and `huggingface_hub`: `model.safetensors.index.json` (or
-//! `pytorch_model.bin.index.json`) has a table `weight_map` from tensors to the files beside it.
+//! `pytorch_model.bin.index.json`) has a table `weight_map` from tensors to the files next to it.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -37,7 +37,8 @@ pub(super) fn is_index_name(path: &Path) -> bool {
 ///
 /// # Errors
 /// If `path` is called an index and cannot be read as one.
-pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+pub fn files_of(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, WeightsError> {
+    let path = path.as_ref();
     let mut files = vec![path.to_owned()];
     for shard in shard_names(path)? {
         files.push(path.with_file_name(shard));
@@ -49,7 +50,7 @@ pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, WeightsError> {
 ///
 /// # Errors
 /// As [`files_of`].
-pub fn shard_names(path: &Path) -> Result<Vec<String>, WeightsError> {
+pub(crate) fn shard_names(path: &Path) -> Result<Vec<String>, WeightsError> {
     if !is_index_name(path) {
         return Ok(Vec::new());
     }
@@ -115,7 +116,7 @@ impl Index {
         files.sort_unstable();
         files.dedup();
         if let Some(outside) = files.iter().find(|file| !stays_inside(file)) {
-            let problem = format!("`{outside}` is no name of a file in the folder of the index");
+            let problem = format!("`{outside}` is not the name of a file in the index's folder");
             return Err(bad(problem));
         }
         let mut homes = BTreeMap::new();

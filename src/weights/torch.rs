@@ -5,11 +5,10 @@
 
 use std::collections::HashMap;
 
-use super::WeightsError;
 use super::checkpoint::{StateDicts, state_dicts};
-use super::error::LooksLike;
 use super::pickle::{MAX_MEMORY, Pickle, Storage, Value, run};
 use super::zip::{Members, Place};
+use super::{LooksLike, WeightsError};
 
 /// The integer 0x1950a86a20f9469cfc6c, `MAGIC_NUMBER` of `torch.serialization`, as a whole pickle
 /// after its own beginning. It is compared as bytes: it takes more than 64 bits.
@@ -139,7 +138,9 @@ fn legacy_places(
             .and_then(|key| storages.get(key));
         let Some(storage) = known else {
             let key = String::from_utf8_lossy(&key[..key.len().min(80)]);
-            return Err(damaged(format!("storage `{key}` belongs to nothing")));
+            return Err(damaged(format!(
+                "storage `{key}` is not used by any tensor"
+            )));
         };
         let key = &storage.key;
         let start = rest.saturating_add(8);
@@ -159,7 +160,7 @@ fn legacy_places(
         }
         if declared != Some(storage.elements) {
             return Err(damaged(format!(
-                "storage `{key}` should have {} elements and says {}",
+                "storage `{key}`: expected {} elements, found {}",
                 storage.elements,
                 declared.unwrap_or(0)
             )));

@@ -1,8 +1,9 @@
 //! `senet bench`: its errors, and the fields of its results; times differ from run to run.
 
-use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 
-use super::env::Env;
+use super::env::{Env, json_rows};
 
 #[test]
 fn wrong_arguments() {
@@ -51,7 +52,7 @@ fn json_has_the_columns_of_timm() {
     ];
     let output = env.run(&[&arguments[..], &["--threads", "2"]].concat());
     assert_eq!(output.status.code(), Some(0));
-    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = json_rows(&output.stdout);
     assert_eq!(rows.len(), 2);
     for (row, batch) in rows.iter().zip([1, 3]) {
         assert_eq!(row["model"], "seresnet20.fashion_mnist");
@@ -84,12 +85,29 @@ fn csv_has_a_header_and_no_samples() {
     assert!(!text.contains("step_times_ms"));
 }
 
+/// A long run is watched, and what was measured outlives a failure.
+#[test]
+fn rows_are_printed_as_they_come() {
+    let env = Env::new();
+    for format in ["text", "jsonl", "csv"] {
+        let long = ["bench", "-b", "1,4096", "--runs", "1", "--format", format];
+        let mut child = env.command(&long).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let heading = usize::from(format != "jsonl");
+        let first = lines.nth(heading).unwrap().unwrap();
+        let running = child.try_wait().unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(running && first.contains("seresnet20"), "{format}: {first}");
+    }
+}
+
 #[test]
 fn layers_are_those_of_the_plan() {
     let env = Env::new();
     let output = env.run(&["bench", "demo", "--layers", "--json", "--runs", "2"]);
     assert_eq!(output.status.code(), Some(0));
-    let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = json_rows(&output.stdout);
     let layers = rows[0]["layers"].as_array().unwrap();
     let operations: f64 = layers
         .iter()

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::common::hub_server::{COMMIT, HubServer, Mode, git_sha1, sha256};
-use super::env::Env;
+use super::env::{Env, json_rows};
 
 const MODEL: &str = "seresnet50.ra2_in1k";
 const REPO: &str = "timm/seresnet50.ra2_in1k";
@@ -48,6 +48,17 @@ fn damage_is_found_and_repaired() {
     env.check("cache-verify", &["cache", "verify"]);
     fs::write(blob(&env), vec![8; 5000]).unwrap();
     env.check("cache-verify-bad", &["cache", "verify", MODEL]);
+    let checked = env.run(&["cache", "verify", "--json"]);
+    assert_eq!(checked.status.code(), Some(1));
+    let rows = json_rows(&checked.stdout);
+    let [row] = &rows[..] else {
+        panic!("{rows:?}");
+    };
+    assert_eq!(
+        (&row["repo"], &row["state"]),
+        (&REPO.into(), &"damaged".into())
+    );
+    assert_eq!(row["expected"], sha256(&[7; 5000]));
     let before = server.requests().len();
     env.check(
         "cache-verify-repair",

@@ -11,7 +11,7 @@ use super::models::{config, spec, weights_of};
 
 fn plan(channels: usize, classes: usize) -> Plan {
     let mut spec = spec("seresnet20.fashion_mnist");
-    spec.network.stem.inputs = channels;
+    spec.network.set_inputs(channels);
     spec.network.plan(spec.naming, classes).unwrap()
 }
 
@@ -35,7 +35,7 @@ fn run(env: &Env, arguments: &[&str]) -> (i32, String) {
 
 /// A golden file of what the network computes.
 fn golden(env: &Env, channels: usize) {
-    let weights = Weights::open(&env.path("model/model.safetensors")).unwrap();
+    let weights = Weights::open(env.path("model/model.safetensors")).unwrap();
     let network = Network::load(&plan(channels, 3), &weights, &Device::Cpu).unwrap();
     let count = channels * 28 * 28;
     let values: Vec<f32> = (0..count)
@@ -76,7 +76,7 @@ fn one_channel_sees_grey() {
         assert_eq!(code, 0, "{arguments:?}: {text}");
     }
     let (_, info) = run(&env, &["info", "model"]);
-    assert!(info.contains("channels       1, grey"), "{info}");
+    assert!(info.contains("channels       1 (greyscale)"), "{info}");
     let (code, note) = run(
         &env,
         &[
@@ -134,7 +134,7 @@ fn four_channels_run_and_see_no_image() {
         let (code, text) = run(&env, arguments);
         assert_eq!(code, 2, "{arguments:?}: {text}");
         assert!(
-            text.contains("takes 4 channels, and an image has 3, or 1 when it is grey"),
+            text.contains("takes 4 channels, but images have 3, or 1 if grey"),
             "{text}"
         );
         assert!(text.contains("hint:"), "{text}");

@@ -19,7 +19,7 @@ fn folder() -> Env {
     env.picture("cmyk.jpg", "photos/sub/print.JPG");
     env.write(
         "photos/notes.txt",
-        "not looked at: its name is not a picture's",
+        "not looked at: its name is not an image's",
     );
     env.write("photos/empty.png", "");
     env.write(

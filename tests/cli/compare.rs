@@ -46,7 +46,7 @@ fn two_models_in_one_pass() {
     assert_eq!(models.stdout, files.stdout, "{models:?}");
     assert_eq!(models.status.code(), Some(1), "a picture is broken");
     let pair: Value = serde_json::from_slice(&models.stdout).unwrap();
-    assert_eq!(pair["pictures"], 6);
+    assert_eq!(pair["images"], 6);
     assert_eq!(
         (&pair["first"], &pair["second"]),
         (&"seresnet20.fashion_mnist".into(), &"./twin".into())
@@ -54,11 +54,7 @@ fn two_models_in_one_pass() {
 
     for (arguments, code, what) in [
         (&["demo", "./twin", "set/9", "--labels", "list"][..], 0, ""),
-        (
-            &["demo", "./twin"],
-            2,
-            "there are no results files demo and ./twin",
-        ),
+        (&["demo", "./twin"], 2, "no results files demo and ./twin"),
         (&["demo", "demo", "set"], 2, "demo is given twice"),
         (
             &["a.jsonl", "b.jsonl", "--limit", "2"],
@@ -73,7 +69,7 @@ fn two_models_in_one_pass() {
         (
             &["a.jsonl", "b.jsonl", "--img-size", "48"],
             2,
-            "have the preprocessing that they were made with",
+            "results files keep the preprocessing of their run",
         ),
         (&["a.jsonl", "demo"], 2, "cannot read demo"),
     ] {

@@ -153,7 +153,7 @@ fn ctrl_c_keeps_what_has_come() {
     let output = setup.env.run(&["download", MODEL]);
     setup.assert_done(&output);
     assert!(
-        stderr(&output).contains("going on from 1.0 MB"),
+        stderr(&output).contains("resuming at 1.0 MB"),
         "{}",
         stderr(&output)
     );
@@ -187,7 +187,7 @@ fn a_file_that_cannot_grow_is_told_and_gone_on_with() {
     let output = setup.env.run(&["download", MODEL]);
     setup.assert_done(&output);
     assert!(
-        stderr(&output).contains("going on from"),
+        stderr(&output).contains("resuming at"),
         "{}",
         stderr(&output)
     );

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use super::common::snapshots;
+
 /// An empty home and an empty working directory; no hub can be reached.
 pub(crate) struct Env {
     folder: tempfile::TempDir,
@@ -120,7 +122,7 @@ impl Env {
         );
         let path =
             Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cli/snapshots/{name}.txt"));
-        if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        if snapshots::update() {
             fs::write(&path, &text).unwrap();
         }
         let expected = fs::read_to_string(&path).unwrap_or_default();
@@ -136,6 +138,14 @@ impl Env {
             .replace(env!("CARGO_PKG_VERSION"), "[VERSION]");
         round_decimals(&text)
     }
+}
+
+/// The objects of JSON Lines.
+pub(crate) fn json_rows(stdout: &[u8]) -> Vec<serde_json::Value> {
+    let lines = std::str::from_utf8(stdout).unwrap().lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 pub(crate) fn data(name: &str) -> PathBuf {

@@ -182,7 +182,7 @@ fn bytes_of_names_are_kept_in_json() {
         assert_eq!(counts(&report), [2, 2, 2].map(Value::from), "{output:?}");
         let lines = fs::read_to_string(env.path("r.jsonl")).unwrap();
         let row: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
-        assert_eq!(row["picture_bytes"], base64(first));
+        assert_eq!(row["image_bytes"], base64(first));
         let resumed = run(
             &env,
             &[&results[..], &[OsStr::new("--resume"), data]].concat(),
@@ -246,7 +246,7 @@ fn a_file_whose_name_begins_with_a_dash_gets_a_tip() {
         let output = env.run(&["classify", name]);
         let messages = assert_plain(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{messages}");
-        assert!(messages.contains(&format!("is `./{name}`")), "{messages}");
+        assert!(messages.contains(&format!("use `./{name}`")), "{messages}");
     }
     let output = env.run(&["classify", "./-dash.png", "-m", "demo"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -260,8 +260,8 @@ fn a_file_whose_name_begins_with_a_dash_gets_a_tip() {
     let output = env.run(&["classify", &format!("-{STEERING}.png"), "--", "-dash.png"]);
     let messages = assert_plain(&output.stderr);
     assert!(
-        messages.contains(&format!("is `./-{SHOWN}.png`")),
+        messages.contains(&format!("use `./-{SHOWN}.png`")),
         "{messages}"
     );
-    assert!(!messages.contains("is `./-dash"), "{messages}");
+    assert!(!messages.contains("use `./-dash"), "{messages}");
 }

@@ -213,11 +213,60 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
     assert_eq!(output.status.code(), Some(2));
     assert!(
         messages.contains("has another result than in whole.jsonl")
-            && messages.contains("hint: the same picture from two machines"),
+            && messages.contains("hint: the same image from two machines"),
         "{messages}"
     );
     env.write("png.jsonl", b"\x89PNG\r\n\x1a\nno more");
     env.check("eval-no-results", &["eval", "merge", "png.jsonl"]);
+}
+
+/// A results file of the first version, which said `picture` for `image`, is resumed, merged and
+/// compared with a new one.
+#[test]
+fn results_of_an_older_version_go_with_new_ones() {
+    let env = Env::new();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.picture("grey.png", "set/Bag/b.png");
+    env.write("set/Bag/c.png", b"no image");
+    let stored = fs::read_to_string(super::env::data("eval/results.jsonl")).unwrap();
+    let lines: Vec<&str> = stored.split_inclusive('\n').collect();
+    assert!(lines[0].contains("\"pictures\"") && lines[1].contains("\"picture\""));
+    let whole = env.run(&eval(&["--json", "--results", "new.jsonl"]));
+    env.write("part.jsonl", lines[..2].concat());
+    env.run(&eval(&["--results", "2.jsonl", "--shard", "2/3"]));
+    env.run(&eval(&["--results", "3.jsonl", "--shard", "3/3"]));
+    // Whichever file is first.
+    for files in [["part", "2", "3"], ["3", "2", "part"]] {
+        let files = files.map(|name| format!("{name}.jsonl"));
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let merged = env.run(&[&["eval", "merge", "--json"], &files[..]].concat());
+        assert_eq!(merged.stdout, whole.stdout, "{merged:?}");
+    }
+    let compare = |first, second| env.run(&["compare", first, second, "--json", "-q"]).stdout;
+    let same = compare("new.jsonl", "new.jsonl");
+    env.write("old.jsonl", &stored);
+    assert_eq!(compare("old.jsonl", "new.jsonl"), same);
+    assert_eq!(compare("new.jsonl", "old.jsonl"), same);
+    let resumed = env.run(&eval(&["--json", "--results", "part.jsonl", "--resume"]));
+    assert_eq!(resumed.stdout, whole.stdout, "{resumed:?}");
+    let text = fs::read_to_string(env.path("part.jsonl")).unwrap();
+    let counts = ["\"picture\":", "\"image\":"].map(|field| text.matches(field).count());
+    assert_eq!(counts, [1, 2], "old lines stay as they are: {text}");
+}
+
+#[test]
+fn the_figures_as_csv() {
+    let env = Env::new();
+    folders(&env);
+    env.check("eval-csv", &eval(&["--csv", "-k", "1,2"]));
+    env.run(&eval(&["--results", "a.jsonl"]));
+    let merged = env.run(&["eval", "merge", "a.jsonl", "--format", "csv"]);
+    assert_eq!(merged.stdout, env.run(&eval(&["--csv"])).stdout);
+    let ensemble = ["--ensemble", "-m", "./twin", "-k", "1", "--csv"];
+    super::eval_data::twin(&env);
+    let output = env.run(&eval(&ensemble));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 4, "a row for each model: {text}");
 }
 
 #[test]

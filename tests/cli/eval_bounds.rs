@@ -241,7 +241,7 @@ fn extended_headers_are_obeyed() {
         let lines = std::fs::read_to_string(env.path(&results)).unwrap();
         for path in [&long, &format!("9/{folders}b.png"), "9/d.png"] {
             assert!(
-                lines.contains(&format!("\"picture\":\"{name}/{path}\"")),
+                lines.contains(&format!("\"image\":\"{name}/{path}\"")),
                 "{lines}"
             );
         }

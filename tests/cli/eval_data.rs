@@ -32,7 +32,7 @@ pub(super) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
 /// Counts of pictures, of answers and of right ones.
 pub(super) fn counts(report: &Value) -> [Value; 3] {
     let top1 = &report["top"][0]["correct"];
-    [&report["pictures"], &report["answered"], top1].map(Clone::clone)
+    [&report["images"], &report["answered"], top1].map(Clone::clone)
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn archives_are_read_whole_or_not_at_all() {
     let (code, _, messages) = eval(&env, &["both"]);
     assert_eq!(code, 2);
     assert!(
-        messages.contains("holds both pictures (9/a.png) and archives (set.tar)"),
+        messages.contains("holds both images (9/a.png) and archives (set.tar)"),
         "{messages}"
     );
 }
@@ -169,7 +169,7 @@ fn links_in_archives() {
         "{messages}"
     );
     assert!(
-        messages.contains("7/lost.png: cannot read the picture: a link to what"),
+        messages.contains("7/lost.png: cannot read the image: a link to what"),
         "{messages}"
     );
 }
@@ -182,7 +182,7 @@ fn tables_of_the_hub() {
     env.write("t.parquet", &bytes);
     let (code, report, messages) = eval(&env, &["t.parquet"]);
     assert_eq!(
-        (code, &report["pictures"], &report["answered"]),
+        (code, &report["images"], &report["answered"]),
         (1, &6.into(), &5.into()),
         "{messages}"
     );

@@ -135,7 +135,7 @@ fn classes_are_exchanged_by_a_map() {
             .map(|line| serde_json::from_str(line).unwrap());
         let mut found: Vec<(String, u64)> = lines
             .map(|line: Value| {
-                let picture = line["picture"].as_str().unwrap().to_owned();
+                let picture = line["image"].as_str().unwrap().to_owned();
                 (picture, line["label"].as_u64().unwrap())
             })
             .collect();
@@ -309,7 +309,7 @@ fn no_picture_counts_twice() {
     ] {
         let (code, _, messages) = eval(&env, &paths);
         assert_eq!(code, 2, "{messages}");
-        let expected = format!("{} and {} share pictures", paths[1], paths[0]);
+        let expected = format!("{} and {} share images", paths[1], paths[0]);
         assert!(messages.contains(&expected), "{messages}");
     }
     let (code, report, messages) = eval(&env, &["set", "b"]);

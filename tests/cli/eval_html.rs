@@ -68,7 +68,7 @@ fn the_figures_are_those_of_the_json() {
             "<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td>",
             pair["label_name"].as_str().unwrap(),
             pair["prediction_name"].as_str().unwrap(),
-            pair["pictures"]
+            pair["images"]
         ));
     }
     let results = fs::read_to_string(env.path("a.jsonl")).unwrap();

@@ -223,7 +223,7 @@ fn pipes_are_streams_and_leave_nothing_behind() {
     assert_eq!(counts(&report), [4, 3, 2].map(Value::from));
     let messages = String::from_utf8(output.stderr).unwrap();
     assert!(
-        messages.contains(&format!("of pictures kept in a temporary file in {tmp}")),
+        messages.contains(&format!("of images kept in a temporary file in {tmp}")),
         "{messages}"
     );
 

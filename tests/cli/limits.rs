@@ -42,8 +42,8 @@ fn files_without_an_end_are_errors_that_state_the_limit() {
             "/dev/zero",
         ),
         (&["info", "demo", "--locked", "/dev/zero"], small),
-        (&["info", "./zero"], "it is no regular file"),
-        (&["info", "./pipe"], "it is no regular file"),
+        (&["info", "./zero"], "it is not a regular file"),
+        (&["info", "./pipe"], "it is not a regular file"),
     ] {
         let output = env.run(arguments);
         let messages = String::from_utf8(output.stderr).unwrap();

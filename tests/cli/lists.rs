@@ -36,7 +36,7 @@ fn labels(env: &Env, arguments: &[&str]) -> BTreeMap<String, u64> {
     lines
         .map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
-            let picture = line["picture"].as_str().unwrap().to_owned();
+            let picture = line["image"].as_str().unwrap().to_owned();
             (picture, line["label"].as_u64().unwrap())
         })
         .collect()
@@ -133,7 +133,7 @@ fn labels_as_a_json_object() {
     for (object, what) in [
         (
             r#"{"a.png": 9, "a.png": "Bag"}"#,
-            "list, `a.png`: expected one class for a picture, and this one had another, found `Bag`",
+            "list, `a.png`: expected one class for an image, and this one had another, found `Bag`",
         ),
         (r#"{"a.png": null}"#, "expected a class by name or number"),
         (r#"{"a.png": 9"#, "cannot read list: EOF while parsing"),
@@ -141,7 +141,7 @@ fn labels_as_a_json_object() {
             r#"{"a.png": "hat"}"#,
             "are no classes of fashion-mnist (10 classes): hat",
         ),
-        ("{}", "all 4 pictures of set are left out"),
+        ("{}", "all 4 images of set are left out"),
     ] {
         env.write("list", object);
         let (code, _, messages) = eval(&env, &["set", "--labels", "list"]);

@@ -14,6 +14,8 @@ mod eval_faults;
 mod eval_html;
 mod eval_stream;
 mod eval_table;
+mod formats;
+mod guide;
 mod lists;
 
 mod bench;
@@ -31,6 +33,7 @@ mod passed_over;
 mod tensors;
 #[cfg(unix)]
 mod terminal;
+mod version;
 mod weights_files;
 #[cfg(unix)]
 mod writers;
@@ -43,7 +46,12 @@ fn help() {
     env.check("help", &["--help"]);
     env.check("version", &["--version"]);
     env.check("help-short-classify", &["classify", "-h"]);
-    env.check("help-cache-prune", &["cache", "prune", "--help"]);
+    for command in ["list", "path", "verify", "remove", "prune"] {
+        env.check(
+            &format!("help-cache-{command}"),
+            &["cache", command, "--help"],
+        );
+    }
     for command in [
         "classify",
         "list",
@@ -56,6 +64,7 @@ fn help() {
         "bench",
         "eval",
         "compare",
+        "version",
         "completions",
     ] {
         env.check(&format!("help-{command}"), &[command, "--help"]);

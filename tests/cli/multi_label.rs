@@ -144,7 +144,7 @@ fn one_output_is_a_sigmoid() {
     let output = env.run(&["classify", "set/0/b.png", "-m", "./one"]);
     let messages = String::from_utf8(output.stderr).unwrap();
     assert!(
-        messages.contains("./one has one output: its probability is the sigmoid"),
+        messages.contains("./one has one output: its sigmoid is the probability of"),
         "{messages}"
     );
 

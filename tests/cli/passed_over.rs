@@ -67,8 +67,8 @@ fn mixed(env: &Env, class: &str) {
     }
 }
 
-const NOTE: &str = "note: passed over: 1 .avif, 1 .dat (HEIC), 2 .heic, 1 .nef, 1 .svg, 1 HEIC \
-                    without extension (kinds of file that are not read); 5 system files or folders \
+const NOTE: &str = "note: skipped: 1 .avif, 1 .dat (HEIC), 2 .heic, 1 .nef, 1 .svg, 1 HEIC \
+                    without extension (unsupported file types); 5 system files or folders \
                     (1 ._*, 1 .ipynb_checkpoints, 1 @eaDir, 1 Thumbs.db, 1 __MACOSX)\n";
 
 #[test]
@@ -107,7 +107,7 @@ fn nothing_vanishes_from_a_folder() {
     env.write("only/b.tar.zst", b"");
     let (_, messages, code) = classify(&env, &["only"]);
     assert_eq!(code, 2);
-    let error = "no images found in only; passed over: 1 .heic, 1 .tar.zst (kinds of file";
+    let error = "no images found in only; skipped: 1 .heic, 1 .tar.zst (unsupported file types";
     assert!(messages.contains(error), "{messages}");
     let (code, _, messages) = eval(&env, &["only"]);
     assert_eq!(code, 2);
@@ -125,8 +125,8 @@ fn class_folders_without_an_image() {
     env.write("set/.git/a.png", b"");
     let (code, _, messages) = eval(&env, &["set"]);
     assert_eq!(code, 2);
-    let error = "set has 3 class folders without an image that is read: Bag, Coat, unknown; passed \
-                 over: 2 .heic (kinds of file that are not read); 1 system file or folder (1 .git)\n";
+    let error = "set has 3 class folders without an image that is read: Bag, Coat, unknown; \
+                 skipped: 2 .heic (unsupported file types); 1 system file or folder (1 .git)\n";
     assert!(messages.contains(error), "{messages}");
     assert!(messages.contains("`--allow-empty-classes`"), "{messages}");
     env.write("map", "Bag\t-\nCoat\t-\nunknown\t-\n");
@@ -163,8 +163,8 @@ fn nothing_vanishes_from_an_archive() {
         ("9/@eaDir/a.jpg", b"Synology"),
     ];
     env.write("set.tar", archive(&files));
-    let note = "note: passed over: 1 .heic, 1 HEIC without extension (kinds of file that are not \
-                read); 3 system files or folders (1 ._*, 1 @eaDir, 1 __MACOSX)\n";
+    let note = "note: skipped: 1 .heic, 1 HEIC without extension (unsupported file types); \
+                3 system files or folders (1 ._*, 1 @eaDir, 1 __MACOSX)\n";
     let stream = archive(&files);
     for from_stdin in [false, true] {
         let data = if from_stdin { "-" } else { "set.tar" };
@@ -183,8 +183,7 @@ fn nothing_vanishes_from_an_archive() {
     env.write("set.tar", archive(&files));
     let (code, _, messages) = eval(&env, &["set.tar"]);
     assert_eq!(code, 2);
-    let error =
-        "set.tar has 1 class folder without an image that is read: set.tar/val/8; passed over";
+    let error = "set.tar has 1 class folder without an image that is read: set.tar/val/8; skipped";
     assert!(messages.contains(error), "{messages}");
     let (code, _, messages) = eval(&env, &["set.tar", "--allow-empty-classes"]);
     assert_eq!(code, 0, "{messages}");
@@ -232,14 +231,14 @@ fn links_are_followed() {
         ["set/8/d/nine", "set/9"].map(|folder| broken.map(|name| format!("{folder}/{name}")));
     assert_eq!(part(true), expected.concat());
     let error = rows.iter().find_map(|row| row.get("error")).unwrap();
-    assert_eq!(error, "a link to what does not exist");
+    assert_eq!(error, "a broken link");
 
     let output = env.run(&["eval", "set", "-m", "demo", "--json"]);
     let messages = String::from_utf8(output.stderr).unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(counts(&report)[..2], [7, 5].map(Value::from), "{messages}");
     assert!(
-        messages.contains("passed over: 2 system files or folders (2 ._*); 4 broken links"),
+        messages.contains("skipped: 2 system files or folders (2 ._*); 4 broken links"),
         "{messages}"
     );
 }

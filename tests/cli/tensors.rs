@@ -19,7 +19,7 @@ fn preprocess_writes_what_the_network_sees() {
             "input.safetensors",
         ],
     );
-    let file = Weights::open(&env.path("input.safetensors")).unwrap();
+    let file = Weights::open(env.path("input.safetensors")).unwrap();
     assert_eq!(file.names().collect::<Vec<_>>(), ["input"]);
     assert_eq!(file.shape("input").unwrap(), [1, 3, 224, 224]);
     assert!(

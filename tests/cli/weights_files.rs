@@ -231,12 +231,9 @@ fn shards_of_a_repository() {
     let (info, _) = good(&env, &["info", model, "--offline"]);
     assert!(info.contains("shards         2, 1.1 MB"), "{info}");
 
-    // The cache and the lock file know them all.
+    // The cache and the lockfile know them all.
     let (verified, _) = good(&env, &["cache", "verify"]);
-    assert!(
-        verified.contains("files that are right: 4, that are not: 0"),
-        "{verified}"
-    );
+    assert!(verified.contains("4 files ok, 0 damaged"), "{verified}");
     let (listed, _) = good(&env, &["cache", "list", "--json"]);
     let size = total + config.len();
     assert!(
@@ -261,7 +258,7 @@ fn shards_of_a_repository() {
     env.write(&format!("{snapshot}/{second}"), other);
     for arguments in [&with_lock[..], &[&with_lock[..], &["-w", &index]].concat()] {
         let error = bad(&env, arguments);
-        assert!(error.contains("the lock file my.lock"), "{error}");
+        assert!(error.contains("the lockfile my.lock"), "{error}");
         assert!(error.contains(second), "{error}");
     }
     // A shard that the cache has lost is downloaded, and named where it cannot be.
@@ -297,7 +294,7 @@ fn a_shard_that_the_repository_lacks_is_named() {
     );
     let error = bad(&env, &["download", "hf-hub:someone/evil"]);
     assert!(
-        error.contains("`../../x` is no name of a file in the folder"),
+        error.contains("`../../x` is not the name of a file in the index's folder"),
         "{error}"
     );
 }

@@ -11,7 +11,7 @@ use super::env::Env;
 
 /// The commands, up to the file's name, and what the file begins with.
 const WRITERS: [(&[&str], &str); 4] = [
-    (&["lock"], "# Written by `senet lock`"),
+    (&["lock"], "# The files of models that may be used"),
     (&["preprocess", "boot.png", "-m", "demo", "-q", "-o"], ""),
     (
         &["eval", "set", "-m", "demo", "-q", "--html"],
@@ -161,7 +161,7 @@ fn folders_and_circles_of_links_are_errors() {
         for (file, problem) in [
             ("folder", "it is a directory"),
             ("link", "it is a directory"),
-            ("a", "links lead from one to the next"),
+            ("a", "symbolic links in a row"),
             ("nowhere", "No such file or directory"),
         ] {
             let (code, messages) = write(&env, command, file);

@@ -1,4 +1,4 @@
-//! The 10,000 test pictures of Fashion-MNIST, from Debian's package `dataset-fashion-mnist`.
+//! The 10,000 test images of Fashion-MNIST, from Debian's package `dataset-fashion-mnist`.
 
 use std::fs::File;
 use std::io::Read;

@@ -4,5 +4,6 @@
 
 pub(crate) mod fashion_mnist;
 pub(crate) mod hub_server;
+pub(crate) mod snapshots;
 pub(crate) mod socks;
 pub(crate) mod tls;

@@ -102,8 +102,8 @@ def main():
         folder.mkdir()
         for i in range(samples):
             (folder / f"{i:05}.pth").write_bytes(changed(files[i % len(files)], others))
-        command = os.environ.get("COMPARE_COMMAND", "cargo test --locked --test weights --").split()
-        command += ["--ignored", "--exact", "broken::describe_files_for_comparison"]
+        command = os.environ.get("COMPARE_COMMAND", "cargo test --locked --test library --").split()
+        command += ["--ignored", "--exact", "weights::broken::describe_files_for_comparison"]
         subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"COMPARE_FOLDER": str(folder)})
         counts, wrong = collections.Counter(), []
         os.chdir(top)

@@ -10,7 +10,7 @@
 a clone) and run as it is, with timm as it is installed. Compared are the counts of top-1 and top-5, which
 must be equal, and the mean loss, which may differ by 1e-4, on
 
-* the 10,000 test pictures of Fashion-MNIST as grey PNG files, with a network that was trained on them,
+* the 10,000 test images of Fashion-MNIST as grey PNG files, with a network that was trained on them,
   opened on both sides from the folder that timm wrote;
 * 300 made-up pictures of 40 to 500 pixels a side, few of them square, with the same network, and with
   networks at their full size whose weights come from a formula, opened by their names. Half of these
@@ -100,9 +100,9 @@ def made_up(folder, classes, senet, options):
     for line in results.read_text().splitlines()[1:]:
         record = json.loads(line)
         chosen = record["prediction"] if record["index"] % 2 else anywhere.randrange(len(classes))
-        target = folder / "set" / classes[chosen] / Path(record["picture"]).name
+        target = folder / "set" / classes[chosen] / Path(record["image"]).name
         target.parent.mkdir(parents=True, exist_ok=True)
-        (folder / "all" / record["picture"]).rename(target)
+        (folder / "all" / record["image"]).rename(target)
     return folder / "set"
 
 

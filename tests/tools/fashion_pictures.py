@@ -1,4 +1,4 @@
-"""Write the 10,000 test pictures of Fashion-MNIST as PNG files in class folders, 0 to 9.
+"""Write the 10,000 test images of Fashion-MNIST as PNG files in class folders, 0 to 9.
 
     apt-get install dataset-fashion-mnist
     python tests/tools/fashion_pictures.py target/fashion-mnist

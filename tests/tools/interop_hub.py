@@ -93,7 +93,7 @@ def main() -> None:
         assert scan == f"1 {len(contents)} []", scan
         theirs = python(f"print(hf_hub_download({NAME!r}, {FILE!r}))", "theirs")
         assert run([senet, "download", MODEL, "--offline"], "theirs") == theirs
-        assert run([senet, "cache", "verify"], "theirs").endswith("right: 1, that are not: 0")
+        assert run([senet, "cache", "verify"], "theirs").endswith("1 file ok, 0 damaged")
         run([senet, "cache", "remove", MODEL, "--yes"], "theirs")
         scan = python("c = scan_cache_dir(); print(len(c.repos), c.warnings)", "theirs")
         assert scan == "0 []", scan

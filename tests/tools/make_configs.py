@@ -1,10 +1,10 @@
-"""What timm makes of the values of a config.json, for tests/preprocess/configs.rs.
+"""What timm makes of the values of a config.json, for tests/library/preprocess/configs.rs.
 
     python tests/tools/make_configs.py
 
 writes tests/data/preprocess/configs.json: for each case the `pretrained_cfg` of a config.json and the
 first digits of the SHA-256 of the network's input for one picture, at the input size and at the test
-size (`use_test_size`). The picture comes from the generator in tests/preprocess/main.rs.
+size (`use_test_size`). The picture comes from the generator in tests/library/preprocess/mod.rs.
 """
 
 import hashlib

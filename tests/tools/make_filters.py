@@ -1,9 +1,9 @@
-"""Resized pictures of every filter of Pillow, for tests/preprocess/filters.rs.
+"""Resized pictures of every filter of Pillow, for tests/library/preprocess/filters.rs.
 
     python tests/tools/make_filters.py
 
 writes tests/data/preprocess/filters.json: for each case the sizes and, by filter, the first digits of
-the SHA-256 of the resized pixels. The pictures come from the generator in tests/preprocess/main.rs.
+the SHA-256 of the resized pixels. The pictures come from the generator in tests/library/preprocess/mod.rs.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ SEED = 1364
 
 
 class Random:
-    """As in tests/preprocess/main.rs."""
+    """As in tests/library/preprocess/mod.rs."""
 
     def __init__(self, state):
         self.state = state

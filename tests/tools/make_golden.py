@@ -1,4 +1,4 @@
-"""Golden numbers for tests/golden.rs: what timm computes with weights made by a formula.
+"""Golden numbers for tests/library/networks.rs: what timm computes with weights made by a formula.
 
     pip install torch==2.15.0 timm==1.0.31 safetensors numpy
     pip install --no-deps pretrainedmodels==0.7.4        # second oracle of the legacy family
@@ -6,9 +6,9 @@
     python tests/tools/make_golden.py seresnet50 skresnet18
 
 For every architecture that has a card in models/, and for the CIFAR-style networks of
-train_fashion_mnist.py, one JSON file in tests/data/golden; for some, one more with another number of
-input channels. It holds no weights and no pictures: both
-come from the formula below, which tests/golden/formula.rs computes to the same bits, and digests
+train_fashion_mnist.py, two without SE modules and a small one of mobile blocks (`build_mobile`), one JSON
+file in tests/data/golden; for some, one more with another number of input channels. It holds no weights
+and no pictures: both come from the formula below, which tests/library/networks/formula.rs computes to the same bits, and digests
 prove it. Each file has two runs of different batch and size; the sizes are odd and not square where
 the architecture allows it. Per tensor:
 
@@ -23,6 +23,7 @@ seresnet20.golden.json, hold one run in the layout that `senet verify --golden` 
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import math
@@ -36,10 +37,17 @@ import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from timm.models._efficientnet_blocks import SqueezeExcite
+from timm.models._efficientnet_builder import decode_arch_def, round_channels
+from timm.models.mobilenetv3 import MobileNetV3
 from train_fashion_mnist import SeResNetCifar
 
 ROOT = Path(__file__).resolve().parents[2]
 CIFAR = {"seresnet20": (3, 3, 3), "seresnet32": (5, 5, 5), "seresnet56": (9, 9, 9)}
+# Without SE modules, so without a card.
+PLAIN = ("resnet50", "resnext50_32x4d")
+# Made by hand in tests/library/networks/mobile.rs.
+MOBILE = "mobile"
 CADENE = {
     "legacy_senet154": "senet154",
     "legacy_seresnet50": "se_resnet50",
@@ -148,13 +156,27 @@ def load_formula_weights(model):
 # ---------------------------------------------------------------- the networks
 def architectures():
     found = {card.name.split(".")[0] for card in (ROOT / "models").glob("**/*.toml")}
-    return sorted(found | set(CIFAR))
+    return sorted(found | set(CIFAR) | set(PLAIN) | {MOBILE})
 
 
 def build(arch, classes=None, channels=3):
     if arch in CIFAR:
         return SeResNetCifar(CIFAR[arch], classes or 10)
+    if arch == MOBILE:
+        return build_mobile()
     return timm.create_model(arch, in_chans=channels, **({"num_classes": classes} if classes else {}))
+
+
+def build_mobile():
+    """What the ResNet family has not: padding as in TensorFlow, depthwise convolutions, blocks without a
+    sum or without an activation after it, other activations in the SE module, another epsilon, and a
+    convolution with bias after the pool."""
+    return MobileNetV3(
+        decode_arch_def([["ds_r1_k3_s2_e1_c16_se0.25"], ["ir_r2_k5_s2_e3_c24_se0.25"]]),
+        num_classes=10, stem_size=16, num_features=40, pad_type="same", act_layer=torch.nn.Hardswish,
+        norm_layer=functools.partial(torch.nn.BatchNorm2d, eps=1e-3),
+        se_layer=functools.partial(SqueezeExcite, force_act_layer=torch.nn.SiLU, gate_layer=torch.nn.Hardsigmoid,
+                                   rd_round_fn=round_channels))
 
 
 def build_cadene(name):
@@ -184,10 +206,14 @@ def points(model):
             found["stem_pool"] = ("stem.pool", same)
     elif isinstance(model, SeResNetCifar):
         found["stem"] = ("bn1", F.relu)
+    elif "conv_stem" in modules:
+        found["stem"] = ("bn1", same)
+    elif isinstance(modules.get("maxpool.0"), torch.nn.Conv2d):  # ResNet-RS: a convolution, norm and activation in place of the pool
+        found["stem"] = ("maxpool", same)
     else:
         found |= {"stem": ("act1", same), "stem_pool": ("maxpool", same)}
     for i in range(4):
-        for name in (f"layer{i + 1}", f"stages.{i}"):
+        for name in (f"layer{i + 1}", f"stages.{i}", f"blocks.{i}"):
             if name in modules:
                 found[f"stage{i + 1}"] = (name, same)
     if "final_conv.conv" in modules:
@@ -195,6 +221,9 @@ def points(model):
     for name in modules:
         if name.endswith(".fc2"):
             found["gate." + name.removesuffix(".fc2")] = (name, lambda x: x.sigmoid().flatten(1))
+        elif name.endswith(".conv_expand"):
+            module = name.removesuffix(".conv_expand")
+            found["gate." + module] = (name, lambda x, gate=modules[module].gate: gate(x).flatten(1))
         elif name.endswith(".fc_select"):  # the module itself returns the softmax [N, 2, C, 1, 1]
             found["gate." + name.removesuffix(".fc_select")] = (name.removesuffix(".fc_select"),
                                                                 lambda x: x.flatten(2).clone())
@@ -284,9 +313,9 @@ def make(arch, out, channels=3):
         runs.append({"input": [n, channels, h, w], "input_digest": digest({"input": pictures}), "tensors": tensors})
         worst = max((t["error"] / t["stats"][2], label) for label, t in tensors.items())
         logits, gates = double["logits"], [double[k] for k in double if k.startswith("gate.")]
+        spread = f", gates' mean deviation over channels {np.mean([g.std(-1).mean() for g in gates]):.2f}" if gates else ""
         print(f"{arch} {n}x{h}x{w}: logits up to {logits.abs().max():.3g}, timm's f32 off by at most "
-              f"{worst[0]:.1e} of the largest value ({worst[1]}), "
-              f"gates' mean deviation over channels {np.mean([g.std(-1).mean() for g in gates]):.2f}", flush=True)
+              f"{worst[0]:.1e} of the largest value ({worst[1]}){spread}", flush=True)
         assert all(torch.isfinite(t).all() for t in double.values())
         assert worst[0] < 1e-5 and 0.3 < logits.abs().max() < 100
     dump({

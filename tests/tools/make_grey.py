@@ -1,4 +1,4 @@
-"""What timm makes of images for a network of one input channel, for tests/preprocess/grey.rs.
+"""What timm makes of images for a network of one input channel, for tests/library/preprocess/grey.rs.
 
     pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 pillow==13.0.0
     python tests/tools/make_grey.py

@@ -4,7 +4,7 @@
     venv/bin/python tests/tools/make_metrics.py
 
 Writes tests/data/eval/metrics.json: logits of 400 made-up pictures of 7 classes, their labels, and
-what the packages say about them. `tests/eval.rs` compares.
+what the packages say about them. `tests/library/eval.rs` compares.
 """
 
 import json

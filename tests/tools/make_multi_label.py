@@ -4,7 +4,7 @@
     venv/bin/python tests/tools/make_multi_label.py
 
 Writes tests/data/eval/multi_label.json: scores of 120 made-up images of 6 classes, their labels, and what
-scikit-learn says about them. `tests/eval.rs` compares.
+scikit-learn says about them. `tests/library/eval.rs` compares.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Write the pictures of tests/preprocess and what Pillow, torchvision and timm make of them.
+"""Write the pictures of tests/library/preprocess and what Pillow, torchvision and timm make of them.
 
     apt-get install dataset-fashion-mnist
     pip install timm torchvision pillow numpy

@@ -1,4 +1,4 @@
-"""Names and shapes of all tensors of every architecture, for tests/plan.rs.
+"""Names and shapes of all tensors of every architecture, for tests/library/plan.rs.
 
     python tests/tools/make_topologies.py
 

@@ -1,4 +1,4 @@
-"""What torchvision's TenCrop keeps of a picture, for `tests/eval.rs`.
+"""What torchvision's TenCrop keeps of a picture, for `tests/library/eval.rs`.
 
     venv/bin/pip install torchvision pillow numpy
     venv/bin/python tests/tools/make_views.py

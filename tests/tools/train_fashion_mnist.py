@@ -12,7 +12,7 @@ like any other checkpoint. About an hour and a half on one core; seeded.
         --evaluate models/weights/seresnet20.fashion_mnist.safetensors \
         --out tests/data/fashion_mnist_torch.txt
 
-writes what PyTorch answers for each of the 10,000 test pictures: a digit for each, 100 a line.
+writes what PyTorch answers for each of the 10,000 test images: a digit for each, 100 a line.
 """
 
 import argparse

@@ -53,7 +53,7 @@ def check(name, program, batch, test_size):
     except (json.JSONDecodeError, KeyError, StopIteration):
         return row | {"problem": done.stderr.strip() or f"exit code {done.returncode}: {done.stdout[:200]}"}
     failed = [r["tensor"] for r in report["rows"] if not r["ok"]]
-    top5 = f"{logits['top_k']['top5']}/{logits['top_k']['pictures']}" if logits.get("top_k") else "-"
+    top5 = f"{logits['top_k']['top5']}/{logits['top_k']['images']}" if logits.get("top_k") else "-"
     row |= {"difference": logits["max_abs"], "tolerance": logits["tolerance"], "top5": top5,
             "ok": report["ok"] and done.returncode == 0}
     if failed:

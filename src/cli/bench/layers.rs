@@ -17,6 +17,8 @@ pub(super) struct LayerRow {
     /// As in `senet info --layers`; empty for the sum over a kind.
     pub name: String,
     pub kind: String,
+    /// Algorithm, instruction set, type and tile; none for sums over a kind, pools and tails.
+    pub kernel: Option<String>,
     /// Channels, height, width.
     pub output: Option<[usize; 3]>,
     pub layers: usize,
@@ -61,6 +63,7 @@ pub(super) fn measure(
         let mut row = LayerRow {
             name: layer.name.clone(),
             kind,
+            kernel: layer.kernel.clone(),
             output,
             layers: 1,
             ms: median(&times),
@@ -104,6 +107,7 @@ fn kinds(rows: &[LayerRow]) -> Vec<LayerRow> {
         let mut sum = LayerRow {
             name: String::new(),
             kind: kind.into(),
+            kernel: None,
             output: None,
             layers: rows.len(),
             ms: rows.iter().map(|row| row.ms).sum(),
@@ -132,15 +136,20 @@ pub(super) fn print(rows: &[LayerRow], results: &mut Results) -> anyhow::Result<
         [
             format!("{:.3}", row.ms),
             format!("{:.1} %", row.ms / all * 100.0),
-            number(computes.then(|| format!("{:.1}", row.gflops))),
-            number(share.map(|share| format!("{:.0} %", share * 100.0))),
+            or_dash(computes.then(|| format!("{:.1}", row.gflops))),
+            or_dash(share.map(|share| format!("{:.0} %", share * 100.0))),
         ]
     };
     let rates = [">ms", ">of time", ">GFLOP/s", ">of peak"];
-    let mut table = Table::new(&[&["layer", "kind", ">output"][..], &rates].concat());
+    let mut table = Table::new(&[&["layer", "kind", "kernel", ">output"][..], &rates].concat());
     for row in rows {
         let shape = row.output.map(|[c, h, w]| format!("{c}x{h}x{w}"));
-        let mut line = vec![row.name.clone(), row.kind.clone(), number(shape)];
+        let mut line = vec![
+            row.name.clone(),
+            row.kind.clone(),
+            or_dash(row.kernel.clone()),
+            or_dash(shape),
+        ];
         line.extend(cells(row));
         table.row(line);
     }
@@ -155,6 +164,6 @@ pub(super) fn print(rows: &[LayerRow], results: &mut Results) -> anyhow::Result<
     Ok(table.print(results)?)
 }
 
-fn number(text: Option<String>) -> String {
+fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".into())
 }

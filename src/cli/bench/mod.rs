@@ -1,7 +1,8 @@
-//! `senet bench`: how fast networks run on this machine.
+//! `senet bench`: measures inference speed.
 
 mod layers;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -9,18 +10,19 @@ use candle_core::{Device, Tensor};
 use clap::Args;
 use serde::Serialize;
 
-use crate::cards::{DEMO_MODEL, Overrides};
 use crate::cli::args::{DeviceArgs, HubArgs, ImageSize};
+use crate::cli::format::{FormatArgs, Row, cell};
 use crate::cli::output::{Messages, Results, Table, Tone};
 use crate::cli::{SUCCESS, session};
 use crate::error::Error;
 use crate::kernels::{Isa, peak_flops};
 use crate::model::Model;
+use crate::zoo::{DEMO_MODEL, ModelSpec, Overrides};
 
-/// Passes before the clock runs.
+/// Untimed passes before the timed ones.
 const WARM_UP: u32 = 3;
 
-/// Measure how fast networks run on this machine
+/// Measure inference speed on this machine
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  senet bench\n  senet bench se-resnet50 skresnet18 --batch-size 1,8 --json"
@@ -29,41 +31,37 @@ pub(super) struct Arguments {
     /// Checkpoints, architectures, local directories with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL", default_value = DEMO_MODEL)]
     models: Vec<String>,
-    /// Weights file (.safetensors, .bin, .pth) in place of the one model's own
+    /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own; for one model
     #[arg(short, long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Pictures that go through the network together; several sizes with commas between them
+    /// Images per forward pass; several values, comma-separated, are measured in turn
     #[arg(short, long, value_name = "N", default_value = "1", value_delimiter = ',',
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch_size: Vec<u32>,
-    /// Input size in pixels: N or HEIGHTxWIDTH [default: the model's]
+    /// Input size in pixels, N or HEIGHTxWIDTH [default: the model's]
     #[arg(long, value_name = "SIZE")]
     img_size: Option<ImageSize>,
-    /// Passes that are measured, after 3 that are not
+    /// Timed passes, after 3 warm-up passes
     #[arg(long, value_name = "N", default_value_t = 20,
         value_parser = clap::value_parser!(u32).range(1..=100_000))]
     runs: u32,
-    /// The time of every layer as well
-    #[arg(long, conflicts_with = "csv")]
-    layers: bool,
-    /// One JSON list
-    #[arg(long, conflicts_with = "csv")]
-    json: bool,
-    /// A header line, then one line for each model and batch size
+    /// Also print the time of every layer
     #[arg(long)]
-    csv: bool,
+    layers: bool,
+    #[command(flatten)]
+    format: FormatArgs,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
     hub: HubArgs,
 }
 
-/// The first fields are called as in timm's benchmark results.
+/// The first fields have the names of timm's benchmark results.
 #[derive(Serialize)]
-struct Row {
+struct BenchRow {
     model: String,
     infer_samples_per_sec: f64,
-    /// Milliseconds a batch, median.
+    /// Milliseconds per batch, median.
     infer_step_time: f64,
     infer_batch_size: u32,
     infer_img_size: usize,
@@ -92,6 +90,9 @@ pub(super) fn run(
             arguments.models.len()
         );
     }
+    if arguments.layers && arguments.format.is_csv() {
+        anyhow::bail!("CSV has no layers: use `--json` with `--layers`");
+    }
     let hub = session::hub_from(&arguments.hub)?;
     let from = &arguments.hub.source;
     let overrides = Overrides {
@@ -106,26 +107,20 @@ pub(super) fn run(
     let device = session::open_device(&arguments.device, &arguments.models.join(", "), messages)?;
     let isa = matches!(device, Device::Cpu).then(Isa::best);
     let peak = isa.map(peak_flops);
-    let mut rows = Vec::new();
+    let mut rows = arguments.format.rows::<BenchRow>(results)?;
+    let mut table = table(&specs);
     for spec in specs {
         let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
         let model = session::load(spec, &weights, &device, messages)?;
         drop(weights);
         for &batch in &arguments.batch_size {
-            rows.push(measure(&model, batch, arguments, isa, peak)?);
+            let row = measure(&model, batch, arguments, isa, peak)?;
+            rows.write(&row, |results| {
+                table.row(cells(&row));
+                table.print(results)?;
+                print_layers(&row, results)
+            })?;
         }
-    }
-    if arguments.json {
-        results.json_pretty(&rows)?;
-    } else if arguments.csv {
-        let mut csv = csv::Writer::from_writer(results);
-        for mut row in rows {
-            row.step_times_ms.clear();
-            csv.serialize(row)?;
-        }
-        csv.flush()?;
-    } else {
-        print(&rows, results)?;
     }
     Ok(SUCCESS)
 }
@@ -136,7 +131,7 @@ fn measure(
     arguments: &Arguments,
     isa: Option<Isa>,
     peak: Option<f64>,
-) -> anyhow::Result<Row> {
+) -> anyhow::Result<BenchRow> {
     let [height, width] = model.spec().input.size;
     let plan = model.network().plan();
     let trace = plan.trace(height, width).map_err(Error::from)?;
@@ -159,7 +154,7 @@ fn measure(
     };
     let step = median(&times);
     let gflops = 2.0 * gmacs * f64::from(batch) / (step / 1e3);
-    Ok(Row {
+    Ok(BenchRow {
         model: model.spec().name.clone(),
         infer_samples_per_sec: f64::from(batch) / (step / 1e3),
         infer_step_time: step,
@@ -177,14 +172,14 @@ fn measure(
     })
 }
 
-/// Values between -2 and 2 that follow from their position alone.
+/// Reproducible values between -2 and 2.
 fn input(model: &Model, batch: usize) -> anyhow::Result<Tensor> {
     let value = |index: usize| (index * 7919 % 4001) as f32 / 1000.0 - 2.0;
-    let values = (0..batch * model.picture_len()).map(value).collect();
+    let values = (0..batch * model.image_len()).map(value).collect();
     Ok(model.batch_from(values)?)
 }
 
-/// Of at least one value.
+/// The median of at least one value.
 fn median(times: &[f64]) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -196,7 +191,7 @@ fn median(times: &[f64]) -> f64 {
     }
 }
 
-/// The most memory that the process has had; Linux alone tells.
+/// Peak resident memory of the process; known on Linux only.
 fn peak_memory_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -206,7 +201,9 @@ fn peak_memory_mib() -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-fn print(rows: &[Row], results: &mut Results) -> anyhow::Result<()> {
+/// The columns are wide enough for every row, because the first is printed before the second is
+/// measured.
+fn table(specs: &[ModelSpec]) -> Table {
     let mut table = Table::new(&[
         "model",
         ">px",
@@ -219,36 +216,72 @@ fn print(rows: &[Row], results: &mut Results) -> anyhow::Result<()> {
         ">peak MiB",
         ">parameters",
     ]);
-    for row in rows {
-        let low = row
-            .step_times_ms
-            .iter()
-            .copied()
-            .fold(f64::INFINITY, f64::min);
-        let high = row.step_times_ms.iter().copied().fold(0.0, f64::max);
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-        table.row(vec![
-            row.model.clone(),
-            row.infer_img_size.to_string(),
-            row.infer_batch_size.to_string(),
-            row.threads.to_string(),
-            format!("{:.2} ({low:.2}..{high:.2})", row.infer_step_time),
-            format!("{:.1}", row.infer_samples_per_sec),
-            format!("{:.1}", row.gflops),
-            or_dash(
-                row.peak_share
-                    .map(|share| format!("{:.0} %", share * 100.0)),
-            ),
-            or_dash(row.peak_memory_mib.map(|mib| format!("{mib:.0}"))),
-            format!("{:.2} M", row.param_count),
-        ]);
+    let names = specs.iter().map(|spec| spec.name.chars().count());
+    table.reserve(0, names.max().unwrap_or(0));
+    table
+}
+
+fn cells(row: &BenchRow) -> Vec<String> {
+    let times = row.step_times_ms.iter().copied();
+    let low = times.clone().fold(f64::INFINITY, f64::min);
+    let high = times.fold(0.0, f64::max);
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
+    let peak_share = row.peak_share;
+    vec![
+        row.model.clone(),
+        row.infer_img_size.to_string(),
+        row.infer_batch_size.to_string(),
+        row.threads.to_string(),
+        format!("{:.2} ({low:.2}..{high:.2})", row.infer_step_time),
+        format!("{:.1}", row.infer_samples_per_sec),
+        format!("{:.1}", row.gflops),
+        or_dash(peak_share.map(|share| format!("{:.0} %", share * 100.0))),
+        or_dash(row.peak_memory_mib.map(|mib| format!("{mib:.0}"))),
+        format!("{:.2} M", row.param_count),
+    ]
+}
+
+fn print_layers(row: &BenchRow, results: &mut Results) -> anyhow::Result<()> {
+    if row.layers.is_empty() {
+        return Ok(());
     }
-    table.print(results)?;
-    for row in rows.iter().filter(|row| !row.layers.is_empty()) {
-        let (model, batch) = (&row.model, row.infer_batch_size);
-        results.line("")?;
-        results.pieces(&[(Tone::Bold, &format!("{model}, batch {batch}"))])?;
-        layers::print(&row.layers, results)?;
+    let title = format!("{}, batch {}", row.model, row.infer_batch_size);
+    results.line("")?;
+    results.pieces(&[(Tone::Bold, &title)])?;
+    layers::print(&row.layers, results)?;
+    Ok(results.line("")?)
+}
+
+impl Row for BenchRow {
+    const COLUMNS: &'static [&'static str] = &[
+        "model",
+        "infer_samples_per_sec",
+        "infer_step_time",
+        "infer_batch_size",
+        "infer_img_size",
+        "infer_gmacs",
+        "param_count",
+        "threads",
+        "isa",
+        "gflops",
+        "peak_share",
+        "peak_memory_mib",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.model),
+            cell(self.infer_samples_per_sec),
+            cell(self.infer_step_time),
+            cell(self.infer_batch_size),
+            cell(self.infer_img_size),
+            cell(self.infer_gmacs),
+            cell(self.param_count),
+            cell(self.threads),
+            cell(self.isa),
+            cell(self.gflops),
+            cell(self.peak_share),
+            cell(self.peak_memory_mib),
+        ]]
     }
-    Ok(())
 }

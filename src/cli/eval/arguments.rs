@@ -1,4 +1,4 @@
-//! What can be asked of `senet eval`.
+//! The arguments of `senet eval`, resolved to options of the library.
 
 use std::path::{Path, PathBuf};
 
@@ -6,108 +6,116 @@ use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::files::{Files, Output};
+use super::measure::Request;
 use crate::cli::args::{CLIPPED, DeviceArgs, HubArgs, InputArgs, LimitArgs, probability};
+use crate::cli::format::FormatArgs;
+use crate::cli::output::Messages;
 use crate::error::Error;
-#[cfg(not(feature = "parquet"))]
-use crate::eval::EvalError;
-use crate::eval::{FolderOrder, Shard};
-use crate::image::{DecodeOptions, Views};
+use crate::eval::{Classes, DatasetOptions, EvalOptions, FolderOrder, LabelIds, Shard};
+use crate::labels::LabelSet;
+use crate::preprocess::{DecodeOptions, Views};
+use crate::zoo::ModelSpec;
 
-/// Measure accuracy on labelled pictures
+/// Measure accuracy on labelled images
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Examples:\n  \
         senet eval imagenet/val --model se-resnet50 --expect\n  \
-        senet eval pictures/ --labels labels.csv --json\n  \
-        senet eval pictures/ --html report.html\n  \
+        senet eval images/ --labels labels.csv --json\n  \
+        senet eval images/ --html report.html\n  \
         senet eval imagenet/val --results a.jsonl --shard 1/2     # on one machine\n  \
         senet eval imagenet/val --results b.jsonl --shard 2/2     # on another\n  \
-        senet eval merge a.jsonl b.jsonl --parquet all.parquet\n  \
-        senet eval shards/ -m senet154 -m se-resnet50 --ensemble  # tar archives, decoded once\n  \
-        curl -sL URL/000.tar.gz | senet eval - -m senet154\n  \
+        senet eval merge a.jsonl b.jsonl --html all.html\n  \
+        senet eval archives/ -m senet154 -m se-resnet50 --ensemble  # each image is decoded once\n  \
+        curl -sL https://example.org/000.tar.gz | senet eval - -m senet154\n  \
         senet eval imagenet-r/ --valid-labels imagenet-r\n\n\
-        A class folder is a WordNet id, a class name or an index. A picture that cannot be read is\n\
-        counted as failed, told on stderr, and part of no share; the exit code is then 1."
+        A class folder must be named by WordNet id, class name or index. An image that cannot be read\n\
+        counts as failed and is excluded from every figure; its error goes to stderr and the exit code\n\
+        is 1."
 )]
 pub(in crate::cli) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
-    /// Folders with a folder of pictures for each class, tar archives (of such folders or in
-    /// WebDataset form, also .tar.gz), Parquet tables, folders of these, or - for an archive on
-    /// standard input
+    /// Directories with one subdirectory of images per class; tar archives (.tar, .tar.gz) of such
+    /// directories or in WebDataset format; Parquet files (builds with the feature parquet);
+    /// directories that contain any of these; or - for a tar archive on standard input
     #[arg(value_name = "DATA", required = true)]
     pub(super) data: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
-    /// One of COUNT parts of the set, from 1/COUNT to COUNT/COUNT
+    /// Evaluate only shard INDEX of COUNT (from 1/COUNT to COUNT/COUNT): every COUNT-th image
     #[arg(long, value_name = "INDEX/COUNT")]
     pub(super) shard: Option<Shard>,
-    /// Write one JSON object a line for each picture; with several models, a folder of such files
+    /// Write the result of each image to FILE as JSON Lines; with several models, FILE is a directory
+    /// that gets one such file for each
     #[arg(long, value_name = "FILE")]
     pub(super) results: Option<PathBuf>,
-    /// Go on with the results of an earlier run that ended before its time
+    /// Resume an interrupted run: keep the results in the --results file and evaluate the remaining
+    /// images; starts a new run if there is no file
     #[arg(long, requires = "results")]
     pub(super) resume: bool,
-    /// Measure a multi-label model: each class is judged by itself (sigmoid), and `--labels` may list
-    /// several for an image, or none, in JSON
+    /// Evaluate a multi-label model: each class has its own probability (sigmoid). Labels come from
+    /// --labels FILE, which may list any number of classes for each image
     #[arg(long)]
     pub(super) multi_label: bool,
-    /// Compare with the accuracy that was published for this input size and crop
+    /// Compare with the published accuracy for this input size and crop; the exit code is 1 if it lies
+    /// outside the confidence interval
     #[arg(long)]
     pub(super) expect: bool,
     #[command(flatten)]
     pub(super) form: Form,
-    /// Model as for `senet classify`; several see each picture in one pass
-    #[arg(short, long = "model", value_name = "MODEL", default_value = crate::cards::DEFAULT_MODEL)]
+    /// Model, as for `senet classify`; repeat it to evaluate several models in one pass
+    #[arg(short, long = "model", value_name = "MODEL", default_value = crate::zoo::DEFAULT_MODEL)]
     pub(super) models: Vec<String>,
-    /// Also average the probabilities of the models
+    /// Also evaluate the average of the models' probabilities
     #[arg(long)]
     pub(super) ensemble: bool,
-    /// Weights file (.safetensors, .bin, .pth) in place of the model's own
+    /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own; for one model
     #[arg(short, long, value_name = "FILE")]
     pub(super) weights: Option<PathBuf>,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
 
-/// Which pictures, and what they show.
+/// Which images, and what they show.
 #[derive(Args, Debug)]
 #[group(requires = "data")]
 pub(in crate::cli) struct SelectionArgs {
-    /// File with each image's class: a name in DATA, a tab, comma or blank, the class; a JSON object
-    /// of names and classes; or a number or (in JSON) a list of them for each image whose name ends
-    /// in a number
+    /// File with the class of each image: lines of NAME CLASS (separated by a tab, comma or space),
+    /// where NAME is the path inside DATA; a JSON object {NAME: CLASS}; or one class number per line
+    /// (or a JSON list), where line N is for the image whose name ends in N
     #[arg(long, value_name = "FILE")]
     pub(super) labels: Option<PathBuf>,
-    /// What numbers of classes count: the model's outputs from 0 (also Caffe's lists) or from 1, or
-    /// the classes of ImageNet's development kit from 1
-    #[arg(long, value_name = "WHAT")]
-    pub(super) label_ids: Option<LabelIds>,
-    /// How the class folders of a model without class names were numbered: by their own numbers, or
-    /// sorted as strings (0, 1, 10, 2), as torchvision's ImageFolder does
+    /// How to read numeric labels and folder names [default: index; an error if a list of numbers may
+    /// also be devkit]
+    #[arg(long, value_name = "SCHEME")]
+    pub(super) label_ids: Option<LabelIdsArg>,
+    /// How numbered class folders map to the model's outputs: numeric, by the number itself; or string,
+    /// by position among the names sorted as strings (0, 1, 10, 2), as in torchvision's ImageFolder
     #[arg(long, value_name = "ORDER", conflicts_with = "labels")]
     pub(super) folder_order: Option<FolderOrderArg>,
-    /// Measure the other classes where a class folder has no image that is read
+    /// Continue if a class folder has no readable image, and evaluate the other classes
     #[arg(long)]
     pub(super) allow_empty_classes: bool,
-    /// Let the model answer with these classes alone: imagenet-a, imagenet-r, or a file with one
-    /// class a line
+    /// Only let the model answer with these classes: imagenet-a, imagenet-r, or a file with one class
+    /// on each line
     #[arg(long, value_name = "CLASSES")]
     pub(super) valid_labels: Option<String>,
-    /// File that says which class a folder or label means, in the same form; - leaves it out
+    /// File that maps folder names or labels to classes, with lines of NAME CLASS or a JSON object as
+    /// for --labels; images whose CLASS is - are excluded
     #[arg(long, value_name = "FILE")]
     pub(super) class_map: Option<PathBuf>,
-    /// No more than N pictures, evenly spread over the whole set
+    /// Evaluate at most N images, evenly spread over the whole data set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) limit: Option<u32>,
 }
 
-/// How the pictures go through the networks.
+/// How the images go through the networks.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RunArgs {
-    /// Pictures that go through the network together
+    /// Images per forward pass
     #[arg(short, long, value_name = "N", default_value_t = 8, requires = "data",
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) batch_size: u32,
@@ -115,7 +123,7 @@ pub(in crate::cli) struct RunArgs {
     pub(super) device: DeviceArgs,
     #[command(flatten)]
     pub(super) hub: HubArgs,
-    /// Average the probabilities of several views of each picture
+    /// Average the probabilities of several views of each image [default: one view, the center crop]
     #[arg(
         long,
         value_name = "VIEWS",
@@ -124,23 +132,25 @@ pub(in crate::cli) struct RunArgs {
         hide_default_value = true
     )]
     pub(super) views: ViewsArg,
-    /// The larger input size that the recipe was tested at, where the card has one
+    /// Use the larger input size (and its crop) that the training recipe was tested at; an error if the
+    /// model has none
     #[arg(long, requires = "data", conflicts_with_all = ["img_size", "crop_pct"])]
     pub(super) test_size: bool,
     #[command(flatten)]
     pub(in crate::cli) input: InputArgs,
     #[command(flatten)]
     pub(super) limit: LimitArgs,
-    /// Turn pictures as their EXIF orientation says; published accuracies hold without
+    /// Rotate images by their EXIF orientation (always done for TIFF files); off by default, as in
+    /// published accuracies
     #[arg(long, requires = "data")]
     pub(super) exif: bool,
 }
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
-    /// Report on the results of all shards together
+    /// Combine the results of all shards into one report
     Merge {
-        /// Files that `senet eval --results` wrote
+        /// Files written by `senet eval --results`
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
         #[command(flatten)]
@@ -149,10 +159,23 @@ pub(super) enum Command {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum LabelIds {
+pub(super) enum LabelIdsArg {
+    /// From 0, in the order of the model's outputs (as in Caffe's lists)
     Index,
+    /// From 1, in the order of the model's outputs
     FromOne,
+    /// From 1, in the order of ImageNet's development kit
     Devkit,
+}
+
+impl From<LabelIdsArg> for LabelIds {
+    fn from(ids: LabelIdsArg) -> Self {
+        match ids {
+            LabelIdsArg::Index => Self::Index,
+            LabelIdsArg::FromOne => Self::FromOne,
+            LabelIdsArg::Devkit => Self::Devkit,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -176,35 +199,11 @@ pub(super) enum ViewsArg {
     One,
     /// The crop and its mirror image
     Flip,
-    /// The corners and the centre, and their mirror images
+    /// The four corner crops, the center crop, and their mirror images
     TenCrop,
 }
 
 impl Arguments {
-    /// Models on data, of which nothing is kept.
-    pub(in crate::cli) fn of(
-        models: Vec<String>,
-        data: Vec<PathBuf>,
-        selection: SelectionArgs,
-        run: RunArgs,
-    ) -> Self {
-        Self {
-            command: None,
-            data,
-            selection,
-            shard: None,
-            results: None,
-            resume: false,
-            multi_label: false,
-            expect: false,
-            form: Form::default(),
-            models,
-            ensemble: false,
-            weights: None,
-            run,
-        }
-    }
-
     /// All files that are read, and the results.
     pub(super) fn kept(&self) -> Vec<&Path> {
         let selection = &self.selection;
@@ -220,13 +219,83 @@ impl Arguments {
         data.chain(single).chain(valid).collect()
     }
 
-    pub(super) fn decode_options(&self) -> DecodeOptions {
-        DecodeOptions {
-            max_pixels: self.run.limit.max_pixels,
-            exif: self.run.exif,
-            scale_16bit: self.run.limit.scale_16bit,
-            clipped: Some(&CLIPPED),
+    pub(super) fn request(&self, messages: Messages) -> Request<'_> {
+        Request {
+            models: &self.models,
+            weights: self.weights.as_deref(),
+            data: &self.data,
+            selection: &self.selection,
+            run: &self.run,
+            multi_label: self.multi_label,
+            messages,
         }
+    }
+
+    pub(super) fn options(&self) -> EvalOptions {
+        EvalOptions {
+            shard: self.shard.unwrap_or_default(),
+            ensemble: self.ensemble,
+            results: self.results.clone(),
+            resume: self.resume,
+            ..self.run.options()
+        }
+    }
+}
+
+impl SelectionArgs {
+    /// What the names and numbers of classes mean.
+    pub(in crate::cli) fn classes<'a>(&self, labels: &'a LabelSet) -> anyhow::Result<Classes<'a>> {
+        let mut classes = Classes::new(labels);
+        if let Some(map) = &self.class_map {
+            classes.read_map(map).map_err(Error::from)?;
+        }
+        if let Some(ids) = self.label_ids {
+            classes.set_label_ids(ids.into()).map_err(Error::from)?;
+        }
+        Ok(classes)
+    }
+
+    pub(super) fn dataset_options(
+        &self,
+        classes: &Classes<'_>,
+        multi_label: bool,
+    ) -> Result<DatasetOptions, Error> {
+        let valid = self.valid_labels.as_deref();
+        Ok(DatasetOptions {
+            labels: self.labels.clone(),
+            multi_label,
+            valid: valid.map(|name| classes.subset(name)).transpose()?,
+            limit: self.limit.map(|limit| limit as usize),
+            order: self.folder_order.map(FolderOrder::from),
+            allow_empty: self.allow_empty_classes,
+        })
+    }
+}
+
+impl RunArgs {
+    pub(in crate::cli) fn options(&self) -> EvalOptions {
+        EvalOptions {
+            batch_size: self.batch_size as usize,
+            views: self.views.into(),
+            decode: DecodeOptions {
+                max_pixels: self.limit.max_pixels,
+                exif: self.exif,
+                scale_16bit: self.limit.scale_16bit,
+                clipped: Some(&CLIPPED),
+            },
+            ..EvalOptions::default()
+        }
+    }
+
+    pub(super) fn adapt(&self, spec: &mut ModelSpec) -> anyhow::Result<()> {
+        if self.test_size {
+            let Some(size) = spec.input.test_size else {
+                bail!("the card of {} has no test size", spec.name);
+            };
+            spec.input.size = size;
+            spec.input.crop_pct = spec.input.test_crop_pct.unwrap_or(spec.input.crop_pct);
+        }
+        Ok(())
     }
 }
 
@@ -241,23 +310,22 @@ impl From<ViewsArg> for Views {
 }
 
 /// What is reported, and how.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Debug)]
 pub(super) struct Form {
-    /// Numbers of guesses to count the right class in, with commas between them
+    /// Values of k for top-k accuracy, comma-separated
     #[arg(short = 'k', long, value_name = "K", default_value = "1,5", value_delimiter = ',',
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) top_k: Vec<u32>,
-    /// Probability above which a class of a multi-label model is an answer [default: 0.5]
+    /// With --multi-label, the probability above which a class counts as predicted [default: 0.5]
     #[arg(long, value_name = "P", value_parser = probability)]
     pub(super) threshold: Option<f64>,
-    /// One JSON object with all figures
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Write the report as a page for the browser too, with the surest mistakes as pictures where
-    /// they are at hand
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
+    /// Also write the report as an HTML page, with thumbnails of the most confident mistakes (names
+    /// only in `senet eval merge`)
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
-    /// Write a table with a row for each picture too
+    /// Also write the result of each image to a Parquet file (builds with the feature parquet)
     #[arg(long, value_name = "FILE")]
     pub(super) parquet: Option<PathBuf>,
 }
@@ -267,7 +335,7 @@ impl Form {
     pub(super) fn files(&self, kept: &[&Path]) -> Result<Files, Error> {
         #[cfg(not(feature = "parquet"))]
         if let Some(path) = &self.parquet {
-            return Err(Error::from(EvalError::NoParquet {
+            return Err(Error::from(crate::eval::EvalError::NoParquet {
                 path: path.display().to_string(),
             }));
         }
@@ -323,24 +391,12 @@ pub(super) fn check(arguments: &Arguments) -> anyhow::Result<()> {
             bail!("published accuracies and valid classes are about single-label models");
         }
     }
-    if arguments
-        .data
-        .iter()
-        .filter(|path| path.as_os_str() == "-")
-        .count()
-        > 1
-    {
-        bail!("standard input can be read only once");
-    }
     let form = &arguments.form;
     if models.len() > 1 && (form.html.is_some() || form.parquet.is_some()) {
         bail!(
             "a page or a table is about one model: `--results` keeps all, and \
              `senet eval merge FILE --html PAGE --parquet TABLE` makes both of each"
         );
-    }
-    if models.len() > 1 && arguments.run.hub.source.revision.is_some() {
-        bail!("`--revision` is for one model: `-m hf-hub:ORG/REPO@REVISION` names one of several");
     }
     if models.len() > 1 && arguments.weights.is_some() {
         bail!(
@@ -356,9 +412,6 @@ pub(super) fn check(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if models.len() < 2 && arguments.ensemble {
         bail!("an ensemble has several members: `-m MODEL -m MODEL --ensemble`");
-    }
-    if let Some(twice) = (1..models.len()).find(|&place| models[..place].contains(&models[place])) {
-        bail!("{} is given twice", models[twice]);
     }
     Ok(())
 }

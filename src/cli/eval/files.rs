@@ -5,21 +5,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::published::Comparison;
 use crate::error::Error;
-use crate::eval::page::{Page, Published, Thumbnail, surest_mistakes};
-use crate::eval::{EvalError, Header, Record, Report};
+use crate::eval::page::{Page, Thumbnail, surest_mistakes};
+use crate::eval::{EvalError, Record, ReportContext};
 use crate::files::Target;
-use crate::image::RgbImage;
-
-/// What pages and tables are about.
-pub(super) struct Paper<'a> {
-    pub header: &'a Header,
-    pub report: &'a Report,
-    pub records: &'a [Record],
-    pub warnings: &'a [String],
-    pub comparison: Option<&'a Comparison>,
-}
+use crate::preprocess::RgbImage;
 
 /// The files that are wanted.
 pub(super) struct Files {
@@ -29,40 +19,31 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Writes them; `picture` gives those that the page shows, as far as they are at hand.
+    /// Writes them; `image` gives those that the page shows, as far as they are at hand.
     pub(super) fn write(
         &self,
-        paper: &Paper<'_>,
-        picture: impl Fn(&Record) -> Option<RgbImage>,
+        context: &ReportContext<'_>,
+        image: impl Fn(&Record) -> Option<RgbImage>,
     ) -> Result<(), Error> {
         if let Some(output) = &self.page {
-            output.replace(page(paper, picture).as_bytes())?;
+            output.replace(page(context, image).as_bytes())?;
         }
         #[cfg(feature = "parquet")]
         if let Some(output) = &self.table {
-            let table = crate::eval::table(paper.header, paper.records);
+            let table = crate::eval::table(context.header, context.records);
             output.replace(&table.map_err(|error| unwritable(&output.path, error))?)?;
         }
         Ok(())
     }
 }
 
-fn page(paper: &Paper<'_>, picture: impl Fn(&Record) -> Option<RgbImage>) -> String {
-    let thumbnails: BTreeMap<usize, Thumbnail> = surest_mistakes(paper.records)
+fn page(context: &ReportContext<'_>, image: impl Fn(&Record) -> Option<RgbImage>) -> String {
+    let thumbnails: BTreeMap<usize, Thumbnail> = surest_mistakes(context.records)
         .into_iter()
-        .filter_map(|record| Some((record.index, Thumbnail::new(&picture(record)?)?)))
+        .filter_map(|record| Some((record.index, Thumbnail::new(&image(record)?)?)))
         .collect();
     let page = Page {
-        header: paper.header,
-        report: paper.report,
-        records: paper.records,
-        warnings: paper.warnings,
-        published: paper.comparison.map(|comparison| Published {
-            top1: comparison.top1,
-            top5: comparison.top5,
-            source: &comparison.source,
-            agrees: comparison.agrees,
-        }),
+        context: *context,
         thumbnails: &thumbnails,
     };
     page.to_string()

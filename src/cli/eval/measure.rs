@@ -1,269 +1,205 @@
-//! Pictures through the networks, a batch at a time.
+//! From arguments to results: the models, the data, one pass over it.
 
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
-use super::{Arguments, Track};
-use crate::cli::output::Messages;
-use crate::cli::rows::RowError;
+use anyhow::bail;
+
+use super::arguments::{RunArgs, SelectionArgs};
+use crate::cli::args::note_clipped;
+use crate::cli::output::{Messages, human_bytes};
 use crate::cli::session;
 use crate::error::Error;
-use crate::eval::{Answer, Item, NO_LABEL, Outcome, Record, Scores, average, mean, restrict};
-use crate::image::{ImageError, Views};
-use crate::model::{Model, Prepared, prepare_ahead, sigmoid};
+use crate::eval::{Classes, Dataset, EvalOptions, Evaluation, ModelRun, Outcome, Record};
+use crate::hub::HubOptions;
+use crate::model::Model;
+use crate::zoo::ModelSpec;
 
-/// Runs all models over all items; whether Ctrl-C ended it early. Each picture is decoded once.
-pub(super) fn measure(
-    models: &[Model],
-    tracks: &mut [Track],
-    items: &[&Item],
-    arguments: &Arguments,
-    messages: Messages,
-) -> anyhow::Result<bool> {
-    let stop = session::stop_on_interrupt()?;
-    let bar = messages.bar(
-        items.len() as u64,
-        "{bar:30.cyan/dim} {pos} of {len} pictures  {rate}  {eta}  {msg}",
-    );
-    let decode = arguments.decode_options();
-    let layout = Layout {
-        multi_label: arguments.multi_label,
-        ..Layout::new(models, arguments.run.views.into())
-    };
-    let (decoding, transforming) = (AtomicU64::new(0), AtomicU64::new(0));
-    let prepare = |item: &&Item, slot: &mut [f32]| {
-        let start = Instant::now();
-        let picture = item.source.open(&decode);
-        add(&decoding, start);
-        let start = Instant::now();
-        let outcome = picture.and_then(|picture| {
-            for &writer in &layout.writers {
-                let model = &models[writer];
-                let slot = &mut slot[layout.places[writer]..][..layout.length(model)];
-                let transform = model.transform()?;
-                transform.write_views(&picture, layout.views, slot);
-            }
-            Ok(())
-        });
-        add(&transforming, start);
-        outcome.map_err(|error: ImageError| RowError::from(&Error::from(error)).text)
-    };
-    let start = Instant::now();
-    let mut network = Duration::ZERO;
-    let (mut answered, mut correct, mut stopped) = (0_usize, 0_usize, false);
-    let mut outcome = Ok(());
-    let batch_size = (arguments.run.batch_size as usize).min(items.len().max(1));
-    prepare_ahead(items, batch_size, layout.slot, prepare, |batch| {
-        if stop.load(Ordering::Relaxed) {
-            stopped = true;
-            return ControlFlow::Break(());
-        }
-        let clock = Instant::now();
-        let records = layout.records(models, tracks, &batch, items, batch_size);
-        network += clock.elapsed();
-        for record in &records[0] {
-            match &record.outcome {
-                Outcome::Answer(answer) => {
-                    answered += 1;
-                    correct += usize::from(answer.rank == 1);
-                }
-                Outcome::Scores(_) => answered += 1,
-                Outcome::Error { error } => {
-                    bar.suspend(|| messages.failure(format!("{}: {error}", record.picture)));
-                }
-            }
-        }
-        bar.inc(records[0].len() as u64);
-        if answered > 0 && !arguments.multi_label {
-            let percent = 100.0 * correct as f64 / answered as f64;
-            bar.set_message(format!("top-1 {percent:.2} %"));
-        }
-        for (track, records) in tracks.iter_mut().zip(records) {
-            if outcome.is_ok() {
-                outcome = track.keep(records);
-            }
-        }
-        if outcome.is_ok() {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
-        }
-    });
-    bar.finish_and_clear();
-    outcome?;
-    for track in tracks {
-        track.sort();
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    messages.note(format!(
-        "{answered} pictures in {seconds:.1} s, {:.0} a second; all threads decoded for {:.1} s and \
-         preprocessed for {:.1} s, the network took {:.1} s",
-        answered as f64 / seconds,
-        decoding.into_inner() as f64 / 1e9,
-        transforming.into_inner() as f64 / 1e9,
-        network.as_secs_f64()
-    ));
-    Ok(stopped)
+/// What is to be measured on what: all that `senet eval` and `senet compare` have in common.
+pub(in crate::cli) struct Request<'a> {
+    pub models: &'a [String],
+    /// In place of the only model's own.
+    pub weights: Option<&'a Path>,
+    pub data: &'a [PathBuf],
+    pub selection: &'a SelectionArgs,
+    pub run: &'a RunArgs,
+    pub multi_label: bool,
+    pub messages: Messages,
 }
 
-fn add(nanoseconds: &AtomicU64, start: Instant) {
-    nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
-}
+/// What was measured on what.
+pub(in crate::cli) type Measured = (Vec<ModelRun>, Dataset);
 
-/// Where the inputs of each model lie in the slot of a picture. Models with the same preprocessing
-/// share theirs.
-struct Layout {
-    views: Views,
-    /// Whether each class has its own probability.
-    multi_label: bool,
-    /// Of each model, in values from the start of the slot.
-    places: Vec<usize>,
-    /// The first model of each preprocessing.
-    writers: Vec<usize>,
-    /// Values for one picture.
-    slot: usize,
-}
-
-impl Layout {
-    fn new(models: &[Model], views: Views) -> Self {
-        let mut layout = Self {
-            views,
-            multi_label: false,
-            places: Vec::new(),
-            writers: Vec::new(),
-            slot: 0,
-        };
-        for (index, model) in models.iter().enumerate() {
-            let form = |model: &Model| (model.spec().input.clone(), model.spec().channels());
-            let same = |&writer: &usize| form(&models[writer]) == form(model);
-            let known = layout.writers.iter().copied().find(same);
-            layout.places.push(match known {
-                Some(writer) => layout.places[writer],
-                None => layout.slot,
-            });
-            if known.is_none() {
-                layout.writers.push(index);
-                layout.slot += layout.length(model);
-            }
+impl Request<'_> {
+    /// What clap cannot say.
+    fn check(&self) -> anyhow::Result<()> {
+        let streams = self.data.iter().filter(|path| path.as_os_str() == "-");
+        if streams.count() > 1 {
+            bail!("standard input can be read only once");
         }
-        layout
+        let models = self.models;
+        if models.len() > 1 && self.run.hub.source.revision.is_some() {
+            bail!(
+                "`--revision` is for one model: `-m hf-hub:ORG/REPO@REVISION` names one of several"
+            );
+        }
+        let mut places = 1..models.len();
+        if let Some(twice) = places.find(|&place| models[..place].contains(&models[place])) {
+            bail!("{} is given twice", models[twice]);
+        }
+        Ok(())
     }
 
-    /// Values that a model takes of one picture.
-    fn length(&self, model: &Model) -> usize {
-        self.views.count() * model.picture_len()
+    /// The models as they are to be run.
+    pub(in crate::cli) fn find(&self) -> anyhow::Result<(Vec<ModelSpec>, HubOptions)> {
+        self.check()?;
+        let hub = session::hub_from(&self.run.hub)?;
+        let from = &self.run.hub.source;
+        let overrides = self.run.input.overrides();
+        let mut specs: Vec<ModelSpec> = Vec::new();
+        for name in self.models {
+            let mut spec = session::find_at(name, from, &overrides, &hub, self.messages)?;
+            self.run.adapt(&mut spec)?;
+            // Found out before the run that no image fits the network.
+            spec.transform().map_err(Error::from)?;
+            if spec.classes() == 1 && !self.multi_label {
+                bail!(
+                    "{} has one output, and `senet eval` measures single-label models, which choose \
+                     one of several classes: `--multi-label --labels FILE` measures this one, with \
+                     {{\"a.jpg\": [0], \"b.jpg\": []}} in the file",
+                    spec.name
+                );
+            }
+            if let Some(first) = specs.first()
+                && first.labels.entries != spec.labels.entries
+            {
+                bail!(
+                    "{} and {} do not have the same classes ({} and {})",
+                    first.name,
+                    spec.name,
+                    first.labels.name,
+                    spec.labels.name
+                );
+            }
+            specs.push(spec);
+        }
+        Ok((specs, hub))
     }
 
-    /// One record for each track and each picture of the batch.
-    fn records(
+    /// Measures the models on the data; nothing if Ctrl-C ended it early. With `fingerprints` the
+    /// results say which weights and data they are of.
+    pub(in crate::cli) fn measure(
+        &self,
+        specs: Vec<ModelSpec>,
+        hub: &HubOptions,
+        classes: &Classes<'_>,
+        mut options: EvalOptions,
+        fingerprints: bool,
+    ) -> anyhow::Result<Option<Measured>> {
+        let names: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
+        let dataset_options = self.selection.dataset_options(classes, self.multi_label)?;
+        options.check_results(&names).map_err(Error::from)?;
+        let data = Dataset::open(self.data, classes, &dataset_options).map_err(Error::from)?;
+        self.note_data(&data);
+        let device = session::open_device(&self.run.device, &names.join(", "), self.messages)?;
+        let mut models = Vec::new();
+        for spec in specs {
+            let weights = session::open_weights(&spec, self.weights, hub, self.messages)?;
+            if fingerprints {
+                let fingerprint = weights.fingerprint().map_err(Error::from)?;
+                options.fingerprints.push(fingerprint);
+            }
+            models.push(session::load(spec, &weights, &device, self.messages)?);
+        }
+        let runs = self.evaluate(&models, &data, options)?;
+        Ok(runs.map(|runs| (runs, data)))
+    }
+
+    fn note_data(&self, data: &Dataset) {
+        let note = |text: String| self.messages.note(text);
+        if data.spooled > 0 {
+            note(format!(
+                "{} of images kept in a temporary file in {}",
+                human_bytes(data.spooled),
+                std::env::temp_dir().display()
+            ));
+        }
+        if data.left_out > 0 {
+            note(format!("{} images left out: no class", data.left_out));
+        }
+        if !data.empty.is_empty() {
+            let folders = data.empty.join(", ");
+            note(format!("class folders without an image: {folders}"));
+        }
+        if self.multi_label && data.items.iter().all(|item| item.labels.len() == 1) {
+            note(
+                "every image has one class: without `--multi-label` such a set has an accuracy"
+                    .into(),
+            );
+        }
+    }
+
+    fn evaluate(
         &self,
         models: &[Model],
-        tracks: &[Track],
-        batch: &Prepared<String>,
-        items: &[&Item],
-        batch_size: usize,
-    ) -> Vec<Vec<Record>> {
-        let valid = tracks[0].header.valid.as_deref();
-        let mut scores: Vec<_> = models
-            .iter()
-            .zip(&self.places)
-            .map(|(model, &place)| self.scores(model, place, &batch.values, valid, batch_size))
-            .map(Vec::into_iter)
-            .collect();
-        let mut records = vec![Vec::new(); tracks.len()];
-        for (item, prepared) in items[batch.first..].iter().zip(&batch.outcomes) {
-            let mut outcomes: Vec<Result<Vec<f64>, String>> = match prepared {
-                Ok(()) => {
-                    let missing = || Err("the network gave no answer".into());
-                    let next = scores.iter_mut().map(Iterator::next);
-                    next.map(|scores| scores.unwrap_or_else(missing)).collect()
-                }
-                Err(error) => vec![Err(error.clone()); models.len()],
-            };
-            if tracks.len() > models.len() {
-                let members: Result<Vec<Vec<f64>>, String> = outcomes.iter().cloned().collect();
-                outcomes.push(members.map(|members| self.combine(&members)));
+        data: &Dataset,
+        mut options: EvalOptions,
+    ) -> anyhow::Result<Option<Vec<ModelRun>>> {
+        let messages = self.messages;
+        let (shard, keeps) = (options.shard, options.results.is_some());
+        options.stop = Some(session::stop_on_interrupt()?);
+        let mut evaluation = Evaluation::new(models, data, options).map_err(Error::from)?;
+        print_failures(evaluation.runs()[0].records(), messages);
+        let bar = messages.bar(
+            evaluation.remaining().count() as u64,
+            "{bar:30.cyan/dim} {pos} of {len} images  {rate}  {eta}  {msg}",
+        );
+        let (mut answered, mut correct) = (0_usize, 0_usize);
+        let summary = evaluation.run(|batch| {
+            let records = &batch[0];
+            bar.suspend(|| print_failures(records, messages));
+            let failed = |record: &&Record| matches!(record.outcome, Outcome::Error { .. });
+            answered += records.len() - records.iter().filter(failed).count();
+            let answers = records.iter().filter_map(Record::answer);
+            correct += answers.filter(|answer| answer.rank == 1).count();
+            bar.inc(records.len() as u64);
+            if answered > 0 && !self.multi_label {
+                let percent = 100.0 * correct as f64 / answered as f64;
+                bar.set_message(format!("top-1 {percent:.2} %"));
             }
-            for (records, scores) in records.iter_mut().zip(outcomes) {
-                records.push(record(item, scores, self.multi_label));
-            }
+        });
+        bar.finish_and_clear();
+        let summary = summary.map_err(Error::from)?;
+        let seconds = summary.elapsed.as_secs_f64();
+        messages.note(format!(
+            "{answered} images in {seconds:.1} s, {:.0} a second; all threads decoded for {:.1} s \
+             and preprocessed for {:.1} s, the network took {:.1} s",
+            answered as f64 / seconds,
+            summary.decoding.as_secs_f64(),
+            summary.preprocessing.as_secs_f64(),
+            summary.network.as_secs_f64()
+        ));
+        note_clipped(messages);
+        if let Some(note) = data.passed.note() {
+            messages.note(note);
         }
-        records
-    }
-
-    /// What one model says of each prepared picture, over all of its views.
-    fn scores(
-        &self,
-        model: &Model,
-        place: usize,
-        values: &[f32],
-        valid: Option<&[usize]>,
-        batch_size: usize,
-    ) -> Vec<Result<Vec<f64>, String>> {
-        let length = self.length(model);
-        let gathered: Vec<f32>;
-        let inputs = if length == self.slot {
-            values
-        } else {
-            let slots = values.chunks_exact(self.slot);
-            gathered = slots
-                .flat_map(|slot| &slot[place..][..length])
-                .copied()
-                .collect();
-            &gathered
-        };
-        let rows: Vec<_> = inputs
-            .chunks(batch_size * model.picture_len())
-            .flat_map(|inputs| model.logits_each(inputs))
-            .map(|row| {
-                let row = row.map_err(|error| RowError::from(&error).text)?;
-                let mut row: Vec<f64> = row.into_iter().map(f64::from).collect();
-                if self.multi_label {
-                    row.iter_mut().for_each(|logit| *logit = sigmoid(*logit));
-                }
-                if let Some(valid) = valid {
-                    restrict(&mut row, valid);
-                }
-                Ok(row)
-            })
-            .collect();
-        let views = rows.chunks(self.views.count());
-        views
-            .map(|rows| {
-                let rows: Result<Vec<_>, String> = rows.iter().cloned().collect();
-                Ok(self.combine(&rows?))
-            })
-            .collect()
-    }
-
-    /// Several views or networks as one.
-    fn combine(&self, rows: &[Vec<f64>]) -> Vec<f64> {
-        match self.multi_label {
-            true => mean(rows),
-            false => average(rows),
+        if summary.stopped {
+            messages.note(format!(
+                "interrupted after {} of {} images{}",
+                evaluation.runs()[0].records().len(),
+                data.shard(shard).count(),
+                if keeps { "; --resume resumes it" } else { "" }
+            ));
+            return Ok(None);
         }
+        Ok(Some(evaluation.into_runs()))
     }
 }
 
-fn record(item: &Item, scores: Result<Vec<f64>, String>, multi_label: bool) -> Record {
-    let (label, outcome) = match scores {
-        Ok(scores) if multi_label => {
-            let labels = item.labels.clone();
-            (NO_LABEL, Outcome::Scores(Scores { labels, scores }))
+/// Names the images that failed.
+pub(super) fn print_failures(records: &[Record], messages: Messages) {
+    for record in records {
+        if let Outcome::Error { error } = &record.outcome {
+            messages.failure(format!("{}: {error}", record.image));
         }
-        Ok(scores) => {
-            let (label, answer) = Answer::new(&scores, &item.labels);
-            (label, Outcome::Answer(answer))
-        }
-        Err(error) if multi_label => (NO_LABEL, Outcome::Error { error }),
-        Err(error) => (item.labels[0], Outcome::Error { error }),
-    };
-    Record {
-        index: item.index,
-        picture: item.name.clone(),
-        picture_bytes: item.name_bytes.clone(),
-        label,
-        outcome,
     }
 }

@@ -1,36 +1,83 @@
 //! The report for people and for programs.
 
+use std::ffi::OsString;
+
 use serde::Serialize;
 
-use super::published::Comparison;
+use crate::cli::format::{FormatArgs, Row, cell};
 use crate::cli::output::{Results, Table, Tone};
-use crate::eval::{ClassReport, Interval, MultiClass, MultiReport, Pair, Report, TopK};
+use crate::eval::{ClassReport, Comparison, Interval, MultiClass, MultiReport, Pair, Report, TopK};
 
 /// Classes and mistakes that are shown to people; the JSON has all.
 const SHOWN: usize = 10;
 
 #[derive(Serialize)]
-struct Everything<'a> {
+struct ModelRow<'a> {
     #[serde(flatten)]
     report: &'a Report,
     #[serde(skip_serializing_if = "Option::is_none")]
     published: Option<&'a Comparison>,
 }
 
+impl Row for ModelRow<'_> {
+    const COLUMNS: &'static [&'static str] = &[
+        "model",
+        "images",
+        "answered",
+        "failed",
+        "loss",
+        "calibration_error",
+        "k",
+        "correct",
+        "accuracy",
+        "low",
+        "high",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        let report = self.report;
+        let record = |top: &TopK| {
+            vec![
+                cell(&report.model),
+                cell(report.images),
+                cell(report.answered),
+                cell(report.failed),
+                cell(report.loss),
+                cell(report.calibration_error),
+                cell(top.k),
+                cell(top.correct),
+                cell(top.accuracy),
+                cell(top.interval.low),
+                cell(top.interval.high),
+            ]
+        };
+        report.top.iter().map(record).collect()
+    }
+}
+
+/// The report on one model.
 pub(super) fn report(
     report: &Report,
     published: Option<&Comparison>,
-    json: bool,
+    format: &FormatArgs,
     results: &mut Results,
 ) -> anyhow::Result<()> {
-    if json {
-        return Ok(results.json_pretty(&Everything { report, published })?);
-    }
+    let rows = [ModelRow { report, published }];
+    format.report(&rows[0], &rows, results, |results| {
+        text(report, published, results)
+    })
+}
+
+fn text(
+    report: &Report,
+    published: Option<&Comparison>,
+    results: &mut Results,
+) -> anyhow::Result<()> {
     let title = format!(
-        "{}: {} of {} pictures, {} class{}",
+        "{}: {} of {} images, {} class{}",
         report.model,
         report.answered,
-        report.pictures,
+        report.images,
         report.classes.len(),
         if report.classes.len() == 1 { "" } else { "es" }
     );
@@ -65,7 +112,7 @@ pub(super) fn report(
         results.line(format!("  {:<17} {}", "failed", report.failed))?;
     }
     if let Some(published) = published {
-        results.line(format!("  published         {}", published.verdict()))?;
+        results.line(format!("  published         {}", verdict(published)))?;
     }
     classes(report, results)?;
     confusions(report, results)
@@ -73,7 +120,7 @@ pub(super) fn report(
 
 #[derive(Serialize)]
 struct Several<'a> {
-    models: Vec<Everything<'a>>,
+    models: &'a [ModelRow<'a>],
     pairs: &'a [Pair],
 }
 
@@ -81,21 +128,26 @@ struct Several<'a> {
 pub(super) fn several(
     reports: &[(Report, Option<Comparison>)],
     pairs: &[Pair],
-    json: bool,
+    format: &FormatArgs,
     results: &mut Results,
 ) -> anyhow::Result<()> {
-    if json {
-        let models = reports.iter().map(|(report, published)| Everything {
-            report,
-            published: published.as_ref(),
-        });
-        return Ok(results.json_pretty(&Several {
-            models: models.collect(),
-            pairs,
-        })?);
-    }
+    let rows = reports.iter().map(|(report, published)| ModelRow {
+        report,
+        published: published.as_ref(),
+    });
+    let models = &rows.collect::<Vec<_>>();
+    format.report(&Several { models, pairs }, models, results, |results| {
+        text_of_several(reports, pairs, results)
+    })
+}
+
+fn text_of_several(
+    reports: &[(Report, Option<Comparison>)],
+    pairs: &[Pair],
+    results: &mut Results,
+) -> anyhow::Result<()> {
     let first = &reports[0].0;
-    let title = format!("{} of {} pictures", first.answered, first.pictures);
+    let title = format!("{} of {} images", first.answered, first.images);
     results.pieces(&[(Tone::Bold, &title)])?;
     results.line("")?;
     let tops: Vec<String> = first
@@ -120,11 +172,7 @@ pub(super) fn several(
                 .map_or_else(String::new, |top| interval(top.interval)),
         );
         row.extend([number(report.loss), number(report.calibration_error)]);
-        row.push(
-            published
-                .as_ref()
-                .map_or_else(String::new, Comparison::verdict),
-        );
+        row.push(published.as_ref().map_or_else(String::new, verdict));
         table.row(row);
     }
     table.print(results)?;
@@ -153,17 +201,46 @@ struct SeveralMulti<'a> {
     models: &'a [MultiReport],
 }
 
-/// What multi-label models found, one after another.
+impl Row for MultiReport {
+    const COLUMNS: &'static [&'static str] = &[
+        "model",
+        "images",
+        "answered",
+        "failed",
+        "threshold",
+        "mean_average_precision",
+        "f1_micro",
+        "f1_macro",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.model),
+            cell(self.images),
+            cell(self.answered),
+            cell(self.failed),
+            cell(self.threshold),
+            cell(self.mean_average_precision),
+            cell(self.f1_micro),
+            cell(self.f1_macro),
+        ]]
+    }
+}
+
+/// Multi-label models, one after another.
 pub(super) fn multi_label(
     reports: &[MultiReport],
-    json: bool,
+    format: &FormatArgs,
     results: &mut Results,
 ) -> anyhow::Result<()> {
+    let text = |results: &mut Results| multi_label_text(reports, results);
     match reports {
-        [report] if json => return Ok(results.json_pretty(report)?),
-        models if json => return Ok(results.json_pretty(&SeveralMulti { models })?),
-        _ => {}
+        [report] => format.report(report, reports, results, text),
+        models => format.report(&SeveralMulti { models }, reports, results, text),
     }
+}
+
+fn multi_label_text(reports: &[MultiReport], results: &mut Results) -> anyhow::Result<()> {
     for (place, report) in reports.iter().enumerate() {
         if place > 0 {
             results.line("")?;
@@ -216,7 +293,7 @@ fn classes(report: &Report, results: &mut Results) -> anyhow::Result<()> {
     }
     worst.sort_by(|a, b| a.accuracy.total_cmp(&b.accuracy));
     results.line("")?;
-    let mut table = Table::new(&["worst classes", ">pictures", ">top-1", "95 % interval"]);
+    let mut table = Table::new(&["worst classes", ">images", ">top-1", "95 % interval"]);
     for class in worst.into_iter().take(SHOWN) {
         table.row(vec![
             class.name.clone(),
@@ -233,30 +310,27 @@ fn confusions(report: &Report, results: &mut Results) -> anyhow::Result<()> {
         return Ok(());
     }
     results.line("")?;
-    let mut table = Table::new(&["most frequent mistakes", "taken for", ">pictures"]);
+    let mut table = Table::new(&["most frequent mistakes", "taken for", ">images"]);
     for confusion in report.confusions.iter().take(SHOWN) {
         table.row(vec![
             confusion.label_name.clone(),
             confusion.prediction_name.clone(),
-            confusion.pictures.to_string(),
+            confusion.images.to_string(),
         ]);
     }
     Ok(table.print(results)?)
 }
 
-pub(in crate::cli) fn pair(pair: &Pair, json: bool, results: &mut Results) -> anyhow::Result<()> {
-    if json {
-        return Ok(results.json_pretty(pair)?);
-    }
+pub(in crate::cli) fn pair(pair: &Pair, results: &mut Results) -> anyhow::Result<()> {
     let title = format!(
-        "{} and {} on {} of {} pictures",
+        "{} and {} on {} of {} images",
         pair.first,
         pair.second,
-        pair.pictures,
-        pair.pictures + pair.unanswered
+        pair.images,
+        pair.images + pair.unanswered
     );
     results.pieces(&[(Tone::Bold, &title)])?;
-    let share = |count: usize| percent(count as f64 / pair.pictures.max(1) as f64);
+    let share = |count: usize| percent(count as f64 / pair.images.max(1) as f64);
     let rows = [
         ("both right", pair.both_right),
         ("only the first right", pair.only_first_right),
@@ -275,13 +349,27 @@ pub(in crate::cli) fn pair(pair: &Pair, json: bool, results: &mut Results) -> an
     let mut table = Table::new(&["only one is right about", "shows", "first", "second"]);
     for difference in pair.differing.iter().take(SHOWN) {
         table.row(vec![
-            difference.picture.clone(),
+            difference.image.clone(),
             difference.label.clone(),
             difference.first.clone(),
             difference.second.clone(),
         ]);
     }
     Ok(table.print(results)?)
+}
+
+fn verdict(published: &Comparison) -> String {
+    format!(
+        "top-1 {} %, top-5 {} % ({}): {}",
+        published.top1,
+        published.top5,
+        published.source,
+        if published.agrees {
+            "agrees"
+        } else {
+            "differs"
+        }
+    )
 }
 
 fn p_value(p: f64) -> String {

@@ -1,4 +1,4 @@
-//! The pictures of folders, archives and tables, before they have labels.
+//! The images of folders, archives and tables, before they have labels.
 
 mod folder;
 mod members;
@@ -12,7 +12,7 @@ use super::spool::Spool;
 use super::{Classes, EvalError, Source};
 use crate::walk::PassedOver;
 
-/// A picture that was found.
+/// An image that was found.
 #[derive(Debug)]
 pub(super) struct Found {
     /// Its name in results: path inside of all that is evaluated, `/` between the parts.
@@ -59,12 +59,12 @@ pub(super) struct Search {
     pub passed: PassedOver,
 }
 
-/// The pictures of `paths`: folders by name, archives in their own order. What cannot be read where
+/// The images of `paths`: folders by name, archives in their own order. What cannot be read where
 /// it lies goes into `spool`.
 ///
 /// # Errors
-/// If one of them cannot be read, lies in another, or holds no pictures.
-pub(super) fn pictures(
+/// If one of them cannot be read, lies in another, or holds no images.
+pub(super) fn images(
     paths: &[impl AsRef<Path>],
     classes: &Classes<'_>,
     spool: &mut Spool,
@@ -93,7 +93,7 @@ pub(super) fn pictures(
             in_archive(path, &own_name, classes, spool, &mut all)?;
         } else if path.is_dir() {
             let prefix = (paths.len() > 1).then_some(&*own_name);
-            folder::pictures(path, prefix, classes, spool, &mut all)?;
+            folder::images(path, prefix, classes, spool, &mut all)?;
         } else {
             return Err(EvalError::NoData {
                 path: path.display().to_string(),
@@ -141,7 +141,7 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// The pictures of an archive that is called `name` in results.
+/// The images of an archive that is called `name` in results.
 #[cfg_attr(
     not(feature = "parquet"),
     expect(unused_variables, reason = "only a table names classes")
@@ -154,10 +154,10 @@ fn in_archive(
     search: &mut Search,
 ) -> Result<(), EvalError> {
     if !has_extension(path, "parquet") {
-        return tar::pictures(path, name, spool, search);
+        return tar::images(path, name, spool, search);
     }
     #[cfg(feature = "parquet")]
-    return parquet::pictures(path, name, classes).map(|found| search.found.extend(found));
+    return parquet::images(path, name, classes).map(|found| search.found.extend(found));
     #[cfg(not(feature = "parquet"))]
     Err(EvalError::NoParquet {
         path: path.display().to_string(),

@@ -1,4 +1,4 @@
-//! Parquet tables in the form of the Hugging Face hub's picture data sets: a column `image`, which
+//! Parquet tables in the form of the Hugging Face hub's image data sets: a column `image`, which
 //! holds `bytes`, and a column `label`.
 
 use std::collections::VecDeque;
@@ -18,19 +18,19 @@ use super::{Found, end_of};
 use crate::eval::{Classes, EvalError, Source};
 use crate::quote::lost_bytes;
 
-/// Row groups whose pictures are held: the threads that prepare a batch are in several at once, the
+/// Row groups whose images are held: the threads that prepare a batch are in several at once, the
 /// more the more a shard passes over.
 const HELD: usize = 8;
 
-type Pictures = Result<Arc<Vec<Option<ByteArray>>>, String>;
+type Images = Result<Arc<Vec<Option<ByteArray>>>, String>;
 
-/// A table whose pictures are read a row group at a time.
+/// A table whose images are read a row group at a time.
 pub struct Table {
     reader: SerializedFileReader<File>,
     /// The first row of each group.
     starts: Vec<usize>,
     /// Row groups by number, the last used first.
-    held: Mutex<VecDeque<(usize, Pictures)>>,
+    held: Mutex<VecDeque<(usize, Images)>>,
 }
 
 impl fmt::Debug for Table {
@@ -45,7 +45,7 @@ impl fmt::Debug for Table {
 ///
 /// Labels mean what the table's own list of class names says, if it has one; else they are numbers
 /// of classes.
-pub(super) fn pictures(
+pub(super) fn images(
     path: &Path,
     name: &str,
     classes: &Classes<'_>,
@@ -55,7 +55,7 @@ pub(super) fn pictures(
         reason,
     };
     let table = Table::open(path).map_err(wrong)?;
-    // Else each row would be told to have no picture.
+    // Else each row would be told to have no image.
     table.column("image").map_err(wrong)?;
     let names = table.class_names();
     // Names that two classes share are told apart by their place in a list of all classes.
@@ -130,32 +130,32 @@ impl Table {
         Ok(labels)
     }
 
-    /// The bytes of the picture in a row.
+    /// The bytes of the image in a row.
     ///
     /// # Errors
     /// If its row group cannot be read, or the row has none.
-    pub(in crate::eval) fn picture(&self, row: usize) -> Result<ByteArray, String> {
+    pub(in crate::eval) fn image(&self, row: usize) -> Result<ByteArray, String> {
         let group = self.starts.partition_point(|&start| start <= row) - 1;
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let known = held.iter().position(|(other, _)| *other == group);
-        let pictures = match known.and_then(|place| held.remove(place)) {
-            Some((_, pictures)) => pictures,
-            None => self.pictures(group),
+        let images = match known.and_then(|place| held.remove(place)) {
+            Some((_, images)) => images,
+            None => self.images(group),
         };
         held.truncate(HELD - 1);
-        held.push_front((group, pictures.clone()));
+        held.push_front((group, images.clone()));
         drop(held);
-        let pictures = pictures?;
-        let picture = pictures.get(row - self.starts[group]).cloned().flatten();
-        picture.ok_or_else(|| format!("row {row} has no picture"))
+        let images = images?;
+        let image = images.get(row - self.starts[group]).cloned().flatten();
+        image.ok_or_else(|| format!("row {row} has no image"))
     }
 
-    fn pictures(&self, group: usize) -> Pictures {
+    fn images(&self, group: usize) -> Images {
         let projection = self.column("image")?;
-        let mut pictures = Vec::new();
+        let mut images = Vec::new();
         self.rows(group, projection, |row| {
             let field = row.get_column_iter().next().map(|(_, field)| field);
-            pictures.push(match field {
+            images.push(match field {
                 Some(Field::Group(image)) => {
                     let bytes = image.get_column_iter().find(|(name, _)| *name == "bytes");
                     bytes.and_then(|(_, bytes)| content(bytes))
@@ -164,7 +164,7 @@ impl Table {
                 None => None,
             });
         })?;
-        Ok(Arc::new(pictures))
+        Ok(Arc::new(images))
     }
 
     /// Schema of one column alone.
@@ -236,13 +236,13 @@ mod tests {
         let length = std::fs::copy(stored, &path).unwrap();
         let table = Table::open(&path).unwrap();
         assert_eq!(table.starts, [0, 2, 4]);
-        let first: Vec<ByteArray> = [0, 2, 4].map(|row| table.picture(row).unwrap()).into();
+        let first: Vec<ByteArray> = [0, 2, 4].map(|row| table.image(row).unwrap()).into();
         // From here on nothing can be read.
         std::fs::write(&path, vec![0; length as usize]).unwrap();
         for row in [1, 3, 5] {
-            assert!(table.picture(row).is_ok(), "row {row}");
+            assert!(table.image(row).is_ok(), "row {row}");
         }
-        assert_eq!(table.picture(0), Ok(first[0].clone()));
+        assert_eq!(table.image(0), Ok(first[0].clone()));
         assert!(Table::open(&path).is_err());
     }
 }

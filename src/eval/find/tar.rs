@@ -14,7 +14,7 @@ use super::{Bare, Found, Search, archive_stem, end_of, is_stdin};
 use crate::eval::source::too_long;
 use crate::eval::spool::Spool;
 use crate::eval::{EvalError, Source};
-use crate::image::{Look, MAX_FILE_BYTES, START, look};
+use crate::preprocess::{Look, MAX_FILE_BYTES, START, look};
 use crate::quote::{excerpt, lost_bytes};
 use crate::walk::{self, PassedOver};
 
@@ -28,15 +28,15 @@ const LONGEST_CLASS: u64 = 1 << 16;
 const LONG: usize = 1 << 10;
 const LONG_IN_ALL: usize = 1 << 24;
 
-/// The pictures of the archive at `path`, in its order. Of a file that is not compressed only headers
-/// and stated labels are read here, and the pictures where they lie when their turn comes; those of
+/// The images of the archive at `path`, in its order. Of a file that is not compressed only headers
+/// and stated labels are read here, and the images where they lie when their turn comes; those of
 /// a stream go into `spool`.
 ///
-/// A picture's class is what the file beside it states that has the same name up to the first dot
+/// An image's class is what the file beside it states that has the same name up to the first dot
 /// (WebDataset: `NAME.cls`, else `label` in `NAME.json`). Where the archive states no labels, it is
 /// that of the innermost folder that is called as a class; else that of the archive, as in
 /// ImageNet's `n01440764.tar`.
-pub(super) fn pictures(
+pub(super) fn images(
     path: &Path,
     name: &str,
     spool: &mut Spool,
@@ -52,7 +52,7 @@ pub(super) fn pictures(
     let passed = std::mem::take(&mut search.passed);
     let content = read(path, spool, passed).map_err(wrong)?;
     let Content {
-        pictures,
+        images,
         labels,
         bare,
         ..
@@ -62,9 +62,9 @@ pub(super) fn pictures(
     let prefix = end_of(path, name);
     let states_labels = labels.values().any(|(_, stated)| stated.is_ok());
     if !states_labels {
-        search.bare.extend(without_images(name, bare, &pictures));
+        search.bare.extend(without_images(name, bare, &images));
     }
-    let found = pictures.into_iter().map(|(inner, source)| {
+    let found = images.into_iter().map(|(inner, source)| {
         let stated = labels.get(sample(&inner));
         let name_bytes = lost_bytes(&[&prefix[..], b"/", &inner].concat());
         let inner = String::from_utf8_lossy(&inner).into_owned();
@@ -91,12 +91,9 @@ pub(super) fn pictures(
 fn without_images(
     name: &str,
     folders: BTreeMap<Vec<u8>, bool>,
-    pictures: &[(Vec<u8>, Source)],
+    images: &[(Vec<u8>, Source)],
 ) -> Vec<Bare> {
-    let with_images: HashSet<&[u8]> = pictures
-        .iter()
-        .flat_map(|(inner, _)| around(inner))
-        .collect();
+    let with_images: HashSet<&[u8]> = images.iter().flat_map(|(inner, _)| around(inner)).collect();
     let folders = folders.into_iter();
     let bare = folders.filter(|(folder, _)| !with_images.contains(&folder[..]));
     let bare = bare.map(|(folder, has_foreign)| {
@@ -137,10 +134,10 @@ type Stated = Result<String, String>;
 
 #[derive(Default)]
 struct Content {
-    pictures: Vec<(Vec<u8>, Source)>,
+    images: Vec<(Vec<u8>, Source)>,
     /// Stated labels by sample, with the rank of the file that states it.
     labels: HashMap<Vec<u8>, (u8, Stated)>,
-    /// The same pictures by name, which links name.
+    /// The same images by name, which links name.
     places: HashMap<Vec<u8>, Source>,
     passed: PassedOver,
     /// Folders of systems that are counted.
@@ -151,7 +148,7 @@ struct Content {
     long: usize,
 }
 
-/// Why an archive gives no pictures.
+/// Why an archive gives no images.
 enum Failure {
     Archive(String),
     Spool(EvalError),
@@ -202,7 +199,7 @@ fn read(path: &Path, spool: &mut Spool, passed: PassedOver) -> Result<Content, F
 }
 
 impl Content {
-    /// Finds the pictures in a file of `length` bytes; where the last member that was seen ends.
+    /// Finds the images in a file of `length` bytes; where the last member that was seen ends.
     fn read_in_place(&mut self, path: &Path, file: File, length: u64) -> Result<u64, Failure> {
         let path: Arc<Path> = path.into();
         let mut members = Members::new(BufReader::new(file), |file, bytes| {
@@ -239,8 +236,8 @@ impl Content {
             None => self.read_tar(stream, spool),
             Some(GZIP) => self.read_tar(MultiGzDecoder::new(stream), spool),
             Some(other) => Err(Failure::Archive(format!(
-                "it is compressed with {other}, and only gzip is read here; what unpacks it may \
-                 write to `senet eval -`"
+                "it is compressed with {other}, and only gzip is read here: unpack it, as a stream \
+                 if you like"
             ))),
         }
     }
@@ -268,7 +265,7 @@ impl Content {
                         .min(usize::try_from(left).unwrap_or(usize::MAX));
                     let read = contents.fill(&mut buffer[..part]).map_err(wrong)?;
                     if read == 0 {
-                        return Err(wrong(io::Error::other("it is cut off in a picture")).into());
+                        return Err(wrong(io::Error::other("it is cut off in an image")).into());
                     }
                     let bytes = &buffer[..read as usize];
                     spool.append(bytes).map_err(Failure::Spool)?;
@@ -280,7 +277,7 @@ impl Content {
         Ok((members.end, members.position))
     }
 
-    /// Takes what a member of the archive says; `keep` says where the bytes of a picture are found, of
+    /// Takes what a member of the archive says; `keep` says where the bytes of an image are found, of
     /// which it is given those that were read already.
     fn add<R: Read>(
         &mut self,
@@ -345,7 +342,7 @@ impl Content {
                 excerpt(&String::from_utf8_lossy(&inner))
             )));
         }
-        self.pictures.push((inner, source));
+        self.images.push((inner, source));
         Ok(())
     }
 
@@ -429,7 +426,7 @@ fn stated(member: &Member, contents: impl Read, rank: u8) -> Result<Option<State
         let (place, path) = (member.place, excerpt(&path));
         format!("{place}: `{path}` has {size} bytes, and at most {longest} are read for a class")
     };
-    // An error only where a picture needs it: not every such file is about a sample.
+    // An error only where an image needs it: not every such file is about a sample.
     if member.size > longest {
         return Ok(Some(Err(long(member.size, longest))));
     }

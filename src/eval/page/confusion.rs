@@ -1,10 +1,12 @@
 //! Which classes are taken for which.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::{self, Formatter};
+use std::fmt::Write;
 
-use super::markup::{count, percent, pictures, rect, short, text};
-use crate::eval::{ClassReport, Confusion, Report};
+use askama::Template;
+
+use super::markup::{Count, Images, Percent, Px, Rect, short};
+use crate::eval::{ClassReport, Confusion as Mistake, Report};
 
 /// Classes of the map, and rows of the table.
 const MAP: usize = 30;
@@ -14,37 +16,85 @@ const FEW: usize = 12;
 /// Characters of a name beside the map.
 const NAME: usize = 22;
 
-pub(super) fn write(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
-    out.write_str(
-        "<section aria-labelledby=\"confusion\">\n<h2 id=\"confusion\">Confusion</h2>\n",
-    )?;
-    if report.confusions.is_empty() {
-        return out.write_str("<p>Every answer is right.</p>\n</section>\n");
+#[derive(Template)]
+#[template(path = "confusion.html", config = "src/eval/page/askama.toml")]
+pub(super) struct Confusion<'a> {
+    /// None where every answer is right.
+    map: Option<Map<'a>>,
+    pairs: Vec<PairRow<'a>>,
+    /// Pairs that are not shown.
+    more: Count,
+}
+
+/// A grid with a row for each right class and a column for each answer.
+struct Map<'a> {
+    /// Number of classes.
+    classes: usize,
+    /// Whether those are all that occur.
+    is_all: bool,
+    width: String,
+    height: String,
+    background: Rect,
+    /// Path of the lines between the cells.
+    lines: String,
+    columns: Vec<Name<'a>>,
+    rows: Vec<Name<'a>>,
+    cells: Vec<Cell>,
+    /// From one cell to the next, and the side of a coloured one.
+    cell: f64,
+    edge: Px,
+}
+
+struct Name<'a> {
+    x: Px,
+    y: Px,
+    short: String,
+    full: &'a str,
+}
+
+struct Cell {
+    title: String,
+    kind: &'static str,
+    x: f64,
+    y: f64,
+    opacity: f64,
+    font_size: Px,
+    number: usize,
+}
+
+struct PairRow<'a> {
+    label: &'a str,
+    prediction: &'a str,
+    images: Count,
+    share: Percent,
+}
+
+impl<'a> Confusion<'a> {
+    pub(super) fn new(report: &'a Report) -> Self {
+        let by_index: HashMap<usize, &ClassReport> =
+            report.classes.iter().map(|c| (c.index, c)).collect();
+        let share = |pair: &Mistake| pair.images as f64 / by_index[&pair.label].answered as f64;
+        let pairs = report.confusions.iter().take(PAIRS).map(|pair| PairRow {
+            label: &pair.label_name,
+            prediction: &pair.prediction_name,
+            images: Count(pair.images),
+            share: Percent(share(pair)),
+        });
+        let some = !report.confusions.is_empty();
+        let map = some.then(|| {
+            let (classes, is_all) = chosen(report);
+            let shares = report.confusions.iter().map(share);
+            let grid = Grid::new(&classes, is_all, &by_index, shares.fold(0.0, f64::max));
+            let mistakes = report.confusions.iter();
+            let mistakes = mistakes.map(|pair| ((pair.label, pair.prediction), pair.images));
+            grid.map(&classes, is_all, &mistakes.collect())
+        });
+        Self {
+            map,
+            pairs: pairs.collect(),
+            more: Count(report.confusions.len().saturating_sub(PAIRS)),
+        }
     }
-    let (classes, all) = chosen(report);
-    if all {
-        out.write_str("<p>Rows are the right classes, columns the answers.")?;
-    } else {
-        writeln!(
-            out,
-            "<p>The {} classes of the most frequent mistakes. Rows are the right classes, columns the \
-             answers.",
-            classes.len()
-        )?;
-    }
-    out.write_str(
-        " The colour of mistakes is the stronger, the larger their share of the row.</p>\n",
-    )?;
-    let wrap = if classes.len() > FEW { "one" } else { "two" };
-    writeln!(
-        out,
-        "<div class=\"{wrap}\">\n\
-         <figure class=\"scroll\" tabindex=\"0\" aria-label=\"Confusion map, may be scrolled\">"
-    )?;
-    map(report, &classes, all, out)?;
-    out.write_str("</figure>\n<div class=\"pairs\">\n<h3>Most frequent mistakes</h3>\n")?;
-    pairs(report, out)?;
-    out.write_str("</div>\n</div>\n</section>\n")
 }
 
 /// The classes of the map with their names, in the order of the classifier; and whether that is all.
@@ -77,194 +127,151 @@ fn chosen(report: &Report) -> (Vec<(usize, &str)>, bool) {
     (classes.collect(), everything)
 }
 
-/// The grid: its place, the edge of a cell and what stands in the cells.
+/// The grid: its place, the side of a cell and what its rows are.
 struct Grid<'a> {
     left: f64,
     top: f64,
     cell: f64,
     columns: usize,
     rows: Vec<&'a ClassReport>,
-    mistakes: HashMap<(usize, usize), &'a Confusion>,
     /// The largest share of a row that is taken for one other class.
     worst: f64,
 }
 
-fn map(
-    report: &Report,
-    classes: &[(usize, &str)],
-    all: bool,
-    out: &mut Formatter<'_>,
-) -> fmt::Result {
-    let by_index: HashMap<usize, &ClassReport> =
-        report.classes.iter().map(|c| (c.index, c)).collect();
-    let longest = classes
-        .iter()
-        .map(|(_, name)| name.chars().count().min(NAME));
-    let longest = longest.max().unwrap_or_default() as f64;
-    let mistakes = report.confusions.iter();
-    let share = |pair: &Confusion| pair.pictures as f64 / by_index[&pair.label].answered as f64;
-    let grid = Grid {
-        left: longest * 7.2 + 12.0,
-        top: longest * 7.2 + 12.0,
-        cell: if classes.len() > FEW { 25.0 } else { 40.0 },
-        columns: classes.len() + usize::from(!all),
-        rows: classes
+impl<'a> Grid<'a> {
+    fn new(
+        classes: &[(usize, &str)],
+        is_all: bool,
+        by_index: &HashMap<usize, &'a ClassReport>,
+        worst: f64,
+    ) -> Self {
+        let longest = classes
             .iter()
-            .filter_map(|(index, _)| by_index.get(index).copied())
-            .collect(),
-        worst: mistakes.clone().map(share).fold(0.0, f64::max),
-        mistakes: mistakes
-            .map(|pair| ((pair.label, pair.prediction), pair))
-            .collect(),
-    };
-    let (width, height) = (
-        grid.cell * grid.columns as f64,
-        grid.cell * grid.rows.len() as f64,
-    );
-    write!(
-        out,
-        "<svg class=\"map\" width=\"{0:.0}\" height=\"{1:.0}\" viewBox=\"0 0 {0:.0} {1:.0}\" role=\"img\" \
-         aria-label=\"Confusion map of {2} classes; the table below has the largest numbers\">\n\
-         {3}<path class=\"lines\" d=\"",
-        grid.left + width + 2.0,
-        grid.top + height + 2.0,
-        classes.len(),
-        rect("track", grid.left, grid.top, width, height),
-    )?;
-    for line in 1..grid.columns {
-        let x = grid.left + grid.cell * line as f64;
-        write!(out, "M{x:.1} {:.1}v{height:.1}", grid.top)?;
+            .map(|(_, name)| name.chars().count().min(NAME));
+        let longest = longest.max().unwrap_or_default() as f64;
+        let rows = classes.iter().filter_map(|(index, _)| by_index.get(index));
+        Self {
+            left: longest * 7.2 + 12.0,
+            top: longest * 7.2 + 12.0,
+            cell: if classes.len() > FEW { 25.0 } else { 40.0 },
+            columns: classes.len() + usize::from(!is_all),
+            rows: rows.copied().collect(),
+            worst,
+        }
     }
-    for line in 1..grid.rows.len() {
-        let y = grid.top + grid.cell * line as f64;
-        write!(out, "M{:.1} {y:.1}h{width:.1}", grid.left)?;
-    }
-    out.write_str("\"/>\n")?;
-    let others = (!all).then_some("all others");
-    let names = classes.iter().map(|(_, name)| *name).chain(others);
-    for (column, name) in names.enumerate() {
-        let x = grid.left + grid.cell * (column as f64 + 0.5) + 4.0;
-        let y = grid.top - 6.0;
-        writeln!(
-            out,
-            "<text class=\"name\" transform=\"translate({x:.1} {y:.1})rotate(-90)\">{}<title>{}</title></text>",
-            text(&short(name, NAME)),
-            text(name)
-        )?;
-    }
-    for (row, class) in grid.rows.iter().enumerate() {
-        writeln!(
-            out,
-            "<text class=\"name end\" x=\"{:.1}\" y=\"{:.1}\">{}<title>{}</title></text>",
-            grid.left - 6.0,
-            grid.top + grid.cell * (row as f64 + 0.5) + 4.0,
-            text(&short(&class.name, NAME)),
-            text(&class.name)
-        )?;
-        grid.row(row, class, classes, out)?;
-    }
-    out.write_str("</svg>\n")
-}
 
-impl Grid<'_> {
+    fn map(
+        &self,
+        classes: &[(usize, &'a str)],
+        is_all: bool,
+        mistakes: &HashMap<(usize, usize), usize>,
+    ) -> Map<'a> {
+        let width = self.cell * self.columns as f64;
+        let height = self.cell * self.rows.len() as f64;
+        let others = (!is_all).then_some("all others");
+        let names = classes.iter().map(|(_, name)| *name).chain(others);
+        let columns = names.enumerate().map(|(column, name)| Name {
+            x: Px(self.x(column as f64 + 0.5) + 4.0),
+            y: Px(self.top - 6.0),
+            short: short(name, NAME),
+            full: name,
+        });
+        let rows = self.rows.iter().enumerate().map(|(row, class)| Name {
+            x: Px(self.left - 6.0),
+            y: Px(self.y(row as f64 + 0.5) + 4.0),
+            short: short(&class.name, NAME),
+            full: &class.name,
+        });
+        let cells = (0..self.rows.len()).flat_map(|row| self.row(row, classes, mistakes));
+        Map {
+            classes: classes.len(),
+            is_all,
+            width: format!("{:.0}", self.left + width + 2.0),
+            height: format!("{:.0}", self.top + height + 2.0),
+            background: Rect::new("track", self.left, self.top, width, height),
+            lines: self.lines(width, height),
+            columns: columns.collect(),
+            rows: rows.collect(),
+            cells: cells.collect(),
+            cell: self.cell,
+            edge: Px(self.cell - 1.0),
+        }
+    }
+
+    fn x(&self, column: f64) -> f64 {
+        self.left + self.cell * column
+    }
+
+    fn y(&self, row: f64) -> f64 {
+        self.top + self.cell * row
+    }
+
+    fn lines(&self, width: f64, height: f64) -> String {
+        let mut lines = String::new();
+        for column in 1..self.columns {
+            let (x, top) = (Px(self.x(column as f64)), Px(self.top));
+            // Writing to a string does not fail.
+            let _ = write!(lines, "M{x} {top}v{}", Px(height));
+        }
+        for row in 1..self.rows.len() {
+            let (left, y) = (Px(self.left), Px(self.y(row as f64)));
+            let _ = write!(lines, "M{left} {y}h{}", Px(width));
+        }
+        lines
+    }
+
+    /// The cells of a row in which there is something to count.
     fn row(
         &self,
         row: usize,
-        class: &ClassReport,
         classes: &[(usize, &str)],
-        out: &mut Formatter<'_>,
-    ) -> fmt::Result {
+        mistakes: &HashMap<(usize, usize), usize>,
+    ) -> Vec<Cell> {
+        let class = self.rows[row];
         let mut rest = class.answered - class.correct;
+        let mut cells = Vec::new();
         for (column, &(index, name)) in classes.iter().enumerate() {
             if index == class.index {
-                self.cell(row, column, class, class.correct, None, out)?;
-            } else if let Some(pair) = self.mistakes.get(&(class.index, index)) {
-                rest -= pair.pictures;
-                self.cell(row, column, class, pair.pictures, Some(name), out)?;
+                cells.push(self.cell(row, column, class.correct, None));
+            } else if let Some(&number) = mistakes.get(&(class.index, index)) {
+                rest -= number;
+                cells.push(self.cell(row, column, number, Some(name)));
             }
         }
         if self.columns > classes.len() {
-            self.cell(row, classes.len(), class, rest, Some("other classes"), out)?;
+            cells.push(self.cell(row, classes.len(), rest, Some("other classes")));
         }
-        Ok(())
+        cells.retain(|cell| cell.number > 0);
+        cells
     }
 
-    /// One number, if there is something to count; `answer` is another class than the right one.
-    fn cell(
-        &self,
-        row: usize,
-        column: usize,
-        class: &ClassReport,
-        number: usize,
-        answer: Option<&str>,
-        out: &mut Formatter<'_>,
-    ) -> fmt::Result {
-        if number == 0 {
-            return Ok(());
-        }
+    /// One number; `answer` is another class than the right one.
+    fn cell(&self, row: usize, column: usize, number: usize, answer: Option<&str>) -> Cell {
+        let class = self.rows[row];
         let share = number as f64 / class.answered as f64;
         // A few mistakes must be seen beside many; and the number must be read on the darkest.
-        let (kind, opacity) = match answer {
-            None => ("right", 0.1 + 0.4 * share),
-            Some(_) => ("wrong", 0.1 + 0.5 * (share / self.worst).min(1.0).sqrt()),
+        let (kind, opacity, meaning) = match answer {
+            None => ("right", 0.1 + 0.4 * share, "known as such".to_owned()),
+            Some(answer) => {
+                let opacity = 0.1 + 0.5 * (share / self.worst).min(1.0).sqrt();
+                ("wrong", opacity, format!("taken for {answer}"))
+            }
         };
-        let edge = self.cell - 1.0;
         let digits = number.to_string().len() as f64;
-        let x = self.left + self.cell * column as f64;
-        let y = self.top + self.cell * row as f64;
-        writeln!(
-            out,
-            "<g><title>{} {} {}: {} of {} ({})</title><rect class=\"{kind}\" x=\"{:.1}\" y=\"{:.1}\" \
-             width=\"{edge:.1}\" height=\"{edge:.1}\" fill-opacity=\"{opacity:.2}\"/>\
-             <text class=\"middle\" x=\"{:.1}\" y=\"{:.1}\" font-size=\"{:.1}\">{number}</text></g>",
-            text(&class.name),
-            if answer.is_some() {
-                "taken for"
-            } else {
-                "known"
-            },
-            text(answer.unwrap_or("as such")),
-            count(number),
-            pictures(class.answered),
-            percent(share),
-            x + 0.5,
-            y + 0.5,
-            x + self.cell / 2.0,
-            y + self.cell / 2.0 + 4.0,
-            (self.cell / (digits * 0.62)).min(12.0),
-        )
+        Cell {
+            title: format!(
+                "{} {meaning}: {} of {} ({})",
+                class.name,
+                Count(number),
+                Images(class.answered),
+                Percent(share)
+            ),
+            kind,
+            x: self.x(column as f64),
+            y: self.y(row as f64),
+            opacity,
+            font_size: Px((self.cell / (digits * 0.62)).min(12.0)),
+            number,
+        }
     }
-}
-
-fn pairs(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
-    let answered: HashMap<usize, usize> = report
-        .classes
-        .iter()
-        .map(|c| (c.index, c.answered))
-        .collect();
-    out.write_str(
-        "<table>\n<thead><tr><th scope=\"col\">right class</th><th scope=\"col\">taken for</th>\
-         <th scope=\"col\" class=\"n\">pictures</th><th scope=\"col\" class=\"n\">of the class</th></tr></thead>\n<tbody>\n",
-    )?;
-    for pair in report.confusions.iter().take(PAIRS) {
-        writeln!(
-            out,
-            "<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
-            text(&pair.label_name),
-            text(&pair.prediction_name),
-            count(pair.pictures),
-            percent(pair.pictures as f64 / answered[&pair.label] as f64)
-        )?;
-    }
-    out.write_str("</tbody>\n</table>\n")?;
-    let more = report.confusions.len().saturating_sub(PAIRS);
-    if more > 0 {
-        let plural = if more == 1 { "" } else { "s" };
-        writeln!(
-            out,
-            "<p class=\"more\">and {} other pair{plural}</p>",
-            count(more)
-        )?;
-    }
-    Ok(())
 }

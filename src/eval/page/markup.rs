@@ -1,13 +1,20 @@
 //! Text and numbers inside HTML.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display, Formatter, Write};
+
+use askama::Template;
+use askama::filters::Escaper;
 
 use crate::eval::Interval;
+use crate::text::thousands;
 
-/// Foreign text, which can be neither markup nor the end of an attribute, and which cannot reorder
-/// what stands around it.
-pub(super) fn text(text: &str) -> impl Display + '_ {
-    fmt::from_fn(move |out| {
+/// Escapes all that a template shows, whatever it is: foreign text can be neither markup nor the end
+/// of an attribute, and it cannot reorder what stands around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Html;
+
+impl Escaper for Html {
+    fn write_escaped_str<W: Write>(&self, mut out: W, text: &str) -> fmt::Result {
         for c in text.chars() {
             match c {
                 '&' => out.write_str("&amp;")?,
@@ -28,7 +35,7 @@ pub(super) fn text(text: &str) -> impl Display + '_ {
             }
         }
         Ok(())
-    })
+    }
 }
 
 /// The first characters of a name that has to fit into a drawing.
@@ -42,37 +49,81 @@ pub(super) fn short(name: &str, longest: usize) -> String {
 }
 
 /// `12,345`
-pub(super) fn count(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
+#[derive(Clone, Copy)]
+pub(super) struct Count(pub usize);
+
+impl Display for Count {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&thousands(self.0))
     }
-    text
 }
 
-/// `1 picture`, `12,345 pictures`
-pub(super) fn pictures(number: usize) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} picture{plural}", count(number))
+/// `1 image`, `12,345 images`
+#[derive(Clone, Copy)]
+pub(super) struct Images(pub usize);
+
+impl Display for Images {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let plural = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} image{plural}", Count(self.0))
+    }
 }
 
 /// `93.75 %`, with a blank that no line is broken at.
-pub(super) fn percent(share: f64) -> String {
-    format!("{:.2}\u{a0}%", share * 100.0)
+#[derive(Clone, Copy)]
+pub(super) struct Percent(pub f64);
+
+impl Display for Percent {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2}\u{a0}%", self.0 * 100.0)
+    }
 }
 
-pub(super) fn interval(interval: Interval) -> String {
-    let low = interval.low * 100.0;
-    format!("{low:.2} to {}", percent(interval.high))
+/// `91.20 to 95.10 %`
+#[derive(Clone, Copy)]
+pub(super) struct Range(pub Interval);
+
+impl Display for Range {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let low = self.0.low * 100.0;
+        write!(f, "{low:.2} to {}", Percent(self.0.high))
+    }
+}
+
+/// A length or place in a drawing.
+#[derive(Clone, Copy)]
+pub(super) struct Px(pub f64);
+
+impl Display for Px {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1}", self.0)
+    }
 }
 
 /// A rectangle of a drawing, with the look of `class`.
-pub(super) fn rect(class: &str, x: f64, y: f64, width: f64, height: f64) -> String {
-    format!(
-        "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
-    )
+#[derive(Template)]
+#[template(
+    source = r#"<rect class="{{ class }}" x="{{ x }}" y="{{ y }}" width="{{ width }}" height="{{ height }}"/>"#,
+    ext = "html",
+    config = "src/eval/page/askama.toml"
+)]
+pub(super) struct Rect {
+    class: &'static str,
+    x: Px,
+    y: Px,
+    width: Px,
+    height: Px,
+}
+
+impl Rect {
+    pub(super) fn new(class: &'static str, x: f64, y: f64, width: f64, height: f64) -> Self {
+        let [x, y, width, height] = [x, y, width, height].map(Px);
+        Self {
+            class,
+            x,
+            y,
+            width,
+            height,
+        }
+    }
 }

@@ -1,23 +1,22 @@
-//! Pictures that the model is wrong about although it is sure, and those without an answer.
+//! Images that the model is wrong about although it is sure, and those without an answer.
 
-use std::fmt::{self, Formatter};
-
-use ::image::codecs::jpeg::JpegEncoder;
-use ::image::{ExtendedColorType, RgbImage};
+use askama::Template;
 use base64::display::Base64Display;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
+use image::codecs::jpeg::JpegEncoder;
+use image::{ExtendedColorType, RgbImage};
 
 use super::Page;
-use super::markup::{count, percent, pictures, text};
-use crate::eval::{Answer, Outcome, Record};
-use crate::image::{Interpolation, resize};
+use super::markup::{Count, Images, Percent};
+use crate::eval::{Answer, Outcome, Record, ReportContext};
+use crate::preprocess::{Interpolation, resize};
 
 /// Mistakes that are shown.
 const SHOWN: usize = 24;
-/// Failed pictures that are listed.
+/// Failed images that are listed.
 const FAILED: usize = 200;
 
-/// A small JPEG picture.
+/// A small JPEG image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Thumbnail {
     pub(super) jpeg: Vec<u8>,
@@ -29,27 +28,36 @@ impl Thumbnail {
     /// Longest edge, in pixels.
     pub const LARGEST: u32 = 128;
 
-    /// `None` for an empty picture, which JPEG has no form for.
-    pub fn new(picture: &RgbImage) -> Option<Self> {
+    /// `None` for an empty image, which JPEG has no form for.
+    pub fn new(image: &RgbImage) -> Option<Self> {
         const QUALITY: u8 = 85;
-        let longest = picture.width().max(picture.height());
+        let longest = image.width().max(image.height());
         let small = (longest > Self::LARGEST).then(|| {
             let scale = f64::from(Self::LARGEST) / f64::from(longest);
             let edge = |edge: u32| ((f64::from(edge) * scale).round() as u32).max(1);
-            let (width, height) = (edge(picture.width()), edge(picture.height()));
-            resize(picture, width, height, Interpolation::Bicubic)
+            let (width, height) = (edge(image.width()), edge(image.height()));
+            resize(image, width, height, Interpolation::Bicubic)
         });
-        let picture = small.as_ref().unwrap_or(picture);
-        let (width, height) = picture.dimensions();
+        let image = small.as_ref().unwrap_or(image);
+        let (width, height) = image.dimensions();
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-            .encode(picture, width, height, ExtendedColorType::Rgb8)
+            .encode(image, width, height, ExtendedColorType::Rgb8)
             .ok()?;
         Some(Self {
             jpeg,
             width,
             height,
         })
+    }
+
+    /// Whether its pixels are better seen than blurred, enlarged as they are.
+    fn is_coarse(&self) -> bool {
+        self.width.max(self.height) < Self::LARGEST / 2
+    }
+
+    fn base64(&self) -> Base64Display<'_, 'static, GeneralPurpose> {
+        Base64Display::new(&self.jpeg, &STANDARD)
     }
 }
 
@@ -71,85 +79,59 @@ fn mistakes(records: &[Record]) -> Vec<(&Record, &Answer)> {
     mistakes
 }
 
-pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
-    let mistakes = mistakes(page.records);
-    if mistakes.is_empty() {
-        return Ok(());
-    }
-    let shown = &mistakes[..mistakes.len().min(SHOWN)];
-    out.write_str(
-        "<section aria-labelledby=\"mistakes\">\n<h2 id=\"mistakes\">Surest mistakes</h2>\n",
-    )?;
-    writeln!(
-        out,
-        "<p>{} of {} with a wrong answer, by the probability of the answer.</p>\n<ol class=\"gallery\">",
-        count(shown.len()),
-        pictures(mistakes.len())
-    )?;
-    for (record, answer) in shown {
-        let class = |index: usize| text(&page.header.classes[index]);
-        out.write_str("<li>")?;
-        if let Some(thumbnail) = page.thumbnails.get(&record.index) {
-            image(thumbnail, &page.header.classes[record.label], out)?;
+#[derive(Template)]
+#[template(path = "mistakes.html", config = "src/eval/page/askama.toml")]
+pub(super) struct Mistakes<'a> {
+    all: Images,
+    shown: Vec<Mistake<'a>>,
+}
+
+struct Mistake<'a> {
+    label: &'a str,
+    prediction: &'a str,
+    probability: Percent,
+    image: &'a str,
+    thumbnail: Option<&'a Thumbnail>,
+}
+
+impl<'a> Mistakes<'a> {
+    pub(super) fn new(page: &Page<'a>) -> Self {
+        let (classes, thumbnails) = (&page.context.header.classes, page.thumbnails);
+        let mistakes = mistakes(page.context.records);
+        let shown = mistakes.iter().take(SHOWN).map(|(record, answer)| Mistake {
+            label: &classes[record.label],
+            prediction: &classes[answer.prediction],
+            probability: Percent(answer.probability),
+            image: &record.image,
+            thumbnail: thumbnails.get(&record.index),
+        });
+        Self {
+            all: Images(mistakes.len()),
+            shown: shown.collect(),
         }
-        writeln!(
-            out,
-            "<p><b>{}</b> <span>taken for</span> <b class=\"bad\">{}</b> <span class=\"n\">{}</span></p>\
-             <small>{}</small></li>",
-            class(record.label),
-            class(answer.prediction),
-            percent(answer.probability),
-            text(&record.picture)
-        )?;
     }
-    out.write_str("</ol>\n</section>\n")
 }
 
-fn image(thumbnail: &Thumbnail, shows: &str, out: &mut Formatter<'_>) -> fmt::Result {
-    // Enlarged, the pixels of a very small picture say more than a blur.
-    let coarse = thumbnail.width.max(thumbnail.height) < Thumbnail::LARGEST / 2;
-    write!(
-        out,
-        "<span class=\"frame\"><img{} width=\"{}\" height=\"{}\" alt=\"Picture of the class {}\" \
-         src=\"data:image/jpeg;base64,{}\"/></span>",
-        if coarse { " class=\"coarse\"" } else { "" },
-        thumbnail.width,
-        thumbnail.height,
-        text(shows),
-        Base64Display::new(&thumbnail.jpeg, &STANDARD)
-    )
+#[derive(Template)]
+#[template(path = "failures.html", config = "src/eval/page/askama.toml")]
+pub(super) struct Failures<'a> {
+    all: Images,
+    /// Image and error.
+    shown: Vec<(&'a str, &'a str)>,
+    more: Count,
 }
 
-pub(super) fn write_failed(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
-    if page.report.failed == 0 {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "<section aria-labelledby=\"failed\">\n<h2 id=\"failed\">Failed pictures</h2>\n\
-         <p>{} could not be read or classified, and count in no share.</p>\n<table class=\"failed\">\n\
-         <thead><tr><th scope=\"col\">picture</th><th scope=\"col\">error</th></tr></thead>\n<tbody>",
-        pictures(page.report.failed)
-    )?;
-    let failed = page
-        .records
-        .iter()
-        .filter_map(|record| match &record.outcome {
-            Outcome::Error { error } => Some((&record.picture, error)),
+impl<'a> Failures<'a> {
+    pub(super) fn new(context: &ReportContext<'a>) -> Self {
+        let failed = context.records.iter();
+        let failed = failed.filter_map(|record| match &record.outcome {
+            Outcome::Error { error } => Some((&*record.image, &**error)),
             Outcome::Answer(_) | Outcome::Scores(_) => None,
         });
-    for (picture, error) in failed.take(FAILED) {
-        writeln!(
-            out,
-            "<tr><td>{}</td><td>{}</td></tr>",
-            text(picture),
-            text(error)
-        )?;
+        Self {
+            all: Images(context.report.failed),
+            shown: failed.take(FAILED).collect(),
+            more: Count(context.report.failed.saturating_sub(FAILED)),
+        }
     }
-    out.write_str("</tbody>\n</table>\n")?;
-    let more = page.report.failed.saturating_sub(FAILED);
-    if more > 0 {
-        writeln!(out, "<p class=\"more\">and {} more</p>", count(more))?;
-    }
-    out.write_str("</section>\n")
 }

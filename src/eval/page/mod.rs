@@ -1,8 +1,9 @@
 //! A report as one HTML page, to be looked at.
 //!
-//! The page holds all that it shows: no script, no font and no picture comes from elsewhere, and its
-//! content security policy forbids it. Names of classes and files are foreign text and go through
-//! `markup::text` wherever they stand. It is well-formed XML as well, so that a parser can check it.
+//! The page holds all that it shows: no script, no font and no image comes from elsewhere, and its
+//! content security policy forbids it. Each section is a template with a struct of what it shows; the
+//! templates escape all text with `markup::Html`, since names of classes and files are foreign.
+//! The page is well-formed XML as well, so that a parser can check it.
 
 mod calibration;
 mod classes;
@@ -14,66 +15,66 @@ mod summary;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use askama::Template;
+
 pub use mistakes::{Thumbnail, surest_mistakes};
 
-use super::{Header, Record, Report};
-use markup::text;
+#[cfg(doc)]
+use super::Record;
+use super::ReportContext;
+use calibration::Calibration;
+use classes::Classes;
+use confusion::Confusion;
+use mistakes::{Failures, Mistakes};
+use summary::Summary;
 
 /// All that a page is made from; [`Display`](fmt::Display) writes the page.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
-    pub header: &'a Header,
-    /// Made from this header and these records.
-    pub report: &'a Report,
-    pub records: &'a [Record],
-    /// What to tell the reader first.
-    pub warnings: &'a [String],
-    /// Published figures to set beside the measured ones.
-    pub published: Option<Published<'a>>,
-    /// Pictures of [`surest_mistakes`] by [`Record::index`]; a mistake without one has its text alone.
+    /// The report and what it was made from.
+    pub context: ReportContext<'a>,
+    /// Images of [`surest_mistakes`] by [`Record::index`]; a mistake without one has its text alone.
     pub thumbnails: &'a BTreeMap<usize, Thumbnail>,
 }
 
-/// What somebody else measured.
-#[derive(Clone, Copy, Debug)]
-pub struct Published<'a> {
-    /// In per cent, as is `top5`.
-    pub top1: f64,
-    pub top5: f64,
-    pub source: &'a str,
-    /// Whether they lie in the intervals of the measured ones.
-    pub agrees: bool,
+#[derive(Template)]
+#[template(path = "page.html", config = "src/eval/page/askama.toml")]
+struct Document<'a> {
+    model: &'a str,
+    style: &'static str,
+    summary: Summary<'a>,
+    /// None without an answer.
+    answers: Option<Answers<'a>>,
+    failures: Failures<'a>,
+    version: &'static str,
 }
 
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
-    base-uri 'none'; form-action 'none'";
+/// The sections about answers.
+struct Answers<'a> {
+    calibration: Calibration,
+    classes: Classes<'a>,
+    confusion: Confusion<'a>,
+    mistakes: Mistakes<'a>,
+}
 
 impl fmt::Display for Page<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"/>\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-             <meta name=\"color-scheme\" content=\"light dark\"/>\n\
-             <link rel=\"icon\" href=\"data:,\"/>\n\
-             <title>{} – evaluation</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n",
-            text(&self.report.model),
-            include_str!("style.css"),
-        )?;
-        summary::write(self, out)?;
-        if self.report.answered > 0 {
-            calibration::write(self.report, out)?;
-            classes::write(self.report, out)?;
-            confusion::write(self.report, out)?;
-            mistakes::write(self, out)?;
-        }
-        mistakes::write_failed(self, out)?;
-        write!(
-            out,
-            "</main>\n<footer>senet {}. Intervals are Wilson’s, of 95 %.</footer>\n</body>\n</html>\n",
-            env!("CARGO_PKG_VERSION")
-        )
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.context.report;
+        let document = Document {
+            model: &report.model,
+            style: include_str!("style.css"),
+            summary: Summary::new(self.context),
+            answers: (report.answered > 0).then(|| Answers {
+                calibration: Calibration::new(report),
+                classes: Classes::new(report),
+                confusion: Confusion::new(report),
+                mistakes: Mistakes::new(self),
+            }),
+            failures: Failures::new(&self.context),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        // A template ends without its last line break.
+        writeln!(f, "{document}")
     }
 }
 

@@ -1,149 +1,100 @@
 //! The head of the page: what was measured, on what, and what came out.
 
-use std::fmt::{self, Formatter};
+use askama::Template;
 
-use super::markup::{count, interval, percent, pictures, text};
-use super::{Page, Published};
-use crate::eval::Header;
-use crate::image::{CropMode, InputSpec, Views};
+use super::markup::{Count, Images, Percent, Range};
+use crate::eval::{Header, Report, ReportContext};
+use crate::preprocess::{CropMode, InputSpec, Views};
 
-pub(super) fn write(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
-    let (report, header) = (page.report, page.header);
-    let classes = report.classes.len();
-    write!(
-        out,
-        "<header>\n<h1>{}</h1>\n<p class=\"lead\">{} of {} answered, {} class{}</p>\n",
-        text(&report.model),
-        count(report.answered),
-        pictures(report.pictures),
-        count(classes),
-        if classes == 1 { "" } else { "es" }
-    )?;
-    if report.answered == 0 {
-        out.write_str(
-            "<p class=\"notice\">No picture has an answer, so there is no accuracy.</p>\n",
-        )?;
+#[derive(Template)]
+#[template(path = "summary.html", config = "src/eval/page/askama.toml")]
+pub(super) struct Summary<'a> {
+    context: ReportContext<'a>,
+    report: &'a Report,
+    answered: Count,
+    images: Images,
+    /// That occur in the data.
+    classes: Count,
+    failed: Count,
+    /// Images without a record.
+    missing: Count,
+    top: Vec<Top>,
+    facts: Vec<Fact>,
+}
+
+struct Top {
+    k: usize,
+    accuracy: Percent,
+    interval: Range,
+    correct: Count,
+}
+
+struct Fact {
+    name: &'static str,
+    value: String,
+    is_hash: bool,
+}
+
+impl<'a> Summary<'a> {
+    pub(super) fn new(context: ReportContext<'a>) -> Self {
+        let report = context.report;
+        let top = report.top.iter().filter_map(|top| {
+            Some(Top {
+                k: top.k,
+                accuracy: Percent(top.accuracy?),
+                interval: Range(top.interval),
+                correct: Count(top.correct),
+            })
+        });
+        Self {
+            context,
+            report,
+            answered: Count(report.answered),
+            images: Images(report.images),
+            classes: Count(report.classes.len()),
+            failed: Count(report.failed),
+            missing: Count(report.images.saturating_sub(context.records.len())),
+            top: top.collect(),
+            facts: facts(context.header),
+        }
     }
-    for warning in page.warnings {
-        writeln!(
-            out,
-            "<p class=\"notice\"><b>Beware:</b> {}.</p>",
-            text(warning)
-        )?;
-    }
-    figures(page, out)?;
-    out.write_str("<dl class=\"facts\">\n")?;
-    if let Some(published) = page.published {
-        compare(&published, out)?;
-    }
+}
+
+fn facts(header: &Header) -> Vec<Fact> {
+    let fact = |name, value: String| Fact {
+        name,
+        value,
+        is_hash: false,
+    };
+    // Hashes are taken where results are kept.
+    let hash = |name, value: &str| {
+        (!value.is_empty()).then(|| Fact {
+            name,
+            value: value.to_owned(),
+            is_hash: true,
+        })
+    };
+    let mut facts = Vec::new();
     for member in &header.members {
         if header.members.len() > 1 {
-            fact(out, "Member", &member.model)?;
+            facts.push(fact("Member", member.model.clone()));
         }
-        fact(out, "Input", &input(&member.input))?;
-        let preprocessing = preprocessing(&member.input, header);
-        fact(out, "Preprocessing", &preprocessing)?;
-        hash(out, "Weights", &member.weights)?;
+        facts.push(fact("Input", input(&member.input)));
+        facts.push(fact("Preprocessing", preprocessing(&member.input, header)));
+        facts.extend(hash("Weights", &member.weights));
     }
-    match header.views {
-        Views::One => {}
-        Views::Flip => fact(out, "Views", "the crop and its mirror image")?,
-        Views::TenCrop => fact(out, "Views", "ten crops")?,
-    }
+    let views = match header.views {
+        Views::One => None,
+        Views::Flip => Some("the crop and its mirror image"),
+        Views::TenCrop => Some("ten crops"),
+    };
+    facts.extend(views.map(|views| fact("Views", views.into())));
     if let Some(valid) = &header.valid {
         let valid = format!("{} of {} classes", valid.len(), header.classes.len());
-        fact(out, "Valid answers", &valid)?;
+        facts.push(fact("Valid answers", valid));
     }
-    hash(out, "Data set", &header.data)?;
-    out.write_str("</dl>\n</header>\n")
-}
-
-fn figures(page: &Page<'_>, out: &mut Formatter<'_>) -> fmt::Result {
-    let report = page.report;
-    out.write_str("<dl class=\"figures\">\n")?;
-    for top in &report.top {
-        if let Some(accuracy) = top.accuracy {
-            let more = format!(
-                "{}<br/>{} right",
-                interval(top.interval),
-                count(top.correct)
-            );
-            figure(out, &format!("top-{}", top.k), &percent(accuracy), &more)?;
-        }
-    }
-    if let Some(loss) = report.loss {
-        figure(out, "loss", &format!("{loss:.4}"), "mean cross-entropy")?;
-    }
-    if let Some(error) = report.calibration_error {
-        figure(
-            out,
-            "calibration error",
-            &format!("{error:.4}"),
-            "expected, 15 bins",
-        )?;
-    }
-    if let Some(best) = report.temperature {
-        let more = format!("would give a loss of {:.4}", best.loss);
-        figure(
-            out,
-            "best temperature",
-            &format!("{:.2}", best.value),
-            &more,
-        )?;
-    }
-    let failed = match report.failed {
-        0 => "every picture was read".to_owned(),
-        _ => "<a href=\"#failed\">listed below</a>".to_owned(),
-    };
-    figure(out, "failed", &count(report.failed), &failed)?;
-    let missing = report.pictures.saturating_sub(page.records.len());
-    if missing > 0 {
-        figure(
-            out,
-            "without a result",
-            &count(missing),
-            "not in these results",
-        )?;
-    }
-    out.write_str("</dl>\n")
-}
-
-fn figure(out: &mut Formatter<'_>, name: &str, value: &str, more: &str) -> fmt::Result {
-    writeln!(
-        out,
-        "<div><dt>{name}</dt><dd><strong>{value}</strong><small>{more}</small></dd></div>"
-    )
-}
-
-fn fact(out: &mut Formatter<'_>, name: &str, value: &str) -> fmt::Result {
-    writeln!(out, "<div><dt>{name}</dt><dd>{}</dd></div>", text(value))
-}
-
-/// Hashes are taken where results are kept.
-fn hash(out: &mut Formatter<'_>, name: &str, hash: &str) -> fmt::Result {
-    if hash.is_empty() {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "<div><dt>{name}</dt><dd><code>{}</code></dd></div>",
-        text(hash)
-    )
-}
-
-fn compare(published: &Published<'_>, out: &mut Formatter<'_>) -> fmt::Result {
-    let (class, verdict) = if published.agrees {
-        ("good", "agrees")
-    } else {
-        ("bad", "differs")
-    };
-    writeln!(
-        out,
-        "<div><dt>Published</dt><dd>top-1 {} %, top-5 {} % ({}): <b class=\"{class}\">{verdict}</b></dd></div>",
-        published.top1,
-        published.top5,
-        text(published.source)
-    )
+    facts.extend(hash("Data set", &header.data));
+    facts
 }
 
 fn input(input: &InputSpec) -> String {

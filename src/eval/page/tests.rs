@@ -1,17 +1,17 @@
 use std::collections::BTreeMap;
 
-use ::image::RgbImage;
+use image::RgbImage;
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
 use super::*;
-use crate::eval::{Answer, Member, Outcome, TEMPERATURES};
-use crate::image::{CropMode, InputSpec, Interpolation, Views};
+use crate::eval::{Answer, Comparison, Header, Member, Outcome, Record, Report, TEMPERATURES};
+use crate::preprocess::{CropMode, InputSpec, Interpolation, Views};
 
 const SCRIPT: &str = "<script>alert(1)</script>";
 const QUOTES: &str = "it's/\"a\" onerror=\"alert(2)\" & <b>\u{202e}gnp.\u{1b}[2Jb\u{0}.png";
 
-fn header(names: Vec<String>, pictures: usize) -> Header {
+fn header(names: Vec<String>, images: usize) -> Header {
     Header {
         senet_eval: Header::VERSION,
         members: vec![Member {
@@ -33,7 +33,7 @@ fn header(names: Vec<String>, pictures: usize) -> Header {
         exif: false,
         scale_16bit: false,
         multi_label: false,
-        pictures,
+        images,
         data: String::new(),
         classes: names,
     }
@@ -46,8 +46,8 @@ fn answered(index: usize, classes: usize) -> Record {
     let prediction = if wrong { (label + 1) % classes } else { label };
     Record {
         index,
-        picture: format!("{QUOTES} {index}"),
-        picture_bytes: None,
+        image: format!("{QUOTES} {index}"),
+        image_bytes: None,
         label,
         outcome: Outcome::Answer(Answer {
             prediction,
@@ -62,8 +62,8 @@ fn answered(index: usize, classes: usize) -> Record {
 fn failed(index: usize) -> Record {
     Record {
         index,
-        picture: QUOTES.into(),
-        picture_bytes: None,
+        image: QUOTES.into(),
+        image_bytes: None,
         label: 0,
         outcome: Outcome::Error {
             error: SCRIPT.into(),
@@ -76,17 +76,21 @@ fn page(classes: usize, records: &[Record], thumbnails: &BTreeMap<usize, Thumbna
     let names = (0..classes).map(|class| format!("{SCRIPT} {class}"));
     let header = header(names.collect(), records.len());
     let report = Report::new(&header, records, &[1, 5]);
-    let page = Page {
+    let comparison = Comparison {
+        top1: 81.5,
+        top5: 95.25,
+        source: SCRIPT.into(),
+        agrees: false,
+    };
+    let context = ReportContext {
         header: &header,
         report: &report,
-        warnings: &[],
         records,
-        published: Some(Published {
-            top1: 81.5,
-            top5: 95.25,
-            source: SCRIPT,
-            agrees: false,
-        }),
+        warnings: &[],
+        comparison: Some(&comparison),
+    };
+    let page = Page {
+        context,
         thumbnails,
     };
     let page = page.to_string();
@@ -147,7 +151,7 @@ fn check(start: &quick_xml::events::BytesStart<'_>) {
 fn nothing_answered() {
     for records in [vec![], vec![failed(0), failed(1)]] {
         let page = page(10, &records, &BTreeMap::new());
-        assert!(page.contains("No picture has an answer"));
+        assert!(page.contains("No image has an answer"));
         assert_eq!(page.contains("id=\"failed\""), !records.is_empty());
         assert!(!page.contains("NaN"));
     }
@@ -166,9 +170,9 @@ fn one_class() {
 fn ten_classes_are_all_shown() {
     let mut records: Vec<Record> = (0..200).map(|index| answered(index, 10)).collect();
     records.push(failed(200));
-    let picture = RgbImage::from_pixel(28, 20, [200, 10, 10].into());
+    let image = RgbImage::from_pixel(28, 20, [200, 10, 10].into());
     let first = surest_mistakes(&records)[0].index;
-    let thumbnails = BTreeMap::from([(first, Thumbnail::new(&picture).unwrap())]);
+    let thumbnails = BTreeMap::from([(first, Thumbnail::new(&image).unwrap())]);
     let page = page(10, &records, &thumbnails);
     assert_eq!(page.matches("<th scope=\"row\">").count(), 10);
     assert_eq!(page.matches("src=\"data:image/jpeg;base64,").count(), 1);
@@ -220,7 +224,7 @@ fn thumbnails_are_small_jpegs() {
     ] {
         let thumbnail = Thumbnail::new(&RgbImage::new(from.0, from.1)).unwrap();
         assert_eq!((thumbnail.width, thumbnail.height), to);
-        let decoded = ::image::load_from_memory(&thumbnail.jpeg).unwrap();
+        let decoded = image::load_from_memory(&thumbnail.jpeg).unwrap();
         assert_eq!((decoded.width(), decoded.height()), to);
     }
     assert_eq!(Thumbnail::new(&RgbImage::new(0, 3)), None);

@@ -1,65 +1,56 @@
 //! Grouped convolution of channels-last maps, for groups of few channels, depthwise included.
 //!
-//! A group of four or eight channels is too thin for a matrix product. Here a vector holds as many
-//! output channels as it has lanes, across several groups, and its operand for input channel `j` of
-//! every group is a permutation of the input channels of one pixel: lane by lane the `j`-th channel
-//! of the lane's group. Where all lanes are in one group the operand is a single value.
+//! A group of four or eight channels is too narrow for a matrix product. Here a vector holds output
+//! channels of several groups, and its operand for input channel `j` of every group is a
+//! permutation of the input channels of one pixel: in each lane the `j`-th channel of the lane's
+//! group. Where all lanes are in one group, the operand is a single value in all lanes.
 
-mod block;
 mod operand;
 #[cfg(test)]
 mod tests;
+mod tile;
 
 use std::ops::Range;
 
-use block::{Leaf, Walk};
 use operand::Source;
+use tile::{Sharing, Task};
 
-use super::activation::Activation;
+use super::element::Element;
+use super::elementwise::sum_rows;
+use super::epilogue::{Epilogue, Placement};
 use super::geometry::ConvGeometry;
 use super::matrix::MatMut;
-use super::simd::{Isa, Kernel, Simd};
+use super::partition::{Split, Tasks, Work, middle};
+use super::simd::Isa;
 
-/// A grouped convolution with its weights in the order in which the kernel reads them.
+/// A grouped convolution with packed weights.
 #[derive(Debug)]
-pub struct GroupedConv {
+pub struct GroupedConv<T = f32> {
     isa: Isa,
     geometry: ConvGeometry,
     lanes: usize,
     /// `[vectors, kernel, inputs / groups, kernel, lanes]`: vertical taps before the input
     /// channels, horizontal ones after.
-    weights: Vec<f32>,
+    weights: Vec<T>,
     /// `[vectors, lanes]`.
     bias: Vec<f32>,
     /// The channels of a pixel outside the map.
-    zeros: Vec<f32>,
+    zeros: Vec<T>,
     /// One for each vector.
     sources: Vec<Source>,
-    /// Whether vectors are computed two at a time: where both have the same operands and there are
+    /// Whether vectors are computed two at a time: if both have the same operands and there are
     /// registers for their sums.
     pairs: bool,
 }
 
-/// Lanes and most rows of an instruction set, or of the one that runs in its place.
-struct Tile;
+/// Most bytes of a task's weights for each vector that it computes at a time: half of a usual L1
+/// cache.
+const NEAR: usize = 24 << 10;
 
-impl Kernel for Tile {
-    type Output = [usize; 2];
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> [usize; 2] {
-        [S::LANES, S::ROWS]
-    }
-}
-
-/// Values of weights that a task keeps near for each vector that it computes at a time: half of a
-/// usual first-level cache.
-const NEAR: usize = 6 << 10;
-
-/// Vector operations that are worth a task of their own.
+/// Most vector operations of a task.
 const TASK: usize = 1 << 16;
 
-impl GroupedConv {
+impl<T: Element> GroupedConv<T> {
     /// Packs `filters`, `[outputs, inputs / groups, kernel, kernel]`, and `bias`, `[outputs]`.
     ///
     /// # Panics
@@ -68,22 +59,22 @@ impl GroupedConv {
         assert!(geometry.is_valid());
         assert_eq!(filters.len(), geometry.outputs * geometry.depth());
         assert_eq!(bias.len(), geometry.outputs);
-        let [lanes, rows] = isa.run(Tile);
+        let (lanes, rows) = (isa.lanes(), isa.rows());
         let vectors = geometry.outputs.div_ceil(lanes);
         let (kernel, cin) = (geometry.kernel, geometry.group_inputs());
 
-        let mut weights = vec![0.0; vectors * geometry.depth() * lanes];
+        let mut weights = vec![T::zeroed(); vectors * geometry.depth() * lanes];
         for (channel, filter) in filters.chunks_exact(geometry.depth()).enumerate() {
             let (vector, lane) = (channel / lanes, channel % lanes);
             for (tap, &weight) in filter.iter().enumerate() {
                 let (j, ky, kx) = (tap / (kernel * kernel), tap / kernel % kernel, tap % kernel);
                 let row = ((vector * kernel + ky) * cin + j) * kernel + kx;
-                weights[row * lanes + lane] = weight;
+                weights[row * lanes + lane] = T::from_f32(weight);
             }
         }
         let pairs = rows >= 14
             && geometry.group_outputs().is_multiple_of(2 * lanes)
-            && Walk::of(&geometry).0 != Walk::Plain;
+            && Sharing::of(&geometry).0 != Sharing::None;
         let mut padded = bias.to_vec();
         padded.resize(vectors * lanes, 0.0);
         Self {
@@ -92,7 +83,7 @@ impl GroupedConv {
             lanes,
             weights,
             bias: padded,
-            zeros: vec![0.0; geometry.inputs],
+            zeros: vec![T::zeroed(); geometry.inputs],
             sources: (0..vectors)
                 .map(|vector| Source::new(&geometry, vector * lanes, lanes))
                 .collect(),
@@ -100,18 +91,22 @@ impl GroupedConv {
         }
     }
 
-    /// `y = activation(conv(x) + bias)` for `x` of shape `[n, h, w, inputs]` and `y` of shape
+    /// Instruction set, element type and tile of most outputs.
+    pub fn kernel(&self) -> String {
+        let (rows, columns) = match (self.pairs, self.isa.rows()) {
+            (true, _) => (7, 2 * self.lanes),
+            (false, 14..) => (14, self.lanes),
+            (false, _) => (7, self.lanes),
+        };
+        format!("{} {} {rows}x{columns}", self.isa.name(), T::NAME)
+    }
+
+    /// `y = epilogue(conv(x) + bias)` for `x` of shape `[n, h, w, inputs]` and `y` of shape
     /// `[n, output(h), output(w), outputs]`.
     ///
     /// # Panics
     /// If a slice does not have the length of its shape.
-    pub fn run(
-        &self,
-        x: &[f32],
-        [n, h, w]: [usize; 3],
-        y: &mut [f32],
-        activation: Option<Activation>,
-    ) {
+    pub fn run(&self, x: &[T], [n, h, w]: [usize; 3], y: &mut [T], epilogue: Epilogue<'_>) {
         let geometry = &self.geometry;
         let (oh, ow) = (geometry.output(h), geometry.output(w));
         assert_eq!(x.len(), n * h * w * geometry.inputs);
@@ -119,68 +114,91 @@ impl GroupedConv {
         if y.is_empty() {
             return;
         }
-        let pass = Pass {
+        let call = Call {
             conv: self,
             x,
             height: h,
             width: w,
+            zeros: [h, w].map(|size| geometry.zeros(size)[0]),
             output_height: oh,
             output_width: ow,
-            activation,
+            placement: epilogue.activation.into(),
         };
-        let y = MatMut::new(y, geometry.outputs);
-        pass.split(y, 0..n * oh, 0..self.sources.len());
+        let work = Work {
+            rows: 0..n * oh,
+            columns: 0..self.sources.len(),
+            y: MatMut::new(&mut *y, geometry.outputs),
+            sums: None,
+        };
+        work.run(&call);
+        if let Some(sums) = epilogue.sums {
+            sum_rows(self.isa, y, geometry.outputs, sums);
+        }
     }
 }
 
 /// One call of [`GroupedConv::run`].
 #[derive(Clone, Copy)]
-struct Pass<'a> {
-    conv: &'a GroupedConv,
-    x: &'a [f32],
+struct Call<'a, T> {
+    conv: &'a GroupedConv<T>,
+    x: &'a [T],
     height: usize,
     width: usize,
+    /// Above the map and to its left.
+    zeros: [usize; 2],
     output_height: usize,
     output_width: usize,
-    activation: Option<Activation>,
+    placement: Placement,
 }
 
-impl Pass<'_> {
-    /// Computes output rows (of all pictures, counted on) and vectors of channels, which make up
-    /// `y`. Every value is the same sum whatever the split.
-    fn split(self, y: MatMut<'_>, rows: Range<usize>, vectors: Range<usize>) {
+/// Output rows, counted over all images, and vectors of channels. The results do not depend on the
+/// split.
+impl<T: Element> Tasks for Call<'_, T> {
+    type Element = T;
+
+    fn split(&self, rows: &Range<usize>, vectors: &Range<usize>) -> Option<Split> {
         let depth = self.conv.geometry.depth();
         let unit = 1 + usize::from(self.conv.pairs);
-        if vectors.len() > unit && vectors.len() * depth * self.conv.lanes > NEAR * unit {
-            let middle = vectors.start + (vectors.len() / 2).next_multiple_of(unit);
-            let (left, right) = y.split_columns((middle - vectors.start) * self.conv.lanes);
-            rayon::join(
-                || self.split(left, rows.clone(), vectors.start..middle),
-                || self.split(right, rows.clone(), middle..vectors.end),
-            );
-        } else if rows.len() > 1 && rows.len() * self.output_width * vectors.len() * depth > TASK {
-            let middle = rows.start + rows.len() / 2;
-            let (top, bottom) = y.split_rows((middle - rows.start) * self.output_width);
-            rayon::join(
-                || self.split(top, rows.start..middle, vectors.clone()),
-                || self.split(bottom, middle..rows.end, vectors.clone()),
-            );
+        let weights = vectors.len() * depth * self.conv.lanes;
+        if vectors.len() > unit && weights * size_of::<T>() > NEAR * unit {
+            let half = (vectors.len() / 2).next_multiple_of(unit);
+            Some(Split::Columns(vectors.start + half))
         } else {
-            // Asking costs time; only pairs have so many weights that they are waited for.
-            let weights = |vector: usize| vector * depth * self.conv.lanes;
-            let next = &self.conv.weights[weights(vectors.end)..];
-            let next = if self.conv.pairs {
-                &next[..next.len().min(weights(vectors.len()))]
-            } else {
-                &[]
-            };
-            self.conv.isa.run(Leaf {
-                pass: self,
-                y,
-                rows,
-                vectors,
-                next,
-            });
+            let operations = rows.len() * self.output_width * vectors.len() * depth;
+            (rows.len() > 1 && operations > TASK).then(|| Split::Rows(middle(rows)))
         }
+    }
+
+    fn row(&self, row: usize) -> [usize; 2] {
+        [row * self.output_width, 0]
+    }
+
+    fn column(&self, vector: usize) -> usize {
+        vector * self.conv.lanes
+    }
+
+    fn run(&self, task: Work<'_, T>) {
+        let Work {
+            rows,
+            columns: vectors,
+            y,
+            ..
+        } = task;
+        let depth = self.conv.geometry.depth();
+        // Prefetching costs time, and only pairs have so many weights that it pays.
+        let weights = |vector: usize| vector * depth * self.conv.lanes;
+        let next = &self.conv.weights[weights(vectors.end)..];
+        let next = if self.conv.pairs {
+            &next[..next.len().min(weights(vectors.len()))]
+        } else {
+            &[]
+        };
+        self.conv.isa.run(Task {
+            call: *self,
+            y,
+            rows,
+            vectors,
+            next,
+        });
     }
 }

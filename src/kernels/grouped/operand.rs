@@ -1,17 +1,18 @@
 //! Where a vector of output channels finds its operands.
 #![allow(unsafe_code)]
 
+use crate::kernels::element::Element;
 use crate::kernels::geometry::ConvGeometry;
 use crate::kernels::simd::{MAX_LANES, Simd};
 
 /// Where a vector of output channels finds its operands in the channels of an input pixel.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// All lanes in one group, whose first channel this is.
+    /// All lanes are in one group, with this first channel.
     Splat(usize),
-    /// For each input of a group where to load and how to order the lanes.
+    /// For each input of a group where to load a vector and how to permute it.
     Permute(Vec<(usize, [u8; MAX_LANES])>),
-    /// As `Permute`, where every four lanes take from four channels in the same place.
+    /// As `Permute`, where every four lanes take from the four channels in their place.
     Near(Vec<(usize, [u8; MAX_LANES])>),
     /// As `Near`, where all lanes take from the same four channels.
     Same(Vec<(usize, [u8; MAX_LANES])>),
@@ -28,7 +29,7 @@ impl Source {
         if groups.start() == groups.end() {
             return Self::Splat(groups.start() * cin);
         }
-        // Lanes past the last channel have zero weights; any channel in reach will do.
+        // Lanes past the last channel have zero weights, so any channel in reach is right.
         let channels =
             |j: usize| (0..lanes).map(move |lane| (first + lane).min(last) / cout * cin + j);
         let start = groups.start() * cin;
@@ -58,13 +59,13 @@ impl Source {
         let reach = (groups.end() - groups.start()) * cin;
         if reach < lanes && lanes <= geometry.inputs {
             let permutation = |j: usize| {
-                // A load that starts where one of a pixel's vectors does crosses no line of the cache.
+                // A load that is aligned within the pixel does not cross a cache line.
                 let aligned = start / lanes * lanes;
                 let end = aligned + lanes;
                 let base = if start + j + reach < end && end <= geometry.inputs {
                     aligned
                 } else {
-                    // It must end where the channels end.
+                    // It must not end after the channels.
                     (start + j).min(geometry.inputs - lanes)
                 };
                 let mut order = [0; MAX_LANES];
@@ -81,28 +82,28 @@ impl Source {
 }
 
 /// The operands of a vector of output channels, input channel by input channel.
-pub(super) trait Operand<S: Simd>: Copy {
+pub(super) trait Operand<S: Simd, T: Element>: Copy {
     /// One past the last channel of a pixel that is read.
     fn end(self) -> usize;
 
     /// # Safety
     /// `pixel` is valid for reading [`Operand::end`] values.
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V;
+    unsafe fn load(self, simd: S, pixel: *const T) -> S::V;
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Splat(pub(super) usize);
 
-impl<S: Simd> Operand<S> for Splat {
+impl<S: Simd, T: Element> Operand<S, T> for Splat {
     #[inline(always)]
     fn end(self) -> usize {
         self.0 + 1
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
-        // SAFETY: the caller vouches for one value more than the offset.
-        simd.splat(unsafe { *pixel.add(self.0) })
+    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
+        // SAFETY: the caller guarantees one value more than the offset.
+        simd.splat(unsafe { *pixel.add(self.0) }.to_f32())
     }
 }
 
@@ -112,45 +113,42 @@ pub(super) struct Permute<L> {
     pub(super) order: L,
 }
 
-impl<S: Simd> Operand<S> for Permute<S::Lanes> {
+impl<S: Simd, T: Element> Operand<S, T> for Permute<S::Lanes> {
     #[inline(always)]
     fn end(self) -> usize {
         self.base + S::LANES
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
-        // SAFETY: the caller vouches for a vector from the offset on.
-        simd.permute(
-            unsafe { simd.load_unchecked(pixel.add(self.base)) },
-            self.order,
-        )
+    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
+        // SAFETY: the caller guarantees a vector from the offset on.
+        simd.permute(unsafe { T::load(simd, pixel.add(self.base)) }, self.order)
     }
 }
 
-/// As [`Permute`], but every four lanes have their operands in four channels, which processors
-/// reorder faster: in those at the same place, or, if `SAME`, all in the first ones.
+/// As [`Permute`] where every four lanes have their operands in four channels, which is a faster
+/// instruction: the four in the same place, or, if `SAME`, the first four for all.
 #[derive(Clone, Copy)]
 pub(super) struct Near<L, const SAME: bool> {
     pub(super) base: usize,
     pub(super) order: L,
 }
 
-impl<S: Simd, const SAME: bool> Operand<S> for Near<S::Lanes, SAME> {
+impl<S: Simd, T: Element, const SAME: bool> Operand<S, T> for Near<S::Lanes, SAME> {
     #[inline(always)]
     fn end(self) -> usize {
         self.base + if SAME { 4 } else { S::LANES }
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
-        // SAFETY: the caller vouches for four values or a vector from the offset on.
+    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
+        // SAFETY: the caller guarantees four values or a vector from the offset on.
         let x = unsafe {
             let from = pixel.add(self.base);
             if SAME {
-                simd.load_four(from)
+                T::load_four(simd, from)
             } else {
-                simd.load_unchecked(from)
+                T::load(simd, from)
             }
         };
         simd.permute_fours(x, self.order)
@@ -160,17 +158,17 @@ impl<S: Simd, const SAME: bool> Operand<S> for Near<S::Lanes, SAME> {
 #[derive(Clone, Copy)]
 pub(super) struct Scattered<'a>(pub(super) &'a [usize]);
 
-impl<S: Simd> Operand<S> for Scattered<'_> {
+impl<S: Simd, T: Element> Operand<S, T> for Scattered<'_> {
     #[inline(always)]
     fn end(self) -> usize {
         self.0.iter().max().map_or(0, |last| last + 1)
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const f32) -> S::V {
-        let mut lanes = [0.0; MAX_LANES];
+    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
+        let mut lanes = [T::zeroed(); MAX_LANES];
         for (lane, &channel) in lanes.iter_mut().zip(self.0) {
-            // SAFETY: the caller vouches for one value more than the largest of these offsets.
+            // SAFETY: the caller guarantees one value more than the largest of these offsets.
             *lane = unsafe { *pixel.add(channel) };
         }
         simd.load(&lanes)

@@ -2,8 +2,9 @@
 
 use super::GroupedConv;
 use crate::kernels::activation::Activation;
-use crate::kernels::geometry::ConvGeometry;
-use crate::kernels::reference::{self, available, random};
+use crate::kernels::epilogue::Epilogue;
+use crate::kernels::geometry::{ConvGeometry, Padding};
+use crate::kernels::reference::{self, random};
 use crate::kernels::simd::Isa;
 
 fn geometry(inputs: usize, outputs: usize, groups: usize) -> ConvGeometry {
@@ -12,7 +13,7 @@ fn geometry(inputs: usize, outputs: usize, groups: usize) -> ConvGeometry {
         outputs,
         kernel: 3,
         stride: 1,
-        padding: 1,
+        padding: Padding::Each(1),
         dilation: 1,
         groups,
     }
@@ -25,11 +26,15 @@ fn check(geometry: ConvGeometry, shape: [usize; 3]) {
     let x = random(n * h * w * geometry.inputs, 3);
     let exact = reference::conv(&x, shape, &filters, &bias, geometry);
     let bound = 1e-6 * (geometry.depth() as f64).sqrt() * 2.0;
-    for isa in available() {
+    for isa in Isa::available() {
         let conv = GroupedConv::new(isa, &filters, &bias, geometry);
         for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
+            let epilogue = Epilogue {
+                activation,
+                sums: None,
+            };
             let mut y = vec![f32::NAN; exact.len()];
-            conv.run(&x, shape, &mut y, activation);
+            conv.run(&x, shape, &mut y, epilogue);
             for (index, (&y, &exact)) in y.iter().zip(&exact).enumerate() {
                 let exact = reference::activate(exact, activation);
                 assert!(
@@ -95,20 +100,23 @@ fn any_groups() {
 #[test]
 fn any_kernel_stride_padding_and_dilation() {
     for (kernel, stride, padding, dilation) in [
-        (3, 1, 2, 2),
-        (3, 2, 2, 2),
-        (3, 4, 2, 2),
-        (3, 1, 3, 3),
-        (3, 2, 0, 1),
-        (3, 1, 0, 1),
-        (3, 3, 1, 1),
-        (3, 2, 5, 3),
-        (1, 1, 0, 1),
-        (1, 2, 0, 1),
-        (2, 2, 1, 1),
-        (5, 1, 2, 1),
-        (7, 2, 3, 1),
-        (4, 3, 2, 2),
+        (3, 1, Padding::Each(2), 2),
+        (3, 2, Padding::Each(2), 2),
+        (3, 4, Padding::Each(2), 2),
+        (3, 1, Padding::Each(3), 3),
+        (3, 2, Padding::Each(0), 1),
+        (3, 1, Padding::Each(0), 1),
+        (3, 3, Padding::Each(1), 1),
+        (3, 2, Padding::Each(5), 3),
+        (1, 1, Padding::Each(0), 1),
+        (1, 2, Padding::Each(0), 1),
+        (2, 2, Padding::Each(1), 1),
+        (5, 1, Padding::Each(2), 1),
+        (7, 2, Padding::Each(3), 1),
+        (4, 3, Padding::Each(2), 2),
+        (3, 1, Padding::Same, 1),
+        (3, 2, Padding::Same, 1),
+        (5, 2, Padding::Same, 1),
     ] {
         for (inputs, outputs, groups) in [(20, 20, 5), (32, 64, 2), (6, 9, 3)] {
             let geometry = ConvGeometry {
@@ -130,11 +138,11 @@ fn any_kernel_stride_padding_and_dilation() {
 #[test]
 fn a_map_smaller_than_the_kernel_gives_nothing() {
     let geometry = ConvGeometry {
-        padding: 0,
+        padding: Padding::Each(0),
         ..geometry(8, 8, 2)
     };
     let conv = GroupedConv::new(Isa::best(), &[0.5; 8 * 36], &[0.0; 8], geometry);
-    conv.run(&[1.0; 32], [1, 2, 2], &mut [], None);
+    conv.run(&[1.0; 32], [1, 2, 2], &mut [], Epilogue::default());
 }
 
 #[test]
@@ -142,14 +150,14 @@ fn damaged_values_reach_their_group_alone() {
     let geometry = geometry(32, 32, 8);
     let (h, w) = (20, 20);
     let filters = random(32 * geometry.depth(), 1);
-    for isa in available() {
+    for isa in Isa::available() {
         let conv = GroupedConv::new(isa, &filters, &[0.0; 32], geometry);
         for damaged in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = random(h * w * 32, 3);
             // Channel 9 of pixel (10, 15), so group 2.
             x[(10 * w + 15) * 32 + 9] = damaged;
             let mut y = vec![0.0; h * w * 32];
-            conv.run(&x, [1, h, w], &mut y, None);
+            conv.run(&x, [1, h, w], &mut y, Epilogue::default());
             for (index, y) in y.iter().enumerate() {
                 let (row, column, channel) = (index / 32 / w, index / 32 % w, index % 32);
                 let reached =
@@ -173,7 +181,7 @@ fn threads_do_not_change_a_bit() {
         let mut y = vec![0.0; x.len()];
         pool.build()
             .unwrap()
-            .install(|| conv.run(&x, shape, &mut y, None));
+            .install(|| conv.run(&x, shape, &mut y, Epilogue::default()));
         y
     };
     assert_eq!(run(1), run(3));

@@ -3,26 +3,16 @@
 
 use std::arch::x86_64::*;
 
-use super::{Isa, Kernel, MAX_LANES, Simd};
+use super::{Kernel, MAX_LANES, Simd};
 
 /// Proof that the machine has AVX2 and FMA: made by [`Avx2::detect`] alone.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Avx2(());
 
 impl Avx2 {
-    #[inline]
     pub(super) fn detect() -> Option<Self> {
-        Isa::Avx2.is_available().then_some(Self(()))
-    }
-
-    #[inline]
-    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx2,fma")]
-        fn with_features<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
-            kernel.run(simd)
-        }
-        // SAFETY: `self` proves that the machine has these features.
-        unsafe { with_features(self, kernel) }
+        let has_all = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        has_all.then_some(Self(()))
     }
 }
 
@@ -35,6 +25,15 @@ unsafe impl Simd for Avx2 {
     type V = __m256;
     type Lanes = __m256i;
 
+    #[inline]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn with_features<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: see above.
+        unsafe { with_features(self, kernel) }
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
         // SAFETY: see above.
@@ -112,7 +111,7 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_permutevar8x32_ps(x, lanes) }
     }
     #[inline(always)]
-    fn prefetch_write(self, at: *const f32) {
+    fn prefetch_write(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
     }
@@ -122,18 +121,18 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_permutevar_ps(x, lanes) }
     }
     #[inline(always)]
-    fn prefetch_far(self, at: *const f32) {
+    fn prefetch_far(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[inline(always)]
-    fn prefetch(self, at: *const f32) {
+    fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
     #[inline(always)]
     unsafe fn load_four(self, from: *const f32) -> __m256 {
-        // SAFETY: the caller vouches for 4 values; the load need not be aligned.
+        // SAFETY: the caller guarantees 4 values; the load need not be aligned.
         unsafe {
             let four = _mm_loadu_ps(from);
             _mm256_set_m128(four, four)
@@ -141,12 +140,12 @@ unsafe impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> __m256 {
-        // SAFETY: the caller vouches for 8 values; the load need not be aligned.
+        // SAFETY: the caller guarantees 8 values; the load need not be aligned.
         unsafe { _mm256_loadu_ps(from) }
     }
     #[inline(always)]
     unsafe fn store_unchecked(self, x: __m256, to: *mut f32) {
-        // SAFETY: the caller vouches for 8 values; the store need not be aligned.
+        // SAFETY: the caller guarantees 8 values; the store need not be aligned.
         unsafe { _mm256_storeu_ps(to, x) }
     }
 }

@@ -3,26 +3,17 @@
 
 use std::arch::x86_64::*;
 
-use super::{Isa, Kernel, MAX_LANES, Simd};
+use super::avx2::Avx2;
+use super::{Kernel, MAX_LANES, Simd};
 
-/// Proof that the machine has AVX-512F: made by [`Avx512::detect`] alone.
-#[derive(Clone, Copy)]
+/// Proof that the machine has AVX-512F, AVX2 and FMA: made by [`Avx512::detect`] alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Avx512(());
 
 impl Avx512 {
-    #[inline]
     pub(super) fn detect() -> Option<Self> {
-        Isa::Avx512.is_available().then_some(Self(()))
-    }
-
-    #[inline]
-    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx512f,avx2,fma")]
-        fn with_features<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
-            kernel.run(simd)
-        }
-        // SAFETY: `self` proves that the machine has these features.
-        unsafe { with_features(self, kernel) }
+        Avx2::detect()?;
+        is_x86_feature_detected!("avx512f").then_some(Self(()))
     }
 }
 
@@ -35,6 +26,15 @@ unsafe impl Simd for Avx512 {
     type V = __m512;
     type Lanes = __m512i;
 
+    #[inline]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        fn with_features<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: see above.
+        unsafe { with_features(self, kernel) }
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
         // SAFETY: see above.
@@ -102,7 +102,7 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_permutexvar_ps(lanes, x) }
     }
     #[inline(always)]
-    fn prefetch_write(self, at: *const f32) {
+    fn prefetch_write(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_ET0>(at.cast()) }
     }
@@ -112,28 +112,28 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_permutevar_ps(x, lanes) }
     }
     #[inline(always)]
-    fn prefetch_far(self, at: *const f32) {
+    fn prefetch_far(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }
     #[inline(always)]
-    fn prefetch(self, at: *const f32) {
+    fn prefetch(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
     #[inline(always)]
     unsafe fn load_four(self, from: *const f32) -> __m512 {
-        // SAFETY: the caller vouches for 4 values; the load need not be aligned.
+        // SAFETY: the caller guarantees 4 values; the load need not be aligned.
         unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(from)) }
     }
     #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> __m512 {
-        // SAFETY: the caller vouches for 16 values; the load need not be aligned.
+        // SAFETY: the caller guarantees 16 values; the load need not be aligned.
         unsafe { _mm512_loadu_ps(from) }
     }
     #[inline(always)]
     unsafe fn store_unchecked(self, x: __m512, to: *mut f32) {
-        // SAFETY: the caller vouches for 16 values; the store need not be aligned.
+        // SAFETY: the caller guarantees 16 values; the store need not be aligned.
         unsafe { _mm512_storeu_ps(to, x) }
     }
 }

@@ -1,7 +1,7 @@
-//! Vectors of the machine: one trait, an implementation for each instruction set, chosen at run time.
+//! SIMD vectors: one trait with an implementation for each instruction set, chosen at run time.
 //!
-//! A kernel is written once, generic over [`Simd`], and handed to [`Isa::run`], which compiles it
-//! for each instruction set and runs the one that the machine has.
+//! A kernel is written once, generic over [`Simd`]. [`Isa::run`] has it compiled for each
+//! instruction set and runs the version for the one that is chosen.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -18,22 +18,29 @@ use std::sync::OnceLock;
 pub(crate) use pixels::PixelSums;
 use portable::Portable;
 
+use super::element::Element;
+
 /// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// Arithmetic on vectors of `LANES` values. A value of the implementing type proves that the
-/// machine has its instructions.
+/// Arithmetic on vectors of `LANES` f32 values. A value of the implementing type proves that the
+/// machine has the instructions.
 ///
 /// # Safety
-/// `V` holds `LANES` values, at most [`MAX_LANES`], and the unchecked loads and stores touch no more
-/// than these: the checked ones and the micro-kernel rely on it.
-pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
+/// `V` holds `LANES` values, at most [`MAX_LANES`], and the unchecked loads and stores touch no
+/// more than these: the checked ones and the micro-kernel rely on it.
+pub unsafe trait Simd: Copy + Send + Sync + 'static {
+    /// Values in a vector.
     const LANES: usize;
-    /// Most rows of a micro-tile that is two vectors wide.
+    /// Most rows of a tile that is two vectors wide.
     const ROWS: usize;
+    /// A vector.
     type V: Copy;
-    /// Which source lane each lane of a permutation takes.
+    /// The source of every lane in a permutation.
     type Lanes: Copy;
+
+    /// Runs another kernel, compiled for these instructions as a function of its own.
+    fn run<K: Kernel>(self, kernel: K) -> K::Output;
 
     fn splat(self, x: f32) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
@@ -56,17 +63,17 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// `[x[order[0]], x[order[1]], ...]`.
     fn permute(self, x: Self::V, lanes: Self::Lanes) -> Self::V;
 
-    /// As [`Simd::permute`] within each four lanes: an order's values are below 4.
+    /// As [`Simd::permute`] within every four lanes: the order's entries are below 4.
     fn permute_fours(self, x: Self::V, lanes: Self::Lanes) -> Self::V;
 
-    /// Asks for a cache line that will be read soon; any address will do.
-    fn prefetch(self, at: *const f32);
-    /// As [`Simd::prefetch`], into the second cache only.
-    fn prefetch_far(self, at: *const f32);
-    /// As [`Simd::prefetch`], of one that will be written.
-    fn prefetch_write(self, at: *const f32);
+    /// Prefetches a cache line that will be read soon; any address is allowed.
+    fn prefetch(self, at: *const u8);
+    /// As [`Simd::prefetch`], into L2 only.
+    fn prefetch_far(self, at: *const u8);
+    /// As [`Simd::prefetch`], for a line that will be written.
+    fn prefetch_write(self, at: *const u8);
 
-    /// The same four values in each four lanes.
+    /// The same four values in every four lanes.
     ///
     /// # Safety
     /// `from` is valid for reading 4 values.
@@ -84,10 +91,10 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Panics
     /// If there are fewer.
     #[inline(always)]
-    fn load(self, from: &[f32]) -> Self::V {
+    fn load<T: Element>(self, from: &[T]) -> Self::V {
         assert!(from.len() >= Self::LANES);
         // SAFETY: the slice has LANES values.
-        unsafe { self.load_unchecked(from.as_ptr()) }
+        unsafe { T::load(self, from.as_ptr()) }
     }
 
     /// Writes the first `LANES` values.
@@ -95,129 +102,156 @@ pub(crate) unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Panics
     /// If there are fewer.
     #[inline(always)]
-    fn store(self, x: Self::V, to: &mut [f32]) {
+    fn store<T: Element>(self, x: Self::V, to: &mut [T]) {
         assert!(to.len() >= Self::LANES);
         // SAFETY: the slice has LANES values.
-        unsafe { self.store_unchecked(x, to.as_mut_ptr()) }
+        unsafe { T::store(self, x, to.as_mut_ptr()) }
     }
 
-    /// The values there are, at most `LANES`, the rest 0.
+    /// The first `LANES` values; where there are fewer, the other lanes are 0.
     #[inline(always)]
-    fn load_some(self, from: &[f32]) -> Self::V {
+    fn load_some<T: Element>(self, from: &[T]) -> Self::V {
         if from.len() >= Self::LANES {
             return self.load(from);
         }
-        let mut lanes = [0.0; MAX_LANES];
+        let mut lanes = [T::zeroed(); MAX_LANES];
         lanes[..from.len()].copy_from_slice(from);
         self.load(&lanes)
     }
 
-    /// Writes as many lanes as there is room for, at most `LANES`.
+    /// Writes as many lanes as there is room for.
     #[inline(always)]
-    fn store_some(self, x: Self::V, to: &mut [f32]) {
+    fn store_some<T: Element>(self, x: Self::V, to: &mut [T]) {
         if to.len() >= Self::LANES {
             return self.store(x, to);
         }
-        let mut lanes = [0.0; MAX_LANES];
+        let mut lanes = [T::zeroed(); MAX_LANES];
         self.store(x, &mut lanes);
         let count = to.len();
         to.copy_from_slice(&lanes[..count]);
     }
 }
 
-/// Work that is compiled for every instruction set.
-pub(crate) trait Kernel {
+/// Code that is compiled for every instruction set.
+pub trait Kernel {
     type Output;
-    /// Marked `#[inline(always)]` by implementations, so that it takes the features of its caller.
+    /// Implementations are `#[inline(always)]`, so that they are compiled with the features of the
+    /// caller.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// An instruction set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Isa {
-    /// What the compiler makes of arrays: SSE2 on x86-64, NEON on aarch64.
-    Portable,
+/// An instruction set that this machine has: there are no values for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Isa(Set);
+
+/// Each with a proof that the machine has the instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Set {
+    /// Arrays, from which the compiler makes SSE2 on x86-64 and NEON on aarch64.
+    Portable(Portable),
     /// AVX2 with FMA.
-    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
     /// AVX-512F.
-    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
 }
 
 impl Isa {
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
-
-    /// The environment variable that forces one, for tests and comparisons.
+    /// The environment variable that selects one, for tests and comparisons.
     pub const VARIABLE: &'static str = "SENET_ISA";
 
+    /// The instruction sets of this machine, from the narrowest to the widest vectors.
+    pub fn available() -> impl DoubleEndedIterator<Item = Self> {
+        let portable = Some(Set::Portable(Portable));
+        #[cfg(target_arch = "x86_64")]
+        let sets = [
+            portable,
+            avx2::Avx2::detect().map(Set::Avx2),
+            avx512::Avx512::detect().map(Set::Avx512),
+        ];
+        #[cfg(not(target_arch = "x86_64"))]
+        let sets = [portable];
+        sets.into_iter().flatten().map(Self)
+    }
+
+    /// The one with this name, if the machine has it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::available().find(|isa| isa.name() == name)
+    }
+
+    /// The one that `SENET_ISA` names, otherwise the one with the widest vectors.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| {
+            let forced = std::env::var(Self::VARIABLE).ok();
+            let forced = forced.and_then(|name| Self::named(&name));
+            forced
+                .or_else(|| Self::available().next_back())
+                .unwrap_or(Self(Set::Portable(Portable)))
+        })
+    }
+
+    /// `portable`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
+        match self.0 {
+            Set::Portable(_) => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => "avx512",
         }
     }
 
     /// Values in a vector.
     pub fn lanes(self) -> usize {
-        match self {
-            Self::Portable => Portable::LANES,
-            Self::Avx2 => 8,
-            Self::Avx512 => 16,
-        }
+        self.run(Registers).0
     }
 
-    /// Most rows of a micro-tile.
+    /// Most rows of a tile.
     pub fn rows(self) -> usize {
-        match self {
-            Self::Portable => Portable::ROWS,
-            Self::Avx2 => 6,
-            Self::Avx512 => 14,
-        }
+        self.run(Registers).1
     }
 
-    /// Whether this machine can run it.
-    pub fn is_available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        match self {
-            Self::Portable => true,
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            Self::Avx512 => is_x86_feature_detected!("avx512f") && Self::Avx2.is_available(),
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        matches!(self, Self::Portable)
-    }
-
-    /// The widest that this machine has, or the one that `SENET_ISA` names if the machine has it.
-    pub fn best() -> Self {
-        static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| {
-            let forced = std::env::var(Self::VARIABLE).ok();
-            let available = || Self::ALL.into_iter().filter(|isa| isa.is_available());
-            available()
-                .find(|isa| Some(isa.name()) == forced.as_deref())
-                .or_else(|| available().next_back())
-                .unwrap_or(Self::Portable)
-        })
-    }
-
-    /// Runs the kernel compiled for this instruction set; for the portable one if the machine does
-    /// not have it.
+    /// Runs a kernel compiled for this instruction set.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[cfg(target_arch = "x86_64")]
-        match self {
-            Self::Avx512 => {
-                if let Some(simd) = avx512::Avx512::detect() {
-                    return simd.run(kernel);
-                }
-            }
-            Self::Avx2 => {
-                if let Some(simd) = avx2::Avx2::detect() {
-                    return simd.run(kernel);
-                }
-            }
-            Self::Portable => {}
+        match self.0 {
+            Set::Portable(simd) => simd.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(simd) => simd.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(simd) => simd.run(kernel),
         }
-        kernel.run(Portable)
+    }
+}
+
+/// Lanes of a vector, and most rows of a tile.
+struct Registers;
+
+impl Kernel for Registers {
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> (usize, usize) {
+        (S::LANES, S::ROWS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_machine_has_can_be_named() {
+        let lanes: Vec<usize> = Isa::available().map(Isa::lanes).collect();
+        assert!(lanes[0] == 4 && lanes.is_sorted());
+        for isa in Isa::available() {
+            assert_eq!(Isa::named(isa.name()), Some(isa));
+            assert!(isa.lanes() <= MAX_LANES);
+        }
+        assert!(Isa::available().any(|isa| isa == Isa::best()));
+        assert_eq!(Isa::named(""), None);
+        assert_eq!(Isa::named("sse9"), None);
     }
 }

@@ -3,16 +3,16 @@
 
 use std::arch::x86_64::*;
 
-use super::Isa;
 use super::avx2::Avx2;
+use super::{Isa, Set};
 
 const CHANNELS: usize = 3;
-/// Pixels that are multiplied together.
+/// Pixels per multiplication.
 const PIXELS: usize = 4;
-/// Bytes read for them: a whole vector, the last four of no use.
+/// Bytes read for them: a whole vector, of which the last four are not used.
 const READ: usize = 16;
 const _: () = assert!(PIXELS * CHANNELS <= READ);
-/// Weights are multiplied in two parts of 16 bits each: below and above this bit.
+/// Weights are multiplied in two halves of 16 bits each: below and above this bit.
 const LOW_BITS: u32 = 11;
 
 /// The weights of each result, laid out for AVX2.
@@ -20,20 +20,20 @@ const LOW_BITS: u32 = 11;
 /// `vpmaddwd` multiplies pairs of 16-bit numbers and adds each pair, so a vector holds two pixels
 /// in each half as `r r' g g' b b' 0 0`.
 pub(crate) struct PixelSums {
-    /// Proof that the machine has it.
+    /// Proof that the machine has AVX2.
     _avx2: Avx2,
-    /// First byte of each result's pixels in a row, and where its weights end.
+    /// First byte of each result's pixels in a row, and the end of its weights.
     windows: Vec<(usize, usize)>,
-    /// Upper and lower parts of the weights of each four pixels.
+    /// Upper and lower halves of the weights of every four pixels.
     weights: Vec<[[i16; 16]; 2]>,
     /// Bytes of a row that are read.
     row_len: usize,
 }
 
 impl PixelSums {
-    /// Rows that are summed at a time.
+    /// Rows that are summed together.
     pub(crate) const ROWS: usize = 4;
-    /// Bytes behind the last weighted pixel that may be read.
+    /// Bytes past the last weighted pixel that may be read.
     pub(crate) const SLACK: usize = (PIXELS - 1) * CHANNELS + READ - PIXELS * CHANNELS;
 
     /// One result for each item of `taps`: its first pixel and the weights from there on, below
@@ -42,9 +42,10 @@ impl PixelSums {
         isa: Isa,
         taps: impl Iterator<Item = (usize, &'a [i32])>,
     ) -> Option<Self> {
-        let _avx2 = match isa {
-            Isa::Portable => return None,
-            Isa::Avx2 | Isa::Avx512 => Avx2::detect()?,
+        let _avx2 = match isa.0 {
+            Set::Portable(_) => return None,
+            Set::Avx2(avx2) => avx2,
+            Set::Avx512(_) => Avx2::detect()?,
         };
         let mut sums = Self {
             _avx2,
@@ -55,10 +56,10 @@ impl PixelSums {
         for (first, weights) in taps {
             let (quads, start) = (weights.len().div_ceil(PIXELS), first * CHANNELS);
             for quad in weights.chunks(PIXELS) {
-                let lanes = |part: fn(i32) -> i32| -> [i16; 16] {
+                let lanes = |half: fn(i32) -> i32| -> [i16; 16] {
                     std::array::from_fn(|lane| {
                         let weight = quad.get(lane / 8 * 2 + lane % 2);
-                        weight.map_or(0, |&weight| part(weight) as i16)
+                        weight.map_or(0, |&weight| half(weight) as i16)
                     })
                 };
                 let low = |weight| weight & ((1 << LOW_BITS) - 1);
@@ -103,7 +104,7 @@ unsafe fn write<const SHIFT: i32>(
     bias: i32,
     out: &mut [u8],
 ) {
-    // Each byte with a zero behind it, pixels in pairs; -1 writes a zero.
+    // Each byte followed by a zero, pixels in pairs; -1 writes a zero.
     let pairs = _mm256_setr_epi8(
         0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, //
         6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1,

@@ -1,10 +1,10 @@
-//! Arrays that the compiler turns into the vectors it may assume: SSE2 or NEON.
+//! Arrays, from which the compiler makes vectors of the target's baseline: SSE2 or NEON.
 #![allow(unsafe_code)]
 
-use super::{MAX_LANES, Simd};
+use super::{Kernel, MAX_LANES, Simd};
 
 /// Runs everywhere.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Portable;
 
 #[inline(always)]
@@ -19,6 +19,10 @@ unsafe impl Simd for Portable {
     type V = [f32; 4];
     type Lanes = [u8; 4];
 
+    #[inline]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
         [x; 4]
@@ -37,7 +41,7 @@ unsafe impl Simd for Portable {
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        // Without the instruction `mul_add` would be a function call.
+        // Where there is no instruction, `mul_add` is a function call.
         if cfg!(any(target_arch = "aarch64", target_feature = "fma")) {
             lanewise(|i| a[i].mul_add(b[i], c[i]))
         } else {
@@ -89,24 +93,24 @@ unsafe impl Simd for Portable {
         self.permute(x, lanes)
     }
     #[inline(always)]
-    fn prefetch(self, _: *const f32) {}
+    fn prefetch(self, _: *const u8) {}
     #[inline(always)]
-    fn prefetch_far(self, _: *const f32) {}
+    fn prefetch_far(self, _: *const u8) {}
     #[inline(always)]
-    fn prefetch_write(self, _: *const f32) {}
+    fn prefetch_write(self, _: *const u8) {}
     #[inline(always)]
     unsafe fn load_four(self, from: *const f32) -> Self::V {
-        // SAFETY: the caller vouches for 4 values, all that a vector has.
+        // SAFETY: the caller guarantees 4 values, all that a vector has.
         unsafe { self.load_unchecked(from) }
     }
     #[inline(always)]
     unsafe fn load_unchecked(self, from: *const f32) -> Self::V {
-        // SAFETY: the caller vouches for 4 values.
+        // SAFETY: the caller guarantees 4 values.
         unsafe { from.cast::<Self::V>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn store_unchecked(self, x: Self::V, to: *mut f32) {
-        // SAFETY: the caller vouches for 4 values.
+        // SAFETY: the caller guarantees 4 values.
         unsafe { to.cast::<Self::V>().write_unaligned(x) }
     }
 }

@@ -13,11 +13,11 @@ pub(super) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// `bytes` may go on after the pickle.
+    /// `bytes` may continue after the pickle.
     pub(super) fn new(file: &'a str, bytes: &'a [u8]) -> Self {
         Self {
             file,
-            // One byte over the limit tells a pickle that is too long from one that is cut short.
+            // One byte over the limit distinguishes a pickle that is too long from one that is cut short.
             bytes: &bytes[..bytes.len().min(MAX_PICKLE + 1)],
             pos: 0,
         }

@@ -123,7 +123,9 @@ impl<'a> Machine<'a> {
             b'.' => {
                 let root = self.pop()?;
                 if !self.stack.is_empty() || !self.marks.is_empty() {
-                    return Err(self.input.damaged("it ends with unfinished values"));
+                    return Err(self
+                        .input
+                        .damaged("it ends with values or marks left on its stack"));
                 }
                 return Ok(Some(root));
             }
@@ -192,7 +194,7 @@ impl<'a> Machine<'a> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (Value::Text(module), Value::Text(name)) = (module, name) else {
-                    return Err(self.input.damaged("the name of a class is not text"));
+                    return Err(self.input.damaged("a class name is not a string"));
                 };
                 self.class(module, name)?;
             }
@@ -269,12 +271,12 @@ impl<'a> Machine<'a> {
     }
 
     fn missing(&self) -> WeightsError {
-        self.input.damaged("it uses a value that is not there")
+        self.input.damaged("a value is missing from its stack")
     }
 
     fn misplaced(&self) -> WeightsError {
         self.input
-            .damaged("it adds to a value that does not take that")
+            .damaged("it adds items to a value of the wrong type")
     }
 
     fn top(&self) -> Step<Value> {
@@ -295,7 +297,7 @@ impl<'a> Machine<'a> {
         match self.marks.pop() {
             // `pop` never goes below the last mark.
             Some(mark) => Ok(self.stack.len() - mark),
-            None => Err(self.input.damaged("it closes a group that it did not open")),
+            None => Err(self.input.damaged("a mark is missing from its stack")),
         }
     }
 
@@ -436,7 +438,7 @@ impl<'a> Machine<'a> {
             Some(Some(value)) => self.push(*value),
             _ => Err(self
                 .input
-                .damaged("it fetches a value that it did not keep")),
+                .damaged("it reads a memo entry that was never written")),
         }
     }
 
@@ -454,7 +456,7 @@ impl<'a> Machine<'a> {
         let Value::Class(id) = class else {
             return Err(self
                 .input
-                .damaged("it makes an object of something that is not a class"));
+                .damaged("it instantiates something that is not a class"));
         };
         match (self.heap.known(id), arguments) {
             (Some(Known::Dict), _) => {

@@ -11,11 +11,11 @@ impl<'a> Machine<'a> {
             b'X' | b'B' | b'r' | b'j' => self.input.array().map(u32::from_le_bytes).map(u64::from),
             b'T' | 0x8b => {
                 let length = self.input.array().map(i32::from_le_bytes)?;
-                u64::try_from(length).map_err(|_| self.input.damaged("a length below 0"))
+                u64::try_from(length).map_err(|_| self.input.damaged("a negative length"))
             }
             b'p' | b'g' => {
                 let line = self.line()?;
-                parsed(line).ok_or_else(|| self.input.damaged("a memo's number that is none"))
+                parsed(line).ok_or_else(|| self.input.damaged("an invalid memo index"))
             }
             _ => self.input.array().map(|[length]: [u8; 1]| length.into()),
         }
@@ -43,7 +43,7 @@ impl<'a> Machine<'a> {
             b'F' => {
                 let line = self.line()?;
                 if parsed::<f64>(line).is_none() {
-                    return Err(self.input.damaged("a number that is none"));
+                    return Err(self.input.damaged("an invalid number"));
                 }
                 Value::Float
             }
@@ -65,7 +65,7 @@ impl<'a> Machine<'a> {
             _ if !unsigned.is_empty() && unsigned.iter().all(u8::is_ascii_digit) => {
                 Ok(Value::LongInt)
             }
-            _ => Err(self.input.damaged("a number that is none")),
+            _ => Err(self.input.damaged("an invalid number")),
         }
     }
 
@@ -106,7 +106,7 @@ impl<'a> Machine<'a> {
             }
             let number = others.get(1..=digits).and_then(hexadecimal);
             let Some(number) = number else {
-                return Err(self.input.damaged("a character's number that is none"));
+                return Err(self.input.damaged("an invalid character code"));
             };
             rest = &others[1 + digits..];
             match char::from_u32(number) {
@@ -127,7 +127,7 @@ impl<'a> Machine<'a> {
         };
         self.heap.budget.spend(content.len())?;
         let Some(bytes) = unescaped(content) else {
-            return Err(self.input.damaged("a string with a wrong escape"));
+            return Err(self.input.damaged("a string with an invalid escape"));
         };
         if std::str::from_utf8(&bytes).is_err() {
             return Ok(Value::Bytes);

@@ -170,7 +170,7 @@ impl Machine<'_> {
         }
         Err(self
             .input
-            .unsupported("a tensor in too many subclasses".to_owned()))
+            .unsupported("a tensor wrapped in too many subclasses".to_owned()))
     }
 
     /// Whether attributes leave a tensor's values as they are.
@@ -248,8 +248,7 @@ impl Machine<'_> {
     }
 
     fn layout(&mut self, arguments: Span, dtype: Option<Value>) -> Step<Result<Tensor, Problem>> {
-        const IMPOSSIBLE: Problem =
-            Problem::Damaged("an impossible storage, offset, shape or stride");
+        const IMPOSSIBLE: Problem = Problem::Damaged("an invalid storage, offset, shape or stride");
         let metadata = if dtype.is_some() { 7 } else { 6 };
         let metadata = self.heap.tuple(arguments).get(metadata).copied();
         if let Some(problem) = self.lazy_view(metadata)? {
@@ -310,7 +309,7 @@ impl Machine<'_> {
     /// Why the stored numbers are not the tensor's values: PyTorch may leave a change of sign to
     /// whoever reads them, and says so by the presence of a key in the metadata, whatever its value.
     fn lazy_view(&mut self, metadata: Option<Value>) -> Step<Option<&'static str>> {
-        const UNKNOWN: Option<&str> = Some("a tensor with metadata that is not known");
+        const UNKNOWN: Option<&str> = Some("a tensor with unknown metadata");
         let id = match metadata {
             None | Some(Value::None | Value::Bool(false) | Value::Int(0)) => return Ok(None),
             Some(Value::Dict(id)) => id,
@@ -335,7 +334,7 @@ impl Machine<'_> {
     pub(super) fn storage(&mut self, id: Value) -> Step<Value> {
         let unknown = || {
             self.input
-                .damaged("it refers to something else than a storage")
+                .damaged("it refers to something other than a storage")
         };
         let Value::Tuple(id) = id else {
             return Err(unknown());

@@ -206,7 +206,7 @@ pub(in crate::weights) struct Budget<'a> {
 }
 
 impl Budget<'_> {
-    /// What an allocation costs beside its content.
+    /// What an allocation costs in addition to its content.
     const ALLOCATION: usize = 32;
 
     pub(in crate::weights) fn spend(&mut self, bytes: usize) -> Result<(), WeightsError> {

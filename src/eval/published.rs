@@ -1,0 +1,49 @@
+//! Measured accuracy next to the published.
+
+use serde::Serialize;
+
+use super::{Answer, Interval, Record};
+use crate::preprocess::InputSpec;
+use crate::zoo::{CardError, Published, Zoo};
+
+/// What was published of a model, and whether the measurement agrees with it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// In per cent, as is `top5`.
+    pub top1: f64,
+    /// Top-5 accuracy, as [`Self::top1`].
+    pub top5: f64,
+    /// Table and its version.
+    pub source: String,
+    /// Both lie in the intervals of what was measured.
+    pub agrees: bool,
+}
+
+impl Comparison {
+    /// Compares the records of all images with what was published.
+    pub fn new(published: &Published, records: &[Record]) -> Self {
+        let answers: Vec<&Answer> = records.iter().filter_map(Record::answer).collect();
+        let within = |k: usize, percent: f64| {
+            let correct = answers.iter().filter(|answer| answer.rank <= k).count();
+            Interval::of(correct, answers.len()).contains(percent / 100.0)
+        };
+        Self {
+            top1: published.top1,
+            top5: published.top5,
+            source: published.source.clone(),
+            agrees: !answers.is_empty() && within(1, published.top1) && within(5, published.top5),
+        }
+    }
+}
+
+/// What was published for the built-in model `name` with this preprocessing, if anything was.
+///
+/// # Errors
+/// As [`Zoo::builtin`].
+pub fn published(name: &str, input: &InputSpec) -> Result<Option<&'static Published>, CardError> {
+    let card = Zoo::builtin()?.get(name);
+    let same = |published: &&Published| {
+        published.size == input.size && (published.crop_pct - input.crop_pct).abs() < 1e-9
+    };
+    Ok(card.and_then(|card| card.published.iter().find(same)))
+}

@@ -1,0 +1,452 @@
+//! Images through the networks, a batch at a time.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use candle_core::Tensor;
+
+use super::scores::{average, mean, restrict};
+use super::{
+    Answer, Dataset, EvalError, Header, Item, Member, ModelRun, NO_LABEL, Outcome, Record, Scores,
+    Shard, model_run,
+};
+use crate::error::Error;
+use crate::model::{Model, Prepared, prefetch, sigmoid};
+use crate::preprocess::{DecodeOptions, ImageError, Views};
+
+/// How models are measured, and where the results are kept.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EvalOptions {
+    /// Images that go through a network together.
+    pub batch_size: usize,
+    /// What a network sees of each image; the probabilities of several views are averaged.
+    pub views: Views,
+    /// How images are decoded; published accuracies hold without the EXIF orientation.
+    pub decode: DecodeOptions,
+    /// The part of the data set that is measured.
+    pub shard: Shard,
+    /// Also measure the mean of the models' probabilities.
+    pub ensemble: bool,
+    /// File for the results, which is appended to after every batch; of several models the folder of
+    /// such files, which is made.
+    pub results: Option<PathBuf>,
+    /// Keep the results that such files hold already, and measure the other images.
+    pub resume: bool,
+    /// The [fingerprint](crate::weights::Weights::fingerprint) of each model's weights, or none.
+    /// Results name them, so that those of other weights are not resumed or merged.
+    pub fingerprints: Vec<String>,
+    /// Ends the run before its next batch once it is true.
+    pub stop: Option<Arc<AtomicBool>>,
+}
+
+impl Default for EvalOptions {
+    fn default() -> Self {
+        Self {
+            batch_size: 8,
+            views: Views::default(),
+            decode: DecodeOptions::default(),
+            shard: Shard::default(),
+            ensemble: false,
+            results: None,
+            resume: false,
+            fingerprints: Vec::new(),
+            stop: None,
+        }
+    }
+}
+
+impl EvalOptions {
+    /// Whether results of models of these names can be begun, found out before data is read, which
+    /// may take long and be there only once.
+    ///
+    /// # Errors
+    /// [`EvalError::Exists`] if there are results already that are not to be resumed.
+    pub fn check_results(&self, names: &[&str]) -> Result<(), EvalError> {
+        if self.resume {
+            return Ok(());
+        }
+        let mut files = model_run::files(self, names).into_iter();
+        files.try_for_each(|file| super::log::Log::check(&file))
+    }
+}
+
+/// Models and the data set that they are measured on. Every image is decoded once for all models.
+///
+/// ```no_run
+/// # use senet::eval::{Classes, Dataset, DatasetOptions, EvalOptions, Evaluation};
+/// # use senet::{Model, hub::HubOptions};
+/// # fn main() -> senet::Result<()> {
+/// let hub = HubOptions::from_env()?;
+/// let model = Model::open("se-resnet50", &hub, &senet::device::DeviceChoice::Auto.open()?.device)?;
+/// let classes = Classes::new(&model.spec().labels);
+/// let data = Dataset::open(&["imagenet/val"], &classes, &DatasetOptions::default())?;
+/// let mut evaluation = Evaluation::new([&model], &data, EvalOptions::default())?;
+/// evaluation.run(|records| eprintln!("{} more images", records[0].len()))?;
+/// let report = evaluation.runs()[0].report(&[1, 5]);
+/// println!("top-1 {:?}, top-5 {:?}", report.top[0].accuracy, report.top[1].accuracy);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Evaluation<'a> {
+    models: Vec<&'a Model>,
+    data: &'a Dataset,
+    options: EvalOptions,
+    runs: Vec<ModelRun>,
+}
+
+/// How a run ended, and where its time went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RunSummary {
+    /// Whether [`EvalOptions::stop`] ended it early.
+    pub stopped: bool,
+    /// Of the whole run.
+    pub elapsed: Duration,
+    /// Of all threads together.
+    pub decoding: Duration,
+    /// Of all threads together.
+    pub preprocessing: Duration,
+    /// The networks', during which the next batch is decoded.
+    pub network: Duration,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Opens the results files, if results are kept.
+    ///
+    /// # Errors
+    /// [`EvalError::OtherClasses`] if the models do not have the same classes, or not those that the
+    /// data set was labelled with, [`EvalError::OneOutput`], [`EvalError::EnsembleOfOne`]; or as
+    /// [`EvalOptions::check_results`], and if a file cannot be written,
+    /// another run writes to it, or it holds the results of something else.
+    pub fn new(
+        models: impl IntoIterator<Item = &'a Model>,
+        data: &'a Dataset,
+        options: EvalOptions,
+    ) -> Result<Self, EvalError> {
+        let models: Vec<&Model> = models.into_iter().collect();
+        for model in &models {
+            data.check_classes(&model.spec().labels)?;
+            if model.spec().classes() == 1 && !data.multi_label {
+                let model = model.spec().name.clone();
+                return Err(EvalError::OneOutput { model });
+            }
+        }
+        if options.ensemble && models.len() < 2 {
+            return Err(EvalError::EnsembleOfOne);
+        }
+        let keeps = options.results.is_some() || !options.fingerprints.is_empty();
+        let fingerprints = options.fingerprints.iter().cloned();
+        let fingerprints = fingerprints.chain(std::iter::repeat(String::new()));
+        let members = models
+            .iter()
+            .zip(fingerprints)
+            .map(|(model, weights)| Member {
+                model: model.spec().name.clone(),
+                weights,
+                input: model.spec().input.clone(),
+            });
+        let header = Header {
+            senet_eval: Header::VERSION,
+            members: members.collect(),
+            views: options.views,
+            exif: options.decode.exif,
+            scale_16bit: options.decode.scale_16bit,
+            multi_label: data.multi_label,
+            valid: data.valid.clone(),
+            images: data.items.len(),
+            data: if keeps {
+                data.fingerprint()
+            } else {
+                String::new()
+            },
+            classes: data
+                .classes
+                .iter()
+                .map(|label| label.name.clone())
+                .collect(),
+        };
+        Ok(Self {
+            runs: model_run::open(&header, &options)?,
+            models,
+            data,
+            options,
+        })
+    }
+
+    /// One for each model, and the last of the ensemble if that is measured; before [`Self::run`]
+    /// with the results of earlier runs.
+    pub fn runs(&self) -> &[ModelRun] {
+        &self.runs
+    }
+
+    /// As [`Self::runs`], by value.
+    pub fn into_runs(self) -> Vec<ModelRun> {
+        self.runs
+    }
+
+    /// The images of the shard that do not have all results yet.
+    pub fn remaining(&self) -> impl Iterator<Item = &'a Item> {
+        let has_all = |item: &Item| self.runs.iter().all(|run| run.has(item.index));
+        self.data
+            .shard(self.options.shard)
+            .filter(move |item| !has_all(item))
+    }
+
+    /// Measures the models on the images that remain. `on_batch` is given the records of each batch,
+    /// a list for each of [`Self::runs`], once they are kept.
+    ///
+    /// An image that cannot be read, or that a network fails on, has a record with the error and ends
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`EvalError::Unwritable`] if the results cannot be kept.
+    pub fn run(
+        &mut self,
+        mut on_batch: impl FnMut(&[Vec<Record>]),
+    ) -> Result<RunSummary, EvalError> {
+        let items: Vec<&Item> = self.remaining().collect();
+        let Self {
+            models,
+            data,
+            options,
+            runs,
+        } = self;
+        let batch_size = options.batch_size.clamp(1, items.len().max(1));
+        let layout = Layout::new(models, data, options.views, batch_size);
+        let (decoding, preprocessing) = (AtomicU64::new(0), AtomicU64::new(0));
+        let prepare = |item: &&Item, slot: &mut [f32]| {
+            let start = Instant::now();
+            let image = item.source.open(&options.decode);
+            add(&decoding, start);
+            let start = Instant::now();
+            let outcome = image.and_then(|image| {
+                for &writer in &layout.writers {
+                    let model = models[writer];
+                    let slot = &mut slot[layout.places[writer]..][..layout.length(model)];
+                    model.transform()?.write_views(&image, layout.views, slot);
+                }
+                Ok(())
+            });
+            add(&preprocessing, start);
+            outcome.map_err(|error: ImageError| Error::from(error).with_causes())
+        };
+        let start = Instant::now();
+        let (mut network, mut stopped) = (Duration::ZERO, false);
+        let mut outcome = Ok(());
+        prefetch(&items, batch_size, layout.slot, prepare, |batch| {
+            let stop = options.stop.as_ref();
+            if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                stopped = true;
+                return ControlFlow::Break(());
+            }
+            let clock = Instant::now();
+            let records = layout.records(models, runs.len(), batch, &items);
+            network += clock.elapsed();
+            for (run, records) in runs.iter_mut().zip(&records) {
+                outcome = run.keep(records);
+                if outcome.is_err() {
+                    return ControlFlow::Break(());
+                }
+            }
+            on_batch(&records);
+            ControlFlow::Continue(())
+        });
+        runs.iter_mut().for_each(ModelRun::sort);
+        outcome?;
+        Ok(RunSummary {
+            stopped,
+            elapsed: start.elapsed(),
+            decoding: Duration::from_nanos(decoding.into_inner()),
+            preprocessing: Duration::from_nanos(preprocessing.into_inner()),
+            network,
+        })
+    }
+}
+
+fn add(nanoseconds: &AtomicU64, start: Instant) {
+    nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+}
+
+/// Where the inputs of each model lie in the slot of an image. Models with the same preprocessing
+/// share theirs.
+struct Layout<'a> {
+    views: Views,
+    batch_size: usize,
+    /// Whether each class has its own probability.
+    multi_label: bool,
+    /// The classes that the models may answer with, if not all.
+    valid: Option<&'a [usize]>,
+    /// Of each model, in values from the start of the slot.
+    places: Vec<usize>,
+    /// The first model of each preprocessing.
+    writers: Vec<usize>,
+    /// Values for one image.
+    slot: usize,
+}
+
+impl<'a> Layout<'a> {
+    fn new(models: &[&Model], data: &'a Dataset, views: Views, batch_size: usize) -> Self {
+        let mut layout = Self {
+            views,
+            batch_size,
+            multi_label: data.multi_label,
+            valid: data.valid.as_deref(),
+            places: Vec::new(),
+            writers: Vec::new(),
+            slot: 0,
+        };
+        for (index, model) in models.iter().enumerate() {
+            // The device says how values are laid out.
+            let form = |model: &Model| {
+                let spec = model.spec();
+                let device = model.network().device().location();
+                (spec.input.clone(), spec.channels(), device)
+            };
+            let same = |&writer: &usize| form(models[writer]) == form(model);
+            let known = layout.writers.iter().copied().find(same);
+            layout.places.push(match known {
+                Some(writer) => layout.places[writer],
+                None => layout.slot,
+            });
+            if known.is_none() {
+                layout.writers.push(index);
+                layout.slot += layout.length(model);
+            }
+        }
+        layout
+    }
+
+    /// Values that a model takes of one image.
+    fn length(&self, model: &Model) -> usize {
+        self.views.count() * model.image_len()
+    }
+
+    /// One record for each run and each image of the batch.
+    fn records(
+        &self,
+        models: &[&Model],
+        runs: usize,
+        mut batch: Prepared<String>,
+        items: &[&Item],
+    ) -> Vec<Vec<Record>> {
+        let mut scores = vec![Vec::new().into_iter(); models.len()];
+        let prepared = batch.outcomes.iter().filter(|outcome| outcome.is_ok());
+        let prepared = prepared.count();
+        for &writer in &self.writers {
+            let place = self.places[writer];
+            let inputs = self.inputs(models[writer], place, &mut batch.values);
+            let inputs = inputs.map_err(|error| error.with_causes());
+            for index in (0..models.len()).filter(|&index| self.places[index] == place) {
+                scores[index] = match &inputs {
+                    Ok(inputs) => self.scores(models[index], inputs),
+                    Err(error) => vec![Err(error.clone()); prepared],
+                }
+                .into_iter();
+            }
+        }
+        let mut records = vec![Vec::new(); runs];
+        for (item, prepared) in items[batch.first..].iter().zip(&batch.outcomes) {
+            let mut outcomes: Vec<Result<Vec<f64>, String>> = match prepared {
+                Ok(()) => {
+                    let missing = || Err("the network gave no answer".into());
+                    let next = scores.iter_mut().map(Iterator::next);
+                    next.map(|scores| scores.unwrap_or_else(missing)).collect()
+                }
+                Err(error) => vec![Err(error.clone()); models.len()],
+            };
+            if runs > models.len() {
+                let members: Result<Vec<Vec<f64>>, String> = outcomes.iter().cloned().collect();
+                outcomes.push(members.map(|members| self.combine(&members)));
+            }
+            for (records, scores) in records.iter_mut().zip(outcomes) {
+                records.push(record(item, scores, self.multi_label));
+            }
+        }
+        records
+    }
+
+    /// The inputs of one preprocessing, in batches that its models share. Values are only copied if
+    /// another preprocessing's lie between them.
+    fn inputs(
+        &self,
+        model: &Model,
+        place: usize,
+        values: &mut Vec<f32>,
+    ) -> crate::error::Result<Vec<Tensor>> {
+        let length = self.length(model);
+        let values = if length == self.slot {
+            std::mem::take(values)
+        } else {
+            let slots = values.chunks_exact(self.slot);
+            let own = slots.flat_map(|slot| &slot[place..][..length]);
+            own.copied().collect()
+        };
+        let count = values.len() / model.image_len();
+        let all = model.batch_from(values)?;
+        let starts = (0..count).step_by(self.batch_size);
+        starts
+            .map(|start| Ok(all.narrow(0, start, self.batch_size.min(count - start))?))
+            .collect()
+    }
+
+    /// The scores of one model for each prepared image, over all of its views.
+    fn scores(&self, model: &Model, inputs: &[Tensor]) -> Vec<Result<Vec<f64>, String>> {
+        let rows: Vec<_> = inputs
+            .iter()
+            .flat_map(|inputs| model.logits_of_each(inputs))
+            .map(|row| {
+                let row = row.map_err(|error| error.with_causes())?;
+                let mut row: Vec<f64> = row.into_iter().map(f64::from).collect();
+                if let Some(valid) = self.valid {
+                    restrict(&mut row, valid);
+                }
+                if self.multi_label {
+                    row.iter_mut().for_each(|logit| *logit = sigmoid(*logit));
+                }
+                Ok(row)
+            })
+            .collect();
+        let views = rows.chunks(self.views.count());
+        views
+            .map(|rows| {
+                let rows: Result<Vec<_>, String> = rows.iter().cloned().collect();
+                Ok(self.combine(&rows?))
+            })
+            .collect()
+    }
+
+    /// Several views or networks as one.
+    fn combine(&self, rows: &[Vec<f64>]) -> Vec<f64> {
+        match self.multi_label {
+            true => mean(rows),
+            false => average(rows),
+        }
+    }
+}
+
+fn record(item: &Item, scores: Result<Vec<f64>, String>, multi_label: bool) -> Record {
+    let (label, outcome) = match scores {
+        Ok(scores) if multi_label => {
+            let labels = item.labels.clone();
+            (NO_LABEL, Outcome::Scores(Scores { labels, scores }))
+        }
+        Ok(scores) => {
+            let (label, answer) = Answer::new(&scores, &item.labels);
+            (label, Outcome::Answer(answer))
+        }
+        Err(error) if multi_label => (NO_LABEL, Outcome::Error { error }),
+        Err(error) => (item.labels[0], Outcome::Error { error }),
+    };
+    Record {
+        index: item.index,
+        image: item.name.clone(),
+        image_bytes: item.name_bytes.clone(),
+        label,
+        outcome,
+    }
+}

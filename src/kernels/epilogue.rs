@@ -1,0 +1,62 @@
+//! What is done to the results of a product while they are still in the caches.
+
+use super::activation::activate;
+use super::{Activation, Element, Kernel, MatMut, Simd};
+
+/// The activation of each result, and the sums that the squeeze needs.
+#[derive(Debug, Default)]
+pub struct Epilogue<'a> {
+    /// Applied to every result.
+    pub activation: Option<Activation>,
+    /// Sums of the activated results.
+    pub sums: Option<RowSums<'a>>,
+}
+
+/// Sums over the rows of each segment.
+#[derive(Debug)]
+pub struct RowSums<'a> {
+    /// Rows per segment, such as the pixels of an image.
+    pub segment: usize,
+    /// `[segments, outputs]`.
+    pub sums: &'a mut [f32],
+}
+
+/// Where a kernel applies the activation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placement {
+    /// In registers, since ReLU is a single instruction.
+    pub relu: bool,
+    /// On a task's results while they are in L1 or L2, so that the code of an activation function
+    /// exists once and takes no registers from the sums.
+    pub after: Option<Activation>,
+}
+
+impl From<Option<Activation>> for Placement {
+    fn from(activation: Option<Activation>) -> Self {
+        let relu = activation == Some(Activation::Relu);
+        Self {
+            relu,
+            after: activation.filter(|_| !relu),
+        }
+    }
+}
+
+/// Applies an activation to every value, in place.
+pub(super) struct ActivateRows<'a, T> {
+    pub rows: MatMut<'a, T>,
+    pub activation: Activation,
+}
+
+impl<T: Element> Kernel for ActivateRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        for row in 0..self.rows.rows() {
+            for values in self.rows.row(row).chunks_mut(S::LANES) {
+                let x = simd.load_some(values);
+                simd.store_some(activate(simd, x, self.activation), values);
+            }
+        }
+    }
+}

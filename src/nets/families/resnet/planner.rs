@@ -1,0 +1,330 @@
+//! Turns a spec into a plan.
+
+use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
+use crate::nets::families::Family;
+use crate::nets::names::{Branch, ConvName, Names};
+use crate::nets::plan::{
+    Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, ProjectionPlan,
+    SePlan, Shift, ShortcutPlan, SkPlan, StepPlan, SumPlan,
+};
+use crate::nets::{NetError, Plan};
+
+impl Family for ResnetSpec {
+    fn plan(&self, names: &'static Names, classes: usize) -> Result<Plan, NetError> {
+        self.check()?;
+        Planner { spec: self, names }.plan(classes)
+    }
+
+    fn inputs(&self) -> usize {
+        self.stem.inputs
+    }
+
+    fn set_inputs(&mut self, channels: usize) {
+        self.stem.inputs = channels;
+    }
+
+    fn summary(&self) -> String {
+        let each =
+            |number: fn(&ResnetRun) -> usize| self.runs.iter().map(number).collect::<Vec<_>>();
+        let mut text = format!(
+            "{:?} blocks {:?}, channels {:?}, widths {:?}",
+            self.block,
+            each(|run| run.blocks),
+            each(|run| run.channels),
+            each(|run| run.width)
+        );
+        let groups = each(|run| run.groups);
+        if groups.iter().any(|&groups| groups > 1) {
+            text += &format!(", groups {groups:?}");
+        }
+        text.to_lowercase()
+    }
+}
+
+struct Planner<'a> {
+    spec: &'a ResnetSpec,
+    names: &'static Names,
+}
+
+/// A block's run, input channels, stride and name.
+struct Place<'a> {
+    run: &'a ResnetRun,
+    inputs: usize,
+    stride: usize,
+    /// Prefix of the block's tensors.
+    name: String,
+}
+
+impl Place<'_> {
+    fn conv(&self, [conv, norm]: ConvName) -> [String; 2] {
+        [self.below(conv), self.below(norm)]
+    }
+
+    fn below(&self, name: &str) -> String {
+        format!("{}.{name}", self.name)
+    }
+}
+
+impl Planner<'_> {
+    fn plan(&self, classes: usize) -> Result<Plan, NetError> {
+        let spec = self.spec;
+        let stem = self.stem()?;
+        let mut channels = stem.last().map_or(0, |conv| conv.geometry.outputs);
+        let mut stages: Vec<Vec<BlockPlan>> = Vec::new();
+        for run in &spec.runs {
+            stages.resize_with(run.stage, Vec::new);
+            let stage = &mut stages[run.stage - 1];
+            for index in 0..run.blocks {
+                let place = Place {
+                    run,
+                    inputs: channels,
+                    stride: if index == 0 { run.stride } else { 1 },
+                    name: self.names.block(run.stage - 1, stage.len()),
+                };
+                stage.push(self.block(place)?);
+                channels = run.channels;
+            }
+        }
+        let mut head_conv = None;
+        if let Some(outputs) = spec.head_conv {
+            let name = self.names.head_conv()?.map(str::to_owned);
+            head_conv = Some(self.conv(name, dense(channels, outputs, 1)));
+            channels = outputs;
+        }
+        let classifier = LinearPlan {
+            name: self.names.classifier.into(),
+            inputs: channels,
+            outputs: classes,
+        };
+        Ok(Plan {
+            stem,
+            stem_pool: spec.stem_pool,
+            stages,
+            head_conv,
+            pooled_conv: None,
+            classifier,
+        })
+    }
+
+    fn conv(&self, [name, norm]: [String; 2], geometry: ConvGeometry) -> ConvPlan {
+        ConvPlan {
+            name,
+            geometry,
+            shift: Shift::Norm(self.norm(norm)),
+            activation: Some(self.spec.activation),
+        }
+    }
+
+    fn norm(&self, name: String) -> NormPlan {
+        let eps = self.spec.eps;
+        NormPlan { name, eps }
+    }
+
+    fn stem(&self) -> Result<Vec<ConvPlan>, NetError> {
+        let stem = &self.spec.stem;
+        let names = self.names.stem(stem.widths.len())?;
+        let mut inputs = stem.inputs;
+        let mut convs = Vec::with_capacity(names.len());
+        for ((name, &outputs), &stride) in names.iter().zip(&stem.widths).zip(&stem.strides) {
+            let geometry = ConvGeometry {
+                stride,
+                ..dense(inputs, outputs, stem.kernel)
+            };
+            convs.push(self.conv(name.map(str::to_owned), geometry));
+            inputs = outputs;
+        }
+        Ok(convs)
+    }
+
+    fn block(&self, place: Place<'_>) -> Result<BlockPlan, NetError> {
+        let spec = self.spec;
+        let steps = match spec.block {
+            BlockKind::Basic => self.basic_steps(&place)?,
+            BlockKind::Bottleneck => self.bottleneck_steps(&place)?,
+        };
+        let outputs = place.run.channels;
+        let changes_shape = place.stride != 1 || place.inputs != outputs;
+        Ok(BlockPlan {
+            steps,
+            sum: Some(SumPlan {
+                se: self.se(&place, SePosition::AfterLastNorm, outputs)?,
+                shortcut: if changes_shape {
+                    ShortcutPlan::Projection(self.projection(&place))
+                } else {
+                    ShortcutPlan::Identity
+                },
+                activation: Some(spec.activation),
+            }),
+            name: place.name,
+        })
+    }
+
+    fn basic_steps(&self, place: &Place<'_>) -> Result<Vec<StepPlan>, NetError> {
+        let spec = self.spec;
+        let names = self.names.branch(Branch::Basic)?;
+        let (width, outputs) = (place.run.width, place.run.channels);
+        let first = if spec.sk.is_some() {
+            StepPlan::Sk(Box::new(self.selective(
+                place,
+                1,
+                place.inputs,
+                place.stride,
+            )?))
+        } else {
+            let geometry = ConvGeometry {
+                stride: place.stride,
+                groups: place.run.groups,
+                ..dense(place.inputs, width, 3)
+            };
+            StepPlan::Conv(self.conv(place.conv(names[0]), geometry))
+        };
+        let last = ConvPlan {
+            activation: self.branch_end(),
+            ..self.conv(place.conv(names[1]), dense(width, outputs, 3))
+        };
+        Ok(vec![first, StepPlan::Conv(last)])
+    }
+
+    fn bottleneck_steps(&self, place: &Place<'_>) -> Result<Vec<StepPlan>, NetError> {
+        let spec = self.spec;
+        let names = self.names.branch(Branch::Bottleneck)?;
+        let (width, outputs) = (place.run.width, place.run.channels);
+        let narrow = place.run.conv1_width.unwrap_or(width);
+        let on = |at| {
+            if spec.stride_on == at {
+                place.stride
+            } else {
+                1
+            }
+        };
+        let geometry = ConvGeometry {
+            stride: on(StrideOn::Conv1),
+            ..dense(place.inputs, narrow, 1)
+        };
+        let mut steps = vec![StepPlan::Conv(self.conv(place.conv(names[0]), geometry))];
+        let stride = on(StrideOn::Conv2);
+        steps.push(if spec.sk.is_some() {
+            StepPlan::Sk(Box::new(self.selective(place, 2, narrow, stride)?))
+        } else {
+            let geometry = ConvGeometry {
+                stride,
+                groups: place.run.groups,
+                ..dense(narrow, width, 3)
+            };
+            StepPlan::Conv(self.conv(place.conv(names[1]), geometry))
+        });
+        if on(StrideOn::AvgAfterConv2) == 2 {
+            steps.push(StepPlan::AvgPool);
+        }
+        let se = self.se(place, SePosition::BeforeLastConv, width)?;
+        steps.extend(se.map(StepPlan::Se));
+        steps.push(StepPlan::Conv(ConvPlan {
+            activation: self.branch_end(),
+            ..self.conv(place.conv(names[2]), dense(width, outputs, 1))
+        }));
+        Ok(steps)
+    }
+
+    /// The activation between the branch's last BatchNorm and the module.
+    fn branch_end(&self) -> Option<Activation> {
+        let relu = self.spec.se.as_ref().is_some_and(|se| se.relu_before);
+        relu.then_some(Activation::Relu)
+    }
+
+    /// The selective-kernel unit that replaces the branch's convolution number `position`, from 1.
+    fn selective(
+        &self,
+        place: &Place<'_>,
+        position: usize,
+        inputs: usize,
+        stride: usize,
+    ) -> Result<SkPlan, NetError> {
+        let names = self.names.selective()?;
+        let numbered = |name: &str| place.below(&name.replace("{n}", &position.to_string()));
+        let split_input = self.spec.sk.as_ref().is_some_and(|sk| sk.split_input);
+        let outputs = place.run.width;
+        let path_inputs = if split_input { inputs / 2 } else { inputs };
+        let path = |index: usize| {
+            let geometry = ConvGeometry {
+                stride,
+                padding: Padding::Each(index + 1),
+                dilation: index + 1,
+                groups: place.run.groups,
+                ..dense(path_inputs, outputs, 3)
+            };
+            self.conv(names.paths[index].map(numbered), geometry)
+        };
+        let attention = numbered(names.attention);
+        Ok(SkPlan {
+            paths: [path(0), path(1)],
+            split_input,
+            norm: self.norm(format!("{attention}.bn")),
+            attention,
+            channels: outputs,
+            reduced: place.run.reduced.unwrap_or(0),
+        })
+    }
+
+    fn se(
+        &self,
+        place: &Place<'_>,
+        position: SePosition,
+        channels: usize,
+    ) -> Result<Option<SePlan>, NetError> {
+        let se = self.spec.se.as_ref().filter(|se| se.position == position);
+        let (Some(se), Some(reduced)) = (se, place.run.reduced) else {
+            return Ok(None);
+        };
+        let names = self.names.se()?;
+        let name = place.below(names.module);
+        Ok(Some(SePlan {
+            reduce: format!("{name}.{}", names.reduce),
+            expand: format!("{name}.{}", names.expand),
+            name,
+            channels,
+            reduced,
+            hidden: se.hidden,
+            gate: se.gate,
+        }))
+    }
+
+    fn projection(&self, place: &Place<'_>) -> ProjectionPlan {
+        let kind = self.spec.shortcut;
+        // A projection that keeps the resolution is a plain 1x1 in every model.
+        let kernel = if kind == Shortcut::Conv3x3 && place.stride != 1 {
+            3
+        } else {
+            1
+        };
+        let pooled = kind == Shortcut::AvgConv1x1;
+        let avg_pool = pooled && place.stride == 2;
+        let name = if pooled {
+            self.names.pooled_shortcut
+        } else {
+            self.names.shortcut
+        };
+        let outputs = place.run.channels;
+        let geometry = ConvGeometry {
+            stride: if avg_pool { 1 } else { place.stride },
+            ..dense(place.inputs, outputs, kernel)
+        };
+        let conv = ConvPlan {
+            activation: None,
+            ..self.conv(place.conv(name), geometry)
+        };
+        ProjectionPlan { avg_pool, conv }
+    }
+}
+
+/// One group, stride 1, and a padding that keeps the resolution.
+fn dense(inputs: usize, outputs: usize, kernel: usize) -> ConvGeometry {
+    ConvGeometry {
+        inputs,
+        outputs,
+        kernel,
+        stride: 1,
+        padding: Padding::Each(kernel / 2),
+        dilation: 1,
+        groups: 1,
+    }
+}

@@ -1,0 +1,231 @@
+//! The tensor names of weights files: one table of patterns for each naming scheme.
+//!
+//! A planner looks up the names of its layers in the table and never asks which scheme it is. A scheme
+//! has no row for layers that its source file lacks; a plan that needs such a row is rejected.
+
+use serde::{Deserialize, Serialize};
+
+use super::NetError;
+
+/// Whose tensor names a weights file uses: the timm source file that defines the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Naming {
+    /// `conv1`, `layer1.0.conv1`, `se.fc1`, `fc` (timm `resnet.py`).
+    Resnet,
+    /// `layer0.conv1`, `se_module.fc1`, `last_linear` (timm `senet.py`, Cadene's package).
+    Senet,
+    /// `stem.conv1.conv`, `stages.0.0.conv1_1x1.conv`, `head.fc` (timm `byobnet.py`).
+    Byobnet,
+    /// `conv1`, `layer1.0.conv1.paths.0.conv`, `fc` (timm `sknet.py`).
+    Sknet,
+}
+
+/// Prefix of a convolution's `weight`, and of its BatchNorm's four vectors.
+pub(super) type ConvName = [&'static str; 2];
+
+/// What the branch of a block consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Branch {
+    Basic,
+    Bottleneck,
+}
+
+/// The patterns of one scheme. Names inside a block are those below the block's own.
+pub(super) struct Names {
+    /// One row for each number of convolutions that a stem can have.
+    stems: &'static [&'static [ConvName]],
+    /// `{stage}` and `{block}` count from 0, `{stage+1}` and `{block+1}` from 1.
+    block: &'static str,
+    /// The convolutions of a block's branch, in running order.
+    branches: &'static [(Branch, &'static [ConvName])],
+    se: Option<SeNames>,
+    selective: Option<SelectiveNames>,
+    pub(super) shortcut: ConvName,
+    /// The shortcut's convolution in a network whose shortcuts begin with a pool, also where a block
+    /// has no pool: timm keeps the pool's place in the `Sequential`.
+    pub(super) pooled_shortcut: ConvName,
+    head_conv: Option<ConvName>,
+    pub(super) classifier: &'static str,
+}
+
+/// A squeeze-and-excitation module, and its two layers below that.
+#[derive(Clone, Copy)]
+pub(super) struct SeNames {
+    pub(super) module: &'static str,
+    pub(super) reduce: &'static str,
+    pub(super) expand: &'static str,
+}
+
+/// A selective-kernel unit: `{n}` is the number of the convolution that it replaces, from 1.
+#[derive(Clone, Copy)]
+pub(super) struct SelectiveNames {
+    pub(super) paths: [ConvName; 2],
+    pub(super) attention: &'static str,
+}
+
+const SE: SeNames = SeNames {
+    module: "se",
+    reduce: "fc1",
+    expand: "fc2",
+};
+
+const RESNET: Names = Names {
+    stems: &[
+        &[["conv1", "bn1"]],
+        // A Sequential of convolution, norm and activation whose last norm lies outside.
+        &[
+            ["conv1.0", "conv1.1"],
+            ["conv1.3", "conv1.4"],
+            ["conv1.6", "bn1"],
+        ],
+        // ResNet-RS: a convolution that replaces the pool, under the pool's name.
+        &[
+            ["conv1.0", "conv1.1"],
+            ["conv1.3", "conv1.4"],
+            ["conv1.6", "bn1"],
+            ["maxpool.0", "maxpool.1"],
+        ],
+    ],
+    block: "layer{stage+1}.{block}",
+    branches: &[
+        (Branch::Basic, &[["conv1", "bn1"], ["conv2", "bn2"]]),
+        (
+            Branch::Bottleneck,
+            &[["conv1", "bn1"], ["conv2", "bn2"], ["conv3", "bn3"]],
+        ),
+    ],
+    se: Some(SE),
+    selective: None,
+    shortcut: ["downsample.0", "downsample.1"],
+    pooled_shortcut: ["downsample.1", "downsample.2"],
+    head_conv: None,
+    classifier: "fc",
+};
+
+const SENET: Names = Names {
+    stems: &[
+        &[["layer0.conv1", "layer0.bn1"]],
+        &[
+            ["layer0.conv1", "layer0.bn1"],
+            ["layer0.conv2", "layer0.bn2"],
+            ["layer0.conv3", "layer0.bn3"],
+        ],
+    ],
+    se: Some(SeNames {
+        module: "se_module",
+        ..SE
+    }),
+    classifier: "last_linear",
+    ..RESNET
+};
+
+const BYOBNET: Names = Names {
+    stems: &[&[
+        ["stem.conv1.conv", "stem.conv1.bn"],
+        ["stem.conv2.conv", "stem.conv2.bn"],
+        ["stem.conv3.conv", "stem.conv3.bn"],
+    ]],
+    block: "stages.{stage}.{block}",
+    branches: &[(
+        Branch::Bottleneck,
+        &[
+            ["conv1_1x1.conv", "conv1_1x1.bn"],
+            ["conv2_kxk.conv", "conv2_kxk.bn"],
+            ["conv3_1x1.conv", "conv3_1x1.bn"],
+        ],
+    )],
+    se: Some(SeNames {
+        module: "attn",
+        ..SE
+    }),
+    selective: None,
+    shortcut: ["shortcut.conv", "shortcut.bn"],
+    pooled_shortcut: ["shortcut.conv", "shortcut.bn"],
+    head_conv: Some(["final_conv.conv", "final_conv.bn"]),
+    classifier: "head.fc",
+};
+
+const SKNET: Names = Names {
+    branches: &[
+        (
+            Branch::Basic,
+            &[["conv1.conv", "conv1.bn"], ["conv2.conv", "conv2.bn"]],
+        ),
+        (
+            Branch::Bottleneck,
+            &[
+                ["conv1.conv", "conv1.bn"],
+                ["conv2.conv", "conv2.bn"],
+                ["conv3.conv", "conv3.bn"],
+            ],
+        ),
+    ],
+    se: None,
+    selective: Some(SelectiveNames {
+        paths: [
+            ["conv{n}.paths.0.conv", "conv{n}.paths.0.bn"],
+            ["conv{n}.paths.1.conv", "conv{n}.paths.1.bn"],
+        ],
+        attention: "conv{n}.attn",
+    }),
+    ..RESNET
+};
+
+impl Naming {
+    pub(super) fn names(self) -> &'static Names {
+        match self {
+            Self::Resnet => &RESNET,
+            Self::Senet => &SENET,
+            Self::Byobnet => &BYOBNET,
+            Self::Sknet => &SKNET,
+        }
+    }
+}
+
+impl Names {
+    /// # Errors
+    /// Here and below [`NetError::Spec`] if the scheme has no row for it.
+    pub(super) fn stem(&self, convs: usize) -> Result<&'static [ConvName], NetError> {
+        let row = self.stems.iter().find(|names| names.len() == convs);
+        row.copied()
+            .ok_or_else(|| missing(&format!("a stem of {convs} convolutions")))
+    }
+
+    /// Prefix of a block's tensors; both numbers count from 0.
+    pub(super) fn block(&self, stage: usize, block: usize) -> String {
+        [("stage", stage), ("block", block)].iter().fold(
+            self.block.to_owned(),
+            |name, (what, number)| {
+                name.replace(&format!("{{{what}}}"), &number.to_string())
+                    .replace(&format!("{{{what}+1}}"), &(number + 1).to_string())
+            },
+        )
+    }
+
+    pub(super) fn branch(&self, branch: Branch) -> Result<&'static [ConvName], NetError> {
+        let row = self.branches.iter().find(|(of, _)| *of == branch);
+        row.map(|&(_, names)| names)
+            .ok_or_else(|| missing(&format!("blocks of the kind {branch:?}")))
+    }
+
+    pub(super) fn se(&self) -> Result<SeNames, NetError> {
+        self.se
+            .ok_or_else(|| missing("squeeze-and-excitation modules"))
+    }
+
+    pub(super) fn selective(&self) -> Result<SelectiveNames, NetError> {
+        self.selective
+            .ok_or_else(|| missing("selective-kernel units"))
+    }
+
+    pub(super) fn head_conv(&self) -> Result<ConvName, NetError> {
+        self.head_conv
+            .ok_or_else(|| missing("a convolution before the pool"))
+    }
+}
+
+fn missing(what: &str) -> NetError {
+    let reason = format!("this naming scheme has no names for {what}");
+    NetError::spec("tensors.naming", reason)
+}

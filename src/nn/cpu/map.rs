@@ -1,0 +1,191 @@
+//! Maps on the CPU, in plain memory that is reused.
+
+use std::ops::{Deref, Range};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{Result, Storage, Tensor, WithDType, bail};
+
+use crate::kernels::{Element, Isa, line_start, slack};
+
+/// An element type that Candle's tensors have, too.
+pub trait MapElement: Element + WithDType {}
+
+impl<T: Element + WithDType> MapElement for T {}
+
+/// An instruction set for the kernels, and a pool of memory for their maps.
+#[derive(Clone, Debug)]
+pub struct Engine<T = f32> {
+    isa: Isa,
+    /// Buffers that no map uses.
+    free: Arc<Mutex<Vec<Buffer<T>>>>,
+}
+
+impl<T: MapElement> Engine<T> {
+    /// With an empty pool.
+    pub fn new(isa: Isa) -> Self {
+        Self {
+            isa,
+            free: Arc::default(),
+        }
+    }
+
+    pub(in crate::nn) fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// A map of arbitrary content.
+    pub(super) fn map(&self, dims: [usize; 4]) -> Map<T> {
+        let len = dims.iter().product();
+        Map {
+            memory: Memory::Own(self.take(len).unwrap_or_else(|| Buffer::new(len))),
+            dims,
+            engine: self.clone(),
+        }
+    }
+
+    /// The values of a tensor `[N, H, W, C]` as a map, without a copy.
+    pub(super) fn borrowed(&self, tensor: Tensor) -> Result<Map<T>> {
+        let (batch, height, width, channels) = tensor.dims4()?;
+        Values::<T>::of(&tensor)?;
+        Ok(Map {
+            memory: Memory::Borrowed(tensor),
+            dims: [batch, height, width, channels],
+            engine: self.clone(),
+        })
+    }
+
+    /// The smallest free buffer of at least `len` values, unless it is far too large: a small map
+    /// must not occupy the memory of a large one.
+    fn take(&self, len: usize) -> Option<Buffer<T>> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let sizes = free.iter().map(Buffer::len).enumerate();
+        let fits = sizes.filter(|&(_, size)| size >= len && size <= 2 * len.max(1 << 12));
+        let (index, _) = fits.min_by_key(|&(_, size)| size)?;
+        Some(free.swap_remove(index))
+    }
+}
+
+/// Values of which the one at `start` starts a cache line.
+#[derive(Debug)]
+struct Buffer<T> {
+    values: Vec<T>,
+    start: usize,
+}
+
+impl<T: Element> Buffer<T> {
+    fn new(len: usize) -> Self {
+        let values = vec![T::zeroed(); len + slack::<T>()];
+        let start = line_start(&values);
+        Self { values, start }
+    }
+
+    fn len(&self) -> usize {
+        self.values.len() - self.start
+    }
+}
+
+/// Where a map's values are.
+#[derive(Debug)]
+enum Memory<T> {
+    Own(Buffer<T>),
+    /// Contiguous values of type `T` on the CPU.
+    Borrowed(Tensor),
+}
+
+/// A batch of maps `[N, H, W, C]`. On drop its memory returns to the engine.
+#[derive(Debug)]
+pub struct Map<T = f32> {
+    memory: Memory<T>,
+    /// Batch, height, width, channels.
+    pub(super) dims: [usize; 4],
+    pub(super) engine: Engine<T>,
+}
+
+impl<T: MapElement> Map<T> {
+    pub(super) fn values(&self) -> Result<Values<'_, T>> {
+        match &self.memory {
+            Memory::Own(buffer) => {
+                let len = self.dims.iter().product::<usize>();
+                Ok(Values::Slice(&buffer.values[buffer.start..][..len]))
+            }
+            Memory::Borrowed(tensor) => Values::of(tensor),
+        }
+    }
+
+    /// The values, mutably: borrowed ones are copied first.
+    pub(super) fn values_mut(&mut self) -> Result<&mut [T]> {
+        let len = self.dims.iter().product::<usize>();
+        if let Memory::Borrowed(tensor) = &self.memory {
+            let mut own = Buffer::new(len);
+            own.values[own.start..][..len].copy_from_slice(&Values::of(tensor)?);
+            self.memory = Memory::Own(own);
+        }
+        match &mut self.memory {
+            Memory::Own(buffer) => Ok(&mut buffer.values[buffer.start..][..len]),
+            Memory::Borrowed(_) => bail!("the values are borrowed"),
+        }
+    }
+
+    /// Values of one image.
+    pub(super) fn image_len(&self) -> usize {
+        self.dims[1..].iter().product()
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        self.dims[3]
+    }
+}
+
+impl<T> Drop for Map<T> {
+    fn drop(&mut self) {
+        if let Memory::Own(buffer) = &mut self.memory {
+            let buffer = Buffer {
+                values: std::mem::take(&mut buffer.values),
+                start: buffer.start,
+            };
+            let free = self.engine.free.lock();
+            free.unwrap_or_else(PoisonError::into_inner).push(buffer);
+        }
+    }
+}
+
+/// Read access to the values of a map or a tensor.
+pub(super) enum Values<'a, T = f32> {
+    Slice(&'a [T]),
+    /// Candle's lock on the storage, whose type has no public name.
+    Tensor(Box<dyn Deref<Target = Storage> + 'a>, Range<usize>),
+}
+
+impl<'a, T: WithDType> Values<'a, T> {
+    /// Of a contiguous tensor on the CPU.
+    pub(super) fn of(x: &'a Tensor) -> Result<Self> {
+        let (storage, layout) = x.storage_and_layout();
+        match (&*storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(values), Some((start, end)))
+                if T::cpu_storage_as_slice(values).is_ok() =>
+            {
+                Ok(Self::Tensor(Box::new(storage), start..end))
+            }
+            _ => bail!(
+                "expected contiguous {} values on the CPU",
+                T::DTYPE.as_str()
+            ),
+        }
+    }
+}
+
+impl<T: WithDType> Deref for Values<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Self::Slice(values) => values,
+            Self::Tensor(storage, range) => match &***storage {
+                Storage::Cpu(values) => {
+                    T::cpu_storage_as_slice(values).map_or(&[], |values| &values[range.clone()])
+                }
+                _ => &[],
+            },
+        }
+    }
+}

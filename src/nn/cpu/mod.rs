@@ -1,0 +1,228 @@
+//! The layers on our kernels: channels-last maps in plain memory.
+//!
+//! Matrices with one row per image (squeezes, gates, features) are small and stay tensors.
+
+mod map;
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use crate::kernels::{self, Activation, Elementwise, Pool, to_channels_last};
+
+use super::stored_channels_last;
+pub use map::{Engine, Map};
+use map::{MapElement, Values};
+
+/// A convolution with its packed weights.
+pub(super) type Conv<T = f32> = kernels::Conv<T>;
+/// A matrix product with its packed weights.
+pub(super) type Linear = kernels::Linear;
+
+/// Images `[N, C, H, W]` as a map: without a copy if they are stored channels-last.
+pub(super) fn enter<T: MapElement>(engine: &Engine<T>, x: &Tensor) -> Result<Map<T>> {
+    let x = x.to_dtype(T::DTYPE)?;
+    if let Some(tensor) = stored_channels_last(&x)? {
+        return engine.borrowed(tensor);
+    }
+    let x = x.contiguous()?;
+    let (batch, channels, height, width) = x.dims4()?;
+    let mut map = engine.map([batch, height, width, channels]);
+    let plane = height * width;
+    to_channels_last(&Values::of(&x)?, [channels, plane], map.values_mut()?);
+    Ok(map)
+}
+
+/// `[N, C, H, W]`.
+pub(super) fn to_tensor<T: MapElement>(x: &Map<T>) -> Result<Tensor> {
+    let tensor = Tensor::from_slice(&x.values()?, &x.dims, &Device::Cpu)?;
+    let tensor = tensor.permute((0, 3, 1, 2))?.force_contiguous()?;
+    tensor.to_dtype(DType::F32)
+}
+
+/// The convolved map, and optionally the sums of its channels in `sums`, `[N, outputs]`.
+fn conv_with<T: MapElement>(
+    conv: &Conv<T>,
+    x: &Map<T>,
+    sums: Option<&mut [f32]>,
+) -> Result<Map<T>> {
+    let [batch, height, width, channels] = x.dims;
+    let geometry = conv.geometry();
+    if channels != geometry.inputs {
+        let inputs = geometry.inputs;
+        bail!("expected a map of {inputs} channels, found {channels}");
+    }
+    let (h, w) = (geometry.output(height), geometry.output(width));
+    let mut y = x.engine.map([batch, h, w, geometry.outputs]);
+    let size = [batch, height, width];
+    conv.run(&x.values()?, size, y.values_mut()?, sums);
+    Ok(y)
+}
+
+pub(super) fn conv<T: MapElement>(conv: &Conv<T>, x: &Map<T>) -> Result<Map<T>> {
+    conv_with(conv, x, None)
+}
+
+/// The convolved map, and the mean of each channel.
+pub(super) fn conv_squeezed<T: MapElement>(conv: &Conv<T>, x: &Map<T>) -> Result<(Map<T>, Tensor)> {
+    let (batch, outputs) = (x.dims[0], conv.geometry().outputs);
+    let mut sums = vec![0.0; batch * outputs];
+    let y = conv_with(conv, x, Some(&mut sums))?;
+    let pixels = (y.image_len() / outputs) as f32;
+    sums.iter_mut().for_each(|sum| *sum /= pixels);
+    Ok((y, Tensor::from_vec(sums, (batch, outputs), &Device::Cpu)?))
+}
+
+pub(super) fn linear(
+    linear: &Linear,
+    x: &Tensor,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    let (batch, inputs) = x.dims2()?;
+    if inputs != linear.inputs() {
+        let expected = linear.inputs();
+        bail!("expected {expected} inputs, found {inputs}");
+    }
+    let mut y = vec![0.0; batch * linear.outputs()];
+    let x = x.contiguous()?;
+    linear.run(&Values::of(&x)?, &mut y, activation);
+    Tensor::from_vec(y, (batch, linear.outputs()), &Device::Cpu)
+}
+
+/// Mean over the pixels of `x`, or of `x + y`: `[N, C]`.
+pub(super) fn mean<T: MapElement>(x: &Map<T>, y: Option<&Map<T>>) -> Result<Tensor> {
+    if y.is_some_and(|y| y.dims != x.dims) {
+        bail!("the two maps differ in shape");
+    }
+    let (batch, channels, image) = (x.dims[0], x.channels(), x.image_len());
+    let mut means = vec![0.0; batch * channels];
+    let (x_values, y_values) = (x.values()?, y.map(Map::values).transpose()?);
+    for (n, means) in means.chunks_exact_mut(channels).enumerate() {
+        let of_image = n * image..(n + 1) * image;
+        let y = y_values.as_ref().map(|y| &y[of_image.clone()]);
+        kernels::mean(x.engine.isa(), &x_values[of_image], y, channels, means);
+    }
+    Tensor::from_vec(means, (batch, channels), &Device::Cpu)
+}
+
+pub(super) fn pool<T: MapElement>(pool: Pool, x: &Map<T>) -> Result<Map<T>> {
+    let [batch, height, width, channels] = x.dims;
+    let dims = [batch, pool.output(height), pool.output(width), channels];
+    let mut y = x.engine.map(dims);
+    pool.run(x.engine.isa(), &x.values()?, x.dims, y.values_mut()?);
+    Ok(y)
+}
+
+/// In the branch's memory, in one pass.
+pub(super) fn add_shortcut<T: MapElement>(
+    mut branch: Map<T>,
+    gate: Option<&Tensor>,
+    shortcut: &Map<T>,
+    activation: Option<Activation>,
+) -> Result<Map<T>> {
+    if branch.dims != shortcut.dims {
+        bail!(
+            "shortcut {:?} and branch {:?} differ",
+            shortcut.dims,
+            branch.dims
+        );
+    }
+    let (image, channels) = (branch.image_len(), branch.channels());
+    let gates = gate.map(|gate| gates(gate, &branch, 1)).transpose()?;
+    let shortcut = shortcut.values()?;
+    each_image(&mut branch, |n| Elementwise::AddShortcut {
+        gate: gates
+            .as_ref()
+            .map(|gates| &gates[n * channels..][..channels]),
+        shortcut: &shortcut[n * image..][..image],
+        activation,
+    })?;
+    Ok(branch)
+}
+
+/// In the map's memory.
+pub(super) fn scale<T: MapElement>(mut map: Map<T>, gate: &Tensor) -> Result<Map<T>> {
+    let (gates, channels) = (gates(gate, &map, 1)?, map.channels());
+    each_image(&mut map, |n| {
+        Elementwise::Scale(&gates[n * channels..][..channels])
+    })?;
+    Ok(map)
+}
+
+/// In the first map's memory.
+pub(super) fn select<T: MapElement>(
+    [mut first, second]: [Map<T>; 2],
+    gate: &Tensor,
+) -> Result<Map<T>> {
+    if second.dims != first.dims {
+        bail!("the two paths differ in shape");
+    }
+    let (image, channels) = (first.image_len(), first.channels());
+    let gates = gates(gate, &first, 2)?;
+    let other = second.values()?;
+    each_image(&mut first, |n| {
+        let (a, b) = gates[2 * n * channels..][..2 * channels].split_at(channels);
+        Elementwise::Select {
+            gates: [a, b],
+            other: &other[n * image..][..image],
+        }
+    })?;
+    Ok(first)
+}
+
+/// `count` channels from `start` on.
+pub(super) fn channels<T: MapElement>(x: &Map<T>, start: usize, count: usize) -> Result<Map<T>> {
+    let [batch, height, width, channels] = x.dims;
+    if start + count > channels {
+        bail!(
+            "expected at least {} channels, found {channels}",
+            start + count
+        );
+    }
+    let mut y = x.engine.map([batch, height, width, count]);
+    let pixels = y.values_mut()?.chunks_exact_mut(count);
+    for (y, x) in pixels.zip(x.values()?.chunks_exact(channels)) {
+        y.copy_from_slice(&x[start..start + count]);
+    }
+    Ok(y)
+}
+
+/// The images of several maps as one batch.
+pub(super) fn cat<T: MapElement>(maps: &[&Map<T>]) -> Result<Map<T>> {
+    let Some(first) = maps.first() else {
+        bail!("no maps to concatenate");
+    };
+    if maps.iter().any(|map| map.dims[1..] != first.dims[1..]) {
+        bail!("maps of different sizes cannot form a batch");
+    }
+    let [_, height, width, channels] = first.dims;
+    let batch = maps.iter().map(|map| map.dims[0]).sum();
+    let mut batched = first.engine.map([batch, height, width, channels]);
+    let mut rest = batched.values_mut()?;
+    for map in maps {
+        let values = map.values()?;
+        let (start, after) = rest.split_at_mut(values.len());
+        start.copy_from_slice(&values);
+        rest = after;
+    }
+    Ok(batched)
+}
+
+/// Applies to each image the operation for its index.
+fn each_image<'a, T: MapElement>(
+    map: &mut Map<T>,
+    operation: impl Fn(usize) -> Elementwise<'a, T>,
+) -> Result<()> {
+    let (isa, channels, image) = (map.engine.isa(), map.channels(), map.image_len());
+    let images = map.values_mut()?.chunks_exact_mut(image.max(1));
+    for (n, y) in images.enumerate() {
+        operation(n).run(isa, y, channels);
+    }
+    Ok(())
+}
+
+/// The values of a gate: `paths` factors per channel of each image.
+fn gates<T: MapElement>(gate: &Tensor, map: &Map<T>, paths: usize) -> Result<Vec<f32>> {
+    if gate.elem_count() != map.dims[0] * paths * map.channels() {
+        bail!("expected {paths} gates per channel of each image");
+    }
+    gate.flatten_all()?.to_vec1()
+}

@@ -1,0 +1,136 @@
+//! The checkpoints in the caches. The Hugging Face cache is shared, so other programs' models are left
+//! out: what counts is in the zoo, or has a `config.json` of an architecture that is known here.
+
+use std::collections::BTreeSet;
+
+use super::pick::may_hold_weights;
+use super::scan::{CachedFile, CachedRepo, fingerprint, scan, scan_releases};
+use crate::bounded;
+use crate::error::Result;
+use crate::hub::{self, HubOptions, LockedFile};
+use crate::zoo::{CONFIG_FILE, ModelSpec, Overrides, WeightsRef, WeightsSource, Zoo};
+
+/// The repositories of checkpoints in the cache, by name.
+///
+/// # Errors
+/// If a cache cannot be read.
+pub fn list(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
+    let zoo = Zoo::builtin()?;
+    let repos = scan(hub)?.into_iter();
+    Ok(repos.filter(|repo| is_checkpoint(repo, zoo)).collect())
+}
+
+fn is_checkpoint(repo: &CachedRepo, zoo: &Zoo) -> bool {
+    let of_card = |name: &str| {
+        zoo.cards()
+            .iter()
+            .any(|card| card.weights.repo.as_deref() == Some(name))
+    };
+    if of_card(&repo.repo) {
+        return true;
+    }
+    let files = repo.revisions.iter().flat_map(|revision| &revision.files);
+    let configs = files.filter(|file| file.name == CONFIG_FILE);
+    configs
+        .filter_map(|file| bounded::read_found(&file.path, bounded::SMALL).ok())
+        .any(|text| {
+            let source = WeightsSource::Reference(WeightsRef::default());
+            ModelSpec::from_timm_config(&text, &repo.repo, source, &Overrides::ALL).is_ok()
+        })
+}
+
+/// A file that authors publish outside the hub, in the program's own cache.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CachedRelease {
+    /// The file.
+    pub file: CachedFile,
+    /// Its address, where a card names it.
+    pub url: Option<String>,
+}
+
+/// The release files in the cache, by name.
+///
+/// # Errors
+/// If the cache cannot be read.
+pub fn list_releases(hub: &HubOptions) -> Result<Vec<CachedRelease>> {
+    let cards = Zoo::builtin()?.cards();
+    let with_url = |file: CachedFile| {
+        let mut urls = cards
+            .iter()
+            .filter_map(|card| card.weights.release.as_ref());
+        let is_its =
+            |url: &&String| hub::release_name(url).is_some_and(|(name, _)| name == file.name);
+        CachedRelease {
+            url: urls.find(is_its).cloned(),
+            file,
+        }
+    };
+    Ok(scan_releases(hub)?.into_iter().map(with_url).collect())
+}
+
+/// Commits that cards name: no branch stands for them, and they are needed all the same.
+///
+/// # Errors
+/// If the built-in cards are wrong, which the program's tests rule out.
+pub fn pinned_commits() -> Result<BTreeSet<String>> {
+    let cards = Zoo::builtin()?.cards().iter();
+    Ok(cards
+        .filter_map(|card| card.weights.revision.clone())
+        .collect())
+}
+
+/// The entries of a lockfile for everything that [`list`] finds, and the release files of cards.
+/// Everything is read in order to be hashed.
+///
+/// # Errors
+/// If a cache cannot be read.
+pub fn lock(hub: &HubOptions) -> Result<Vec<LockedFile>> {
+    let mut files = Vec::new();
+    let is_needed = |file: &&CachedFile| {
+        file.size.is_some() && (file.name == CONFIG_FILE || is_weights(&file.name))
+    };
+    for repo in list(hub)? {
+        for revision in &repo.revisions {
+            for file in revision.files.iter().filter(is_needed) {
+                let (sha256, size) = fingerprint(&file.path)?;
+                let commit_alone = [revision.commit.clone()];
+                let names = match &revision.refs[..] {
+                    [] => &commit_alone[..],
+                    refs => refs,
+                };
+                files.extend(names.iter().map(|name| LockedFile::Hub {
+                    repo: repo.repo.clone(),
+                    revision: name.clone(),
+                    commit: revision.commit.clone(),
+                    file: file.name.clone(),
+                    size,
+                    sha256: sha256.clone(),
+                }));
+            }
+        }
+    }
+    for release in list_releases(hub)? {
+        if let Some(url) = release.url {
+            let (sha256, size) = fingerprint(&release.file.path)?;
+            files.push(LockedFile::Release {
+                release: url,
+                size,
+                sha256,
+            });
+        }
+    }
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+fn is_weights(name: &str) -> bool {
+    let of_card = || {
+        let zoo = Zoo::builtin().ok()?;
+        zoo.cards()
+            .iter()
+            .find(|card| card.weights.file.as_deref() == Some(name))
+    };
+    may_hold_weights(name) || of_card().is_some()
+}

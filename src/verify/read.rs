@@ -1,0 +1,174 @@
+//! Reads golden files.
+
+use std::collections::BTreeSet;
+
+use candle_core::{Device, Tensor};
+
+use super::{Expected, Golden, GoldenError};
+use crate::weights::Weights;
+
+impl Golden {
+    /// Reads a golden file.
+    ///
+    /// `tolerance` is the absolute tolerance of the logits. The other tensors get the same tolerance
+    /// relative to their largest magnitude, because their scales differ.
+    ///
+    /// # Errors
+    /// [`GoldenError::Missing`] without `input` or `logits`, [`GoldenError::Malformed`] if entries
+    /// contradict each other, [`GoldenError::Weights`] if a tensor is of an unsuitable type.
+    pub fn read(file: &Weights, tolerance: f64) -> Result<Self, GoldenError> {
+        let reader = Reader { file };
+        let input = reader.input()?;
+        let mut expected = Vec::new();
+        let mut unknown = Vec::new();
+        let mut stages = BTreeSet::new();
+        for name in file.names() {
+            if name == "input" {
+                continue;
+            }
+            match name
+                .strip_prefix("stage.")
+                .and_then(|rest| rest.rsplit_once('.'))
+            {
+                Some((stage, "shape" | "stats" | "probe_index" | "probe")) => {
+                    stages.insert(stage);
+                }
+                Some((stage, "full")) => expected.push(reader.whole(name, stage)?),
+                _ => match name {
+                    "logits" | "pre_logits" => expected.push(reader.whole(name, name)?),
+                    "logits_f64" | "pre_logits_f64" => {
+                        expected.push(reader.whole(name, name.trim_end_matches("_f64"))?);
+                    }
+                    _ if name.starts_with("gate.") => expected.push(reader.whole(name, name)?),
+                    _ => {
+                        unknown.push(name.to_owned());
+                    }
+                },
+            }
+        }
+        for stage in stages {
+            expected.push(reader.stage(stage)?);
+        }
+        let logits = expected
+            .iter()
+            .filter(|e| e.point == "logits")
+            .map(Expected::scale);
+        let Some(scale) = logits.reduce(f64::max) else {
+            return Err(GoldenError::Missing {
+                file: file.source().to_owned(),
+                tensor: "logits",
+            });
+        };
+        for entry in &mut expected {
+            if !entry.is_finite() {
+                return Err(reader.malformed(&entry.name, "finite numbers", "NaN or infinity"));
+            }
+            let relative = if scale > 0.0 {
+                entry.scale() / scale
+            } else {
+                1.0
+            };
+            entry.tolerance = if entry.point == "logits" {
+                tolerance
+            } else {
+                tolerance * relative
+            };
+        }
+        Ok(Self {
+            input,
+            expected,
+            unknown,
+        })
+    }
+}
+
+struct Reader<'a> {
+    file: &'a Weights,
+}
+
+impl Reader<'_> {
+    fn malformed(
+        &self,
+        tensor: &str,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> GoldenError {
+        GoldenError::Malformed {
+            file: self.file.source().to_owned(),
+            tensor: tensor.to_owned(),
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+
+    fn input(&self) -> Result<Tensor, GoldenError> {
+        let Some(shape) = self.file.shape("input") else {
+            let file = self.file.source().to_owned();
+            return Err(GoldenError::Missing {
+                file,
+                tensor: "input",
+            });
+        };
+        Ok(Tensor::from_vec(
+            self.file.f32("input")?,
+            shape,
+            &Device::Cpu,
+        )?)
+    }
+
+    /// A tensor that is stored whole.
+    fn whole(&self, name: &str, point: &str) -> Result<Expected, GoldenError> {
+        Ok(Expected {
+            name: name.to_owned(),
+            point: point.to_owned(),
+            shape: self.file.shape(name).unwrap_or_default().to_vec(),
+            stats: None,
+            index: None,
+            values: self.file.f64(name)?,
+            tolerance: 0.0,
+        })
+    }
+
+    /// A tensor of which only shape, statistics and probes are stored.
+    fn stage(&self, stage: &str) -> Result<Expected, GoldenError> {
+        let part = |part: &str| format!("stage.{stage}.{part}");
+        let shape = self.indices(&part("shape"))?;
+        let elements = shape
+            .iter()
+            .try_fold(1, |product: usize, &n| product.checked_mul(n));
+        let stats = self.file.f64(&part("stats"))?;
+        let stats = <[f64; 4]>::try_from(stats).map_err(|found| {
+            self.malformed(&part("stats"), "4 values", format!("{}", found.len()))
+        })?;
+        let index = self.indices(&part("probe_index"))?;
+        if let Some(outside) = index
+            .iter()
+            .find(|&&at| elements.is_none_or(|elements| at >= elements))
+        {
+            let expected = format!("places in a tensor of shape {shape:?}");
+            return Err(self.malformed(&part("probe_index"), expected, outside.to_string()));
+        }
+        let values = self.file.f64(&part("probe"))?;
+        if values.len() != index.len() {
+            let expected = format!("{} values, as many as places", index.len());
+            return Err(self.malformed(&part("probe"), expected, values.len().to_string()));
+        }
+        Ok(Expected {
+            name: format!("stage.{stage}"),
+            point: stage.to_owned(),
+            shape,
+            stats: Some(stats),
+            index: Some(index),
+            values,
+            tolerance: 0.0,
+        })
+    }
+
+    fn indices(&self, name: &str) -> Result<Vec<usize>, GoldenError> {
+        let convert = |value: i64| {
+            usize::try_from(value)
+                .map_err(|_| self.malformed(name, "no negative value", value.to_string()))
+        };
+        self.file.i64(name)?.into_iter().map(convert).collect()
+    }
+}

@@ -1,0 +1,77 @@
+//! Topologies without a published checkpoint: one file each under `models/architectures/`.
+
+use serde::{Deserialize, Serialize};
+
+use super::card::{TensorsTable, toml_error};
+use super::{Card, CardError, check};
+use crate::nets::{Naming, NetworkSpec};
+use crate::preprocess::InputSpec;
+
+/// A topology for weights of the user's own.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Architecture {
+    /// Name in timm, without a tag.
+    pub name: String,
+    /// Trainable parameters with the classes of [`labels`](Self::labels).
+    pub params: usize,
+    /// The topology.
+    pub network: NetworkSpec,
+    /// Whose tensor names its weights use.
+    pub naming: Naming,
+    /// timm's default input settings.
+    pub input: InputSpec,
+    /// The default label set.
+    pub labels: String,
+}
+
+/// The default label set of networks without weights.
+const LABELS: &str = "imagenet-1k";
+
+impl Architecture {
+    /// Reads and checks `text`, the content of the file called `file`.
+    ///
+    /// # Errors
+    /// [`CardError::Toml`] with the line, or [`CardError::Field`].
+    pub fn parse(file: &str, text: &str) -> Result<Self, CardError> {
+        let architecture = Self::read(file, text)?;
+        check::architecture(&architecture, file)?;
+        Ok(architecture)
+    }
+
+    /// As [`Architecture::parse`], without the checks beyond the types of the fields.
+    pub(super) fn read(file: &str, text: &str) -> Result<Self, CardError> {
+        let parsed: ArchitectureFile =
+            toml::from_str(text).map_err(|error| toml_error(file, text, &error))?;
+        Ok(Self {
+            name: file.trim_end_matches(".toml").to_owned(),
+            params: parsed.params,
+            network: parsed.network,
+            naming: parsed.tensors.naming,
+            input: parsed.input,
+            labels: LABELS.to_owned(),
+        })
+    }
+}
+
+impl From<&Card> for Architecture {
+    fn from(card: &Card) -> Self {
+        Self {
+            name: card.name.architecture().to_owned(),
+            params: card.params,
+            network: card.network.clone(),
+            naming: card.naming,
+            input: card.input.clone(),
+            labels: card.labels.clone(),
+        }
+    }
+}
+
+/// An architecture as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ArchitectureFile {
+    params: usize,
+    network: NetworkSpec,
+    tensors: TensorsTable,
+    input: InputSpec,
+}

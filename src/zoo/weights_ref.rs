@@ -1,0 +1,45 @@
+//! The `[weights]` table of a card.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hub::DEFAULT_REVISION;
+
+/// Weights file of timm's repositories; the default if a card names no file.
+pub const DEFAULT_FILE: &str = "model.safetensors";
+
+/// Where a checkpoint's weights are. At least one of `repo`, `release` and `embedded` is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsRef {
+    /// Hub repository, `organisation/name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// Commit (40 hexadecimal digits); the branch `main` where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// File name inside the repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// SHA-256 of that file, 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The authors' release file outside the hub. Its name has the first digits of its SHA-256,
+    /// as `torch.hub` expects them: `senet154-c7b49a05.pth`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// File under `models/weights/` that is part of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<String>,
+}
+
+impl WeightsRef {
+    /// File name in the repository.
+    pub fn file(&self) -> &str {
+        self.file.as_deref().unwrap_or(DEFAULT_FILE)
+    }
+
+    /// Branch, tag or commit of the repository.
+    pub fn revision(&self) -> &str {
+        self.revision.as_deref().unwrap_or(DEFAULT_REVISION)
+    }
+}

@@ -1,0 +1,231 @@
+//! The guide to the output has every field that the program prints, and no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use serde_json::Value;
+
+use super::common::hub_server::HubServer;
+use super::env::{Env, data, json_rows};
+use super::eval::{eval, folders};
+
+const GUIDE: &str = include_str!("../../src/guide/output.md");
+
+/// Field and type of each row of the table in a command's section.
+fn documented(command: &str) -> BTreeMap<&'static str, &'static str> {
+    let rows = section(command).lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        Some((cells.next()?.trim_end_matches('`'), cells.next()?))
+    });
+    rows.collect()
+}
+
+fn section(command: &str) -> &'static str {
+    let heading = format!("\n## `senet {command}`\n");
+    let (_, section) = GUIDE.split_once(&heading).expect(command);
+    section.split("\n## ").next().unwrap()
+}
+
+/// The fields in a value, such as `predictions[].index`.
+fn fields(
+    value: &Value,
+    path: &str,
+    documented: &BTreeMap<&str, &str>,
+    found: &mut BTreeSet<String>,
+) {
+    let is_open = || {
+        documented
+            .get(path)
+            .is_some_and(|kind| kind.contains("open"))
+    };
+    match value {
+        Value::Object(object) if !is_open() => {
+            for (name, value) in object {
+                let path = format!("{path}{}{name}", if path.is_empty() { "" } else { "." });
+                found.insert(path.clone());
+                fields(value, &path, documented, found);
+            }
+        }
+        Value::Array(values) => {
+            for value in values {
+                fields(value, &format!("{path}[]"), documented, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Compares what the runs of a command print with the guide. `rare` are fields that none of them
+/// has, such as paths that not every system allows.
+fn check(env: &Env, command: &str, runs: &[&[&str]], rare: &[&str]) {
+    let documented = documented(command);
+    let words: Vec<&str> = command.split(' ').collect();
+    let mut all = BTreeSet::new();
+    let mut always: Option<BTreeSet<String>> = None;
+    for run in runs {
+        let output = env.run(&[&words[..], run, &["-q", "--json"]].concat());
+        let rows = json_rows(&output.stdout);
+        assert!(!rows.is_empty(), "{command} {run:?}: {output:?}");
+        for row in rows {
+            let mut found = BTreeSet::new();
+            fields(&row, "", &documented, &mut found);
+            all.extend(found.iter().cloned());
+            match &mut always {
+                Some(always) => always.retain(|field| found.contains(field)),
+                None => always = Some(found),
+            }
+        }
+    }
+    same(command, &all, &documented, rare);
+    for (field, kind) in &documented {
+        let nested = field.contains(['.', '[']);
+        let is_always = always
+            .as_ref()
+            .is_some_and(|always| always.contains(*field));
+        assert!(
+            nested || is_always || kind.contains("optional"),
+            "{command}: {field} is optional"
+        );
+    }
+}
+
+/// Compares the fields that were found with those in the guide.
+fn same(command: &str, found: &BTreeSet<String>, documented: &BTreeMap<&str, &str>, rare: &[&str]) {
+    let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+    let named: BTreeSet<&str> = documented.keys().copied().collect();
+    let rare: BTreeSet<&str> = rare.iter().copied().collect();
+    assert_eq!(
+        found.difference(&named).collect::<Vec<_>>(),
+        [&""; 0],
+        "`senet {command}` prints fields that the guide lacks"
+    );
+    let missing: BTreeSet<&str> = named.difference(&found).copied().collect();
+    assert_eq!(
+        missing, rare,
+        "the guide to `senet {command}` has fields that it never prints"
+    );
+}
+
+#[test]
+fn every_field_of_a_results_file_is_in_the_guide() {
+    let env = Env::new();
+    folders(&env);
+    env.write("labels.json", r#"{"9/a.png": [7, 9]}"#);
+    env.run(&eval(&["--results", "a.jsonl"]));
+    env.run(&eval(&[
+        "--results",
+        "b.jsonl",
+        "--multi-label",
+        "--labels",
+        "labels.json",
+        "--scale-16bit",
+    ]));
+    let documented = documented("eval --results");
+    let mut found = BTreeSet::new();
+    for file in ["a.jsonl", "b.jsonl"] {
+        for line in json_rows(&fs::read(env.path(file)).unwrap()) {
+            fields(&line, "", &documented, &mut found);
+        }
+    }
+    same("eval --results", &found, &documented, &["image_bytes"]);
+}
+
+#[test]
+fn every_field_is_in_the_guide() {
+    let mut env = Env::new();
+    env.set("HF_HOME", "cache");
+    folders(&env);
+    let golden = data("golden/seresnet20.golden.safetensors");
+    let golden = golden.to_str().unwrap();
+    let classify: [&[&str]; 2] = [
+        &["-m", "demo", "set", "missing.png"],
+        &["-m", "demo", "set", "--multi-label"],
+    ];
+    check(&env, "classify", &classify, &["path_bytes"]);
+    check(&env, "list", &[&[]], &["cached_bytes"]);
+    check(&env, "list --architectures", &[&[]], &[]);
+    let info: [&[&str]; 3] = [
+        &["demo", "--layers"],
+        &["seresnext50_32x4d"],
+        &["legacy_senet154"],
+    ];
+    check(
+        &env,
+        "info",
+        &info,
+        &["file_bytes", "shards", "weights.sha256"],
+    );
+    check(&env, "bench", &[&["--runs", "1", "--layers"]], &[]);
+    check(&env, "version", &[&[]], &[]);
+    check(
+        &env,
+        "verify",
+        &[&["demo", "--golden", golden]],
+        &["rows[].note"],
+    );
+    check(
+        &env,
+        "eval",
+        &[&["set", "-m", "demo"], &["set", "-m", "demo", "--expect"]],
+        &[],
+    );
+    env.picture("ankle-boot.png", "multi/a.png");
+    env.write("multi.json", r#"{"a.png": [7, 9]}"#);
+    let multi = ["multi", "-m", "demo", "--labels", "multi.json"];
+    check(&env, "eval --multi-label", &[&multi], &[]);
+    env.run(&eval(&["--results", "a.jsonl"]));
+    env.run(&eval(&["--results", "b.jsonl", "--img-size", "48"]));
+    let bytes = ["differing[].image_bytes"];
+    check(&env, "compare", &[&["a.jsonl", "b.jsonl"]], &bytes);
+}
+
+#[test]
+fn every_field_of_downloads_is_in_the_guide() {
+    const REPO: &str = "timm/seresnet50.ra2_in1k";
+    let server = HubServer::start(&[(REPO, "model.safetensors", &[7; 5000])]);
+    let mut env = Env::new();
+    env.set("HF_ENDPOINT", server.url());
+    env.set("HF_HOME", "cache");
+    let download: [&[&str]; 2] = [&["seresnet50.ra2_in1k", "demo"], &["nowhere"]];
+    check(&env, "download", &download, &["path_bytes"]);
+    check(&env, "cache list", &[&[]], &["path_bytes"]);
+    check(&env, "cache verify", &[&[]], &["error"]);
+}
+
+/// The columns stand in the text in the order of the header line.
+#[test]
+fn every_column_is_in_the_guide() {
+    let mut env = Env::new();
+    env.set("HF_HOME", "cache");
+    let golden = data("golden/seresnet20.golden.safetensors");
+    let golden = golden.to_str().unwrap();
+    env.picture("ankle-boot.png", "set/9/a.png");
+    env.write("labels.json", r#"{"9/a.png": [9]}"#);
+    let multi = ["set", "-m", "demo", "--labels", "labels.json"];
+    let results = "a.jsonl";
+    env.run(&eval(&["--results", results]));
+    let commands: [(&str, &[&str]); 12] = [
+        ("classify", &["missing.png", "-m", "demo"]),
+        ("list", &["fashion"]),
+        ("list --architectures", &["resnet50"]),
+        ("info", &["demo", "--layers"]),
+        ("download", &["demo"]),
+        ("cache list", &[]),
+        ("cache verify", &[]),
+        ("bench", &["--runs", "1"]),
+        ("verify", &["demo", "--golden", golden]),
+        ("compare", &[results, results]),
+        ("eval", &["set", "-m", "demo"]),
+        ("eval --multi-label", &multi),
+    ];
+    for (command, more) in commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        let output = env.run(&[&words[..], more, &["-q", "--csv"]].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let header = text.lines().next().unwrap_or_default();
+        assert!(
+            section(command).contains(&format!("`{header}`")),
+            "{command}: {header}"
+        );
+    }
+}

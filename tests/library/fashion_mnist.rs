@@ -1,0 +1,64 @@
+//! The model inside the program on all 10,000 test images of Fashion-MNIST, beside PyTorch.
+
+use candle_core::Device;
+use senet::hub::HubOptions;
+use senet::preprocess::RgbImage;
+use senet::{Model, Zoo};
+
+/// What PyTorch answers on the same weights; see `tests/tools/train_fashion_mnist.py`.
+fn answers_of_torch() -> Vec<usize> {
+    let text = include_str!("../data/fashion_mnist_torch.txt");
+    text.bytes()
+        .filter(u8::is_ascii_digit)
+        .map(|digit| usize::from(digit - b'0'))
+        .collect()
+}
+
+#[test]
+#[ignore = "needs Debian's dataset-fashion-mnist; cargo test --release --test library fashion_mnist -- --ignored --nocapture"]
+#[expect(
+    clippy::print_stderr,
+    reason = "the figure is what the test is run for"
+)]
+fn accuracy_on_all_test_pictures() {
+    let mut offline = HubOptions::from_env().unwrap();
+    offline.offline = true;
+    let model = Model::open("demo", &offline, &Device::Cpu).unwrap();
+    let (pictures, labels) = crate::common::fashion_mnist::test_set();
+    let pictures: Vec<RgbImage> = pictures
+        .iter()
+        .map(|grey| {
+            let rgb = grey.iter().flat_map(|&value| [value; 3]).collect();
+            RgbImage::from_raw(28, 28, rgb).unwrap()
+        })
+        .collect();
+
+    let mut answers = Vec::new();
+    let mut in_top5 = 0;
+    for (batch, labels) in pictures.chunks(250).zip(labels.chunks(250)) {
+        for (best, &label) in model.classify(batch, 5).unwrap().iter().zip(labels) {
+            answers.push(best[0].index);
+            in_top5 += usize::from(best.iter().any(|p| p.index == usize::from(label)));
+        }
+    }
+    let correct = answers
+        .iter()
+        .zip(&labels)
+        .filter(|(a, b)| **a == usize::from(**b))
+        .count();
+    let torch = answers_of_torch();
+    let unlike_torch = answers.iter().zip(&torch).filter(|(a, b)| a != b).count();
+    eprintln!(
+        "top-1: {correct} of 10000, top-5: {in_top5}; {unlike_torch} answers differ from PyTorch's"
+    );
+    assert_eq!((torch.len(), unlike_torch), (10_000, 0));
+
+    let card = Zoo::builtin()
+        .unwrap()
+        .get("seresnet20.fashion_mnist")
+        .unwrap();
+    let published = &card.published[0];
+    assert_eq!(published.top1, correct as f64 / 100.0);
+    assert_eq!(published.top5, in_top5 as f64 / 100.0);
+    assert!(published.top1 >= 93.5);
+}

@@ -1,0 +1,521 @@
+//! Every architecture against timm: stem, pool, stages, gates, pooled features and logits.
+//!
+//! Weights and pictures come from a formula, so that the recorded numbers in `tests/data/golden` are
+//! all that is stored. `tests/tools/make_golden.py` makes them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{Device, Tensor};
+use senet::nets::{
+    Activation, BlockPlan, Naming, Network, NetworkSpec, Padding, Plan, Point, ResnetSpec,
+    ShortcutPlan, StemPool, StepPlan, SumPlan,
+};
+use senet::nn::{Backend, Engine, Isa};
+use senet::verify::{Expected, Golden, Report};
+use senet::weights::Weights;
+use serde::Deserialize;
+
+mod files;
+mod formula;
+mod mobile;
+
+/// Another order of summation may err this many times as much as timm's own single precision does.
+const SLACK: f64 = 20.0;
+/// Nor is a difference an error below this share of the tensor's largest magnitude: timm's own single
+/// precision is off by up to 1e-6 of it, and the smallest mistake (`another_epsilon_is_noticed`) by
+/// 2e-3.
+const FLOOR: f64 = 1e-5;
+
+#[derive(Deserialize)]
+struct Recorded {
+    classes: usize,
+    parameters: usize,
+    weights_digest: String,
+    runs: Vec<Run>,
+}
+
+#[derive(Deserialize)]
+struct Run {
+    input: [usize; 4],
+    input_digest: String,
+    tensors: BTreeMap<String, Numbers>,
+}
+
+/// See make_golden.py for the fields.
+#[derive(Deserialize)]
+struct Numbers {
+    shape: Vec<usize>,
+    stats: [f64; 4],
+    probes: Vec<f64>,
+    error: f64,
+}
+
+impl Run {
+    fn golden(&self) -> Golden {
+        let (input, digest) = formula::images(self.input);
+        assert_eq!(
+            digest, self.input_digest,
+            "the formula's pictures are not those of the recording"
+        );
+        let expected = |(name, numbers): (&String, &Numbers)| {
+            let elements: usize = numbers.shape.iter().product();
+            let count = numbers.probes.len();
+            Expected {
+                name: name.clone(),
+                point: name.trim_start_matches("cadene.").to_owned(),
+                shape: numbers.shape.clone(),
+                stats: Some(numbers.stats),
+                index: Some((0..count).map(|i| i * elements / count).collect()),
+                values: numbers.probes.clone(),
+                tolerance: (SLACK * numbers.error).max(FLOOR * numbers.stats[2]),
+            }
+        };
+        Golden {
+            input,
+            expected: self.tensors.iter().map(expected).collect(),
+            unknown: Vec::new(),
+        }
+    }
+}
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data/golden")
+        .join(name)
+}
+
+fn recorded(arch: &str) -> Recorded {
+    let text = std::fs::read_to_string(data(&format!("{arch}.json"))).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The topology in one of the architecture's cards.
+fn spec(arch: &str) -> (NetworkSpec, Naming) {
+    #[derive(Deserialize)]
+    struct Card {
+        network: NetworkSpec,
+        tensors: Tensors,
+    }
+    #[derive(Deserialize)]
+    struct Tensors {
+        naming: Naming,
+    }
+    // The deeper networks of He et al.'s section 4.2 have no weights and so no card.
+    if let Some(blocks) = match arch {
+        "seresnet32" => Some(5),
+        "seresnet56" => Some(9),
+        _ => None,
+    } {
+        return edited("seresnet20", |spec| {
+            spec.runs.iter_mut().for_each(|run| run.blocks = blocks);
+        });
+    }
+    // Blocks without SE.
+    if let Some(with) = match arch {
+        "resnet50" => Some("seresnet50"),
+        "resnext50_32x4d" => Some("seresnext50_32x4d"),
+        _ => None,
+    } {
+        return edited(with, |spec| {
+            spec.se = None;
+            spec.runs.iter_mut().for_each(|run| run.reduced = None);
+        });
+    }
+    let card = cards().into_iter().find(|path| architecture(path) == arch);
+    let card = card.unwrap_or_else(|| panic!("{arch} has no card"));
+    let card: Card = toml::from_str(&std::fs::read_to_string(card).unwrap()).unwrap();
+    (card.network, card.tensors.naming)
+}
+
+/// As [`spec`], with something changed.
+fn edited(arch: &str, change: impl Fn(&mut ResnetSpec)) -> (NetworkSpec, Naming) {
+    match spec(arch) {
+        (NetworkSpec::Resnet(mut spec), naming) => {
+            change(&mut spec);
+            (NetworkSpec::Resnet(spec), naming)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Cards, and the architectures that have none.
+fn cards() -> Vec<PathBuf> {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let files = [models.join("architectures"), models];
+    files
+        .into_iter()
+        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect()
+}
+
+/// A card is called `architecture.tag.toml`.
+fn architecture(card: &Path) -> String {
+    let name = card.file_name().unwrap().to_str().unwrap();
+    name.split('.').next().unwrap().to_owned()
+}
+
+fn plan(arch: &str, classes: usize) -> Plan {
+    let (spec, naming) = spec(arch);
+    spec.plan(naming, classes).unwrap()
+}
+
+fn load(plan: &Plan, weights: Vec<u8>) -> Network {
+    let weights = Weights::from_bytes("formula", weights).unwrap();
+    Network::load(plan, &weights, &Device::Cpu).unwrap()
+}
+
+/// The rows that failed, as text.
+fn failures(report: &Report) -> String {
+    let rows = report.rows.iter().filter(|row| !row.ok);
+    rows.map(|row| format!("{}\n", serde_json::to_string(row).unwrap()))
+        .collect()
+}
+
+/// Networks of more parameters wait for each other: the largest is 0.6 GB, twice while it is loaded.
+const LARGE: usize = 40_000_000;
+static ONE_LARGE: Mutex<()> = Mutex::new(());
+
+fn check(arch: &str) {
+    let recorded = recorded(arch);
+    check_recorded(arch, plan(arch, recorded.classes), &recorded);
+}
+
+fn check_recorded(arch: &str, plan: Plan, recorded: &Recorded) {
+    assert_eq!(plan.param_count(), recorded.parameters);
+    let large = plan.param_count() > LARGE;
+    let _guard = large.then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
+    let (weights, digest) = formula::weights(&plan);
+    assert_eq!(
+        digest, recorded.weights_digest,
+        "the formula's weights are not those of the recording"
+    );
+    let weights = Weights::from_bytes("formula", weights).unwrap();
+    let engines = Isa::available().map(|isa| Backend::Cpu(Engine::new(isa)));
+    for backend in engines.chain([Backend::Candle(Device::Cpu)]) {
+        let network = Network::load_on(&plan, &weights, backend.clone()).unwrap();
+        for run in &recorded.runs {
+            let report = run.golden().compare(&network).unwrap();
+            assert_eq!(report.rows.len(), run.tensors.len());
+            let failures = failures(&report);
+            assert!(report.ok, "{arch} {:?} {backend:?}:\n{failures}", run.input);
+        }
+    }
+}
+
+macro_rules! architectures {
+    ($($arch:ident)*) => {
+        const ARCHITECTURES: &[&str] = &[$(stringify!($arch)),*];
+        mod against_timm {
+            $(#[test] fn $arch() { super::check(stringify!($arch)); })*
+        }
+    };
+}
+
+architectures! {
+    legacy_senet154
+    legacy_seresnet18 legacy_seresnet34 legacy_seresnet50 legacy_seresnet101 legacy_seresnet152
+    legacy_seresnext26_32x4d legacy_seresnext50_32x4d legacy_seresnext101_32x4d
+    senet154
+    resnet50 resnext50_32x4d
+    resnetrs50 resnetrs101
+    seresnet20 seresnet32 seresnet56
+    seresnet33ts seresnet50 seresnet152d
+    seresnext26d_32x4d seresnext26t_32x4d seresnext26ts
+    seresnext50_32x4d seresnext101_32x4d seresnext101_32x8d seresnext101_64x4d
+    seresnext101d_32x8d seresnextaa101d_32x8d seresnextaa201d_32x8d
+    skresnet18 skresnet34 skresnext50_32x4d
+    // Without a checkpoint; the deeper ones differ from these in the number of blocks alone.
+    seresnet18 seresnet50t seresnetaa50d skresnet50 skresnet50d
+}
+
+/// Their tensors are compared with timm's in plan.rs.
+const NOT_RUN: [&str; 10] = [
+    "resnetrs152",
+    "resnetrs200",
+    "resnetrs270",
+    "resnetrs350",
+    "resnetrs420",
+    "seresnet101",
+    "seresnet152",
+    "seresnet200d",
+    "seresnet269d",
+    "seresnet34",
+];
+
+/// Grey images, and inputs that no image gives.
+#[test]
+fn other_input_channels() {
+    for (arch, inputs) in [
+        ("legacy_seresnet18", 1),
+        ("seresnext26t_32x4d", 1),
+        ("seresnext26t_32x4d", 4),
+        ("skresnet18", 4),
+    ] {
+        let recorded = recorded(&format!("{arch}.{inputs}ch"));
+        let (mut spec, naming) = spec(arch);
+        spec.set_inputs(inputs);
+        let plan = spec.plan(naming, recorded.classes).unwrap();
+        assert_eq!(plan.inputs(), inputs);
+        check_recorded(arch, plan, &recorded);
+    }
+}
+
+#[test]
+fn every_card_has_a_golden_file_and_a_test() {
+    let tested: BTreeSet<&str> = ARCHITECTURES.iter().copied().collect();
+    for card in cards() {
+        let name = architecture(&card);
+        assert!(
+            tested.contains(name.as_str()) != NOT_RUN.contains(&name.as_str()),
+            "{} is not tested",
+            card.display()
+        );
+    }
+    for entry in std::fs::read_dir(data("")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let arch = name.split('.').next().unwrap();
+        assert!(
+            tested.contains(arch) || arch == mobile::MOBILE,
+            "{name} is not used"
+        );
+    }
+}
+
+/// Pictures do not see each other: one at a time gives what a batch gives.
+#[test]
+fn a_batch_equals_its_pictures() {
+    for (arch, h, w) in [
+        ("legacy_seresnet18", 61, 40),
+        ("seresnext26ts", 50, 45),
+        ("seresnext26d_32x4d", 39, 64),
+        ("skresnet18", 33, 71),
+    ] {
+        let plan = plan(arch, 1000);
+        let network = load(&plan, formula::weights(&plan).0);
+        let (pictures, _) = formula::pictures(3, h, w);
+        let batch = network.forward(&pictures).unwrap();
+        for i in 0..3 {
+            let alone = network.forward(&pictures.narrow(0, i, 1).unwrap()).unwrap();
+            let there = batch.narrow(0, i, 1).unwrap();
+            let difference = largest(&(alone - &there).unwrap());
+            assert!(
+                difference <= 1e-5 * largest(&there),
+                "{arch}, picture {i}: {difference}"
+            );
+        }
+        let pair = [0, 2].map(|i| batch.narrow(0, i, 1).unwrap());
+        let between = largest(&(&pair[0] - &pair[1]).unwrap());
+        assert!(between > 0.1, "{arch}: all pictures get the same logits");
+    }
+}
+
+/// Large pictures go through the first stages a few at a time.
+#[test]
+fn a_batch_of_large_pictures_equals_its_pictures() {
+    let plan = plan("legacy_seresnet18", 10);
+    let network = load(&plan, formula::weights(&plan).0);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
+    pool.build().unwrap().install(|| {
+        // With a single thread: one at a time, and two and then the one that is left.
+        for (height, width) in [(201, 170), (125, 112)] {
+            let (pictures, _) = formula::pictures(3, height, width);
+            let batch = network.forward(&pictures).unwrap();
+            let whole = network.forward_observed(&pictures, &mut |_, _| Ok(()));
+            let difference = largest(&(&batch - whole.unwrap()).unwrap());
+            assert!(difference <= 1e-5 * largest(&batch), "{difference}");
+            for i in 0..3 {
+                let picture = pictures.narrow(0, i, 1).unwrap();
+                let alone = network.forward(&picture).unwrap();
+                let there = batch.narrow(0, i, 1).unwrap();
+                let difference = largest(&(alone - &there).unwrap());
+                assert!(difference <= 1e-5 * largest(&there), "{i}: {difference}");
+            }
+            let names = |pictures: &Tensor| -> Vec<String> {
+                let times = network.layer_times(pictures).unwrap();
+                times.into_iter().map(|layer| layer.name).collect()
+            };
+            assert_eq!(names(&pictures), names(&pictures.narrow(0, 0, 1).unwrap()));
+        }
+    });
+}
+
+fn largest(x: &Tensor) -> f32 {
+    x.abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+}
+
+/// Each mistake that a port is prone to moves the logits far beyond their tolerance.
+#[test]
+fn mistakes_are_noticed() {
+    type Mistake = fn(&mut Plan);
+    let mistakes: &[(&str, &str, Mistake)] = &[
+        (
+            "legacy_seresnet18",
+            "no ReLU before the SE module",
+            |plan| {
+                for block in plan.stages.iter_mut().flatten() {
+                    let Some(StepPlan::Conv(last)) = block.steps.last_mut() else {
+                        panic!("every branch ends in a convolution");
+                    };
+                    last.activation = None;
+                }
+            },
+        ),
+        ("legacy_seresnet18", "padded stem pool", |plan| {
+            plan.stem_pool = StemPool::MaxPad
+        }),
+        ("legacy_seresnet50", "stride on the 3x3", |plan| {
+            move_stride(plan, 0, 1)
+        }),
+        ("seresnet50", "stride on the first 1x1", |plan| {
+            move_stride(plan, 1, 0)
+        }),
+        ("seresnet50", "pool of the legacy family", |plan| {
+            plan.stem_pool = StemPool::MaxCeil
+        }),
+        ("seresnext26d_32x4d", "strided 1x1 shortcut", |plan| {
+            for block in plan.stages.iter_mut().skip(1).flatten() {
+                if let ShortcutPlan::Projection(projection) = &mut sum(block).shortcut {
+                    projection.avg_pool = false;
+                    projection.conv.geometry.stride = 2;
+                }
+            }
+        }),
+        ("seresnext26ts", "ReLU after the residual sum", |plan| {
+            for block in plan.stages.iter_mut().flatten() {
+                sum(block).activation = Some(Activation::Relu);
+            }
+        }),
+        ("skresnet18", "no dilation", |plan| {
+            for step in plan
+                .stages
+                .iter_mut()
+                .flatten()
+                .flat_map(|block| &mut block.steps)
+            {
+                if let StepPlan::Sk(sk) = step {
+                    sk.paths[1].geometry.dilation = 1;
+                    sk.paths[1].geometry.padding = Padding::Each(1);
+                }
+            }
+        }),
+    ];
+    for (arch, mistake, make) in mistakes {
+        let mut plan = plan(arch, 1000);
+        let (weights, _) = formula::weights(&plan);
+        make(&mut plan);
+        let golden = recorded(arch).runs[0].golden();
+        notice(
+            arch,
+            mistake,
+            &golden.compare(&load(&plan, weights)).unwrap(),
+        );
+    }
+}
+
+fn sum(block: &mut BlockPlan) -> &mut SumPlan {
+    block.sum.as_mut().expect("every block ends in a sum")
+}
+
+fn move_stride(plan: &mut Plan, from: usize, to: usize) {
+    for block in plan
+        .stages
+        .iter_mut()
+        .skip(1)
+        .filter_map(|stage| stage.first_mut())
+    {
+        for (at, stride) in [(from, 1), (to, 2)] {
+            let StepPlan::Conv(conv) = &mut block.steps[at] else {
+                panic!("no convolution")
+            };
+            conv.geometry.stride = stride;
+        }
+    }
+}
+
+fn notice(arch: &str, mistake: &str, report: &Report) {
+    let logits = report
+        .rows
+        .iter()
+        .find(|row| row.tensor == "logits")
+        .unwrap();
+    let noticed = logits.max_abs.unwrap() / logits.tolerance;
+    assert!(
+        !logits.ok && noticed > 50.0,
+        "{arch}, {mistake}: {noticed:.2} times the tolerance"
+    );
+}
+
+/// The smallest known mistake: BatchNorm's epsilon of 1e-3, here added to the variances.
+#[test]
+fn another_epsilon_is_noticed() {
+    let plan = plan("legacy_seresnet18", 1000);
+    let (weights, _) = formula::weights(&plan);
+    let golden = recorded("legacy_seresnet18").runs[0].golden();
+    let changed = files::edit(&weights, |tensors| {
+        for (name, tensor) in tensors.iter_mut() {
+            if name.ends_with("running_var") {
+                for bytes in tensor.data.chunks_exact_mut(4) {
+                    let value = f32::from_le_bytes(bytes.try_into().unwrap()) + 1e-3 - 1e-5;
+                    bytes.copy_from_slice(&value.to_le_bytes());
+                }
+            }
+        }
+    });
+    notice(
+        "legacy_seresnet18",
+        "epsilon 1e-3",
+        &golden.compare(&load(&plan, changed)).unwrap(),
+    );
+}
+
+/// What the trace says of a size is what comes out at that size.
+#[test]
+fn maps_have_the_sizes_of_the_trace() {
+    let sizes = [
+        (32, 32),
+        (33, 64),
+        (47, 95),
+        (127, 34),
+        (161, 97),
+        (32, 512),
+    ];
+    for arch in [
+        "legacy_seresnet18",
+        "seresnext26d_32x4d",
+        "seresnext26ts",
+        "skresnet18",
+    ] {
+        let (network, naming) = spec(arch);
+        let plan = network.plan(naming, 10).unwrap();
+        let network = load(&plan, formula::weights(&plan).0);
+        for (height, width) in sizes {
+            let layers = plan.trace(height, width).unwrap();
+            let traced = |name: &str| layers.iter().find(|layer| layer.name == name).unwrap();
+            let (mut pooled, mut last) = (Vec::new(), Vec::new());
+            let (x, _) = formula::pictures(1, height, width);
+            let logits = network.forward_observed(&x, &mut |point, x| {
+                match point {
+                    Point::StemPool => pooled = x.dims()[1..].to_vec(),
+                    Point::Stage(_) => last = x.dims()[2..].to_vec(),
+                    _ => {}
+                }
+                Ok(())
+            });
+            assert_eq!(logits.unwrap().dims(), [1, 10]);
+            assert_eq!(
+                pooled,
+                traced("stem pool").output,
+                "{arch} at {height}x{width}"
+            );
+            let mean = format!("mean {}x{}", last[0], last[1]);
+            assert_eq!(traced("pool").kind, mean, "{arch} at {height}x{width}");
+        }
+    }
+}

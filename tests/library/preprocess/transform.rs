@@ -1,0 +1,66 @@
+//! Specifications at their edges.
+
+use std::time::{Duration, Instant};
+
+use senet::preprocess::{CropMode, ImageError, InputSpec, Interpolation, RgbImage, Transform};
+
+fn spec() -> InputSpec {
+    InputSpec {
+        size: [224, 224],
+        crop_pct: 0.875,
+        crop_mode: CropMode::Center,
+        interpolation: Interpolation::Bicubic,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+        test_size: None,
+        test_crop_pct: None,
+    }
+}
+
+/// A picture of one pixel's width would be enlarged to gigabytes before the crop.
+#[test]
+fn extreme_shapes_stay_cheap() {
+    let start = Instant::now();
+    let transform = Transform::new(&spec()).unwrap();
+    for (width, height) in [(1, 60_000), (60_000, 1), (1, 1)] {
+        let picture = RgbImage::from_pixel(width, height, image::Rgb([9, 8, 7]));
+        let pixels = transform.pixels(&picture);
+        assert_eq!(
+            pixels,
+            RgbImage::from_pixel(224, 224, image::Rgb([9, 8, 7]))
+        );
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn invalid_specs_are_refused() {
+    let change = |f: fn(&mut InputSpec)| {
+        let mut spec = spec();
+        f(&mut spec);
+        match Transform::new(&spec) {
+            Err(ImageError::InvalidSpec { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(change(|s| s.size = [0, 224]), "size");
+    assert_eq!(change(|s| s.size = [224, usize::MAX]), "size");
+    assert_eq!(change(|s| s.crop_pct = 0.0), "crop_pct");
+    assert_eq!(change(|s| s.crop_pct = -1.0), "crop_pct");
+    assert_eq!(change(|s| s.crop_pct = f64::NAN), "crop_pct");
+    assert_eq!(change(|s| s.crop_pct = 300.0), "size / crop_pct");
+    assert_eq!(change(|s| s.crop_pct = 1e-9), "size / crop_pct");
+    assert_eq!(change(|s| s.mean[1] = f32::INFINITY), "mean");
+    assert_eq!(change(|s| s.std[2] = 0.0), "std");
+    assert_eq!(change(|s| s.std[0] = f32::NAN), "std");
+}
+
+#[test]
+fn the_resize_target_is_rounded_down() {
+    assert_eq!(spec().scale_size(), [256, 256]);
+    let other = InputSpec {
+        size: [288, 320],
+        ..spec()
+    };
+    assert_eq!(other.scale_size(), [329, 365]);
+}

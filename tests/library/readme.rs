@@ -1,0 +1,127 @@
+//! The tables of models in the READMEs are made from the cards, and what the READMEs point to exists.
+//!
+//! `UPDATE_SNAPSHOTS=1 cargo test --test library readme::` writes the tables anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use senet::Zoo;
+use senet::zoo::{Card, Published};
+
+/// The models of the short table.
+const RECOMMENDED: &[&str] = &[
+    "legacy_senet154.in1k",
+    "seresnet152d.ra2_in1k",
+    "seresnet20.fashion_mnist",
+    "seresnext26ts.ch_in1k",
+    "seresnext50_32x4d.racm_in1k",
+    "seresnextaa101d_32x8d.sw_in12k_ft_in1k_288",
+    "seresnextaa201d_32x8d.sw_in12k_ft_in1k_384",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn models<'a>(cards: impl Iterator<Item = &'a Card>) -> String {
+    let mut text = String::from(
+        "| checkpoint | parameters | GMACs | input | top-1 / top-5 (published) |\n|---|--:|--:|--:|---|\n",
+    );
+    let zoo = Zoo::builtin().unwrap();
+    for card in cards {
+        let default = zoo.default_of(card.name.architecture()).unwrap();
+        let name = format!("`{}`", card.name);
+        let name = if default.name == card.name {
+            format!("**{name}**")
+        } else {
+            name
+        };
+        let gmacs = card
+            .gmacs
+            .map_or_else(String::new, |gmacs| format!("{gmacs:.2}"));
+        let params = card.params as f64 / 1e6;
+        text += &format!(
+            "| {name} | {params:.2} M | {gmacs} | {} | {} |\n",
+            card.input.size[0],
+            accuracy(card)
+        );
+    }
+    text
+}
+
+fn accuracy(card: &Card) -> String {
+    let figures = |p: &Published| format!("{:.2} / {:.2} at {}", p.top1, p.top5, p.size[0]);
+    let all: Vec<String> = card.published.iter().map(figures).collect();
+    if all.is_empty() {
+        "not published".into()
+    } else {
+        all.join(", ")
+    }
+}
+
+fn architectures() -> String {
+    let mut text =
+        String::from("| architecture | parameters (1000 classes) | input |\n|---|--:|--:|\n");
+    for architecture in Zoo::builtin().unwrap().untrained() {
+        let params = architecture.params as f64 / 1e6;
+        let size = architecture.input.size[0];
+        text += &format!("| `{}` | {params:.2} M | {size} |\n", architecture.name);
+    }
+    text
+}
+
+/// Compares the table called `name` in `file` with `expected`, or writes it.
+fn compare(file: &str, name: &str, expected: &str) {
+    let path = root().join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    let start = format!(
+        "<!-- {name}: written by `UPDATE_SNAPSHOTS=1 cargo test --test library readme::` -->\n"
+    );
+    let (before, rest) = text
+        .split_once(&start)
+        .expect("the file has a place for the table");
+    let (found, after) = rest
+        .split_once(&format!("<!-- end of {name} -->\n"))
+        .expect("the table has an end");
+    let expected = format!("\n{expected}\n");
+    if crate::common::snapshots::update() {
+        let end = format!("<!-- end of {name} -->\n");
+        fs::write(&path, [before, &start, &expected, &end, after].concat()).unwrap();
+    } else {
+        assert_eq!(found, expected, "{file} is not what the cards say");
+    }
+}
+
+#[test]
+fn the_short_table_is_fresh() {
+    let zoo = Zoo::builtin().unwrap();
+    let cards = RECOMMENDED.iter().map(|name| zoo.get(name).unwrap());
+    compare("README.md", "models", &models(cards));
+}
+
+#[test]
+fn the_tables_of_models_are_fresh() {
+    let cards = Zoo::builtin().unwrap().cards();
+    compare("models/README.md", "models", &models(cards.iter()));
+    compare("models/README.md", "architectures", &architectures());
+}
+
+/// Rustdoc checks the links of the guides.
+#[test]
+fn files_that_readmes_link_to_exist() {
+    for readme in ["README.md", "models/README.md", "CHANGELOG.md"] {
+        let folder = root().join(readme);
+        let text = fs::read_to_string(&folder).unwrap();
+        for link in text.split("](").skip(1) {
+            let link = link.split_once(')').unwrap().0;
+            let file = Path::new(link.split('#').next().unwrap());
+            if link.starts_with("https://") || file == Path::new("") {
+                continue;
+            }
+            assert!(
+                folder.with_file_name("").join(file).exists(),
+                "{readme}: {link}"
+            );
+        }
+    }
+}
