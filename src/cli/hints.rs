@@ -4,7 +4,7 @@ use std::io;
 
 use crate::device::DeviceError;
 use crate::error::Error;
-use crate::eval::{EvalError, NUMBER_OF_A_CLASS};
+use crate::eval::{EvalError, FolderOrder, LabelIds, NUMBER_OF_A_CLASS, Numbering, Warning};
 use crate::hub::{HubError, Location};
 use crate::nets::{NetError, OtherEnds};
 use crate::preprocess::ImageError;
@@ -121,7 +121,9 @@ fn eval(error: &EvalError) -> Option<String> {
         EvalError::Ambiguous { .. } => {
             "use the WordNet id or the index of the class, or a `--class-map`"
         }
-        EvalError::Exists { .. } => "`--resume` resumes it; another name starts a new run",
+        EvalError::Exists { .. } => {
+            "continue it with `--resume`, or start a new run under another name"
+        }
         EvalError::NoData { exists: true, .. } => {
             "a validation set is a folder with a folder for each class, or with `--labels FILE`, or an \
              archive"
@@ -130,6 +132,31 @@ fn eval(error: &EvalError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// A warning about a report, with the options that act on it.
+pub(super) fn warning(warning: &Warning) -> String {
+    match warning {
+        Warning::OtherNumbering { numbering, .. } => {
+            format!("{warning} ({})", numbering_options(*numbering))
+        }
+        Warning::Subset { name } => format!("{warning}: `--valid-labels {name}`"),
+        _ => warning.to_string(),
+    }
+}
+
+fn numbering_options(numbering: Numbering) -> String {
+    let order = numbering.order.map(|order| match order {
+        FolderOrder::Numeric => "--folder-order numeric",
+        FolderOrder::String => "--folder-order string",
+    });
+    let ids = numbering.label_ids.map(|ids| match ids {
+        LabelIds::Index => "--label-ids index",
+        LabelIds::FromOne => "--label-ids from-one",
+        LabelIds::Devkit => "--label-ids devkit",
+    });
+    let options: Vec<&str> = order.into_iter().chain(ids).collect();
+    format!("`{}`", options.join(" "))
 }
 
 fn pick(error: &PickError) -> Option<&'static str> {
@@ -272,6 +299,35 @@ mod tests {
             let error = Error::Card(CardError::field("config.json", field, "is wrong"));
             let hint = hint(&error).unwrap();
             assert!(hint.contains(&format!("`{option}`")), "{field}: {hint}");
+        }
+    }
+
+    #[test]
+    fn warnings_name_the_options_that_act_on_them() {
+        let other = |label_ids, order| {
+            warning(&Warning::OtherNumbering {
+                accuracy: 0.1,
+                would_be: 1.0,
+                numbering: Numbering { label_ids, order },
+            })
+        };
+        let order = Some(FolderOrder::String);
+        for (text, options) in [
+            (other(None, order), "(`--folder-order string`)"),
+            (
+                other(Some(LabelIds::Devkit), None),
+                "the development kit (`--label-ids devkit`)",
+            ),
+            (
+                other(Some(LabelIds::FromOne), order),
+                "from 1: 1, 10, … 2 (`--folder-order string --label-ids from-one`)",
+            ),
+            (
+                warning(&Warning::Subset { name: "imagenet-a" }),
+                "with them alone: `--valid-labels imagenet-a`",
+            ),
+        ] {
+            assert!(text.ends_with(options), "{text}");
         }
     }
 

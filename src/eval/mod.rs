@@ -27,6 +27,7 @@ mod source;
 mod spool;
 #[cfg(feature = "parquet")]
 mod table;
+mod warning;
 
 pub use crate::walk::PassedOver;
 pub use classes::{Classes, LabelIds};
@@ -46,3 +47,4 @@ pub use run::{EvalOptions, Evaluation, RunSummary};
 pub use source::Source;
 #[cfg(feature = "parquet")]
 pub use table::table;
+pub use warning::{Numbering, Warning};

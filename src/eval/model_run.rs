@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::log::Log;
-use super::{Classes, Dataset, EvalError, EvalOptions, Header, MultiReport, Record, Report};
+use super::{
+    Classes, Dataset, EvalError, EvalOptions, Header, MultiReport, Record, Report, Warning,
+};
 
 /// The results of one model, or of the ensemble.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ impl ModelRun {
     }
 
     /// As [`Report::warnings`].
-    pub fn warnings(&self, report: &Report, data: &Dataset, classes: &Classes<'_>) -> Vec<String> {
+    pub fn warnings(&self, report: &Report, data: &Dataset, classes: &Classes<'_>) -> Vec<Warning> {
         report.warnings(&self.header, &self.records, Some((data, classes)))
     }
 

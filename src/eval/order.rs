@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::classes::LabelIds;
 use super::find::Found;
-use super::{Classes, EvalError};
+use super::{Classes, EvalError, Numbering};
 
 /// The order of class folders that their classes were numbered in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +76,8 @@ pub(super) fn folder(found: &Found) -> Option<&str> {
 
 /// Another reading of numbers than the one that was taken.
 pub(super) struct Reading {
-    /// What the numbers would count, and the option that says so.
-    pub counts: &'static str,
+    /// What the numbers would count.
+    pub numbering: Numbering,
     /// The class that a label would mean, by label.
     pub classes: Vec<Option<usize>>,
 }
@@ -93,29 +93,25 @@ pub(super) fn readings(
     let mut readings = Vec::new();
     if is_open && order != Some(FolderOrder::String) {
         readings.push(Reading {
-            counts: "the outputs of the model from 1 (`--label-ids from-one`)",
+            numbering: Numbering {
+                label_ids: Some(LabelIds::FromOne),
+                order: None,
+            },
             classes: (0..all).map(|label| label.checked_sub(1)).collect(),
         });
     }
     if numbered == Numbered::Folders && order.is_none() {
         // The number that was read as each label.
         let read = usize::from(classes.label_ids() == Some(LabelIds::FromOne));
-        for (first, counts) in [
-            (
-                0,
-                "folders sorted as strings: 0, 1, 10, … 2 (`--folder-order string`)",
-            ),
-            (
-                1,
-                "folders sorted as strings from 1: 1, 10, … 2 (`--folder-order string --label-ids \
-                 from-one`)",
-            ),
-        ] {
+        for (first, label_ids) in [(0, None), (1, Some(LabelIds::FromOne))] {
             if is_open || first == read {
                 let order = strings(all, first);
                 let meant = |label: usize| order.get(&(label + read).to_string()).copied();
                 readings.push(Reading {
-                    counts,
+                    numbering: Numbering {
+                        label_ids,
+                        order: Some(FolderOrder::String),
+                    },
                     classes: (0..all).map(meant).collect(),
                 });
             }

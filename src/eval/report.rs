@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::order::{self, Reading};
 use super::record::TEMPERATURES;
-use super::{Answer, Classes, Comparison, Dataset, Header, Record};
+use super::{Answer, Classes, Comparison, Dataset, Header, LabelIds, Numbering, Record, Warning};
 
 /// Bins of the reliability table, as in Guo et al. (arXiv:1706.04599).
 pub(super) const BINS: usize = 15;
@@ -52,7 +52,7 @@ pub struct ReportContext<'a> {
     pub report: &'a Report,
     /// The results, one for each image.
     pub records: &'a [Record],
-    /// What to tell the reader first: [`Report::warnings`].
+    /// What the reader should know first, such as the texts of [`Report::warnings`].
     pub warnings: &'a [String],
     /// The published accuracies, if they are asked for.
     pub comparison: Option<&'a Comparison>,
@@ -197,14 +197,14 @@ impl Report {
         }
     }
 
-    /// What looks like wrong labels or wrong preprocessing, in plain words. Without the data set and
-    /// the classes of the model, other readings of numbers and ImageNet's subsets are not looked for.
+    /// What looks like wrong labels or wrong preprocessing. Without the data set and the classes of the
+    /// model, other meanings of numbers and ImageNet's subsets are not looked for.
     pub fn warnings(
         &self,
         header: &Header,
         records: &[Record],
         data: Option<(&Dataset, &Classes<'_>)>,
-    ) -> Vec<String> {
+    ) -> Vec<Warning> {
         const FEWEST: usize = 20;
         if self.answered < FEWEST {
             return Vec::new();
@@ -214,48 +214,40 @@ impl Report {
         let guessing = 1.0 / possible as f64;
         // Twice what guessing gives, or, of very few classes, half of the way to perfect.
         let chance = (2.0 * guessing).min((1.0 + guessing) / 2.0);
-        let share = self.correct() as f64 / self.answered as f64;
+        let accuracy = self.correct() as f64 / self.answered as f64;
         let other = data.and_then(|(data, classes)| other_reading(records, data, classes));
-        if let Some((other, counts)) = other
-            && Interval::of(other, self.answered).low > 2.0 * share.max(guessing)
+        if let Some((correct, numbering)) = other
+            && Interval::of(correct, self.answered).low > 2.0 * accuracy.max(guessing)
         {
-            warnings.push(format!(
-                "top-1 would be {:.2} % instead of {:.2} % if the numbers of the labels counted \
-                 {counts}",
-                100.0 * other as f64 / self.answered as f64,
-                100.0 * share
-            ));
+            warnings.push(Warning::OtherNumbering {
+                accuracy,
+                would_be: correct as f64 / self.answered as f64,
+                numbering,
+            });
         }
         let bins = self.reliability.iter();
         let sure: f64 = bins
             .map(|bin| bin.answers as f64 * bin.mean_probability)
             .sum();
-        // Not the calibration error, which a model that is right and doubts it has too.
-        let too_sure = sure / self.answered as f64 - share;
+        let mean_probability = sure / self.answered as f64;
         if warnings.is_empty() && Interval::of(self.correct(), self.answered).low <= chance {
-            warnings.push(format!(
-                "top-1 is {:.2} %, about what guessing among {possible} classes gives: the labels \
-                 are probably in another order than the model's, or the weights or the \
-                 preprocessing are not this model's",
-                100.0 * share
-            ));
-        } else if warnings.is_empty() && too_sure > 0.5 {
-            warnings.push(format!(
-                "the model is sure of its answers and mostly wrong (top-1 {:.2} %, by its own \
-                 probabilities {:.2} %): the labels are probably in another order than the model's",
-                100.0 * share,
-                100.0 * (share + too_sure)
-            ));
+            warnings.push(Warning::Guessing {
+                accuracy,
+                classes: possible,
+            });
+        } else if warnings.is_empty() && mean_probability - accuracy > 0.5 {
+            // Not the calibration error, which a model that is right and doubts it has too.
+            warnings.push(Warning::SureAndWrong {
+                accuracy,
+                mean_probability,
+            });
         }
         let present: Vec<usize> = self.classes.iter().map(|class| class.index).collect();
-        if let Some(subset) = data
+        if let Some(name) = data
             .and_then(|(_, classes)| classes.known_subset(&present))
             .filter(|_| header.valid.is_none())
         {
-            warnings.push(format!(
-                "these are the classes of {subset}, whose published accuracies let the model answer \
-                 with them alone: `--valid-labels {subset}`"
-            ));
+            warnings.push(Warning::Subset { name });
         }
         warnings
     }
@@ -271,23 +263,27 @@ fn other_reading(
     records: &[Record],
     data: &Dataset,
     classes: &Classes<'_>,
-) -> Option<(usize, &'static str)> {
+) -> Option<(usize, Numbering)> {
     let mut readings = Vec::new();
     if let Some(numbered) = data.numbered {
         readings = order::readings(numbered, data.order, classes);
     }
     if let Some(devkit) = classes.devkit() {
+        let label_ids = |ids| Numbering {
+            label_ids: Some(ids),
+            order: None,
+        };
         let mut ids = vec![None; devkit.len()];
         for (place, &index) in devkit.iter().enumerate() {
             ids[index] = Some(place + 1).filter(|&id| id < devkit.len());
         }
         let of = |label: usize| devkit.get(label.wrapping_sub(1)).copied();
         readings.push(Reading {
-            counts: "the outputs of the model (`--label-ids index`)",
+            numbering: label_ids(LabelIds::Index),
             classes: ids,
         });
         readings.push(Reading {
-            counts: "the classes of the development kit (`--label-ids devkit`)",
+            numbering: label_ids(LabelIds::Devkit),
             classes: (0..devkit.len()).map(of).collect(),
         });
     }
@@ -301,7 +297,7 @@ fn other_reading(
     };
     let counts = readings
         .iter()
-        .map(|reading| (count(reading), reading.counts));
+        .map(|reading| (count(reading), reading.numbering));
     counts.max_by_key(|(count, _)| *count)
 }
 

@@ -187,7 +187,11 @@ impl Request<'_> {
                 "interrupted after {} of {} images{}",
                 evaluation.runs()[0].records().len(),
                 data.shard(shard).count(),
-                if keeps { "; --resume resumes it" } else { "" }
+                if keeps {
+                    "; continue it with --resume"
+                } else {
+                    ""
+                }
             ));
             return Ok(None);
         }

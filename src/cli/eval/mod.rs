@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
+use super::hints;
 use super::output::{Messages, Results};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::error::Error;
@@ -62,6 +63,7 @@ fn run_merge(
     }
     let report = Report::new(&header, &records, &form.ks());
     let warnings = report.warnings(&header, &records, None);
+    let warnings: Vec<String> = warnings.iter().map(hints::warning).collect();
     for warning in &warnings {
         messages.note(warning);
     }
@@ -163,6 +165,7 @@ impl Finish<'_> {
         for (place, run) in runs.iter().enumerate() {
             let report = run.report(&self.form.ks());
             let warnings = run.warnings(&report, self.data, self.classes);
+            let warnings: Vec<String> = warnings.iter().map(hints::warning).collect();
             for warning in &warnings {
                 messages.note(if runs.len() == 1 {
                     warning.clone()
