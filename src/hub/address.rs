@@ -1,4 +1,4 @@
-//! Addresses of the web: their parts, what of them may be shown, and names that become part of one.
+//! Web addresses: their parts, what may be shown of them, and names that become part of one.
 
 /// `scheme://host:port` of an address.
 pub(super) fn origin(url: &str) -> &str {
@@ -59,7 +59,7 @@ pub(super) fn is_path(name: &str) -> bool {
         && !name.contains(|c: char| c.is_control() || matches!(c, '\\' | ':'))
 }
 
-/// Characters of repositories and revisions that mean themselves in an address.
+/// Characters of repositories and revisions that need no escaping in an address.
 pub(super) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'~' | b'+' | b'@' | b'=')

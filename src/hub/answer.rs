@@ -29,7 +29,7 @@ pub(super) struct Metadata {
 }
 
 /// The hub's headers; `None` for an answer without a commit, which is not (yet) the hub's own, and for
-/// one without an etag that is not the whole file, such as the way to a repository's new name.
+/// one without an etag that is not the whole file, such as the redirect to a repository's new name.
 /// `is_whole` says that the other headers are those of the whole file.
 pub(super) fn read_metadata(
     headers: &HeaderMap,
@@ -66,7 +66,7 @@ pub(super) fn read_metadata(
         commit: commit.to_ascii_lowercase(),
         etag: etag.to_owned(),
         validator: match header(headers, "etag") {
-            // A weak one promises no bytes, and a redirect's is not that of the file.
+            // A weak etag does not identify the bytes, and a redirect's is not the file's.
             Some(etag) if is_whole && etag.starts_with('"') => Some(etag.to_owned()),
             _ => None,
         },
@@ -74,10 +74,10 @@ pub(super) fn read_metadata(
     }))
 }
 
-/// Length of the file that the hub's answer leads to.
+/// Length of the file that the hub's answer links to.
 ///
 /// # Errors
-/// A length that is none.
+/// A length that is not a number.
 pub(super) fn linked_size(headers: &HeaderMap) -> Result<Option<u64>, String> {
     header(headers, "x-linked-size").map(read_size).transpose()
 }
@@ -199,7 +199,7 @@ pub(super) fn refusal(
     }
 }
 
-/// Seconds that a `Retry-After` asks to wait: it names them, or the time to come back.
+/// Seconds to wait according to a `Retry-After`, which gives a number or a date.
 fn read_wait(value: &str, now: SystemTime) -> Option<u64> {
     value.parse().ok().or_else(|| {
         let time = httpdate::parse_http_date(value).ok()?;

@@ -1,5 +1,5 @@
-//! Whose certificates are trusted: the authorities that variables name, else the system's, else those
-//! that are built in.
+//! Whose certificates are trusted: the authorities that variables name, else the system's, else the
+//! built-in ones.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
 use super::HubError;
 use crate::bounded;
 
-/// What the variables of OpenSSL, requests and curl name. Those of OpenSSL count together.
+/// The paths that the variables of OpenSSL, requests and curl name; both variables of OpenSSL count.
 pub(super) fn named(path: impl Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
     let folders = path("SSL_CERT_DIR");
     let folders = folders.iter().flat_map(std::env::split_paths);
@@ -96,8 +96,8 @@ fn read_file(path: &Path) -> io::Result<(Vec<Certificate<'static>>, Option<ureq:
     Ok((found, None))
 }
 
-/// ureq skips what it cannot read, as the collections of systems have certificates of old kinds
-/// among them; with none left it would trust nobody and not say why.
+/// ureq skips certificates that it cannot read, because system bundles contain outdated ones; with none
+/// left it would trust nobody and not say why.
 fn check(found: &[Certificate<'static>]) -> Result<(), String> {
     let contents = found.iter().map(|found| CertificateDer::from(found.der()));
     match RootCertStore::empty().add_parsable_certificates(contents) {

@@ -1,9 +1,9 @@
 //! The Hugging Face cache on disk, in the layout that Python's `huggingface_hub` uses:
 //! `models--ORG--NAME/{blobs/ETAG, refs/BRANCH, snapshots/COMMIT/FILE -> ../../blobs/ETAG}`.
 //!
-//! Every file is written next to its destination under a temporary name and then renamed, so a name that
-//! the layout knows always stands for a whole file. One that is downloaded lies at
-//! `blobs/ETAG.incomplete` until then, and `.locks/models--ORG--NAME/ETAG.lock` keeps others out.
+//! Every file is written next to its destination under a temporary name and then renamed, so the names
+//! of the layout only ever hold complete files. A download is kept at `blobs/ETAG.incomplete` until
+//! then, and `.locks/models--ORG--NAME/ETAG.lock` keeps other processes out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use hf_hub::{Cache, CacheRepo, Repo};
 
 use super::HubError;
 use super::files::{
-    INCOMPLETE, beside, check_place, disk, foreign, link_above, plain, show, write_whole,
+    INCOMPLETE, check_place, disk, foreign, link_above, plain, show, temporary_path, write_whole,
 };
 use crate::bounded;
 use crate::digest::{self, Digest};
@@ -44,8 +44,7 @@ impl RepoCache {
         Some(self.snapshot()?.join(file)).filter(|path| path.is_file())
     }
 
-    /// Names of the files at the repository's revision that are here, sorted; those in folders are left
-    /// out.
+    /// Names of the files at the repository's revision that are here, sorted, without those in folders.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = self.snapshot().and_then(|folder| fs::read_dir(folder).ok());
         let files = entries.into_iter().flatten().flatten();
@@ -85,8 +84,8 @@ impl RepoCache {
         fs::create_dir_all(&folder).map_err(disk("create the folder", &folder))
     }
 
-    /// Checks, before anything is downloaded, that publishing it would replace nothing but what is the
-    /// cache's own.
+    /// Checks, before the download, that publishing the file would replace only what the cache itself
+    /// created.
     ///
     /// # Errors
     /// [`HubError::Foreign`].
@@ -127,8 +126,8 @@ impl RepoCache {
         show(&self.blob(etag), &pointer, target).map_err(disk("write", &pointer))?;
         if self.revision != commit {
             let reference = self.ref_path();
-            // Whatever lies in `refs` is taken for a branch.
-            let temporary = beside(&self.folder.join("ref"));
+            // Not in `refs`, where every file counts as a branch.
+            let temporary = temporary_path(&self.folder.join("ref"));
             write_whole(&temporary, &reference, commit.as_bytes())
                 .map_err(disk("write", &reference))?;
         }
@@ -157,21 +156,21 @@ pub(crate) fn is_etag(etag: &str) -> bool {
     !etag.starts_with('.') && (1..=128).contains(&etag.len()) && etag.bytes().all(safe)
 }
 
-/// The name of the blob of the repository in `folder` that a link leads to, whether it is there or not.
+/// The name of the blob that a link points to, in the repository at `folder`; the blob may be missing.
 pub(crate) fn blob_name(link: &Path, folder: &Path) -> Option<String> {
     let target = fs::read_link(link).ok()?;
     blob_of_target(link, &target, folder)
 }
 
-/// The same, of a link that has been read.
+/// As [`blob_name`], for a link whose target has been read.
 pub(crate) fn blob_of_target(link: &Path, target: &Path, folder: &Path) -> Option<String> {
     let target = plain(&link.parent()?.join(target));
     let name = target.strip_prefix(folder.join("blobs")).ok()?.to_str()?;
     is_etag(name).then(|| name.to_owned())
 }
 
-/// Whether a file of a snapshot is the one with this SHA-256. Where it is a link, the name of its blob
-/// tells; else it is read.
+/// Whether a file of a snapshot has this SHA-256. A link to a blob that is named by its SHA-256 is not
+/// read.
 pub(crate) fn has_sha256(path: &Path, sha256: &str) -> bool {
     let blob = fs::read_link(path).ok();
     let name = blob

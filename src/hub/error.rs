@@ -1,4 +1,4 @@
-//! What can go wrong between a card and a file of weights.
+//! What can go wrong while finding or downloading a file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,15 @@ pub enum Denial {
     Token,
 }
 
-/// Failure to find or to get a file of weights.
+/// A file could not be found or downloaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// There is no home folder and no variable that stands in for it.
+    /// There is neither a home folder nor a variable that replaces it.
     #[error("no folder for downloaded weights: the home folder is unknown")]
     NoHome,
 
-    /// The table of a card names no place to download from, or there is no card.
+    /// The card names nothing to download from, or there is no card.
     #[error("no checkpoint of this network is published: there is nothing to download")]
     NoRemote,
 
@@ -58,7 +58,7 @@ pub enum HubError {
         lock: PathBuf,
     },
 
-    /// The lockfile lists other contents for the file.
+    /// The file's contents differ from those in the lockfile.
     #[error(
         "{} is not the file that the lockfile {} lists: expected {expected}, found {found}",
         path.display(),
@@ -71,7 +71,7 @@ pub enum HubError {
         lock: PathBuf,
         /// Length and hash in the lockfile.
         expected: String,
-        /// Those of the file; without the hash where the length is another.
+        /// Those of the file; without the hash if the length already differs.
         found: String,
     },
 
@@ -90,7 +90,7 @@ pub enum HubError {
     #[error("the access token contains a line break, a space or another invalid character")]
     BadToken,
 
-    /// The file or folder with the trusted authorities cannot be used. Nothing was asked.
+    /// The file or folder of trusted authorities cannot be used. No request was made.
     #[error("cannot use the certificates in {}: {problem}", path.display())]
     Authorities {
         /// The file or folder.
@@ -99,7 +99,7 @@ pub enum HubError {
         problem: String,
     },
 
-    /// The hub knows no such repository, or does not show it to this user.
+    /// The hub has no such repository, or hides it from this user.
     #[error("no repository `{repo}` at {endpoint}")]
     RepoNotFound {
         /// Address of the hub.
@@ -128,7 +128,7 @@ pub enum HubError {
         present: Vec<String>,
     },
 
-    /// The server does not say which of repository, revision and file it misses.
+    /// The server does not say whether the repository, the revision or the file is missing.
     #[error("not found: {location}")]
     NotFound {
         /// The file.
@@ -177,7 +177,7 @@ pub enum HubError {
         problem: String,
     },
 
-    /// The hub sends every request on to another address.
+    /// The hub redirects every request to another address.
     #[error("the hub of {location} redirects to {endpoint}")]
     Moved {
         /// The file.
@@ -186,7 +186,7 @@ pub enum HubError {
         endpoint: String,
     },
 
-    /// The connection broke, or stood still for too long.
+    /// The connection broke or stalled.
     #[error("the download of {location} was interrupted after {}", amount(*done, *total))]
     Interrupted {
         /// The file.
@@ -199,7 +199,7 @@ pub enum HubError {
         source: io::Error,
     },
 
-    /// The server sends another number of bytes than it announced.
+    /// The server sent a different number of bytes than it announced.
     #[error("wrong length of {location}: expected {expected} bytes, found {found}")]
     Length {
         /// The file.
@@ -210,7 +210,8 @@ pub enum HubError {
         found: u64,
     },
 
-    /// The contents are not those that the card, the hub or the file's name promise. Nothing was kept.
+    /// The contents do not match the digest that the card, the hub or the file's name promises. Nothing
+    /// was kept.
     #[error("wrong {kind} of {location}: expected {expected}, found {found}")]
     Checksum {
         /// The file.
@@ -219,7 +220,7 @@ pub enum HubError {
         kind: &'static str,
         /// The digest, or its first digits, in hexadecimal.
         expected: String,
-        /// The digest of what came.
+        /// The digest of what was received.
         found: String,
     },
 
@@ -232,17 +233,16 @@ pub enum HubError {
         cache: PathBuf,
     },
 
-    /// The file is longer than what is asked for.
+    /// The file is longer than the limit.
     #[error("{location} has more than {limit} bytes")]
     TooLarge {
         /// The file.
         location: Box<Location>,
-        /// Most bytes that are taken.
+        /// The limit in bytes.
         limit: u64,
     },
 
-    /// Something that is not the cache's own lies where a file of the cache should be written. It is
-    /// left as it is.
+    /// Something that the cache did not create is where one of its files belongs. It is left as it is.
     #[error("cannot write {}: expected a file of the cache there, found {found}", path.display())]
     Foreign {
         /// Where it is.
@@ -266,9 +266,9 @@ pub enum HubError {
     NoSpace {
         /// The folder.
         folder: PathBuf,
-        /// Bytes that are still to come.
+        /// Bytes still to be downloaded.
         needed: u64,
-        /// Bytes that a download leaves to other programs.
+        /// Bytes that a download leaves free for other programs.
         reserve: u64,
         /// Bytes that are free.
         available: u64,
@@ -287,8 +287,8 @@ pub enum HubError {
 }
 
 impl HubError {
-    /// Whether the server or the network did not give the file, so that another source may be tried.
-    /// Not so for a wrong checksum, which must be seen.
+    /// Whether the server or the network failed to provide the file, so that another source may be tried.
+    /// A wrong checksum does not count: the user must see it.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::RepoNotFound { .. }
@@ -328,7 +328,7 @@ pub(super) fn certificate_problem<'a>(
 ) -> Option<&'a CertificateError> {
     let error = match error.downcast_ref()? {
         ureq::Error::Rustls(error) => error,
-        // A handshake fails as its connection's input.
+        // A failed handshake surfaces as an I/O error of the connection.
         ureq::Error::Io(error) => error.get_ref()?.downcast_ref()?,
         _ => return None,
     };

@@ -1,9 +1,9 @@
 //! One process at a time downloads a file; the others wait for it.
 //!
 //! The lock is the operating system's, on the file that Python's client locks for the same contents
-//! (`.locks/models--ORG--NAME/ETAG.lock` in the cache), so the two wait for each other as well. It
-//! ends with the process that holds it, however that ends. The empty file stays, as Python's does:
-//! who deletes it may give one name to two locks.
+//! (`.locks/models--ORG--NAME/ETAG.lock` in the cache), so the two wait for each other as well. It is
+//! released when its process ends, however that happens. The empty file stays, as Python's does:
+//! deleting it could let two processes hold a lock of the same name.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::HubError;
 use super::files::{disk, foreign, kind_of};
 
-/// How soon a waiting process sees that it is its turn.
+/// How often a waiting process tries again.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Holds the lock until it is dropped.
@@ -25,7 +25,7 @@ pub(crate) struct FileLock {
 }
 
 impl FileLock {
-    /// Whether this process is the only one that writes. Not known where the file system has no locks.
+    /// Whether no other process writes; false where the file system has no locks.
     pub(crate) fn is_exclusive(&self) -> bool {
         self.file.is_some()
     }
@@ -71,7 +71,7 @@ impl FileLock {
             .open(path)
             .map_err(disk("open", path))?;
         match file.try_lock() {
-            // Who held it before may have deleted the file, and others may lock a new one by now.
+            // A previous holder may have deleted the file, and others may have locked a new one.
             Ok(()) if !is_at(&file, path) => Ok(None),
             Ok(()) => Ok(Some(Self { file: Some(file) })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holds_it_and_the_next_gets_it_after_that() {
+    fn a_lock_has_one_holder_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b.lock");
         let first = FileLock::acquire(&path, || panic!("nobody holds it")).unwrap();

@@ -1,5 +1,4 @@
-//! Files of the caches: names of those that are not whole yet, writing and replacing, and what must not
-//! be replaced.
+//! Files of the caches: names of unfinished ones, writing and replacing, and what must not be replaced.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -10,7 +9,7 @@ use super::HubError;
 #[cfg(not(unix))]
 use crate::digest::Digest;
 
-/// Name of the beginning of `target`. Python's client used the same.
+/// Name of the partial file of `target`. Python's client used the same.
 pub(crate) fn incomplete(target: &Path) -> PathBuf {
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(INCOMPLETE);
@@ -20,7 +19,7 @@ pub(crate) fn incomplete(target: &Path) -> PathBuf {
 /// What the name of every unfinished file ends with.
 pub(crate) const INCOMPLETE: &str = ".incomplete";
 
-/// Whether a name is one that [`beside`] gives.
+/// Whether a name is one that [`temporary_path`] gives.
 pub(crate) fn is_leftover(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     name.strip_suffix(INCOMPLETE)
@@ -33,13 +32,13 @@ pub(crate) fn has_other_names(metadata: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(metadata) > 1
 }
 
-/// Rust has no stable way to ask there.
+/// Rust has no stable API for it there.
 #[cfg(not(unix))]
 pub(crate) fn has_other_names(_metadata: &fs::Metadata) -> bool {
     false
 }
 
-/// Writes a small file of the cache: whole, or not at all. Its name is `path` until it is whole.
+/// Writes a small file of the cache atomically: to `path`, which is then renamed to `target`.
 ///
 /// # Errors
 /// The file system's.
@@ -56,7 +55,7 @@ pub(crate) fn write_whole(path: &Path, target: &Path, bytes: &[u8]) -> io::Resul
     write().inspect_err(|_| drop(fs::remove_file(path)))
 }
 
-/// `a/../b` is `b`: the name of a blob that may be missing cannot be asked of the system.
+/// Resolves `a/../b` to `b` by name alone: the system cannot do so for a blob that is missing.
 pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -69,9 +68,8 @@ pub(crate) fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// Checks that a file at `path` would replace nothing, a regular file of this `cache`, or what
-/// `is_own` says is the cache's. A file in a folder that a link below the cache leads to may be
-/// anybody's.
+/// Checks that a file at `path` would replace nothing, a regular file of this `cache`, or what `is_own`
+/// says is the cache's. A file reached through a link below the cache may be anybody's.
 ///
 /// # Errors
 /// [`HubError::Foreign`].
@@ -124,18 +122,18 @@ pub(crate) fn link_above<'a>(root: &Path, path: &'a Path) -> Option<&'a Path> {
         .find(|folder| folder.is_symlink())
 }
 
-/// Replaces `pointer` by a link to the blob, where there is a `target` for one. Else both names get the
-/// same contents, or the blob moves: there is one copy, whatever the file system can do.
+/// Replaces `pointer` with a symbolic link to `target`, else a hard link to the blob, else the blob
+/// itself: there is one copy, whatever the file system supports.
 pub(crate) fn show(blob: &Path, pointer: &Path, target: Option<&Path>) -> io::Result<()> {
     if let Some(folder) = pointer.parent() {
         fs::create_dir_all(folder)?;
     }
-    let temporary = beside(pointer);
+    let temporary = temporary_path(pointer);
     let linked = target.is_some_and(|target| symlink(target, &temporary).is_ok())
         || fs::hard_link(blob, &temporary).is_ok();
     if linked {
         let result = fs::rename(&temporary, pointer);
-        // Where both are names of one file already, POSIX lets `rename` succeed and do nothing.
+        // If both are names of one file already, POSIX lets `rename` succeed and do nothing.
         drop(fs::remove_file(&temporary));
         result
     } else {
@@ -154,7 +152,7 @@ fn symlink(target: &Path, link: &Path) -> io::Result<()> {
 }
 
 /// A name in the same folder that no other thread or process uses.
-pub(crate) fn beside(target: &Path) -> PathBuf {
+pub(crate) fn temporary_path(target: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut name = target.file_name().unwrap_or_default().to_owned();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -162,7 +160,7 @@ pub(crate) fn beside(target: &Path) -> PathBuf {
     target.with_file_name(name)
 }
 
-/// Names the file in a failure of the file system.
+/// Adds the file to an error of the file system.
 pub(crate) fn disk(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HubError {
     let path = path.to_owned();
     move |source| HubError::Disk {
@@ -178,7 +176,7 @@ pub(crate) fn is_unfinished(path: &Path) -> bool {
         .ends_with(INCOMPLETE.as_bytes())
 }
 
-/// The contents of a folder, by name; none where there is no folder.
+/// The contents of a folder, by name; empty if there is no folder.
 pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, HubError> {
     let read = || -> io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?
@@ -206,7 +204,7 @@ pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// Without a stable way to ask, equal contents have to do.
+/// Rust has no stable API for it there, so equal contents have to do.
 #[cfg(not(unix))]
 pub(crate) fn same_file(a: &Path, b: &Path) -> bool {
     let name = a.file_name().and_then(|name| name.to_str());

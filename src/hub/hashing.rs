@@ -17,7 +17,7 @@ const QUEUE: usize = 4;
 /// The hash of everything that it was given.
 #[derive(Default)]
 pub(super) struct Hashing {
-    /// Up to where the thread has begun.
+    /// The state before the thread was started.
     hasher: Sha256,
     thread: Option<Thread>,
 }
@@ -30,13 +30,13 @@ struct Thread {
 }
 
 impl Hashing {
-    /// Adds the first `len` bytes of `buffer`, and gives another to be filled, with anything in its
-    /// [`PIECE`] bytes. It waits where hashing does not keep up.
+    /// Adds the first `len` bytes of `buffer` and returns another buffer of [`PIECE`] bytes, whose
+    /// contents are unspecified. Blocks if hashing does not keep up.
     pub(super) fn add(&mut self, buffer: Vec<u8>, len: usize) -> Vec<u8> {
         let thread = self
             .thread
             .get_or_insert_with(|| Thread::start(mem::take(&mut self.hasher)));
-        // It takes all as long as it lives, and if it has failed, `hex` fails.
+        // Sending fails only if the thread panicked, and then `hex` panics too.
         drop(thread.pieces.send((buffer, len)));
         thread.used.try_recv().unwrap_or_else(|_| vec![0; PIECE])
     }
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hash_is_that_of_all_pieces_and_may_be_asked_for_between_them() {
+    fn the_hash_covers_all_pieces_so_far() {
         let mut hashing = Hashing::default();
         let mut buffer = vec![0; PIECE];
         let mut whole = Vec::new();

@@ -1,4 +1,4 @@
-//! A look at a safetensors file before it is downloaded: its header says what is in it.
+//! Reads the header of a safetensors file before the download: it says what the file contains.
 
 use std::io::Read;
 
@@ -6,7 +6,8 @@ use super::answer::Metadata;
 use super::http::{Client, Start};
 use super::transfer::part;
 
-/// Files up to this length in bytes are downloaded without a look: its three requests would save little.
+/// Files up to this length in bytes are downloaded unseen: the three requests for a header would save
+/// little.
 pub(super) const WORTH_A_LOOK: u64 = 4 << 20;
 /// The longest header that is asked for, in bytes: longer ones are not read from a file either.
 const LONGEST: u64 = 16 << 20;

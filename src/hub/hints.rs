@@ -53,7 +53,7 @@ impl HubError {
                 "the server is busy or broken: try again later".to_owned()
             }
             Self::Unreachable { source, .. }
-                // The second is an authority of the same name: one that was renewed.
+                // A bad signature means another authority of the same name, such as a renewed one.
                 if let Some(CertificateError::UnknownIssuer | CertificateError::BadSignature) =
                     certificate_problem(&**source) =>
             {
@@ -111,7 +111,7 @@ impl HubError {
             Self::NoSpace { .. } => FREE_SPACE.to_owned(),
             Self::Disk { action, source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull => FREE_SPACE.to_owned(),
-                // Another cache does not make readable or delete what is in this one.
+                // Another cache would not help to read or delete what is in this one.
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
                     if !matches!(*action, "read" | "delete" | WRITE_LOCK) =>
                 {

@@ -16,22 +16,22 @@ use super::location::Location;
 use super::proxy::Proxies;
 use super::{HubError, HubOptions};
 
-/// As many as browsers and `huggingface_hub` allow, give or take.
+/// About as many as browsers and `huggingface_hub` allow.
 const MAX_REDIRECTS: usize = 10;
 /// What networks with a login, and broken mirrors, send in place of a file.
 pub(super) const HTML_PAGE: &str = "expected a file, found an HTML page";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// No server is waited for longer, whatever patience is asked for: clocks cannot count for ever.
+/// Upper bound of every timeout: adding more to a time could overflow.
 const LONGEST_SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Asks for one file, as often as it takes.
+/// Makes the requests for one file.
 pub(super) struct Client<'a> {
     agent: Agent,
     url: &'a str,
     token: Option<&'a str>,
     location: &'a Location,
     proxies: &'a Proxies,
-    /// When every request has to have ended.
+    /// Time by which all requests must end.
     deadline: Option<Instant>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Client<'a> {
 pub(super) struct Start<'a> {
     /// First byte.
     pub(super) offset: u64,
-    /// How many bytes; all that follow where it is `None`.
+    /// Number of bytes; `None` for all that follow.
     pub(super) length: Option<u64>,
     /// Etag that the file must still have at the first server; else it is sent whole.
     pub(super) validator: Option<&'a str>,
@@ -84,7 +84,7 @@ impl<'a> Client<'a> {
         let config = Agent::config_builder()
             .user_agent(concat!("senet/", env!("CARGO_PKG_VERSION")))
             .input_buffer_size(PIECE)
-            // The length and the digest are those of the bytes as they are stored.
+            // The length and the digest are those of the bytes as stored.
             .accept_encoding("identity")
             .http_status_as_error(false)
             .max_redirects(0)
@@ -107,7 +107,7 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Gives all requests together so much time, from now on.
+    /// Limits the time of all requests together, from now on.
     pub(super) fn within(self, time: Duration) -> Self {
         Self {
             deadline: Instant::now().checked_add(time),
@@ -134,7 +134,7 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Length of the file by a server that need not be a hub.
+    /// Length of the file, from a server that need not be a hub.
     ///
     /// # Errors
     /// [`HubError`] for a failed request and any status but success.
@@ -165,13 +165,13 @@ impl<'a> Client<'a> {
                 StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
             );
             let is_answer = status == StatusCode::OK || is_part && start.range().is_some();
-            // A refusal has headers of its own kind; its status and text say more. The last answer
-            // counts: one before it may be about the way.
+            // The headers of a refusal are not about the file. Of several answers the last one counts:
+            // an earlier one may describe the redirect.
             if home && (is_answer || status.is_redirection()) {
                 let found = answer::read_metadata(response.headers(), status == StatusCode::OK)
                     .map_err(|problem| self.bad(problem))?;
                 metadata = found.or(metadata);
-                // A length that the way to the file has named holds where the end names none.
+                // A length named by a redirect holds if the last answer names none.
                 announced = answer::linked_size(response.headers())
                     .map_err(|problem| self.bad(problem))?
                     .or(announced);
@@ -251,8 +251,8 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// The other hub where `target` is the same file. It is not asked: the token is not for it, and
-    /// whether to believe it is for the user to say.
+    /// The other hub, if `target` is the same file there. It is not contacted: the token is not meant
+    /// for it, and trusting it is the user's decision.
     fn moved(&self, target: &str) -> Option<String> {
         let Location::Hub { repo, .. } = self.location else {
             return None;

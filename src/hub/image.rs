@@ -7,11 +7,11 @@ use super::http::{Client, HTML_PAGE, Start};
 use super::location::Location;
 use super::{HubError, HubOptions};
 
-/// The contents of the file at an address, without token. It is not kept.
+/// Fetches the file at an address, without a token, and does not cache it.
 ///
 /// # Errors
-/// [`HubError::TooLarge`] above `limit` bytes; [`HubError::Offline`]; and what a request can fail with.
-/// It ends within the [patience](super::Patience::image) for an image.
+/// [`HubError::TooLarge`] above `limit` bytes; [`HubError::Offline`]; those of a request. It takes at
+/// most the [patience](super::Patience::image) for an image.
 pub fn fetch_image(url: &str, limit: u64, options: &HubOptions) -> Result<Vec<u8>, HubError> {
     let shown = without_password(url);
     let shown = shown.split(['?', '#']).next().unwrap_or(&shown).to_owned();

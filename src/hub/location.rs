@@ -1,4 +1,4 @@
-//! Where a remote file is, as messages say it.
+//! Where a remote file is, as messages show it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! A lockfile: which files of the hub a piece of work uses, to the byte.
+//! A lockfile: exactly which files a piece of work uses.
 //!
 //! It is TOML, one `[[file]]` for each file, in two forms:
 //!
@@ -32,7 +32,7 @@ use crate::digest;
 use crate::files;
 use crate::quote::excerpt;
 
-/// What is done to a lockfile, which lies in no cache.
+/// The action in errors about a lockfile, which is not part of a cache.
 pub(super) const WRITE_LOCK: &str = "write the lockfile";
 
 /// The format that this program writes and reads.
@@ -41,7 +41,7 @@ const VERSION: u32 = 1;
 /// The files that may be used, and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lockfile {
-    /// Where it lies; for messages.
+    /// Its path, for messages.
     pub path: PathBuf,
     /// The files.
     pub files: Vec<LockedFile>,
@@ -197,7 +197,7 @@ impl Lockfile {
     /// Reads a lockfile.
     ///
     /// # Errors
-    /// [`HubError::Disk`]; [`HubError::Lockfile`] for what is none.
+    /// [`HubError::Disk`]; [`HubError::Lockfile`] if it is not a valid lockfile.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, HubError> {
         let path = path.as_ref();
         let bad = |problem: String| HubError::Lockfile {
@@ -225,8 +225,7 @@ impl Lockfile {
         })
     }
 
-    /// Writes the lockfile: whole, or not at all. A link stays, and a device, pipe or socket is written
-    /// to.
+    /// Writes the lockfile atomically. A link is kept, and a device, pipe or socket is written to.
     ///
     /// # Errors
     /// [`HubError::Disk`].
@@ -260,7 +259,7 @@ impl Lockfile {
         self.files.iter().filter(is_its)
     }
 
-    /// Names of the files that are listed of a repository at a revision, sorted.
+    /// Names of a repository's files that are listed at a revision, sorted.
     pub(crate) fn names(&self, repo: &str, revision: &str) -> Vec<String> {
         let listed = self.files.iter();
         let listed = listed.filter_map(|entry| entry.name_in(repo, revision));
@@ -283,8 +282,7 @@ impl Lockfile {
         }
     }
 
-    /// Checks that the contents of a file are those of an entry. They are read for that: a name proves
-    /// nothing.
+    /// Checks that a file has the contents of one of the entries, by reading it: a name proves nothing.
     pub(crate) fn check(&self, path: &Path, entries: &[&LockedFile]) -> Result<(), HubError> {
         let size = fs::metadata(path).map_err(disk("read", path))?.len();
         // The length alone rules most files out.
@@ -326,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_file_that_is_none_says_where_and_what() {
+    fn an_invalid_lockfile_is_an_error_that_says_where_and_what() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("my.lock");
         let file = |lines: &str| format!("version = 1\n[[file]]\nsize = 1\n{lines}");

@@ -1,19 +1,19 @@
 //! Files of the Hugging Face hub: the protocol, the cache, the download.
 //!
-//! A file is taken from the cache, without a request, where it is there; else it is downloaded and
-//! checked before it gets a name in the cache. Nothing here knows models: see [`crate::store`].
+//! A file in the cache is used without a request; any other is downloaded, and checked before it gets
+//! its name in the cache. Nothing here knows models: see [`crate::store`].
 //!
 //! `hf-hub` supplies the layout of the cache, which is Python's, so that both share one: the names of
-//! folders, where a commit's files are, and the token file. It is used without its client. Written by
-//! hand, because that client lacks it, are:
+//! folders, where a commit's files are, and the token file. Its client is not used. Written by hand,
+//! because that client lacks it, are:
 //!
 //! * requests and redirects: it sends the token to the host that a file is redirected to, and reads no
 //!   `NO_PROXY`, `SSL_CERT_FILE` or `HF_HUB_DOWNLOAD_TIMEOUT`;
 //! * the transfer: it does not resume after a restart, check the contents, retry after `Retry-After`,
 //!   look at a header before the rest comes or keep disk space free;
-//! * looking a file up: its `CacheRepo::get` finds no file of a commit without a branch, and takes a
-//!   link to nothing for one;
-//! * the file lock that Python's client takes, writing `refs` as a whole, caches without links.
+//! * looking up a file: its `CacheRepo::get` finds no file of a commit without a branch, and accepts
+//!   a dangling link;
+//! * the file lock that Python's client takes, atomic writes of `refs`, caches without links.
 
 mod address;
 mod answer;
@@ -51,7 +51,7 @@ pub use proxy::Proxies;
 pub(crate) use release::{ReleaseFile, release_name};
 pub(crate) use remote::{RemoteFile, known_files};
 
-/// Branch that is meant where no revision is named.
+/// The branch if no revision is named.
 pub const DEFAULT_REVISION: &str = "main";
 
 /// A file of a repository if it is in the cache; makes no request.
@@ -64,8 +64,8 @@ pub fn find(repo: &str, revision: &str, file: &str, options: &HubOptions) -> Opt
 /// A file of a repository, downloaded if it is not in the cache.
 ///
 /// # Errors
-/// [`HubError`]: whether the name, the access, the network, the server or the disk is at fault. After
-/// an error the cache is as before, but for the beginning of the file, from which the next call resumes.
+/// [`HubError`]: whether the name, the access, the network, the server or the disk is at fault. After an
+/// error the cache is unchanged except for the partial file, which the next call resumes.
 pub fn ensure(
     repo: &str,
     revision: &str,
@@ -76,8 +76,8 @@ pub fn ensure(
     RemoteFile::new(repo, revision, file, options)?.ensure(None, progress)
 }
 
-/// A file of a repository, downloaded whether it is in the cache or not. What is there stays until the
-/// new file is complete and checked.
+/// A file of a repository, downloaded whether it is in the cache or not. A cached file stays until the
+/// new one is complete and checked.
 ///
 /// # Errors
 /// As [`ensure`].

@@ -62,7 +62,7 @@ fn is_address(entry: &str, address: IpAddr) -> bool {
     }
 }
 
-/// The address that a host is, in brackets or without.
+/// Parses a host as an IP address, with or without brackets.
 fn address(host: &str) -> Option<IpAddr> {
     let bare = host
         .strip_prefix('[')

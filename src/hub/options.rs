@@ -30,18 +30,18 @@ pub struct HubOptions {
     pub token: Option<String>,
     /// Use only cached files; never access the network.
     pub offline: bool,
-    /// Whether a file of a snapshot may be a link to its contents. Where it may not, or the file system
-    /// has none, it is the contents' only copy.
+    /// Whether files of a snapshot may be links to their blobs. If not, or if the file system has no
+    /// links, such a file is the only copy.
     pub symlinks: bool,
-    /// How long a server is waited for.
+    /// Timeouts and retries.
     pub patience: Patience,
     /// How servers are reached.
     pub proxies: Proxies,
-    /// Where it is given, no other files are used than those that it lists.
+    /// If given, only the files that it lists are used.
     pub locked: Option<Arc<Lockfile>>,
 }
 
-/// How long a server is waited for, and how often it is asked again.
+/// How long to wait for a server, and how often to retry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Patience {
@@ -87,7 +87,7 @@ impl Default for HubOptions {
     }
 }
 
-/// Shows that there is a token, never which.
+/// Shows whether there is a token, never the token itself.
 impl fmt::Debug for HubOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HubOptions")
@@ -121,14 +121,14 @@ impl HubOptions {
     ///   file or folder `REQUESTS_CA_BUNDLE`, else `CURL_CA_BUNDLE`, else those that the system trusts,
     ///   else those that are built in; they are read when a server is asked
     /// * proxy: `HTTPS_PROXY` for `https://` addresses, `HTTP_PROXY` for `http://` ones, else
-    ///   `ALL_PROXY`; none for the hosts in `NO_PROXY`; each also in small letters, which count first
+    ///   `ALL_PROXY`; none for the hosts in `NO_PROXY`; each also in lower case, which counts first
     ///
     /// An empty variable counts as not set. In paths a leading `~` and then `$NAME` and `${NAME}`
     /// are expanded, as in a file of variables that no shell has read; a name that is not set stays
     /// as it is.
     ///
     /// # Errors
-    /// [`HubError::NoHome`] where a folder would have to lie in a home folder and there is none.
+    /// [`HubError::NoHome`] if a home folder is needed and there is none.
     pub fn from_env() -> Result<Self, HubError> {
         Self::from_lookup(|name| std::env::var_os(name), std::env::home_dir())
     }
@@ -198,7 +198,7 @@ fn patience(silence: Option<String>) -> Patience {
     }
 }
 
-/// The words that `huggingface_hub` takes for yes.
+/// The values that `huggingface_hub` reads as true.
 fn is_true(value: Option<String>) -> bool {
     value.is_some_and(|value| {
         matches!(

@@ -1,6 +1,6 @@
-//! A file that is not whole yet, under a name of its own until it is.
+//! An unfinished file, under a temporary name until it is complete.
 //!
-//! It outlives the process, so that the next one resumes where this one stopped.
+//! It outlives the process, so that the next one can resume.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,35 +9,34 @@ use std::thread::{self, JoinHandle};
 
 use super::HubError;
 use super::file_lock::FileLock;
-use super::files::{beside, disk, foreign, has_other_names, incomplete, kind_of};
+use super::files::{disk, foreign, has_other_names, incomplete, kind_of, temporary_path};
 use super::hashing::{Hashing, PIECE};
 
 /// Free space that a download leaves on the disk for everything else, in bytes.
 const RESERVE: u64 = 16 << 20;
 
-/// Bytes after which the disk is told to write what has come, so that little is left to wait for at the
-/// end.
+/// Bytes between syncs to the disk, so that little is left to write at the end.
 const SYNC_EVERY: u64 = 16 << 20;
 
-/// The beginning of a file. It is kept unless it is discarded.
+/// A partial file. It is kept unless it is discarded.
 pub(super) struct Partial {
     path: PathBuf,
     file: File,
     len: u64,
-    /// Of what is there.
+    /// The hash of what is there.
     hash: Hashing,
     /// Whether another process may resume it.
     kept: bool,
-    /// Syncs to the disk alongside the download; its failure shows again at the end.
+    /// Syncs to the disk alongside the download; a failure appears again at the end.
     sync: Option<JoinHandle<()>>,
-    /// Length at which that is started again.
+    /// Length at which the next sync starts.
     next_sync: u64,
 }
 
 impl Partial {
-    /// Opens what is there of `target`, `target.incomplete`, or starts it.
+    /// Opens `target.incomplete` to resume it, or creates it.
     ///
-    /// Where the lock keeps no other process out, the file gets a name that no other process uses.
+    /// If the lock cannot keep other processes out, the file gets a name that none of them uses.
     ///
     /// # Errors
     /// [`HubError::Foreign`], [`HubError::Disk`].
@@ -49,13 +48,13 @@ impl Partial {
         let path = if kept {
             incomplete(target)
         } else {
-            beside(target)
+            temporary_path(target)
         };
         if let Ok(metadata) = fs::symlink_metadata(&path) {
             if !metadata.is_file() {
                 return Err(foreign(&path, kind_of(&metadata)));
             }
-            // Resuming it would change the file of another name.
+            // Resuming would change the file under its other name, too.
             if has_other_names(&metadata) {
                 return Err(foreign(&path, "a file that has another name, too"));
             }
@@ -80,7 +79,7 @@ impl Partial {
         Ok(partial)
     }
 
-    /// Takes in what an earlier attempt left, and stands at its end.
+    /// Hashes what an earlier attempt left; writing continues at its end.
     fn load(&mut self) -> Result<(), HubError> {
         let mut buffer = vec![0; PIECE];
         loop {
@@ -110,7 +109,7 @@ impl Partial {
         &self.path
     }
 
-    /// Adds the first `count` bytes of `buffer`, and gives another of [`PIECE`] bytes to be filled.
+    /// Adds the first `count` bytes of `buffer` and returns another buffer of [`PIECE`] bytes.
     ///
     /// # Errors
     /// [`HubError::Disk`].
@@ -120,21 +119,21 @@ impl Partial {
             .map_err(disk("write", &self.path))?;
         self.len += count as u64;
         if self.len >= self.next_sync {
-            self.sync_beside();
+            self.sync_in_background();
         }
         Ok(self.hash.add(buffer, count))
     }
 
-    fn sync_beside(&mut self) {
+    fn sync_in_background(&mut self) {
         self.next_sync = self.len + SYNC_EVERY;
-        // A slow disk is not asked twice.
+        // One sync at a time, however slow the disk is.
         let is_busy = self.sync.as_ref().is_some_and(|sync| !sync.is_finished());
         if !is_busy && let Ok(file) = self.file.try_clone() {
             self.sync = Some(thread::spawn(move || drop(file.sync_data())));
         }
     }
 
-    /// Forgets the bytes that are there.
+    /// Discards the bytes that are there.
     pub(super) fn restart(&mut self) -> Result<(), HubError> {
         let empty = |file: &mut File| {
             file.set_len(0)?;
@@ -184,7 +183,7 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // An empty one is of no use to the next attempt.
+        // An empty file does not help the next attempt.
         if !self.kept || self.len == 0 && is_empty(&self.file) {
             // A failure to delete it cannot be reported from here.
             drop(fs::remove_file(&self.path));

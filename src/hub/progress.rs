@@ -6,13 +6,12 @@ use super::HubError;
 
 /// Receives the progress of a download, on the thread that downloads.
 pub trait Progress {
-    /// `done` of `total` bytes of `file` are here; `total` is `None` where the server does not say,
-    /// until the end has come.
-    /// The first call says what an earlier attempt left. A smaller `done` than before means another
-    /// file, or that this one has to be sent again from its beginning.
+    /// `done` of `total` bytes of `file` have been received; `total` is `None` until the end if the
+    /// server does not report it. The first call reports what an earlier attempt left. If `done`
+    /// decreases, this is another file, or the same one from its beginning again.
     ///
-    /// `file` is the name of the file that is being fetched: of the release file where that one
-    /// stands in for the repository's.
+    /// `file` is the name of the file being downloaded: that of the release file if it replaces the
+    /// repository's.
     fn advance(&self, file: &str, done: u64, total: Option<u64>);
 
     /// Another process is downloading `file`: this one waits for it.
@@ -25,7 +24,7 @@ pub trait Progress {
     fn note(&self, _text: &str) {}
 }
 
-/// Keeps silent.
+/// Ignores everything.
 impl Progress for () {
     fn advance(&self, _file: &str, _done: u64, _total: Option<u64>) {}
 }

@@ -11,8 +11,7 @@ use super::address::{host_of, is_loopback};
 use super::authorities;
 use super::no_proxy::is_excepted;
 
-/// How servers are reached. The default trusts the authorities that the system trusts, and asks no
-/// proxy.
+/// How servers are reached. The default trusts the authorities that the system trusts and uses no proxy.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Proxies {
@@ -30,7 +29,7 @@ pub struct Proxies {
     pub no_proxy: Option<String>,
 }
 
-/// Shows no user and no password.
+/// Hides users and passwords.
 impl fmt::Debug for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxies")
@@ -43,8 +42,8 @@ impl fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    /// The variables of curl and Python. A small name counts before the same one in capitals, and that
-    /// of a scheme before that of all.
+    /// The variables of curl and Python. A lower-case name takes precedence over the same one in
+    /// capitals, and the variable of a scheme over `ALL_PROXY`.
     pub(super) fn from_lookup(
         text: impl Fn(&str) -> Option<String>,
         path: impl Fn(&str) -> Option<PathBuf>,
@@ -79,7 +78,7 @@ impl Proxies {
         } else {
             &self.http_proxy
         };
-        // A proxy has no way back to a server on this machine.
+        // A proxy cannot reach a server on this machine.
         let is_direct = is_loopback(url)
             || self
                 .no_proxy
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_is_no_address_is_refused_without_its_password() {
+    fn an_invalid_proxy_is_refused_without_showing_its_password() {
         for proxy in [
             "gopher://me:secret@c:1",
             "me:secret@c d",

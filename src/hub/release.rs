@@ -1,7 +1,7 @@
 //! Files that authors publish outside the hub, such as the assets of a GitHub release.
 //!
-//! They lie in `release/` of the program's own cache. The name of such a file has the first digits
-//! of its SHA-256 (`senet154-c7b49a05.pth`); see [`release_digits`].
+//! They are kept in `release/` of the program's own cache. The name of such a file contains the first
+//! digits of its SHA-256 (`senet154-c7b49a05.pth`); see [`release_digits`].
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! One file of one repository: its address, its place in the cache, and the way from one to the
+//! One file of one repository: its address, its place in the cache, and the download from one to the
 //! other.
 
 use std::fs;
@@ -21,7 +21,7 @@ use super::transfer::{self, Expected, Outcome};
 use super::{HubError, HubOptions, LockedFile, Progress};
 use crate::digest::Digest;
 
-/// Refuses a safetensors file by its beginning, up to the end of its header.
+/// Rejects a safetensors file by its beginning, up to the end of its header.
 pub(crate) type HeaderCheck<'a, E> = &'a dyn Fn(&[u8]) -> Result<(), E>;
 
 /// What to do with a file that is already cached.
@@ -97,7 +97,7 @@ impl<'a> RemoteFile<'a> {
         })
     }
 
-    /// The same file, whose contents must have this SHA-256. That of a lockfile comes first.
+    /// The same file, whose contents must have this SHA-256. That of a lockfile takes precedence.
     pub(crate) fn pinned(mut self, sha256: Option<&str>) -> Self {
         self.pin = self.pin.or_else(|| sha256.map(str::to_owned));
         self
@@ -120,7 +120,7 @@ impl<'a> RemoteFile<'a> {
         pin.is_none_or(|sha256| has_sha256(path, sha256))
     }
 
-    /// The file, downloaded if it is not in the cache. `check` may refuse it before that.
+    /// The file, downloaded if it is not in the cache. `check` may reject it before the download.
     ///
     /// # Errors
     /// As [`super::ensure`], and what `check` returns.
@@ -173,7 +173,7 @@ impl<'a> RemoteFile<'a> {
         self.check_online()?;
         let url = self.url();
         let client = self.client(&url)?;
-        // The branch may move on between two requests; twice in a row means something else.
+        // The branch may move between two requests; several times in a row means something else.
         for _ in 0..3 {
             let metadata = self
                 .ask(&client, progress)
@@ -215,7 +215,7 @@ impl<'a> RemoteFile<'a> {
                 Err(error) => attempts.wait(error, &self.location, progress)?,
             }
         };
-        // A commit has to be answered by itself.
+        // A request for a commit must be answered with that commit.
         if is_commit(&self.revision) && self.revision != metadata.commit {
             let commit = metadata.commit;
             return Err(self.bad_answer(format!("expected that commit, found {commit}")));
@@ -253,8 +253,8 @@ impl<'a> RemoteFile<'a> {
             .is_none_or(|pin| promised.as_ref() == Some(pin))
             && cached == IfCached::Use;
         if !(here && trusted) {
-            // On a file system without links the blob has moved there. What the branch stood for
-            // before is no file with that pin.
+            // On a file system without links the blob has moved to the snapshot. A pin rules out the file
+            // of the branch's previous commit.
             let found = self.cache.find(&self.file).filter(|_| trusted);
             if let Some(path) = found.filter(|path| self.has_pin(path)) {
                 return Ok(Some(path));
@@ -304,8 +304,8 @@ impl<'a> RemoteFile<'a> {
         }
     }
 
-    /// Adds to a missing file which files the repository has. Not every mirror says what is missing,
-    /// but one that lists the revision's files has the repository and the revision.
+    /// Adds the repository's files to the error about a missing one. Not every mirror says what is
+    /// missing, but one that lists the revision's files has the repository and the revision.
     fn explain(&self, error: HubError) -> HubError {
         match error {
             HubError::FileNotFound { location, .. } => HubError::FileNotFound {
@@ -320,7 +320,7 @@ impl<'a> RemoteFile<'a> {
         }
     }
 
-    /// The files of the repository at its revision, or `None` for whatever reason: it only helps a
+    /// The files of the repository at its revision, or `None` on any failure: they only improve a
     /// message.
     fn files(&self) -> Option<Vec<String>> {
         const LIMIT: Duration = Duration::from_secs(10);
@@ -358,7 +358,7 @@ impl<'a> RemoteFile<'a> {
 }
 
 /// Names of the files of a repository that may be used without asking the hub: those that the lockfile
-/// lists, or those in the cache. Files in folders of the repository are left out.
+/// lists, or those in the cache. Files in folders of the repository are not included.
 pub(crate) fn known_files(repo: &str, revision: &str, options: &HubOptions) -> Vec<String> {
     match &options.locked {
         Some(lock) => lock.names(repo, revision),

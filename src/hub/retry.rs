@@ -32,7 +32,7 @@ impl Attempts {
     /// Waits before the next attempt.
     ///
     /// # Errors
-    /// `error` itself where another attempt would not help, or enough were made.
+    /// `error` itself if another attempt would not help or none is left.
     pub(super) fn wait(
         &mut self,
         error: HubError,
@@ -52,8 +52,7 @@ impl Attempts {
     }
 }
 
-/// Between three quarters and five quarters of it, so that processes that failed together do not come
-/// back together.
+/// Scales a delay by 0.75 to 1.25, so that processes that failed together do not retry together.
 fn scatter(delay: Duration) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let nanos = now.map_or(0, |now| now.subsec_nanos()) ^ std::process::id();
@@ -61,8 +60,8 @@ fn scatter(delay: Duration) -> Duration {
 }
 
 impl HubError {
-    /// Whether the same request may succeed in a while. `reached` says that the server has answered
-    /// before: a server that never did is more likely away for good.
+    /// Whether the same request may succeed later. `reached` says that the server has answered before:
+    /// one that never did is more likely gone for good.
     fn may_succeed_later(&self, reached: bool) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),

@@ -1,4 +1,4 @@
-//! The bytes of one file: from where an earlier attempt stopped, as often as it takes, checked at the
+//! Downloads one file: resumes where an earlier attempt stopped, retries, and checks the contents at the
 //! end.
 
 use std::io::{self, Read};
@@ -19,16 +19,16 @@ use super::retry::Attempts;
 use super::{HubError, Progress};
 use crate::digest::Digest;
 
-/// A connection that brought so much was good: the attempts after it are counted anew.
+/// Bytes of progress after which failed attempts are counted anew.
 const GOOD_ATTEMPT: u64 = 1 << 20;
-/// Slower than this, in bytes per second, counts as standing still.
+/// Below this rate, in bytes per second, a connection counts as stalled.
 const SLOWEST: u64 = 1 << 10;
 /// What a file has to be.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Expected {
     /// Length in bytes, where it is known beforehand.
     pub(super) size: Option<u64>,
-    /// Every one must hold.
+    /// All must match.
     pub(super) digests: Vec<Digest>,
     /// Etag of the hub for these contents, and the server's own spelling of it.
     pub(super) etag: Option<String>,
@@ -38,7 +38,7 @@ pub(super) struct Expected {
 /// How a download ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The file is whole and right.
+    /// The file is complete and its digests match.
     Done,
     /// The hub has other contents by now.
     Changed,
@@ -47,7 +47,7 @@ pub(super) enum Outcome {
 /// Brings `partial` to its full length and checks it.
 ///
 /// # Errors
-/// [`HubError`]. What was received stays in `partial`, but for contents that are not `expected`.
+/// [`HubError`]. What was received stays in `partial`, unless it is not what was `expected`.
 pub(super) fn complete(
     client: &Client<'_>,
     expected: &Expected,
@@ -68,7 +68,7 @@ pub(super) fn complete(
             expected,
             silence: patience.silence,
             ranges: true,
-            // Nobody knows a file's etag without having asked for it.
+            // A known etag means that the server has answered before.
             reached: expected.etag.is_some(),
         };
         if file.receive(partial, patience, progress)? == Outcome::Changed {
@@ -76,7 +76,7 @@ pub(super) fn complete(
         }
         match check(client.location(), expected, partial) {
             Ok(()) => return Ok(Outcome::Done),
-            // What an earlier attempt left may be of another version, or was damaged in a crash.
+            // What an earlier attempt left may belong to another version, or was damaged in a crash.
             Err(HubError::Checksum { .. }) if resumed => {
                 resumed = false;
                 partial.restart()?;
@@ -89,7 +89,7 @@ pub(super) fn complete(
 fn check(location: &Location, expected: &Expected, partial: &mut Partial) -> Result<(), HubError> {
     for digest in &expected.digests {
         let found = match digest {
-            // It was taken on the way.
+            // Computed during the download.
             Digest::Sha256(_) => partial.sha256(),
             Digest::GitBlob(_) => digest
                 .of_file(partial.path())
@@ -137,7 +137,7 @@ impl Transfer<'_> {
         let mut best = partial.len();
         let mut attempts = Attempts::new(patience, true);
         loop {
-            // A whole file of an earlier process needs no request.
+            // A file that an earlier process completed needs no request.
             if Some(partial.len()) == self.expected.size {
                 let name = self.client.location().file_name();
                 progress.advance(name, partial.len(), self.expected.size);
@@ -180,7 +180,7 @@ impl Transfer<'_> {
         if let Some(found) = whole(&answer)
             && found == partial.len()
         {
-            // Nothing is left to send: a crash came between the last byte and the new name.
+            // Nothing is left to send: a process crashed between the last byte and the renaming.
             return match self.expected.size {
                 Some(expected) if expected != found => Err(HubError::Length {
                     location: Box::new(self.client.location().clone()),
@@ -191,7 +191,7 @@ impl Transfer<'_> {
             };
         }
         if answer.response.status() == StatusCode::OK {
-            // Without ranges, or because the file has changed, it comes from the beginning.
+            // The server sends no ranges, or the file has changed: it is sent from the beginning.
             if partial.len() > 0 {
                 partial.restart()?;
             }
@@ -207,7 +207,7 @@ impl Transfer<'_> {
         Ok(Outcome::Done)
     }
 
-    /// Length of the whole file by this answer, which has to agree with what is known.
+    /// Length of the whole file according to this answer, which must agree with what is known.
     fn total(&self, answer: &Answer) -> Result<Option<u64>, HubError> {
         let body = answer.response.body();
         if body.mime_type() == Some("text/html") {
@@ -278,13 +278,13 @@ impl Transfer<'_> {
                     found,
                 })
             }
-            // Where only the hub has told the length, a broken connection looks like an end.
+            // If only the hub named the length, a broken connection looks like the end of the file.
             Some(expected) if partial.len() < expected => Err(interrupted(
                 partial.len(),
                 io::ErrorKind::UnexpectedEof.into(),
             )),
             Some(_) => Ok(()),
-            // The end tells how long it was.
+            // Only now is the length known.
             None => {
                 progress.advance(name, partial.len(), Some(partial.len()));
                 Ok(())
@@ -293,7 +293,7 @@ impl Transfer<'_> {
     }
 }
 
-/// Tells a slow connection from one that drips.
+/// Distinguishes a slow connection from a stalled one.
 struct Pace {
     window: Duration,
     start: Instant,
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drip_is_told_from_a_slow_connection() {
+    fn a_slow_connection_is_not_a_stalled_one() {
         let mut pace = Pace::new(Duration::from_millis(20), 0);
         assert!(pace.check(1).is_ok());
         thread::sleep(Duration::from_millis(25));

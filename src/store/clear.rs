@@ -1,7 +1,7 @@
-//! Deleting from the caches: what a user names, and what nothing can use.
+//! Deletes from the caches what a user names, and what nothing can use.
 //!
-//! Who downloads contents holds their lock, so they are deleted by who holds it alone. And what was of
-//! no use when it was listed may be of use by now: it is looked at again before it goes.
+//! A download holds the lock of its contents, so a deletion acquires that lock first. What was unused
+//! when it was listed may be in use by now, so it is checked again before it is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,28 +13,28 @@ use crate::hub::files::{INCOMPLETE, entries, incomplete, is_unfinished, same_fil
 use crate::hub::release::{FOLDER, lock_path};
 use crate::hub::{HubError, HubOptions};
 
-/// Something in the cache that is of no use.
+/// Something in the cache that nothing uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reclaimable {
     /// File or folder.
     pub path: PathBuf,
-    /// Bytes that its deletion frees by itself.
+    /// Bytes that deleting it alone frees.
     pub size: u64,
     /// What it is.
     pub kind: ReclaimableKind,
-    /// Who holds one of these may be about to use it.
+    /// A process that holds one of these may be about to use it.
     locks: Vec<PathBuf>,
 }
 
-/// Why something is of no use.
+/// Why nothing uses it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReclaimableKind {
-    /// The beginning of a file.
+    /// A partial file.
     Partial,
-    /// Contents that no commit in the cache has.
+    /// Contents that no commit in the cache refers to.
     Contents,
-    /// A commit that no branch stands for.
+    /// A commit that no branch points to.
     Revision,
 }
 
@@ -50,9 +50,9 @@ impl Reclaimable {
 }
 
 impl CachedRepo {
-    /// What nothing can use: contents that no commit has, beginnings of files that nobody is
-    /// downloading, and commits that no branch or tag stands for, unless they are in `keep`. What is
-    /// not the cache's own is not listed.
+    /// What nothing can use: contents that no commit refers to, partial files that no process is
+    /// downloading, and commits that no branch or tag points to, unless they are in `keep`. What the
+    /// cache did not create is not listed.
     ///
     /// # Errors
     /// [`HubError::Disk`].
@@ -103,17 +103,17 @@ impl CachedRepo {
         items.extend(
             partials.map(|path| file(path, ReclaimableKind::Partial, vec![self.lock(path)])),
         );
-        // It does not tell whose it is, but who is about to rename it holds some lock.
+        // Its name does not say whose it is, but a process about to rename it holds one of the locks.
         let leftovers = self.leftovers.iter();
         items.extend(leftovers.map(|path| file(path, ReclaimableKind::Partial, self.all_locks())));
         items
     }
 
-    /// Deletes what `items` lists, as far as it is still of no use; `keep` is as for [`Self::reclaimable`].
-    /// Returns what was left of it.
+    /// Deletes those of `items` that are still unused; `keep` is as for [`Self::reclaimable`]. Returns
+    /// what was deleted and what was left.
     ///
     /// # Errors
-    /// [`HubError::Busy`] while another process works on some of it: then nothing is deleted.
+    /// [`HubError::Busy`] if another process is using some of it; then nothing is deleted.
     /// [`HubError::Disk`].
     pub fn clear(
         &self,
@@ -121,9 +121,9 @@ impl CachedRepo {
         keep: &BTreeSet<String>,
     ) -> Result<Removal, HubError> {
         let _locks = hold(items.iter().flat_map(Reclaimable::needs))?;
-        let now = self.again()?;
+        let now = self.rescan()?;
         let is_listed = |path: &Path| items.iter().any(|item| item.path == path);
-        // A commit that has come since is not one that was asked about.
+        // A commit that was added since then stays.
         let new = now.revisions.iter().filter(|new| !is_listed(&new.folder));
         let mut keep = keep.clone();
         keep.extend(new.map(|revision| revision.commit.clone()));
@@ -136,8 +136,8 @@ impl CachedRepo {
         self.sweep(moved, &|path| is_in(path, &still), true)
     }
 
-    /// Whether a commit that stays has files that are not links. If so, those of others may be deleted;
-    /// else they may be all that somebody has put there.
+    /// Whether a remaining commit has files that are not links. Only then may such files of other
+    /// commits be deleted; otherwise a user may have put them there.
     fn has_moved_contents(&self, items: &[Reclaimable]) -> bool {
         let stay = self.revisions.iter();
         let stay = stay.filter(|revision| !is_in(&revision.folder, items));
@@ -153,12 +153,11 @@ impl CachedRepo {
         self.sweep(true, &|_| true, false)
     }
 
-    /// Deletes the repository from the cache: first what points to others, so that no name without
-    /// contents is left if that is interrupted. What is not the cache's own is left, and named in what
-    /// is returned.
+    /// Deletes the repository from the cache: links before their targets, so that an interruption leaves
+    /// no name without contents. What the cache did not create is left and listed in the result.
     ///
     /// # Errors
-    /// [`HubError::Busy`] while a file of it is being downloaded: then nothing is deleted.
+    /// [`HubError::Busy`] if one of its files is being downloaded; then nothing is deleted.
     /// [`HubError::Disk`].
     pub fn remove(&self) -> Result<Removal, HubError> {
         let planned = self.removal()?;
@@ -171,7 +170,7 @@ impl CachedRepo {
         let others = self.all_locks().into_iter();
         let others = others.map(|lock| (lock, self.folder.as_path()));
         let _locks = hold(others.chain(own))?;
-        // A download that begins at this moment has its own blob, and its folder.
+        // A download that begins at this moment keeps its blob and the folder.
         let done = self.sweep(true, &|path| planned.gone.contains_key(path), true)?;
         // The locks stay: another process may hold one or wait for it.
         Ok(Removal {
@@ -192,12 +191,12 @@ impl CachedRepo {
         sweep(cache, name, Room::Repository, moved, wanted, delete)
     }
 
-    /// As it is now.
-    fn again(&self) -> Result<Self, HubError> {
+    /// The repository as it is now.
+    fn rescan(&self) -> Result<Self, HubError> {
         scan_repo(self.repo.clone(), self.folder.clone(), self.locks.clone())
     }
 
-    /// The lock of contents, or of their beginning.
+    /// The lock of a blob or of its partial file.
     fn lock(&self, blob: &Path) -> PathBuf {
         let name = blob.file_name().unwrap_or_default().to_string_lossy();
         let etag = name.strip_suffix(INCOMPLETE).unwrap_or(&name);
@@ -251,8 +250,8 @@ pub fn release_removal(file: &CachedFile, options: &HubOptions) -> Result<Remova
     sweep_releases(options, &is_of_release(file), false)
 }
 
-/// Deletes a release file, and what may be left of an interrupted download of it. What is not the
-/// cache's own is left, and named in what is returned.
+/// Deletes a release file, and its interrupted download if there is one. What the cache did not create
+/// is left and listed in the result.
 ///
 /// # Errors
 /// [`HubError::Busy`] while it is being downloaded; [`HubError::Disk`].
@@ -281,16 +280,16 @@ fn sweep_releases(
     )
 }
 
-/// Whether a path is an item of `items`, or in one that is a folder.
+/// Whether a path is one of `items` or inside one.
 fn is_in(path: &Path, items: &[Reclaimable]) -> bool {
     items.iter().any(|item| path.starts_with(&item.path))
 }
 
-/// Takes locks, each with what it is needed for: all or none.
+/// Acquires all locks or none; each comes with the path it protects.
 fn hold<'a>(
     needed: impl IntoIterator<Item = (PathBuf, &'a Path)>,
 ) -> Result<Vec<FileLock>, HubError> {
-    // Taken twice, a lock would wait for itself.
+    // A lock that is acquired twice would seem to be held by another process.
     let needed: BTreeMap<PathBuf, &Path> = needed.into_iter().collect();
     let take = |(lock, what): (PathBuf, &Path)| {
         FileLock::try_acquire(&lock)?.ok_or_else(|| HubError::Busy {

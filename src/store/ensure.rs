@@ -78,7 +78,7 @@ impl<'a> Source<'a> {
 
 /// Where the weights of `reference` may be, in the order in which it is tried: its file, the release
 /// file, and `pytorch_model.bin`, which timm's older repositories have instead of `model.safetensors`.
-/// With each comes whether it is the release file.
+/// Each is paired with whether it is the release file.
 fn sources<'a>(
     reference: &'a WeightsRef,
     hub: &'a HubOptions,
@@ -110,19 +110,19 @@ pub fn find(reference: &WeightsRef, hub: &HubOptions) -> Option<PathBuf> {
 /// The file that [`find`] finds, or what takes its place on the hub, downloaded. Of sharded weights it
 /// is the index, and the shards are downloaded too.
 ///
-/// Where the hub does not give the file and the card names a release file, that one is taken: the file
-/// that the authors publish themselves, as a PyTorch pickle. Whether it holds the same numbers as the
-/// repository's is said in the card's notes, as far as it is known. `progress` and the path show which
-/// of the two it is. If both fail, the hub's error is returned.
+/// If the hub does not provide the file and the card names a release file, that one is used: the PyTorch
+/// pickle that the authors publish themselves. The card's notes say whether it holds the same numbers as
+/// the repository's, if that is known. `progress` and the path show which of the two was used. If both
+/// fail, the hub's error is returned.
 ///
-/// Where `network` is given, the weights must fit it. A large safetensors file that does not is refused
-/// before it is downloaded, and where the hub's file lacks the classifier, the release file is taken,
-/// with a note.
+/// If `network` is given, the weights must fit it. A large safetensors file that does not is rejected
+/// before it is downloaded, and if the hub's file lacks the classifier, the release file is used, with a
+/// note.
 ///
 /// # Errors
-/// [`Error::Hub`] if it cannot be had ([`HubError::NoRemote`] without a repository and a release),
-/// [`Error::Pick`] if it is not clear which file is meant, [`Error::Net`], [`Error::OtherEnds`] or
-/// [`Error::NoClassifier`] if it does not fit.
+/// [`Error::Hub`] if it cannot be found or downloaded ([`HubError::NoRemote`] without a repository and a
+/// release), [`Error::Pick`] if it is not clear which file is meant, [`Error::Net`],
+/// [`Error::OtherEnds`] or [`Error::NoClassifier`] if it does not fit.
 pub fn ensure(
     reference: &WeightsRef,
     network: Option<&ModelSpec>,
@@ -140,7 +140,7 @@ pub fn ensure(
     for shard in shards(reference, &path, hub)? {
         shard.ensure::<Error>(None, progress)?;
     }
-    // A file that was there already, or of a format that cannot be looked at before.
+    // The file was cached already, or its format cannot be checked before the download.
     if let Some(spec) = network.filter(|_| reference.release.is_some())
         && let Err(error @ Error::NoClassifier { .. }) = Weights::open(&path)
             .map_err(Error::from)
@@ -164,7 +164,7 @@ fn check_fit(spec: &ModelSpec, weights: &Weights) -> Result<()> {
 /// The authors' release file in place of one without the classifier.
 ///
 /// # Errors
-/// `error` if it is another, or no release is known; those of the download.
+/// `error` if it is a different one or no release is known; those of the download.
 fn release_instead(
     error: Error,
     reference: &WeightsRef,
@@ -203,7 +203,7 @@ pub fn size(
     Ok(size)
 }
 
-/// The shards of an index in the cache, at the index's commit: a branch may have moved on since.
+/// The shards of an index in the cache, at the index's commit: the branch may have moved since.
 fn shards<'a>(
     reference: &WeightsRef,
     index: &Path,
@@ -219,8 +219,8 @@ fn shards<'a>(
         .collect::<Result<_, _>>()?)
 }
 
-/// The first source of `reference` that `get` succeeds with, and what it gives. One that is on this
-/// machine is tried first: the hub would be asked for what need not be there.
+/// The first source of `reference` for which `get` succeeds, with its result. If one is on this machine,
+/// those before it are skipped: there is no need to ask the hub for them.
 fn in_turn<'a, T>(
     reference: &'a WeightsRef,
     hub: &'a HubOptions,
@@ -248,10 +248,10 @@ fn in_turn<'a, T>(
         };
         let first = failure.take();
         failure = Some(match first {
-            // A release stands in for a file that the hub refuses, whose error is the one to act on. A
-            // lockfile that was written without the hub lists the release alone.
+            // A release only replaces a file that the hub refuses, whose error is the one to act on. A
+            // lockfile that was written without the hub lists only the release.
             Some(first) if is_release && !matches!(first, HubError::NotLocked { .. }) => first,
-            // Where all are missing, the error is that of the first, which should be there.
+            // If all are missing, the error is that of the first, which should be there.
             Some(first) if is_missing(&error) => first,
             _ => error,
         });
@@ -269,8 +269,8 @@ fn is_missing(error: &HubError) -> bool {
     )
 }
 
-/// The weights under another name, after `error` for the names of timm: in what the hub says that it has,
-/// or in the cache where the hub cannot be asked.
+/// The weights under another name, after `error` for timm's names: among the files that the hub lists,
+/// or those in the cache if the hub cannot be asked.
 fn other_name<'a>(
     reference: &WeightsRef,
     error: HubError,
@@ -295,7 +295,7 @@ fn other_name<'a>(
     Ok(Source::hub(reference, &picked.name, hub)?)
 }
 
-/// What the cache has where the hub cannot be asked; `error` if that is nothing.
+/// What the cache has if the hub cannot be asked; `error` if it has nothing.
 fn cached_name(
     place: &str,
     reference: &WeightsRef,

@@ -16,8 +16,8 @@ pub fn check_weights(spec: &ModelSpec, weights: &Weights) -> Result<Vec<String>>
         .map_err(|error| explain_mismatch(error, spec))
 }
 
-/// Says of tensors that do not fit what they are: a backbone (where the authors' release has a
-/// classifier, that too), or the same network with other numbers of classes or channels.
+/// Explains tensors that do not fit: the weights are a backbone (with a classifier in the authors'
+/// release, if there is one), or the same network with other numbers of classes or channels.
 pub(crate) fn explain_mismatch(error: NetError, spec: &ModelSpec) -> Error {
     let NetError::Tensors(mismatch) = error else {
         return Error::Net(error);

@@ -1,5 +1,5 @@
-//! A folder that is held open: what is done in it cannot be led elsewhere by a link, even by one that
-//! takes the folder's place meanwhile.
+//! A folder that is held open, so that no link can redirect what is done in it, not even one that
+//! replaces the folder meanwhile.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -22,9 +22,9 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     /// Bytes.
     pub(super) size: u64,
-    /// Device and number of the contents, where the system has them.
+    /// Device and inode number, where the system has them.
     pub(super) id: Option<(u64, u64)>,
-    /// How many names the contents have.
+    /// Number of hard links.
     pub(super) names: u64,
 }
 
@@ -120,7 +120,7 @@ mod system {
             Ok(OsString::from_vec(target.into_bytes()).into())
         }
 
-        /// Opens a file that is not a link. A pipe is not waited for.
+        /// Opens a file that is not a link, without blocking on a pipe.
         pub(in super::super) fn file(&self, name: &OsStr) -> io::Result<File> {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             Ok(openat(&self.0, name, flags, Mode::empty())?.into())
@@ -138,7 +138,7 @@ mod system {
     }
 }
 
-/// By path, with a look at each step: a system where links are rare, and need a privilege on Windows.
+/// By path, checking each step: on these systems links are rare, and on Windows they need a privilege.
 #[cfg(not(unix))]
 mod system {
     use std::fs;
@@ -195,7 +195,7 @@ mod system {
 
         pub(in super::super) fn remove_file(&self, name: &OsStr) -> io::Result<()> {
             let path = self.0.join(name);
-            // There a link to a folder is deleted as a folder is.
+            // On Windows a link to a folder is deleted like a folder.
             fs::remove_file(&path).or_else(|error| match self.entry(name)?.kind {
                 Kind::Link => fs::remove_dir(&path),
                 _ => Err(error),

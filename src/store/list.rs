@@ -1,5 +1,5 @@
-//! The checkpoints in the caches. The Hugging Face cache is shared, so other programs' models are left
-//! out: what counts is in the zoo, or has a `config.json` of an architecture that is known here.
+//! The checkpoints in the caches. The Hugging Face cache is shared, so other programs' models are
+//! skipped: a checkpoint is in the zoo, or has a `config.json` of a known architecture.
 
 use std::collections::BTreeSet;
 
@@ -69,7 +69,7 @@ pub fn list_releases(hub: &HubOptions) -> Result<Vec<CachedRelease>> {
     Ok(scan_releases(hub)?.into_iter().map(with_url).collect())
 }
 
-/// Commits that cards name: no branch stands for them, and they are needed all the same.
+/// Commits that cards name: no branch points to them, yet they are needed.
 ///
 /// # Errors
 /// If the built-in cards are wrong, which the program's tests rule out.
@@ -80,8 +80,8 @@ pub fn pinned_commits() -> Result<BTreeSet<String>> {
         .collect())
 }
 
-/// The entries of a lockfile for everything that [`list`] finds, and the release files of cards.
-/// Everything is read in order to be hashed.
+/// The entries of a lockfile for everything that [`list`] finds, and the release files of cards. Every
+/// file is read to hash it.
 ///
 /// # Errors
 /// If a cache cannot be read.

@@ -1,4 +1,4 @@
-//! From a spec to its weights: in the program, in a file of the user's, in a directory, from the hub.
+//! From a spec to its weights: part of the program, in the user's file or directory, or from the hub.
 
 use std::path::Path;
 #[cfg(feature = "cli")]
@@ -69,8 +69,8 @@ fn check_locked(path: &Path, reference: Option<&WeightsRef>, hub: &HubOptions) -
     Ok(())
 }
 
-/// What `reference` may mean by a lockfile: all that is listed of its repository, where no card names
-/// the one file.
+/// The entries of a lockfile that `reference` may mean: all those of its repository if no card names the
+/// file.
 fn listed<'a>(reference: &WeightsRef, lock: &'a Lockfile) -> Vec<&'a LockedFile> {
     let (revision, repo) = (reference.revision(), reference.repo.as_deref());
     let release = reference.release.as_deref();
@@ -86,7 +86,7 @@ fn listed<'a>(reference: &WeightsRef, lock: &'a Lockfile) -> Vec<&'a LockedFile>
     entries
 }
 
-/// A file that is named like the authors' release has to be it.
+/// A file named like the authors' release must be that release.
 fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
     let release = reference.release.as_deref().and_then(hub::release_name);
     let name = path.file_name().and_then(|name| name.to_str());

@@ -1,14 +1,13 @@
 //! Which of the files in a directory or repository holds the weights.
 //!
-//! The order is that of timm's `load_state_dict_from_path`, with the indexes of shards and the names that
-//! other trainers use after it. Where timm takes the first of several, here it is an error.
+//! The order is that of timm's `load_state_dict_from_path`, followed by the indexes of shards and the
+//! names that other trainers use. Where timm takes the first of several files, it is an error here.
 
 use std::path::{Path, PathBuf};
 
 use crate::zoo::CardError;
 
-/// What is taken wherever it is there, best first: the four names that timm prefers, then indexes of
-/// shards.
+/// Names that are always preferred, best first: the four that timm prefers, then indexes of shards.
 const PREFERRED: [&str; 6] = [
     "model.safetensors",
     "pytorch_model.bin",
@@ -32,7 +31,7 @@ const ENDINGS: [&[&str]; 6] = [
     &[".pt", ".ckpt"],
 ];
 
-/// How the names of files begin that lie next to checkpoints and hold no network.
+/// Prefixes of files that are stored next to checkpoints and hold no network.
 const NO_NETWORK: [&str; 8] = [
     ".",
     "optim",
@@ -103,12 +102,12 @@ impl PickError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Picked {
     pub(super) name: String,
-    /// Files that may hold weights too and are not used.
+    /// Other files that may hold weights, which are not used.
     pub(super) others: Vec<String>,
 }
 
 impl Picked {
-    /// Says what is used, where the name alone does not: nothing for the names that timm writes.
+    /// Says which file is used; nothing for the names that timm writes.
     pub(super) fn note(&self, place: &str) -> Option<String> {
         if self.others.is_empty() || PREFERRED.contains(&self.name.as_str()) {
             return None;
@@ -168,7 +167,7 @@ pub(super) fn pick(place: &str, names: &[String]) -> Result<Picked, PickError> {
     }
 }
 
-/// The path of the weights in a directory, and what is to be said of it.
+/// The path of the weights in a directory, and a note about it.
 ///
 /// # Errors
 /// [`PickError`], [`CardError::Read`] if the directory cannot be read.
@@ -199,7 +198,7 @@ fn file_names(folder: &Path) -> Result<Vec<String>, CardError> {
     })
 }
 
-/// Whether a file of this name may hold weights; none in a folder of its own does.
+/// Whether a file of this name may hold weights; files in subfolders never do.
 pub(super) fn may_hold_weights(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let mut endings = ENDINGS.into_iter().flatten();
@@ -218,7 +217,7 @@ fn is_shard(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default();
     stem.rsplit_once("-of-")
         .and_then(|(start, count)| Some((start.rsplit_once('-')?.1, count)))
-        // One of one is whole.
+        // `1-of-1` is a complete file.
         .is_some_and(|(place, count)| {
             number(place) && number(count) && count.trim_start_matches('0') != "1"
         })
@@ -339,8 +338,8 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_beside_checkpoints_does_not_count() {
-        let beside = [
+    fn files_stored_next_to_checkpoints_do_not_count() {
+        let others = [
             "optimizer.pt",
             "optimizer.bin",
             "optim.pth",
@@ -359,8 +358,8 @@ mod tests {
             "some.index.json",
             "events.out.tfevents",
         ];
-        assert!(matches!(of(&beside), Err(PickError::None { .. })));
-        let mut names = beside.to_vec();
+        assert!(matches!(of(&others), Err(PickError::None { .. })));
+        let mut names = others.to_vec();
         names.push("Last.PTH");
         assert_eq!(of(&names).unwrap().name, "Last.PTH");
         assert!(of(&names).unwrap().others.is_empty());

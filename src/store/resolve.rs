@@ -24,12 +24,12 @@ pub struct Resolved {
 /// timm's `local-dir:` before it), or `hf-hub:organisation/name[@revision]` or the web address of
 /// that repository, whose `config.json` is taken from the cache or downloaded.
 ///
-/// A directory is looked for where the name is a path or means nothing else. `overrides` stand in
-/// place of what the model's description says.
+/// A directory is looked for where the name is a path or means nothing else. `overrides` replace what
+/// the model's description says.
 ///
 /// # Errors
 /// [`Error::Card`] if the name means nothing, is that of a file, or its description is wrong;
-/// [`Error::Hub`] if a repository's description cannot be had.
+/// [`Error::Hub`] if a repository's description cannot be found or downloaded.
 pub fn resolve(
     name: &str,
     overrides: &Overrides,
@@ -105,8 +105,8 @@ fn directory(path: &Path, overrides: &Overrides) -> Result<Resolved> {
 /// Endings of weights files; `tar` for `.pth.tar`.
 const WEIGHTS_ENDINGS: [&str; 6] = ["safetensors", "pth", "bin", "pt", "ckpt", "tar"];
 
-/// What to say of a path that was given as a model and is not a directory: how the file is used, or
-/// that nothing is there. `None` for what does not look like a path.
+/// The error for a path that was given as a model and is not a directory: how to use the file, or that
+/// nothing is there. `None` for what does not look like a path.
 fn file_as_model(path: &Path) -> Option<CardError> {
     let shown = || path.display().to_string();
     let extension = path.extension().and_then(|extension| extension.to_str());
@@ -117,10 +117,10 @@ fn file_as_model(path: &Path) -> Option<CardError> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let folder = folder.unwrap_or(Path::new("."));
     if is_weights {
-        let beside = folder.join(CONFIG_FILE).is_file();
+        let has_config = folder.join(CONFIG_FILE).is_file();
         return Some(CardError::WeightsFile {
             file: shown(),
-            model: release_model(path).or(beside.then(|| folder.display().to_string())),
+            model: release_model(path).or(has_config.then(|| folder.display().to_string())),
         });
     }
     if path.is_file() {
@@ -134,7 +134,7 @@ fn file_as_model(path: &Path) -> Option<CardError> {
     (is_path && !shown().trim().is_empty()).then(|| CardError::NoDirectory { path: shown() })
 }
 
-/// The checkpoint whose authors' release file is called like the file at `path`.
+/// The checkpoint whose release file has the name of the file at `path`.
 fn release_model(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let cards = Zoo::builtin().ok()?.cards().iter();

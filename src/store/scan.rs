@@ -14,7 +14,7 @@ use crate::hub::release::FOLDER;
 use crate::hub::{HubError, HubOptions};
 use crate::weights::release_digits;
 
-/// What folders of repositories with models begin with.
+/// Prefix of the folders of model repositories.
 const PREFIX: &str = "models--";
 
 /// One repository in the cache.
@@ -26,11 +26,11 @@ pub struct CachedRepo {
     pub folder: PathBuf,
     /// Its commits.
     pub revisions: Vec<CachedRevision>,
-    /// Whole contents, each once, whether a commit uses them or not.
+    /// Complete blobs, each once, whether a commit uses them or not.
     pub blobs: Vec<PathBuf>,
-    /// Beginnings of files whose download was interrupted, or is still running.
+    /// Partial files whose download was interrupted, or is still running.
     pub partials: Vec<PathBuf>,
-    /// What a killed process left next to a name that it was about to give.
+    /// Temporary files that a killed process left before renaming them.
     pub(super) leftovers: Vec<PathBuf>,
     pub(super) locks: PathBuf,
 }
@@ -40,7 +40,7 @@ pub struct CachedRepo {
 pub struct CachedRevision {
     /// 40 hexadecimal digits.
     pub commit: String,
-    /// Branches and tags that stood for it when they were last asked for.
+    /// Branches and tags that pointed to it when they were last asked for.
     pub refs: Vec<String>,
     /// Its files, by name.
     pub files: Vec<CachedFile>,
@@ -67,18 +67,18 @@ pub struct CachedFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Integrity {
-    /// They are what their name promises.
+    /// They match the digest in their name.
     Good,
-    /// They are something else.
+    /// They do not match it.
     Bad {
         /// The digest that was promised.
         expected: String,
         /// That of the contents.
         found: String,
     },
-    /// There is a name and nothing behind it.
+    /// The name exists, the contents do not.
     Missing,
-    /// Their name promises nothing.
+    /// Their name contains no digest.
     Unknown,
 }
 
@@ -98,8 +98,8 @@ impl CachedRepo {
         files.filter_map(|file| file.used).max()
     }
 
-    /// The contents of a file under the name that promises them. Where there are no links, the two may
-    /// be names of the same contents, or the blob may have moved.
+    /// The blob of a file, whose name contains the digest. Without symbolic links, the two may be hard
+    /// links to the same contents, or the blob may have moved.
     pub(super) fn blob_of<'a>(&'a self, file: &'a CachedFile) -> Option<&'a Path> {
         if file.blob != file.path {
             return Some(&file.blob);
@@ -125,8 +125,7 @@ impl CachedRepo {
     }
 }
 
-/// The repositories with models in the cache, by name. Those that another user of the cache keeps closed
-/// are skipped.
+/// The repositories with models in the cache, by name. Those that this user may not read are skipped.
 ///
 /// # Errors
 /// [`HubError::Disk`] if the cache cannot be read; it need not exist.
@@ -157,7 +156,7 @@ pub(super) fn scan_repo(
     folder: PathBuf,
     locks: PathBuf,
 ) -> Result<CachedRepo, HubError> {
-    // Something else may be there, such as a file or a circle of links.
+    // Something else may be there, such as a file or a loop of links.
     let inside = |name: &str| {
         let folder = folder.join(name);
         if folder.is_dir() {
@@ -169,14 +168,14 @@ pub(super) fn scan_repo(
     let (partials, blobs) = inside("blobs")?
         .into_iter()
         .partition(|path| is_unfinished(path));
-    let beside = entries(&folder)?.into_iter().chain(
+    let unplaced = entries(&folder)?.into_iter().chain(
         ["refs", "snapshots"]
             .iter()
             .flat_map(|part| WalkDir::new(folder.join(part)).into_iter().flatten())
             .filter(|entry| !entry.file_type().is_dir())
             .map(walkdir::DirEntry::into_path),
     );
-    let leftovers = beside.filter(|path| is_unfinished(path)).collect();
+    let leftovers = unplaced.filter(|path| is_unfinished(path)).collect();
     let refs = references(&folder.join("refs"));
     let mut revisions = Vec::new();
     for snapshot in inside("snapshots")? {

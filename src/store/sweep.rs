@@ -1,17 +1,17 @@
-//! What of a cache's folder is there by the layout, and deleting that and nothing else.
+//! Finds what in a cache's folder belongs to the layout, and deletes that and nothing else.
 //!
 //! | folder | what the layout has there |
 //! |---|---|
 //! | `blobs` | files named by 32 or more hexadecimal digits, or by a link of a snapshot; `*.incomplete` |
 //! | `refs` | files that hold a commit |
-//! | `snapshots/COMMIT` | links to `blobs`; second names of blobs; where there are no links at all, files that have moved here from `blobs` |
+//! | `snapshots/COMMIT` | links to `blobs`; hard links to blobs; where there are no links at all, files that have moved here from `blobs` |
 //! | `.no_exist/COMMIT` | empty files: Python's notes of what a repository lacks |
 //! | `trees` | `COMMIT.json`: Python's lists of files |
 //! | `release` of the program's own cache | files with digits of their SHA-256 in their name |
 //!
-//! Everything else is left. Each folder is opened from the one above it and never through a link, so
-//! that nothing outside can be reached, whatever takes the place of a folder meanwhile. The cache's
-//! own folder may be a link.
+//! Everything else is left. Each folder is opened from its parent and never through a link, so that
+//! nothing outside can be reached, even if a folder is replaced meanwhile. The cache's own folder may be
+//! a link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -25,30 +25,30 @@ use crate::hub::cache::{blob_of_target, is_commit, is_etag};
 use crate::hub::files::{INCOMPLETE, disk, is_leftover};
 use crate::weights::release_digits;
 
-/// Folders in one another that a name of a branch or a file can have.
+/// Deepest nesting of folders in the name of a branch or a file.
 const MAX_DEPTH: usize = 64;
-/// Hexadecimal digits that the shortest etag has: those of MD5, in which some mirrors count.
+/// Hexadecimal digits of the shortest etag: an MD5, which some mirrors use.
 const MIN_DIGITS: usize = 32;
 
-/// What a deletion takes and what it leaves.
+/// What a deletion removes and what it leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removal {
     /// Bytes of contents that it frees: of those with no name left.
     pub size: u64,
     /// What it does not touch.
     pub left: Vec<Left>,
-    /// Files, links and folders that go, and the bytes that go with each.
+    /// Files, links and folders that are deleted, and the bytes that each frees.
     pub(super) gone: BTreeMap<PathBuf, u64>,
 }
 
 impl Removal {
-    /// Bytes of what goes at `path` or below it.
+    /// Bytes freed at `path` and below it.
     pub(super) fn size_in(&self, path: &Path) -> u64 {
         let inside = self.gone.iter().filter(|(gone, _)| gone.starts_with(path));
         inside.map(|(_, size)| size).sum()
     }
 
-    /// Whether anything goes there.
+    /// Whether anything is deleted at `path`.
     pub(super) fn has(&self, path: &Path) -> bool {
         self.gone.keys().any(|gone| gone.starts_with(path))
     }
@@ -60,7 +60,7 @@ impl Removal {
     }
 }
 
-/// Something in the place of what is deleted that is not the cache's own.
+/// Something that would have been deleted, had the cache created it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {
     /// Where it is.
@@ -73,11 +73,11 @@ pub struct Left {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeftKind {
-    /// A link that leads elsewhere, to this path. Neither the link nor what it leads to is touched.
+    /// A link that points elsewhere, to this path. Neither the link nor its target is touched.
     Link(PathBuf),
-    /// A file that no name of the layout explains.
+    /// A file that is not part of the layout.
     File,
-    /// A folder that the layout does not have.
+    /// A folder that is not part of the layout.
     Folder,
     /// A device, a pipe or a socket.
     Special,
@@ -95,7 +95,7 @@ impl fmt::Display for Left {
     }
 }
 
-/// A folder as the layout has it.
+/// The folders of the layout.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     Repository,
@@ -116,11 +116,11 @@ enum Verdict {
     Foreign,
 }
 
-/// Looks at `name` in `root`, or deletes what is its own: what `wanted` admits. `moved` says whether
-/// contents may have moved from `blobs` to a snapshot.
+/// Lists what of `name` in `root` is the cache's own and `wanted`, and deletes it if `delete`. `moved`
+/// says whether contents may have moved from `blobs` to a snapshot.
 ///
 /// # Errors
-/// [`HubError::Disk`]; nothing to look at is none.
+/// [`HubError::Disk`], but not if there is nothing at `name`.
 pub(super) fn sweep(
     root: &Path,
     name: &OsStr,
@@ -169,7 +169,7 @@ struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
-    /// Whether all that is in the folder goes.
+    /// Sweeps a folder; returns whether all of its contents are deleted.
     fn folder(
         &mut self,
         dir: &Folder,
@@ -178,7 +178,7 @@ impl Sweep<'_> {
         depth: usize,
     ) -> Result<bool, HubError> {
         let mut entries = dir.entries().map_err(disk("read", path))?;
-        // First what points to others, so that no name without contents is left by an interruption.
+        // Links before their targets, so that an interruption leaves no name without contents.
         entries.sort_by_key(|(name, _)| name == "blobs");
         let mut all = true;
         for (name, entry) in entries {
@@ -203,7 +203,7 @@ impl Sweep<'_> {
                         found(dir.remove_file(&name)).map_err(disk("delete", &path))?;
                     }
                     self.removal.gone.insert(path.clone(), 0);
-                    // Commits in `refs` and lists in `trees` are no contents, to `CachedRepo::size` neither.
+                    // Commits in `refs` and lists in `trees` do not count, as in `CachedRepo::size`.
                     if entry.is_file() && !matches!(room, Room::Refs | Room::Trees) {
                         self.files.push((path, entry));
                     }
@@ -292,7 +292,7 @@ impl Sweep<'_> {
     fn remove_folder(&mut self, dir: &Folder, path: &Path) -> Result<(), HubError> {
         if self.delete {
             match found(dir.remove_folder(path.file_name().unwrap_or_default())) {
-                // A download that has begun meanwhile.
+                // A download has begun meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
                 result => result.map_err(disk("delete", path))?,
             };
@@ -301,7 +301,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Counts bytes where the last name of a file goes.
+    /// Counts a file's bytes where its last name is deleted.
     fn finish(mut self) -> Removal {
         let mut names: BTreeMap<(u64, u64), u64> = BTreeMap::new();
         for (path, entry) in self.files {
@@ -319,15 +319,15 @@ impl Sweep<'_> {
     }
 }
 
-/// What tells a repository's own files from others.
+/// What distinguishes a repository's own files from others.
 #[derive(Default)]
 struct Names {
-    /// Names of blobs that links of snapshots lead to.
+    /// Names of blobs that links of snapshots point to.
     blobs: BTreeSet<String>,
     /// What is in `blobs` under a name of digits.
     contents: BTreeSet<(u64, u64)>,
-    /// Whether the contents lie in the snapshots: there are no links, and `blobs` has nothing but what
-    /// has a second name there, and beginnings.
+    /// Whether the contents are in the snapshots: there are no links, and `blobs` has nothing but
+    /// partial files and second names of files there.
     moved: bool,
 }
 
@@ -372,14 +372,14 @@ impl Names {
     }
 }
 
-/// The name of the blob of the same repository that a link leads to, whether it is there or not.
+/// The name of the blob of the same repository that a link points to; the blob may be missing.
 fn blob_name(dir: &Folder, link: &Path, folder: &Path) -> Option<String> {
     let target = dir.link(link.file_name()?).ok()?;
     blob_of_target(link, &target, folder)
 }
 
 fn is_digits(name: &str) -> bool {
-    // Of a file that was uploaded in parts, their number follows.
+    // After a multipart upload, the number of parts follows.
     let digits = match name.split_once('-') {
         Some((digits, parts)) if parts.bytes().all(|b| b.is_ascii_digit()) => digits,
         _ => name,

@@ -160,7 +160,7 @@ fn state_dict(
     dict: u32,
     place: &dyn Fn(&Storage) -> Result<Option<Place>, WeightsError>,
 ) -> Result<StateDict, WeightsError> {
-    // Its entries, each with its name and its place in a tree.
+    // Memory of one entry in all: its name and its node in a tree.
     const ENTRY: usize = 256;
     let mut cost = 0usize;
     for (name, value) in heap.dict(dict) {
@@ -175,7 +175,7 @@ fn state_dict(
     }
     heap.budget().spend(cost)?;
 
-    // Of equal names the last one counts, whatever its value.
+    // If a name repeats, the last value counts, whatever it is.
     let mut values: BTreeMap<&[u8], Value> = BTreeMap::new();
     let mut unnamed = None;
     for &(name, value) in heap.dict(dict) {
@@ -249,7 +249,7 @@ fn state_dict(
 /// Why a tensor has no place in its storage.
 enum Misplaced {
     Damaged(&'static str),
-    /// Some elements are the same ones, by a stride of zero for example, and too many.
+    /// Too many elements are the same stored ones, by a stride of zero for example.
     Repeats,
 }
 
@@ -285,7 +285,7 @@ fn place_tensor(
     let (dtype, size): (DType, u64) = tensor
         .dtype
         .unwrap_or((storage.dtype, storage.element_size));
-    // What was stored of one type may be seen as of another.
+    // A tensor may view its storage as another type.
     let available = match storage.view {
         None => stored / size,
         Some(_) => available * storage.element_size / size,

@@ -1,4 +1,4 @@
-//! What a file is that is not a checkpoint, by how it begins.
+//! What a file that is not a checkpoint contains, by its first bytes.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ impl fmt::Display for LooksLike {
     }
 }
 
-/// Guesses what a file is that is not a checkpoint.
+/// Guesses what a file that is not a checkpoint contains.
 pub(super) fn recognise(bytes: &[u8]) -> LooksLike {
     let text = bytes.trim_ascii_start();
     let begins = |word: &str| {

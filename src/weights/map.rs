@@ -29,8 +29,8 @@ impl std::ops::Deref for Bytes {
 }
 
 impl Bytes {
-    /// Tells the system that a range will hardly be read again, so that a file's pages do not stay
-    /// in this process next to what was made of them. What is read again comes from the file again.
+    /// Tells the system that a range will hardly be read again, so that its pages do not stay in memory
+    /// next to what was made from them. A later read gets them from the file again.
     pub(super) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped(map) = self {
@@ -51,7 +51,7 @@ fn release_pages(map: &Mmap, range: Range<usize>) {
     // page that is dropped comes back with the file's bytes at the next access.
     let advised =
         unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len()) };
-    // A system that does not take the advice keeps the pages: more memory, nothing worse.
+    // A system that ignores the advice keeps the pages, which only costs memory.
     drop(advised);
 }
 

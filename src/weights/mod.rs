@@ -3,9 +3,8 @@
 //! [`Weights::open`] detects the format by the content, maps the file into memory and makes an index
 //! of its tensors. Three containers are read: safetensors, the zip archive that `torch.save` writes
 //! since PyTorch 1.6, and the stream it wrote before; an index of shards stands for all of them. Of a
-//! training checkpoint the state dict is taken that timm would take; whatever else is in it is read
-//! past. The `module.` and `_orig_mod.` that wrappers put before names are
-//! removed, whichever the format.
+//! training checkpoint, the state dict that timm would load is used, and the rest is skipped. The
+//! `module.` and `_orig_mod.` that wrappers put before names are removed, whichever the format.
 //!
 //! Files may come from anywhere. Nothing in them is executed; every offset, size and stride is
 //! checked against the file when it is opened, before memory is taken for it; and the work that a
@@ -42,7 +41,7 @@ use state_dict::{Entry, StateDict, plain_name};
 
 use crate::digest::hexadecimal;
 
-/// Bytes of a tensor from which on it is worth a call to give its pages back once it was read.
+/// Smallest tensor, in bytes, for which giving its pages back after reading is worth a call.
 const RELEASED_FROM: usize = 1 << 18;
 
 /// Weights that were opened and checked: the bytes of their files and an index of the tensors.
@@ -72,8 +71,8 @@ impl Weights {
     /// tensors could change, and truncating it would end the process.
     ///
     /// # Errors
-    /// Any [`WeightsError`] about the file as a whole. A tensor of a type that is not read is no
-    /// error until it is asked for.
+    /// Any [`WeightsError`] about the file as a whole. A tensor of an unsupported type is an error only
+    /// when it is asked for.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, WeightsError> {
         let path = path.as_ref();
         if shards::is_index_name(path) {
@@ -102,8 +101,8 @@ impl Weights {
         Self::index(name.to_owned(), Bytes::Owned(bytes))
     }
 
-    /// Names and shapes by the beginning of a safetensors file, up to the end of its header: to be
-    /// compared with a network before the rest is there. Values must not be asked for.
+    /// Names and shapes from the beginning of a safetensors file, up to the end of its header, to
+    /// compare them with a network before the rest is downloaded. Values must not be asked for.
     ///
     /// # Errors
     /// [`WeightsError::Damaged`].
@@ -210,12 +209,12 @@ impl Weights {
         Ok(values)
     }
 
-    /// As [`Weights::f32`], in place of what is in `values`: memory that was used before costs less.
+    /// As [`Weights::f32`], replacing the contents of `values`: reusing memory is cheaper.
     ///
     /// # Errors
     /// As [`Weights::f32`].
     pub fn f32_into(&self, name: &str, values: &mut Vec<f32>) -> Result<(), WeightsError> {
-        // Nearly every value of every network comes this way: no call per value.
+        // Nearly every value of every network is read here: no call per value.
         match self.get(name) {
             Some((part, entry)) if entry.dtype == DType::F32 && entry.strides.is_none() => {
                 let bytes = part.bytes.get(entry.start..).unwrap_or(&[]);
@@ -266,7 +265,7 @@ impl Weights {
         dicts.map(|dict| self.with(dict.clone()))
     }
 
-    /// The key under which the dict is, if it is one that timm does not look for.
+    /// The dict's key, if it is one that timm does not look for.
     pub(crate) fn unusual_key(&self) -> Option<&str> {
         let key = self.dict.key.as_deref();
         key.filter(|key| checkpoint::OTHER_KEYS.contains(key))
@@ -308,7 +307,7 @@ impl Weights {
         }
     }
 
-    /// What has a name and is not read as a tensor: its name, what it is, and whether it is a tensor of
+    /// Named values that are not read as tensors: the name, what it is, and whether it is a tensor of
     /// another kind.
     pub(crate) fn others(&self) -> impl Iterator<Item = (&str, &str, bool)> {
         let others = self.dict.others.iter();
@@ -381,7 +380,7 @@ impl Weights {
 }
 
 impl Part {
-    /// Gives the pages of a large tensor back that was read.
+    /// Gives back the pages of a large tensor that was read.
     fn release(&self, entry: &Entry, len: usize) {
         if len >= RELEASED_FROM {
             self.bytes.release(entry.start..entry.start + len);

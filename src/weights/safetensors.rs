@@ -3,7 +3,7 @@
 //! The `safetensors` crate checks that the header fits, that the tensors' byte ranges follow each
 //! other without gap or overlap up to the end of the file, and that each range has the size of its
 //! shape. Three things are added here: a smaller limit on the header, an error for a name that
-//! occurs twice (the crate keeps the last), and a file that was cut short is told from a damaged one.
+//! occurs twice (the crate keeps the last), and an error of its own for a file that was cut short.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -21,8 +21,8 @@ const MAX_HEADER: u64 = 16 << 20;
 
 const LENGTH_BYTES: usize = 8;
 
-/// Whether the content begins like a safetensors file. A length whose bytes are all letters is in
-/// truth the beginning of a text, of JSON for example.
+/// Whether the content begins like a safetensors file. A length whose bytes are all letters is really
+/// the beginning of a text, such as JSON.
 pub(super) fn looks_like(bytes: &[u8]) -> bool {
     let text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     match bytes.split_first_chunk::<LENGTH_BYTES>() {
@@ -72,7 +72,7 @@ pub(super) fn index(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>,
     Ok(entries(&metadata, data_start as usize))
 }
 
-/// The tensors by the beginning of a safetensors file, up to the end of its header.
+/// The tensors from the beginning of a safetensors file, up to the end of its header.
 pub(super) fn index_header(
     file: &str,
     beginning: &[u8],

@@ -46,7 +46,7 @@ pub fn files_of(path: impl AsRef<Path>) -> Result<Vec<PathBuf>, WeightsError> {
     Ok(files)
 }
 
-/// The names of the shards that the index at `path` lists; none where its name is not that of an index.
+/// The names of the shards that the index at `path` lists; none if its name is not that of an index.
 ///
 /// # Errors
 /// As [`files_of`].

@@ -14,7 +14,7 @@ pub(super) struct StateDict {
     /// The key under which it is; `None` where it is all of the file.
     pub(super) key: Option<String>,
     pub(super) entries: BTreeMap<String, Entry>,
-    /// What else has a name in it.
+    /// Its other named values.
     pub(super) others: BTreeMap<String, Other>,
 }
 
@@ -54,7 +54,7 @@ impl StateDict {
     }
 
     /// The same without the prefixes of wrappers. Two tensors that would share a name are an error: it
-    /// cannot be known which of them is meant.
+    /// is unclear which of them is meant.
     pub(super) fn unwrapped(self, file: &str) -> Result<Self, WeightsError> {
         let mut entries = BTreeMap::new();
         for (name, entry) in self.entries {

@@ -41,7 +41,7 @@ impl<'a> Members<'a> {
     /// Reads the directory and checks that every member is inside the file.
     ///
     /// Data is taken from the file directly, so the archive's own checksums are not compared: PyTorch
-    /// can be told to leave them out.
+    /// can be told to omit them.
     pub(super) fn read(file: &str, bytes: &'a [u8]) -> Result<Self, WeightsError> {
         let damaged = |problem: String| WeightsError::Damaged {
             file: file.to_owned(),

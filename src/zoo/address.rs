@@ -5,7 +5,7 @@ use super::{CardError, Selection};
 
 /// Hosts of the hub's pages; a model's page has the same path on each.
 const HOSTS: [&str; 3] = ["huggingface.co", "www.huggingface.co", "hf.co"];
-/// Pages of the hub whose paths begin like that of a model's and are none.
+/// Pages of the hub whose paths look like a model's but are something else.
 const OTHER_PAGES: [&str; 7] = [
     "api",
     "blog",

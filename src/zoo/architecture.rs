@@ -7,7 +7,7 @@ use super::{Card, CardError, check};
 use crate::nets::{Naming, NetworkSpec};
 use crate::preprocess::InputSpec;
 
-/// A topology for weights of the user's own.
+/// A topology for the user's own weights.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Architecture {
     /// Name in timm, without a tag.

@@ -138,7 +138,7 @@ pub enum CardError {
         /// Its path.
         path: String,
     },
-    /// A `config.json` of another library than timm.
+    /// A `config.json` of a library other than timm.
     #[error(
         "{file} is a configuration of {library}{}, expected one of timm with the field \
          `architecture`",

@@ -14,7 +14,7 @@ pub struct WeightsRef {
     /// Hub repository, `organisation/name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo: Option<String>,
-    /// Commit (40 hexadecimal digits); the branch `main` where it is left out.
+    /// Commit (40 hexadecimal digits); the branch `main` if it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
     /// File name inside the repository.

@@ -1,10 +1,10 @@
 //! An abstract pickle machine: it runs a pickle without Python.
 //!
 //! A pickle is a program for a small stack machine. Every opcode of protocols 0 to 5 is known here.
-//! Plain values are built as Python builds them, shared where Python shares them, and a few functions
-//! of PyTorch are known by name, which make a tensor of a storage ([`tensor`]). Nothing is imported or
-//! called: whatever any other class or function would make is an object that is not looked into, and
-//! its arguments, its state and its items are read and dropped.
+//! Plain values are built as Python builds them, shared where Python shares them, and the few PyTorch
+//! functions that make a tensor from a storage are known by name ([`tensor`]). Nothing is imported or
+//! called: the result of any other class or function is an opaque object, whose arguments, state and
+//! items are read and dropped.
 //!
 //! The work is linear in the pickle's length, and [`MAX_MEMORY`] bounds the memory. Nothing here is
 //! recursive.
@@ -265,7 +265,7 @@ impl<'a> Machine<'a> {
         self.heap.budget.push(&mut self.stack, value)
     }
 
-    /// The first place of the stack that the last open mark leaves alone.
+    /// Height of the stack at the last open mark.
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
@@ -292,7 +292,7 @@ impl<'a> Machine<'a> {
         Ok(value)
     }
 
-    /// Closes the last mark: how many values are above it.
+    /// Closes the last mark; returns how many values are above it.
     fn close_mark(&mut self) -> Step<usize> {
         match self.marks.pop() {
             // `pop` never goes below the last mark.
@@ -468,7 +468,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Sets the state of the object below it. A tensor would become another one by it.
+    /// Sets the state of the object below it. This could change a tensor's values, so such a tensor is
+    /// not read.
     fn build(&mut self) -> Step<()> {
         let (_state, object) = (self.pop()?, self.top()?);
         match object {

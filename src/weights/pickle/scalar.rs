@@ -1,4 +1,4 @@
-//! Numbers and text, in all the ways in which the protocols write them.
+//! Numbers and text, in every form of the protocols.
 
 use super::value::{Span, Value};
 use super::{Machine, Step};
@@ -87,7 +87,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Text in which `\u` and `\U` stand before a character's number and other bytes are Latin-1.
+    /// Text with `\u` and `\U` escapes, whose other bytes are Latin-1.
     fn unicode_line(&mut self) -> Step<Value> {
         let line = self.line()?;
         // A byte of Latin-1 may take two of UTF-8.
@@ -149,7 +149,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// The most characters of a number that is read: none that fits is longer.
+/// Longest number that is read, in characters: none that fits is longer.
 const LONGEST: usize = 400;
 
 fn parsed<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {

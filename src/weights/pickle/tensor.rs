@@ -384,7 +384,7 @@ impl Machine<'_> {
         let known = self.storage_keys.get(storage.key.as_bytes());
         if let Some(known) = known.and_then(|&id| self.heap.storage(id)) {
             let same = (known.dtype, known.elements) == (storage.dtype, storage.elements);
-            // One without data may be seen as of several types.
+            // A storage without data may be viewed as several types.
             if !same && known.elements.max(storage.elements) > 0 {
                 let problem = format!("storage `{}` has two types or sizes", storage.key);
                 return Err(WeightsError::Damaged {

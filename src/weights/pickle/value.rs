@@ -1,14 +1,14 @@
-//! What a pickle's values are here, and the memory that they may take.
+//! How a pickle's values are represented, and the memory that they may take.
 
 use super::tensor::{Storage, Tensor};
 use crate::weights::WeightsError;
 
-/// Most bytes for the values of a pickle and for the index made of them. A vector that grows is in
-/// memory twice for a moment, so the peak is half as much again. SENet154's state dict with an
-/// optimizer's state takes 3 MB.
+/// Most bytes for the values of a pickle and for the index made of them. A growing vector is briefly in
+/// memory twice, so the peak is half as much again. SENet154's state dict with an optimizer's state
+/// takes 3 MB.
 pub(in crate::weights) const MAX_MEMORY: usize = 40 << 20;
 
-/// A part of something: where it begins and how long it is.
+/// A range: where it begins and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::weights) struct Span {
     pub(super) at: u32,
@@ -25,11 +25,11 @@ pub(in crate::weights) enum Value {
     LongInt,
     Float,
     Text(Span),
-    /// Bytes, or text that is not valid Unicode: nothing that is looked for is called so.
+    /// Bytes, or text that is not valid Unicode: no name that is looked for is either.
     Bytes,
     /// A class or function, by its number.
     Class(u32),
-    /// An object that is not looked into, by the class or function that made it.
+    /// An opaque object, by the class or function that made it.
     Object(u32),
     Tuple(Span),
     List(u32),
@@ -49,7 +49,7 @@ pub(super) struct Class {
 pub(in crate::weights) struct Heap<'a> {
     file: &'a str,
     bytes: &'a [u8],
-    /// Text that is written with escapes, decoded. Its places count on from the end of `bytes`.
+    /// Decoded text of literals with escapes. Its positions follow the end of `bytes`.
     pub(super) decoded: Vec<u8>,
     pub(super) tuples: Vec<Value>,
     pub(super) lists: Vec<Vec<Value>>,
@@ -94,8 +94,7 @@ impl<'a> Heap<'a> {
         self.lists.get(id as usize).map_or(&[], Vec::as_slice)
     }
 
-    /// The entries of a dict in the order in which they were set: of those with equal keys the last
-    /// one counts.
+    /// The entries of a dict in the order in which they were set: if a key repeats, the last one counts.
     pub(in crate::weights) fn dict(&self, id: u32) -> &[(Value, Value)] {
         self.dicts.get(id as usize).map_or(&[], Vec::as_slice)
     }
@@ -108,7 +107,7 @@ impl<'a> Heap<'a> {
         matches!(value, Value::Text(span) if self.text(span) == text.as_bytes())
     }
 
-    /// The value that a dict has for a key that is text.
+    /// A dict's value for a key that is text.
     pub(in crate::weights) fn get(&self, dict: u32, key: &str) -> Option<Value> {
         let entries = self.dict(dict).iter().rev();
         let mut of_key = entries.filter(|(name, _)| self.is_text(*name, key));
@@ -167,7 +166,7 @@ impl<'a> Heap<'a> {
         word.to_owned()
     }
 
-    /// Whether a value is or was made as a tensor of some kind.
+    /// Whether a value is a tensor of any kind, or an object made as one.
     pub(in crate::weights) fn is_tensor(&self, value: Value) -> bool {
         match value {
             Value::Tensor(_) => true,
