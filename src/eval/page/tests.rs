@@ -39,7 +39,7 @@ fn header(names: Vec<String>, images: usize) -> Header {
     }
 }
 
-/// A record of an answer; about a third of them are wrong.
+/// A record with an answer; about a third of them are wrong.
 fn answered(index: usize, classes: usize) -> Record {
     let label = index % classes;
     let wrong = classes > 1 && index.is_multiple_of(3);
@@ -71,7 +71,7 @@ fn failed(index: usize) -> Record {
     }
 }
 
-/// The page of a model with hostile names; checked to be well-formed and to hold no foreign markup.
+/// The page of a model with hostile names, checked to be well-formed and free of foreign markup.
 fn page(classes: usize, records: &[Record], thumbnails: &BTreeMap<usize, Thumbnail>) -> String {
     let names = (0..classes).map(|class| format!("{SCRIPT} {class}"));
     let header = header(names.collect(), records.len());
@@ -98,8 +98,8 @@ fn page(classes: usize, records: &[Record], thumbnails: &BTreeMap<usize, Thumbna
     page
 }
 
-/// Every element is closed in order, every attribute is quoted and occurs once, every entity is
-/// known, and there are no elements or attributes that could act.
+/// Every element is closed in order, every attribute is quoted and unique, every entity is known,
+/// and no element or attribute is active.
 fn well_formed(page: &str) {
     let mut reader = Reader::from_str(page);
     let mut open = 0;
