@@ -26,7 +26,7 @@ mod with_parquet {
 
     use super::{Env, eval, folders};
 
-    /// The header and the rows as the lines of a results file would have them.
+    /// The header and the rows as they would be in a results file.
     fn read(env: &Env, name: &str) -> (Value, Vec<Value>) {
         let file = File::open(env.path(name)).unwrap();
         let reader = SerializedFileReader::new(file).unwrap();
@@ -65,7 +65,7 @@ mod with_parquet {
         (header, rows.collect())
     }
 
-    /// The lines of a results file in the order of the data set, and the names of classes.
+    /// The lines of a results file in the order of the data set, with the names of classes.
     fn lines(env: &Env, name: &str) -> (Value, Vec<Value>) {
         let text = fs::read_to_string(env.path(name)).unwrap();
         let mut lines = text
@@ -111,7 +111,7 @@ mod with_parquet {
         assert!(rows.iter().any(|row| row.get("error").is_some()));
         assert_eq!((header, rows), expected);
 
-        // Of shards together, of a run that keeps nothing else, and in place of an older table.
+        // Of shards together, of a run that keeps nothing else, and replacing an older table.
         for shard in ["1/2", "2/2"] {
             env.run(&eval(&[
                 "--shard",

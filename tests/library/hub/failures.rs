@@ -1,4 +1,4 @@
-//! Downloads that fail: each leaves the cache as it was and says what to do.
+//! Downloads that fail: each leaves the cache unchanged and says what to do.
 
 use std::fs;
 use std::path::PathBuf;
@@ -80,12 +80,12 @@ fn half_a_file_is_never_taken_for_a_whole_one() {
         match &error {
             HubError::Interrupted { done, total, .. } => {
                 assert_eq!(*total, Some(300_000));
-                // Three attempts, each with half of what was left.
+                // Three attempts, each of which gets half of the rest.
                 assert_eq!(*done, 262_500);
             }
             other => panic!("{mode:?}: {other:?}"),
         }
-        // Neither a token nor the signature of the file server's address.
+        // Neither the token nor the signature in the file server's URL.
         assert!(!chain(&error).contains("secret"), "{}", chain(&error));
     }
     match setup.fail(Mode::WrongLength) {
@@ -181,7 +181,7 @@ fn contents_must_match_the_digest() {
     assert_eq!(senet::store::find(&right, &setup.options), None);
     let path = download(&right, &setup.options, &()).unwrap();
     assert_eq!(senet::store::find(&right, &setup.options), Some(path));
-    // What is in the cache by that name is not the file that another card means.
+    // The cached file of that name is not the one that another card means.
     let error = download(&wrong, &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::Checksum { .. }), "{error:?}");
 }
@@ -337,7 +337,7 @@ fn a_length_that_the_redirect_has_named_holds() {
     let calls = progress.0.into_inner().unwrap();
     assert!(calls.iter().all(|call| call.2 == Some(length)), "{calls:?}");
     fs::remove_dir_all(&setup.options.cache).unwrap();
-    // The chunks end well, too soon or too late.
+    // The chunked body ends properly, but too early or too late.
     for announced in [length + 1, length - 1] {
         match setup.fail(Mode::RenamedSize(announced)) {
             HubError::Length { expected, .. } => assert_eq!(expected, announced),

@@ -1,4 +1,4 @@
-//! Downloads that are disturbed: they go on from where they stopped, and end right or not at all.
+//! Interrupted downloads: they resume where they stopped, and end complete or not at all.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use senet::zoo::WeightsRef;
 use super::{FILE, REPO, Setup, chain, download, files_in, incomplete, setup, weights};
 use crate::common::hub_server::{COMMIT, HubServer, Mode, Request, git_sha1, sha256};
 
-/// The requests for bytes so far: their ranges.
+/// The ranges of the requests for file contents so far.
 fn ranges(setup: &Setup) -> Vec<Option<String>> {
     let requests = setup.server.requests();
     let gets = requests
@@ -27,7 +27,7 @@ fn from(offset: usize) -> Option<String> {
     Some(format!("bytes={offset}-"))
 }
 
-/// Where the beginning of the file is kept.
+/// The path of the partial file.
 fn partial(setup: &Setup) -> PathBuf {
     let repo = setup
         .options
@@ -96,7 +96,7 @@ fn a_good_connection_may_break_any_number_of_times() {
     let setup = setup();
     let long: Vec<u8> = (0..12_000_000u32).map(|i| (i % 249) as u8).collect();
     setup.server.replace(REPO, FILE, &long);
-    // More often than three attempts, but each brings more than a megabyte.
+    // More often than three times, but each attempt gets more than a megabyte.
     setup.server.plan(&[Mode::CutAt(1_500_000); 7]);
     let path = setup.fetch().unwrap();
     assert!(fs::read(path).unwrap() == long);
@@ -117,7 +117,7 @@ fn a_partial_file_of_other_contents_is_started_again() {
         interrupted(&setup, &rubbish);
         assert_whole(&setup);
     }
-    // That is not done twice.
+    // That is not repeated.
     let setup = setup();
     interrupted(&setup, b"?");
     setup.server.set(Mode::WrongBytes);
@@ -130,7 +130,7 @@ fn a_partial_file_of_other_contents_is_started_again() {
 #[test]
 fn a_file_that_changes_is_taken_in_its_new_form() {
     let other = vec![b'n'; 200_000];
-    // Between two processes: the beginning of the old one is of no use.
+    // Between two processes: the beginning of the old file is useless.
     let setup = setup();
     interrupted(&setup, &weights()[..5000]);
     setup.server.replace(REPO, FILE, &other);
@@ -166,7 +166,7 @@ fn a_server_without_ranges_sends_everything_again() {
         assert_eq!(ranges(&setup), [from(1000), None], "{mode:?}");
     }
 
-    // It ends, too, if that breaks each time.
+    // It also ends if that connection breaks each time.
     let setup = super::setup();
     let error = setup.fail(Mode::NoRangeCut);
     assert!(matches!(error, HubError::Interrupted { .. }), "{error:?}");
@@ -178,7 +178,7 @@ fn a_server_that_is_busy_is_asked_again() {
         let setup = setup();
         setup.server.plan(&[Mode::Busy(status), Mode::Busy(status)]);
         assert_whole(&setup);
-        // But not for ever.
+        // But not forever.
         let setup = super::setup();
         match setup.fail(Mode::Busy(status)) {
             HubError::Status { status: found, .. } => assert_eq!(found, status),
@@ -208,7 +208,7 @@ fn the_time_that_a_server_asks_for_is_waited() {
         told.len() == 1 && told[0].starts_with("retry model.safetensors after 1000 ms: "),
         "{told:?}"
     );
-    // As a date, it has whole seconds.
+    // As a date, it is in whole seconds.
     let setup = super::setup();
     setup.server.plan(&[Mode::TooManyUntil(3)]);
     let start = Instant::now();
@@ -261,8 +261,8 @@ fn patience_may_be_without_end() {
     setup.options.patience.image = Duration::MAX;
     assert_whole(&setup);
     let url = format!("{}/{REPO}/{FILE}", setup.server.file_server());
-    let picture = fetch_image(&url, u64::MAX, &setup.options).unwrap();
-    assert_eq!(picture, weights());
+    let image = fetch_image(&url, u64::MAX, &setup.options).unwrap();
+    assert_eq!(image, weights());
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn without_links_there_is_one_copy() {
         let inode = |path: &PathBuf| fs::metadata(path).unwrap().ino();
         assert_eq!(inode(&path), inode(&blob));
     }
-    // Where both names are there already, nothing is left beside them.
+    // If both names exist already, nothing else is left next to them.
     let other = ensure(REPO, "refs/pr/1", FILE, &setup.options, &()).unwrap();
     assert_eq!(other, path);
     let left = files_in(setup.folder.path());
@@ -388,7 +388,7 @@ fn a_release_goes_on_where_it_stopped() {
     assert!(fs::read(&path).unwrap() == bytes && !partial.exists());
     assert_eq!(ranges(), [None, from(1000), from(1000)]);
 
-    // A crash between the last byte and the new name; the beginning of something else.
+    // A crash between the last byte and the rename; the beginning of a different file.
     for (rest, more) in [(bytes.clone(), 1), (vec![b'?'; 7], 2)] {
         let before = ranges().len();
         fs::remove_file(&path).unwrap();

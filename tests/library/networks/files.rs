@@ -120,7 +120,7 @@ fn a_changed_number_fails_in_its_row_alone() {
     }
 }
 
-/// A tolerance relative to infinity would let everything pass.
+/// A tolerance relative to infinity would accept anything.
 #[test]
 fn numbers_that_are_not_finite_are_refused() {
     for (tensor, value) in [

@@ -1,5 +1,5 @@
-//! What a pickle may hold beside the tensors, in every way in which it can be written: it changes
-//! nothing, and nothing of it is run.
+//! Everything that a pickle may contain besides tensors, in every encoding: it changes nothing, and
+//! none of it is executed.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use senet::weights::{DType, Weights, WeightsError};
 use super::build::{archive, dict, int, ints, pickle, rebuild, storage, tensor, text, tuple};
 use super::data;
 
-/// A tensor of one value, 1.5, in a file of that.
+/// A file with a tensor of one value, 1.5.
 fn one() -> Vec<u8> {
     tensor("FloatStorage", 1, 0, &[1], &[1])
 }
@@ -28,7 +28,7 @@ fn holds(body: Vec<u8>, names: &[&str]) {
 
 #[test]
 fn nothing_is_run() {
-    // `make_weights_files.py` has seen Python make a file for each of these when it loads them.
+    // `make_weights_files.py` has checked that Python creates a file when it loads any of these.
     for file in ["zip", "legacy"]
         .into_iter()
         .flat_map(|kind| [1, 2, 4].map(|protocol| format!("hostile_{kind}_protocol{protocol}.pth")))
@@ -36,7 +36,7 @@ fn nothing_is_run() {
         let weights = Weights::open(data(&file)).unwrap();
         assert_eq!(weights.shape("0.weight"), Some(&[4, 2, 3, 3][..]), "{file}");
     }
-    // Protocol 0, and every other way to call or to name a function.
+    // Protocol 0, and every other way to call or name a function.
     let touch = |call: &str| call.replace("CODE", "touch marker_by_hand").into_bytes();
     for call in [
         "cos\nsystem\n(S'CODE'\ntR",
@@ -189,7 +189,7 @@ fn text_is_decoded_in_every_protocol() {
 #[test]
 fn values_are_shared_as_in_python() {
     let set = |key: &str| [&text(key)[..], &one(), b"s"].concat();
-    // A dict that is added to after it was put into another.
+    // A dict that is modified after it was put into another.
     let later = [
         b"}(",
         &text("state_dict")[..],
@@ -236,7 +236,7 @@ fn of_equal_keys_the_last_one_counts() {
         dict(&[("model", under("x")), ("model", under("y"))]),
         &["y"],
     );
-    // timm takes averaged weights unless they are None, and the others if they are there at all.
+    // timm takes averaged weights unless they are None, and otherwise the other ones if present.
     let none = || b"N".to_vec();
     holds(
         dict(&[("model_ema", none()), ("model", under("x"))]),
@@ -260,7 +260,7 @@ fn of_equal_keys_the_last_one_counts() {
         error.to_string().contains("`state_dict` is None"),
         "{error}"
     );
-    // A name in the place of the model.
+    // A string instead of the model.
     let named = dict(&[("model", text("seresnet50")), ("net", under("x"))]);
     holds(named, &["x"]);
 }
@@ -315,7 +315,7 @@ fn what_is_not_read_is_an_error_where_it_is_needed() {
     assert!(error.hint().unwrap().contains("state_dict()"), "{error}");
 }
 
-/// What would change a tensor after it was made, or make it of something else.
+/// What would change a tensor after its creation, or create it from something else.
 #[test]
 fn tensors_that_python_changes_are_not_taken() {
     let subclass = |state: Vec<u8>| {
@@ -368,7 +368,7 @@ fn tensors_that_python_changes_are_not_taken() {
             "{error}"
         );
     }
-    // Subclasses around each other without end are no work without end.
+    // Endlessly nested subclasses do not take endless work.
     let mut nested = one();
     for _ in 0..20 {
         let arguments = [

@@ -115,7 +115,7 @@ fn a_tensor_in_two_shards_is_taken_from_where_the_index_puts_it() {
             1,
         )
     };
-    // A copy that the index does not name, in a shard that it names for something else.
+    // A copy that the index does not name, in a shard that it names for other tensors.
     let error = open(&index, &more("other"));
     assert!(matches!(error, WeightsError::ShardLacks { .. }), "{error}");
     let without = more("conv1.weight").replacen(
