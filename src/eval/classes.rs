@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_comes_first_and_can_leave_out() {
+    fn a_map_comes_first_and_can_exclude() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("map.txt");
         std::fs::write(&path, "# mine\n\nkran\tn03126707\ntench,goldfish\nrest -\n").unwrap();

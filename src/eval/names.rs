@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_seen_is_shown() {
+    fn invisible_characters_are_shown() {
         for (name, expected) in [
             ("left turn", "left turn"),
             ("cat\u{200B}", "cat<U+200B>"),

@@ -142,7 +142,7 @@ mod tests {
     use super::mcnemar;
 
     #[test]
-    fn p_values_of_scipy() {
+    fn p_values_match_scipy() {
         // scipy.stats.binomtest(b, b + c).pvalue
         for (b, c, expected) in [
             (0, 0, 1.0),

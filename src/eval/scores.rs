@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn other_classes_are_out() {
+    fn other_classes_are_excluded() {
         let mut scores = vec![1.0, 2.0, 3.0, 4.0];
         restrict(&mut scores, &[0, 2]);
         assert_eq!(scores, [1.0, f64::NEG_INFINITY, 3.0, f64::NEG_INFINITY]);

@@ -24,7 +24,7 @@ fn blob(env: &Env) -> PathBuf {
 }
 
 #[test]
-fn what_is_there_is_listed_and_foreign_models_are_not() {
+fn cached_models_are_listed_and_foreign_ones_are_not() {
     let (env, _server) = setup();
     env.write(
         "cache/hub/models--org--llm/snapshots/x/model.safetensors",
@@ -95,7 +95,7 @@ fn damage_is_found_and_repaired() {
 }
 
 #[test]
-fn a_repository_is_repaired_and_removed_whatever_its_description_says() {
+fn a_repository_with_a_bad_config_is_repaired_and_removed() {
     const NAME: &str = "hf-hub:org/own";
     let server = HubServer::start(&[("org/own", "config.json", b"{}")]);
     let mut env = Env::new();
@@ -117,7 +117,7 @@ fn a_repository_is_repaired_and_removed_whatever_its_description_says() {
 }
 
 #[test]
-fn a_check_takes_no_option_without_effect() {
+fn options_without_effect_are_refused() {
     let (mut env, server) = setup();
     for option in [["--revision", "main"], ["--locked", "my.lock"]] {
         let output = env.run(&["cache", "verify", option[0], option[1]]);
@@ -189,7 +189,7 @@ fn deleting_asks_first() {
 }
 
 #[test]
-fn a_lock_file_admits_what_it_lists() {
+fn a_lockfile_allows_only_what_it_lists() {
     let (env, server) = setup();
     env.check("lock", &["lock", "my.lock"]);
     let text = fs::read_to_string(env.path("my.lock")).unwrap();

@@ -63,7 +63,7 @@ fn golden(env: &Env, channels: usize) {
 }
 
 #[test]
-fn one_channel_sees_grey() {
+fn one_channel_takes_grey_images() {
     let env = env(1);
     golden(&env, 1);
     for arguments in [
@@ -105,7 +105,7 @@ fn one_channel_sees_grey() {
 }
 
 #[test]
-fn four_channels_run_and_see_no_image() {
+fn four_channels_run_but_take_no_images() {
     let env = env(4);
     golden(&env, 4);
     for arguments in [
@@ -142,7 +142,7 @@ fn four_channels_run_and_see_no_image() {
 }
 
 #[test]
-fn a_file_of_other_channels_needs_a_config() {
+fn weights_with_other_channels_need_a_config() {
     let env = env(1);
     for (model, channels, classes, snapshot) in [
         ("demo", 1, 10, "channels-one"),

@@ -141,7 +141,7 @@ fn preprocessing_can_be_changed() {
 }
 
 #[test]
-fn exif_orientation_is_applied_unless_told() {
+fn exif_orientation_is_applied_by_default() {
     let env = Env::new();
     env.image("exif-6.jpg", "turned.jpg");
     env.image("exif-1.jpg", "upright.jpg");
@@ -194,7 +194,7 @@ fn devices() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let env = folder();
     let photos: Vec<&'static str> = ["photos/boot.png"; 200].to_vec();
     let mut command = env.command(&demo(&photos));
@@ -214,7 +214,7 @@ fn a_reader_that_goes_away_is_no_error() {
 /// Devices without an end, and pipes where a file is mapped into memory.
 #[cfg(target_os = "linux")]
 #[test]
-fn strange_files() {
+fn devices_and_pipes_as_files() {
     let env = folder();
     env.check(
         "classify-endless-list",
@@ -228,7 +228,7 @@ fn strange_files() {
 
 #[cfg(unix)]
 #[test]
-fn names_that_are_not_unicode_and_loops_of_links() {
+fn non_unicode_names_and_link_loops() {
     use std::os::unix::ffi::OsStrExt;
     let env = folder();
     let name = std::ffi::OsStr::from_bytes(b"photos/\xff.png");
@@ -261,7 +261,7 @@ fn a_full_disk_is_an_error_that_says_where() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn ctrl_c_leaves_whole_rows() {
+fn ctrl_c_leaves_complete_rows() {
     use std::process::Command;
     let env = folder();
     env.write("list.txt", "photos/boot.png\n".repeat(100_000));
@@ -296,7 +296,7 @@ fn ctrl_c_leaves_whole_rows() {
 /// `nohup`, and background jobs of scripts, ignore the signal from the start.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_signal_that_was_ignored_stays_so() {
+fn an_ignored_signal_stays_ignored() {
     let env = folder();
     env.write("list.txt", "photos/boot.png\n".repeat(300));
     let script =

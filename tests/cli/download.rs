@@ -108,7 +108,7 @@ fn wait_for(ready: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_process_that_is_killed_at_any_moment_leaves_a_sound_cache() {
+fn a_killed_process_leaves_an_intact_cache() {
     let setup = setup(2_000_000);
     setup.server.set(Mode::Trickle(2));
     let mut moment = 7_u64;
@@ -135,7 +135,7 @@ fn a_process_that_is_killed_at_any_moment_leaves_a_sound_cache() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_keeps_what_has_come() {
+fn ctrl_c_keeps_the_partial_file() {
     let setup = setup(2_000_000);
     setup.server.plan(&[Mode::Stall]);
     let mut command = setup.env.interruptible(&["download", MODEL]);
@@ -167,7 +167,7 @@ fn ctrl_c_keeps_what_has_come() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_cannot_grow_is_told_and_gone_on_with() {
+fn a_file_size_limit_is_reported_and_the_download_resumes() {
     let setup = setup(2_000_000);
     // Blocks of 512 or 1024 bytes, depending on the shell.
     let limited = "trap '' XFSZ; ulimit -f 1000; exec \"$@\"";
@@ -198,7 +198,7 @@ fn a_file_that_cannot_grow_is_told_and_gone_on_with() {
 #[cfg(target_os = "linux")]
 #[expect(clippy::print_stderr, reason = "a test that proves nothing says so")]
 #[test]
-fn a_disk_that_fills_up_is_told() {
+fn a_full_disk_is_reported() {
     let setup = setup(2_000_000);
     // The length is not announced, so the disk fills up during the transfer.
     setup.server.set(Mode::Chunked);
@@ -235,7 +235,7 @@ fn eight_processes_download_once() {
 }
 
 #[test]
-fn the_one_that_waits_goes_on_when_the_other_dies() {
+fn a_waiting_process_continues_when_the_other_dies() {
     let setup = setup(2_000_000);
     setup.server.plan(&[Mode::Stall]);
     let mut first = setup.start(&["download", MODEL]);
@@ -252,7 +252,7 @@ fn the_one_that_waits_goes_on_when_the_other_dies() {
 }
 
 #[test]
-fn the_token_is_seen_by_the_hub_alone() {
+fn only_the_hub_gets_the_token() {
     const TOKEN: &str = "hf_SENTINELsentinelSENTINEL";
     let mut setup = setup(300_000);
     setup.env.set("RUST_LOG", "trace");
@@ -326,7 +326,7 @@ fn proxy(target: &str) -> (String, thread::JoinHandle<Vec<String>>) {
 }
 
 #[test]
-fn a_proxy_is_used_unless_it_must_not() {
+fn a_proxy_is_used_unless_excluded() {
     let mut setup = setup(300_000);
     let (address, asked) = proxy(setup.server.url());
     setup.env.set("HF_ENDPOINT", "http://hub.invalid");
@@ -353,7 +353,7 @@ fn a_proxy_is_used_unless_it_must_not() {
 
 /// As in a company whose proxy is the only way out and intercepts TLS with its own certificates.
 #[test]
-fn a_proxy_for_https_and_an_authority_of_ones_own() {
+fn an_https_proxy_with_its_own_authority() {
     let mut setup = setup(300_000);
     let front = tls::front(setup.server.url());
     let (address, asked) = proxy(front.url.trim_start_matches("https://"));

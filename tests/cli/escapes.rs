@@ -124,7 +124,7 @@ fn labels_are_escaped_in_tables_and_exact_in_json() {
 
 /// With bars and colours: the terminal only gets the program's own sequences.
 #[test]
-fn a_terminal_gets_no_foreign_sequence() {
+fn a_terminal_gets_no_foreign_escape_sequences() {
     let mut env = Env::new();
     env.set("TERM", "xterm");
     put(&env, b"a\x1b[31mb\x9b2J.png", "ankle-boot.png");
@@ -139,7 +139,7 @@ fn a_terminal_gets_no_foreign_sequence() {
 }
 
 #[test]
-fn bytes_of_names_are_kept_in_json() {
+fn json_keeps_the_bytes_of_names() {
     let env = Env::new();
     for bytes in [b"set/9/\xfe.png", b"set/9/\xff.png"] {
         put(&env, bytes, "ankle-boot.png");
@@ -204,7 +204,7 @@ fn bytes_of_names_are_kept_in_json() {
 }
 
 #[test]
-fn places_of_models_keep_their_bytes() {
+fn paths_of_models_keep_their_bytes() {
     let server = HubServer::start(&[("timm/seresnet50.ra2_in1k", "model.safetensors", &[7; 50])]);
     let mut env = Env::new();
     env.set("HF_ENDPOINT", server.url());
@@ -238,7 +238,7 @@ fn places_of_models_keep_their_bytes() {
 }
 
 #[test]
-fn a_file_whose_name_begins_with_a_dash_gets_a_tip() {
+fn a_file_whose_name_begins_with_a_dash_gets_a_hint() {
     let env = Env::new();
     put(&env, b"-dash.png", "ankle-boot.png");
     put(&env, b"-folder/a.png", "ankle-boot.png");

@@ -26,7 +26,7 @@ pub(super) fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn labels_have_a_meaning_whatever_the_other_folders_are() {
+fn labels_do_not_depend_on_the_other_folders() {
     let env = Env::new();
     folders(&env);
     env.check("eval-folders", &eval(&[]));
@@ -74,7 +74,7 @@ fn labels_from_a_file() {
 }
 
 #[test]
-fn what_is_no_validation_set() {
+fn data_that_is_not_a_validation_set() {
     let env = Env::new();
     env.check("eval-no-folder", &eval(&[]));
     env.write("set/readme.txt", b"");
@@ -109,7 +109,7 @@ fn what_is_no_validation_set() {
 
 #[test]
 #[cfg(unix)]
-fn links_are_followed_but_not_in_circles() {
+fn links_are_followed_but_not_in_cycles() {
     let env = Env::new();
     env.image("ankle-boot.png", "elsewhere/a.png");
     fs::create_dir_all(env.path("set/Bag")).unwrap();
@@ -127,7 +127,7 @@ fn links_are_followed_but_not_in_circles() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn names_need_not_be_text() {
+fn names_need_not_be_unicode() {
     use std::os::unix::ffi::OsStrExt;
     let env = Env::new();
     let image = fs::read(super::env::data("pictures/ankle-boot.png")).unwrap();
@@ -223,7 +223,7 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
 /// A results file of version 1, which had `picture` for `image`, is resumed, merged and compared
 /// with a new one.
 #[test]
-fn results_of_an_older_version_go_with_new_ones() {
+fn results_of_version_1_go_with_new_ones() {
     let env = Env::new();
     env.image("ankle-boot.png", "set/9/a.png");
     env.image("grey.png", "set/Bag/b.png");
@@ -255,7 +255,7 @@ fn results_of_an_older_version_go_with_new_ones() {
 }
 
 #[test]
-fn the_figures_as_csv() {
+fn figures_as_csv() {
     let env = Env::new();
     folders(&env);
     env.check("eval-csv", &eval(&["--csv", "-k", "1,2"]));
@@ -270,7 +270,7 @@ fn the_figures_as_csv() {
 }
 
 #[test]
-fn killed_thirty_times_it_loses_and_doubles_nothing() {
+fn killed_thirty_times_it_loses_and_repeats_nothing() {
     let env = Env::new();
     for image in 0..300 {
         env.image("ankle-boot.png", &format!("set/{}/{image}.png", image % 10));
@@ -298,7 +298,7 @@ fn killed_thirty_times_it_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn a_limit_takes_from_all_classes() {
+fn a_limit_samples_all_classes() {
     let env = Env::new();
     for class in 0..5 {
         for image in 0..4 {

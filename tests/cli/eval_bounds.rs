@@ -43,7 +43,7 @@ fn record(key: &str, value: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_an_entry_claims_is_bounded() {
+fn claims_of_entries_are_bounded() {
     let env = Env::new();
     let boot = image("ankle-boot.png");
     let x = |length: usize| vec![b'x'; length];
@@ -195,7 +195,7 @@ fn what_an_entry_claims_is_bounded() {
 /// Long headers that do not matter for images are skipped, and paths are those that Python's
 /// `tarfile` gives.
 #[test]
-fn extended_headers_are_obeyed() {
+fn extended_headers_are_applied() {
     let env = Env::new();
     let boot = image("ankle-boot.png");
     let folders = "d/".repeat(200);
@@ -250,7 +250,7 @@ fn extended_headers_are_obeyed() {
 
 #[test]
 #[cfg(unix)]
-fn a_device_without_an_end_is_no_archive() {
+fn an_endless_device_is_not_an_archive() {
     let env = Env::new();
     let (code, _, messages) = eval(&env, &["/dev/zero"]);
     assert_eq!(code, 2, "{messages}");

@@ -12,7 +12,7 @@ use super::eval_data::{archive, counts, eval, image, twin};
 const FEATURES: usize = 64;
 
 #[test]
-fn answers_that_are_no_numbers_are_failures() {
+fn non_finite_logits_are_failures() {
     let env = Env::new();
     env.image("ankle-boot.png", "set/9/a.png");
     env.image("ankle-boot.png", "set/3/b.png");
@@ -61,7 +61,7 @@ fn answers_that_are_no_numbers_are_failures() {
 }
 
 #[test]
-fn a_file_of_the_users_is_not_gone_on_with() {
+fn a_foreign_file_is_not_resumed() {
     let env = Env::new();
     env.image("ankle-boot.png", "set/9/a.png");
     let foreign: [&[u8]; 5] = [
@@ -110,7 +110,7 @@ fn in_archives_the_innermost_class_folder_counts() {
 }
 
 #[test]
-fn classes_are_exchanged_by_a_map() {
+fn a_map_replaces_classes() {
     let env = Env::new();
     env.image("ankle-boot.png", "set/9/a.png");
     env.image("ankle-boot.png", "set/Bag/b.png");
@@ -151,7 +151,7 @@ fn classes_are_exchanged_by_a_map() {
 }
 
 #[test]
-fn what_was_not_published_is_told_before_the_run() {
+fn a_missing_published_accuracy_is_reported_before_the_run() {
     let env = Env::new();
     env.image("ankle-boot.png", "set/9/a.png");
     for (more, what) in [
@@ -236,7 +236,7 @@ fn results_of_local_models_have_plain_names() {
 /// The results are printed even if the page cannot be written.
 #[test]
 #[cfg(unix)]
-fn the_report_is_not_lost_with_a_page() {
+fn a_failed_page_does_not_lose_the_report() {
     let env = Env::new();
     env.image("ankle-boot.png", "set/9/a.png");
     let whole = env.run(&["eval", "set", "-m", "demo", "-q", "--results", "r.jsonl"]);
@@ -256,7 +256,7 @@ fn the_report_is_not_lost_with_a_page() {
 }
 
 #[test]
-fn no_output_replaces_what_another_argument_names() {
+fn no_output_replaces_a_file_of_another_argument() {
     let env = Env::new();
     env.image("ankle-boot.png", "set/9/a.png");
     env.write("labels", "9/a.png 9\n");
@@ -322,7 +322,7 @@ fn no_image_counts_twice() {
 
 /// A stream may take long, and can be read only once.
 #[test]
-fn results_that_exist_are_told_before_data_is_read() {
+fn existing_results_are_reported_before_data_is_read() {
     let env = Env::new();
     env.write("runs/twin.jsonl", b"mine");
     twin(&env);

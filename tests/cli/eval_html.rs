@@ -97,7 +97,7 @@ fn the_figures_are_those_of_the_json() {
 }
 
 #[test]
-fn a_page_that_cannot_be_written_is_told_before_the_run() {
+fn an_unwritable_page_is_reported_before_the_run() {
     let env = Env::new();
     set(&env);
     let run = |file: &str| {
@@ -144,7 +144,7 @@ fn a_page_is_replaced_as_a_whole() {
 
 #[test]
 #[cfg(unix)]
-fn a_link_to_the_page_stays() {
+fn a_link_to_the_page_is_kept() {
     let env = Env::new();
     set(&env);
     env.write("elsewhere/report.html", "");
@@ -188,7 +188,7 @@ fn browse(folder: &Path, page: &str, more: &[&str]) -> (String, String) {
 
 #[test]
 #[ignore = "needs Debian's chromium; cargo test --test cli browser -- --ignored"]
-fn in_a_browser_it_is_drawn_without_errors_requests_or_overflow() {
+fn a_browser_renders_it_without_errors_requests_or_overflow() {
     let env = Env::new();
     set(&env);
     env.run(&eval(&["--results", "a.jsonl", "--expect"]));

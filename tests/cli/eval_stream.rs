@@ -44,7 +44,7 @@ fn members() -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn streams_say_what_files_say() {
+fn streams_give_the_results_of_files() {
     let env = Env::new();
     let (folders, samples) = members();
     for bytes in [&folders, &samples] {
@@ -88,7 +88,7 @@ fn streams_say_what_files_say() {
 
 /// Shards, limits and resumption work as for a file of the same name.
 #[test]
-fn streams_can_be_cut_into_shards_and_gone_on_with() {
+fn streams_can_be_sharded_and_resumed() {
     let env = Env::new();
     let (folders, samples) = members();
     // Two concatenated archives, as from `cat`.
@@ -194,7 +194,7 @@ fn streams_are_read_whole_or_not_at_all() {
 
 /// Other data after the end of an archive is not ignored.
 #[test]
-fn an_archive_is_not_left_before_its_end() {
+fn data_after_an_archive_is_an_error() {
     let env = Env::new();
     let (folders, _) = members();
     env.write("set.tar", [&folders[..], &[b'x'; 1024]].concat());

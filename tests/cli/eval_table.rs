@@ -94,7 +94,7 @@ mod with_parquet {
     }
 
     #[test]
-    fn a_table_has_what_the_lines_have() {
+    fn a_table_has_the_fields_of_the_lines() {
         let env = Env::new();
         folders(&env);
         env.run(&eval(&[
@@ -141,7 +141,7 @@ mod with_parquet {
     }
 
     #[test]
-    fn a_table_that_cannot_be_written_is_told_before_the_run() {
+    fn an_unwritable_table_is_reported_before_the_run() {
         let env = Env::new();
         folders(&env);
         let nowhere = ["--parquet", "no/r.parquet", "--results", "r.jsonl"];

@@ -14,7 +14,7 @@ const COMMANDS: [(&[&str], &str); 7] = [
 ];
 
 #[test]
-fn short_forms_are_the_long_ones() {
+fn short_forms_equal_the_long_ones() {
     let env = Env::new();
     env.image("ankle-boot.png", "a.png");
     env.image("ankle-boot.png", "set/9/a.png");

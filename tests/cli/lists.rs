@@ -70,7 +70,7 @@ fn lists_in_every_encoding() {
 }
 
 #[test]
-fn lists_that_are_no_text() {
+fn lists_that_are_not_text() {
     let env = Env::new();
     env.image("ankle-boot.png", "set/9/a.png");
     let unmarked: Vec<u8> = "9/a.png 9\n"
@@ -257,7 +257,7 @@ fn near(env: &Env) {
 }
 
 #[test]
-fn names_that_differ_in_little_are_not_confused() {
+fn similar_names_are_not_confused() {
     let env = Env::new();
     near(&env);
     let names = [
@@ -333,7 +333,7 @@ fn images_are_found_in_either_form_of_unicode() {
 }
 
 #[test]
-fn what_is_not_seen_in_a_name_is_shown() {
+fn invisible_characters_in_names_are_shown() {
     let env = Env::new();
     for (name, shown) in [
         ("Ankle\u{a0}boot", "Ankle<U+00A0>boot"),

@@ -80,7 +80,7 @@ fn an_architecture_without_a_checkpoint_runs() {
 
 /// Values of a config.json that no transform can be made from, and the options that replace them.
 #[test]
-fn settings_in_place_of_refused_ones() {
+fn options_replace_refused_settings() {
     let env = Env::new();
     env.image("ankle-boot.png", "boot.png");
     let config = config(3, "\"x\": 1").replace("bilinear", "random");
@@ -224,7 +224,7 @@ fn download_then_use_the_cache() {
 }
 
 #[test]
-fn a_repository_of_older_days_has_a_pytorch_file() {
+fn an_old_repository_has_a_pytorch_file() {
     let mut env = Env::new();
     let weights = weights_of(&demo_plan(3));
     let config = config(3, "\"x\": 1");

@@ -172,7 +172,7 @@ fn one_output_is_a_sigmoid() {
 }
 
 #[test]
-fn several_labels_are_measured() {
+fn several_labels_are_evaluated() {
     let env = Env::new();
     for (place, name) in ["ankle-boot.png", "grey.png", "exact-224.png", "cmyk.jpg"]
         .iter()

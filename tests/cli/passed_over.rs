@@ -72,7 +72,7 @@ const NOTE: &str = "note: skipped: 1 .avif, 1 .dat (HEIC), 2 .heic, 1 .nef, 1 .s
                     (1 ._*, 1 .ipynb_checkpoints, 1 @eaDir, 1 Thumbs.db, 1 __MACOSX)\n";
 
 #[test]
-fn nothing_vanishes_from_a_folder() {
+fn skipped_files_in_a_folder_are_counted() {
     let env = Env::new();
     mixed(&env, "set/Ankle boot");
     let (rows, messages, code) = classify(&env, &["set"]);
@@ -145,7 +145,7 @@ fn class_folders_without_an_image() {
 }
 
 #[test]
-fn nothing_vanishes_from_an_archive() {
+fn skipped_files_in_an_archive_are_counted() {
     let env = Env::new();
     let boot = image("ankle-boot.png");
     let jpeg = image("rgb.jpg");

@@ -5,7 +5,7 @@ use senet::weights::Weights;
 use super::env::{Env, data};
 
 #[test]
-fn preprocess_writes_what_the_network_sees() {
+fn preprocess_writes_the_networks_input() {
     let env = Env::new();
     env.image("ankle-boot.png", "boot.png");
     env.check(

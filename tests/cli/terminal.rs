@@ -41,7 +41,7 @@ fn blob(env: &Env) -> PathBuf {
 }
 
 #[test]
-fn a_bar_shows_how_far_a_download_is() {
+fn a_bar_shows_the_progress_of_a_download() {
     let (env, server) = setup();
     // A second and a half.
     server.set(Mode::Trickle(30));
@@ -107,7 +107,7 @@ fn a_person_is_asked_before_something_is_deleted() {
 }
 
 #[test]
-fn what_others_do_while_a_person_thinks_is_seen() {
+fn changes_during_the_confirmation_are_noticed() {
     let (env, _server) = setup();
     let download = || assert_eq!(env.run(&["download", MODEL]).status.code(), Some(0));
     download();

@@ -360,7 +360,7 @@ fn a_repository_with_a_file_of_another_name() {
 }
 
 #[test]
-fn numbers_of_classes_that_disagree_are_both_named() {
+fn conflicting_numbers_of_classes_are_both_named() {
     let mut env = env();
     let weights = weights_of(&demo_plan(3));
     let wrong = config(1000, "\"x\": 1");

@@ -52,7 +52,7 @@ fn names(env: &Env) -> Vec<String> {
 }
 
 #[test]
-fn links_stay_and_their_targets_are_written() {
+fn links_are_kept_and_their_targets_written() {
     for (command, begin) in WRITERS {
         let env = setup();
         fs::create_dir(env.path("sub")).unwrap();
@@ -149,7 +149,7 @@ fn standard_output_is_written_to_where_it_stands() {
 }
 
 #[test]
-fn folders_and_circles_of_links_are_errors() {
+fn directories_and_link_cycles_are_errors() {
     for (command, _) in WRITERS {
         let env = setup();
         fs::create_dir(env.path("folder")).unwrap();
@@ -175,7 +175,7 @@ fn folders_and_circles_of_links_are_errors() {
 }
 
 #[test]
-fn no_run_is_resumed_in_a_pipe() {
+fn a_pipe_cannot_be_resumed() {
     let env = setup();
     let made = Command::new("mkfifo").arg(env.path("pipe")).status();
     assert!(made.unwrap().success());
@@ -197,7 +197,7 @@ fn no_run_is_resumed_in_a_pipe() {
 }
 
 #[test]
-fn an_output_is_kept_from_replacing_the_results_behind_a_link() {
+fn no_output_replaces_the_results_behind_a_link() {
     let env = setup();
     symlink("r.jsonl", env.path("link")).unwrap();
     for [results, page] in [["link", "r.jsonl"], ["r.jsonl", "link"]] {

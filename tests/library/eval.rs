@@ -63,7 +63,7 @@ fn header(images: usize, classes: usize) -> Header {
 }
 
 #[test]
-fn figures_are_those_of_other_packages() {
+fn figures_match_other_packages() {
     let stored: Value = serde_json::from_str(include_str!("../data/eval/metrics.json")).unwrap();
     let logits: Vec<Vec<f32>> = serde_json::from_value(stored["logits"].clone()).unwrap();
     let labels: Vec<usize> = serde_json::from_value(stored["labels"].clone()).unwrap();
@@ -129,7 +129,7 @@ fn figures_are_those_of_other_packages() {
 }
 
 #[test]
-fn views_are_those_of_torchvision() {
+fn views_match_torchvision() {
     let stored: Value = serde_json::from_str(include_str!("../data/eval/views.json")).unwrap();
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -203,7 +203,7 @@ fn pairs_of_models_with_several_right_classes() {
 
 /// A model that is right but unsure is badly calibrated; its labels are not in question.
 #[test]
-fn only_answers_that_are_sure_and_wrong_look_like_other_labels() {
+fn only_confident_mistakes_look_like_wrong_labels() {
     let header = header(40, 100);
     let warnings = |surplus: f64, right: usize| {
         let records: Vec<Record> = (0..40)
@@ -451,7 +451,7 @@ fn folders_of_names_in_the_order_of_strings() {
 }
 
 #[test]
-fn multi_label_figures_are_those_of_scikit_learn() {
+fn multi_label_figures_match_scikit_learn() {
     let stored: Value =
         serde_json::from_str(include_str!("../data/eval/multi_label.json")).unwrap();
     let scores: Vec<Vec<f64>> = serde_json::from_value(stored["scores"].clone()).unwrap();
@@ -516,7 +516,7 @@ fn demo() -> Model {
 }
 
 #[test]
-fn models_are_measured_in_one_pass() {
+fn models_are_evaluated_in_one_pass() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (demo(), demo());
     let classes = Classes::new(&first.spec().labels);
@@ -624,7 +624,7 @@ fn results_of_an_older_run_are_resumed() {
 }
 
 #[test]
-fn a_run_stops_between_batches_and_can_go_on() {
+fn a_run_stops_between_batches_and_can_be_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let model = demo();
     let classes = Classes::new(&model.spec().labels);

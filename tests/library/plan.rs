@@ -18,7 +18,7 @@ fn plan(card: &Card) -> Plan {
 }
 
 #[test]
-fn counts_are_those_of_the_cards() {
+fn counts_match_the_cards() {
     for card in cards() {
         let plan = plan(card);
         let [height, width] = card.input.size;
@@ -43,7 +43,7 @@ fn counts_are_those_of_the_cards() {
 /// Anti-aliased networks round down in one branch and up in the other; timm fails at the same sizes
 /// (32 to 259 were tried).
 #[test]
-fn every_size_works_but_the_odd_maps_of_anti_aliased_networks() {
+fn every_size_works_except_odd_maps_of_anti_aliased_networks() {
     for card in cards() {
         let plan = plan(card);
         let anti_aliased = card.name.architecture().starts_with("seresnextaa");

@@ -182,7 +182,7 @@ fn ten_classes_are_all_shown() {
 }
 
 #[test]
-fn of_a_thousand_classes_the_ends_are_shown() {
+fn of_a_thousand_classes_only_the_ends_are_shown() {
     let records: Vec<Record> = (0..20_000).map(|index| answered(index, 1000)).collect();
     let page = page(1000, &records, &BTreeMap::new());
     assert_eq!(page.matches("<th scope=\"row\">").count(), 40);
@@ -192,7 +192,7 @@ fn of_a_thousand_classes_the_ends_are_shown() {
 }
 
 #[test]
-fn classes_that_are_answers_alone_have_a_column_and_no_row() {
+fn classes_that_are_only_answers_have_a_column_and_no_row() {
     let mut records: Vec<Record> = (0..8).map(|index| answered(index, 4)).collect();
     records.retain(|record| record.label == 0);
     let page = page(4, &records, &BTreeMap::new());
@@ -201,7 +201,7 @@ fn classes_that_are_answers_alone_have_a_column_and_no_row() {
 }
 
 #[test]
-fn the_surest_mistakes_come_first() {
+fn the_most_confident_mistakes_come_first() {
     let records: Vec<Record> = (0..300).map(|index| answered(index, 10)).collect();
     let surest = surest_mistakes(&records);
     assert_eq!(surest.len(), 24);

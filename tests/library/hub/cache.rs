@@ -22,7 +22,7 @@ impl Progress for Recorder {
 }
 
 #[test]
-fn a_download_is_laid_out_as_python_does() {
+fn a_download_has_the_layout_of_pythons() {
     let setup = setup();
     let path = setup.fetch().unwrap();
     assert_eq!(fs::read(&path).unwrap(), weights());
@@ -135,7 +135,7 @@ fn names_with_folders_spaces_and_slashes_reach_the_hub() {
 }
 
 #[test]
-fn the_token_goes_to_the_hub_alone() {
+fn the_token_goes_only_to_the_hub() {
     let mut setup = setup();
     setup.options.token = Some(TOKEN.to_owned());
     setup.server.set(Mode::Redirect);
@@ -229,7 +229,7 @@ fn contents_shared_by_revisions_are_downloaded_once() {
 }
 
 #[test]
-fn a_cached_file_is_not_taken_for_the_one_that_is_pinned() {
+fn a_cached_file_is_not_mistaken_for_the_pinned_one() {
     let setup = setup();
     setup.fetch().unwrap();
     // The branch has since moved to what the card names.
@@ -245,7 +245,7 @@ fn a_cached_file_is_not_taken_for_the_one_that_is_pinned() {
 }
 
 #[test]
-fn downloads_at_the_same_time_do_not_disturb_each_other() {
+fn concurrent_downloads_do_not_interfere() {
     let setup = setup();
     setup.server.set(Mode::Slow);
     let paths: Vec<PathBuf> = thread::scope(|scope| {

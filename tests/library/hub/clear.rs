@@ -38,7 +38,7 @@ fn supersede(repo: &CachedRepo) {
 }
 
 #[test]
-fn a_repository_that_is_worked_on_stays_whole() {
+fn a_repository_in_use_is_kept() {
     let setup = setup();
     setup.fetch().unwrap();
     ensure(REPO, "main", "config.json", &setup.options, &()).unwrap();
@@ -72,7 +72,7 @@ fn a_download_with_dots_in_its_etag_is_not_waste() {
 }
 
 #[test]
-fn what_is_of_use_again_is_not_cleared() {
+fn reused_blobs_are_kept() {
     let setup = setup();
     let path = setup.fetch().unwrap();
     let repo = repo(&setup);
@@ -102,7 +102,7 @@ fn what_is_of_use_again_is_not_cleared() {
 
 #[cfg(unix)]
 #[test]
-fn a_folder_with_something_else_in_it_hides_no_other() {
+fn a_foreign_folder_does_not_hide_others() {
     let setup = setup();
     setup.fetch().unwrap();
     let strange = setup.options.cache.join("models--org--strange");
@@ -115,7 +115,7 @@ fn a_folder_with_something_else_in_it_hides_no_other() {
 }
 
 #[test]
-fn contents_that_are_gone_since_the_scan_are_missing() {
+fn contents_deleted_since_the_scan_are_missing() {
     let setup = setup();
     let path = setup.fetch().unwrap();
     let repo = repo(&setup);
@@ -125,7 +125,7 @@ fn contents_that_are_gone_since_the_scan_are_missing() {
 }
 
 #[test]
-fn what_a_killed_process_leaves_beside_a_name_is_not_taken_for_it() {
+fn leftovers_of_a_killed_process_are_not_mistaken_for_files() {
     let setup = setup();
     setup.fetch().unwrap();
     let folder = repo(&setup).folder;

@@ -125,7 +125,7 @@ fn sound(cache: &Path, name: &str, links: bool) {
 }
 
 /// Someone else's directory, with names that also occur in a cache.
-fn somebody_elses(folder: &Path) {
+fn foreign_folder(folder: &Path) {
     for name in [
         "main",
         "model.safetensors",
@@ -211,7 +211,7 @@ impl Damaged {
         symlink("real", at("cache")).unwrap();
         sound(&at("cache"), REPO_FOLDER, !seed.is_multiple_of(5));
         sound(&at("cache"), "models--org--other", true);
-        somebody_elses(&at("foreign"));
+        foreign_folder(&at("foreign"));
         let repo = at("cache").join(REPO_FOLDER);
         let mut damages = BTreeSet::new();
         for _ in 0..1 + random.below(4) {
@@ -279,7 +279,7 @@ impl Damaged {
 }
 
 #[test]
-fn removing_takes_the_caches_own_and_nothing_else() {
+fn removing_deletes_only_the_caches_own() {
     let mut listed = 0;
     for seed in 0..400 {
         let damaged = Damaged::new(seed);
@@ -321,7 +321,7 @@ fn removing_takes_the_caches_own_and_nothing_else() {
 }
 
 #[test]
-fn pruning_takes_the_caches_own_and_nothing_else() {
+fn pruning_deletes_only_the_caches_own() {
     for seed in 1000..1300 {
         let damaged = Damaged::new(seed);
         if !damaged.is_listed() {
@@ -348,7 +348,7 @@ fn pruning_takes_the_caches_own_and_nothing_else() {
 }
 
 #[test]
-fn linked_folders_are_named_and_left() {
+fn linked_folders_are_reported_and_kept() {
     for (linked, gone) in [
         ("", "none"),
         ("blobs", "snapshots/COMMIT/model.safetensors"),
@@ -402,7 +402,7 @@ fn a_cache_without_links_is_pruned_and_removed() {
 }
 
 #[test]
-fn contents_with_a_name_elsewhere_free_nothing() {
+fn contents_linked_elsewhere_free_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     sound(&cache, REPO_FOLDER, true);
@@ -416,11 +416,11 @@ fn contents_with_a_name_elsewhere_free_nothing() {
 }
 
 #[test]
-fn release_files_behind_links_are_left() {
+fn release_files_behind_links_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path());
     let foreign = folder.path().join("foreign");
-    somebody_elses(&foreign);
+    foreign_folder(&foreign);
     let before = contents(&foreign);
     fs::create_dir_all(&options.own_cache).unwrap();
     let release = options.own_cache.join("release");
@@ -454,7 +454,7 @@ fn release_files_behind_links_are_left() {
 
 /// Each path that a download writes, occupied by something foreign.
 #[test]
-fn downloads_replace_nothing_of_others() {
+fn downloads_replace_nothing_foreign() {
     let digest = sha256(&weights());
     let pointer = format!("snapshots/{COMMIT}/{FILE}");
     let blob = format!("blobs/{digest}");

@@ -11,7 +11,7 @@ use super::{FILE, REPO, TOKEN, chain, download, files_in, setup, weights};
 use crate::common::hub_server::{COMMIT, Mode, sha256};
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_files_are_named() {
     let setup = setup();
     let error = setup.fail(Mode::Missing("RepoNotFound"));
     assert!(
@@ -73,7 +73,7 @@ fn a_broken_server_is_not_a_missing_file() {
 }
 
 #[test]
-fn half_a_file_is_never_taken_for_a_whole_one() {
+fn half_a_file_is_never_mistaken_for_a_complete_one() {
     let setup = setup();
     for mode in [Mode::Cut, Mode::RedirectCut] {
         let error = setup.fail(mode);
@@ -140,7 +140,7 @@ fn an_endpoint_that_redirects_as_a_whole_names_its_new_address() {
 }
 
 #[test]
-fn a_commit_is_not_answered_by_another() {
+fn another_commit_is_refused() {
     let setup = setup();
     setup.server.set(Mode::OtherCommit);
     let error = ensure(REPO, COMMIT, FILE, &setup.options, &()).unwrap_err();
@@ -187,7 +187,7 @@ fn contents_must_match_the_digest() {
 }
 
 #[test]
-fn nothing_listens_there() {
+fn an_unreachable_hub_is_reported() {
     let mut setup = setup();
     // A port that was free a moment ago.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -243,7 +243,7 @@ fn an_endpoint_without_a_scheme_is_refused_and_a_password_is_hidden() {
 }
 
 #[test]
-fn another_cache_is_advised_where_it_helps() {
+fn another_cache_is_suggested_where_it_helps() {
     let denied = |action: &'static str| HubError::Disk {
         action,
         path: "x".into(),
@@ -269,7 +269,7 @@ fn another_cache_is_advised_where_it_helps() {
 }
 
 #[test]
-fn a_token_that_is_none_is_no_failure_of_the_network() {
+fn an_invalid_token_is_not_a_network_failure() {
     let mut setup = setup();
     for token in ["hf_two\nlines", "hf_größe", "hf spaced"] {
         setup.options.token = Some(token.to_owned());
@@ -299,7 +299,7 @@ fn a_cache_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn bytes_in_a_form_that_was_not_asked_for_are_refused() {
+fn unrequested_encodings_are_refused() {
     let setup = setup();
     for (name, value) in [
         ("Content-Encoding", "gzip"),
@@ -327,7 +327,7 @@ fn bytes_in_a_form_that_was_not_asked_for_are_refused() {
 }
 
 #[test]
-fn a_length_that_the_redirect_has_named_holds() {
+fn the_length_in_the_redirect_is_enforced() {
     let setup = setup();
     let length = weights().len() as u64;
     setup.server.set(Mode::RenamedSize(length));

@@ -74,7 +74,7 @@ fn ranges(setup: &Setup) -> Vec<Option<String>> {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_after_its_header() {
+fn files_that_do_not_fit_are_refused_after_their_header() {
     let spec = spec("seresnet20.fashion_mnist");
     let mut other_classes = tensors(&spec);
     for (name, shape) in &mut other_classes {
@@ -112,7 +112,7 @@ fn what_does_not_fit_is_refused_after_its_header() {
 }
 
 #[test]
-fn what_fits_is_downloaded_and_small_files_are_not_looked_at() {
+fn files_that_fit_are_downloaded_and_small_ones_not_inspected() {
     let spec = spec("seresnet20.fashion_mnist");
     for (least, looks) in [(LARGE, 2), (4, 0)] {
         let setup = setup();
@@ -132,7 +132,7 @@ fn what_fits_is_downloaded_and_small_files_are_not_looked_at() {
 /// Servers that send no ranges, other ranges or nothing useful: the file is downloaded as without
 /// inspection.
 #[test]
-fn a_look_that_fails_is_no_failure() {
+fn a_failed_inspection_is_not_an_error() {
     let spec = spec("seresnet20.fashion_mnist");
     let bytes = file(&tensors(&spec), LARGE);
     let fits_not = file(&[("a.weight".to_owned(), vec![3])], LARGE);

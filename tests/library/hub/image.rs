@@ -8,7 +8,7 @@ use super::{chain, setup, weights};
 use crate::common::hub_server::{HubServer, Mode};
 
 #[test]
-fn an_image_has_at_most_so_many_bytes() {
+fn the_size_of_an_image_is_limited() {
     let setup = setup();
     let server = HubServer::start(&[("v1", "photo.png", &weights())]);
     let url = format!("{}/v1/photo.png?token=secret", server.file_server());
@@ -33,7 +33,7 @@ fn an_image_has_at_most_so_many_bytes() {
 }
 
 #[test]
-fn an_image_takes_at_most_so_long() {
+fn the_time_for_an_image_is_limited() {
     let mut setup = setup();
     setup.options.patience.image = Duration::from_millis(300);
     let server = HubServer::start(&[("v1", "photo.png", &weights())]);

@@ -39,7 +39,7 @@ fn card() -> WeightsRef {
 }
 
 #[test]
-fn a_cached_file_has_to_be_its_own_entry() {
+fn a_cached_file_must_match_its_own_entry() {
     let mut setup = setup();
     let path = setup.fetch().unwrap();
     // As long as the right one, and listed, but for another model.
@@ -67,7 +67,7 @@ fn a_cached_file_has_to_be_its_own_entry() {
 }
 
 #[test]
-fn a_file_of_the_users_has_to_be_the_models() {
+fn a_users_file_must_be_the_models() {
     let mut setup = setup();
     let spec = store::resolve(
         "seresnet50.ra2_in1k",
@@ -90,7 +90,7 @@ fn a_file_of_the_users_has_to_be_the_models() {
 }
 
 #[test]
-fn a_release_has_to_be_its_own_entry() {
+fn a_release_must_match_its_own_entry() {
     let mut setup = setup();
     let name = format!("seresnet50-{}.pth", &sha256(b"pickled")[..8]);
     let server = HubServer::start(&[("v1", &name, b"pickled")]);

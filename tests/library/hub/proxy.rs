@@ -17,7 +17,7 @@ use crate::common::tls;
 const NOT_DER: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
 #[test]
-fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
+fn a_named_authority_is_trusted() {
     let mut setup = setup();
     let front = tls::front(setup.server.url());
     setup.options.endpoint.clone_from(&front.url);

@@ -19,7 +19,7 @@ fn release(bytes: &[u8]) -> (String, String, HubServer) {
 }
 
 #[test]
-fn a_release_file_lands_in_the_own_cache() {
+fn a_release_file_goes_to_our_own_cache() {
     let mut setup = setup();
     let (url, name, server) = release(b"pickled");
     let card = WeightsRef {
@@ -110,7 +110,7 @@ fn the_release_stands_in_for_a_hub_that_refuses() {
 }
 
 #[test]
-fn a_damaged_release_stays_until_the_right_one_is_there() {
+fn a_damaged_release_is_kept_until_the_right_one_is_complete() {
     let setup = setup();
     let (url, name, server) = release(b"pickled");
     let path = setup.folder.path().join("senet/release").join(name);

@@ -68,7 +68,7 @@ impl Progress for Told {
 }
 
 #[test]
-fn a_cut_connection_goes_on_where_it_broke() {
+fn a_cut_connection_resumes_where_it_broke() {
     let setup = setup();
     setup.server.plan(&[Mode::CutAt(1000), Mode::CutAt(2000)]);
     assert_whole(&setup);
@@ -76,7 +76,7 @@ fn a_cut_connection_goes_on_where_it_broke() {
 }
 
 #[test]
-fn the_next_process_goes_on_as_well() {
+fn the_next_process_resumes_too() {
     let setup = setup();
     let mut options = setup.options.clone();
     options.patience.attempts = 1;
@@ -111,7 +111,7 @@ fn a_finished_partial_file_needs_no_bytes() {
 }
 
 #[test]
-fn a_partial_file_of_other_contents_is_started_again() {
+fn a_partial_file_of_other_contents_is_restarted() {
     for rubbish in [vec![b'?'; 1000], vec![b'?'; 300_000], vec![b'?'; 300_001]] {
         let setup = setup();
         interrupted(&setup, &rubbish);
@@ -128,7 +128,7 @@ fn a_partial_file_of_other_contents_is_started_again() {
 }
 
 #[test]
-fn a_file_that_changes_is_taken_in_its_new_form() {
+fn a_changed_file_is_downloaded_anew() {
     let other = vec![b'n'; 200_000];
     // Between two processes: the beginning of the old file is useless.
     let setup = setup();
@@ -173,7 +173,7 @@ fn a_server_without_ranges_sends_everything_again() {
 }
 
 #[test]
-fn a_server_that_is_busy_is_asked_again() {
+fn a_busy_server_is_retried() {
     for status in [408, 429, 500, 502, 503, 504] {
         let setup = setup();
         setup.server.plan(&[Mode::Busy(status), Mode::Busy(status)]);
@@ -196,7 +196,7 @@ fn a_server_that_is_busy_is_asked_again() {
 }
 
 #[test]
-fn the_time_that_a_server_asks_for_is_waited() {
+fn a_servers_retry_delay_is_respected() {
     let setup = setup();
     setup.server.plan(&[Mode::TooMany(1)]);
     let told = Told::default();
@@ -232,7 +232,7 @@ fn setup_fail(mode: Mode) -> HubError {
 }
 
 #[test]
-fn silence_ends() {
+fn silence_times_out() {
     for mode in [Mode::Stall, Mode::Mute, Mode::Drip] {
         let mut setup = setup();
         setup.options.patience.silence = Duration::from_millis(150);
@@ -255,7 +255,7 @@ fn silence_ends() {
 }
 
 #[test]
-fn patience_may_be_without_end() {
+fn timeouts_may_be_unlimited() {
     let mut setup = setup();
     setup.options.patience.silence = Duration::MAX;
     setup.options.patience.image = Duration::MAX;
@@ -266,13 +266,13 @@ fn patience_may_be_without_end() {
 }
 
 #[test]
-fn a_header_without_an_end_is_an_error() {
+fn an_endless_header_is_an_error() {
     let error = setup_fail(Mode::HugeHeader);
     assert!(matches!(error, HubError::Unreachable { .. }), "{error:?}");
 }
 
 #[test]
-fn a_full_disk_is_told_before_anything_is_sent() {
+fn a_full_disk_is_reported_before_the_transfer() {
     let setup = setup();
     setup.server.set(Mode::Vast);
     let error = setup.fetch().unwrap_err();
@@ -364,7 +364,7 @@ fn one_of_many_downloads_and_the_others_wait() {
 }
 
 #[test]
-fn a_release_goes_on_where_it_stopped() {
+fn a_release_resumes_where_it_stopped() {
     let setup = setup();
     let bytes = weights();
     let name = format!("seresnet50-{}.pth", &sha256(&bytes)[..8]);

@@ -142,7 +142,7 @@ fn a_plan_by_hand_computes_what_timm_does() {
 }
 
 #[test]
-fn the_trace_follows_same_padding_and_goes_on_after_the_pool() {
+fn the_trace_follows_same_padding_and_continues_after_the_pool() {
     let plan = plan();
     let layers = plan.trace(75, 64).unwrap();
     let params: usize = layers.iter().map(|layer| layer.params).sum();

@@ -7,7 +7,7 @@ use senet::preprocess::{Content, DecodeOptions, ImageError, decode, open};
 use super::{Random, decode_file, read};
 
 #[test]
-fn says_what_is_no_image() {
+fn other_files_are_refused() {
     let cases: [(&[u8], Content); 8] = [
         (b"", Content::Empty),
         (b"hello, world\n", Content::Text),
@@ -282,7 +282,7 @@ fn tiff(big_endian: bool, tags: &[(u16, u16)], data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn kinds_of_tiff_that_cannot_be_shown_right_are_refused() {
+fn unsupported_kinds_of_tiff_are_refused() {
     // Two pixels of 16 bits, or 32 bits in two rows.
     let tags = |bits, photometric, fill_order| {
         let (width, height) = if bits == 16 { (2, 1) } else { (16, 2) };

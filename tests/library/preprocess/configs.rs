@@ -24,7 +24,7 @@ struct Case {
 }
 
 #[test]
-fn values_of_a_config_as_timm() {
+fn config_values_match_timm() {
     let text = std::fs::read_to_string(data().join("preprocess/configs.json")).unwrap();
     let expected: Expected = serde_json::from_str(&text).unwrap();
     assert!(expected.cases.len() > 30);

@@ -26,7 +26,7 @@ struct Case {
 }
 
 #[test]
-fn filters_as_pillow() {
+fn filters_match_pillow() {
     let text = std::fs::read_to_string(data().join("preprocess/filters.json")).unwrap();
     let expected: Expected = serde_json::from_str(&text).unwrap();
     assert_eq!(expected.cases.len(), 120);

@@ -36,7 +36,7 @@ fn cases() -> BTreeMap<String, (Vec<u8>, Option<Pixels>)> {
 }
 
 #[test]
-fn decodes_as_pillow() {
+fn decoding_matches_pillow() {
     let cases = cases();
     assert!(cases.len() > 50);
     let mut failures = Vec::new();

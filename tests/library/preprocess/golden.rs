@@ -89,7 +89,7 @@ fn lossy_failure(found: &RgbImage, stored: &str) -> Option<String> {
 }
 
 #[test]
-fn decodes_as_pillow() {
+fn decoding_matches_pillow() {
     let expected = expected();
     assert!(expected.pictures.len() >= 80);
     let mut failures = Vec::new();
@@ -132,7 +132,7 @@ fn chroma_differs_much_at_the_border_only() {
 }
 
 #[test]
-fn transforms_as_timm() {
+fn transforms_match_timm() {
     let expected = expected();
     let transforms: BTreeMap<_, _> = expected
         .specs

@@ -28,7 +28,7 @@ struct InColour {
 }
 
 #[test]
-fn grey_as_timm() {
+fn grey_matches_timm() {
     let read = |name: &str| std::fs::read_to_string(data().join("preprocess").join(name)).unwrap();
     let expected: Expected = serde_json::from_str(&read("grey.json")).unwrap();
     let specs: InColour = serde_json::from_str(&read("expected.json")).unwrap();

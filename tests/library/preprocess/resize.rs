@@ -84,7 +84,7 @@ fn reference_down(image: &RgbImage, height: u32, interpolation: Interpolation) -
 }
 
 #[test]
-fn resize_is_what_its_definition_says() {
+fn resize_matches_its_definition() {
     let mut random = Random(2026);
     let mut failures = Vec::new();
     for case in 0..80 {

@@ -196,7 +196,7 @@ fn a_prefix_that_fits_in_part_is_named() {
 }
 
 #[test]
-fn what_is_not_of_the_network_is_named() {
+fn tensors_outside_the_network_are_named() {
     let mut entries = state(&prefixed("module."));
     let counter = || tensor("FloatStorage", LENGTH, 0, &[], &[]);
     entries.push(("n_averaged".to_owned(), counter()));

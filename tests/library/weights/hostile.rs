@@ -268,7 +268,7 @@ fn tensors_stay_inside_their_storage() {
 }
 
 #[test]
-fn views_that_change_their_values_are_not_taken_for_them() {
+fn views_that_change_their_values_are_refused() {
     let file = |metadata: Vec<u8>| {
         let view = rebuild(&[
             storage("FloatStorage", 16),

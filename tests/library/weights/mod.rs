@@ -243,7 +243,7 @@ fn other_zip_archives_are_recognised() {
 }
 
 #[test]
-fn compression_matters_where_it_is_met() {
+fn compression_matters_only_where_it_is_read() {
     let good = pickle(dict(&[("a", tensor("FloatStorage", 1, 0, &[1], &[1]))]));
     let members: [(&str, &[u8]); 4] = [
         ("m/data.pkl", &good),

@@ -27,7 +27,7 @@ fn holds(body: Vec<u8>, names: &[&str]) {
 }
 
 #[test]
-fn nothing_is_run() {
+fn nothing_is_executed() {
     // `make_weights_files.py` has checked that Python creates a file when it loads any of these.
     for file in ["zip", "legacy"]
         .into_iter()
@@ -273,7 +273,7 @@ fn truth_is_any_byte_but_0() {
 }
 
 #[test]
-fn what_is_not_read_is_an_error_where_it_is_needed() {
+fn unread_values_are_errors_only_where_needed() {
     let weights = Weights::open(data("kinds.pth")).unwrap();
     for (name, kind) in [
         ("quantised", "a quantised tensor"),
@@ -317,7 +317,7 @@ fn what_is_not_read_is_an_error_where_it_is_needed() {
 
 /// What would change a tensor after its creation, or create it from something else.
 #[test]
-fn tensors_that_python_changes_are_not_taken() {
+fn tensors_that_python_changes_are_refused() {
     let subclass = |state: Vec<u8>| {
         let arguments = tuple(&[
             b"ctorch._utils\n_rebuild_tensor_v2\n".to_vec(),
@@ -387,7 +387,7 @@ fn tensors_that_python_changes_are_not_taken() {
 }
 
 #[test]
-fn a_type_that_is_named_beside_the_storage_counts() {
+fn a_type_next_to_the_storage_counts() {
     let typed = |dtype: &str, count: i64| {
         let mut arguments = vec![
             storage("UntypedStorage", 4),

@@ -78,7 +78,7 @@ fn missing_shards_are_named() {
 }
 
 #[test]
-fn a_promised_tensor_that_is_not_there_is_named() {
+fn a_listed_tensor_that_is_missing_is_named() {
     let (folder, index) = copy();
     let of = |number: u32| {
         folder
@@ -177,7 +177,7 @@ fn a_shard_stays_in_the_folder_of_the_index() {
 }
 
 #[test]
-fn what_is_no_index_is_an_error() {
+fn files_that_are_not_an_index_are_errors() {
     let (_folder, index) = copy();
     for (text, words) in [
         ("", "EOF while parsing"),

@@ -391,7 +391,7 @@ fn damaged_files_never_panic() {
 }
 
 #[test]
-fn a_directory_needs_its_config_alone() {
+fn a_directory_needs_only_its_config() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let open = |path: &Path| ModelSpec::from_timm_dir(path, &Overrides::default());
