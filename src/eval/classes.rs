@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use super::EvalError;
 use super::error::NUMBER_OF_A_CLASS;
-use super::lists::{Entry, entries, lines, says};
+use super::lists::{Entry, entries, is_entry, lines};
 use super::names::{Names, find, shown};
 use crate::labels::{Label, LabelSet};
 use crate::text::Lines;
@@ -59,7 +59,7 @@ pub struct Classes<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Class(usize),
-    LeftOut,
+    Excluded,
     Several(Vec<usize>),
     Unknown,
 }
@@ -191,7 +191,7 @@ impl<'a> Classes<'a> {
                 Meaning::Class(index) => Some(index),
                 _ => None,
             };
-            let ids = DEVKIT.lines().filter(|line| says(line));
+            let ids = DEVKIT.lines().filter(|line| is_entry(line));
             ids.filter_map(index).collect()
         });
         (self.set.name == IMAGENET).then_some(&ORDER)
@@ -241,7 +241,7 @@ impl<'a> Classes<'a> {
         if let Some(found) = find(&self.all(), text) {
             return match found.first() {
                 Some(Some(index)) if found.len() == 1 => Meaning::Class(*index),
-                Some(None) if found.len() == 1 => Meaning::LeftOut,
+                Some(None) if found.len() == 1 => Meaning::Excluded,
                 _ => Meaning::Several(found.iter().copied().flatten().collect()),
             };
         }
@@ -264,7 +264,7 @@ impl<'a> Classes<'a> {
         let fits = |(index, name): (usize, &String)| match self.meaning(name) {
             Meaning::Class(found) => found == index,
             Meaning::Several(found) => found.contains(&index),
-            Meaning::LeftOut | Meaning::Unknown => false,
+            Meaning::Excluded | Meaning::Unknown => false,
         };
         let fitting = names.iter().enumerate().filter(|&pair| fits(pair)).count();
         names.len() == self.len() && fitting * 10 >= names.len() * 9
@@ -294,8 +294,11 @@ impl<'a> Classes<'a> {
     }
 
     /// A name that looks like `text` but differs in invisible characters, with these shown in both.
-    pub(super) fn alike(&self, text: &str) -> Option<String> {
-        let name = self.all().into_iter().find_map(|names| names.alike(text))?;
+    pub(super) fn lookalike(&self, text: &str) -> Option<String> {
+        let name = self
+            .all()
+            .into_iter()
+            .find_map(|names| names.lookalike(text))?;
         Some(format!("`{}` and the class `{}`", shown(text), shown(name)))
     }
 
@@ -373,7 +376,7 @@ mod tests {
         classes.read_map(&path).unwrap();
         assert_eq!(classes.meaning("kran"), Meaning::Class(517));
         assert_eq!(classes.meaning("tench"), Meaning::Class(1));
-        assert_eq!(classes.meaning("rest"), Meaning::LeftOut);
+        assert_eq!(classes.meaning("rest"), Meaning::Excluded);
         std::fs::write(&path, "0 1\n1 0\n").unwrap();
         classes.read_map(&path).unwrap();
         assert_eq!(classes.meaning("0"), Meaning::Class(1));

@@ -106,7 +106,7 @@ fn empty(bare: Vec<Bare>, meanings: &Meanings<'_, '_>) -> Vec<String> {
             let ordered = meanings.order.contains_key(name);
             match mapped {
                 Meaning::Unknown if !ordered => None,
-                Meaning::LeftOut => Some(false),
+                Meaning::Excluded => Some(false),
                 _ => Some(!has_images),
             }
         });
@@ -475,7 +475,7 @@ impl<'a, 'c> Meanings<'a, 'c> {
         let alike = self
             .unknown
             .iter()
-            .find_map(|name| self.classes.alike(name));
+            .find_map(|name| self.classes.lookalike(name));
         let last = self.classes.len().to_string();
         let is_last = count == 1 && self.unknown.contains(&last);
         let names = self.unknown.iter().take(SHOWN).map(|name| shown(name));

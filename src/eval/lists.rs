@@ -54,10 +54,10 @@ pub(super) fn lines(
     list: &Path,
     lines: Lines,
 ) -> impl Iterator<Item = Result<(usize, String), EvalError>> {
-    let mut said = 0;
+    let mut count = 0;
     let path = list.display().to_string();
     let lines = lines.map(|line| line.map_err(EvalError::from));
-    let lines = lines.filter(|line| line.as_ref().map_or(true, |(_, text)| says(text)));
+    let lines = lines.filter(|line| line.as_ref().map_or(true, |(_, text)| is_entry(text)));
     // The end, to find out whether there was any entry.
     let end = std::iter::once_with(|| None);
     lines
@@ -65,15 +65,15 @@ pub(super) fn lines(
         .chain(end)
         .filter_map(move |line| match line {
             Some(line) => {
-                said += 1;
+                count += 1;
                 Some(line)
             }
-            None => (said == 0).then(|| Err(EvalError::NoEntries { path: path.clone() })),
+            None => (count == 0).then(|| Err(EvalError::NoEntries { path: path.clone() })),
         })
 }
 
 /// Whether a line is neither blank nor a comment.
-pub(super) fn says(line: &str) -> bool {
+pub(super) fn is_entry(line: &str) -> bool {
     let line = line.trim_start();
     !line.is_empty() && !line.starts_with('#')
 }

@@ -29,7 +29,7 @@ impl Names {
     }
 
     /// A name that looks like `text` but differs in invisible characters.
-    pub(super) fn alike(&self, text: &str) -> Option<&str> {
+    pub(super) fn lookalike(&self, text: &str) -> Option<&str> {
         let text = visible(text);
         let mut names = self.by_form[0].keys();
         names.find(|name| visible(name) == text).map(String::as_str)
@@ -122,8 +122,8 @@ mod tests {
             "Left  turn",
             "\u{202A}left turn",
         ] {
-            assert_eq!(names.alike(text), Some("left turn"), "{text:?}");
+            assert_eq!(names.lookalike(text), Some("left turn"), "{text:?}");
         }
-        assert_eq!(names.alike("leftturn"), None);
+        assert_eq!(names.lookalike("leftturn"), None);
     }
 }

@@ -60,7 +60,7 @@ impl Setup {
 
     /// Files under final names are complete and correct, and there are no files under unexpected
     /// names.
-    fn assert_sound(&self) {
+    fn assert_intact(&self) {
         for path in [self.blob(), self.pointer()] {
             if path.exists() {
                 assert!(fs::read(&path).unwrap() == self.bytes, "{}", path.display());
@@ -122,7 +122,7 @@ fn a_killed_process_leaves_an_intact_cache() {
         thread::sleep(Duration::from_micros((moment >> 33) % 100_000));
         child.kill().unwrap();
         finished += u32::from(child.wait().unwrap().success());
-        setup.assert_sound();
+        setup.assert_intact();
         if setup.pointer().exists() {
             // Starts again from nothing, now and then with what a crash may leave.
             fs::remove_dir_all(setup.repo()).unwrap();
@@ -130,7 +130,7 @@ fn a_killed_process_leaves_an_intact_cache() {
     }
     assert!(finished < 50, "no kill came in time");
     setup.assert_done(&setup.env.run(&["download", MODEL]));
-    setup.assert_sound();
+    setup.assert_intact();
 }
 
 #[cfg(unix)]
@@ -184,7 +184,7 @@ fn a_file_size_limit_is_reported_and_the_download_resumes() {
     );
     let kept = fs::metadata(setup.partial()).unwrap().len();
     assert!([512_000, 1_024_000].contains(&kept), "{kept}");
-    setup.assert_sound();
+    setup.assert_intact();
     let output = setup.env.run(&["download", MODEL]);
     setup.assert_done(&output);
     assert!(

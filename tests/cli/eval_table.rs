@@ -12,7 +12,7 @@ fn a_table_needs_a_feature() {
     let messages = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(messages.contains("--features parquet"), "{messages}");
-    assert!(!env.path("r.jsonl").exists(), "told before the run");
+    assert!(!env.path("r.jsonl").exists(), "reported before the run");
 }
 
 #[cfg(feature = "parquet")]

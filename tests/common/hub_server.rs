@@ -42,11 +42,11 @@ pub(crate) enum Mode {
     Header(&'static str, &'static str),
     /// Redirects, and the file server sends this header.
     RedirectHeader(&'static str, &'static str),
-    /// Sends every request on to the same path of the file server, without the hub's headers.
+    /// Redirects every request to the same path of the file server, without the hub's headers.
     Moved,
-    /// Redirects to itself for ever.
+    /// Redirects to itself forever.
     Loop,
-    /// Sends the file in chunks without naming its length.
+    /// Sends the file in chunks without stating its length.
     Chunked,
     /// Pauses between small pieces.
     Slow,
@@ -56,21 +56,21 @@ pub(crate) enum Mode {
     MissingFileUnnamed,
     /// 404 for everything.
     MissingUnnamed,
-    /// 401: the repository is private or there is none, or the token is not valid.
+    /// 401: the repository is private or does not exist, or the token is invalid.
     Unauthorised,
     /// 403: the conditions are not accepted.
     Gated,
     /// 500 with an HTML page.
     Broken,
-    /// Names the length, sends half and hangs up.
+    /// States the length, sends half and hangs up.
     Cut,
     /// Redirects, and the file server cuts.
     RedirectCut,
     /// Redirects, and the file server answers 403.
     RedirectForbidden,
-    /// Promises another length than it sends.
+    /// States a length that it does not send.
     WrongLength,
-    /// Neither a length nor chunks: only the end of the connection ends the file.
+    /// Neither a length nor chunks: the end of the connection ends the file.
     NoLength,
     /// Right length and headers, other bytes.
     WrongBytes,
@@ -82,11 +82,11 @@ pub(crate) enum Mode {
     OtherCommit,
     /// `HEAD` is answered well, the file itself with this status.
     Busy(u16),
-    /// 429 that asks to come back after so many seconds.
+    /// 429 that asks to retry after this many seconds.
     TooMany(u64),
-    /// The same, as the date of so many seconds from now.
+    /// The same, as the date this many seconds from now.
     TooManyUntil(u64),
-    /// Names the length, sends so many bytes and hangs up.
+    /// States the length, sends this many bytes and hangs up.
     CutAt(usize),
     /// Sends half and then nothing, without hanging up.
     Stall,
@@ -94,7 +94,7 @@ pub(crate) enum Mode {
     Mute,
     /// A byte now and then.
     Drip,
-    /// Sends small pieces with a pause of so many milliseconds.
+    /// Sends small pieces with a pause of this many milliseconds.
     Trickle(u64),
     /// Knows no ranges: sends everything, whatever is asked for.
     NoRange,

@@ -92,12 +92,15 @@ fn without_images(
     folders: BTreeMap<Vec<u8>, bool>,
     images: &[(Vec<u8>, Source)],
 ) -> Vec<Bare> {
-    let with_images: HashSet<&[u8]> = images.iter().flat_map(|(inner, _)| around(inner)).collect();
+    let with_images: HashSet<&[u8]> = images
+        .iter()
+        .flat_map(|(inner, _)| parents(inner))
+        .collect();
     let folders = folders.into_iter();
     let bare = folders.filter(|(folder, _)| !with_images.contains(&folder[..]));
     let bare = bare.map(|(folder, has_foreign)| {
-        let around = std::iter::once(&folder[..]).chain(around(&folder));
-        let classes = around.map(|folder| {
+        let folders = std::iter::once(&folder[..]).chain(parents(&folder));
+        let classes = folders.map(|folder| {
             let own = folder
                 .rsplit(|&byte| byte == b'/')
                 .next()
@@ -115,7 +118,7 @@ fn without_images(
 }
 
 /// The folders around a member, innermost first.
-fn around(inner: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn parents(inner: &[u8]) -> impl Iterator<Item = &[u8]> {
     let ends = (0..inner.len()).rev().filter(|&place| inner[place] == b'/');
     ends.map(|end| &inner[..end])
 }
@@ -316,7 +319,7 @@ impl Content {
             Look::Foreign(kind) => {
                 self.passed.foreign(kind);
                 self.hold(member.place, &[inner.len()])?;
-                let folder = around(&inner).next().map(<[u8]>::to_vec);
+                let folder = parents(&inner).next().map(<[u8]>::to_vec);
                 self.bare.extend(folder.map(|folder| (folder, true)));
                 return Ok(());
             }

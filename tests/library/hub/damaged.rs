@@ -101,7 +101,7 @@ fn place(repo: &Path, place: &str) -> PathBuf {
 }
 
 /// An intact cache; the contents are linked to, or are in the snapshot.
-fn sound(cache: &Path, name: &str, links: bool) {
+fn intact(cache: &Path, name: &str, links: bool) {
     let repo = cache.join(name);
     let at = |name| place(&repo, name);
     write(&at("refs/main"), COMMIT);
@@ -209,8 +209,8 @@ impl Damaged {
         // The cache directory itself may be a link.
         fs::create_dir(at("real")).unwrap();
         symlink("real", at("cache")).unwrap();
-        sound(&at("cache"), REPO_FOLDER, !seed.is_multiple_of(5));
-        sound(&at("cache"), "models--org--other", true);
+        intact(&at("cache"), REPO_FOLDER, !seed.is_multiple_of(5));
+        intact(&at("cache"), "models--org--other", true);
         foreign_folder(&at("foreign"));
         let repo = at("cache").join(REPO_FOLDER);
         let mut damages = BTreeSet::new();
@@ -359,7 +359,7 @@ fn linked_folders_are_reported_and_kept() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("cache");
-        sound(&cache, REPO_FOLDER, true);
+        intact(&cache, REPO_FOLDER, true);
         let repo = cache.join(REPO_FOLDER);
         let moved = folder.path().join("moved");
         fs::rename(place(&repo, linked), &moved).unwrap();
@@ -385,7 +385,7 @@ fn linked_folders_are_reported_and_kept() {
 fn a_cache_without_links_is_pruned_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
-    sound(&cache, REPO_FOLDER, false);
+    intact(&cache, REPO_FOLDER, false);
     let repo = || scan(&options(folder.path())).unwrap().remove(0);
     let old = place(&repo().folder, "snapshots").join("f".repeat(40));
     write(&old.join("model.safetensors"), "older weights");
@@ -405,7 +405,7 @@ fn a_cache_without_links_is_pruned_and_removed() {
 fn contents_linked_elsewhere_free_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
-    sound(&cache, REPO_FOLDER, true);
+    intact(&cache, REPO_FOLDER, true);
     let repo = cache.join(REPO_FOLDER);
     let kept = folder.path().join("kept");
     fs::hard_link(place(&repo, "blobs/BLOB"), &kept).unwrap();
