@@ -1,4 +1,4 @@
-//! From the outputs of a classifier to probabilities and the best classes.
+//! Turns classifier outputs into probabilities and top-k classes.
 
 /// Probabilities of finite logits that add up to 1, in f64.
 pub fn softmax(logits: &[f32]) -> Vec<f64> {

@@ -32,7 +32,7 @@ def prepare(args: argparse.Namespace, name: str) -> None:
     import torch
 
     sys.path.insert(0, str(ROOT / "tests/tools"))
-    from make_golden import build, formula_pictures, load_formula_weights, write_verify_golden
+    from make_golden import build, formula_images, load_formula_weights, write_verify_golden
     from safetensors.torch import save_file
 
     stem = files(args, name)
@@ -42,7 +42,7 @@ def prepare(args: argparse.Namespace, name: str) -> None:
     load_formula_weights(model)
     if not stem["weights"].exists():
         save_file(model.state_dict(), stem["weights"])
-    images = formula_pictures(args.batch_size, args.img_size, args.img_size)
+    images = formula_images(args.batch_size, args.img_size, args.img_size)
     images.numpy().tofile(stem["input"])
     write_verify_golden(model, images, stem["golden"], {"model": name})
     model.float()

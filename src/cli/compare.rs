@@ -84,7 +84,7 @@ impl Row for Difference {
     }
 }
 
-/// Nothing if Ctrl-C ended it early.
+/// `None` if Ctrl-C stopped it.
 fn on_data(arguments: &Arguments, messages: Messages) -> anyhow::Result<Option<Pair>> {
     let request = Request {
         models: &[arguments.first.clone(), arguments.second.clone()],

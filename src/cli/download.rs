@@ -138,7 +138,7 @@ pub(super) fn run(
     let transfers = Transfers::new(messages);
     let mut rows = arguments.format.rows::<DownloadRow>(results)?;
     let mut plan = Table::new(&["model", ">size", "state"]);
-    // An alias is shorter than the checkpoint that it stands for.
+    // An alias is shorter than the name of its checkpoint.
     plan.reserve(0, names.iter().map(String::len).max().unwrap_or(0).max(28));
     plan.reserve(1, "999.9 MB".len());
     let mut total = 0;
@@ -179,7 +179,7 @@ pub(super) fn run(
     })
 }
 
-/// The names of all models to download, without repetitions.
+/// The names of all models to download, without duplicates.
 fn names(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     let zoo = Zoo::builtin().map_err(Error::from)?;
     let all = || zoo.cards().iter().map(|card| card.name.to_string());

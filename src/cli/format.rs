@@ -33,7 +33,7 @@ pub(super) struct FormatArgs {
     csv: bool,
 }
 
-/// What a command finds out about one thing, serialised as one JSON object.
+/// A result, serialised as one JSON object.
 pub(super) trait Row: Serialize {
     /// Column names of the CSV form.
     const COLUMNS: &'static [&'static str];
@@ -117,7 +117,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Prints what only people need: totals, say.
+    /// Prints what is only in the text format, such as totals.
     pub(super) fn text(
         &mut self,
         text: impl FnOnce(&mut Results) -> anyhow::Result<()>,

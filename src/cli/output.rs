@@ -54,7 +54,7 @@ impl Results {
         self.pieces(&[(Tone::Plain, line.as_ref())])
     }
 
-    /// A line with emphasised pieces.
+    /// A line with styled pieces.
     pub(super) fn pieces(&mut self, pieces: &[(Tone, &str)]) -> io::Result<()> {
         writeln!(self.out, "{}", self.style.join(pieces))
     }
@@ -113,7 +113,7 @@ fn plain_json(text: String) -> String {
     plain
 }
 
-/// Emphasis of a piece of a line.
+/// The style of a piece of a line.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Tone {
     Plain,
@@ -256,7 +256,7 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {
-        // Before the widths are taken.
+        // Before the widths are computed.
         self.rows
             .push(cells.iter().map(|cell| escaped(cell)).collect());
     }

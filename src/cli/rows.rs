@@ -59,7 +59,7 @@ impl From<&Error> for RowError {
     }
 }
 
-/// One image and what the model says of it.
+/// One image and the model's answer.
 #[derive(Serialize)]
 pub(super) struct AnswerRow<'a> {
     path: String,
@@ -67,7 +67,7 @@ pub(super) struct AnswerRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,
     model: &'a str,
-    /// Where it is not the softmax.
+    /// Absent for softmax.
     #[serde(skip_serializing_if = "Option::is_none")]
     activation: Option<Activation>,
     #[serde(flatten)]
@@ -116,7 +116,7 @@ impl<'a> AnswerRow<'a> {
                 (Answer::Predictions(predictions.collect()), None)
             }
             Err(RowError { text, hint }) => {
-                // The row begins with the path already.
+                // The row already begins with the path.
                 let short = text.strip_prefix(&format!("`{path}`: "));
                 (Answer::Error(short.unwrap_or(&text).to_owned()), hint)
             }
@@ -136,7 +136,7 @@ impl<'a> AnswerRow<'a> {
         matches!(self.answer, Answer::Error(_))
     }
 
-    /// Prints the row for people; `threshold` is what no class of an empty answer exceeds.
+    /// Prints the row as text; for an empty answer, `threshold` is what no class exceeded.
     pub(super) fn print(&self, threshold: f64, results: &mut Results) -> anyhow::Result<()> {
         results.pieces(&[(Tone::Bold, &self.path)])?;
         match &self.answer {
@@ -144,7 +144,7 @@ impl<'a> AnswerRow<'a> {
                 results.line(format!("  no class above {threshold}"))?;
             }
             Answer::Predictions(predictions) => {
-                // Escaped before the widths are taken.
+                // Escaped before the widths are computed.
                 let names: Vec<String> = predictions.iter().map(|p| escaped(&p.label)).collect();
                 let width = names.iter().map(|name| name.chars().count()).max();
                 for (name, prediction) in names.iter().zip(predictions) {
@@ -191,7 +191,7 @@ impl Row for AnswerRow<'_> {
             [self.raw_path.clone()].into_iter().chain(cells).collect()
         };
         match &self.answer {
-            // No image vanishes.
+            // Every image has a row.
             Answer::Predictions(predictions) if predictions.is_empty() => {
                 vec![record(Default::default())]
             }
@@ -219,7 +219,7 @@ impl Row for AnswerRow<'_> {
     }
 }
 
-/// Twenty characters for certainty, in eighths.
+/// A bar of 20 characters for probability 1, in steps of an eighth.
 fn bar(probability: f64) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = (probability * 160.0).round() as usize;

@@ -165,7 +165,7 @@ pub(super) fn open_weights(
     let transfers = Transfers::new(messages);
     let weights = store::open(spec, file, hub, &transfers.progress(&spec.name));
     weights.map_err(|error| match error {
-        // Whoever just tries the program needs to know that it also works without the hub.
+        // Someone trying the program should learn that it also works without the hub.
         Error::Hub(_) if spec.name == DEFAULT_MODEL => anyhow::Error::new(error).context(format!(
             "the weights of {DEFAULT_MODEL} are not cached and could not be downloaded \
              (`senet download {DEFAULT_MODEL}` fetches them where there is a network; \

@@ -1,4 +1,4 @@
-//! Which class of a model a text means.
+//! Resolves the names, ids and numbers of a data set to classes of a model.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -6,19 +6,18 @@ use std::sync::LazyLock;
 
 use super::EvalError;
 use super::error::NUMBER_OF_A_CLASS;
-use super::lists::{Entry, entries, lines, says};
+use super::lists::{Entry, entries, is_entry, lines};
 use super::names::{Names, find, shown};
 use crate::labels::{Label, LabelSet};
 use crate::text::Lines;
 
-/// The set that ImageNet's own numbers and subsets are about.
+/// The label set that ImageNet's own numbers and subsets refer to.
 const IMAGENET: &str = "imagenet-1k";
 
 /// WordNet ids in the order of ILSVRC2012_ID, which counts from 1.
 const DEVKIT: &str = include_str!("../../models/labels/ilsvrc2012-devkit.txt");
 
-/// Data sets that have some of ImageNet's classes, and whose papers let a model answer with these
-/// alone.
+/// Data sets with a subset of ImageNet's classes, whose papers restrict a model's answers to it.
 const SUBSETS: [(&str, &str); 2] = [
     (
         "imagenet-a",
@@ -30,28 +29,29 @@ const SUBSETS: [(&str, &str); 2] = [
     ),
 ];
 
-/// How the number of a class is counted.
+/// How class numbers are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LabelIds {
-    /// The outputs of the classifier from 0: the order of WordNet ids, which Caffe's lists use too.
+    /// From 0, in the order of the classifier's outputs (for ImageNet, sorted by WordNet id, as in
+    /// Caffe's lists).
     Index,
-    /// The classes of ImageNet's development kit from 1.
+    /// From 1, in the order of ImageNet's development kit.
     Devkit,
-    /// The outputs of the classifier from 1.
+    /// From 1, in the order of the classifier's outputs.
     FromOne,
 }
 
-/// The classes of a model by what people and data sets call them.
+/// The classes of a model, looked up by the names that people and data sets use.
 #[derive(Debug)]
 pub struct Classes<'a> {
     set: &'a LabelSet,
-    /// Texts that the user gave a meaning.
+    /// The user's map from texts to classes.
     map: Names,
     ids: Names,
     names: Names,
     synonyms: Names,
-    /// What the user says that numbers count.
+    /// How the user says that numbers are counted.
     label_ids: Option<LabelIds>,
 }
 
@@ -59,7 +59,7 @@ pub struct Classes<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Class(usize),
-    LeftOut,
+    Excluded,
     Several(Vec<usize>),
     Unknown,
 }
@@ -89,15 +89,15 @@ impl<'a> Classes<'a> {
         classes
     }
 
-    /// Takes meanings from a file: on each line a name, a separator (a tab, else a comma, else a
-    /// blank) and a class as [`Classes`] knows it, or `-` to leave images of that name out; or a
-    /// JSON object of names and classes.
+    /// Reads a map from a file: on each line a name, a separator (a tab, else a comma, else a
+    /// space) and a class as [`Classes`] knows it, or `-` to exclude images of that name; or a JSON
+    /// object of names and classes.
     ///
     /// # Errors
-    /// If the file cannot be read, a line has no two parts or names no class, or two lines give one
-    /// name two classes.
+    /// If the file cannot be read, a line does not have two parts or its class is unknown, or two
+    /// lines give one name different classes.
     pub fn read_map(&mut self, path: &Path) -> Result<(), EvalError> {
-        // Classes are called as without the map, so that its lines may stand in any order.
+        // Classes are looked up without the map, so the order of its lines does not matter.
         let mut map = HashMap::new();
         for entry in entries(path, Lines::open(path)?, self)? {
             let entry = entry?;
@@ -125,11 +125,11 @@ impl<'a> Classes<'a> {
         }
     }
 
-    /// Says what numbers count, which is otherwise the outputs of the classifier or, in a list of
-    /// numbers alone, found out.
+    /// Sets how numbers are counted. The default is [`LabelIds::Index`]; in a list of numbers alone
+    /// it is detected.
     ///
     /// # Errors
-    /// If the development kit's numbers are wanted and these are not its classes.
+    /// If the development kit's numbers are requested for a label set other than ImageNet's.
     pub fn set_label_ids(&mut self, ids: LabelIds) -> Result<(), EvalError> {
         if ids == LabelIds::Devkit && self.set.name != IMAGENET {
             return Err(EvalError::NotImageNet {
@@ -141,11 +141,11 @@ impl<'a> Classes<'a> {
         Ok(())
     }
 
-    /// The classes of a data set that has some of ImageNet's (`imagenet-a`, `imagenet-r`), or those
-    /// in a file with one a line; in order.
+    /// The classes of a data set that has a subset of ImageNet's (`imagenet-a`, `imagenet-r`), or
+    /// those in a file with one per line; in the order of the model's outputs.
     ///
     /// # Errors
-    /// If this is neither, or a line means no class.
+    /// If `name` is neither, or a line names no class.
     pub fn subset(&self, name: &str) -> Result<Vec<usize>, EvalError> {
         let path = Path::new(name);
         let text = match SUBSETS.iter().find(|(subset, _)| *subset == name) {
@@ -174,7 +174,7 @@ impl<'a> Classes<'a> {
         Ok(subset.into_iter().collect())
     }
 
-    /// The subset of ImageNet that has these classes, in order, and no others.
+    /// The known subset of ImageNet that consists of exactly these classes, in order.
     pub fn known_subset(&self, present: &[usize]) -> Option<&'static str> {
         let names = SUBSETS.iter().map(|(name, _)| *name);
         names
@@ -182,7 +182,7 @@ impl<'a> Classes<'a> {
             .find(|name| self.subset(name).is_ok_and(|subset| subset == present))
     }
 
-    /// The development kit's classes in its order, if these are ImageNet's.
+    /// The development kit's classes in its order, if this is ImageNet's label set.
     pub fn devkit(&self) -> Option<&'static [usize]> {
         static ORDER: LazyLock<Vec<usize>> = LazyLock::new(|| {
             let set = LabelSet::builtin(IMAGENET);
@@ -191,14 +191,14 @@ impl<'a> Classes<'a> {
                 Meaning::Class(index) => Some(index),
                 _ => None,
             };
-            let ids = DEVKIT.lines().filter(|line| says(line));
+            let ids = DEVKIT.lines().filter(|line| is_entry(line));
             ids.filter_map(index).collect()
         });
         (self.set.name == IMAGENET).then_some(&ORDER)
     }
 
-    /// The classes in a list that has a number for each image. What the numbers count shows in
-    /// the first and last of them, if these occur: 0 or 1 000.
+    /// The classes in a list of one number per image. How they are counted is detected if the list
+    /// has a 0 or ImageNet's last number, 1000.
     pub(super) fn numbered_list(
         &self,
         path: &Path,
@@ -235,13 +235,13 @@ impl<'a> Classes<'a> {
         numbers.iter().copied().zip(1..).map(class).collect()
     }
 
-    /// What the user has mapped, a WordNet id, a name, or an index, in this order; but a name that is
-    /// equal comes before one that differs in its case or in `_` for blanks.
+    /// Looks a text up in the user's map, then as a WordNet id, a name, an index; but an exact
+    /// match comes before one that differs in case or has `_` for spaces.
     pub(super) fn meaning(&self, text: &str) -> Meaning {
         if let Some(found) = find(&self.all(), text) {
             return match found.first() {
                 Some(Some(index)) if found.len() == 1 => Meaning::Class(*index),
-                Some(None) if found.len() == 1 => Meaning::LeftOut,
+                Some(None) if found.len() == 1 => Meaning::Excluded,
                 _ => Meaning::Several(found.iter().copied().flatten().collect()),
             };
         }
@@ -257,14 +257,14 @@ impl<'a> Classes<'a> {
         index.map_or(Meaning::Unknown, Meaning::Class)
     }
 
-    /// Whether a list of names is one of all these classes in their order, but for a few that are
-    /// called otherwise.
+    /// Whether a list of names is that of these classes in their order, up to a tenth of other
+    /// names.
     #[cfg(feature = "parquet")]
     pub(super) fn are_called(&self, names: &[String]) -> bool {
         let fits = |(index, name): (usize, &String)| match self.meaning(name) {
             Meaning::Class(found) => found == index,
             Meaning::Several(found) => found.contains(&index),
-            Meaning::LeftOut | Meaning::Unknown => false,
+            Meaning::Excluded | Meaning::Unknown => false,
         };
         let fitting = names.iter().enumerate().filter(|&pair| fits(pair)).count();
         names.len() == self.len() && fitting * 10 >= names.len() * 9
@@ -274,17 +274,17 @@ impl<'a> Classes<'a> {
         self.set.len()
     }
 
-    /// Whether a text means a class by its number alone.
+    /// Whether a text is known as a class by its number only.
     pub(super) fn by_number(&self, text: &str) -> bool {
         find(&self.all(), text).is_none() && self.knows(text)
     }
 
-    /// Whether the user gave a text a meaning.
+    /// Whether the user's map has the text.
     pub(super) fn is_mapped(&self, text: &str) -> bool {
         find(&[&self.map], text).is_some()
     }
 
-    /// What the user says that numbers count.
+    /// How the user says that numbers are counted.
     pub(super) fn label_ids(&self) -> Option<LabelIds> {
         self.label_ids
     }
@@ -293,9 +293,12 @@ impl<'a> Classes<'a> {
         self.meaning(text) != Meaning::Unknown
     }
 
-    /// A name that differs from `text` in nothing that is seen, with what is not seen in both.
-    pub(super) fn alike(&self, text: &str) -> Option<String> {
-        let name = self.all().into_iter().find_map(|names| names.alike(text))?;
+    /// A name that looks like `text` but differs in invisible characters, with these shown in both.
+    pub(super) fn lookalike(&self, text: &str) -> Option<String> {
+        let name = self
+            .all()
+            .into_iter()
+            .find_map(|names| names.lookalike(text))?;
         Some(format!("`{}` and the class `{}`", shown(text), shown(name)))
     }
 
@@ -311,7 +314,7 @@ impl<'a> Classes<'a> {
         set_name(self.set)
     }
 
-    /// The error of a text with several meanings.
+    /// The error for a text with several meanings.
     pub(super) fn ambiguous(&self, path: &Path, text: &str, indices: &[usize]) -> EvalError {
         let describe = |&index: &usize| match &self.set.entries[index].id {
             Some(id) => format!("{index} ({id})"),
@@ -348,7 +351,7 @@ mod tests {
         for unknown in ["1000", "-1", "+1", "n99999999", "", "photos"] {
             assert_eq!(classes.meaning(unknown), Meaning::Unknown, "{unknown}");
         }
-        // A bird and a machine.
+        // A crane is a bird and a machine.
         assert_eq!(classes.meaning("crane"), Meaning::Several(vec![134, 517]));
     }
 
@@ -364,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_comes_first_and_can_leave_out() {
+    fn a_map_comes_first_and_can_exclude() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("map.txt");
         std::fs::write(&path, "# mine\n\nkran\tn03126707\ntench,goldfish\nrest -\n").unwrap();
@@ -373,7 +376,7 @@ mod tests {
         classes.read_map(&path).unwrap();
         assert_eq!(classes.meaning("kran"), Meaning::Class(517));
         assert_eq!(classes.meaning("tench"), Meaning::Class(1));
-        assert_eq!(classes.meaning("rest"), Meaning::LeftOut);
+        assert_eq!(classes.meaning("rest"), Meaning::Excluded);
         std::fs::write(&path, "0 1\n1 0\n").unwrap();
         classes.read_map(&path).unwrap();
         assert_eq!(classes.meaning("0"), Meaning::Class(1));

@@ -16,16 +16,16 @@ use crate::walk::PassedOver;
 /// One labelled image.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// Position in the whole data set, which orders the results of all shards.
+    /// Position in the whole data set, by which the results of all shards are sorted.
     pub index: usize,
-    /// Path inside the data set, `/` between its parts.
+    /// Path inside the data set, with `/` as the separator.
     pub name: String,
     /// The bytes of the name in base64, where it is not UTF-8.
     pub name_bytes: Option<String>,
     /// Where its bytes are.
     pub source: Source,
-    /// Outputs of the classifier that are right; most sets have one for an image, and only
-    /// multi-label sets may have none.
+    /// The right outputs of the classifier; in most data sets one per image, and only multi-label
+    /// sets may have none.
     pub labels: Vec<usize>,
 }
 
@@ -34,44 +34,44 @@ pub struct Item {
 pub struct Dataset {
     /// The images, in the order of the data set.
     pub items: Vec<Item>,
-    /// Images that no class was given for, or whose class was left out.
+    /// Images without a label, or of an excluded class.
     pub left_out: usize,
     /// What was found and not read.
     pub passed: PassedOver,
     /// Class folders without an image.
     pub empty: Vec<String>,
-    /// The order that the user gave of class folders.
+    /// The order of class folders that the user gave.
     pub(super) order: Option<FolderOrder>,
     /// Whether all labels are numbers.
     pub(super) numbered: Option<Numbered>,
-    /// Bytes of images that came as a stream and are kept in a temporary file.
+    /// Bytes of streamed images that are kept in a temporary file.
     pub spooled: u64,
     /// The classes that the labels are about.
     pub(super) classes: Vec<Label>,
     /// Name and size of their set.
     pub(super) set_name: String,
     pub(super) multi_label: bool,
-    /// The classes that a model may answer with, if not all.
+    /// The classes that a model may answer with, if restricted.
     pub(super) valid: Option<Vec<usize>>,
 }
 
-/// What a data set is made from, and how a model is measured on it.
+/// How a data set is read, and how a model is measured on it.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct DatasetOptions {
-    /// File that labels the images, in place of folders.
+    /// File that labels the images, instead of folders.
     pub labels: Option<PathBuf>,
-    /// Judge each class by itself, by its sigmoid: an image may show several classes, or none, where
-    /// it is left out otherwise.
+    /// Score each class independently, by its sigmoid. An image may then show several classes or
+    /// none; otherwise an image without a class is skipped.
     pub multi_label: bool,
-    /// The classes that a model may answer with, in order, if not all ([`Classes::subset`]); images of
-    /// other classes are left out.
+    /// The classes that a model may answer with, in order, if restricted ([`Classes::subset`]);
+    /// images of other classes are skipped.
     pub valid: Option<Vec<usize>>,
-    /// At most this many images, evenly spread over the whole set.
+    /// At most this many images, evenly spread over the whole data set.
     pub limit: Option<usize>,
-    /// The order of class folders in which their classes were numbered, where names do not tell.
+    /// How numbered class folders map to classes, where their names do not say.
     pub order: Option<FolderOrder>,
-    /// Whether a class folder may have no image.
+    /// Whether a class folder may be empty.
     pub allow_empty: bool,
 }
 
@@ -105,11 +105,11 @@ impl FromStr for Shard {
 }
 
 impl Dataset {
-    /// The images of folders, tar archives and Parquet tables, labelled by the folders that they
-    /// are in, by what their archive states, or by a file. `-` is an archive on standard input.
+    /// The images of folders, tar archives and Parquet tables, labelled by their folders, by the
+    /// labels in their archive, or by a file. `-` is an archive on standard input.
     ///
     /// # Errors
-    /// If something cannot be read, a name means no class, or several, or there are no images.
+    /// If something cannot be read, a name is unknown or ambiguous, or there are no images.
     pub fn open(
         paths: &[impl AsRef<Path>],
         classes: &Classes<'_>,
@@ -178,7 +178,7 @@ impl Dataset {
         })
     }
 
-    /// Whether the labels of the data set mean these classes.
+    /// Whether the data set was labelled with these classes.
     pub(super) fn check_classes(&self, labels: &LabelSet) -> Result<(), EvalError> {
         if labels.entries == self.classes {
             return Ok(());
@@ -189,7 +189,8 @@ impl Dataset {
         })
     }
 
-    /// SHA-256 of all names and labels: two data sets with the same one number their images alike.
+    /// SHA-256 of all names and labels: data sets with the same fingerprint number their images
+    /// alike.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for item in &self.items {

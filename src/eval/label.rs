@@ -1,4 +1,4 @@
-//! What the images of a data set show: by the names of folders, or by a file.
+//! Labels the images of a data set by their folders or by a file.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,10 +12,10 @@ use super::order::{self, FolderOrder, Numbered, by_string};
 use super::{Classes, EvalError};
 use crate::text::Lines;
 
-/// An image and the outputs of the classifier that are right.
+/// An image and its right outputs of the classifier.
 pub(super) type Labelled = (Found, Vec<usize>);
 
-/// What the images of a data set show.
+/// The labels of the images of a data set.
 #[derive(Debug)]
 pub(super) struct Labels {
     pub labelled: Vec<Labelled>,
@@ -27,12 +27,12 @@ pub(super) struct Labels {
     pub empty: Vec<String>,
 }
 
-/// Labels images by their folders or by what their archive states. Images of classes that are
-/// left out only count.
+/// Labels images by their folders or by the labels in their archive. Images of excluded classes are
+/// only counted.
 ///
 /// # Errors
-/// If an image lies in no folder, or a name means no class, or several; or if the order of folders
-/// is to say which class each means, and does not.
+/// If an image is in no folder, a name is unknown or ambiguous, or the folders' order was requested
+/// and does not determine the classes.
 pub(super) fn by_place(
     search: Search,
     data: &Path,
@@ -75,7 +75,7 @@ pub(super) fn by_place(
         match meaning {
             Meaning::Class(label) => labelled.push((image, vec![label])),
             Meaning::Unknown => {
-                // The folder next to the image is the likeliest to be meant as its class.
+                // The folder next to the image is most likely meant as its class.
                 let class = image.classes().next().unwrap_or_default();
                 meanings.unknown.insert(class.to_owned());
             }
@@ -98,7 +98,7 @@ pub(super) fn by_place(
     })
 }
 
-/// The folders without an image that mean a class, or have images that are not read.
+/// The folders without an image that name a class, or have images that are not read.
 fn empty(bare: Vec<Bare>, meanings: &Meanings<'_, '_>) -> Vec<String> {
     let is_class = |bare: &Bare| {
         let meanings = bare.classes.iter().map(|(name, has_images)| {
@@ -106,7 +106,7 @@ fn empty(bare: Vec<Bare>, meanings: &Meanings<'_, '_>) -> Vec<String> {
             let ordered = meanings.order.contains_key(name);
             match mapped {
                 Meaning::Unknown if !ordered => None,
-                Meaning::LeftOut => Some(false),
+                Meaning::Excluded => Some(false),
                 _ => Some(!has_images),
             }
         });
@@ -118,20 +118,20 @@ fn empty(bare: Vec<Bare>, meanings: &Meanings<'_, '_>) -> Vec<String> {
 
 /// Labels `images` by a file, which is one of:
 ///
-/// * a line for each image, with its name, with or without its extension, and its class, of which
-///   what follows a blank is not read if the whole is no class (as in Kaggle's
-///   `LOC_val_solution.csv`); a first line that names neither is a heading;
-/// * a JSON object that has each image's name and its class, or a list of those that are right;
-/// * a number on each line, which is the class of the image whose name ends in the number of the
-///   line (ImageNet's `ILSVRC2012_validation_ground_truth.txt`);
-/// * a JSON list that has all right classes of each such image (ReaL, arXiv:2006.07159).
+/// * a line for each image with its name, with or without the extension, and its class; if the
+///   whole class text is unknown, what follows a space is ignored (as in Kaggle's
+///   `LOC_val_solution.csv`); a first line that names neither is a header;
+/// * a JSON object of image names, each with a class or a list of the right ones;
+/// * a number on each line, where line N is for the image whose name ends in N (ImageNet's
+///   `ILSVRC2012_validation_ground_truth.txt`);
+/// * a JSON list with all right classes of each such image (ReaL, arXiv:2006.07159).
 ///
-/// Images without a label only count. With `multi_label` an empty list is a label like others, and
+/// Images without a label are only counted. With `multi_label` an empty list is a valid label, and
 /// lines of the same name add up.
 ///
 /// # Errors
-/// If the file cannot be read or is none of these, a name means no class, or several, or no image
-/// is in it.
+/// If the file cannot be read or is none of these, a name is unknown or ambiguous, or the file
+/// labels no image.
 pub(super) fn by_list(
     images: Vec<Found>,
     list: &Path,
@@ -160,7 +160,7 @@ pub(super) fn by_list(
     by_name(images, list, text, data, classes, multi_label)
 }
 
-/// A list of numbers alone.
+/// A list of numbers only.
 fn numbers(list: &Path, text: Lines) -> Result<Vec<usize>, EvalError> {
     let mut numbers = Vec::new();
     for line in lists::lines(list, text) {
@@ -178,17 +178,17 @@ fn numbers(list: &Path, text: Lines) -> Result<Vec<usize>, EvalError> {
         if !number.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(wrong(line, shown(number)));
         }
-        // One that is too large is no class.
+        // A number that is too large is not a class.
         numbers.push(number.parse().unwrap_or(usize::MAX));
     }
     Ok(numbers)
 }
 
-/// The places of images by the names that a list may have for them.
+/// The positions of images by the names that a list may use for them.
 struct Places<'a> {
     images: &'a [Found],
     equal: HashMap<&'a str, Vec<usize>>,
-    /// Made when a name is not found: macOS writes `é` as two characters.
+    /// Built when a name is not found: macOS writes `é` as two characters.
     composed: OnceCell<HashMap<String, Vec<usize>>>,
 }
 
@@ -228,7 +228,7 @@ impl<'a> Places<'a> {
     }
 }
 
-/// What a list may call an image.
+/// The names that a list may use for an image.
 fn names(image: &Found) -> BTreeSet<&str> {
     let mut names = BTreeSet::from([&*image.name, &*image.inner]);
     for name in names.clone() {
@@ -318,7 +318,7 @@ fn by_name(
     drop(places);
     let labelled = images.into_iter().zip(labels);
     let labelled = labelled.filter_map(|(image, labels)| Some((image, labels?)));
-    // One that is not there is an image that cannot be read.
+    // A missing image is one that cannot be read.
     let missing = missing.into_iter().map(|(name, labels)| {
         let image = Found {
             inner: name.clone(),
@@ -341,8 +341,8 @@ fn by_name(
     })
 }
 
-/// A class without what stands behind it, if the whole is none: an id or a number with more behind
-/// it. Another first word might be another class's name.
+/// A class with text after it, if the whole is unknown: an id or a number followed by more. Any
+/// other first word might be another class's name.
 fn without_rest<'t>(class: &'t str, classes: &Classes<'_>) -> &'t str {
     match class.trim().split_once(char::is_whitespace) {
         Some((first, _))
@@ -354,7 +354,7 @@ fn without_rest<'t>(class: &'t str, classes: &Classes<'_>) -> &'t str {
     }
 }
 
-/// Gives the image whose name ends in the number n the n-th labels, from 1.
+/// Gives the image whose name ends in n the n-th labels, from 1.
 fn by_number(
     images: Vec<Found>,
     list: &Path,
@@ -421,7 +421,8 @@ fn right_classes(
     }
 }
 
-/// The meanings of the texts of a data set, each looked up once; unknown ones are told together.
+/// The meanings of the texts of a data set, each looked up once; unknown ones are reported
+/// together.
 struct Meanings<'a, 'c> {
     path: &'a Path,
     what: &'static str,
@@ -430,7 +431,7 @@ struct Meanings<'a, 'c> {
     unknown: BTreeSet<String>,
     /// Classes of folders by their order.
     order: HashMap<String, usize>,
-    /// Whether all that mean a class do so by their number.
+    /// Whether every text that names a class is its number.
     by_number: bool,
 }
 
@@ -474,7 +475,7 @@ impl<'a, 'c> Meanings<'a, 'c> {
         let alike = self
             .unknown
             .iter()
-            .find_map(|name| self.classes.alike(name));
+            .find_map(|name| self.classes.lookalike(name));
         let last = self.classes.len().to_string();
         let is_last = count == 1 && self.unknown.contains(&last);
         let names = self.unknown.iter().take(SHOWN).map(|name| shown(name));

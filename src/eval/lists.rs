@@ -1,4 +1,4 @@
-//! Lists that people write: names and what they mean, one a line or as a JSON object.
+//! Lists that people write: names and their classes, one per line or as a JSON object.
 
 use std::fmt;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::text::Lines;
 /// The longest JSON file of labels.
 pub(super) const MAX_JSON: u64 = 256 << 20;
 
-/// A name and the classes that a list gives it.
+/// A name and the classes that a list gives for it.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub name: String,
-    /// One but in JSON, where a name may have several that are right.
+    /// One class, except in JSON, where a name may have several.
     pub classes: Vec<String>,
     pub place: Place,
 }
 
-/// Where an entry stands.
+/// The position of an entry.
 #[derive(Debug)]
 pub(super) enum Place {
     Line(usize, String),
@@ -29,7 +29,7 @@ pub(super) enum Place {
 }
 
 impl Entry {
-    /// The error of an entry that is none of what was expected.
+    /// The error for an entry that is not as expected.
     pub(super) fn wrong(&self, list: &Path, expected: &'static str) -> EvalError {
         let path = list.display().to_string();
         match &self.place {
@@ -49,31 +49,31 @@ impl Entry {
     }
 }
 
-/// Lines that say something, with their numbers from 1; at least one.
+/// Lines that are neither blank nor comments, with their numbers from 1; at least one.
 pub(super) fn lines(
     list: &Path,
     lines: Lines,
 ) -> impl Iterator<Item = Result<(usize, String), EvalError>> {
-    let mut said = 0;
+    let mut count = 0;
     let path = list.display().to_string();
     let lines = lines.map(|line| line.map_err(EvalError::from));
-    let lines = lines.filter(|line| line.as_ref().map_or(true, |(_, text)| says(text)));
-    // What follows the last line.
+    let lines = lines.filter(|line| line.as_ref().map_or(true, |(_, text)| is_entry(text)));
+    // The end, to find out whether there was any entry.
     let end = std::iter::once_with(|| None);
     lines
         .map(Some)
         .chain(end)
         .filter_map(move |line| match line {
             Some(line) => {
-                said += 1;
+                count += 1;
                 Some(line)
             }
-            None => (said == 0).then(|| Err(EvalError::NoEntries { path: path.clone() })),
+            None => (count == 0).then(|| Err(EvalError::NoEntries { path: path.clone() })),
         })
 }
 
 /// Whether a line is neither blank nor a comment.
-pub(super) fn says(line: &str) -> bool {
+pub(super) fn is_entry(line: &str) -> bool {
     let line = line.trim_start();
     !line.is_empty() && !line.starts_with('#')
 }
@@ -112,7 +112,7 @@ pub(super) fn entries<'a>(
     Ok(Box::new(entries))
 }
 
-/// Whether the first byte that is no blank is this one.
+/// Whether the first byte that is not whitespace is this one.
 pub(super) fn begins_with(text: &mut Lines, byte: u8) -> Result<bool, EvalError> {
     Ok(text.start()?.trim_ascii_start().first() == Some(&byte))
 }
@@ -125,7 +125,7 @@ pub(super) fn json<T: for<'de> Deserialize<'de>>(list: &Path, text: Lines) -> Re
     })
 }
 
-/// The members of a JSON object in their order, those of the same name too.
+/// The members of a JSON object in order, including duplicates.
 struct Pairs(Vec<(String, Right)>);
 
 impl<'de> Deserialize<'de> for Pairs {
@@ -150,7 +150,7 @@ impl<'de> Deserialize<'de> for Pairs {
     }
 }
 
-/// What a JSON object says of a name: a class by name or number, or a list of them.
+/// The value of a name in a JSON object: a class by name or number, or a list of them.
 struct Right(Vec<String>);
 
 impl<'de> Deserialize<'de> for Right {
@@ -178,9 +178,9 @@ impl<'de> Deserialize<'de> for Right {
     }
 }
 
-/// The two parts of a line, a name and a class: around the first tab, else the first comma (parts
-/// in quotes as in CSV, which may hold commas), else the first blank if a class follows, else the
-/// last one.
+/// The two parts of a line, a name and a class. They are separated by the first tab, else the first
+/// comma (parts may be quoted as in CSV and then contain commas), else the first space if a class
+/// follows, else the last space.
 pub(super) fn split(line: &str, classes: &Classes<'_>) -> Option<(String, String)> {
     let blank = || {
         let line = line.trim();
@@ -197,8 +197,8 @@ pub(super) fn split(line: &str, classes: &Classes<'_>) -> Option<(String, String
     (!name.trim().is_empty() && !class.trim().is_empty()).then_some((name, class))
 }
 
-/// The two parts of a line of CSV. More is allowed than a reader of CSV takes: commas in a class
-/// without quotes, blanks around quotes, quotes that are a name's own.
+/// The two parts of a CSV line. More lenient than CSV: a class may contain commas without quotes,
+/// spaces may surround quotes, and a name may itself contain quotes.
 fn comma(line: &str) -> Option<(String, String)> {
     let quoted_name =
         quoted(line.trim_start()).and_then(|(name, rest)| Some((name, rest.strip_prefix(',')?)));
@@ -210,7 +210,7 @@ fn comma(line: &str) -> Option<(String, String)> {
     }
 }
 
-/// What stands in quotes at the beginning of a text, where two quotes are one, and what follows.
+/// The quoted text at the beginning of a text, where `""` is an escaped quote, and the rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut rest = text.strip_prefix('"')?;
     let mut content = String::new();

@@ -1,7 +1,7 @@
 //! Results files: a line of JSON with the [`Header`], then one for each image, in any order.
 //!
-//! Lines are only ever appended and written whole, so a run that is killed leaves at most one
-//! unfinished line, which the next run cuts off.
+//! Lines are only ever appended, and as a whole, so a killed run leaves at most one unfinished
+//! line, which the next run cuts off.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -16,21 +16,21 @@ use super::{EvalError, Header, Member, Record};
 use crate::files::{Target, open_stream};
 use crate::quote::excerpt;
 
-/// Version of the form. Version 1 had `picture`, `picture_bytes` and `pictures` for `image`,
-/// `image_bytes` and `images`; a file that is resumed may have lines of both.
+/// Version of the format. Version 1 had `picture`, `picture_bytes` and `pictures` for `image`,
+/// `image_bytes` and `images`; a resumed file may have lines of both.
 const VERSION: u32 = 2;
 
-/// The longest line: 64 KiB for an image. The header lists all classes.
+/// The longest line of an image: 64 KiB. The header may be longer, because it lists all classes.
 const LONGEST_LINE: u64 = 1 << 16;
 const LONGEST_HEADER: u64 = 16 << 20;
 
-/// Digits of a score, and the comma.
+/// Characters of a score, including the comma.
 const SCORE: u64 = 26;
 
-/// The longest file.
+/// The largest file.
 const LONGEST: u64 = 2 << 30;
 
-/// A results file that grows.
+/// A results file that is appended to.
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
@@ -38,10 +38,10 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Whether [`Self::create`] would begin a file, as far as its name tells.
+    /// Whether [`Self::create`] would accept the path, as far as can be known in advance.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Self::create`].
     pub(super) fn check(path: &Path) -> Result<(), EvalError> {
         match Target::find(path).map_err(|error| unwritable(path, error))? {
             Target::File(file) if file.exists() => Err(EvalError::Exists {
@@ -51,11 +51,11 @@ impl Log {
         }
     }
 
-    /// A new file with its header. A link stays and its target is made; a device, pipe or socket is
-    /// written to.
+    /// Creates a file with its header. A link is followed; a device, pipe or socket is written to.
     ///
     /// # Errors
-    /// [`EvalError::InUse`], [`EvalError::Exists`] if there is one of that name, [`EvalError::Unwritable`].
+    /// [`EvalError::InUse`], [`EvalError::Exists`] if there is such a file,
+    /// [`EvalError::Unwritable`].
     pub(super) fn create(path: &Path, header: &Header) -> Result<Self, EvalError> {
         let target = Target::find(path).map_err(|error| unwritable(path, error))?;
         let file = match &target {
@@ -83,12 +83,13 @@ impl Log {
         Ok(log)
     }
 
-    /// Goes on with a file, or begins one if there is none or a run was killed before its header
-    /// was whole. Returns what it holds already.
+    /// Resumes a file, or creates it if there is none or a run was killed while writing its header.
+    /// Returns the records that it already holds.
     ///
     /// # Errors
-    /// [`EvalError::InUse`], [`EvalError::Mismatch`] if the file's header is another, [`EvalError::Line`] if a whole line
-    /// is no record, [`EvalError::Conflict`] if it has two results for an image.
+    /// [`EvalError::InUse`], [`EvalError::Mismatch`] if the file has a different header,
+    /// [`EvalError::Line`] if a complete line is not a record, [`EvalError::Conflict`] if it has
+    /// two results for an image.
     pub(super) fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Record>), EvalError> {
         if let Ok(Target::Stream(_)) = Target::find(path) {
             let error =
@@ -122,7 +123,7 @@ impl Log {
         ))
     }
 
-    /// Appends records; when it returns they survive the end of the process.
+    /// Appends records; they are kept even if the process dies after this returns.
     ///
     /// # Errors
     /// [`EvalError::Unwritable`].
@@ -145,9 +146,9 @@ impl Log {
 /// The records of several files of one data set, each image once, in the data set's order.
 ///
 /// # Errors
-/// [`EvalError::Mismatch`] if the files are about different models, data or settings,
-/// [`EvalError::Line`] if a whole line is no record, [`EvalError::Conflict`] if an image has two
-/// results; and if a file has no header or there are no files.
+/// [`EvalError::Mismatch`] if the files are for different models, data or settings,
+/// [`EvalError::Line`] if a complete line is not a record, [`EvalError::Conflict`] if an image has
+/// two results; also if a file has no header or there are no files.
 pub fn merge(paths: &[PathBuf]) -> Result<(Header, Vec<Record>), EvalError> {
     let mut first: Option<Header> = None;
     let mut records = BTreeMap::new();
@@ -198,7 +199,7 @@ fn collect<'a>(
 struct Content {
     header: Option<Header>,
     records: Vec<Record>,
-    /// Bytes of whole lines.
+    /// Bytes of complete lines.
     whole: u64,
 }
 
@@ -216,7 +217,7 @@ fn read(path: &Path) -> Result<Content, EvalError> {
     for number in 1.. {
         let (longest, expected) = match &content.header {
             None => (LONGEST_HEADER, "a header of at most 16 MiB on one line"),
-            // Every class has a score.
+            // Has a score for every class.
             Some(header) if header.multi_label => {
                 let scores = SCORE * header.classes.len() as u64;
                 (LONGEST_LINE + scores, "a line of 64 KiB and its scores")
@@ -296,7 +297,7 @@ fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalErr
     same_data(path, expected, found)
 }
 
-/// Checks that the results of two files are about the same images and classes.
+/// Checks that two results files are for the same images and classes.
 ///
 /// # Errors
 /// [`EvalError::Mismatch`].
@@ -306,7 +307,7 @@ pub(super) fn same_data(path: &Path, expected: &Header, found: &Header) -> Resul
     same_list(path, "list of classes", &expected.classes, &found.classes)
 }
 
-/// Entry by entry: two lists that differ may read the same once they are joined.
+/// Entry by entry: different lists may be equal once they are joined.
 fn same_list<T: PartialEq + Display>(
     path: &Path,
     field: &'static str,
@@ -349,7 +350,8 @@ fn mismatch(path: &Path, field: &'static str, expected: String, found: String) -
     }
 }
 
-/// Whether a file without a whole line is the beginning of the header, and nothing of the user's.
+/// Whether a file without a complete line is the beginning of the header, and so nothing of the
+/// user's.
 fn is_begun(path: &Path, header: &Header) -> Result<(), EvalError> {
     let unreadable = |error| EvalError::Unreadable {
         path: path.display().to_string(),
@@ -371,7 +373,7 @@ fn is_begun(path: &Path, header: &Header) -> Result<(), EvalError> {
     })
 }
 
-/// Two runs that write into one file would lose each other's lines.
+/// Two runs that write to one file would lose each other's lines.
 fn locked(path: &Path, file: File) -> Result<File, EvalError> {
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -392,6 +394,6 @@ fn unwritable(path: &Path, error: io::Error) -> EvalError {
 }
 
 impl Header {
-    /// The version that this program writes.
+    /// The current version.
     pub const VERSION: u32 = VERSION;
 }

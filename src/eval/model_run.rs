@@ -1,4 +1,4 @@
-//! What one model says of a data set, or the ensemble of all.
+//! The results of one model on a data set, or of the ensemble.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub struct ModelRun {
 }
 
 impl ModelRun {
-    /// With what an earlier run has left in the file.
+    /// Takes the records that an earlier run left in the file.
     fn open(header: Header, file: Option<&Path>, resume: bool) -> Result<Self, EvalError> {
         let (log, records) = match file {
             Some(path) if resume => {
@@ -36,7 +36,7 @@ impl ModelRun {
         })
     }
 
-    /// What the results belong to.
+    /// The header of the results.
     pub fn header(&self) -> &Header {
         &self.header
     }
@@ -46,12 +46,12 @@ impl ModelRun {
         &self.records
     }
 
-    /// The figures of all records; `ks` are the values of k.
+    /// The figures of all records, with the top-k accuracy for each k in `ks`.
     pub fn report(&self, ks: &[usize]) -> Report {
         Report::new(&self.header, &self.records, ks)
     }
 
-    /// As [`Self::report`] of a multi-label model; probabilities above `threshold` are answers.
+    /// As [`Self::report`], for a multi-label model; classes above `threshold` are predicted.
     pub fn multi_label_report(&self, threshold: f64) -> MultiReport {
         MultiReport::new(&self.header, &self.records, threshold)
     }
@@ -65,7 +65,7 @@ impl ModelRun {
         self.done.contains(&index)
     }
 
-    /// Keeps the records of images that have none yet.
+    /// Keeps the records of images that do not have one yet.
     pub(super) fn keep(&mut self, records: &[Record]) -> Result<(), EvalError> {
         let new = records
             .iter()
@@ -83,7 +83,7 @@ impl ModelRun {
     }
 }
 
-/// A run for each member of `all`, and one more for their ensemble if that is wanted.
+/// A run for each member of `all`, and one for their ensemble if wanted.
 pub(super) fn open(all: &Header, options: &EvalOptions) -> Result<Vec<ModelRun>, EvalError> {
     let names: Vec<&str> = all.members.iter().map(|member| &*member.model).collect();
     let files = files(options, &names);
@@ -106,8 +106,8 @@ pub(super) fn open(all: &Header, options: &EvalOptions) -> Result<Vec<ModelRun>,
     runs.collect()
 }
 
-/// A results file for each model, and one more for the ensemble if there is one; none if none are
-/// wanted.
+/// A results file for each model and for the ensemble, if there is one; empty if results are not
+/// kept.
 pub(super) fn files(options: &EvalOptions, names: &[&str]) -> Vec<PathBuf> {
     let Some(path) = &options.results else {
         return Vec::new();
@@ -118,7 +118,7 @@ pub(super) fn files(options: &EvalOptions, names: &[&str]) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = Vec::new();
     let ensemble = options.ensemble.then_some("ensemble");
     for name in names.iter().copied().chain(ensemble) {
-        // The name of a local model may be a path, and a file that begins with a dot is hidden.
+        // A local model's name may be a path, and a file whose name begins with a dot is hidden.
         let name = name.replace(['/', '\\', ':'], "_");
         let name = name.trim_start_matches(['.', '_']);
         let numbers = (2..).map(|number| format!("{name}-{number}.jsonl"));

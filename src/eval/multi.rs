@@ -1,10 +1,10 @@
-//! Figures of a multi-label model, which judges each class by itself.
+//! Figures of a multi-label model, which scores each class independently.
 
 use serde::Serialize;
 
 use super::{Header, Outcome, Record, Scores};
 
-/// How well the classes of images are found that may show several.
+/// How well a model finds the classes of images that may show several.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MultiReport {
     /// Name of the model.
@@ -15,11 +15,11 @@ pub struct MultiReport {
     pub answered: usize,
     /// Images that could not be read or classified; they count in no figure.
     pub failed: usize,
-    /// Probabilities above this are answers.
+    /// Classes with a probability above this are predicted.
     pub threshold: f64,
     /// Mean of the average precisions of all classes that occur; `None` without such a class.
     pub mean_average_precision: Option<f64>,
-    /// Of all answers for all classes together; `None` without an answer or a label.
+    /// Over all predictions for all classes; `None` without predictions and labels.
     pub f1_micro: Option<f64>,
     /// Mean over all classes that occur.
     pub f1_macro: Option<f64>,
@@ -36,11 +36,11 @@ pub struct MultiClass {
     pub name: String,
     /// Images that show it.
     pub images: usize,
-    /// Images that it was found in, rightly or not.
+    /// Images that it was predicted for, rightly or not.
     pub found: usize,
-    /// Images that show it and that it was found in.
+    /// Images that show it and that it was predicted for.
     pub correct: usize,
-    /// Area below the steps of precision over recall, as scikit-learn's `average_precision_score`.
+    /// Area under the precision-recall step curve, as in scikit-learn's `average_precision_score`.
     pub average_precision: f64,
     /// Harmonic mean of precision and recall.
     pub f1: f64,
@@ -90,7 +90,7 @@ fn class(index: usize, name: &str, answers: &[&Scores], threshold: f64) -> Multi
     let (found, correct) = (found().count(), found().filter(|(_, right)| *right).count());
     scores.sort_by(|a, b| b.0.total_cmp(&a.0));
     let (mut precision_sum, mut seen, mut right) = (0.0, 0, 0);
-    // Images of the same score come together: none of them is before another.
+    // Images with the same score are counted together: none of them comes first.
     for equal in scores.chunk_by(|a, b| a.0 == b.0) {
         let more = equal.iter().filter(|(_, right)| *right).count();
         seen += equal.len();
@@ -108,7 +108,7 @@ fn class(index: usize, name: &str, answers: &[&Scores], threshold: f64) -> Multi
     }
 }
 
-/// Harmonic mean of precision and recall; 0 where both are nothing.
+/// Harmonic mean of precision and recall; 0 if both are zero.
 fn f1([correct, found, images]: [usize; 3]) -> f64 {
     2.0 * correct as f64 / (found + images).max(1) as f64
 }

@@ -1,4 +1,4 @@
-//! Names of classes as people write them: equal ones first, then ever looser forms.
+//! Class names as people write them: exact matches first, then looser and looser forms.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,16 +6,16 @@ use unicode_normalization::UnicodeNormalization;
 
 type Form = fn(&str) -> String;
 
-/// The forms in which two names are compared, the strictest first.
+/// The forms in which two names are compared, strictest first.
 const FORMS: [Form; 3] = [str::to_owned, composed, plain];
 
-/// What to look for among the names of each form; blanks around a text come from its list.
+/// What to look up among the names of each form; the spaces around a text come from its list.
 const STEPS: [(usize, Form); 4] = [(0, str::to_owned), (1, composed), (1, trimmed), (2, plain)];
 
-/// What a name means: classes, and `None` for what is left out.
+/// The meanings of a name: classes, and `None` for an exclusion.
 pub(super) type Meant = BTreeSet<Option<usize>>;
 
-/// Names, each of which may mean several classes; `None` leaves images out.
+/// Names, each with one or more classes; `None` excludes images.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     by_form: [HashMap<String, Meant>; FORMS.len()],
@@ -28,15 +28,15 @@ impl Names {
         }
     }
 
-    /// One of the names that differs from `text` in nothing that is seen.
-    pub(super) fn alike(&self, text: &str) -> Option<&str> {
+    /// A name that looks like `text` but differs in invisible characters.
+    pub(super) fn lookalike(&self, text: &str) -> Option<&str> {
         let text = visible(text);
         let mut names = self.by_form[0].keys();
         names.find(|name| visible(name) == text).map(String::as_str)
     }
 }
 
-/// What a text means by the first of several lists that has it in the strictest form.
+/// The meaning of a text: the strictest form that any of the lists has, and of those the first.
 pub(super) fn find<'n>(all: &[&'n Names], text: &str) -> Option<&'n Meant> {
     STEPS.iter().find_map(|&(form, key)| {
         let key = key(text);
@@ -44,7 +44,7 @@ pub(super) fn find<'n>(all: &[&'n Names], text: &str) -> Option<&'n Meant> {
     })
 }
 
-/// Composed (NFC): macOS writes `é` as two characters.
+/// Composed (NFC): macOS writes `é` as two code points.
 pub(super) fn composed(name: &str) -> String {
     name.nfc().collect()
 }
@@ -53,14 +53,14 @@ fn trimmed(name: &str) -> String {
     composed(name.trim())
 }
 
-/// A name without what people write differently: `T-shirt/top`, `t-shirt_top`.
+/// A name without the differences in spelling of `T-shirt/top` and `t-shirt_top`.
 fn plain(name: &str) -> String {
     let blank = |c: char| if matches!(c, '_' | '/' | '-') { ' ' } else { c };
     let lower = trimmed(name).to_lowercase();
     lower.chars().map(blank).collect()
 }
 
-/// A name without what nobody sees, and with one blank for several.
+/// A name without invisible characters, and with single spaces.
 fn visible(name: &str) -> String {
     let seen = name.chars().filter(|&c| !is_invisible(c));
     let seen: String = seen.map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -68,7 +68,7 @@ fn visible(name: &str) -> String {
     plain(&words.join(" "))
 }
 
-/// Characters that Unicode says to draw as nothing (`Default_Ignorable_Code_Point`).
+/// Characters that Unicode says to render as nothing (`Default_Ignorable_Code_Point`).
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}'
@@ -78,8 +78,7 @@ fn is_invisible(c: char) -> bool {
         | '\u{E0000}'..='\u{E0FFF}')
 }
 
-/// A name with the code points of what nobody sees, and of blanks that look like others:
-/// `cat<U+200B>`.
+/// A name with the code points of invisible characters and unusual spaces: `cat<U+200B>`.
 pub(super) fn shown(name: &str) -> String {
     let mut text = String::new();
     let mut after_blank = true;
@@ -101,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_seen_is_shown() {
+    fn invisible_characters_are_shown() {
         for (name, expected) in [
             ("left turn", "left turn"),
             ("cat\u{200B}", "cat<U+200B>"),
@@ -123,8 +122,8 @@ mod tests {
             "Left  turn",
             "\u{202A}left turn",
         ] {
-            assert_eq!(names.alike(text), Some("left turn"), "{text:?}");
+            assert_eq!(names.lookalike(text), Some("left turn"), "{text:?}");
         }
-        assert_eq!(names.alike("leftturn"), None);
+        assert_eq!(names.lookalike("leftturn"), None);
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::log::same_data;
 use super::{EvalError, Header, ModelRun, Record, merge};
 
-/// How the answers of two models differ, on the images that both have answered.
+/// How two models' answers differ, on the images that both have answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pair {
     /// Name of the first model.
@@ -17,24 +17,24 @@ pub struct Pair {
     pub second: String,
     /// Images that both have answered.
     pub images: usize,
-    /// Images of the data set that were not answered by both.
+    /// Images that one or both did not answer.
     pub unanswered: usize,
     /// Images that both models classify correctly.
     pub both_right: usize,
-    /// Images that only the first one does.
+    /// Images that only the first model classifies correctly.
     pub only_first_right: usize,
-    /// Images that only the second one does.
+    /// Images that only the second model classifies correctly.
     pub only_second_right: usize,
-    /// Images that neither does.
+    /// Images that neither classifies correctly.
     pub neither_right: usize,
-    /// McNemar's exact test, two-sided: how often chance alone would make the two differ so much, were
-    /// they equally good.
+    /// McNemar's exact test, two-sided: the probability that two equally good models differ at
+    /// least this much by chance.
     pub p_value: f64,
-    /// Images on which one of them alone is right.
+    /// Images that only one of them classifies correctly.
     pub differing: Vec<Difference>,
 }
 
-/// An image on which one of two models alone is right.
+/// An image that only one of two models classifies correctly.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// Name of the image.
@@ -100,7 +100,7 @@ impl Pair {
                 continue;
             };
             pair.images += 1;
-            // Of several right classes each model has its own that it came nearest to.
+            // With several right classes, each model's record has the one that it ranked highest.
             let right = (a.rank == 1, b.rank == 1);
             match right {
                 (true, true) => pair.both_right += 1,
@@ -127,7 +127,7 @@ impl Pair {
 /// The probability that a fair coin falls at least as unevenly as `b` to `c`.
 fn mcnemar(b: usize, c: usize) -> f64 {
     let n = b + c;
-    // Binomial probabilities one after another, as logarithms: 0.5^n underflows soon.
+    // Binomial probabilities from term to term, as logarithms: 0.5^n soon underflows.
     let mut term = -(n as f64) * std::f64::consts::LN_2;
     let mut tail = 0.0;
     for k in 0..=b.min(c) {
@@ -142,7 +142,7 @@ mod tests {
     use super::mcnemar;
 
     #[test]
-    fn p_values_of_scipy() {
+    fn p_values_match_scipy() {
         // scipy.stats.binomtest(b, b + c).pvalue
         for (b, c, expected) in [
             (0, 0, 1.0),

@@ -1,4 +1,4 @@
-//! Measured accuracy next to the published.
+//! Compares the measured accuracy with the published one.
 
 use serde::Serialize;
 
@@ -6,21 +6,21 @@ use super::{Answer, Interval, Record};
 use crate::preprocess::InputSpec;
 use crate::zoo::{CardError, Published, Zoo};
 
-/// What was published of a model, and whether the measurement agrees with it.
+/// A model's published accuracy, and whether the measurement agrees with it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// In per cent, as is `top5`.
+    /// In per cent.
     pub top1: f64,
-    /// Top-5 accuracy, as [`Self::top1`].
+    /// In per cent.
     pub top5: f64,
-    /// Table and its version.
+    /// The table and its version.
     pub source: String,
-    /// Both lie in the intervals of what was measured.
+    /// Whether both lie in the measured confidence intervals.
     pub agrees: bool,
 }
 
 impl Comparison {
-    /// Compares the records of all images with what was published.
+    /// Compares the records of all images with the published accuracy.
     pub fn new(published: &Published, records: &[Record]) -> Self {
         let answers: Vec<&Answer> = records.iter().filter_map(Record::answer).collect();
         let within = |k: usize, percent: f64| {
@@ -36,7 +36,7 @@ impl Comparison {
     }
 }
 
-/// What was published for the built-in model `name` with this preprocessing, if anything was.
+/// The published accuracy of the built-in model `name` with this preprocessing, if there is one.
 ///
 /// # Errors
 /// As [`Zoo::builtin`].

@@ -1,4 +1,4 @@
-//! What is kept of each image, and of the run that it belongs to.
+//! What is kept for each image, and for the run that it belongs to.
 
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::preprocess::{InputSpec, Views};
 
-/// The first line of a results file: all that has to be the same for results to belong together.
+/// The first line of a results file: everything that must match for results to belong together.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Header {
-    /// Version of this form.
+    /// Version of the format.
     pub senet_eval: u32,
     /// One model, or the members of an ensemble.
     pub members: Vec<Member>,
-    /// What is seen of each image.
+    /// The views of each image.
     pub views: Views,
-    /// Whether images are turned as their EXIF orientation says.
+    /// Whether images are rotated by their EXIF orientation.
     pub exif: bool,
-    /// Whether 16-bit grey is divided by 257 and not clipped.
+    /// Whether 16-bit grey is divided by 257 instead of clipped.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub scale_16bit: bool,
-    /// Whether each class is judged by itself: an image may show several, or none.
+    /// Whether each class is scored independently: an image may show several, or none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub multi_label: bool,
-    /// The classes that the model may answer with, if not all.
+    /// The classes that the model may answer with, if restricted.
     pub valid: Option<Vec<usize>>,
-    /// Images in the whole data set. Version 1 of the form called them pictures.
+    /// Images in the whole data set. Version 1 of the format called them pictures.
     #[serde(alias = "pictures")]
     pub images: usize,
     /// [`Dataset::fingerprint`](super::Dataset::fingerprint).
@@ -39,7 +39,7 @@ pub struct Header {
 pub struct Member {
     /// Name of the model.
     pub model: String,
-    /// SHA-256 over the names, shapes and values of all tensors; empty where nothing is kept.
+    /// SHA-256 over the names, shapes and values of all tensors; empty if results are not kept.
     pub weights: String,
     /// Its preprocessing.
     pub input: InputSpec,
@@ -68,11 +68,11 @@ pub struct Record {
         skip_serializing_if = "Option::is_none"
     )]
     pub image_bytes: Option<String>,
-    /// Output of the classifier that is right; of several right ones the most probable. None where
-    /// each class is judged by itself: [`Scores`] has them.
+    /// The right output of the classifier; of several, the most probable one. `None` if each class
+    /// is scored independently: [`Scores`] has them.
     #[serde(default = "no_label", skip_serializing_if = "is_no_label")]
     pub label: usize,
-    /// What the model predicts, or why there is no prediction.
+    /// The prediction, or why there is none.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
@@ -87,12 +87,12 @@ pub enum Outcome {
     Scores(Scores),
     /// The image could not be read.
     Error {
-        /// Why.
+        /// The reason.
         error: String,
     },
 }
 
-/// What the network said of every class by itself.
+/// The network's score for each class, independent of the others.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Scores {
     /// Outputs of the classifier that are right, in order.
@@ -101,7 +101,7 @@ pub struct Scores {
     pub scores: Vec<f64>,
 }
 
-/// In place of a label.
+/// Instead of a label.
 pub const NO_LABEL: usize = usize::MAX;
 
 fn no_label() -> usize {
@@ -112,23 +112,22 @@ fn is_no_label(label: &usize) -> bool {
     *label == NO_LABEL
 }
 
-/// What the network said.
+/// The network's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Answer {
     /// The most probable class.
     pub prediction: usize,
     /// Its probability.
     pub probability: f64,
-    /// Place of the right class in the order of probability, from 1; of equal ones the lower index
-    /// is first.
+    /// Rank of the right class by probability, from 1; ties are broken by the lower index.
     pub rank: usize,
-    /// Cross-entropy: minus the logarithm of the right class's probability.
+    /// Cross-entropy: the negative logarithm of the right class's probability.
     pub loss: f64,
     /// The loss with all logits divided by each of [`TEMPERATURES`].
     pub tempered: [f32; TEMPERATURES.len()],
 }
 
-/// Temperatures between which the one of least loss is looked for; powers of the square root of 2.
+/// The calibration temperature is searched between these; powers of the square root of 2.
 pub const TEMPERATURES: [f64; 9] = [
     0.25,
     0.5 * FRAC_1_SQRT_2,
@@ -142,14 +141,13 @@ pub const TEMPERATURES: [f64; 9] = [
 ];
 
 impl Answer {
-    /// From the logits of one image, or its log-probabilities, and the classes that are right;
-    /// with that of them which is the most probable. Classes that may not be answered have minus
-    /// infinity.
+    /// From the logits or log-probabilities of one image, and its right classes; also returns the
+    /// most probable of these. Classes that are not allowed as answers have minus infinity.
     ///
     /// # Panics
-    /// If a label is no class, or there are no labels.
+    /// If a label is not a class, or there are no labels.
     pub fn new(logits: &[f64], labels: &[usize]) -> (usize, Self) {
-        // Of equal ones the first is ahead.
+        // Ties go to the lower index.
         let ahead = |a: usize, b: usize| logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
         let label =
             labels[1..].iter().fold(
@@ -191,7 +189,7 @@ impl Record {
         }
     }
 
-    /// Whether it can be one of the results that the header is about.
+    /// Whether it is a valid record for the header.
     pub(super) fn fits(&self, header: &Header) -> bool {
         let classes = header.classes.len();
         let outcome = match &self.outcome {

@@ -1,4 +1,4 @@
-//! Images through the networks, a batch at a time.
+//! Runs images through the networks, one batch at a time.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -17,29 +17,29 @@ use crate::error::Error;
 use crate::model::{Model, Prepared, prefetch, sigmoid};
 use crate::preprocess::{DecodeOptions, ImageError, Views};
 
-/// How models are measured, and where the results are kept.
+/// How models are measured, and where their results are written.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EvalOptions {
-    /// Images that go through a network together.
+    /// Images per forward pass.
     pub batch_size: usize,
-    /// What a network sees of each image; the probabilities of several views are averaged.
+    /// The views of each image; their probabilities are averaged.
     pub views: Views,
-    /// How images are decoded; published accuracies hold without the EXIF orientation.
+    /// How images are decoded; published accuracies were measured without EXIF orientation.
     pub decode: DecodeOptions,
-    /// The part of the data set that is measured.
+    /// The shard of the data set to evaluate.
     pub shard: Shard,
-    /// Also measure the mean of the models' probabilities.
+    /// Also evaluate the average of the models' probabilities.
     pub ensemble: bool,
-    /// File for the results, which is appended to after every batch; of several models the folder of
-    /// such files, which is made.
+    /// Results file, appended to after every batch; for several models a directory of such files,
+    /// which is created.
     pub results: Option<PathBuf>,
-    /// Keep the results that such files hold already, and measure the other images.
+    /// Keep the results in existing files, and evaluate only the remaining images.
     pub resume: bool,
-    /// The [fingerprint](crate::weights::Weights::fingerprint) of each model's weights, or none.
-    /// Results name them, so that those of other weights are not resumed or merged.
+    /// The [fingerprint](crate::weights::Weights::fingerprint) of each model's weights, or empty.
+    /// Results contain it, so that those of other weights are not resumed or merged.
     pub fingerprints: Vec<String>,
-    /// Ends the run before its next batch once it is true.
+    /// Stops the run before the next batch once this is true.
     pub stop: Option<Arc<AtomicBool>>,
 }
 
@@ -60,11 +60,11 @@ impl Default for EvalOptions {
 }
 
 impl EvalOptions {
-    /// Whether results of models of these names can be begun, found out before data is read, which
-    /// may take long and be there only once.
+    /// Whether results of models with these names can be written. To be called before data is read,
+    /// which may take long and, from a stream, is possible only once.
     ///
     /// # Errors
-    /// [`EvalError::Exists`] if there are results already that are not to be resumed.
+    /// [`EvalError::Exists`] if there are results and they are not to be resumed.
     pub fn check_results(&self, names: &[&str]) -> Result<(), EvalError> {
         if self.resume {
             return Ok(());
@@ -74,7 +74,7 @@ impl EvalOptions {
     }
 }
 
-/// Models and the data set that they are measured on. Every image is decoded once for all models.
+/// Models and the data set they are evaluated on. Each image is decoded once for all models.
 ///
 /// ```no_run
 /// # use senet::eval::{Classes, Dataset, DatasetOptions, EvalOptions, Evaluation};
@@ -99,30 +99,30 @@ pub struct Evaluation<'a> {
     runs: Vec<ModelRun>,
 }
 
-/// How a run ended, and where its time went.
+/// How a run ended, and where the time went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunSummary {
-    /// Whether [`EvalOptions::stop`] ended it early.
+    /// Whether [`EvalOptions::stop`] stopped it.
     pub stopped: bool,
     /// Of the whole run.
     pub elapsed: Duration,
-    /// Of all threads together.
+    /// Summed over all threads.
     pub decoding: Duration,
-    /// Of all threads together.
+    /// Summed over all threads.
     pub preprocessing: Duration,
-    /// The networks', during which the next batch is decoded.
+    /// The networks' time, during which the next batch is decoded.
     pub network: Duration,
 }
 
 impl<'a> Evaluation<'a> {
-    /// Opens the results files, if results are kept.
+    /// Opens the results files, if there are to be any.
     ///
     /// # Errors
-    /// [`EvalError::OtherClasses`] if the models do not have the same classes, or not those that the
-    /// data set was labelled with, [`EvalError::OneOutput`], [`EvalError::EnsembleOfOne`]; or as
-    /// [`EvalOptions::check_results`], and if a file cannot be written,
-    /// another run writes to it, or it holds the results of something else.
+    /// [`EvalError::OtherClasses`] if the models' classes differ from each other or from those that
+    /// the data set was labelled with, [`EvalError::OneOutput`], [`EvalError::EnsembleOfOne`]; as
+    /// [`EvalOptions::check_results`]; and if a file cannot be written, is in use by another run,
+    /// or has results of something else.
     pub fn new(
         models: impl IntoIterator<Item = &'a Model>,
         data: &'a Dataset,
@@ -178,7 +178,7 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    /// One for each model, and the last of the ensemble if that is measured; before [`Self::run`]
+    /// One for each model, and the last for the ensemble if there is one; before [`Self::run`],
     /// with the results of earlier runs.
     pub fn runs(&self) -> &[ModelRun] {
         &self.runs
@@ -189,7 +189,7 @@ impl<'a> Evaluation<'a> {
         self.runs
     }
 
-    /// The images of the shard that do not have all results yet.
+    /// The images of the shard that lack results of any model.
     pub fn remaining(&self) -> impl Iterator<Item = &'a Item> {
         let has_all = |item: &Item| self.runs.iter().all(|run| run.has(item.index));
         self.data
@@ -197,14 +197,14 @@ impl<'a> Evaluation<'a> {
             .filter(move |item| !has_all(item))
     }
 
-    /// Measures the models on the images that remain. `on_batch` is given the records of each batch,
-    /// a list for each of [`Self::runs`], once they are kept.
+    /// Evaluates the models on the remaining images. `on_batch` receives the records of each batch,
+    /// a list for each of [`Self::runs`], once they are written.
     ///
-    /// An image that cannot be read, or that a network fails on, has a record with the error and ends
-    /// nothing.
+    /// An image that cannot be read, or on which a network fails, gets a record with the error and
+    /// does not end the run.
     ///
     /// # Errors
-    /// [`EvalError::Unwritable`] if the results cannot be kept.
+    /// [`EvalError::Unwritable`] if the results cannot be written.
     pub fn run(
         &mut self,
         mut on_batch: impl FnMut(&[Vec<Record>]),
@@ -272,20 +272,20 @@ fn add(nanoseconds: &AtomicU64, start: Instant) {
     nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
 }
 
-/// Where the inputs of each model lie in the slot of an image. Models with the same preprocessing
-/// share theirs.
+/// The position of each model's inputs in an image's slot. Models with the same preprocessing share
+/// inputs.
 struct Layout<'a> {
     views: Views,
     batch_size: usize,
     /// Whether each class has its own probability.
     multi_label: bool,
-    /// The classes that the models may answer with, if not all.
+    /// The classes that the models may answer with, if restricted.
     valid: Option<&'a [usize]>,
     /// Of each model, in values from the start of the slot.
     places: Vec<usize>,
-    /// The first model of each preprocessing.
+    /// For each preprocessing, its first model.
     writers: Vec<usize>,
-    /// Values for one image.
+    /// Values per image.
     slot: usize,
 }
 
@@ -301,7 +301,7 @@ impl<'a> Layout<'a> {
             slot: 0,
         };
         for (index, model) in models.iter().enumerate() {
-            // The device says how values are laid out.
+            // The device determines the layout of the values.
             let form = |model: &Model| {
                 let spec = model.spec();
                 let device = model.network().device().location();
@@ -321,12 +321,12 @@ impl<'a> Layout<'a> {
         layout
     }
 
-    /// Values that a model takes of one image.
+    /// Values per image that a model takes.
     fn length(&self, model: &Model) -> usize {
         self.views.count() * model.image_len()
     }
 
-    /// One record for each run and each image of the batch.
+    /// One record for each run and each image in the batch.
     fn records(
         &self,
         models: &[&Model],
@@ -371,7 +371,7 @@ impl<'a> Layout<'a> {
     }
 
     /// The inputs of one preprocessing, in batches that its models share. Values are only copied if
-    /// another preprocessing's lie between them.
+    /// those of another preprocessing lie between them.
     fn inputs(
         &self,
         model: &Model,
@@ -394,7 +394,7 @@ impl<'a> Layout<'a> {
             .collect()
     }
 
-    /// The scores of one model for each prepared image, over all of its views.
+    /// One model's scores for each prepared image, over all its views.
     fn scores(&self, model: &Model, inputs: &[Tensor]) -> Vec<Result<Vec<f64>, String>> {
         let rows: Vec<_> = inputs
             .iter()
@@ -420,7 +420,7 @@ impl<'a> Layout<'a> {
             .collect()
     }
 
-    /// Several views or networks as one.
+    /// Combines several views or networks into one.
     fn combine(&self, rows: &[Vec<f64>]) -> Vec<f64> {
         match self.multi_label {
             true => mean(rows),

@@ -1,6 +1,6 @@
-//! The scores of several views or networks as one.
+//! Combines the scores of several views or networks.
 
-/// Takes all classes but the valid ones out of the running.
+/// Excludes all classes but the valid ones.
 pub(super) fn restrict(scores: &mut [f64], valid: &[usize]) {
     let mut kept = valid.iter().peekable();
     for (index, score) in scores.iter_mut().enumerate() {
@@ -12,8 +12,8 @@ pub(super) fn restrict(scores: &mut [f64], valid: &[usize]) {
     }
 }
 
-/// The logarithm of the mean of the probabilities that each row's logits give. A single row stays
-/// as it is.
+/// The logarithm of the mean of the probabilities that the rows of logits give. A single row is
+/// returned unchanged.
 ///
 /// # Panics
 /// If there are no rows or they differ in length.
@@ -43,7 +43,7 @@ fn log_softmax(row: &[f64]) -> Vec<f64> {
     row.iter().map(|score| score - sum).collect()
 }
 
-/// The logarithm of the sum of exponentials, also of ones too small for a number.
+/// The logarithm of the sum of exponentials, without underflow.
 fn log_sum(values: &[f64]) -> f64 {
     let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if highest == f64::NEG_INFINITY {
@@ -63,13 +63,13 @@ mod tests {
         let mean = average(&rows);
         assert!((mean[0].exp() - 0.375).abs() < 1e-12);
         assert!((mean[1].exp() - 0.625).abs() < 1e-12);
-        // Too improbable for a number, and still in order.
+        // Too improbable for an f64, and still ranked.
         let mean = average(&[vec![0.0, -1e4, -2e4], vec![0.0, -1e4, -2e4]]);
         assert!(mean[1] > mean[2] && mean[2].is_finite(), "{mean:?}");
     }
 
     #[test]
-    fn other_classes_are_out() {
+    fn other_classes_are_excluded() {
         let mut scores = vec![1.0, 2.0, 3.0, 4.0];
         restrict(&mut scores, &[0, 2]);
         assert_eq!(scores, [1.0, f64::NEG_INFINITY, 3.0, f64::NEG_INFINITY]);

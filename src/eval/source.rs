@@ -1,4 +1,4 @@
-//! Where the bytes of an image lie.
+//! Where the bytes of an image are.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -11,30 +11,30 @@ use super::find::parquet::Table;
 use super::spool;
 use crate::preprocess::{self, DecodeOptions, ImageError, Look, MAX_FILE_BYTES, RgbImage, START};
 
-/// Bytes from which on an image has to begin as one before all of it is read.
+/// Larger files must begin like an image before the rest is read.
 const LARGE: u64 = 1 << 24;
 
-/// An image that is read when its turn comes.
+/// An image that is read when it is needed.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// A file of its own.
+    /// A file.
     File(PathBuf),
-    /// A stretch of an archive.
+    /// A range of an archive.
     Slice {
         /// The archive.
         archive: Arc<Path>,
         /// In bytes from the beginning of the archive.
         offset: u64,
-        /// Bytes.
+        /// Length in bytes.
         length: u64,
     },
-    /// A stretch of a temporary file, where images of a stream are kept.
+    /// A range of a temporary file that holds the images of a stream.
     Spooled {
         /// The temporary file.
         file: Arc<Mutex<File>>,
         /// In bytes from the beginning of the file.
         offset: u64,
-        /// Bytes.
+        /// Length in bytes.
         length: usize,
     },
     /// A row of a Parquet file.
@@ -45,7 +45,7 @@ pub enum Source {
         /// Number of the row, from 0.
         row: usize,
     },
-    /// Something by the name of an image that is none, and why.
+    /// Not an image despite its name, and why.
     Nothing(Cow<'static, str>),
 }
 
@@ -53,7 +53,7 @@ impl Source {
     /// Reads and decodes the image.
     ///
     /// # Errors
-    /// As [`preprocess::open`]; they do not name the data set's own place, which differs between
+    /// As [`preprocess::open`]; without the location of the data set, which differs between
     /// machines.
     pub fn open(&self, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
         match self {
@@ -88,8 +88,8 @@ impl Source {
     }
 }
 
-/// Decodes an image of an archive, of which `read` gives so many of its first bytes. An archive may
-/// have a gigabyte of nothing in a megabyte, which is not held.
+/// Decodes an image in an archive; `read(n)` gives its first n bytes. An archive may compress a
+/// gigabyte of nothing to a megabyte, which must not be loaded.
 fn decode(
     length: u64,
     read: impl Fn(u64) -> io::Result<Vec<u8>>,
@@ -105,7 +105,7 @@ fn decode(
     preprocess::decode(&read(length)?, options)
 }
 
-/// What is wrong with a file of more than [`MAX_FILE_BYTES`].
+/// The error for a file of more than [`MAX_FILE_BYTES`].
 pub(super) fn too_long(length: u64) -> String {
     format!("{length} bytes long, which no image should be")
 }

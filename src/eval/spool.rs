@@ -1,4 +1,4 @@
-//! Images that come as a stream.
+//! A temporary file for images that come as a stream.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{EvalError, Source};
 
-/// Keeps images of what can be read only once, or only from its beginning, in one temporary file.
-/// The file has no name, so that nothing is left of it whatever becomes of the process.
+/// Keeps the images of what can be read only once, or only sequentially, in one temporary file. The
+/// file is unlinked, so nothing is left of it however the process ends.
 #[derive(Debug, Default)]
 pub(super) struct Spool {
     file: Option<Arc<Mutex<File>>>,
@@ -28,7 +28,7 @@ impl Spool {
         Ok(())
     }
 
-    /// The image whose bytes were appended when the file had `offset` of them.
+    /// The image whose bytes were appended from `offset` on.
     ///
     /// # Errors
     /// [`EvalError::Spool`].
@@ -58,7 +58,7 @@ fn unusable(error: io::Error) -> EvalError {
     }
 }
 
-/// The bytes of an image that was kept.
+/// The bytes of a stored image.
 pub(super) fn read(file: &Mutex<File>, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; length];
     let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);

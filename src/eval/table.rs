@@ -1,4 +1,4 @@
-//! Results as a Parquet table: a row for each image.
+//! Results as a Parquet table with one row per image.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use parquet::schema::parser::parse_message_type;
 
 use super::{Answer, Header, Outcome, Record};
 
-/// A row has what a line of a results file has, and the names of the classes.
+/// A row has the fields of a line in a results file, and the names of the classes.
 const SCHEMA: &str = "message results {
     required int64 index;
     required binary image (string);
@@ -30,17 +30,17 @@ const SCHEMA: &str = "message results {
     optional binary error (string);
 }";
 
-/// The [`Header`] in the metadata of the file.
+/// The [`Header`] in the file's metadata.
 const HEADER: &str = "senet";
 
-/// Rows that are held at once by who reads the table.
+/// Rows per row group, which a reader holds at once.
 const GROUP: usize = 1 << 16;
 
-/// The bytes of a table of all records, in their order; its metadata has the header as JSON under
+/// The bytes of a table of all records, in order; its metadata has the header as JSON under
 /// `senet`.
 ///
 /// # Errors
-/// If the table would be too large for its form.
+/// If the table would be too large for Parquet.
 pub fn table(header: &Header, records: &[Record]) -> io::Result<Vec<u8>> {
     let text = serde_json::to_string(header)?;
     write(header, records, text).map_err(io::Error::other)
@@ -98,8 +98,8 @@ fn rows(
     column::<ByteArrayType>(group, errors, Some(&failed))
 }
 
-/// Writes the next column; where not every row has a value, with a 1 in `levels` for one that has
-/// and a 0 for one that has none.
+/// Writes the next column; if not every row has a value, `levels` has 1 for a row that has one and
+/// 0 for the others.
 fn column<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
     values: impl Iterator<Item = T::T>,
@@ -114,7 +114,7 @@ fn tempered(group: &mut SerializedRowGroupWriter<'_, Vec<u8>>, records: &[Record
     for record in records {
         let losses = record.answer().map_or(&[][..], |answer| &answer.tempered);
         values.extend_from_slice(losses);
-        // Of a list that is there 2, of none 0; the first of a list 0, the others 1.
+        // 2 for an element, 0 for an absent list; the first element of a list 0, the others 1.
         defined.extend(losses.iter().map(|_| 2));
         repeated.extend((0..losses.len()).map(|place| i16::from(place > 0)));
         if losses.is_empty() {

@@ -19,7 +19,7 @@ fn wrong_arguments() {
     );
 }
 
-/// A mistyped instruction set used to be ignored without a word.
+/// A mistyped instruction set used to be ignored silently.
 #[test]
 fn an_unknown_instruction_set() {
     let env = Env::new();
@@ -85,7 +85,7 @@ fn csv_has_a_header_and_no_samples() {
     assert!(!text.contains("step_times_ms"));
 }
 
-/// A long run is watched, and what was measured outlives a failure.
+/// Rows are printed as they are measured, so that a later failure does not lose them.
 #[test]
 fn rows_are_printed_as_they_come() {
     let env = Env::new();
@@ -115,6 +115,7 @@ fn layers_are_those_of_the_plan() {
         .sum();
     let gmacs = rows[0]["infer_gmacs"].as_f64().unwrap();
     assert!((operations / (2.0 * gmacs) - 1.0).abs() < 1e-9);
-    // Input, stem, nine blocks of two convolutions, gate and tail, two projections, pool, classifier.
+    // Input, stem, nine blocks of two convolutions, gate and elementwise layer, two projections,
+    // pool, classifier.
     assert_eq!(layers.len(), 1 + 1 + 9 * 4 + 2 + 1 + 1);
 }

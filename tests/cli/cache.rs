@@ -24,7 +24,7 @@ fn blob(env: &Env) -> PathBuf {
 }
 
 #[test]
-fn what_is_there_is_listed_and_foreign_models_are_not() {
+fn cached_models_are_listed_and_foreign_ones_are_not() {
     let (env, _server) = setup();
     env.write(
         "cache/hub/models--org--llm/snapshots/x/model.safetensors",
@@ -66,7 +66,8 @@ fn damage_is_found_and_repaired() {
     );
     assert!(server.requests().len() > before);
     assert_eq!(fs::read(blob(&env)).unwrap(), [7; 5000]);
-    // A hub that has the commit no more cannot replace what is there: a second commit has it, too.
+    // The hub no longer has this commit, but a second one with the file: it must not replace the
+    // cached one.
     let snapshots = blob(&env).parent().unwrap().with_file_name("snapshots");
     let other = snapshots.join(COMMIT.replace('0', "f"));
     fs::create_dir(&other).unwrap();
@@ -94,14 +95,14 @@ fn damage_is_found_and_repaired() {
 }
 
 #[test]
-fn a_repository_is_repaired_and_removed_whatever_its_description_says() {
+fn a_repository_with_a_bad_config_is_repaired_and_removed() {
     const NAME: &str = "hf-hub:org/own";
     let server = HubServer::start(&[("org/own", "config.json", b"{}")]);
     let mut env = Env::new();
     env.set("HF_ENDPOINT", server.url());
     env.set("HF_HOME", "cache");
     let repo = env.path("cache/hub/models--org--own");
-    // What is there does not describe a network; its next version may.
+    // The cached config does not describe a network; its next version may.
     assert_eq!(env.run(&["download", NAME]).status.code(), Some(2));
     fs::write(repo.join("blobs").join(git_sha1(b"{}")), "[]").unwrap();
     env.check("cache-verify-named", &["cache", "verify", NAME]);
@@ -116,7 +117,7 @@ fn a_repository_is_repaired_and_removed_whatever_its_description_says() {
 }
 
 #[test]
-fn a_check_takes_no_option_without_effect() {
+fn options_without_effect_are_refused() {
     let (mut env, server) = setup();
     for option in [["--revision", "main"], ["--locked", "my.lock"]] {
         let output = env.run(&["cache", "verify", option[0], option[1]]);
@@ -167,7 +168,7 @@ fn deleting_asks_first() {
         &["cache", "remove", MODEL, "--dry-run"],
     );
     assert!(blob(&env).exists());
-    // What is used stays; what is not, goes.
+    // What is in use is kept, the rest is deleted.
     let rest = blob(&env).with_file_name("0123.incomplete");
     fs::write(&rest, "begun").unwrap();
     env.check("cache-prune", &["cache", "prune", "--yes"]);
@@ -188,7 +189,7 @@ fn deleting_asks_first() {
 }
 
 #[test]
-fn a_lock_file_admits_what_it_lists() {
+fn a_lockfile_allows_only_what_it_lists() {
     let (env, server) = setup();
     env.check("lock", &["lock", "my.lock"]);
     let text = fs::read_to_string(env.path("my.lock")).unwrap();
@@ -203,13 +204,13 @@ fn a_lock_file_admits_what_it_lists() {
     };
     assert_eq!(locked(MODEL), Some(0));
     assert_eq!(locked("skresnet18.ra_in1k"), Some(2));
-    // Changed in place: a name is no proof.
+    // Changed in place: the name proves nothing.
     fs::write(blob(&env), vec![8; 5000]).unwrap();
     env.check(
         "locked-changed",
         &["download", MODEL, "--locked", "my.lock"],
     );
-    // Changed on the hub: neither is a branch.
+    // Changed on the hub: nor does a branch.
     fs::remove_dir_all(env.path("cache/hub")).unwrap();
     server.replace(REPO, "model.safetensors", &[9; 5000]);
     assert_eq!(locked(MODEL), Some(2));

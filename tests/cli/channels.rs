@@ -1,4 +1,4 @@
-//! Networks of one input channel, which see images in grey, and of four, which see none.
+//! Networks with one input channel, which take grey images, and with four, which take no images.
 
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
@@ -15,17 +15,17 @@ fn plan(channels: usize, classes: usize) -> Plan {
     spec.network.plan(spec.naming, classes).unwrap()
 }
 
-/// A directory `model` with a network of so many channels.
+/// A directory `model` with a network of this many channels.
 fn env(channels: usize) -> Env {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     let arguments = format!("\"model_args\": {{\"in_chans\": {channels}, \"num_classes\": 3}}");
     env.write("model/config.json", config(3, &arguments));
     env.write("model/model.safetensors", weights_of(&plan(channels, 3)));
     env
 }
 
-/// Exit code and all that was said.
+/// Exit code, and stdout and stderr together.
 fn run(env: &Env, arguments: &[&str]) -> (i32, String) {
     let output = env.run(arguments);
     let text = [output.stdout, output.stderr].concat();
@@ -63,7 +63,7 @@ fn golden(env: &Env, channels: usize) {
 }
 
 #[test]
-fn one_channel_sees_grey() {
+fn one_channel_takes_grey_images() {
     let env = env(1);
     golden(&env, 1);
     for arguments in [
@@ -93,7 +93,7 @@ fn one_channel_sees_grey() {
     let file = std::fs::read(env.path("x.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&file).unwrap();
     assert_eq!(file.tensor("input").unwrap().shape(), [1, 1, 28, 28]);
-    // The boot is grey: its colours and its grey are one.
+    // The boot is grey, so its colour and grey versions are equal.
     env.write(
         "one/a/boot.png",
         std::fs::read(env.path("boot.png")).unwrap(),
@@ -105,7 +105,7 @@ fn one_channel_sees_grey() {
 }
 
 #[test]
-fn four_channels_run_and_see_no_image() {
+fn four_channels_run_but_take_no_images() {
     let env = env(4);
     golden(&env, 4);
     for arguments in [
@@ -142,7 +142,7 @@ fn four_channels_run_and_see_no_image() {
 }
 
 #[test]
-fn a_file_of_other_channels_needs_a_config() {
+fn weights_with_other_channels_need_a_config() {
     let env = env(1);
     for (model, channels, classes, snapshot) in [
         ("demo", 1, 10, "channels-one"),

@@ -12,11 +12,11 @@ fn demo(arguments: &[&'static str]) -> Vec<&'static str> {
     DEMO.iter().chain(arguments).copied().collect()
 }
 
-/// The ankle boot, a picture of another kind, and three files that are no pictures.
+/// The ankle boot, an image of another format, and three files that are not images.
 fn folder() -> Env {
     let env = Env::new();
-    env.picture("ankle-boot.png", "photos/boot.png");
-    env.picture("cmyk.jpg", "photos/sub/print.JPG");
+    env.image("ankle-boot.png", "photos/boot.png");
+    env.image("cmyk.jpg", "photos/sub/print.JPG");
     env.write(
         "photos/notes.txt",
         "not looked at: its name is not an image's",
@@ -32,7 +32,7 @@ fn folder() -> Env {
 }
 
 #[test]
-fn one_picture() {
+fn one_image() {
     let env = folder();
     env.check("classify", &demo(&["photos/boot.png"]));
     env.check(
@@ -50,7 +50,7 @@ fn one_picture() {
 }
 
 #[test]
-fn a_folder_with_bad_pictures() {
+fn a_folder_with_bad_images() {
     let env = folder();
     env.check("classify-folder", &demo(&["photos", "-k", "2"]));
     env.check(
@@ -141,12 +141,12 @@ fn preprocessing_can_be_changed() {
 }
 
 #[test]
-fn exif_orientation_is_applied_unless_told() {
+fn exif_orientation_is_applied_by_default() {
     let env = Env::new();
-    env.picture("exif-6.jpg", "turned.jpg");
-    env.picture("exif-1.jpg", "upright.jpg");
-    let tensor = |picture: &str, flags: &[&str]| {
-        let mut arguments = vec!["preprocess", picture, "-m", "demo", "-o", "out.safetensors"];
+    env.image("exif-6.jpg", "turned.jpg");
+    env.image("exif-1.jpg", "upright.jpg");
+    let tensor = |image: &str, flags: &[&str]| {
+        let mut arguments = vec!["preprocess", image, "-m", "demo", "-o", "out.safetensors"];
         arguments.extend(flags);
         assert_eq!(env.run(&arguments).status.code(), Some(0));
         std::fs::read(env.path("out.safetensors")).unwrap()
@@ -194,7 +194,7 @@ fn devices() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let env = folder();
     let photos: Vec<&'static str> = ["photos/boot.png"; 200].to_vec();
     let mut command = env.command(&demo(&photos));
@@ -211,10 +211,10 @@ fn a_reader_that_goes_away_is_no_error() {
     assert!(!stderr.contains("error"), "{stderr}");
 }
 
-/// Devices that never end, pipes where a file is mapped.
+/// Devices without an end, and pipes where a file is mapped into memory.
 #[cfg(target_os = "linux")]
 #[test]
-fn strange_files() {
+fn devices_and_pipes_as_files() {
     let env = folder();
     env.check(
         "classify-endless-list",
@@ -228,7 +228,7 @@ fn strange_files() {
 
 #[cfg(unix)]
 #[test]
-fn names_that_are_not_unicode_and_loops_of_links() {
+fn non_unicode_names_and_link_loops() {
     use std::os::unix::ffi::OsStrExt;
     let env = folder();
     let name = std::ffi::OsStr::from_bytes(b"photos/\xff.png");
@@ -261,7 +261,7 @@ fn a_full_disk_is_an_error_that_says_where() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn ctrl_c_leaves_whole_rows() {
+fn ctrl_c_leaves_complete_rows() {
     use std::process::Command;
     let env = folder();
     env.write("list.txt", "photos/boot.png\n".repeat(100_000));
@@ -293,10 +293,10 @@ fn ctrl_c_leaves_whole_rows() {
     assert!(stderr.contains("note: interrupted after"), "{stderr}");
 }
 
-/// `nohup`, and a job that a script puts into the background, ignore a signal from the start.
+/// `nohup`, and background jobs of scripts, ignore the signal from the start.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_signal_that_was_ignored_stays_so() {
+fn an_ignored_signal_stays_ignored() {
     let env = folder();
     env.write("list.txt", "photos/boot.png\n".repeat(300));
     let script =
@@ -322,7 +322,7 @@ fn a_signal_that_was_ignored_stays_so() {
 }
 
 #[test]
-fn pictures_on_the_web() {
+fn images_on_the_web() {
     let mut env = Env::new();
     env.set("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     let boot = std::fs::read(super::env::data("pictures/ankle-boot.png")).unwrap();
@@ -346,7 +346,7 @@ fn pictures_on_the_web() {
     assert!(code == Some(1) && text.contains(told), "{text}");
     assert!(!text.contains("cache"), "{text}");
     assert_eq!(server.requests().len(), before);
-    // No picture has two gigabytes.
+    // No image is two gigabytes long.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let vast = format!("http://{}/vast.png", listener.local_addr().unwrap());
     let answer = std::thread::spawn(move || {
@@ -362,7 +362,7 @@ fn pictures_on_the_web() {
     assert!(text.contains("more than 1073741824 bytes"), "{text}");
     assert_eq!(output.status.code(), Some(1));
     drop(answer.join());
-    // It neither waits for ever nor shows half a picture.
+    // It neither waits forever nor shows half an image.
     for mode in [Mode::Stall, Mode::Cut] {
         server.set(mode);
         let (code, text) = run("boot.png", &[]);

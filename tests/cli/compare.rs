@@ -1,4 +1,4 @@
-//! `senet compare`: two models picture by picture.
+//! `senet compare`: two models, image by image.
 
 use std::fs;
 
@@ -9,14 +9,14 @@ use super::eval::{eval, folders};
 use super::eval_data::twin;
 
 #[test]
-fn two_models_on_the_same_pictures() {
+fn two_models_on_the_same_images() {
     let env = Env::new();
     folders(&env);
     env.run(&eval(&["--results", "a.jsonl"]));
     env.run(&eval(&["--results", "b.jsonl", "--img-size", "48"]));
     env.check("compare", &["compare", "a.jsonl", "b.jsonl"]);
     env.check("compare-json", &["compare", "a.jsonl", "b.jsonl", "--json"]);
-    // A part of the pictures is not all of them.
+    // A shard is not the whole data set.
     env.run(&eval(&["--results", "part.jsonl", "--shard", "1/3"]));
     env.check("compare-part", &["compare", "a.jsonl", "part.jsonl"]);
     env.run(&eval(&["--results", "c.jsonl", "--limit", "3"]));
@@ -29,7 +29,7 @@ fn two_models_on_the_same_pictures() {
     );
 }
 
-/// Two models on data: what their results files would say.
+/// Two models on data: the same as from their results files.
 #[test]
 fn two_models_in_one_pass() {
     let env = Env::new();
@@ -44,7 +44,7 @@ fn two_models_in_one_pass() {
     let models = ["compare", "demo", "./twin", "set", "--json"];
     let models = env.run(&[&models[..], &inputs].concat());
     assert_eq!(models.stdout, files.stdout, "{models:?}");
-    assert_eq!(models.status.code(), Some(1), "a picture is broken");
+    assert_eq!(models.status.code(), Some(1), "an image is broken");
     let pair: Value = serde_json::from_slice(&models.stdout).unwrap();
     assert_eq!(pair["images"], 6);
     assert_eq!(
@@ -85,11 +85,11 @@ fn two_models_in_one_pass() {
     }
 }
 
-/// Lists that read the same once they are joined are different lists.
+/// Lists that are equal once they are joined are still different lists.
 #[test]
 fn results_of_other_lists_are_refused() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     env.run(&eval(&["--results", "whole.jsonl"]));
     let whole = fs::read_to_string(env.path("whole.jsonl")).unwrap();
     let (header, record) = whole.split_once('\n').unwrap();
@@ -125,7 +125,7 @@ fn results_of_other_lists_are_refused() {
         let (mut files, mut lists) = (["a.jsonl", "b.jsonl"], [first, second]);
         for _ in 0..2 {
             for (file, list) in files.iter().zip(&lists) {
-                // A class that the shorter list lacks.
+                // A class that is not in the shorter list.
                 let last = if field == "classes" {
                     list.as_array().unwrap().len() - 1
                 } else {

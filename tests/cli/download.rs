@@ -1,4 +1,4 @@
-//! `senet download` as a process: killed, interrupted, together with others, behind a proxy.
+//! `senet download` as a process: killed, interrupted, run concurrently, behind a proxy.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -58,8 +58,9 @@ impl Setup {
         self.repo().join("snapshots").join(COMMIT).join(FILE)
     }
 
-    /// What lies under final names is whole and right, and nothing lies under strange names.
-    fn assert_sound(&self) {
+    /// Files under final names are complete and correct, and there are no files under unexpected
+    /// names.
+    fn assert_intact(&self) {
         for path in [self.blob(), self.pointer()] {
             if path.exists() {
                 assert!(fs::read(&path).unwrap() == self.bytes, "{}", path.display());
@@ -107,34 +108,34 @@ fn wait_for(ready: impl Fn() -> bool) {
 }
 
 #[test]
-fn a_process_that_is_killed_at_any_moment_leaves_a_sound_cache() {
+fn a_killed_process_leaves_an_intact_cache() {
     let setup = setup(2_000_000);
     setup.server.set(Mode::Trickle(2));
     let mut moment = 7_u64;
     let mut finished = 0;
     for _ in 0..50 {
         let mut child = setup.start(&["download", MODEL]);
-        // Anything from before the first request to after the last byte.
+        // Anywhere from before the first request to after the last byte.
         moment = moment
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         thread::sleep(Duration::from_micros((moment >> 33) % 100_000));
         child.kill().unwrap();
         finished += u32::from(child.wait().unwrap().success());
-        setup.assert_sound();
+        setup.assert_intact();
         if setup.pointer().exists() {
-            // From the start again, now and then with what a crash may leave.
+            // Starts again from nothing, now and then with what a crash may leave.
             fs::remove_dir_all(setup.repo()).unwrap();
         }
     }
     assert!(finished < 50, "no kill came in time");
     setup.assert_done(&setup.env.run(&["download", MODEL]));
-    setup.assert_sound();
+    setup.assert_intact();
 }
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_keeps_what_has_come() {
+fn ctrl_c_keeps_the_partial_file() {
     let setup = setup(2_000_000);
     setup.server.plan(&[Mode::Stall]);
     let mut command = setup.env.interruptible(&["download", MODEL]);
@@ -166,9 +167,9 @@ fn ctrl_c_keeps_what_has_come() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_cannot_grow_is_told_and_gone_on_with() {
+fn a_file_size_limit_is_reported_and_the_download_resumes() {
     let setup = setup(2_000_000);
-    // Blocks of 512 or 1024 bytes, as the shell likes.
+    // Blocks of 512 or 1024 bytes, depending on the shell.
     let limited = "trap '' XFSZ; ulimit -f 1000; exec \"$@\"";
     let output = setup
         .env
@@ -183,7 +184,7 @@ fn a_file_that_cannot_grow_is_told_and_gone_on_with() {
     );
     let kept = fs::metadata(setup.partial()).unwrap().len();
     assert!([512_000, 1_024_000].contains(&kept), "{kept}");
-    setup.assert_sound();
+    setup.assert_intact();
     let output = setup.env.run(&["download", MODEL]);
     setup.assert_done(&output);
     assert!(
@@ -193,13 +194,13 @@ fn a_file_that_cannot_grow_is_told_and_gone_on_with() {
     );
 }
 
-/// Needs the right to mount a file system in a namespace of its own, which not every container gives.
+/// Needs permission to mount a file system in a namespace, which not every container gives.
 #[cfg(target_os = "linux")]
 #[expect(clippy::print_stderr, reason = "a test that proves nothing says so")]
 #[test]
-fn a_disk_that_fills_up_is_told() {
+fn a_full_disk_is_reported() {
     let setup = setup(2_000_000);
-    // The length is not known beforehand, so the disk fills while it comes.
+    // The length is not announced, so the disk fills up during the transfer.
     setup.server.set(Mode::Chunked);
     let small = "mkdir cache && unshare --mount --map-root-user sh -c \
         'mount -t tmpfs -o size=1m none cache || exit 77; exec \"$@\"' sh \"$@\" || exit $?";
@@ -234,7 +235,7 @@ fn eight_processes_download_once() {
 }
 
 #[test]
-fn the_one_that_waits_goes_on_when_the_other_dies() {
+fn a_waiting_process_continues_when_the_other_dies() {
     let setup = setup(2_000_000);
     setup.server.plan(&[Mode::Stall]);
     let mut first = setup.start(&["download", MODEL]);
@@ -251,7 +252,7 @@ fn the_one_that_waits_goes_on_when_the_other_dies() {
 }
 
 #[test]
-fn the_token_is_seen_by_the_hub_alone() {
+fn only_the_hub_gets_the_token() {
     const TOKEN: &str = "hf_SENTINELsentinelSENTINEL";
     let mut setup = setup(300_000);
     setup.env.set("RUST_LOG", "trace");
@@ -288,7 +289,7 @@ fn the_token_is_seen_by_the_hub_alone() {
     }
 }
 
-/// A proxy that tunnels every `CONNECT` to `target`, and the places it was asked for.
+/// A proxy that tunnels every `CONNECT` to `target`; the thread returns the requested addresses.
 fn proxy(target: &str) -> (String, thread::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -313,7 +314,7 @@ fn proxy(target: &str) -> (String, thread::JoinHandle<Vec<String>>) {
             let mut up = server.try_clone().unwrap();
             thread::spawn(move || {
                 drop(std::io::copy(&mut reader, &mut up));
-                // The server hears that the client has hung up.
+                // The server notices that the client has hung up.
                 drop(up.shutdown(std::net::Shutdown::Write));
             });
             drop(std::io::copy(&mut server, &mut stream));
@@ -325,16 +326,17 @@ fn proxy(target: &str) -> (String, thread::JoinHandle<Vec<String>>) {
 }
 
 #[test]
-fn a_proxy_is_used_unless_it_must_not() {
+fn a_proxy_is_used_unless_excluded() {
     let mut setup = setup(300_000);
     let (address, asked) = proxy(setup.server.url());
     setup.env.set("HF_ENDPOINT", "http://hub.invalid");
     setup.env.set("HTTP_PROXY", &address);
-    // Nothing listens at the proxy for other addresses, and none is asked for the file server.
+    // Nothing listens at the HTTPS proxy, which is not for this URL; the file server is reached
+    // without a proxy.
     setup.env.set("HTTPS_PROXY", "http://127.0.0.1:9");
     setup.server.set(Mode::Redirect);
     setup.assert_done(&setup.env.run(&["download", MODEL]));
-    // Nothing was asked of the proxy for a host that is excepted.
+    // The proxy got no request for an excluded host.
     fs::remove_dir_all(setup.repo()).unwrap();
     setup.env.set("NO_PROXY", "hub.invalid");
     let output = setup.env.run(&["download", MODEL]);
@@ -349,9 +351,9 @@ fn a_proxy_is_used_unless_it_must_not() {
     assert_eq!(asked.join().unwrap(), ["hub.invalid:80"; 2]);
 }
 
-/// As in a company whose proxy is the only way out and signs certificates itself.
+/// As in a company whose proxy is the only way out and intercepts TLS with its own certificates.
 #[test]
-fn a_proxy_for_https_and_an_authority_of_ones_own() {
+fn an_https_proxy_with_its_own_authority() {
     let mut setup = setup(300_000);
     let front = tls::front(setup.server.url());
     let (address, asked) = proxy(front.url.trim_start_matches("https://"));
@@ -397,7 +399,7 @@ fn an_endpoint_and_a_revision_can_be_given() {
         request.path.contains("/resolve/refs%2Fpr%2F1/"),
         "{request:?}"
     );
-    // Another revision is another file.
+    // Another revision is a different file.
     let output = setup.env.run(&["download", MODEL, "--offline"]);
     assert_eq!(output.status.code(), Some(2));
     let output = setup

@@ -1,4 +1,4 @@
-//! A place of its own for each test, and the comparison with the stored output.
+//! An isolated environment for each test, and the comparison with snapshots.
 
 use std::fs;
 use std::io::Write;
@@ -38,8 +38,8 @@ impl Env {
         fs::write(path, bytes).unwrap();
     }
 
-    /// Puts one of the test pictures into the working directory.
-    pub(crate) fn picture(&self, name: &str, to: &str) {
+    /// Copies one of the test images into the working directory.
+    pub(crate) fn image(&self, name: &str, to: &str) {
         self.write(to, fs::read(data(&format!("pictures/{name}"))).unwrap());
     }
 
@@ -56,7 +56,7 @@ impl Env {
         command
     }
 
-    /// A shell script that has the program and its arguments as `"$@"`.
+    /// A shell script that gets the program and its arguments as `"$@"`.
     #[cfg(unix)]
     pub(crate) fn under_shell(&self, script: &str, arguments: &[&str]) -> Command {
         let program = self.command(arguments);
@@ -73,11 +73,11 @@ impl Env {
         shell
     }
 
-    /// A command that Ctrl-C reaches: whoever runs the tests in the background has it ignored, and
-    /// would hand that down.
+    /// A command that Ctrl-C reaches: tests that run in the background ignore it, and child
+    /// processes inherit that.
     #[cfg(unix)]
     pub(crate) fn interruptible(&self, arguments: &[&str]) -> Command {
-        // Other systems' `env` cannot undo it.
+        // On other systems, `env` cannot restore the default.
         let script = if cfg!(target_os = "linux") {
             "exec env --default-signal=INT \"$@\""
         } else {
@@ -102,7 +102,7 @@ impl Env {
         child.wait_with_output().unwrap()
     }
 
-    /// Runs the program and compares all that it says with the snapshot `name`.
+    /// Runs the program and compares its output with the snapshot `name`.
     pub(crate) fn check(&self, name: &str, arguments: &[&str]) {
         self.check_with_stdin(name, arguments, b"");
     }
@@ -129,7 +129,7 @@ impl Env {
         assert_eq!(text, expected, "{} differs", path.display());
     }
 
-    /// What differs between machines and runs.
+    /// Replaces what differs between machines and runs.
     fn filter(&self, text: &str) -> String {
         let folder = self.folder.path().display().to_string();
         let text = text
@@ -154,8 +154,8 @@ pub(crate) fn data(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Cuts numbers with more than four decimals to three: the last digits depend on the machine's
-/// vector instructions.
+/// Cuts numbers with more than four decimals to three: the last digits depend on the CPU's vector
+/// instructions.
 fn round_decimals(text: &str) -> String {
     let mut result = String::new();
     let mut rest = text;
@@ -168,7 +168,7 @@ fn round_decimals(text: &str) -> String {
             .rev()
             .take_while(u8::is_ascii_digit)
             .count();
-        // Four digits and five are an arXiv identifier.
+        // Four digits, a dot and five digits are an arXiv identifier.
         let is_number = whole > 0 && (whole, digits) != (4, 5);
         result += if is_number && digits > 4 {
             &after[..3]
@@ -177,7 +177,7 @@ fn round_decimals(text: &str) -> String {
         };
         rest = &after[digits..];
         if is_number && digits > 4 && rest.starts_with("e-") {
-            // A number that small is a difference of roundings.
+            // A number this small is a rounding difference.
             result.push_str("e-…");
             rest = rest[2..].trim_start_matches(|c: char| c.is_ascii_digit());
         }

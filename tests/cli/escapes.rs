@@ -1,4 +1,4 @@
-//! Names that would steer a terminal, and names that are not Unicode.
+//! Names with terminal control characters, and names that are not Unicode.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::common::hub_server::HubServer;
 use super::env::Env;
-use super::eval_data::{archive, counts, picture};
+use super::eval_data::{archive, counts, image};
 
 const STEERING: &str = "\u{1b}[31mred\nrow\u{9b}2J\u{202e}";
 const SHOWN: &str = r"\u{1b}[31mred\nrow\u{9b}2J\u{202e}";
@@ -21,17 +21,17 @@ fn run(env: &Env, arguments: &[&OsStr]) -> Output {
     env.command(&[]).args(arguments).output().unwrap()
 }
 
-fn put(env: &Env, bytes: &[u8], picture: &str) {
+fn put(env: &Env, bytes: &[u8], image: &str) {
     let path = env.path("").join(OsStr::from_bytes(bytes));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, super::eval_data::picture(picture)).unwrap();
+    fs::write(path, super::eval_data::image(image)).unwrap();
 }
 
 fn base64(bytes: &[u8]) -> Value {
     STANDARD.encode(bytes).into()
 }
 
-/// Nothing in the text steers a terminal.
+/// Asserts that the text has no control characters.
 fn assert_plain(bytes: &[u8]) -> String {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let steers = |c: char| c != '\n' && c.is_control() || c == '\u{202e}';
@@ -52,7 +52,7 @@ fn names_are_escaped_wherever_they_are_printed() {
         format!("set/8/{STEERING}.png").as_bytes(),
         "ankle-boot.png",
     );
-    env.write(&format!("set/9/{STEERING}broken.png"), "no picture");
+    env.write(&format!("set/9/{STEERING}broken.png"), "no image");
     let tar = archive(&[(&format!("hats/{STEERING}.png"), b"")]);
     env.write(&format!("{STEERING}.tar"), &tar);
     env.write(&format!("{STEERING}.jsonl"), format!("{STEERING}\n"));
@@ -85,7 +85,7 @@ fn names_are_escaped_wherever_they_are_printed() {
         );
         assert_ne!(output.status.code(), Some(101));
     }
-    // The exact name, by the escapes of the form.
+    // The exact name, in JSON's escapes.
     let output = env.run(&["classify", "set/8", "-m", "demo", "--json", "-q"]);
     let row: Value = serde_json::from_str(&assert_plain(&output.stdout)).unwrap();
     assert_eq!(row["path"], format!("set/8/{STEERING}.png"));
@@ -122,9 +122,9 @@ fn labels_are_escaped_in_tables_and_exact_in_json() {
     assert_eq!(row["predictions"][0]["label"], STEERING);
 }
 
-/// Bars and colours too: what the terminal gets is the program's own.
+/// With bars and colours: the terminal only gets the program's own sequences.
 #[test]
-fn a_terminal_gets_no_foreign_sequence() {
+fn a_terminal_gets_no_foreign_escape_sequences() {
     let mut env = Env::new();
     env.set("TERM", "xterm");
     put(&env, b"a\x1b[31mb\x9b2J.png", "ankle-boot.png");
@@ -139,7 +139,7 @@ fn a_terminal_gets_no_foreign_sequence() {
 }
 
 #[test]
-fn bytes_of_names_are_kept_in_json() {
+fn json_keeps_the_bytes_of_names() {
     let env = Env::new();
     for bytes in [b"set/9/\xfe.png", b"set/9/\xff.png"] {
         put(&env, bytes, "ankle-boot.png");
@@ -161,8 +161,8 @@ fn bytes_of_names_are_kept_in_json() {
         "{output:?}"
     );
 
-    // Of an archive whose own name is not Unicode either.
-    let boot = picture("ankle-boot.png");
+    // Also in an archive whose own name is not Unicode.
+    let boot = image("ankle-boot.png");
     let mut header = tar::Header::new_gnu();
     header.set_size(boot.len() as u64);
     let mut inner = tar::Builder::new(Vec::new());
@@ -188,7 +188,7 @@ fn bytes_of_names_are_kept_in_json() {
             &[&results[..], &[OsStr::new("--resume"), data]].concat(),
         );
         assert_eq!(resumed.stdout, output.stdout, "{resumed:?}");
-        // Other names are another data set, although they look the same.
+        // Other names are another data set, even if they look the same.
         if data == "set" {
             fs::rename(env.path("set"), env.path("old")).unwrap();
             put(&env, b"set/9/\xf0.png", "ankle-boot.png");
@@ -204,7 +204,7 @@ fn bytes_of_names_are_kept_in_json() {
 }
 
 #[test]
-fn places_of_models_keep_their_bytes() {
+fn paths_of_models_keep_their_bytes() {
     let server = HubServer::start(&[("timm/seresnet50.ra2_in1k", "model.safetensors", &[7; 50])]);
     let mut env = Env::new();
     env.set("HF_ENDPOINT", server.url());
@@ -238,7 +238,7 @@ fn places_of_models_keep_their_bytes() {
 }
 
 #[test]
-fn a_file_whose_name_begins_with_a_dash_gets_a_tip() {
+fn a_file_whose_name_begins_with_a_dash_gets_a_hint() {
     let env = Env::new();
     put(&env, b"-dash.png", "ankle-boot.png");
     put(&env, b"-folder/a.png", "ankle-boot.png");

@@ -9,16 +9,16 @@ use serde_json::Value;
 use super::common::fashion_mnist;
 use super::env::Env;
 
-/// Class folders in all the ways in which a class can be called, and pictures that fail.
+/// Class folders named in every way that a class can be, and images that fail.
 pub(super) fn folders(env: &Env) {
-    env.picture("ankle-boot.png", "set/Ankle boot/a.png");
-    env.picture("ankle-boot.png", "set/ankle_boot/nested/a.PNG");
-    env.picture("ankle-boot.png", "set/9/a.png");
-    env.picture("ankle-boot.png", "set/sneaker/a.png");
-    env.picture("grey.png", "set/T-shirt_top/grey.png");
-    env.picture("exact-224.png", "set/3/exact.png");
+    env.image("ankle-boot.png", "set/Ankle boot/a.png");
+    env.image("ankle-boot.png", "set/ankle_boot/nested/a.PNG");
+    env.image("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/sneaker/a.png");
+    env.image("grey.png", "set/T-shirt_top/grey.png");
+    env.image("exact-224.png", "set/3/exact.png");
     env.write("set/bag/broken.png", b"\x89PNG\r\n\x1a\nno more");
-    env.write("set/bag/notes.txt", b"not a picture");
+    env.write("set/bag/notes.txt", b"not an image");
 }
 
 pub(super) fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -26,12 +26,12 @@ pub(super) fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
-fn labels_have_a_meaning_whatever_the_other_folders_are() {
+fn labels_do_not_depend_on_the_other_folders() {
     let env = Env::new();
     folders(&env);
     env.check("eval-folders", &eval(&[]));
     env.check("eval-folders-json", &eval(&["--json", "-k", "1,2"]));
-    // A part of the folders scores as it did in the whole.
+    // A subset of the folders scores as it did in the whole.
     fs::remove_dir_all(env.path("set/Ankle boot")).unwrap();
     fs::remove_dir_all(env.path("set/bag")).unwrap();
     env.check("eval-subset", &eval(&[]));
@@ -40,9 +40,9 @@ fn labels_have_a_meaning_whatever_the_other_folders_are() {
 #[test]
 fn labels_from_a_file() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/a.png");
-    env.picture("ankle-boot.png", "set/sub/b.png");
-    env.picture("ankle-boot.png", "set/unlisted.png");
+    env.image("ankle-boot.png", "set/a.png");
+    env.image("ankle-boot.png", "set/sub/b.png");
+    env.image("ankle-boot.png", "set/unlisted.png");
     let lists: [(&str, &str); 4] = [
         (
             "heading",
@@ -74,17 +74,17 @@ fn labels_from_a_file() {
 }
 
 #[test]
-fn what_is_no_validation_set() {
+fn data_that_is_not_a_validation_set() {
     let env = Env::new();
     env.check("eval-no-folder", &eval(&[]));
     env.write("set/readme.txt", b"");
     env.check("eval-empty", &eval(&[]));
-    env.picture("ankle-boot.png", "set/loose.png");
+    env.image("ankle-boot.png", "set/loose.png");
     env.check("eval-loose", &eval(&[]));
     fs::remove_file(env.path("set/loose.png")).unwrap();
-    env.picture("ankle-boot.png", "set/Bag/a.png");
+    env.image("ankle-boot.png", "set/Bag/a.png");
     for folder in ["hats", "10", "-1", "n01440764", "socks", "belts"] {
-        env.picture("ankle-boot.png", &format!("set/{folder}/a.png"));
+        env.image("ankle-boot.png", &format!("set/{folder}/a.png"));
     }
     env.check("eval-unknown-classes", &eval(&[]));
     env.write(
@@ -109,9 +109,9 @@ fn what_is_no_validation_set() {
 
 #[test]
 #[cfg(unix)]
-fn links_are_followed_but_not_in_circles() {
+fn links_are_followed_but_not_in_cycles() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "elsewhere/a.png");
+    env.image("ankle-boot.png", "elsewhere/a.png");
     fs::create_dir_all(env.path("set/Bag")).unwrap();
     std::os::unix::fs::symlink(env.path("elsewhere"), env.path("set/Ankle boot")).unwrap();
     std::os::unix::fs::symlink(env.path("set"), env.path("set/Bag/loop")).unwrap();
@@ -127,14 +127,14 @@ fn links_are_followed_but_not_in_circles() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn names_need_not_be_text() {
+fn names_need_not_be_unicode() {
     use std::os::unix::ffi::OsStrExt;
     let env = Env::new();
-    let picture = fs::read(super::env::data("pictures/ankle-boot.png")).unwrap();
+    let image = fs::read(super::env::data("pictures/ankle-boot.png")).unwrap();
     fs::create_dir_all(env.path("set/9")).unwrap();
     for name in [&b"\xff.png"[..], b"\xfe.png"] {
         let path = env.path("set/9").join(std::ffi::OsStr::from_bytes(name));
-        fs::write(path, &picture).unwrap();
+        fs::write(path, &image).unwrap();
     }
     let output = env.run(&eval(&["--json", "--results", "names.jsonl"]));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -151,7 +151,7 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
     let env = Env::new();
     folders(&env);
     let whole = env.run(&eval(&["--json", "--results", "whole.jsonl"]));
-    assert_eq!(whole.status.code(), Some(1), "one picture is broken");
+    assert_eq!(whole.status.code(), Some(1), "one image is broken");
     env.check("eval-exists", &eval(&["--results", "whole.jsonl"]));
 
     let mut files = Vec::new();
@@ -177,7 +177,7 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
     let merged = env.run(&[&["eval", "merge", "--json"], &files[..]].concat());
     assert_eq!(merged.stdout, whole.stdout);
 
-    // Those that failed are named again.
+    // Those that failed are printed again.
     let failure = "error: bag/broken.png: cannot decode this PNG";
     for arguments in [
         eval(&["--results", "whole.jsonl", "--resume"]),
@@ -189,7 +189,7 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
         assert_eq!(messages.matches(failure).count(), 1, "{messages}");
     }
 
-    // Killed at any byte of its file, a run goes on to the same report.
+    // Killed at any byte of its file, a run resumes to the same report.
     let bytes = fs::read(env.path("whole.jsonl")).unwrap();
     for cut in (0..bytes.len()).step_by(bytes.len() / 30) {
         fs::write(env.path("cut.jsonl"), &bytes[..cut]).unwrap();
@@ -220,13 +220,13 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
     env.check("eval-no-results", &["eval", "merge", "png.jsonl"]);
 }
 
-/// A results file of the first version, which said `picture` for `image`, is resumed, merged and
-/// compared with a new one.
+/// A results file of version 1, which had `picture` for `image`, is resumed, merged and compared
+/// with a new one.
 #[test]
-fn results_of_an_older_version_go_with_new_ones() {
+fn results_of_version_1_go_with_new_ones() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
-    env.picture("grey.png", "set/Bag/b.png");
+    env.image("ankle-boot.png", "set/9/a.png");
+    env.image("grey.png", "set/Bag/b.png");
     env.write("set/Bag/c.png", b"no image");
     let stored = fs::read_to_string(super::env::data("eval/results.jsonl")).unwrap();
     let lines: Vec<&str> = stored.split_inclusive('\n').collect();
@@ -235,7 +235,7 @@ fn results_of_an_older_version_go_with_new_ones() {
     env.write("part.jsonl", lines[..2].concat());
     env.run(&eval(&["--results", "2.jsonl", "--shard", "2/3"]));
     env.run(&eval(&["--results", "3.jsonl", "--shard", "3/3"]));
-    // Whichever file is first.
+    // In either order.
     for files in [["part", "2", "3"], ["3", "2", "part"]] {
         let files = files.map(|name| format!("{name}.jsonl"));
         let files: Vec<&str> = files.iter().map(String::as_str).collect();
@@ -255,7 +255,7 @@ fn results_of_an_older_version_go_with_new_ones() {
 }
 
 #[test]
-fn the_figures_as_csv() {
+fn figures_as_csv() {
     let env = Env::new();
     folders(&env);
     env.check("eval-csv", &eval(&["--csv", "-k", "1,2"]));
@@ -270,13 +270,10 @@ fn the_figures_as_csv() {
 }
 
 #[test]
-fn killed_thirty_times_it_loses_and_doubles_nothing() {
+fn killed_thirty_times_it_loses_and_repeats_nothing() {
     let env = Env::new();
-    for picture in 0..300 {
-        env.picture(
-            "ankle-boot.png",
-            &format!("set/{}/{picture}.png", picture % 10),
-        );
+    for image in 0..300 {
+        env.image("ankle-boot.png", &format!("set/{}/{image}.png", image % 10));
     }
     let whole = env.run(&eval(&["--json"]));
     let arguments = eval(&["--json", "-b", "2", "--results", "killed.jsonl", "--resume"]);
@@ -293,15 +290,19 @@ fn killed_thirty_times_it_loses_and_doubles_nothing() {
     let resumed = env.run(&arguments);
     assert_eq!(resumed.stdout, whole.stdout);
     let lines = fs::read_to_string(env.path("killed.jsonl")).unwrap();
-    assert_eq!(lines.lines().count(), 301, "a header and a line a picture");
+    assert_eq!(
+        lines.lines().count(),
+        301,
+        "a header and one line per image"
+    );
 }
 
 #[test]
-fn a_limit_takes_from_all_classes() {
+fn a_limit_samples_all_classes() {
     let env = Env::new();
     for class in 0..5 {
-        for picture in 0..4 {
-            env.picture("ankle-boot.png", &format!("set/{class}/{picture}.png"));
+        for image in 0..4 {
+            env.image("ankle-boot.png", &format!("set/{class}/{image}.png"));
         }
     }
     let output = env.run(&eval(&["--json", "--limit", "5"]));
@@ -314,8 +315,8 @@ fn a_limit_takes_from_all_classes() {
 #[test]
 fn wrong_labels_are_noticed() {
     let env = Env::new();
-    for picture in 0..30 {
-        env.picture("ankle-boot.png", &format!("set/bag/{picture}.png"));
+    for image in 0..30 {
+        env.image("ankle-boot.png", &format!("set/bag/{image}.png"));
     }
     let output = env.run(&["eval", "set", "-m", "demo", "--expect"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -336,8 +337,8 @@ fn wrong_labels_are_noticed() {
 )]
 fn fashion_mnist_as_png_files_in_class_folders() {
     let env = Env::new();
-    let (pictures, labels) = fashion_mnist::test_set();
-    for (index, (grey, label)) in pictures.iter().zip(&labels).enumerate() {
+    let (images, labels) = fashion_mnist::test_set();
+    for (index, (grey, label)) in images.iter().zip(&labels).enumerate() {
         let path = env.path(&format!("set/{label}/{index:05}.png"));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         image::GrayImage::from_raw(28, 28, grey.clone())

@@ -1,16 +1,16 @@
-//! `senet eval` on archives that claim more of themselves than they should.
+//! `senet eval` on archives whose headers lie.
 
 use serde_json::Value;
 use tar::{Builder, EntryType, Header};
 
 use super::env::Env;
-use super::eval_data::{counts, eval, picture};
+use super::eval_data::{counts, eval, image};
 use super::eval_stream::{eval_stdin, gzip};
 
 const PATH: usize = 1 << 16;
 const PAX: usize = 1 << 20;
 
-/// An entry of any kind, whose header may claim another size than its contents have.
+/// An entry of any kind, whose header may state a size that its contents do not have.
 struct Piece<'a>(EntryType, &'a str, u64, &'a [u8]);
 
 fn file<'a>(name: &'a str, bytes: &'a [u8]) -> Piece<'a> {
@@ -36,16 +36,16 @@ fn archive(pieces: &[Piece<'_>]) -> Vec<u8> {
 
 fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
-    // The length counts its own digits.
+    // The length includes its own digits.
     let digits = (1..).find(|&d| (rest + d).to_string().len() == d).unwrap();
     let length = (rest + digits).to_string();
     [length.as_bytes(), b" ", key.as_bytes(), b"=", value, b"\n"].concat()
 }
 
 #[test]
-fn what_an_entry_claims_is_bounded() {
+fn claims_of_entries_are_bounded() {
     let env = Env::new();
-    let boot = picture("ankle-boot.png");
+    let boot = image("ankle-boot.png");
     let x = |length: usize| vec![b'x'; length];
     let (long_path, long_pax) = (x(PATH + 1), x(PAX + 1));
     let boot_after = |piece| vec![piece, file("9/a.png", &boot)];
@@ -192,12 +192,12 @@ fn what_an_entry_claims_is_bounded() {
     }
 }
 
-/// What is long and nothing to do with a picture is passed over, and paths are those that Python's
+/// Long headers that do not matter for images are skipped, and paths are those that Python's
 /// `tarfile` gives.
 #[test]
-fn extended_headers_are_obeyed() {
+fn extended_headers_are_applied() {
     let env = Env::new();
-    let boot = picture("ankle-boot.png");
+    let boot = image("ankle-boot.png");
     let folders = "d/".repeat(200);
     let long = format!("9/{folders}a.png");
     let pax = [
@@ -250,7 +250,7 @@ fn extended_headers_are_obeyed() {
 
 #[test]
 #[cfg(unix)]
-fn a_device_without_an_end_is_no_archive() {
+fn an_endless_device_is_not_an_archive() {
     let env = Env::new();
     let (code, _, messages) = eval(&env, &["/dev/zero"]);
     assert_eq!(code, 2, "{messages}");

@@ -14,11 +14,11 @@ pub(super) fn eval(env: &Env, arguments: &[&str]) -> (i32, Value, String) {
     (output.status.code().unwrap(), report, messages)
 }
 
-pub(super) fn picture(name: &str) -> Vec<u8> {
+pub(super) fn image(name: &str) -> Vec<u8> {
     fs::read(data(&format!("pictures/{name}"))).unwrap()
 }
 
-/// An archive of files by name and content.
+/// An archive with these files.
 pub(super) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut archive = Builder::new(Vec::new());
     for (name, bytes) in files {
@@ -29,7 +29,7 @@ pub(super) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
-/// Counts of pictures, of answers and of right ones.
+/// Numbers of images, answers and right answers.
 pub(super) fn counts(report: &Value) -> [Value; 3] {
     let top1 = &report["top"][0]["correct"];
     [&report["images"], &report["answered"], top1].map(Clone::clone)
@@ -38,13 +38,13 @@ pub(super) fn counts(report: &Value) -> [Value; 3] {
 #[test]
 fn folders_and_samples_in_archives() {
     let env = Env::new();
-    let boot = picture("ankle-boot.png");
+    let boot = image("ankle-boot.png");
     let folders = [
         ("./val/Ankle boot/a.png", &boot[..]),
         ("val/9/nested/b.png", &boot),
         ("val/Sneaker/c.png", &boot),
         ("val/Sneaker/._c.png", b"what macOS adds"),
-        ("val/Bag/broken.png", b"no picture"),
+        ("val/Bag/broken.png", b"no image"),
     ];
     env.write("folders.tar", archive(&folders));
     let (code, report, messages) = eval(&env, &["folders.tar"]);
@@ -58,7 +58,7 @@ fn folders_and_samples_in_archives() {
         "{messages}"
     );
 
-    // WebDataset: the label lies beside the picture, before or behind it.
+    // WebDataset: the label is next to the image, before or after it.
     let samples = [
         ("0001.png", &boot[..]),
         ("0001.cls", b"9\n"),
@@ -68,7 +68,7 @@ fn folders_and_samples_in_archives() {
         ("notes.json", b"not JSON"),
     ];
     env.write("shards/b.tar", archive(&samples));
-    // The name of an archive is the class of pictures that lie in no folder of it.
+    // The name of an archive is the class of images that are in no folder.
     env.write("shards/9.tar", archive(&[("x.png", &boot)]));
     let (code, report, messages) = eval(&env, &["shards"]);
     assert_eq!(
@@ -79,7 +79,7 @@ fn folders_and_samples_in_archives() {
     let (_, together, _) = eval(&env, &["folders.tar", "shards"]);
     assert_eq!(counts(&together), [7, 6, 4].map(Value::from));
 
-    // Where labels are stated, a picture without one is not labelled by its archive's name.
+    // In an archive with labels, an image without one is not labelled by the archive's name.
     env.write(
         "3.tar",
         archive(&[("a.png", &boot), ("a.cls", b"9"), ("b.png", &boot)]),
@@ -104,7 +104,7 @@ fn folders_and_samples_in_archives() {
 #[test]
 fn archives_are_read_whole_or_not_at_all() {
     let env = Env::new();
-    let boot = picture("ankle-boot.png");
+    let boot = image("ankle-boot.png");
     let whole = archive(&[("9/a.png", &boot), ("9/b.png", &boot)]);
     let (first, second) = (512, 512 + boot.len().next_multiple_of(512) + 512);
     for cut in [first + 100, second - 200, second + 700, whole.len() - 1024] {
@@ -144,7 +144,7 @@ fn archives_are_read_whole_or_not_at_all() {
 #[test]
 fn links_in_archives() {
     let env = Env::new();
-    let boot = picture("ankle-boot.png");
+    let boot = image("ankle-boot.png");
     let mut links = Builder::new(Vec::new());
     let mut header = Header::new_gnu();
     header.set_size(boot.len() as u64);
@@ -198,7 +198,7 @@ fn tables_of_the_hub() {
     );
     assert!(messages.contains("t.parquet/3: "), "{messages}");
 
-    // Without pictures a table is no data set; a row without one would be a picture that fails.
+    // A table without images is not a data set; a row without one is an image that fails.
     let mut other = bytes.clone();
     for place in 0..other.len() - 5 {
         if &other[place..place + 5] == b"image" {
@@ -213,8 +213,8 @@ fn tables_of_the_hub() {
         "{messages}"
     );
 
-    // A picture's bytes changed: its row group is lost, and nothing else.
-    let needle = picture("exact-224.png");
+    // An image's bytes were changed: only its row group is lost.
+    let needle = image("exact-224.png");
     let place = bytes
         .windows(40)
         .position(|window| window == &needle[60..100]);
@@ -247,12 +247,12 @@ fn tables_need_a_feature() {
     assert!(messages.contains("--features parquet"), "{messages}");
 }
 
-/// Lists that go by the number of a picture, and classes that are the only valid ones.
+/// Lists that refer to images by number, and answers restricted to some classes.
 #[test]
 fn lists_by_number() {
     let env = Env::new();
     for number in 1..=3 {
-        env.picture("ankle-boot.png", &format!("set/val_{number:08}.png"));
+        env.image("ankle-boot.png", &format!("set/val_{number:08}.png"));
     }
     env.write("indices", "0\n9\n9\n");
     let (code, report, messages) = eval(&env, &["set", "--labels", "indices"]);
@@ -261,7 +261,7 @@ fn lists_by_number() {
         (0, [3, 3, 2].map(Value::from)),
         "{messages}"
     );
-    // All right classes of each picture; one without any is left out.
+    // All right classes of each image; one without any is skipped.
     env.write("real.json", "[[0, 9], [], [7]]");
     let (code, report, messages) = eval(&env, &["set", "--labels", "real.json"]);
     assert_eq!(
@@ -288,7 +288,7 @@ fn lists_by_number() {
         assert_eq!(code, 2);
         assert!(messages.contains(what), "{messages}");
     }
-    env.picture("ankle-boot.png", "set/more/val_1.png");
+    env.image("ankle-boot.png", "set/more/val_1.png");
     let (_, _, messages) = eval(&env, &["set", "--labels", "indices"]);
     assert!(
         messages.contains("set/more/val_1.png") || messages.contains("has the same number as"),
@@ -305,9 +305,9 @@ fn lists_by_number() {
 #[test]
 fn valid_classes_are_the_only_answers() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/Sneaker/a.png");
-    env.picture("ankle-boot.png", "set/Bag/a.png");
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/Sneaker/a.png");
+    env.image("ankle-boot.png", "set/Bag/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     let (_, report, _) = eval(&env, &["set"]);
     assert_eq!(counts(&report), [3, 3, 1].map(Value::from));
     env.write("valid", "# shoes that are left\nSneaker\nBag\n");
@@ -329,7 +329,7 @@ const CONFIG: &str = r#"{"architecture": "seresnet20", "num_classes": 10,
     "pretrained_cfg": {"input_size": [3, 28, 28], "crop_pct": 1.0, "interpolation": "bilinear",
         "mean": [0.286, 0.286, 0.286], "std": [0.353, 0.353, 0.353]}}"#;
 
-/// A second model: the embedded one as a local checkpoint of its own.
+/// A second model: the embedded one as a local checkpoint.
 pub(super) fn twin(env: &Env) {
     let weights = "/models/weights/seresnet20.fashion_mnist.safetensors";
     let weights = env!("CARGO_MANIFEST_DIR").to_owned() + weights;
@@ -345,9 +345,9 @@ fn several_models_and_views_in_one_pass() {
         ("T-shirt/top", "grey.png"),
         ("3", "exact-224.png"),
     ] {
-        env.picture(name, &format!("set/{}/{name}", class.replace('/', "_")));
+        env.image(name, &format!("set/{}/{name}", class.replace('/', "_")));
     }
-    env.write("set/Bag/broken.png", b"no picture");
+    env.write("set/Bag/broken.png", b"no image");
     twin(&env);
     let (_, alone, _) = eval(&env, &["set"]);
     let both = ["set", "-m", "twin", "--ensemble", "--results", "runs"];

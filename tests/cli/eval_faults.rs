@@ -1,4 +1,4 @@
-//! `senet eval` where something is wrong: with the network's answers, the files, the request.
+//! `senet eval` when something is wrong with the network's outputs, the files or the arguments.
 
 use std::fs;
 
@@ -6,18 +6,18 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 
 use super::env::Env;
-use super::eval_data::{archive, counts, eval, picture, twin};
+use super::eval_data::{archive, counts, eval, image, twin};
 
-/// What the classifier of the built-in model reads.
+/// The input of the built-in model's classifier.
 const FEATURES: usize = 64;
 
 #[test]
-fn answers_that_are_no_numbers_are_failures() {
+fn non_finite_logits_are_failures() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
-    env.picture("ankle-boot.png", "set/3/b.png");
-    // Finite weights of the right class of one picture, whose products are too large to add up; that
-    // of the other picture is as sure as ever.
+    env.image("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/3/b.png");
+    // Finite weights for the right class of one image, whose products overflow when added; the
+    // other image is not affected.
     for (name, signs) in [
         ("+", [1.0, 1.0]),
         ("-", [-1.0, -1.0]),
@@ -43,7 +43,7 @@ fn answers_that_are_no_numbers_are_failures() {
             messages.contains("9/a.png: the numbers overflowed"),
             "{messages}"
         );
-        // What is the mean of an answer and of none?
+        // There is no mean of an answer and a failure.
         let both = ["set", "-m", "./twin", "--ensemble"];
         let (code, several, messages) = eval(&env, &both);
         let failed: Vec<&Value> = several["models"]
@@ -61,9 +61,9 @@ fn answers_that_are_no_numbers_are_failures() {
 }
 
 #[test]
-fn a_file_of_the_users_is_not_gone_on_with() {
+fn a_foreign_file_is_not_resumed() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     let foreign: [&[u8]; 5] = [
         b"my notes, without an end of a line",
         b"my notes\nand more of them\n",
@@ -81,7 +81,7 @@ fn a_file_of_the_users_is_not_gone_on_with() {
         );
         assert_eq!(fs::read(env.path("notes")).unwrap(), bytes);
     }
-    // Nothing is lost of a file of nothing.
+    // An empty file holds nothing to lose.
     env.write("notes", b"");
     let (code, _, messages) = eval(&env, &["set", "--results", "notes", "--resume"]);
     assert_eq!(code, 0, "{messages}");
@@ -90,7 +90,7 @@ fn a_file_of_the_users_is_not_gone_on_with() {
 #[test]
 fn in_archives_the_innermost_class_folder_counts() {
     let env = Env::new();
-    let boot = picture("ankle-boot.png");
+    let boot = image("ankle-boot.png");
     let files = [
         ("Bag/Ankle boot/a.png", &boot[..]),
         ("Ankle boot/Bag/b.png", &boot),
@@ -110,11 +110,11 @@ fn in_archives_the_innermost_class_folder_counts() {
 }
 
 #[test]
-fn classes_are_exchanged_by_a_map() {
+fn a_map_replaces_classes() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
-    env.picture("ankle-boot.png", "set/Bag/b.png");
-    env.picture("ankle-boot.png", "set/7/c.png");
+    env.image("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/Bag/b.png");
+    env.image("ankle-boot.png", "set/7/c.png");
     for map in [
         "9 Bag\nBag\t7\n7 9\n",
         "7 9\nBag\t7\n9 Bag\n",
@@ -135,15 +135,15 @@ fn classes_are_exchanged_by_a_map() {
             .map(|line| serde_json::from_str(line).unwrap());
         let mut found: Vec<(String, u64)> = lines
             .map(|line: Value| {
-                let picture = line["image"].as_str().unwrap().to_owned();
-                (picture, line["label"].as_u64().unwrap())
+                let image = line["image"].as_str().unwrap().to_owned();
+                (image, line["label"].as_u64().unwrap())
             })
             .collect();
         found.sort();
         let expected = [("7/c.png", 9), ("9/a.png", 8), ("Bag/b.png", 7)];
         assert_eq!(
             found,
-            expected.map(|(picture, label)| (picture.to_owned(), label)),
+            expected.map(|(image, label)| (image.to_owned(), label)),
             "{map}"
         );
         fs::remove_file(env.path("r")).unwrap();
@@ -151,9 +151,9 @@ fn classes_are_exchanged_by_a_map() {
 }
 
 #[test]
-fn what_was_not_published_is_told_before_the_run() {
+fn a_missing_published_accuracy_is_reported_before_the_run() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     for (more, what) in [
         (
             &["--img-size", "32"][..],
@@ -172,11 +172,11 @@ fn what_was_not_published_is_told_before_the_run() {
     }
 }
 
-/// A folder of results has a visible file for each model, wherever the model lies.
+/// A directory of results has a visible file for each model, wherever the model is.
 #[test]
 fn results_of_local_models_have_plain_names() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     twin(&env);
     fs::create_dir(env.path("below")).unwrap();
     fs::rename(env.path("twin"), env.path("below/twin")).unwrap();
@@ -212,7 +212,7 @@ fn results_of_local_models_have_plain_names() {
     expected.sort();
     assert_eq!(files, expected);
 
-    // Two models of one name keep two files.
+    // Two models of the same name keep two files.
     fs::create_dir(env.path("here")).unwrap();
     let mut command = env.command(&[
         "eval",
@@ -233,12 +233,12 @@ fn results_of_local_models_have_plain_names() {
     }
 }
 
-/// What the run has found is told, although the page of it finds no place.
+/// The results are printed even if the page cannot be written.
 #[test]
 #[cfg(unix)]
-fn the_report_is_not_lost_with_a_page() {
+fn a_failed_page_does_not_lose_the_report() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     let whole = env.run(&["eval", "set", "-m", "demo", "-q", "--results", "r.jsonl"]);
     for arguments in [
         &["eval", "set", "-m", "demo", "-q", "--html", "page.html"][..],
@@ -256,9 +256,9 @@ fn the_report_is_not_lost_with_a_page() {
 }
 
 #[test]
-fn no_output_replaces_what_another_argument_names() {
+fn no_output_replaces_a_file_of_another_argument() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     env.write("labels", "9/a.png 9\n");
     let (code, _, messages) = eval(&env, &["set", "--results", "r.jsonl"]);
     assert_eq!(code, 0, "{messages}");
@@ -297,10 +297,10 @@ fn no_output_replaces_what_another_argument_names() {
 }
 
 #[test]
-fn no_picture_counts_twice() {
+fn no_image_counts_twice() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
-    env.write("b/set.tar", archive(&[("9/a.png", &picture("grey.png"))]));
+    env.image("ankle-boot.png", "set/9/a.png");
+    env.write("b/set.tar", archive(&[("9/a.png", &image("grey.png"))]));
     for paths in [
         ["set", "./set"],
         ["set", "set/9"],
@@ -322,7 +322,7 @@ fn no_picture_counts_twice() {
 
 /// A stream may take long, and can be read only once.
 #[test]
-fn results_that_exist_are_told_before_data_is_read() {
+fn existing_results_are_reported_before_data_is_read() {
     let env = Env::new();
     env.write("runs/twin.jsonl", b"mine");
     twin(&env);

@@ -1,4 +1,4 @@
-//! `senet eval --html`: the page has the figures of `--json`, and its file is whole or not there.
+//! `senet eval --html`: the page has the figures of `--json`, and its file is complete or absent.
 
 use std::fs;
 use std::path::Path;
@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use super::env::Env;
 
-/// Pictures of several classes; one cannot be read, and one has a name that is markup.
+/// Images of several classes; one cannot be read, and one has a name that is markup.
 fn set(env: &Env) {
     for class in ["Ankle boot", "Sneaker", "Bag", "3"] {
-        for picture in 0..4 {
-            env.picture("ankle-boot.png", &format!("set/{class}/{picture}.png"));
+        for image in 0..4 {
+            env.image("ankle-boot.png", &format!("set/{class}/{image}.png"));
         }
     }
-    env.picture("rgb.jpg", "set/Trouser/it's <img src=x onerror=a>.jpg");
+    env.image("rgb.jpg", "set/Trouser/it's <img src=x onerror=a>.jpg");
     env.write("set/Bag/broken.png", b"\x89PNG\r\n\x1a\nno more");
 }
 
@@ -27,7 +27,7 @@ fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
     .concat()
 }
 
-/// `93.75 %` as the page has it.
+/// `93.75 %` as on the page.
 fn percent(share: &Value) -> String {
     format!("{:.2}\u{a0}%", share.as_f64().unwrap() * 100.0)
 }
@@ -37,7 +37,7 @@ fn the_figures_are_those_of_the_json() {
     let env = Env::new();
     set(&env);
     let output = env.run(&eval(&["--json", "--expect", "--results", "a.jsonl"]));
-    assert_eq!(output.status.code(), Some(1), "one picture is broken");
+    assert_eq!(output.status.code(), Some(1), "one image is broken");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let page = fs::read_to_string(env.path("report.html")).unwrap();
     let has = |text: &str| assert!(page.contains(text), "{text} is missing");
@@ -84,7 +84,7 @@ fn the_figures_are_those_of_the_json() {
         mistakes
     );
 
-    // Merged results make the same page, but that the pictures are not at hand.
+    // Merged results give the same page, but without thumbnails.
     let merged = env.run(&["eval", "merge", "-q", "a.jsonl", "--html", "merged.html"]);
     assert_eq!(merged.status.code(), Some(1), "{merged:?}");
     let merged = fs::read_to_string(env.path("merged.html")).unwrap();
@@ -97,7 +97,7 @@ fn the_figures_are_those_of_the_json() {
 }
 
 #[test]
-fn a_page_that_cannot_be_written_is_told_before_the_run() {
+fn an_unwritable_page_is_reported_before_the_run() {
     let env = Env::new();
     set(&env);
     let run = |file: &str| {
@@ -144,7 +144,7 @@ fn a_page_is_replaced_as_a_whole() {
 
 #[test]
 #[cfg(unix)]
-fn a_link_to_the_page_stays() {
+fn a_link_to_the_page_is_kept() {
     let env = Env::new();
     set(&env);
     env.write("elsewhere/report.html", "");
@@ -163,7 +163,7 @@ fn a_link_to_the_page_stays() {
     );
 }
 
-/// What Chromium says about a page in a window of the given width, and its document in the end.
+/// Chromium's messages about a page in a window of the given width, and the final document.
 fn browse(folder: &Path, page: &str, more: &[&str]) -> (String, String) {
     let output = Command::new("chromium")
         .args([
@@ -188,12 +188,12 @@ fn browse(folder: &Path, page: &str, more: &[&str]) -> (String, String) {
 
 #[test]
 #[ignore = "needs Debian's chromium; cargo test --test cli browser -- --ignored"]
-fn in_a_browser_it_is_drawn_without_errors_requests_or_overflow() {
+fn a_browser_renders_it_without_errors_requests_or_overflow() {
     let env = Env::new();
     set(&env);
     env.run(&eval(&["--results", "a.jsonl", "--expect"]));
     let folder = env.path("");
-    // The page itself allows no script, so one around it looks at it.
+    // The page itself allows no script, so a page around it inspects it.
     let look = "<body style='margin:0'><iframe src='report.html' style='border:0' width='WIDTH' height='5000'>\
         </iframe><script>onload = () => { \
         const page = document.querySelector('iframe').contentDocument; \

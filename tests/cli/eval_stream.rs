@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 
 use super::env::Env;
-use super::eval_data::{archive, counts, eval, picture};
+use super::eval_data::{archive, counts, eval, image};
 
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -24,14 +24,14 @@ pub(super) fn eval_stdin(env: &Env, stdin: &[u8], arguments: &[&str]) -> (i32, V
     (output.status.code().unwrap(), report, messages)
 }
 
-/// Folders, samples with labels behind and before them, and a picture that is broken.
+/// Folders, samples with labels after and before them, and a broken image.
 fn members() -> (Vec<u8>, Vec<u8>) {
-    let (boot, grey) = (picture("ankle-boot.png"), picture("grey.png"));
+    let (boot, grey) = (image("ankle-boot.png"), image("grey.png"));
     let folders = archive(&[
         ("./val/Ankle boot/a.png", &boot),
         ("val/notes.md", &[b'x'; 5000]),
         ("val/9/b.png", &boot),
-        ("val/Bag/broken.png", b"no picture"),
+        ("val/Bag/broken.png", b"no image"),
         ("val/T-shirt_top/c.png", &grey),
     ]);
     let samples = archive(&[
@@ -44,7 +44,7 @@ fn members() -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn streams_say_what_files_say() {
+fn streams_give_the_results_of_files() {
     let env = Env::new();
     let (folders, samples) = members();
     for bytes in [&folders, &samples] {
@@ -58,7 +58,7 @@ fn streams_say_what_files_say() {
                 (code, report.clone(), messages.replace("set.tar", name))
             );
         }
-        // An archive may be compressed in parts, and whatever it is called.
+        // An archive may be compressed in parts, under any name.
         let (first, second) = bytes.split_at(700);
         env.write("set.tar", [gzip(first), gzip(second)].concat());
         assert_eq!(
@@ -73,8 +73,8 @@ fn streams_say_what_files_say() {
             );
         }
     }
-    // The name of an archive is the class of its loose pictures; a stream has none.
-    let loose = archive(&[("x.png", &picture("ankle-boot.png"))]);
+    // The name of an archive is the class of its images without a folder; a stream has no name.
+    let loose = archive(&[("x.png", &image("ankle-boot.png"))]);
     env.write("9.tar.gz", gzip(&loose));
     let (code, report, _) = eval(&env, &["9.tar.gz"]);
     assert_eq!((code, counts(&report)), (0, [1, 1, 1].map(Value::from)));
@@ -86,12 +86,12 @@ fn streams_say_what_files_say() {
     );
 }
 
-/// Shards, limits and resumption are those of a file of the same name.
+/// Shards, limits and resumption work as for a file of the same name.
 #[test]
-fn streams_can_be_cut_into_shards_and_gone_on_with() {
+fn streams_can_be_sharded_and_resumed() {
     let env = Env::new();
     let (folders, samples) = members();
-    // Two archives one after another, as `cat` gives them.
+    // Two concatenated archives, as from `cat`.
     let both = [folders.clone(), samples.clone()].concat();
     let whole = eval_stdin(
         &env,
@@ -136,7 +136,7 @@ fn streams_can_be_cut_into_shards_and_gone_on_with() {
 }
 
 fn archive_without_labels() -> Vec<u8> {
-    let boot = picture("ankle-boot.png");
+    let boot = image("ankle-boot.png");
     let names: Vec<String> = (0..12).map(|n| format!("{}/{n}.png", 9 - n % 2)).collect();
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &boot[..])).collect();
     archive(&files)
@@ -151,15 +151,15 @@ fn streams_are_read_whole_or_not_at_all() {
     for cut in [20, packed.len() / 2, packed.len() - 9, packed.len() - 1] {
         cuts.push(packed[..cut].to_vec());
     }
-    // Both a sum and a length stand at the end.
+    // Both a checksum and a length are at the end.
     for place in [packed.len() - 8, packed.len() - 4] {
         let mut changed = packed.clone();
         changed[place] ^= 1;
         cuts.push(changed);
     }
     cuts.push([&packed[..], b"no archive and no gzip"].concat());
-    // In a header, in a picture, and where the archive's end is missing.
-    let last = 512 + picture("grey.png").len().next_multiple_of(512);
+    // In a header, in an image, and before the end of the archive.
+    let last = 512 + image("grey.png").len().next_multiple_of(512);
     for cut in [100, 600, folders.len() - 1024 - last, folders.len() - 1024] {
         cuts.push(gzip(&folders[..cut]));
     }
@@ -192,15 +192,15 @@ fn streams_are_read_whole_or_not_at_all() {
     );
 }
 
-/// What is no archive behind the end of one is not passed over.
+/// Other data after the end of an archive is not ignored.
 #[test]
-fn an_archive_is_not_left_before_its_end() {
+fn data_after_an_archive_is_an_error() {
     let env = Env::new();
     let (folders, _) = members();
     env.write("set.tar", [&folders[..], &[b'x'; 1024]].concat());
     let (code, _, messages) = eval(&env, &["set.tar"]);
     assert_eq!(code, 2, "{messages}");
-    let more = archive(&[("9/more.png", &picture("ankle-boot.png"))]);
+    let more = archive(&[("9/more.png", &image("ankle-boot.png"))]);
     env.write("set.tar", [folders, more].concat());
     let (_, report, messages) = eval(&env, &["set.tar"]);
     assert_eq!(counts(&report), [5, 4, 3].map(Value::from), "{messages}");
@@ -217,7 +217,7 @@ fn pipes_are_streams_and_leave_nothing_behind() {
     let (code, ..) = eval_stdin(&env, &folders, &[]);
     assert_eq!(code, 1);
     assert_eq!(fs::read_dir(env.path("tmp")).unwrap().count(), 0);
-    // As a shell's `<(...)` gives it.
+    // As from a shell's `<(...)`.
     let output = env.run_with_stdin(&["eval", "-m", "demo", "--json", "/dev/stdin"], &folders);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(counts(&report), [4, 3, 2].map(Value::from));

@@ -12,7 +12,7 @@ fn a_table_needs_a_feature() {
     let messages = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(messages.contains("--features parquet"), "{messages}");
-    assert!(!env.path("r.jsonl").exists(), "told before the run");
+    assert!(!env.path("r.jsonl").exists(), "reported before the run");
 }
 
 #[cfg(feature = "parquet")]
@@ -26,7 +26,7 @@ mod with_parquet {
 
     use super::{Env, eval, folders};
 
-    /// The header and the rows as the lines of a results file would have them.
+    /// The header and the rows as they would be in a results file.
     fn read(env: &Env, name: &str) -> (Value, Vec<Value>) {
         let file = File::open(env.path(name)).unwrap();
         let reader = SerializedFileReader::new(file).unwrap();
@@ -65,7 +65,7 @@ mod with_parquet {
         (header, rows.collect())
     }
 
-    /// The lines of a results file in the order of the data set, and the names of classes.
+    /// The lines of a results file in the order of the data set, with the names of classes.
     fn lines(env: &Env, name: &str) -> (Value, Vec<Value>) {
         let text = fs::read_to_string(env.path(name)).unwrap();
         let mut lines = text
@@ -94,7 +94,7 @@ mod with_parquet {
     }
 
     #[test]
-    fn a_table_has_what_the_lines_have() {
+    fn a_table_has_the_fields_of_the_lines() {
         let env = Env::new();
         folders(&env);
         env.run(&eval(&[
@@ -111,7 +111,7 @@ mod with_parquet {
         assert!(rows.iter().any(|row| row.get("error").is_some()));
         assert_eq!((header, rows), expected);
 
-        // Of shards together, of a run that keeps nothing else, and in place of an older table.
+        // Of shards together, of a run that keeps nothing else, and replacing an older table.
         for shard in ["1/2", "2/2"] {
             env.run(&eval(&[
                 "--shard",
@@ -141,7 +141,7 @@ mod with_parquet {
     }
 
     #[test]
-    fn a_table_that_cannot_be_written_is_told_before_the_run() {
+    fn an_unwritable_table_is_reported_before_the_run() {
         let env = Env::new();
         folders(&env);
         let nowhere = ["--parquet", "no/r.parquet", "--results", "r.jsonl"];

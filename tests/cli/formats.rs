@@ -14,10 +14,10 @@ const COMMANDS: [(&[&str], &str); 7] = [
 ];
 
 #[test]
-fn short_forms_are_the_long_ones() {
+fn short_forms_equal_the_long_ones() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "a.png");
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     for (command, column) in COMMANDS {
         for (short, format) in [("--json", "jsonl"), ("--csv", "csv")] {
             let long = env.run(&[command, &["--format", format, "-q"]].concat());

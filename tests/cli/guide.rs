@@ -1,4 +1,4 @@
-//! The guide to the output has every field that the program prints, and no other.
+//! The output guide documents every field that the program prints, and no others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +11,7 @@ use super::eval::{eval, folders};
 
 const GUIDE: &str = include_str!("../../src/guide/output.md");
 
-/// Field and type of each row of the table in a command's section.
+/// Field and type from each row of the table in a command's section.
 fn documented(command: &str) -> BTreeMap<&'static str, &'static str> {
     let rows = section(command).lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| `")?.split(" | ");
@@ -55,7 +55,7 @@ fn fields(
     }
 }
 
-/// Compares what the runs of a command print with the guide. `rare` are fields that none of them
+/// Compares the output of a command's runs with the guide. `rare` are fields that none of the runs
 /// has, such as paths that not every system allows.
 fn check(env: &Env, command: &str, runs: &[&[&str]], rare: &[&str]) {
     let documented = documented(command);
@@ -89,7 +89,7 @@ fn check(env: &Env, command: &str, runs: &[&[&str]], rare: &[&str]) {
     }
 }
 
-/// Compares the fields that were found with those in the guide.
+/// Compares the fields found with those in the guide.
 fn same(command: &str, found: &BTreeSet<String>, documented: &BTreeMap<&str, &str>, rare: &[&str]) {
     let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
     let named: BTreeSet<&str> = documented.keys().copied().collect();
@@ -169,7 +169,7 @@ fn every_field_is_in_the_guide() {
         &[&["set", "-m", "demo"], &["set", "-m", "demo", "--expect"]],
         &[],
     );
-    env.picture("ankle-boot.png", "multi/a.png");
+    env.image("ankle-boot.png", "multi/a.png");
     env.write("multi.json", r#"{"a.png": [7, 9]}"#);
     let multi = ["multi", "-m", "demo", "--labels", "multi.json"];
     check(&env, "eval --multi-label", &[&multi], &[]);
@@ -192,14 +192,14 @@ fn every_field_of_downloads_is_in_the_guide() {
     check(&env, "cache verify", &[&[]], &["error"]);
 }
 
-/// The columns stand in the text in the order of the header line.
+/// The guide lists the columns in the order of the header line.
 #[test]
 fn every_column_is_in_the_guide() {
     let mut env = Env::new();
     env.set("HF_HOME", "cache");
     let golden = data("golden/seresnet20.golden.safetensors");
     let golden = golden.to_str().unwrap();
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     env.write("labels.json", r#"{"9/a.png": [9]}"#);
     let multi = ["set", "-m", "demo", "--labels", "labels.json"];
     let results = "a.jsonl";

@@ -1,4 +1,4 @@
-//! Files without an end, and files that are longer than they should be.
+//! Files without an end, and files that are too long.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use super::eval_data::{eval, twin};
 fn files_without_an_end_are_errors_that_state_the_limit() {
     let mut env = Env::new();
     env.set("HF_TOKEN_PATH", "/dev/zero");
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     let (code, _, messages) = eval(&env, &["set", "--results", "r.jsonl"]);
     assert_eq!(code, 0, "{messages}");
     for folder in ["pipe", "zero"] {
@@ -56,7 +56,7 @@ fn files_without_an_end_are_errors_that_state_the_limit() {
 #[test]
 fn a_line_of_results_has_a_limit() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     eval(&env, &["set", "--results", "r.jsonl"]);
     let whole = fs::read_to_string(env.path("r.jsonl")).unwrap();
     let (header, record) = whole.split_once('\n').unwrap();
@@ -74,7 +74,7 @@ fn a_line_of_results_has_a_limit() {
         assert_eq!(messages.contains(what), !fits, "{messages}");
         assert!(messages.len() < 500, "{messages}");
     }
-    // The header has all classes.
+    // The header lists all classes.
     let classes: Vec<String> = (0..21_841).map(|class| format!("class {class}")).collect();
     let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
     header["classes"] = classes.into();

@@ -1,4 +1,4 @@
-//! Lists as editors and systems write them, and what the names in them mean.
+//! Lists as editors and systems write them, and how the names in them are resolved.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ fn saved(text: &str) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The label of each picture in a file of results.
+/// The label of each image in a results file.
 fn labels(env: &Env, arguments: &[&str]) -> BTreeMap<String, u64> {
     let _ = fs::remove_file(env.path("r"));
     let arguments = [arguments, &["--results", "r"]].concat();
@@ -36,8 +36,8 @@ fn labels(env: &Env, arguments: &[&str]) -> BTreeMap<String, u64> {
     lines
         .map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
-            let picture = line["image"].as_str().unwrap().to_owned();
-            (picture, line["label"].as_u64().unwrap())
+            let image = line["image"].as_str().unwrap().to_owned();
+            (image, line["label"].as_u64().unwrap())
         })
         .collect()
 }
@@ -46,7 +46,7 @@ fn labels(env: &Env, arguments: &[&str]) -> BTreeMap<String, u64> {
 fn lists_in_every_encoding() {
     let env = Env::new();
     for name in ["a.png", "été.png"] {
-        env.picture("ankle-boot.png", &format!("set/{name}"));
+        env.image("ankle-boot.png", &format!("set/{name}"));
     }
     for (encoding, list) in saved("a.png\tAnkle boot\nété.png\tköter\n") {
         env.write("list", list);
@@ -70,9 +70,9 @@ fn lists_in_every_encoding() {
 }
 
 #[test]
-fn lists_that_are_no_text() {
+fn lists_that_are_not_text() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     let unmarked: Vec<u8> = "9/a.png 9\n"
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
@@ -118,7 +118,7 @@ fn lists_that_are_no_text() {
 fn labels_as_a_json_object() {
     let env = Env::new();
     for name in ["a.png", "b.png", "c.png", "d.png"] {
-        env.picture("ankle-boot.png", &format!("set/{name}"));
+        env.image("ankle-boot.png", &format!("set/{name}"));
     }
     let object = r#"{ "a.png": "Ankle boot", "./b": 7, "c.png": ["Bag", 9], "d.png": [] }"#;
     for (encoding, list) in saved(object) {
@@ -154,12 +154,12 @@ fn labels_as_a_json_object() {
     assert_eq!(code, 0, "{messages}");
 }
 
-/// Paths with whatever a path may hold, but for what separates them.
+/// Paths with every character that a path may hold, except separators.
 #[test]
 fn paths_in_every_encoding() {
     let env = Env::new();
     for name in ["a.png", "été 雨.png"] {
-        env.picture("ankle-boot.png", name);
+        env.image("ankle-boot.png", name);
     }
     let run = |list: &[u8], more: &[&str]| {
         env.write("list", list);
@@ -235,7 +235,7 @@ fn paths_in_every_encoding() {
     }
 }
 
-/// A model whose classes differ in little.
+/// A model whose class names are almost equal.
 fn near(env: &Env) {
     twin(env);
     let names = [
@@ -257,7 +257,7 @@ fn near(env: &Env) {
 }
 
 #[test]
-fn names_that_differ_in_little_are_not_confused() {
+fn similar_names_are_not_confused() {
     let env = Env::new();
     near(&env);
     let names = [
@@ -270,7 +270,7 @@ fn names_that_differ_in_little_are_not_confused() {
         ("cat ", 6),
         ("cat", 7),
         ("caf\u{e9}", 8),
-        // Another form of the same, and one that is folded.
+        // Another Unicode form of the same name, and one in another case.
         ("cafe\u{301}", 8),
         ("gru\u{308}n", 9),
         (" cat", 7),
@@ -279,9 +279,9 @@ fn names_that_differ_in_little_are_not_confused() {
     let mut object = serde_json::Map::new();
     let mut map = String::new();
     for (place, (name, _)) in names.iter().enumerate() {
-        env.picture("ankle-boot.png", &format!("set/{name}/{place}.png"));
-        env.picture("ankle-boot.png", &format!("flat/{place}.png"));
-        env.picture("ankle-boot.png", &format!("mapped/<{name}>/{place}.png"));
+        env.image("ankle-boot.png", &format!("set/{name}/{place}.png"));
+        env.image("ankle-boot.png", &format!("flat/{place}.png"));
+        env.image("ankle-boot.png", &format!("mapped/<{name}>/{place}.png"));
         list += &format!("{place}.png\t{name}\n");
         map += &format!("<{name}>\t{name}\n");
         object.insert(format!("{place}.png"), json!(name));
@@ -302,13 +302,13 @@ fn names_that_differ_in_little_are_not_confused() {
             let file = format!("{place}.png");
             let found = found
                 .iter()
-                .find(|(picture, _)| picture.rsplit('/').next() == Some(&*file));
+                .find(|(image, _)| image.rsplit('/').next() == Some(&*file));
             assert_eq!(found.unwrap().1, class, "{arguments:?}: {name:?}");
         }
     }
 
-    // Neither is exact: both fit.
-    env.picture("ankle-boot.png", "both/LEFT_TURN/a.png");
+    // Neither is exact: both match.
+    env.image("ankle-boot.png", "both/LEFT_TURN/a.png");
     let output = env.run(&["eval", "-q", "-m", "twin", "both"]);
     let messages = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{messages}");
@@ -319,10 +319,10 @@ fn names_that_differ_in_little_are_not_confused() {
 }
 
 #[test]
-fn pictures_are_found_in_either_form_of_unicode() {
+fn images_are_found_in_either_form_of_unicode() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/e\u{301}t.png");
-    env.picture("ankle-boot.png", "set/\u{e4}.png");
+    env.image("ankle-boot.png", "set/e\u{301}t.png");
+    env.image("ankle-boot.png", "set/\u{e4}.png");
     env.write("list", "\u{e9}t.png\t9\na\u{308}\t9\n");
     let (code, report, messages) = eval(&env, &["set", "--labels", "list"]);
     assert_eq!(
@@ -333,14 +333,14 @@ fn pictures_are_found_in_either_form_of_unicode() {
 }
 
 #[test]
-fn what_is_not_seen_in_a_name_is_shown() {
+fn invisible_characters_in_names_are_shown() {
     let env = Env::new();
     for (name, shown) in [
         ("Ankle\u{a0}boot", "Ankle<U+00A0>boot"),
         ("\u{200b}Ankle boot", "<U+200B>Ankle boot"),
         ("Ankle  boot", "Ankle <U+0020>boot"),
     ] {
-        env.picture("ankle-boot.png", &format!("set/{name}/a.png"));
+        env.image("ankle-boot.png", &format!("set/{name}/a.png"));
         let (code, _, messages) = eval(&env, &["set"]);
         assert_eq!(code, 2);
         assert!(

@@ -1,7 +1,7 @@
 //! The program as a user sees it: stdout, stderr and exit code of every command, good and bad.
 //!
-//! What is expected lies in `tests/cli/snapshots`; `UPDATE_SNAPSHOTS=1 cargo test --test cli` writes
-//! it anew, to be read in the diff.
+//! The expected output is in `tests/cli/snapshots`; `UPDATE_SNAPSHOTS=1 cargo test --test cli`
+//! writes it anew, to be read as a diff.
 
 #[path = "../common/mod.rs"]
 mod common;

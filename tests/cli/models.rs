@@ -33,11 +33,11 @@ fn architectures() {
     env.check("download-untrained", &["download", "seresnet101"]);
 }
 
-/// A fine-tune of an architecture without a published checkpoint, in a directory and with `-w`.
+/// A fine-tune of an architecture without a published checkpoint, as a directory and with `-w`.
 #[test]
 fn an_architecture_without_a_checkpoint_runs() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     let known = Zoo::builtin().unwrap().architecture("skresnet50d").unwrap();
     let plan = |classes| known.network.plan(known.naming, classes).unwrap();
     env.write(
@@ -78,11 +78,11 @@ fn an_architecture_without_a_checkpoint_runs() {
     );
 }
 
-/// What a config.json says and no transform can be made of, and the options in its place.
+/// Values of a config.json that no transform can be made from, and the options that replace them.
 #[test]
-fn settings_in_place_of_refused_ones() {
+fn options_replace_refused_settings() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     let config = config(3, "\"x\": 1").replace("bilinear", "random");
     env.write(
         "pets/config.json",
@@ -127,7 +127,7 @@ fn settings_in_place_of_refused_ones() {
         "config-replaced",
         &[&["info", "pets"], &options[..]].concat(),
     );
-    // What looks at no image does not need them.
+    // Commands that take no image do not need them.
     let output = env.run(&["bench", "pets", "--runs", "1"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
@@ -161,7 +161,7 @@ fn info() {
 fn download_without_a_network() {
     let env = Env::new();
     env.check("download-offline", &["download", "senet154", "--offline"]);
-    // Notes of downloads at the same time come in any order.
+    // Notes of concurrent downloads come in any order.
     env.check(
         "download-no-network",
         &["download", "senet154", "demo", "-q"],
@@ -181,7 +181,7 @@ fn download_then_use_the_cache() {
     ]);
     env.set("HF_ENDPOINT", server.url());
     env.set("HF_HOME", "cache");
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     let check = |name: &str, arguments: &[&str]| {
         let output = env.run(arguments);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -224,7 +224,7 @@ fn download_then_use_the_cache() {
 }
 
 #[test]
-fn a_repository_of_older_days_has_a_pytorch_file() {
+fn an_old_repository_has_a_pytorch_file() {
     let mut env = Env::new();
     let weights = weights_of(&demo_plan(3));
     let config = config(3, "\"x\": 1");
@@ -235,7 +235,7 @@ fn a_repository_of_older_days_has_a_pytorch_file() {
     ]);
     env.set("HF_ENDPOINT", server.url());
     env.set("HF_HOME", "cache");
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     let bare = env.run(&["download", "hf-hub:someone/bare"]);
     let stderr = String::from_utf8_lossy(&bare.stderr);
     assert!(
@@ -263,7 +263,7 @@ fn a_repository_of_older_days_has_a_pytorch_file() {
 #[test]
 fn a_local_directory() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     env.write(
         "pets/config.json",
         config(3, r#""label_names": ["cat", "dog", "bird"]"#),
@@ -297,7 +297,7 @@ fn a_local_directory() {
     env.check("local-broken-config", &["info", "./broken"]);
 }
 
-/// Paths that are given as a model and are none.
+/// Paths given as a model that are not one.
 #[test]
 fn files_in_place_of_a_model() {
     let env = Env::new();
@@ -366,7 +366,7 @@ fn a_directory_and_a_repository_by_other_forms() {
 #[test]
 fn other_weights() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     let run = |name: &str, file: &str, model: &str| {
         env.check(
             name,
@@ -428,7 +428,7 @@ fn other_weights() {
 #[test]
 fn a_backbone_of_a_legacy_model_names_the_release() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     let spec = spec("legacy_seresnet18.in1k");
     let plan = spec.network.plan(spec.naming, 1000).unwrap();
     env.write(
@@ -472,7 +472,7 @@ fn without(plan: &Plan, names: &[&str]) -> Vec<u8> {
     tensors(plan, names, 0.25)
 }
 
-/// A file of small waves; `first` is the first value of the classifier.
+/// A file of small waves; `first` is the classifier's first value.
 pub(super) fn tensors(plan: &Plan, without: &[&str], first: f32) -> Vec<u8> {
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = plan
         .tensors()

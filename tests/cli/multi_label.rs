@@ -1,4 +1,4 @@
-//! Models that judge each class by itself: one output, or many labels.
+//! Models that score each class independently: one output, or many labels.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,12 +18,12 @@ fn classify(env: &Env, arguments: &[&str]) -> Value {
 }
 
 fn sigmoid(logit: &Value) -> f64 {
-    // The digits are those of an f32.
+    // With the digits of an f32.
     let logit = f64::from(logit.as_f64().unwrap() as f32);
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// The twin with the output for ankle boots alone.
+/// The twin with only the output for ankle boots.
 fn one_output(env: &Env) {
     twin(env);
     let bytes = fs::read(env.path("twin/model.safetensors")).unwrap();
@@ -66,7 +66,7 @@ fn one_output(env: &Env) {
 #[test]
 fn every_class_above_the_threshold() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     let all = classify(&env, &["boot.png", "-m", "demo", "-k", "10"]);
     assert_eq!(all.get("activation"), None);
     let all = all["predictions"].as_array().unwrap();
@@ -128,8 +128,8 @@ fn every_class_above_the_threshold() {
 fn one_output_is_a_sigmoid() {
     let env = Env::new();
     one_output(&env);
-    env.picture("ankle-boot.png", "set/9/a.png");
-    env.picture("grey.png", "set/0/b.png");
+    env.image("ankle-boot.png", "set/9/a.png");
+    env.image("grey.png", "set/0/b.png");
     let many = classify(&env, &["set/0/b.png", "-m", "demo", "-k", "10"]);
     let many = many["predictions"].as_array().unwrap();
     let logit = &many.iter().find(|found| found["index"] == 9).unwrap()["logit"];
@@ -172,15 +172,15 @@ fn one_output_is_a_sigmoid() {
 }
 
 #[test]
-fn several_labels_are_measured() {
+fn several_labels_are_evaluated() {
     let env = Env::new();
     for (place, name) in ["ankle-boot.png", "grey.png", "exact-224.png", "cmyk.jpg"]
         .iter()
         .enumerate()
     {
-        env.picture(name, &format!("set/{place}.{}", &name[name.len() - 3..]));
+        env.image(name, &format!("set/{place}.{}", &name[name.len() - 3..]));
     }
-    env.write("set/broken.png", b"no picture");
+    env.write("set/broken.png", b"no image");
     env.write(
         "labels.json",
         r#"{"0": [9, "Sneaker"], "1": ["Bag"], "2": [], "3": [8, 7], "broken": [1]}"#,
@@ -193,7 +193,7 @@ fn several_labels_are_measured() {
         "{messages}"
     );
     assert!(messages.contains("broken.png: "), "{messages}");
-    // By the definition, from what `classify` says.
+    // Computed from the definition and the output of `classify`.
     let rows: Vec<Vec<f64>> = (0..4)
         .map(|place| {
             let extension = if place == 3 { "jpg" } else { "png" };
@@ -234,7 +234,7 @@ fn several_labels_are_measured() {
     let found = report["mean_average_precision"].as_f64().unwrap();
     assert!((found - sum / 3.0).abs() < 1e-9, "{found} {}", sum / 3.0);
 
-    // Parts, a cut file and the whole say the same.
+    // Shards, a truncated file and the whole give the same.
     let (_, whole, _) = eval(&env, &[&multi[..], &["--results", "whole.jsonl"]].concat());
     assert_eq!(whole, report);
     for shard in ["1/2", "2/2"] {
@@ -275,7 +275,7 @@ fn several_labels_are_measured() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("  mean average precision  "), "{text}");
 
-    // Several models, and what is about one class for each image.
+    // Several models, and options for single-label models.
     let (_, several, messages) = eval(
         &env,
         &[&multi[..], &["-m", "twin", "--ensemble", "--views", "flip"]].concat(),

@@ -1,11 +1,11 @@
-//! What is not read of folders and archives is counted; links are followed.
+//! Skipped files in folders and archives are counted; links are followed.
 
 use std::fs;
 
 use serde_json::Value;
 
 use super::env::Env;
-use super::eval_data::{archive, counts, eval, picture};
+use super::eval_data::{archive, counts, eval, image};
 
 const HEIC: &[u8] = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic";
 
@@ -28,7 +28,7 @@ fn classify(env: &Env, arguments: &[&str]) -> (Vec<Value>, String, i32) {
     (rows.collect(), messages, output.status.code().unwrap())
 }
 
-/// A class folder of everything that people have in one.
+/// A class folder with everything that people keep in one.
 fn mixed(env: &Env, class: &str) {
     for (name, image) in [
         ("a.png", "ankle-boot.png"),
@@ -36,14 +36,14 @@ fn mixed(env: &Env, class: &str) {
         ("c.mpo", "rgb.jpg"),
         ("d.apng", "animated.png"),
         ("e.dib", "rgb.bmp"),
-        // No extension, a wrong one, another kind's, and one behind.
+        // No extension, a wrong one, another format's, and one with a suffix.
         ("f", "rgb.jpg"),
         ("g.png", "rgb.jpg"),
         ("h.heic", "rgb.jpg"),
         ("i.jpg_large", "rgba.png"),
         (".hidden", "rgba.png"),
     ] {
-        env.picture(image, &format!("{class}/{name}"));
+        env.image(image, &format!("{class}/{name}"));
     }
     env.write(&format!("{class}/j.PPM"), b"P6 1 1 255 abc");
     for (name, bytes) in [
@@ -72,7 +72,7 @@ const NOTE: &str = "note: skipped: 1 .avif, 1 .dat (HEIC), 2 .heic, 1 .nef, 1 .s
                     (1 ._*, 1 .ipynb_checkpoints, 1 @eaDir, 1 Thumbs.db, 1 __MACOSX)\n";
 
 #[test]
-fn nothing_vanishes_from_a_folder() {
+fn skipped_files_in_a_folder_are_counted() {
     let env = Env::new();
     mixed(&env, "set/Ankle boot");
     let (rows, messages, code) = classify(&env, &["set"]);
@@ -91,7 +91,7 @@ fn nothing_vanishes_from_a_folder() {
     );
     assert!(messages.contains(NOTE), "{messages}");
 
-    // A file that is named has a row.
+    // A file named on the command line has a row.
     let (rows, messages, code) = classify(&env, &["set/Ankle boot/k.heic", "set/Ankle boot/n.svg"]);
     assert_eq!((rows.len(), code), (2, 1), "{messages}");
     let error = rows[0]["error"].as_str().unwrap();
@@ -117,7 +117,7 @@ fn nothing_vanishes_from_a_folder() {
 #[test]
 fn class_folders_without_an_image() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "set/Ankle boot/a.png");
+    env.image("ankle-boot.png", "set/Ankle boot/a.png");
     fs::create_dir_all(env.path("set/Bag")).unwrap();
     env.write("set/Coat/sub/a.heic", HEIC);
     env.write("set/unknown/a.heic", HEIC);
@@ -138,17 +138,17 @@ fn class_folders_without_an_image() {
             "{messages}"
         );
     }
-    // Where a list says what images show, folders are no classes.
+    // With a list of labels, folders are not classes.
     env.write("list", "Ankle boot/a.png\t9\n");
     let (code, _, messages) = eval(&env, &["set", "--labels", "list"]);
     assert_eq!(code, 0, "{messages}");
 }
 
 #[test]
-fn nothing_vanishes_from_an_archive() {
+fn skipped_files_in_an_archive_are_counted() {
     let env = Env::new();
-    let boot = picture("ankle-boot.png");
-    let jpeg = picture("rgb.jpg");
+    let boot = image("ankle-boot.png");
+    let jpeg = image("rgb.jpg");
     let files = [
         ("9/a.png", &boot[..]),
         ("9/b", &boot),
@@ -194,16 +194,16 @@ fn nothing_vanishes_from_an_archive() {
 fn links_are_followed() {
     use std::os::unix::fs::symlink;
     let env = Env::new();
-    env.picture("ankle-boot.png", "elsewhere/a.png");
-    env.picture("ankle-boot.png", "set/9/b.png");
+    env.image("ankle-boot.png", "elsewhere/a.png");
+    env.image("ankle-boot.png", "set/9/b.png");
     symlink(env.path("elsewhere"), env.path("set/8")).unwrap();
     symlink("b.png", env.path("set/9/c.png")).unwrap();
-    // Loops: to itself, up, and of two folders.
+    // Loops: to itself, to a parent, and between two folders.
     symlink("..", env.path("set/9/up")).unwrap();
     symlink("self", env.path("set/9/self")).unwrap();
     fs::create_dir(env.path("elsewhere/d")).unwrap();
     symlink(env.path("set/9"), env.path("elsewhere/d/nine")).unwrap();
-    // To nothing.
+    // A dangling link.
     symlink("gone.png", env.path("set/9/broken.png")).unwrap();
     symlink("gone", env.path("set/9/folder")).unwrap();
     symlink("gone", env.path("set/9/._x")).unwrap();

@@ -5,9 +5,9 @@ use senet::weights::Weights;
 use super::env::{Env, data};
 
 #[test]
-fn preprocess_writes_what_the_network_sees() {
+fn preprocess_writes_the_networks_input() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     env.check(
         "preprocess",
         &[
@@ -33,7 +33,7 @@ fn preprocess_writes_what_the_network_sees() {
 #[test]
 fn preprocess_through_pipes() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     assert!(
         env.run(&["preprocess", "boot.png", "-m", "demo", "-o", "file"])
             .status
@@ -48,10 +48,10 @@ fn preprocess_through_pipes() {
 #[test]
 fn preprocess_that_fails_leaves_nothing() {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     env.write("page.png", "<html>");
     env.check(
-        "preprocess-bad-picture",
+        "preprocess-bad-image",
         &["preprocess", "page.png", "-o", "input.safetensors"],
     );
     env.check(
@@ -69,7 +69,7 @@ fn verify() {
     let env = Env::new();
     let golden = data("golden/seresnet20.golden.safetensors");
     std::fs::copy(&golden, env.path("golden.safetensors")).unwrap();
-    // The golden file is of other weights than the built-in ones.
+    // The golden file is for other weights than the built-in ones.
     let output = env.run(&["verify", "demo", "--golden", "golden.safetensors", "--json"]);
     assert_eq!(
         output.status.code(),
@@ -100,7 +100,7 @@ fn verify() {
     );
 }
 
-/// With the tolerance wide open every tensor agrees: the table that a user sees.
+/// With a large tolerance every tensor agrees: the table that a user sees.
 #[test]
 fn verify_prints_a_table() {
     let env = Env::new();

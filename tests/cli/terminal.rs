@@ -1,4 +1,4 @@
-//! The program on a terminal: bars, and the question before something is deleted.
+//! The program on a terminal: progress bars, and the confirmation before deleting.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::env::Env;
 const MODEL: &str = "seresnet50.ra2_in1k";
 const REPO: &str = "timm/seresnet50.ra2_in1k";
 const SIZE: usize = 3_000_000;
-/// The end of a bar, `╸`. What comes from the terminal is not decoded: a byte is a character.
+/// The end of a bar, `╸`. The terminal's output is not decoded: each byte is a character.
 const TIP: &str = "\u{e2}\u{95}\u{b8}";
 
 fn setup() -> (Env, HubServer) {
@@ -28,7 +28,7 @@ fn spawn(env: &Env, arguments: &[&str]) -> PtySession {
     spawn_command(command, Some(20_000)).unwrap()
 }
 
-/// The rest of what it says, and its exit code.
+/// The rest of its output, and its exit code.
 fn finish(mut session: PtySession) -> (String, i32) {
     let text = session.exp_eof().unwrap();
     let (text, code) = text.rsplit_once("exit ").unwrap();
@@ -41,7 +41,7 @@ fn blob(env: &Env) -> PathBuf {
 }
 
 #[test]
-fn a_bar_shows_how_far_a_download_is() {
+fn a_bar_shows_the_progress_of_a_download() {
     let (env, server) = setup();
     // A second and a half.
     server.set(Mode::Trickle(30));
@@ -49,7 +49,7 @@ fn a_bar_shows_how_far_a_download_is() {
     session
         .exp_string("downloading seresnet50.ra2_in1k (model.safetensors), 3.0 MB")
         .unwrap();
-    // Name, bar, size, speed and the time that is left.
+    // Name, bar, size, speed and remaining time.
     let line = format!(r"seresnet50\.ra2_in1k[^\n]*{TIP}[^\n]*B of 3\.00 MB[^\n]*B/s +\d+ s");
     session
         .exp_regex(&line)
@@ -57,7 +57,7 @@ fn a_bar_shows_how_far_a_download_is() {
     let (text, code) = finish(session);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("downloaded seresnet50.ra2_in1k"), "{text}");
-    // The bar is taken away: the last line is the result.
+    // The bar is cleared: the last line is the result.
     let last = text.trim_end().lines().last().unwrap();
     assert!(last.ends_with("model.safetensors"), "{last:?}");
 
@@ -107,7 +107,7 @@ fn a_person_is_asked_before_something_is_deleted() {
 }
 
 #[test]
-fn what_others_do_while_a_person_thinks_is_seen() {
+fn changes_during_the_confirmation_are_noticed() {
     let (env, _server) = setup();
     let download = || assert_eq!(env.run(&["download", MODEL]).status.code(), Some(0));
     download();
@@ -116,7 +116,7 @@ fn what_others_do_while_a_person_thinks_is_seen() {
     fs::write(&reference, commit.replace('0', "f")).unwrap();
     let mut session = spawn(&env, &["cache", "prune"]);
     session.exp_string("[y/N] ").unwrap();
-    // The commit comes to be of use again.
+    // The commit is referenced again.
     download();
     session.send_line("y").unwrap();
     assert_eq!(finish(session).1, 0);

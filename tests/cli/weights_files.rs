@@ -1,5 +1,5 @@
-//! Which file of a directory or repository holds the weights, sharded weights, and numbers of classes
-//! that disagree.
+//! The choice of the weights file in a directory or repository, sharded weights, and conflicting
+//! numbers of classes.
 
 use safetensors::SafeTensors;
 use senet::nets::Plan;
@@ -10,7 +10,7 @@ use super::models::{config, demo_plan, weights_of};
 
 const NAMES: &str = r#""label_names": ["cat", "dog", "bird"]"#;
 
-/// Runs the program, which must succeed: what it printed, and what it said beside that.
+/// Runs the program, which must succeed; returns stdout and stderr.
 fn good(env: &Env, arguments: &[&str]) -> (String, String) {
     let output = env.run(arguments);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -19,7 +19,7 @@ fn good(env: &Env, arguments: &[&str]) -> (String, String) {
     (stdout, stderr)
 }
 
-/// Runs the program, which must not do anything, and gives what it says.
+/// Runs the program, which must do nothing but fail; returns its message.
 fn bad(env: &Env, arguments: &[&str]) -> String {
     let output = env.run(arguments);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -29,11 +29,11 @@ fn bad(env: &Env, arguments: &[&str]) -> String {
 
 fn env() -> Env {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "boot.png");
     env
 }
 
-/// The network's weights in two shards, with the index first: file names and contents.
+/// The network's weights in two shards, the index first: file names and contents.
 fn shards(plan: &Plan) -> Vec<(String, Vec<u8>)> {
     let whole = weights_of(plan);
     let whole = SafeTensors::deserialize(&whole).unwrap();
@@ -231,7 +231,7 @@ fn shards_of_a_repository() {
     let (info, _) = good(&env, &["info", model, "--offline"]);
     assert!(info.contains("shards         2, 1.1 MB"), "{info}");
 
-    // The cache and the lockfile know them all.
+    // The cache and the lockfile know all of them.
     let (verified, _) = good(&env, &["cache", "verify"]);
     assert!(verified.contains("4 files ok, 0 damaged"), "{verified}");
     let (listed, _) = good(&env, &["cache", "list", "--json"]);
@@ -251,7 +251,7 @@ fn shards_of_a_repository() {
         good(&env, &[&with_lock[..], &["-w", &index]].concat()).0,
         answer
     );
-    // One shard that is not the one that is listed.
+    // A shard that is not the one in the lockfile.
     std::fs::remove_file(env.path(&format!("{snapshot}/{second}"))).unwrap();
     let mut other = shards[2].1.clone();
     *other.last_mut().unwrap() ^= 1;
@@ -261,7 +261,7 @@ fn shards_of_a_repository() {
         assert!(error.contains("the lockfile my.lock"), "{error}");
         assert!(error.contains(second), "{error}");
     }
-    // A shard that the cache has lost is downloaded, and named where it cannot be.
+    // A shard missing from the cache is downloaded, and named in the error if it cannot be.
     std::fs::remove_file(env.path(&format!("{snapshot}/{second}"))).unwrap();
     let error = bad(&env, &[&classify[..], &["--offline"]].concat());
     assert!(error.contains(second), "{error}");
@@ -346,7 +346,7 @@ fn a_repository_with_a_file_of_another_name() {
     ]
     .concat();
     assert_eq!(good(&env, &with_lock).0, answer);
-    // What is here is enough where the hub is out of reach.
+    // Cached files are enough if the hub cannot be reached.
     drop(server);
     for more in [&[][..], &["--offline"]] {
         let arguments = [&classify("hf-hub:someone/one")[..], more].concat();
@@ -360,7 +360,7 @@ fn a_repository_with_a_file_of_another_name() {
 }
 
 #[test]
-fn numbers_of_classes_that_disagree_are_both_named() {
+fn conflicting_numbers_of_classes_are_both_named() {
     let mut env = env();
     let weights = weights_of(&demo_plan(3));
     let wrong = config(1000, "\"x\": 1");

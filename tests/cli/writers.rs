@@ -1,5 +1,5 @@
-//! Every option that names a file to write: through links to their targets, into pipes and devices,
-//! and never in place of what is not a regular file.
+//! Every option that names an output file: links are followed, pipes and devices are written to,
+//! and nothing but a regular file is replaced.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
@@ -9,7 +9,7 @@ use std::thread;
 
 use super::env::Env;
 
-/// The commands, up to the file's name, and what the file begins with.
+/// The commands, without the file name, and how the file begins.
 const WRITERS: [(&[&str], &str); 4] = [
     (&["lock"], "# The files of models that may be used"),
     (&["preprocess", "boot.png", "-m", "demo", "-q", "-o"], ""),
@@ -25,8 +25,8 @@ const WRITERS: [(&[&str], &str); 4] = [
 
 fn setup() -> Env {
     let env = Env::new();
-    env.picture("ankle-boot.png", "boot.png");
-    env.picture("ankle-boot.png", "set/9/a.png");
+    env.image("ankle-boot.png", "boot.png");
+    env.image("ankle-boot.png", "set/9/a.png");
     env
 }
 
@@ -36,7 +36,7 @@ fn write(env: &Env, command: &[&str], file: &str) -> (Option<i32>, String) {
     (output.status.code(), messages)
 }
 
-/// What the command writes into a file that is new.
+/// Checks the contents of a new file.
 fn check(bytes: &[u8], begin: &str, what: &str) {
     assert!(bytes.len() > 50, "{what}: {} bytes", bytes.len());
     assert!(bytes.starts_with(begin.as_bytes()), "{what}");
@@ -52,7 +52,7 @@ fn names(env: &Env) -> Vec<String> {
 }
 
 #[test]
-fn links_stay_and_their_targets_are_written() {
+fn links_are_kept_and_their_targets_written() {
     for (command, begin) in WRITERS {
         let env = setup();
         fs::create_dir(env.path("sub")).unwrap();
@@ -63,7 +63,7 @@ fn links_stay_and_their_targets_are_written() {
         for link in ["dangling", "to-link"] {
             assert!(env.path(link).is_symlink(), "{command:?}");
         }
-        // A results file is never begun anew.
+        // A results file is never overwritten.
         if !command.contains(&"--results") {
             env.write("sub/new", "old");
             let mode = fs::Permissions::from_mode(0o604);
@@ -107,7 +107,7 @@ fn pipes_and_devices_are_written_to() {
             fs::read_link(env.path("null")).unwrap(),
             Path::new("/dev/null")
         );
-        // Root alone may make one.
+        // Only root may create one.
         let device = env.path("device");
         let made = Command::new("mknod")
             .arg(&device)
@@ -149,7 +149,7 @@ fn standard_output_is_written_to_where_it_stands() {
 }
 
 #[test]
-fn folders_and_circles_of_links_are_errors() {
+fn directories_and_link_cycles_are_errors() {
     for (command, _) in WRITERS {
         let env = setup();
         fs::create_dir(env.path("folder")).unwrap();
@@ -175,7 +175,7 @@ fn folders_and_circles_of_links_are_errors() {
 }
 
 #[test]
-fn no_run_is_resumed_in_a_pipe() {
+fn a_pipe_cannot_be_resumed() {
     let env = setup();
     let made = Command::new("mkfifo").arg(env.path("pipe")).status();
     assert!(made.unwrap().success());
@@ -197,7 +197,7 @@ fn no_run_is_resumed_in_a_pipe() {
 }
 
 #[test]
-fn an_output_is_kept_from_replacing_the_results_behind_a_link() {
+fn no_output_replaces_the_results_behind_a_link() {
     let env = setup();
     symlink("r.jsonl", env.path("link")).unwrap();
     for [results, page] in [["link", "r.jsonl"], ["r.jsonl", "link"]] {

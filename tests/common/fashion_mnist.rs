@@ -18,11 +18,11 @@ fn read(name: &str, header: usize) -> Vec<u8> {
     bytes.split_off(header)
 }
 
-/// Grey pictures of 28 x 28, and their labels.
+/// Grey images of 28 x 28, and their labels.
 pub(crate) fn test_set() -> (Vec<Vec<u8>>, Vec<u8>) {
-    let pictures = read("t10k-images-idx3-ubyte.gz", 16);
+    let images = read("t10k-images-idx3-ubyte.gz", 16);
     let labels = read("t10k-labels-idx1-ubyte.gz", 8);
-    let pictures: Vec<Vec<u8>> = pictures.chunks_exact(28 * 28).map(<[u8]>::to_vec).collect();
-    assert_eq!((pictures.len(), labels.len()), (10_000, 10_000));
-    (pictures, labels)
+    let images: Vec<Vec<u8>> = images.chunks_exact(28 * 28).map(<[u8]>::to_vec).collect();
+    assert_eq!((images.len(), labels.len()), (10_000, 10_000));
+    (images, labels)
 }

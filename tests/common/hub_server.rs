@@ -20,10 +20,10 @@ use sha2::{Digest, Sha256};
 
 use reply::{Framing, Reply};
 
-/// Commit that every branch stands for.
+/// The commit that every branch points to.
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What the hub does with requests for files.
+/// The response to requests for files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Sends the file itself.
@@ -32,7 +32,7 @@ pub(crate) enum Mode {
     Redirect,
     /// Redirects to another path of the hub first, as for a renamed repository.
     Renamed,
-    /// The same, with the hub's commit in the redirect.
+    /// As `Renamed`, with the hub's commit in the redirect.
     RenamedCommit,
     /// The same, and an etag that is not the file's.
     RenamedEtag,
@@ -42,11 +42,11 @@ pub(crate) enum Mode {
     Header(&'static str, &'static str),
     /// Redirects, and the file server sends this header.
     RedirectHeader(&'static str, &'static str),
-    /// Sends every request on to the same path of the file server, without the hub's headers.
+    /// Redirects every request to the same path of the file server, without the hub's headers.
     Moved,
-    /// Redirects to itself for ever.
+    /// Redirects to itself forever.
     Loop,
-    /// Sends the file in chunks without naming its length.
+    /// Sends the file in chunks without stating its length.
     Chunked,
     /// Pauses between small pieces.
     Slow,
@@ -56,21 +56,21 @@ pub(crate) enum Mode {
     MissingFileUnnamed,
     /// 404 for everything.
     MissingUnnamed,
-    /// 401: the repository is private or there is none, or the token is not valid.
+    /// 401: the repository is private or does not exist, or the token is invalid.
     Unauthorised,
     /// 403: the conditions are not accepted.
     Gated,
     /// 500 with an HTML page.
     Broken,
-    /// Names the length, sends half and hangs up.
+    /// States the length, sends half and hangs up.
     Cut,
     /// Redirects, and the file server cuts.
     RedirectCut,
     /// Redirects, and the file server answers 403.
     RedirectForbidden,
-    /// Promises another length than it sends.
+    /// States a length that it does not send.
     WrongLength,
-    /// Neither a length nor chunks: only the end of the connection ends the file.
+    /// Neither a length nor chunks: the end of the connection ends the file.
     NoLength,
     /// Right length and headers, other bytes.
     WrongBytes,
@@ -82,11 +82,11 @@ pub(crate) enum Mode {
     OtherCommit,
     /// `HEAD` is answered well, the file itself with this status.
     Busy(u16),
-    /// 429 that asks to come back after so many seconds.
+    /// 429 that asks to retry after this many seconds.
     TooMany(u64),
-    /// The same, as the date of so many seconds from now.
+    /// The same, as the date this many seconds from now.
     TooManyUntil(u64),
-    /// Names the length, sends so many bytes and hangs up.
+    /// States the length, sends this many bytes and hangs up.
     CutAt(usize),
     /// Sends half and then nothing, without hanging up.
     Stall,
@@ -94,7 +94,7 @@ pub(crate) enum Mode {
     Mute,
     /// A byte now and then.
     Drip,
-    /// Sends small pieces with a pause of so many milliseconds.
+    /// Sends small pieces with a pause of this many milliseconds.
     Trickle(u64),
     /// Knows no ranges: sends everything, whatever is asked for.
     NoRange,
@@ -127,10 +127,10 @@ type File = ((String, String), Vec<u8>);
 struct Shared {
     /// Contents by `repo` and file name.
     files: Mutex<BTreeMap<(String, String), Vec<u8>>>,
-    /// What takes the place of a file after the next `HEAD`.
+    /// The replacement for a file after the next `HEAD`.
     next: Mutex<Option<File>>,
     mode: Mutex<Mode>,
-    /// Modes of the next requests for the bytes of files, before `mode` counts again.
+    /// Modes of the next requests for file contents; `mode` applies after them.
     plan: Mutex<VecDeque<Mode>>,
     requests: Mutex<Vec<Request>>,
     file_server: String,
@@ -192,12 +192,12 @@ impl HubServer {
         *self.shared.mode.lock().unwrap() = mode;
     }
 
-    /// Modes of the next requests for the bytes of files, one for each.
+    /// Modes of the next requests for file contents, one for each.
     pub(crate) fn plan(&self, modes: &[Mode]) {
         *self.shared.plan.lock().unwrap() = modes.iter().copied().collect();
     }
 
-    /// Puts other contents in the place of a file.
+    /// Replaces the contents of a file.
     pub(crate) fn replace(&self, repo: &str, file: &str, bytes: &[u8]) {
         let key = (repo.to_owned(), file.to_owned());
         self.shared
@@ -207,7 +207,7 @@ impl HubServer {
             .insert(key, bytes.to_vec());
     }
 
-    /// The same, once the next `HEAD` is answered.
+    /// The same, after the next `HEAD`.
     pub(crate) fn replace_after_head(&self, repo: &str, file: &str, bytes: &[u8]) {
         let key = (repo.to_owned(), file.to_owned());
         *self.shared.next.lock().unwrap() = Some((key, bytes.to_vec()));
@@ -239,7 +239,7 @@ fn listen(listener: TcpListener, shared: Arc<Shared>, file_server: bool) -> thre
                 return;
             }
             let shared = Arc::clone(&shared);
-            // A client that hangs up is not the server's failure.
+            // A client that hangs up is not a failure of the server.
             thread::spawn(move || drop(stream.and_then(|s| serve(s, &shared, file_server))));
         }
     })
@@ -278,7 +278,7 @@ fn serve(stream: TcpStream, shared: &Shared, file_server: bool) -> std::io::Resu
     let planned = || shared.plan.lock().unwrap().pop_front();
     let is_list = request.path.starts_with("/api/");
     let is_head = request.method == "HEAD";
-    // A file that the hub redirects to is the same request's.
+    // After a redirect, the file server's request is part of the same one.
     let is_redirected = file_server && !request.path.starts_with("/v1/");
     let mode = if is_list || is_head || is_redirected {
         usual
@@ -485,7 +485,7 @@ impl Shared {
             (Some(bytes), Mode::Stall) => Reply::file(bytes, request).framed(Framing::Stall),
             (Some(bytes), Mode::Drip) => Reply::file(bytes, request).framed(Framing::Slow(1, 20)),
             (Some(bytes), Mode::Chunked) => Reply::file(bytes, request).framed(Framing::Chunked),
-            // Its etag is not the hub's.
+            // Its etag differs from the hub's.
             (Some(bytes), _) => Reply::file(bytes, request).with("ETag", "\"of-the-file-server\""),
         }
     }

@@ -1,5 +1,5 @@
 //! Helpers of the integration tests.
-// Each test program uses a part of them.
+// Each test program uses some of them.
 #![allow(dead_code)]
 
 pub(crate) mod fashion_mnist;

@@ -1,6 +1,6 @@
-//! Whether stored outputs are written anew instead of compared.
+//! Whether snapshots are updated instead of compared.
 
-/// `UPDATE_SNAPSHOTS` is for a person who reads the diff afterwards.
+/// `UPDATE_SNAPSHOTS` is for a person who then reads the diff.
 ///
 /// # Panics
 /// On a CI machine, where every comparison would pass.

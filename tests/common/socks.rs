@@ -1,14 +1,14 @@
-//! A SOCKS5 proxy on 127.0.0.1 that leads every connection to one server (RFC 1928, RFC 1929).
+//! A SOCKS5 proxy on 127.0.0.1 that forwards every connection to one server (RFC 1928, RFC 1929).
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// A connection that was asked for.
+/// A requested connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// An address, or a name that the proxy has to resolve.
+    /// An address, or a name for the proxy to resolve.
     pub(crate) host: Host,
     pub(crate) port: u16,
     /// User and password.
@@ -86,7 +86,7 @@ fn take<const N: usize>(stream: &mut TcpStream) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// A length, and so many bytes.
+/// A length and that many bytes.
 fn text(stream: &mut TcpStream) -> io::Result<String> {
     let [length] = take(stream)?;
     let mut bytes = vec![0; length.into()];

@@ -1,4 +1,4 @@
-//! TLS in front of a server on 127.0.0.1, with a certificate that an authority of its own has signed.
+//! TLS in front of a server on 127.0.0.1, with a certificate signed by its own authority.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// Names that the certificate is for.
+/// The names in the certificate.
 const NAMES: [&str; 2] = ["localhost", "hub.invalid"];
 
 pub(crate) struct Front {
@@ -59,7 +59,7 @@ pub(crate) fn front(server: &str) -> Front {
     }
 }
 
-/// One request and its answer, after which the server hangs up.
+/// Relays one request and its response, after which the server hangs up.
 fn relay(stream: TcpStream, config: Arc<ServerConfig>, server: &str) -> std::io::Result<()> {
     let connection = ServerConnection::new(config).map_err(std::io::Error::other)?;
     let mut client = StreamOwned::new(connection, stream);

@@ -1,6 +1,6 @@
 //! Evaluation as a library: models on data sets; and the figures of a report compared with those of
-//! scikit-learn, torchmetrics and statsmodels, on stored predictions (`tests/tools/make_metrics.py`,
-//! `tests/tools/make_multi_label.py`).
+//! scikit-learn, torchmetrics and statsmodels, on stored predictions
+//! (`tests/tools/make_metrics.py`, `tests/tools/make_multi_label.py`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use senet::weights::Weights;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// An answer about picture `index`, of one right class.
+/// An answer for image `index`, which has one right class.
 fn record(index: usize, logits: &[f64], label: usize) -> Record {
     let (label, answer) = Answer::new(logits, &[label]);
     Record {
@@ -63,7 +63,7 @@ fn header(images: usize, classes: usize) -> Header {
 }
 
 #[test]
-fn figures_are_those_of_other_packages() {
+fn figures_match_other_packages() {
     let stored: Value = serde_json::from_str(include_str!("../data/eval/metrics.json")).unwrap();
     let logits: Vec<Vec<f32>> = serde_json::from_value(stored["logits"].clone()).unwrap();
     let labels: Vec<usize> = serde_json::from_value(stored["labels"].clone()).unwrap();
@@ -99,7 +99,7 @@ fn figures_are_those_of_other_packages() {
         );
     };
     close(report.loss.unwrap(), &expected["loss"], 1e-12);
-    // Torchmetrics adds up in single precision.
+    // Torchmetrics sums in single precision.
     close(
         report.calibration_error.unwrap(),
         &expected["calibration_error"],
@@ -129,22 +129,22 @@ fn figures_are_those_of_other_packages() {
 }
 
 #[test]
-fn views_are_those_of_torchvision() {
+fn views_match_torchvision() {
     let stored: Value = serde_json::from_str(include_str!("../data/eval/views.json")).unwrap();
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/tests/data/pictures/exact-256x224.png"
     );
-    let picture = senet::preprocess::open(path, &DecodeOptions::default()).unwrap();
+    let image = senet::preprocess::open(path, &DecodeOptions::default()).unwrap();
     let mut input = header(1, 1).members.remove(0).input;
     (input.size, input.crop_pct, input.mean, input.std) = ([101; 2], 0.7, [0.0; 3], [1.0; 3]);
     let transform = Transform::new(&input).unwrap();
     const AREA: usize = 101 * 101;
     for (views, name) in [(Views::Flip, "flip"), (Views::TenCrop, "ten-crop")] {
         let mut values = vec![0.0; views.count() * 3 * AREA];
-        transform.write_views(&picture, views, &mut values);
+        transform.write_views(&image, views, &mut values);
         let mut single = vec![0.0; 3 * AREA];
-        transform.write(&picture, &mut single);
+        transform.write(&image, &mut single);
         assert_eq!(
             values[..3 * AREA],
             single,
@@ -164,14 +164,14 @@ fn views_are_those_of_torchvision() {
     }
 }
 
-/// Where a picture has several right classes, each model is right about the one it says.
+/// If an image has several right classes, each model is right if it predicts one of them.
 #[test]
 fn pairs_of_models_with_several_right_classes() {
     let header = header(4, 4);
     let right = [&[0, 3][..], &[0, 3], &[1], &[1, 2]];
     let records = |best: [usize; 4]| -> Vec<Record> {
-        let pictures = best.into_iter().zip(right).enumerate();
-        let pictures = pictures.map(|(index, (best, right))| {
+        let images = best.into_iter().zip(right).enumerate();
+        let images = images.map(|(index, (best, right))| {
             let logits: Vec<f64> = (0..4).map(|class| f64::from(class == best)).collect();
             let (label, answer) = Answer::new(&logits, right);
             Record {
@@ -182,9 +182,9 @@ fn pairs_of_models_with_several_right_classes() {
                 outcome: Outcome::Answer(answer),
             }
         });
-        pictures.collect()
+        images.collect()
     };
-    // Both right with another class each; only the first; only the second; neither.
+    // Both right with different classes; only the first; only the second; neither.
     let (first, second) = (records([0, 3, 0, 0]), records([3, 1, 1, 3]));
     for (a, b) in [(&first, &second), (&second, &first)] {
         let pair = Pair::new((&header, a), (&header, b));
@@ -201,9 +201,9 @@ fn pairs_of_models_with_several_right_classes() {
     }
 }
 
-/// A model that is right and doubts it is badly calibrated, and its labels are in order.
+/// A model that is right but unsure is badly calibrated; its labels are not in question.
 #[test]
-fn only_answers_that_are_sure_and_wrong_look_like_other_labels() {
+fn only_confident_mistakes_look_like_wrong_labels() {
     let header = header(40, 100);
     let warnings = |surplus: f64, right: usize| {
         let records: Vec<Record> = (0..40)
@@ -225,7 +225,7 @@ fn only_answers_that_are_sure_and_wrong_look_like_other_labels() {
     assert!(sure[0].contains("(top-1 30.00 %, by its own probabilities 100.00 %)"));
 }
 
-/// In a list of names the development kit's numbers are not found out, but told.
+/// In a list of names, the development kit's numbering is not detected but must be given.
 #[test]
 fn the_last_number_of_the_development_kit_is_hinted_at() {
     let folder = tempfile::tempdir().unwrap();
@@ -242,8 +242,8 @@ fn the_last_number_of_the_development_kit_is_hinted_at() {
     assert!(hint.contains("ImageNet's development kit"), "{hint}");
 }
 
-/// ImageNetV2 calls its folders by the numbers of the classes, which sort otherwise than they count;
-/// ImageNet-Sketch by WordNet ids. Any part of either is labelled as in the whole.
+/// ImageNetV2 names its folders by class number, which sorts differently as text; ImageNet-Sketch
+/// by WordNet id. Any subset of either is labelled as in the whole.
 #[test]
 fn folders_of_the_variants_of_imagenet() {
     let set = LabelSet::builtin("imagenet-1k").unwrap();
@@ -252,8 +252,8 @@ fn folders_of_the_variants_of_imagenet() {
     let write = |data: &str, class: &str| {
         let class = folder.path().join(data).join(class);
         std::fs::create_dir_all(&class).unwrap();
-        for picture in 0..2 {
-            std::fs::write(class.join(format!("{picture}.jpeg")), b"").unwrap();
+        for image in 0..2 {
+            std::fs::write(class.join(format!("{image}.jpeg")), b"").unwrap();
         }
     };
     let id = |class: usize| set.entries[class].id.clone().unwrap();
@@ -294,11 +294,11 @@ fn folders_of_the_variants_of_imagenet() {
     }
 }
 
-/// Folders of numbers, and what a model says that was trained on them in some order.
+/// Folders named by numbers, and the answers of a model that was trained on them in some order.
 struct Numbers {
     folder: tempfile::TempDir,
     set: LabelSet,
-    /// The model's class of each folder.
+    /// The class of each folder in the model.
     trained: Vec<(String, usize)>,
 }
 
@@ -319,7 +319,7 @@ impl Numbers {
         }
     }
 
-    /// The share of right labels, and what is said of the others.
+    /// The share of right labels, and the warnings about the others.
     fn read(&self, ids: Option<LabelIds>, order: Option<FolderOrder>) -> (f64, Vec<Warning>) {
         let mut classes = Classes::new(&self.set);
         if let Some(ids) = ids {
@@ -378,17 +378,17 @@ fn folders_of_numbers_in_the_order_of_strings() {
     let (_, warnings) = numbers.read(None, Some(Numeric));
     assert_ne!(numbering(&warnings), Some((None, Some(Strings))));
 
-    // Some of them, from which all others are known.
+    // A subset, from which all others follow.
     let part: Vec<String> = names.iter().skip(2).cloned().collect();
     let numbers = Numbers::new(&part, sorted(&names));
     let (_, warnings) = numbers.read(None, None);
     assert_eq!(numbering(&warnings), Some((None, Some(Strings))));
     assert_eq!(numbers.read(None, Some(Strings)), (1.0, vec![]));
 
-    // In order: nothing is said.
+    // In order: no warning.
     let numbers = Numbers::new(&names, |name| name.parse().unwrap());
     assert_eq!(numbers.read(None, None), (1.0, vec![]));
-    // A model that is wrong in every order.
+    // A model that is wrong in any order.
     let numbers = Numbers::new(&names, |_| 5);
     let (_, warnings) = numbers.read(None, None);
     assert!(!warnings.is_empty());
@@ -399,7 +399,7 @@ fn folders_of_numbers_in_the_order_of_strings() {
 fn numbers_that_count_from_one() {
     use FolderOrder::String as Strings;
     let from_one = Some(LabelIds::FromOne);
-    // Without the last, whose number would be no class.
+    // Without the last one, whose number would not be a class.
     let names: Vec<String> = (1..12).map(|number| number.to_string()).collect();
     let numbers = Numbers::new(&names, |name| name.parse::<usize>().unwrap() - 1);
     let (share, warnings) = numbers.read(None, None);
@@ -450,7 +450,7 @@ fn folders_of_names_in_the_order_of_strings() {
 }
 
 #[test]
-fn multi_label_figures_are_those_of_scikit_learn() {
+fn multi_label_figures_match_scikit_learn() {
     let stored: Value =
         serde_json::from_str(include_str!("../data/eval/multi_label.json")).unwrap();
     let scores: Vec<Vec<f64>> = serde_json::from_value(stored["scores"].clone()).unwrap();
@@ -494,10 +494,10 @@ fn multi_label_figures_are_those_of_scikit_learn() {
     }
 }
 
-/// Results of [`set`] that the first version of this program wrote.
+/// Results of [`set`] in the format of version 1.
 const STORED: &str = include_str!("../data/eval/results.jsonl");
 
-/// Two images of known classes, and a file that is none.
+/// Two images of known classes, and a file that is not an image.
 fn set(folder: &Path) -> PathBuf {
     let set = folder.join("set");
     for (name, from) in [("9/a.png", "ankle-boot.png"), ("Bag/b.png", "grey.png")] {
@@ -515,7 +515,7 @@ fn demo() -> Model {
 }
 
 #[test]
-fn models_are_measured_in_one_pass() {
+fn models_are_evaluated_in_one_pass() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (demo(), demo());
     let classes = Classes::new(&first.spec().labels);
@@ -566,7 +566,7 @@ fn results_of_an_older_run_are_resumed() {
     options.results = Some(file.clone());
     options.fingerprints = vec![Weights::open(weights).unwrap().fingerprint().unwrap()];
     options.resume = true;
-    // All of it; all but the last image, which no network sees.
+    // All of it; all but the last image, which no network gets to see.
     let lines: Vec<&str> = STORED.split_inclusive('\n').collect();
     for kept in [4, 3] {
         fs::write(&file, lines[..kept].concat()).unwrap();
@@ -606,7 +606,7 @@ fn results_of_an_older_run_are_resumed() {
     ));
     let evaluation = Evaluation::new([&model], &data, options.clone());
     assert!(matches!(evaluation, Err(EvalError::Exists { .. })));
-    // Other weights, by what the caller says.
+    // Other weights, according to the caller.
     options.resume = true;
     options.fingerprints = vec!["0".repeat(64)];
     let error = Evaluation::new([&model], &data, options).unwrap_err();
@@ -623,7 +623,7 @@ fn results_of_an_older_run_are_resumed() {
 }
 
 #[test]
-fn a_run_stops_between_batches_and_can_go_on() {
+fn a_run_stops_between_batches_and_can_be_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let model = demo();
     let classes = Classes::new(&model.spec().labels);

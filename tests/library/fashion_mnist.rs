@@ -1,11 +1,11 @@
-//! The model inside the program on all 10,000 test images of Fashion-MNIST, beside PyTorch.
+//! The built-in model on all 10,000 test images of Fashion-MNIST, compared with PyTorch.
 
 use candle_core::Device;
 use senet::hub::HubOptions;
 use senet::preprocess::RgbImage;
 use senet::{Model, Zoo};
 
-/// What PyTorch answers on the same weights; see `tests/tools/train_fashion_mnist.py`.
+/// PyTorch's answers with the same weights; see `tests/tools/train_fashion_mnist.py`.
 fn answers_of_torch() -> Vec<usize> {
     let text = include_str!("../data/fashion_mnist_torch.txt");
     text.bytes()
@@ -20,12 +20,12 @@ fn answers_of_torch() -> Vec<usize> {
     clippy::print_stderr,
     reason = "the figure is what the test is run for"
 )]
-fn accuracy_on_all_test_pictures() {
+fn accuracy_on_all_test_images() {
     let mut offline = HubOptions::from_env().unwrap();
     offline.offline = true;
     let model = Model::open("demo", &offline, &Device::Cpu).unwrap();
-    let (pictures, labels) = crate::common::fashion_mnist::test_set();
-    let pictures: Vec<RgbImage> = pictures
+    let (images, labels) = crate::common::fashion_mnist::test_set();
+    let images: Vec<RgbImage> = images
         .iter()
         .map(|grey| {
             let rgb = grey.iter().flat_map(|&value| [value; 3]).collect();
@@ -35,7 +35,7 @@ fn accuracy_on_all_test_pictures() {
 
     let mut answers = Vec::new();
     let mut in_top5 = 0;
-    for (batch, labels) in pictures.chunks(250).zip(labels.chunks(250)) {
+    for (batch, labels) in images.chunks(250).zip(labels.chunks(250)) {
         for (best, &label) in model.classify(batch, 5).unwrap().iter().zip(labels) {
             answers.push(best[0].index);
             in_top5 += usize::from(best.iter().any(|p| p.index == usize::from(label)));

@@ -1,13 +1,13 @@
-//! One crate has no walls of its own, so this test is the wall: a room of `src` may use the rooms
-//! before it in [`ROOMS`] and no others. That rules out circles between rooms, too, except for
-//! `error`, which names the errors of all rooms below `cli`.
+//! Modules of one crate may use each other freely, so this test enforces the layers: a room of
+//! `src` may use only the rooms before it in [`ROOMS`]. That also rules out cycles between rooms,
+//! except for `error`, which names the errors of all rooms below `cli`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-/// From the ground up; `src/README.md` says what each room is for.
+/// From the bottom up; `src/README.md` says what each room is for.
 const ROOMS: &[&str] = &[
     "quote",
     "text",
@@ -33,17 +33,16 @@ const ROOMS: &[&str] = &[
     "cli",
 ];
 
-/// They put the rooms together and are in none.
+/// These put the rooms together and belong to none.
 const ROOTS: &[&str] = &["lib", "main", "build", "guide"];
 
-/// The room of a file below `src`, which is a folder or a file there.
+/// The room of a file below `src`: a directory or file there.
 fn room(file: &Path) -> String {
     let first = Path::new(file.iter().next().unwrap());
     first.file_stem().unwrap().to_str().unwrap().to_owned()
 }
 
-/// What the code names after `crate::`, with the number of the line. Documentation may point
-/// anywhere.
+/// The names after `crate::` in the code, with line numbers. Documentation may link anywhere.
 fn names(code: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = (1..).zip(code.lines().map(str::trim_start));
     lines
@@ -73,7 +72,8 @@ fn no_room_uses_one_above_it() {
             wrong.push(format!("{}: ROOMS lacks `{here}`", file.display()));
             continue;
         };
-        // The library's error joins the errors of all rooms below the command line, which is the last.
+        // The library's error joins the errors of all rooms below the command line, which is the
+        // last.
         let highest = if here == "error" {
             ROOMS.len() - 2
         } else {

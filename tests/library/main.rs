@@ -1,5 +1,5 @@
-//! The library: one program for all rooms but the command line, since each program links Candle anew.
-//! `cargo test --test library zoo::` runs the tests of one.
+//! The library's tests in one program, since each program links Candle anew. `cargo test --test
+//! library zoo::` runs those of one room.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,6 +15,6 @@ mod readme;
 mod weights;
 mod zoo;
 
-/// What the tests have in memory, for those that run alone.
+/// Memory in use by the tests, for those that run alone.
 #[global_allocator]
 static MEMORY: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;

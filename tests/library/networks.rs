@@ -1,6 +1,6 @@
 //! Every architecture against timm: stem, pool, stages, gates, pooled features and logits.
 //!
-//! Weights and pictures come from a formula, so that the recorded numbers in `tests/data/golden` are
+//! Weights and images come from a formula, so that the recorded numbers in `tests/data/golden` are
 //! all that is stored. `tests/tools/make_golden.py` makes them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +21,11 @@ mod files;
 mod formula;
 mod mobile;
 
-/// Another order of summation may err this many times as much as timm's own single precision does.
+/// Another order of summation may differ by this multiple of timm's own single-precision error.
 const SLACK: f64 = 20.0;
-/// Nor is a difference an error below this share of the tensor's largest magnitude: timm's own single
-/// precision is off by up to 1e-6 of it, and the smallest mistake (`another_epsilon_is_noticed`) by
-/// 2e-3.
+/// Nor is a difference an error below this share of the tensor's largest magnitude: timm's own
+/// single-precision error reaches 1e-6 of it, and the smallest mistake
+/// (`another_epsilon_is_noticed`) 2e-3.
 const FLOOR: f64 = 1e-5;
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ struct Run {
     tensors: BTreeMap<String, Numbers>,
 }
 
-/// See make_golden.py for the fields.
+/// The fields are described in make_golden.py.
 #[derive(Deserialize)]
 struct Numbers {
     shape: Vec<usize>,
@@ -57,7 +57,7 @@ impl Run {
         let (input, digest) = formula::images(self.input);
         assert_eq!(
             digest, self.input_digest,
-            "the formula's pictures are not those of the recording"
+            "the formula's images are not those of the recording"
         );
         let expected = |(name, numbers): (&String, &Numbers)| {
             let elements: usize = numbers.shape.iter().product();
@@ -91,7 +91,7 @@ fn recorded(arch: &str) -> Recorded {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The topology in one of the architecture's cards.
+/// The topology from one of the architecture's cards.
 fn spec(arch: &str) -> (NetworkSpec, Naming) {
     #[derive(Deserialize)]
     struct Card {
@@ -129,7 +129,7 @@ fn spec(arch: &str) -> (NetworkSpec, Naming) {
     (card.network, card.tensors.naming)
 }
 
-/// As [`spec`], with something changed.
+/// As [`spec`], with a change.
 fn edited(arch: &str, change: impl Fn(&mut ResnetSpec)) -> (NetworkSpec, Naming) {
     match spec(arch) {
         (NetworkSpec::Resnet(mut spec), naming) => {
@@ -140,7 +140,7 @@ fn edited(arch: &str, change: impl Fn(&mut ResnetSpec)) -> (NetworkSpec, Naming)
     }
 }
 
-/// Cards, and the architectures that have none.
+/// All cards, and the files of architectures without a card.
 fn cards() -> Vec<PathBuf> {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
     let files = [models.join("architectures"), models];
@@ -178,7 +178,8 @@ fn failures(report: &Report) -> String {
         .collect()
 }
 
-/// Networks of more parameters wait for each other: the largest is 0.6 GB, twice while it is loaded.
+/// Tests of larger networks run one at a time: the largest is 0.6 GB, and needs twice that while
+/// loading.
 const LARGE: usize = 40_000_000;
 static ONE_LARGE: Mutex<()> = Mutex::new(());
 
@@ -231,7 +232,7 @@ architectures! {
     seresnext50_32x4d seresnext101_32x4d seresnext101_32x8d seresnext101_64x4d
     seresnext101d_32x8d seresnextaa101d_32x8d seresnextaa201d_32x8d
     skresnet18 skresnet34 skresnext50_32x4d
-    // Without a checkpoint; the deeper ones differ from these in the number of blocks alone.
+    // Without a checkpoint; the deeper ones differ from these only in the number of blocks.
     seresnet18 seresnet50t seresnetaa50d skresnet50 skresnet50d
 }
 
@@ -249,7 +250,7 @@ const NOT_RUN: [&str; 10] = [
     "seresnet34",
 ];
 
-/// Grey images, and inputs that no image gives.
+/// Grey images, and inputs that do not come from images.
 #[test]
 fn other_input_channels() {
     for (arch, inputs) in [
@@ -288,9 +289,9 @@ fn every_card_has_a_golden_file_and_a_test() {
     }
 }
 
-/// Pictures do not see each other: one at a time gives what a batch gives.
+/// Images do not affect each other: one at a time gives the same as a batch.
 #[test]
-fn a_batch_equals_its_pictures() {
+fn a_batch_equals_its_images() {
     for (arch, h, w) in [
         ("legacy_seresnet18", 61, 40),
         ("seresnext26ts", 50, 45),
@@ -299,49 +300,49 @@ fn a_batch_equals_its_pictures() {
     ] {
         let plan = plan(arch, 1000);
         let network = load(&plan, formula::weights(&plan).0);
-        let (pictures, _) = formula::pictures(3, h, w);
-        let batch = network.forward(&pictures).unwrap();
+        let (images, _) = formula::rgb_images(3, h, w);
+        let batch = network.forward(&images).unwrap();
         for i in 0..3 {
-            let alone = network.forward(&pictures.narrow(0, i, 1).unwrap()).unwrap();
+            let alone = network.forward(&images.narrow(0, i, 1).unwrap()).unwrap();
             let there = batch.narrow(0, i, 1).unwrap();
             let difference = largest(&(alone - &there).unwrap());
             assert!(
                 difference <= 1e-5 * largest(&there),
-                "{arch}, picture {i}: {difference}"
+                "{arch}, image {i}: {difference}"
             );
         }
         let pair = [0, 2].map(|i| batch.narrow(0, i, 1).unwrap());
         let between = largest(&(&pair[0] - &pair[1]).unwrap());
-        assert!(between > 0.1, "{arch}: all pictures get the same logits");
+        assert!(between > 0.1, "{arch}: all images get the same logits");
     }
 }
 
-/// Large pictures go through the first stages a few at a time.
+/// Large images go through the first stages a few at a time.
 #[test]
-fn a_batch_of_large_pictures_equals_its_pictures() {
+fn a_batch_of_large_images_equals_its_images() {
     let plan = plan("legacy_seresnet18", 10);
     let network = load(&plan, formula::weights(&plan).0);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
     pool.build().unwrap().install(|| {
-        // With a single thread: one at a time, and two and then the one that is left.
+        // With a single thread: one at a time, and two and then the remaining one.
         for (height, width) in [(201, 170), (125, 112)] {
-            let (pictures, _) = formula::pictures(3, height, width);
-            let batch = network.forward(&pictures).unwrap();
-            let whole = network.forward_observed(&pictures, &mut |_, _| Ok(()));
+            let (images, _) = formula::rgb_images(3, height, width);
+            let batch = network.forward(&images).unwrap();
+            let whole = network.forward_observed(&images, &mut |_, _| Ok(()));
             let difference = largest(&(&batch - whole.unwrap()).unwrap());
             assert!(difference <= 1e-5 * largest(&batch), "{difference}");
             for i in 0..3 {
-                let picture = pictures.narrow(0, i, 1).unwrap();
-                let alone = network.forward(&picture).unwrap();
+                let image = images.narrow(0, i, 1).unwrap();
+                let alone = network.forward(&image).unwrap();
                 let there = batch.narrow(0, i, 1).unwrap();
                 let difference = largest(&(alone - &there).unwrap());
                 assert!(difference <= 1e-5 * largest(&there), "{i}: {difference}");
             }
-            let names = |pictures: &Tensor| -> Vec<String> {
-                let times = network.layer_times(pictures).unwrap();
+            let names = |images: &Tensor| -> Vec<String> {
+                let times = network.layer_times(images).unwrap();
                 times.into_iter().map(|layer| layer.name).collect()
             };
-            assert_eq!(names(&pictures), names(&pictures.narrow(0, 0, 1).unwrap()));
+            assert_eq!(names(&images), names(&images.narrow(0, 0, 1).unwrap()));
         }
     });
 }
@@ -475,7 +476,7 @@ fn another_epsilon_is_noticed() {
     );
 }
 
-/// What the trace says of a size is what comes out at that size.
+/// The trace predicts the sizes of the outputs.
 #[test]
 fn maps_have_the_sizes_of_the_trace() {
     let sizes = [
@@ -499,7 +500,7 @@ fn maps_have_the_sizes_of_the_trace() {
             let layers = plan.trace(height, width).unwrap();
             let traced = |name: &str| layers.iter().find(|layer| layer.name == name).unwrap();
             let (mut pooled, mut last) = (Vec::new(), Vec::new());
-            let (x, _) = formula::pictures(1, height, width);
+            let (x, _) = formula::rgb_images(1, height, width);
             let logits = network.forward_observed(&x, &mut |point, x| {
                 match point {
                     Point::StemPool => pooled = x.dims()[1..].to_vec(),

@@ -18,7 +18,7 @@ fn plan(card: &Card) -> Plan {
 }
 
 #[test]
-fn counts_are_those_of_the_cards() {
+fn counts_match_the_cards() {
     for card in cards() {
         let plan = plan(card);
         let [height, width] = card.input.size;
@@ -40,10 +40,10 @@ fn counts_are_those_of_the_cards() {
     }
 }
 
-/// Anti-aliased networks halve one branch downwards and the other upwards; timm fails on the same
-/// sizes (32 to 259 were tried there).
+/// Anti-aliased networks round down in one branch and up in the other; timm fails at the same sizes
+/// (32 to 259 were tried).
 #[test]
-fn every_size_works_but_the_odd_maps_of_anti_aliased_networks() {
+fn every_size_works_except_odd_maps_of_anti_aliased_networks() {
     for card in cards() {
         let plan = plan(card);
         let anti_aliased = card.name.architecture().starts_with("seresnextaa");
@@ -73,7 +73,7 @@ fn sizes_without_a_pixel_are_errors() {
             let error = plan.check_size(height, width).unwrap_err();
             assert!(matches!(error, NetError::InputSize { .. }), "{}", card.name);
         }
-        // Whatever the answer, none of these may panic or overflow.
+        // Whatever the result, none of these may panic or overflow.
         for size in [1, 2, 3, 7, usize::MAX / 2, usize::MAX] {
             let _ = plan.check_size(size, size);
         }
@@ -104,7 +104,7 @@ struct Topology {
     digest: String,
 }
 
-/// Names and shapes of all tensors are timm's, with a published checkpoint and without.
+/// Names and shapes of all tensors match timm's, with a published checkpoint and without.
 #[test]
 fn every_architecture_has_the_tensors_of_timm() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/topologies.json");
@@ -112,7 +112,7 @@ fn every_architecture_has_the_tensors_of_timm() {
     let zoo = Zoo::builtin().unwrap();
     let mut names: BTreeSet<&str> = zoo.architectures().into_iter().collect();
     names.extend(zoo.untrained().iter().map(|known| known.name.as_str()));
-    // This one is not timm's.
+    // This one is not in timm.
     names.remove("seresnet20");
     assert_eq!(
         names,

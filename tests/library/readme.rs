@@ -1,6 +1,6 @@
-//! The tables of models in the READMEs are made from the cards, and what the READMEs point to exists.
+//! The READMEs' tables of models are made from the cards, and the READMEs' links exist.
 //!
-//! `UPDATE_SNAPSHOTS=1 cargo test --test library readme::` writes the tables anew.
+//! `UPDATE_SNAPSHOTS=1 cargo test --test library readme::` updates the tables.
 
 use std::fs;
 use std::path::{Path, PathBuf};

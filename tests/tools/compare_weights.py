@@ -1,4 +1,4 @@
-"""Compares what is read of damaged checkpoints with what timm and torch read of them.
+"""Compares how damaged checkpoints are read here and by timm and torch.
 
     python tests/tools/compare_weights.py [SAMPLES [SEED]]
 
@@ -69,11 +69,11 @@ def changed(path, others):
 
 
 def of_torch(path):
-    """The dense tensors by name, or why they cannot be had."""
+    """The dense tensors by name, or why they cannot be read."""
     try:
         state = load_state_dict(str(path))
         return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
-    except Exception as error:  # Damaged files raise anything.
+    except Exception as error:  # Damaged files may raise any exception.
         return f"{type(error).__name__}: {error}"[:100]
 
 
@@ -95,7 +95,7 @@ def main():
     warnings.simplefilter("ignore")
     files = [p for p in sorted((ROOT / "tests/data/weights").iterdir()) if p.suffix in (".pth", ".bin")]
     others = [p.read_bytes() for p in files]
-    # Those with objects that torch refuses are of no use in numbers.
+    # A few with objects that torch refuses are enough.
     files = [p for p in files if not p.name.startswith(("around", "hostile"))] * 4 + files
     with tempfile.TemporaryDirectory() as top:
         folder = pathlib.Path(top) / "files"
@@ -122,7 +122,7 @@ def main():
                 ours = found["tensors"]
                 if not all(name in theirs and is_equal(tensor, theirs[name]) for name, tensor in ours.items()):
                     wrong.append(found["file"])
-                # What torch has and is missing here must be of a kind that is not read.
+                # Tensors that only torch has must be of a kind that is not read here.
                 for name in theirs.keys() - ours.keys():
                     tensor = theirs[name]
                     if tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_meta or tensor.is_neg()):

@@ -1,4 +1,4 @@
-"""`senet eval` as a job of a cluster: the shards are tasks of Spark, some of them are killed on the way.
+"""`senet eval` as a cluster job: the shards are Spark tasks, some of which are killed.
 
     apt-get install default-jre-headless dataset-fashion-mnist
     pip install pyspark==4.3.0                     # Java 17 or newer
@@ -7,12 +7,12 @@
     python tests/tools/eval_spark.py target/fashion-mnist
 
 Spark runs in its `local-cluster` mode: a master, two workers and their executors, each a process of its
-own. Every task runs one shard with `--resume`, so that an attempt after a failure goes on where the last
-one ended. The first attempts at three of the shards are ended on the way by `kill -9`: of the program, of the
-task's Python, of the whole executor. The exit code is 0 if all of that happened and the merged report is,
+own. Every task runs one shard with `--resume`, so that an attempt after a failure resumes where the last
+one ended. The first attempts at three of the shards are killed with `kill -9`: the program, the
+task's Python, or the whole executor. The exit code is 0 if all of that happened and the merged report is,
 byte for byte, that of one run without shards.
 
-On a real cluster the folder, the results and the program lie where every worker finds them, and neither
+On a real cluster every worker can access the data, the results and the program, and neither
 `--master` nor `KILLED` is needed.
 """
 
@@ -28,7 +28,7 @@ from pathlib import Path
 from pyspark import SparkConf, SparkContext, TaskContext
 
 ROOT = Path(__file__).resolve().parents[2]
-# What is killed in the first attempt at a shard, and the lines that its results have by then.
+# What is killed in the first attempt at a shard, and the number of result lines at that time.
 KILLED = {2: ("program", 50), 5: ("python", 300), 7: ("executor", 1000)}
 
 
@@ -37,7 +37,7 @@ def lines(path):
 
 
 def evaluate(shard, shards, command, results):
-    """One task. An exception makes Spark try again; pictures that cannot be read (1) are no failure."""
+    """One task. An exception makes Spark try again; unreadable images (exit code 1) are not a failure."""
     attempt = TaskContext.get().attemptNumber()
     path = Path(results, f"shard-{shard}.jsonl")
     before = lines(path)
@@ -47,7 +47,7 @@ def evaluate(shard, shards, command, results):
             file.write(f"shard {shard}, attempt {attempt}: lines {before} to {lines(path)}, {end}\n")
 
     arguments = [*command, "--shard", f"{shard}/{shards}", "--results", path, "--resume", "--quiet"]
-    # The program must not outlive its task, or it would write beside the next attempt.
+    # The program must not outlive its task, or it would write at the same time as the next attempt.
     bound = ["setpriv", "--pdeathsig", "KILL", *arguments]
     run = subprocess.Popen(bound, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if shard in KILLED and attempt == 0:

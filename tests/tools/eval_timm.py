@@ -1,4 +1,4 @@
-"""`senet eval` beside timm's own `validate.py`: the same weights, the same folders, the same options.
+"""`senet eval` compared with timm's own `validate.py`: the same weights, the same folders, the same options.
 
     apt-get install git dataset-fashion-mnist
     pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 safetensors numpy pillow
@@ -6,15 +6,15 @@
     python tests/tools/train_legacy_seresnet18.py --out target/legacy_seresnet18    # a few minutes
     python tests/tools/eval_timm.py
 
-`validate.py` is in none of timm's packages, so it is taken from timm's repository (--timm: an address or
-a clone) and run as it is, with timm as it is installed. Compared are the counts of top-1 and top-5, which
-must be equal, and the mean loss, which may differ by 1e-4, on
+`validate.py` is not in timm's package, so it is taken from timm's repository (--timm: an address or
+a clone) and run unchanged, with the installed timm. The top-1 and top-5 counts must be
+equal, and the mean loss may differ by 1e-4, on
 
 * the 10,000 test images of Fashion-MNIST as grey PNG files, with a network that was trained on them,
   opened on both sides from the folder that timm wrote;
-* 300 made-up pictures of 40 to 500 pixels a side, few of them square, with the same network, and with
+* 300 made-up images of 40 to 500 pixels a side, few of them square, with the same network, and with
   networks at their full size whose weights come from a formula, opened by their names. Half of these
-  pictures lie in the folder of what the network says they show, else nothing would be right.
+  images are in the folder of the class that the network predicts, or none would be right.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from safetensors.torch import save_file
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/tools"))
-from fashion_pictures import DATA, write_pictures  # noqa: E402
+from fashion_pictures import DATA, write_images  # noqa: E402
 from make_golden import load_formula_weights  # noqa: E402
 
 REPOSITORY = "https://github.com/huggingface/pytorch-image-models"
@@ -83,13 +83,13 @@ def draw(number):
     noise = np.random.default_rng(number)
     height, width = noise.integers(40, 500, 2)
     blocks = noise.integers(0, 256, (*noise.integers(1, 12, 2), 3), dtype=np.uint8)
-    picture = np.asarray(Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC)).astype(float)
-    picture += noise.normal(0, noise.integers(1, 40), picture.shape)
-    return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+    image = np.asarray(Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC)).astype(float)
+    image += noise.normal(0, noise.integers(1, 40), image.shape)
+    return Image.fromarray(image.clip(0, 255).astype(np.uint8))
 
 
 def made_up(folder, classes, senet, options):
-    """300 pictures, half of them where the network puts them."""
+    """300 images, half of them in the folder of the predicted class."""
     first = folder / "all" / classes[0]
     first.mkdir(parents=True)
     for number in range(300):
@@ -133,13 +133,13 @@ def main():
             flush=True,
         )
 
-    print(f"{'network, options':56} {'pictures':>8} {'top-1':>6} {'senet':>6} {'top-5':>6} {'senet':>6} "
+    print(f"{'network, options':56} {'images':>8} {'top-1':>6} {'senet':>6} {'top-5':>6} {'senet':>6} "
           f"{'loss':>9} {'senet':>9}  ok", flush=True)
     with tempfile.TemporaryDirectory(prefix="senet-timm-") as work:
         work = Path(work)
         validate = fetch_validate(args.timm, work)
         sets = {
-            "Fashion-MNIST": write_pictures(work / "fashion", args.data),
+            "Fashion-MNIST": write_images(work / "fashion", args.data),
             "made up": made_up(work / "trained", [str(number) for number in range(10)], senet, ["-m", trained]),
         }
         for title, folder in sets.items():
@@ -157,7 +157,7 @@ def main():
             folder = made_up(work / name, ids, senet, for_senet)
             compare(validate, name, folder, [*for_timm, "--use-train-size"], for_senet)
             if "test_input_size" in model.pretrained_cfg:
-                # Which is what timm takes where nothing is said.
+                # timm's default.
                 compare(validate, f"{name} --test-size", folder, for_timm, [*for_senet, "--test-size"])
     sys.exit(bool(failures))
 

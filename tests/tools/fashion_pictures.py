@@ -3,7 +3,7 @@
     apt-get install dataset-fashion-mnist
     python tests/tools/fashion_pictures.py target/fashion-mnist
 
-Needs nothing but Python. `senet eval target/fashion-mnist -m demo` measures on them.
+Needs only Python. `senet eval target/fashion-mnist -m demo` evaluates on them.
 """
 
 import argparse
@@ -17,7 +17,7 @@ SIDE = 28
 
 
 def png(pixels):
-    """A grey picture."""
+    """A grey image."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -27,7 +27,7 @@ def png(pixels):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def write_pictures(folder, data=DATA):
+def write_images(folder, data=DATA):
     pixels = gzip.decompress(Path(data, "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
     labels = gzip.decompress(Path(data, "t10k-labels-idx1-ubyte.gz").read_bytes())[8:]
     for label in range(10):
@@ -43,4 +43,4 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", default=DATA)
     args = parser.parse_args()
-    write_pictures(args.folder, args.data)
+    write_images(args.folder, args.data)

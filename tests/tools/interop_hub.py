@@ -1,5 +1,5 @@
-"""The cache and the protocol beside two independent programs: Python's `huggingface_hub` as the other
-client, and `olah` as a hub that serves a git repository without a network.
+"""Tests the cache and the protocol against two independent programs: Python's `huggingface_hub` as another
+client, and `olah` as a hub that serves a local git repository.
 
     python3 -m venv target/interop && target/interop/bin/pip install huggingface_hub==2.4.0 olah==0.5.4
     cargo build && target/interop/bin/python tests/tools/interop_hub.py target/debug/senet
@@ -21,7 +21,7 @@ FILE = "model.safetensors"
 
 
 def serve(work: Path, contents: bytes) -> tuple[subprocess.Popen, str]:
-    """Starts olah on a repository with one large file, kept as git-lfs keeps it."""
+    """Starts olah on a repository with one large file, stored by git-lfs."""
     repo = work / "mirror/models" / NAME
     repo.mkdir(parents=True)
 

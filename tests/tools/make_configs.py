@@ -1,10 +1,10 @@
-"""What timm makes of the values of a config.json, for tests/library/preprocess/configs.rs.
+"""How timm reads the values of a config.json, for tests/library/preprocess/configs.rs.
 
     python tests/tools/make_configs.py
 
 writes tests/data/preprocess/configs.json: for each case the `pretrained_cfg` of a config.json and the
-first digits of the SHA-256 of the network's input for one picture, at the input size and at the test
-size (`use_test_size`). The picture comes from the generator in tests/library/preprocess/mod.rs.
+first digits of the SHA-256 of the network's input for one image, at the input size and at the test
+size (`use_test_size`). The image comes from the generator in tests/library/preprocess/mod.rs.
 """
 
 import hashlib
@@ -50,19 +50,19 @@ CASES = (
 )
 
 
-def digest(cfg, picture, test):
+def digest(cfg, image, test):
     transform = create_transform(**resolve_data_config({}, pretrained_cfg=cfg, use_test_size=test))
-    return hashlib.sha256(transform(picture).contiguous().numpy().tobytes()).hexdigest()[:16]
+    return hashlib.sha256(transform(image).contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
 def main():
-    picture = Random(SEED).picture(WIDTH, HEIGHT)
+    image = Random(SEED).image(WIDTH, HEIGHT)
     cases = []
     for case in CASES:
         written = BASE | case
         config = {"architecture": "seresnet50", "num_classes": 1000, "pretrained_cfg": dict(written)}
         cfg, _, _ = _parse_model_cfg(config, {})
-        found = {"input": digest(cfg, picture, False), "test": digest(cfg, picture, True)}
+        found = {"input": digest(cfg, image, False), "test": digest(cfg, image, True)}
         cases.append({"pretrained_cfg": written, **found})
     lines = ",\n  ".join(json.dumps(case) for case in cases)
     head = {"timm": timm.__version__, "seed": SEED, "width": WIDTH, "height": HEIGHT}

@@ -1,9 +1,9 @@
-"""Resized pictures of every filter of Pillow, for tests/library/preprocess/filters.rs.
+"""Images resized with every filter of Pillow, for tests/library/preprocess/filters.rs.
 
     python tests/tools/make_filters.py
 
 writes tests/data/preprocess/filters.json: for each case the sizes and, by filter, the first digits of
-the SHA-256 of the resized pixels. The pictures come from the generator in tests/library/preprocess/mod.rs.
+the SHA-256 of the resized pixels. The images come from the generator in tests/library/preprocess/mod.rs.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class Random:
         kind = self.below(4)
         return (0, 255)[kind] if kind < 2 else self.below(256)
 
-    def picture(self, width, height):
+    def image(self, width, height):
         values = [self.value() for _ in range(width * height * 3)]
         return Image.fromarray(np.array(values, np.uint8).reshape(height, width, 3))
 
@@ -50,9 +50,9 @@ def main():
         width, height, new_width, new_height = (1 + random.below(most) for _ in range(4))
         new_width = width if case % 7 == 0 else new_width
         new_height = height if case % 7 == 1 else new_height
-        picture = random.picture(width, height)
+        image = random.image(width, height)
         found = {
-            name: digest(picture.resize((new_width, new_height), getattr(Image.Resampling, name.upper())))
+            name: digest(image.resize((new_width, new_height), getattr(Image.Resampling, name.upper())))
             for name in FILTERS
         }
         cases.append({"old": [width, height], "new": [new_width, new_height], **found})

@@ -1,5 +1,5 @@
 """Writes tests/data/preprocess/formats.json: small PNM, QOI, ICO, DIB and MPO files, and the pixels
-that Pillow makes of them with `Image.open(file).convert("RGB")`, or null where it refuses.
+that Pillow decodes with `Image.open(file).convert("RGB")`, or null where it refuses.
 
     python tests/tools/make_formats.py      (Pillow 13.0)
 """

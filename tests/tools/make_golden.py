@@ -5,12 +5,12 @@
     python tests/tools/make_golden.py                    # all architectures, 8 minutes of processor time
     python tests/tools/make_golden.py seresnet50 skresnet18
 
-For every architecture that has a card in models/, and for the CIFAR-style networks of
-train_fashion_mnist.py, two without SE modules and a small one of mobile blocks (`build_mobile`), one JSON
-file in tests/data/golden; for some, one more with another number of input channels. It holds no weights
-and no pictures: both come from the formula below, which tests/library/networks/formula.rs computes to the same bits, and digests
-prove it. Each file has two runs of different batch and size; the sizes are odd and not square where
-the architecture allows it. Per tensor:
+For every architecture that has a card in models/, and for the CIFAR-style networks of train_fashion_mnist.py,
+two without SE modules and a small one of mobile blocks (`build_mobile`), one JSON file in tests/data/golden;
+for some, another one with a different number of input channels. The files hold no weights or images: both
+come from the formula below, which tests/library/networks/formula.rs computes to the same bits, and digests
+prove it. Each file has two runs of different batch and size; the sizes are odd and not square where the
+architecture allows it. Per tensor:
 
     shape     NCHW, or [N, C] for vectors; a gate is [N, C] (SE) or [N, 2, C] (SK)
     stats     mean, population standard deviation, largest magnitude, Euclidean norm
@@ -18,7 +18,7 @@ the architecture allows it. Per tensor:
     error     largest |f32 - f64| of timm itself over the whole tensor, the base of the tolerance
 
 All values are from a run in double precision (10 significant digits). `cadene.logits` are those of
-the package pretrainedmodels with the same weights. Two files more, seresnet20.golden.safetensors and
+the package pretrainedmodels with the same weights. Two more files, seresnet20.golden.safetensors and
 seresnet20.golden.json, hold one run in the layout that `senet verify --golden` reads.
 """
 
@@ -57,7 +57,7 @@ CADENE = {
     "legacy_seresnext101_32x4d": "se_resnext101_32x4d",
 }
 # Batch, height, width. The second size shrinks to maps of one or two pixels. The anti-aliased models
-# take only sizes of 31, 0, 1 or 2 modulo 32: their branches disagree about other ones.
+# take only sizes of 31, 0, 1 or 2 modulo 32: with others, their branches differ in size.
 SIZES = ((2, 75, 64), (1, 47, 33))
 SIZES_AA = ((2, 65, 63), (1, 34, 95))
 SIZES_CIFAR = ((2, 28, 28), (1, 33, 30))
@@ -116,9 +116,9 @@ def formula_tensor(name, shape, names):
     return (centre + spread * uniform(name, math.prod(shape))).astype(np.float32).reshape(shape)
 
 
-def formula_pictures(n, h, w, c=3):
-    """Pictures of about ImageNet's range after normalisation: each has its own contrast, colour,
-    slopes and 8x8 patches, so that gates differ between pictures, and noise on top."""
+def formula_images(n, h, w, c=3):
+    """Images of about ImageNet's range after normalisation: each has its own contrast, colour,
+    slopes and 8x8 patches, so that gates differ between images, and noise on top."""
     contrast = 1.0 + 0.5 * uniform("input.contrast", n).reshape(n, 1, 1, 1)
     colour = uniform("input.colour", n * c).reshape(n, c, 1, 1)
     slope = uniform("input.slope", n * c * 2).reshape(n, c, 2, 1, 1)
@@ -132,7 +132,7 @@ def formula_pictures(n, h, w, c=3):
 
 
 def digest(tensors):
-    """A checksum over names and bits, to tell wrong weights from a wrong network."""
+    """A checksum over names and bits, to distinguish wrong weights from a wrong network."""
     total = 0
     for name, t in tensors.items():
         bits = t.numpy().reshape(-1).view(np.uint32).astype(np.uint64)
@@ -168,7 +168,7 @@ def build(arch, classes=None, channels=3):
 
 
 def build_mobile():
-    """What the ResNet family has not: padding as in TensorFlow, depthwise convolutions, blocks without a
+    """What the ResNet family lacks: padding as in TensorFlow, depthwise convolutions, blocks without a
     sum or without an activation after it, other activations in the SE module, another epsilon, and a
     convolution with bias after the pool."""
     return MobileNetV3(
@@ -180,7 +180,7 @@ def build_mobile():
 
 
 def build_cadene(name):
-    """Cadene's class out of its one file; the package's own import pulls in unrelated code."""
+    """Cadene's class from its single file; the package's own import pulls in unrelated code."""
     package = importlib.util.find_spec("pretrainedmodels")
     if package is None:
         sys.exit("the legacy family needs pretrainedmodels: pip install --no-deps pretrainedmodels==0.7.4")
@@ -189,7 +189,7 @@ def build_cadene(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     model = getattr(module, name)(num_classes=1000, pretrained=None)
-    model.avg_pool = torch.nn.AdaptiveAvgPool2d(1)  # its own 7x7 window fits 224 pixels alone
+    model.avg_pool = torch.nn.AdaptiveAvgPool2d(1)  # its own 7x7 window only fits 224 pixels
     return model
 
 
@@ -208,7 +208,7 @@ def points(model):
         found["stem"] = ("bn1", F.relu)
     elif "conv_stem" in modules:
         found["stem"] = ("bn1", same)
-    elif isinstance(modules.get("maxpool.0"), torch.nn.Conv2d):  # ResNet-RS: a convolution, norm and activation in place of the pool
+    elif isinstance(modules.get("maxpool.0"), torch.nn.Conv2d):  # ResNet-RS: a convolution, norm and activation instead of the pool
         found["stem"] = ("maxpool", same)
     else:
         found |= {"stem": ("act1", same), "stem_pool": ("maxpool", same)}
@@ -231,7 +231,7 @@ def points(model):
 
 
 @torch.no_grad()
-def observe(model, pictures):
+def observe(model, images):
     """Every recorded tensor of one forward pass, by label, in the order of `points`."""
     modules = dict(model.named_modules())
     seen, hooks = {}, []
@@ -241,15 +241,15 @@ def observe(model, pictures):
     classifier = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
     hooks.append(classifier.register_forward_pre_hook(
         lambda _m, inputs: seen.__setitem__("pre_logits", inputs[0].clone())))
-    seen["logits"] = model(pictures)
+    seen["logits"] = model(images)
     for hook in hooks:
         hook.remove()
     return seen
 
 
-def both_precisions(model, pictures):
-    single = observe(model.float(), pictures)
-    double = observe(model.double(), pictures.double())
+def both_precisions(model, images):
+    single = observe(model.float(), images)
+    double = observe(model.double(), images.double())
     model.float()
     return single, double
 
@@ -303,14 +303,14 @@ def make(arch, out, channels=3):
     sizes = SIZES_CIFAR if arch in CIFAR else SIZES_AA if "aa" in arch else SIZES
     runs = []
     for n, h, w in sizes:
-        pictures = formula_pictures(n, h, w, channels)
-        single, double = both_precisions(model, pictures)
+        images = formula_images(n, h, w, channels)
+        single, double = both_precisions(model, images)
         tensors = {label: entry(label, single[label], double[label]) for label in double}
         if cadene is not None:
             with torch.no_grad():
-                logits = cadene(pictures.double())
+                logits = cadene(images.double())
             tensors["cadene.logits"] = entry("cadene.logits", single["logits"], logits)
-        runs.append({"input": [n, channels, h, w], "input_digest": digest({"input": pictures}), "tensors": tensors})
+        runs.append({"input": [n, channels, h, w], "input_digest": digest({"input": images}), "tensors": tensors})
         worst = max((t["error"] / t["stats"][2], label) for label, t in tensors.items())
         logits, gates = double["logits"], [double[k] for k in double if k.startswith("gate.")]
         spread = f", gates' mean deviation over channels {np.mean([g.std(-1).mean() for g in gates]):.2f}" if gates else ""
@@ -330,14 +330,14 @@ def make(arch, out, channels=3):
     }, out / (f"{arch}.json" if channels == 3 else f"{arch}.{channels}ch.json"))
 
 
-def write_verify_golden(model, pictures, path, settings):
-    """A golden file as `senet verify --golden` reads it, and its .json beside it.
+def write_verify_golden(model, images, path, settings):
+    """A golden file as `senet verify --golden` reads it, and its .json next to it.
 
     `path` is the .safetensors file; the tolerance of the logits is twenty times the error of
     PyTorch's own single precision, and at least 1e-4.
     """
-    single, double = both_precisions(model, pictures)
-    tensors = {"input": pictures}
+    single, double = both_precisions(model, images)
+    tensors = {"input": images}
     for label, x in single.items():
         if label in ("logits", "pre_logits"):
             tensors[label] = x
@@ -370,7 +370,7 @@ def main():
         if arch == "seresnet20":
             model = build(arch)
             load_formula_weights(model)
-            write_verify_golden(model, formula_pictures(2, 28, 28), args.out / f"{arch}.golden.safetensors",
+            write_verify_golden(model, formula_images(2, 28, 28), args.out / f"{arch}.golden.safetensors",
                                 {"model": arch, "command": f"python tests/tools/make_golden.py {arch}"})
 
 

@@ -1,10 +1,10 @@
-"""What timm makes of images for a network of one input channel, for tests/library/preprocess/grey.rs.
+"""How timm prepares images for a network with one input channel, for tests/library/preprocess/grey.rs.
 
     pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 pillow==13.0.0
     python tests/tools/make_grey.py
 
-writes tests/data/preprocess/grey.json: for the settings of expected.json the one mean and standard
-deviation that timm takes, and for each lossless image the first digits of the SHA-256 of the tensor.
+writes tests/data/preprocess/grey.json: for the settings of expected.json the single mean and standard
+deviation that timm uses, and for each lossless image the first digits of the SHA-256 of the tensor.
 As in timm's validate.py, the image is opened in mode `L` where the input has one channel.
 """
 
@@ -37,7 +37,7 @@ def main():
         assert config["input_size"] == (1, *spec["size"])
         transforms[name] = create_transform(**config)
         specs[name] = {"mean": config["mean"][0], "std": config["std"][0]}
-    pictures = {}
+    images = {}
     for name, entry in expected["pictures"].items():
         if entry["lossy"]:
             continue
@@ -45,12 +45,12 @@ def main():
         grey = image.convert("L")
         if image.convert("RGB").convert("L").tobytes() != grey.tobytes():
             print(f"{name} ({image.mode}): the way over RGB gives other values")
-        pictures[name] = {spec: digest(transform(grey).numpy().tobytes()) for spec, transform in transforms.items()}
-    lines = [f"  {json.dumps(name)}: {json.dumps(digests)}" for name, digests in pictures.items()]
+        images[name] = {spec: digest(transform(grey).numpy().tobytes()) for spec, transform in transforms.items()}
+    lines = [f"  {json.dumps(name)}: {json.dumps(digests)}" for name, digests in images.items()]
     (DATA / "preprocess/grey.json").write_text(
         f'{{"specs": {json.dumps(specs)}, "pictures": {{\n' + ",\n".join(lines) + "\n}}\n"
     )
-    print(len(pictures), "images")
+    print(len(images), "images")
 
 
 if __name__ == "__main__":

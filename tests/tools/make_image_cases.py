@@ -1,12 +1,12 @@
-"""Write tests/data/image_cases.json: image files as cameras, scanners and broken disks leave them, and what Pillow makes
-of them.
+"""Write tests/data/image_cases.json: image files as cameras, scanners and broken disks leave them, and how Pillow
+decodes them.
 
     pip install pillow numpy
     python tests/tools/make_image_cases.py
 
-Each case has the file, the size and the SHA-256 sum of its RGB pixels, and the same turned by
-`ImageOps.exif_transpose`; none of these where Pillow refuses the file. Where decoders may differ by a
-little, it has the pixels as a PNG in place of the sum. A damaged JPEG has the number of pixels that
+Each case has the file, the size and the SHA-256 sum of its RGB pixels, and the same rotated by
+`ImageOps.exif_transpose`; none of these if Pillow refuses the file. Where decoders may differ
+slightly, it has the pixels as a PNG instead of the sum. A damaged JPEG has the number of pixels that
 Pillow gets wrong, with the whole file as its reference.
 """
 
@@ -234,7 +234,7 @@ def orientations():
     yield "orientation/tiff-two-numbers.tif", bytes(tiff)
 
 
-# Files that are cut or lie
+# Files that are truncated or lie
 
 def png_palette(size, depth=8):
     rows = b"".join(b"\0" + bytes([0, 1, 2, 3]) for _ in range(2)) if depth == 8 else b"\0\x1b\0\xb1"
@@ -244,7 +244,7 @@ def png_palette(size, depth=8):
 
 
 def bmp(bits, offset=None, header=40, compression=0, colors=0, masks=b""):
-    """8 x 4 pixels, in a file that gives `offset` as their place."""
+    """8 x 4 pixels, in a file that states `offset` as their position."""
     pixels = {1: 4, 4: 4, 8: 8, 16: 16, 24: 24, 32: 32}[bits] * 4
     entries = (colors or 1 << bits) if bits <= 8 else 0
     palette = bytes((41 * i + 7) % 256 for i in range(entries * (3 if header == 12 else 4)))
@@ -307,7 +307,7 @@ def broken():
 # TIFF
 
 def tiff(data, bits, photometric, order="<", samples=1, formats=None, size=(8, 4), more=(), replace=()):
-    """One strip. `more` are (tag, type, values); `replace` gives other types to tags."""
+    """One strip. `more` are (tag, type, values); `replace` changes the types of tags."""
     width, height = size
     entries = {256: (3, [width]), 257: (3, [height]), 258: (3, [bits] * samples), 259: (3, [1]), 262: (3, [photometric]),
                273: (4, [0]), 277: (3, [samples]), 278: (3, [height]), 279: (4, [len(data)])}

@@ -1,9 +1,9 @@
-"""Write the label files under models/labels/ from the lists that timm carries.
+"""Write the label files under models/labels/ from the lists in timm.
 
     pip install timm==1.0.31
     python tests/tools/make_labels.py
 
-One class a line, in the order of the classifier's outputs: WordNet id, tab, names. Fashion-MNIST
+One class per line, in the order of the classifier's outputs: WordNet id, tab, names. Fashion-MNIST
 has no ids and so one column.
 """
 

@@ -3,8 +3,8 @@
     venv/bin/pip install numpy scipy torch scikit-learn torchmetrics statsmodels
     venv/bin/python tests/tools/make_metrics.py
 
-Writes tests/data/eval/metrics.json: logits of 400 made-up pictures of 7 classes, their labels, and
-what the packages say about them. `tests/library/eval.rs` compares.
+Writes tests/data/eval/metrics.json: logits of 400 made-up images of 7 classes, their labels, and
+the figures of these packages, which `tests/library/eval.rs` compares.
 """
 
 import json
@@ -18,14 +18,14 @@ from sklearn.metrics import confusion_matrix, log_loss, top_k_accuracy_score
 from statsmodels.stats.proportion import proportion_confint
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-PICTURES, CLASSES = 400, 7
+IMAGES, CLASSES = 400, 7
 
 
 def main() -> None:
     numbers = np.random.default_rng(20171)
-    labels = numbers.integers(0, CLASSES - 1, PICTURES)  # the last class does not occur
-    logits = numbers.normal(0, 2, (PICTURES, CLASSES))
-    logits[np.arange(PICTURES), labels] += 1.5
+    labels = numbers.integers(0, CLASSES - 1, IMAGES)  # the last class does not occur
+    logits = numbers.normal(0, 2, (IMAGES, CLASSES))
+    logits[np.arange(IMAGES), labels] += 1.5
     logits = logits.round(2).astype(np.float32)
     probabilities = torch.from_numpy(logits).double().softmax(1)
     predictions = logits.argmax(1)
@@ -44,7 +44,7 @@ def main() -> None:
         "calibration_error": multiclass_calibration_error(
             probabilities, torch.from_numpy(labels), CLASSES, n_bins=15, norm="l1"
         ).item(),
-        "interval": proportion_confint(correct, PICTURES, 0.05, "wilson"),
+        "interval": proportion_confint(correct, IMAGES, 0.05, "wilson"),
         "temperature": {"value": best.x, "loss": best.fun},
         "confusion": confusion_matrix(labels, predictions, labels=range(CLASSES)).tolist(),
     }

@@ -3,8 +3,8 @@
     venv/bin/pip install numpy scikit-learn
     venv/bin/python tests/tools/make_multi_label.py
 
-Writes tests/data/eval/multi_label.json: scores of 120 made-up images of 6 classes, their labels, and what
-scikit-learn says about them. `tests/library/eval.rs` compares.
+Writes tests/data/eval/multi_label.json: scores of 120 made-up images of 6 classes, their labels, and
+the figures of scikit-learn, which `tests/library/eval.rs` compares.
 """
 
 import json

@@ -1,10 +1,10 @@
-"""A small picture data set as the Hugging Face hub keeps them, for `tests/cli/eval_data.rs`.
+"""A small image data set in the format of the Hugging Face hub, for `tests/cli/eval_data.rs`.
 
     venv/bin/pip install datasets pillow
     venv/bin/python tests/tools/make_parquet.py
 
 Writes tests/data/eval/pictures.parquet with the package `datasets`: six rows in three row groups,
-labels by a list of four class names in an order that is not the model's. One picture is broken.
+labels by a list of four class names in an order that is not the model's. One image is broken.
 """
 
 from pathlib import Path
@@ -17,9 +17,9 @@ ROWS = [("ankle-boot.png", 1), ("ankle-boot.png", 0), ("grey.png", 3), ("broken"
 
 
 def main() -> None:
-    pictures = DATA / "pictures"
+    folder = DATA / "pictures"
     images = [
-        {"bytes": b"no picture" if name == "broken" else (pictures / name).read_bytes(), "path": name} for name, _ in ROWS
+        {"bytes": b"no picture" if name == "broken" else (folder / name).read_bytes(), "path": name} for name, _ in ROWS
     ]
     features = Features({"image": Image(), "label": ClassLabel(names=NAMES)})
     rows = Dataset.from_dict({"image": images, "label": [label for _, label in ROWS]}, features=features)

@@ -1,4 +1,4 @@
-"""Which file of a directory timm takes for the weights, for the tests in src/model/pick.rs.
+"""Which file of a directory timm loads as the weights, for the tests in src/store/pick.rs.
 
     python tests/tools/make_pick.py
 

@@ -1,13 +1,13 @@
-"""Write the pictures of tests/library/preprocess and what Pillow, torchvision and timm make of them.
+"""Write the images of tests/library/preprocess and how Pillow, torchvision and timm process them.
 
     apt-get install dataset-fashion-mnist
     pip install timm torchvision pillow numpy
     python tests/tools/make_pictures.py
 
 Writes tests/data/pictures/* and tests/data/preprocess/expected.json, which records the versions
-used. For a picture of a lossless format the file holds SHA-256 sums: of the RGB pixels, and for each
+used. For an image of a lossless format the file holds SHA-256 sums: of the RGB pixels, and for each
 input specification of the 8-bit pixels after resize and crop and of the 32-bit little-endian
-tensor. JPEG decoders may differ by a little, so for JPEG it also writes `NAME.rgb.png`, the decoded
+tensor. JPEG decoders may differ slightly, so for JPEG it also writes `NAME.rgb.png`, the decoded
 pixels, and `NAME.SPEC.png`, the cropped ones.
 """
 
@@ -29,7 +29,7 @@ from timm.data.transforms_factory import transforms_imagenet_eval
 from torchvision import transforms
 
 DATA = Path(__file__).parent.parent / "data"
-PICTURES = DATA / "pictures"
+IMAGES = DATA / "pictures"
 EXPECTED = DATA / "preprocess"
 
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
@@ -43,7 +43,7 @@ SPECS = {
     "bicubic-32-875": dict(size=[32, 32], crop_pct=0.875, interpolation="bicubic", **IMAGENET),
     "bicubic-48x80-9": dict(size=[48, 80], crop_pct=0.9, interpolation="bicubic", **IMAGENET),
     "bilinear-81x33-1": dict(size=[81, 33], crop_pct=1.0, interpolation="bilinear", **IMAGENET),
-    # Above 1 the picture is resized below the size of the crop, and padded.
+    # Above 1 the image is resized below the size of the crop, and padded.
     "bicubic-41-over": dict(size=[41, 41], crop_pct=1.3, interpolation="bicubic", **IMAGENET),
     "squash-64-9": dict(size=[64, 64], crop_pct=0.9, interpolation="bicubic", crop_mode="squash", **IMAGENET),
     "squash-40x72-1": dict(size=[40, 72], crop_pct=1.0, interpolation="bilinear", crop_mode="squash", **IMAGENET),
@@ -54,18 +54,18 @@ SMALL_SPECS = ["bilinear-28-1", "bicubic-32-875"]
 
 
 def scene(width, height, seed=0):
-    """A photo-like picture: gradients, discs with hard edges, a fine texture, a little noise."""
+    """A photo-like image: gradients, discs with hard edges, a fine texture, a little noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     u, v = x / max(width - 1, 1), y / max(height - 1, 1)
-    picture = np.stack([40 + 160 * u, 60 + 120 * v, 200 - 130 * u * v], 2)
+    image = np.stack([40 + 160 * u, 60 + 120 * v, 200 - 130 * u * v], 2)
     for _ in range(7):
         cx, cy, r = rng.random() * width, rng.random() * height, (0.08 + 0.2 * rng.random()) * min(width, height)
         colour = rng.random(3) * 255
-        picture[(x - cx) ** 2 + (y - cy) ** 2 < r * r] = colour
-    picture += 14 * np.sin(x / 1.9)[:, :, None] * (v[:, :, None] > 0.6)
-    picture += rng.normal(0, 3, picture.shape)
-    return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+        image[(x - cx) ** 2 + (y - cy) ** 2 < r * r] = colour
+    image += 14 * np.sin(x / 1.9)[:, :, None] * (v[:, :, None] > 0.6)
+    image += rng.normal(0, 3, image.shape)
+    return Image.fromarray(image.clip(0, 255).astype(np.uint8))
 
 
 def noise(width, height, seed=1):
@@ -73,7 +73,7 @@ def noise(width, height, seed=1):
 
 
 def stripes(width, height):
-    """Red and blue columns, the other way round in the lower half: the sharpest edges in colour. The last
+    """Red and blue columns, swapped in the lower half: the sharpest edges in colour. The last
     column and row are where decoders differ most."""
     columns = np.arange(width) % 2 + (np.arange(height) >= height // 2)[:, None]
     return Image.fromarray(np.array([[255, 0, 0], [0, 0, 255], [255, 0, 0]], np.uint8)[columns])
@@ -142,29 +142,29 @@ def gif(screen, frame, palette, indices, transparent=None, local=None, backgroun
     return out + compressed
 
 
-def saved(picture, kind, **options):
+def saved(image, kind, **options):
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
-def ycck(picture, quality=90):
+def ycck(image, quality=90):
     """Pillow writes CMYK unconverted; the same samples declared as YCCK by the Adobe marker are
-    another, equally valid picture."""
-    data = bytearray(saved(picture.convert("CMYK"), "JPEG", quality=quality))
+    another, equally valid image."""
+    data = bytearray(saved(image.convert("CMYK"), "JPEG", quality=quality))
     at = data.index(b"Adobe")
     assert data[at + 11] in (0, 2)
     data[at + 11] = 2
     return bytes(data)
 
 
-def adobe_rgb(picture):
+def adobe_rgb(image):
     """Three components stored as RGB: Adobe marker with transform 0."""
-    return saved(picture, "JPEG", quality=90, keep_rgb=True)
+    return saved(image, "JPEG", quality=90, keep_rgb=True)
 
 
-def pictures():
-    """Name and file content of each picture, in a fixed order."""
+def images():
+    """Name and file content of each image, in a fixed order."""
     small = scene(61, 43, 2)
     array = np.array(small)
     grey = small.convert("L")
@@ -242,7 +242,7 @@ def pictures():
                              masks=struct.pack("<III", 0xF800, 0x07E0, 0x001F))
     yield "rle8.bmp", bmp(12, 3, 8, 1, bytes([5, 1, 7, 2, 0, 0, 0, 5, 3, 4, 5, 6, 7, 0, 7, 9, 0, 0, 12, 8, 0, 1]),
                           palette=bytes(np.arange(40, dtype=np.uint8) * 5))
-    # Pixels left out by ends of rows and by jumps; the first colour of the palette is not black.
+    # Pixels skipped by ends of rows and by jumps; the first colour of the palette is not black.
     left_out = bytes([5, 1, 0, 0, 3, 7, 0, 2, 4, 2, 2, 9, 0, 0, 0, 3, 6, 5, 4, 0, 0, 0, 0, 2, 1, 0, 11, 8, 0, 0, 0, 1])
     yield "rle8-left-out.bmp", bmp(12, 6, 8, 1, left_out, palette=bytes(np.arange(40, dtype=np.uint8) * 5 + 50))
     yield "rle4-left-out.bmp", bmp(12, 3, 4, 2, bytes([7, 0x12, 0, 5, 0x34, 0x56, 0x70, 0, 0, 0, 5, 0x9A, 0, 0, 12, 0xBC, 0, 0, 0, 1]),
@@ -297,11 +297,11 @@ def pictures():
 
 
 def ankle_boot():
-    """Test picture 0 of Fashion-MNIST, enlarged: the picture that the README classifies."""
+    """Test image 0 of Fashion-MNIST, enlarged: the image that the README classifies."""
     with gzip.open("/usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz") as f:
         pixels = np.frombuffer(f.read(16 + 28 * 28), np.uint8, offset=16).reshape(28, 28)
-    picture = Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC)
-    return saved(picture, "PNG", optimize=True)
+    image = Image.fromarray(pixels).resize((224, 224), Image.Resampling.BICUBIC)
+    return saved(image, "PNG", optimize=True)
 
 
 def digest(data):
@@ -309,59 +309,59 @@ def digest(data):
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def expected_of(name, picture, spec_name, spec, lossy):
-    """Sums of the cropped pixels and the tensor, or None where timm itself fails."""
+def expected_of(name, image, spec_name, spec, lossy):
+    """Sums of the cropped pixels and the tensor, or None if timm itself fails."""
     options = dict(crop_pct=spec["crop_pct"], crop_mode=spec.get("crop_mode"), interpolation=spec["interpolation"],
                    mean=spec["mean"], std=spec["std"])
     transform = transforms_imagenet_eval(tuple(spec["size"]), **options)
     steps = [step for step in transform.transforms if not isinstance(step, transforms.Normalize)][:-1]
-    pixels = picture
+    pixels = image
     try:
         for step in steps:
             pixels = step(pixels)
     except ValueError:
         return None
     assert pixels.size == (spec["size"][1], spec["size"][0])
-    tensor = transform(picture)
+    tensor = transform(image)
     if lossy:
         pixels.save(EXPECTED / f"{name}.{spec_name}.png", optimize=True)
     return " ".join([digest(pixels.tobytes()), digest(tensor.numpy().astype("<f4").tobytes())])
 
 
 def main():
-    for folder in (PICTURES, EXPECTED):
+    for folder in (IMAGES, EXPECTED):
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
             old.unlink()
     files = {}
-    for name, content in [*pictures(), ("ankle-boot.png", ankle_boot())]:
-        (PICTURES / name).write_bytes(content)
+    for name, content in [*images(), ("ankle-boot.png", ankle_boot())]:
+        (IMAGES / name).write_bytes(content)
         with Image.open(io.BytesIO(content)) as opened:
             mode = opened.mode
-            picture = opened.convert("RGB")
+            image = opened.convert("RGB")
         lossy = name.endswith(".jpg")
-        entry = dict(mode=mode, width=picture.width, height=picture.height, lossy=lossy, rgb=digest(picture.tobytes()))
+        entry = dict(mode=mode, width=image.width, height=image.height, lossy=lossy, rgb=digest(image.tobytes()))
         if "exif" in name:
             with Image.open(io.BytesIO(content)) as opened:
                 turned = ImageOps.exif_transpose(opened).convert("RGB")
             entry["turned"] = dict(width=turned.width, height=turned.height, rgb=digest(turned.tobytes()))
             if lossy:
                 turned.save(EXPECTED / f"{name}.turned.png", optimize=True)
-        if lossy and max(picture.size) <= 256:
-            picture.save(EXPECTED / f"{name}.rgb.png", optimize=True)
+        if lossy and max(image.size) <= 256:
+            image.save(EXPECTED / f"{name}.rgb.png", optimize=True)
         names = SMALL_SPECS if lossy else SPECS
         if name in ("420.jpg", "large.jpg"):
             names = [*SMALL_SPECS, "bicubic-48x80-9", "border-64-1"]
         if name == "large.jpg":
             names = [*names, "bicubic-224-875"]
-        entry["specs"] = {n: expected_of(name, picture, n, SPECS[n], lossy) for n in names}
+        entry["specs"] = {n: expected_of(name, image, n, SPECS[n], lossy) for n in names}
         files[name] = entry
     versions = dict(pillow=PIL.__version__, torchvision=torchvision.__version__, torch=torch.__version__,
                     timm=timm.__version__, libjpeg_turbo=features.version("libjpeg_turbo"),
                     webp=features.version("webp"), zlib=features.version("zlib"))
     document = dict(versions=versions, specs=SPECS, pictures=files)
     (EXPECTED / "expected.json").write_text(json.dumps(document, indent=1) + "\n")
-    for folder in (PICTURES, EXPECTED):
+    for folder in (IMAGES, EXPECTED):
         sizes = [path.stat().st_size for path in folder.iterdir()]
         print(f"{folder.name}: {len(sizes)} files, {sum(sizes) / 1000:.0f} kB")
 

@@ -3,7 +3,7 @@
     python tests/tools/make_topologies.py
 
 writes tests/data/topologies.json: by architecture, timm's number of parameters, the number of tensors
-and the first digits of the SHA-256 of the sorted lines `name shape`. Counters of batches are left out.
+and the first digits of the SHA-256 of the sorted lines `name shape`. Batch counters are excluded.
 """
 
 import hashlib

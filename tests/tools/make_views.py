@@ -1,4 +1,4 @@
-"""What torchvision's TenCrop keeps of a picture, for `tests/library/eval.rs`.
+"""The views of an image by torchvision's TenCrop, for `tests/library/eval.rs`.
 
     venv/bin/pip install torchvision pillow numpy
     venv/bin/python tests/tools/make_views.py
@@ -20,18 +20,18 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 EDGE, SIZE = 144, 101
 
 
-def digest(picture: Image.Image) -> str:
-    return hashlib.sha256(np.asarray(picture).tobytes()).hexdigest()
+def digest(image: Image.Image) -> str:
+    return hashlib.sha256(np.asarray(image).tobytes()).hexdigest()
 
 
 def main() -> None:
-    picture = Image.open(DATA / "pictures/exact-256x224.png").convert("RGB")
-    picture = Resize(EDGE, InterpolationMode.BILINEAR)(picture)
-    centre = CenterCrop(SIZE)(picture)
+    image = Image.open(DATA / "pictures/exact-256x224.png").convert("RGB")
+    image = Resize(EDGE, InterpolationMode.BILINEAR)(image)
+    centre = CenterCrop(SIZE)(image)
     views = {
         "made_with": {name: version(name) for name in ("torchvision", "pillow")},
         "flip": sorted(map(digest, [centre, hflip(centre)])),
-        "ten-crop": sorted(map(digest, TenCrop(SIZE)(picture))),
+        "ten-crop": sorted(map(digest, TenCrop(SIZE)(image))),
     }
     (DATA / "eval/views.json").write_text(json.dumps(views, indent=1) + "\n")
 

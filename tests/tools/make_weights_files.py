@@ -109,7 +109,7 @@ FLOAT8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", 
 
 
 def surroundings():
-    """What people keep beside a state dict."""
+    """What people store next to a state dict."""
     slots, points, options, ring = Slots(), Points([1, 2]), Options(lr=0.1), [1]
     slots.near, slots.far, points.colour, options.self, shared = 1, [2], "red", options, {"a": [1]}
     ring.append(ring)
@@ -207,7 +207,7 @@ def main():
     save("module", state, "module.bin", state)
     save("module", state, "module_legacy.pth", state, **legacy)
 
-    # Where training scripts keep the state dict, and what they keep beside it.
+    # Where training scripts store the state dict, and what they store next to it.
     adam = torch.optim.Adam(module.parameters())
     for p in module.parameters():
         p.grad = torch.zeros_like(p)
@@ -233,7 +233,7 @@ def main():
     expected["module"]["files"].append("not_ascii.pth")
     save("module", state, "no_ema.pth", {"model": other[0], "state_dict": state, "model_ema": None, "state_dict_ema": None})
 
-    # What is beside a state dict does not matter, whatever it is and however it is pickled. Protocol 1
+    # Objects next to a state dict do not matter, whatever they are and however they are pickled. Protocol 1
     # cannot hold an object with slots; PyTorch cannot load its newer types from the legacy container.
     every = {"state_dict": state, **surroundings()}
     for protocol in (1, 2, 4, 5):
@@ -250,7 +250,7 @@ def main():
     tensors, unread = kinds()
     save("kinds", tensors, "kinds.pth", tensors | unread)
 
-    # The paths in the files are relative; here they are seen to work.
+    # The paths in the files are relative; this checks that they work.
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for protocol in (1, 2, 4):

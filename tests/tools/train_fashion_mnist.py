@@ -12,7 +12,7 @@ like any other checkpoint. About an hour and a half on one core; seeded.
         --evaluate models/weights/seresnet20.fashion_mnist.safetensors \
         --out tests/data/fashion_mnist_torch.txt
 
-writes what PyTorch answers for each of the 10,000 test images: a digit for each, 100 a line.
+writes PyTorch's answer for each of the 10,000 test images: one digit each, 100 per line.
 """
 
 import argparse
@@ -32,7 +32,7 @@ MEAN, STD = 0.2860, 0.3530
 
 
 def read_idx(kind, folder=DATA):
-    """Pictures [N, 28, 28] u8 and labels [N] of `train` or `t10k`."""
+    """Images [N, 28, 28] u8 and labels [N] of `train` or `t10k`."""
     with gzip.open(os.path.join(folder, f"{kind}-images-idx3-ubyte.gz")) as f:
         images = np.frombuffer(f.read(), np.uint8, offset=16).reshape(-1, 28, 28)
     with gzip.open(os.path.join(folder, f"{kind}-labels-idx1-ubyte.gz")) as f:
@@ -173,7 +173,7 @@ def main():
             optimizer.step()
             schedule.step()
             total += loss.item()
-        # Weights are those of the last epoch: the test pictures choose nothing.
+        # The weights of the last epoch are kept: the test images do not influence the choice.
         correct = (logits_of(model, test_images).argmax(1) == test_labels).sum().item()
         print(json.dumps({"epoch": epoch + 1, "loss": round(total / steps, 4),
                           "test_correct": correct, "seconds": round(time.time() - start, 1)}), flush=True)

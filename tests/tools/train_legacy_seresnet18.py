@@ -4,9 +4,9 @@
     pip install torch==2.15.0 torchvision==0.29.2 timm==1.0.31 safetensors numpy
     python tests/tools/train_legacy_seresnet18.py --out target/legacy_seresnet18
 
-One epoch, a few minutes on two cores, near 88 % of the test pictures; seeded. timm itself writes the
-folder, `config.json` and `model.safetensors` in the form of the Hugging Face hub, and `senet` opens it
-with `--model`. The weights serve comparisons alone and are not kept in the repository.
+One epoch, a few minutes on two cores, about 88 % of the test images correct; seeded. timm itself writes the
+folder, `config.json` and `model.safetensors` in the format of the Hugging Face hub, and `senet` opens it
+with `--model`. The weights are only for comparisons and are not kept in the repository.
 """
 
 import argparse
@@ -42,12 +42,12 @@ def main():
     torch.manual_seed(18)
     start = time.time()
 
-    def pictures(kind):
+    def read_images(kind):
         grey, labels = read_idx(kind, args.data)
         grey = resize(grey.unsqueeze(1), [32, 32], InterpolationMode.BICUBIC)
         return grey.squeeze(1), labels
 
-    images, labels = pictures("train")
+    images, labels = read_images("train")
     model = timm.create_model("legacy_seresnet18", num_classes=len(NAMES))
     model = model.to(memory_format=torch.channels_last).train()
     steps = args.steps or len(images) // args.batch_size
@@ -65,10 +65,10 @@ def main():
             print(f"step {step + 1} of {steps}, loss {loss.item():.4f}, {time.time() - start:.0f} s", flush=True)
 
     model.eval()
-    images, labels = pictures("t10k")
+    images, labels = read_images("t10k")
     with torch.inference_mode():
         answers = torch.cat([model(normalise(part)).argmax(1) for part in images.split(500)])
-    print(f"{(answers == labels).sum().item()} of {len(labels)} test pictures correct")
+    print(f"{(answers == labels).sum().item()} of {len(labels)} test images correct")
     model.to(memory_format=torch.contiguous_format)
     save_for_hf(model, args.out, {"label_names": NAMES}, safe_serialization=True, data_config=INPUT)
     print(args.out)

@@ -4,14 +4,14 @@
     python tests/tools/verify_all.py                     # all cards
     python tests/tools/verify_all.py seresnet50.ra2_in1k --batch 1 --program path/to/senet
 
-The tests compare small pictures, so that they are quick. This script takes each card of models/ at
-the size that it states (with --test-size at the larger one, where it has one), makes weights by the
+To be quick, the tests compare small images. This script takes each card of models/ at
+its stated size (with --test-size at the larger one, if it has one), makes weights by the
 formula of make_golden.py (same requirements), lets timm compute the golden file in single and double
 precision, runs the program on both and prints a table. It needs no download; the files of one
 checkpoint, up to 0.6 GB, are deleted before the next.
 
 Columns: largest difference of the program's logits from timm's in double precision, the same of
-timm's own single precision, the tolerance, pictures with the same first five classes, and whether
+timm's own single precision, the tolerance, images with the same first five classes, and whether
 every tensor that was compared (stages, gates, features, logits) is within its tolerance. The exit
 code is 1 if one is not.
 """
@@ -25,14 +25,14 @@ import tomllib
 from pathlib import Path
 
 import torch
-from make_golden import ROOT, build, formula_pictures, load_formula_weights, write_verify_golden
+from make_golden import ROOT, build, formula_images, load_formula_weights, write_verify_golden
 from safetensors.torch import save_file
 
 CLASSES = {"imagenet-1k": 1000, "imagenet-12k": 11821, "fashion-mnist": 10}
 
 
 def check(name, program, batch, test_size):
-    """The table's row for one checkpoint; None in the place of numbers where the program failed."""
+    """The table's row for one checkpoint; None instead of numbers if the program failed."""
     card = tomllib.loads((ROOT / "models" / f"{name}.toml").read_text())
     height, width = test_size and card["input"].get("test_size") or card["input"]["size"]
     row = {"name": name, "size": f"{height}x{width}", "ok": False}
@@ -41,7 +41,7 @@ def check(name, program, batch, test_size):
         model = build(name.split(".")[0], CLASSES[card["labels"]["set"]])
         load_formula_weights(model)
         save_file(model.state_dict(), weights)
-        write_verify_golden(model, formula_pictures(batch, height, width), golden, {"model": name})
+        write_verify_golden(model, formula_images(batch, height, width), golden, {"model": name})
         report = json.loads(golden.with_suffix(".json").read_text())
         row |= {"timm": report["f32_vs_f64_max_abs"], "tolerance": report["suggested_atol_f32"]}
         del model

@@ -17,7 +17,8 @@ pub(super) struct LayerRow {
     /// As in `senet info --layers`; empty for the sum over a kind.
     pub name: String,
     pub kind: String,
-    /// Algorithm, instruction set, type and tile; none for sums over a kind, pools and tails.
+    /// Algorithm, instruction set, type and tile; `None` for sums over a kind, pools and
+    /// elementwise layers.
     pub kernel: Option<String>,
     /// Channels, height, width.
     pub output: Option<[usize; 3]>,

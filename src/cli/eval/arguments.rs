@@ -79,7 +79,7 @@ pub(in crate::cli) struct Arguments {
     pub(super) run: RunArgs,
 }
 
-/// Which images, and what they show.
+/// The images and their labels.
 #[derive(Args, Debug)]
 #[group(requires = "data")]
 pub(in crate::cli) struct SelectionArgs {
@@ -112,7 +112,7 @@ pub(in crate::cli) struct SelectionArgs {
     pub(super) limit: Option<u32>,
 }
 
-/// How the images go through the networks.
+/// How the images are run through the networks.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RunArgs {
     /// Images per forward pass
@@ -204,7 +204,7 @@ pub(super) enum ViewsArg {
 }
 
 impl Arguments {
-    /// All files that are read, and the results.
+    /// All files that are read, and the results file.
     pub(super) fn kept(&self) -> Vec<&Path> {
         let selection = &self.selection;
         let valid = selection.valid_labels.as_deref().map(Path::new);
@@ -243,7 +243,7 @@ impl Arguments {
 }
 
 impl SelectionArgs {
-    /// What the names and numbers of classes mean.
+    /// How names and numbers are resolved to classes.
     pub(in crate::cli) fn classes<'a>(&self, labels: &'a LabelSet) -> anyhow::Result<Classes<'a>> {
         let mut classes = Classes::new(labels);
         if let Some(map) = &self.class_map {
@@ -309,7 +309,7 @@ impl From<ViewsArg> for Views {
     }
 }
 
-/// What is reported, and how.
+/// The form of the report.
 #[derive(Args, Debug)]
 pub(super) struct Form {
     /// Values of k for top-k accuracy, comma-separated
@@ -331,7 +331,7 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// The files that are written beside the report, none of which may replace one of `kept`.
+    /// The files to write in addition to the report; they must not replace one of `kept`.
     pub(super) fn files(&self, kept: &[&Path]) -> Result<Files, Error> {
         #[cfg(not(feature = "parquet"))]
         if let Some(path) = &self.parquet {
@@ -351,7 +351,7 @@ impl Form {
         })
     }
 
-    /// Refuses what is about the other kind of model.
+    /// Rejects options for the other kind of model.
     pub(super) fn check(&self, multi_label: bool) -> anyhow::Result<()> {
         if multi_label && (self.html.is_some() || self.parquet.is_some()) {
             bail!(
@@ -374,7 +374,7 @@ impl Form {
     }
 }
 
-/// What clap cannot say.
+/// The checks that clap cannot express.
 pub(super) fn check(arguments: &Arguments) -> anyhow::Result<()> {
     let models = &arguments.models;
     arguments.form.check(arguments.multi_label)?;

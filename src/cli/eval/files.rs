@@ -1,4 +1,4 @@
-//! What is written beside the report: a page, a table.
+//! The files written in addition to the report: an HTML page, a Parquet table.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::eval::{EvalError, Record, ReportContext};
 use crate::files::Target;
 use crate::preprocess::RgbImage;
 
-/// The files that are wanted.
+/// The files to write.
 pub(super) struct Files {
     pub page: Option<Output>,
     #[cfg(feature = "parquet")]
@@ -19,7 +19,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Writes them; `image` gives those that the page shows, as far as they are at hand.
+    /// Writes them; `image` returns those that the page shows, if they are available.
     pub(super) fn write(
         &self,
         context: &ReportContext<'_>,
@@ -49,15 +49,15 @@ fn page(context: &ReportContext<'_>, image: impl Fn(&Record) -> Option<RgbImage>
     page.to_string()
 }
 
-/// A file that can be written, found out before the work that it is about.
+/// A file to be written, checked before the work starts.
 pub(super) struct Output {
     path: PathBuf,
 }
 
 impl Output {
     /// # Errors
-    /// If no file can be made beside `path`, a folder has its name, or it is one of `kept`, which would
-    /// be lost.
+    /// If the file cannot be created in its directory, the path is a directory, or it is one of
+    /// `kept`, which would be lost.
     pub(super) fn new(path: &Path, kept: &[&Path]) -> Result<Self, Error> {
         let check = || {
             let target = Target::find(path)?;
@@ -83,7 +83,7 @@ impl Output {
     }
 }
 
-/// Where a file lies or will lie, however its path is written.
+/// The path of an existing or future file, in canonical form.
 fn place(path: &Path) -> Option<PathBuf> {
     let path = &match Target::find(path) {
         Ok(Target::File(path)) => path,

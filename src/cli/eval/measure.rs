@@ -1,4 +1,4 @@
-//! From arguments to results: the models, the data, one pass over it.
+//! From arguments to results: the models, the data, one pass over the data.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ use crate::hub::HubOptions;
 use crate::model::Model;
 use crate::zoo::ModelSpec;
 
-/// What is to be measured on what: all that `senet eval` and `senet compare` have in common.
+/// The models and data to evaluate: what `senet eval` and `senet compare` have in common.
 pub(in crate::cli) struct Request<'a> {
     pub models: &'a [String],
-    /// In place of the only model's own.
+    /// Used instead of the only model's own weights.
     pub weights: Option<&'a Path>,
     pub data: &'a [PathBuf],
     pub selection: &'a SelectionArgs,
@@ -26,11 +26,11 @@ pub(in crate::cli) struct Request<'a> {
     pub messages: Messages,
 }
 
-/// What was measured on what.
+/// The results and the data set.
 pub(in crate::cli) type Measured = (Vec<ModelRun>, Dataset);
 
 impl Request<'_> {
-    /// What clap cannot say.
+    /// The checks that clap cannot express.
     fn check(&self) -> anyhow::Result<()> {
         let streams = self.data.iter().filter(|path| path.as_os_str() == "-");
         if streams.count() > 1 {
@@ -49,7 +49,7 @@ impl Request<'_> {
         Ok(())
     }
 
-    /// The models as they are to be run.
+    /// The specs of the models, as changed by the arguments.
     pub(in crate::cli) fn find(&self) -> anyhow::Result<(Vec<ModelSpec>, HubOptions)> {
         self.check()?;
         let hub = session::hub_from(&self.run.hub)?;
@@ -59,7 +59,7 @@ impl Request<'_> {
         for name in self.models {
             let mut spec = session::find_at(name, from, &overrides, &hub, self.messages)?;
             self.run.adapt(&mut spec)?;
-            // Found out before the run that no image fits the network.
+            // Fails before the run if the network does not take images.
             spec.transform().map_err(Error::from)?;
             if spec.classes() == 1 && !self.multi_label {
                 bail!(
@@ -85,8 +85,8 @@ impl Request<'_> {
         Ok((specs, hub))
     }
 
-    /// Measures the models on the data; nothing if Ctrl-C ended it early. With `fingerprints` the
-    /// results say which weights and data they are of.
+    /// Evaluates the models on the data; `None` if Ctrl-C stopped it. With `fingerprints`, the
+    /// results identify the weights and the data.
     pub(in crate::cli) fn measure(
         &self,
         specs: Vec<ModelSpec>,
@@ -199,7 +199,7 @@ impl Request<'_> {
     }
 }
 
-/// Names the images that failed.
+/// Prints the images that failed.
 pub(super) fn print_failures(records: &[Record], messages: Messages) {
     for record in records {
         if let Outcome::Error { error } = &record.outcome {

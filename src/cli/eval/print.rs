@@ -1,4 +1,4 @@
-//! The report for people and for programs.
+//! Prints the report, as text or JSON.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use crate::cli::format::{FormatArgs, Row, cell};
 use crate::cli::output::{Results, Table, Tone};
 use crate::eval::{ClassReport, Comparison, Interval, MultiClass, MultiReport, Pair, Report, TopK};
 
-/// Classes and mistakes that are shown to people; the JSON has all.
+/// Classes and mistakes in the text; the JSON has all.
 const SHOWN: usize = 10;
 
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ impl Row for ModelRow<'_> {
     }
 }
 
-/// The report on one model.
+/// The report of one model.
 pub(super) fn report(
     report: &Report,
     published: Option<&Comparison>,
@@ -124,7 +124,7 @@ struct Several<'a> {
     pairs: &'a [Pair],
 }
 
-/// Several models, a line each, and how they differ.
+/// Several models, one per line, and how they differ.
 pub(super) fn several(
     reports: &[(Report, Option<Comparison>)],
     pairs: &[Pair],

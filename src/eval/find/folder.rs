@@ -88,7 +88,7 @@ pub(super) fn images(
     Ok(())
 }
 
-/// The class folder of a file: the first of its path.
+/// The class folder of a file: the first component of its path.
 fn class(inner: &str) -> Option<String> {
     inner.split_once('/').map(|(class, _)| class.to_owned())
 }

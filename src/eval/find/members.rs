@@ -1,7 +1,7 @@
 //! The members of a tar archive, one after another.
 //!
-//! An archive may claim anything of itself, and a compressed one a thousand times its own length: no
-//! more than the bounds below is held of a member, and whatever is wrong is told with its place.
+//! A header may claim anything, and a compressed archive may expand a thousandfold: no more than
+//! the bounds below is kept of a member, and errors state the entry and its offset.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -11,20 +11,21 @@ use tar::{EntryType, GnuExtSparseHeader, Header};
 /// Bytes that tar pads its members to.
 pub(super) const BLOCK: u64 = 512;
 
-/// The longest path, of a member or of what it links to.
+/// The longest path of a member or link target.
 const LONGEST_PATH: u64 = 1 << 16;
 
 /// The longest pax header, which may hold more than paths: comments, extended attributes.
 const LONGEST_PAX: u64 = 1 << 20;
 
-/// Zeros in a row, which stand at the end of an archive: what has more of them (`/dev/zero`) is none.
+/// Zero bytes in a row, as at the end of an archive; an input with more of them (`/dev/zero`) is
+/// not an archive.
 const MOST_ZEROS: u64 = 1 << 28;
 
-/// A member, by its header and by what stands before that about it.
+/// A member, as described by its header and the extended headers before it.
 pub(super) struct Member {
     pub place: Place,
     pub path: Vec<u8>,
-    /// What a link leads to.
+    /// The target of a link.
     pub link: Option<Vec<u8>>,
     pub kind: EntryType,
     /// Where its contents begin, in bytes from the beginning of the archive.
@@ -33,10 +34,10 @@ pub(super) struct Member {
     pub size: u64,
 }
 
-/// Where a header stands.
+/// The position of a header.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
-    /// Of all headers from 1, those that describe another member included.
+    /// From 1, counting extended headers too.
     number: usize,
     /// In bytes from the beginning of the archive.
     offset: u64,
@@ -48,15 +49,15 @@ impl fmt::Display for Place {
     }
 }
 
-/// Reads the headers of an archive; and, as a reader, the contents of the member that came last.
+/// Reads the headers of an archive; as a reader, the contents of the latest member.
 ///
-/// Archives one after another are read as one, and what is no archive behind them is an error.
+/// Concatenated archives are read as one; other data after an archive is an error.
 pub(super) struct Members<R> {
     reader: R,
     skip: fn(&mut R, u64) -> io::Result<()>,
-    /// Bytes read or passed over.
+    /// Bytes read or skipped.
     pub position: u64,
-    /// Where the next header is looked for.
+    /// Where the next header is expected.
     next: u64,
     /// Where the last member ends.
     pub end: u64,
@@ -72,7 +73,7 @@ impl<R: Read> Read for Members<R> {
 }
 
 impl<R: Read> Members<R> {
-    /// `skip` passes over bytes of the reader.
+    /// `skip` skips bytes of the reader.
     pub(super) fn new(reader: R, skip: fn(&mut R, u64) -> io::Result<()>) -> Self {
         Self {
             reader,
@@ -84,7 +85,7 @@ impl<R: Read> Members<R> {
         }
     }
 
-    /// The next member; nothing at the end of the archive.
+    /// The next member; `None` at the end of the archive.
     ///
     /// # Errors
     /// What is wrong with the archive, and where.
@@ -101,7 +102,7 @@ impl<R: Read> Members<R> {
             let wrong = |reason: String| format!("{place}: {reason}");
             let kind = header.entry_type();
             let size = header.entry_size().map_err(|e| wrong(e.to_string()))?;
-            // Before GNU and POSIX these letters had no meaning.
+            // Before GNU and POSIX, these letters had no meaning.
             let extends = header.as_gnu().is_some() || header.as_ustar().is_some();
             let before = match kind {
                 EntryType::GNULongName if extends => {
@@ -154,7 +155,7 @@ impl<R: Read> Members<R> {
         }
     }
 
-    /// The next header that is not all zeros, and where it stands.
+    /// The next header that is not all zeros, and its position.
     fn header(&mut self) -> Result<Option<(Place, Header)>, String> {
         let mut zeros = 0;
         loop {
@@ -183,7 +184,7 @@ impl<R: Read> Members<R> {
             self.number += 1;
             let sum: u32 = bytes.iter().map(|&byte| u32::from(byte)).sum();
             let own: u32 = bytes[148..156].iter().map(|&byte| u32::from(byte)).sum();
-            // The sum is taken with blanks in its own place.
+            // The checksum is computed with spaces in its own field.
             let sum = sum - own + 8 * u32::from(b' ');
             let stated = header.cksum().map_err(|e| wrong(e.to_string()))?;
             if sum != stated {
@@ -195,7 +196,7 @@ impl<R: Read> Members<R> {
         }
     }
 
-    /// As many bytes as there are, up to the length of `bytes`.
+    /// Reads until `bytes` is full or the input ends.
     pub(super) fn fill(&mut self, mut bytes: &mut [u8]) -> io::Result<u64> {
         let mut filled = 0;
         while !bytes.is_empty() {
@@ -212,7 +213,7 @@ impl<R: Read> Members<R> {
         Ok(filled)
     }
 
-    /// The contents of an entry that describes another member.
+    /// The contents of an extended header.
     fn whole(&mut self, size: u64, most: u64, what: &str) -> Result<Vec<u8>, String> {
         if size > most {
             return Err(format!(
@@ -227,7 +228,7 @@ impl<R: Read> Members<R> {
         Ok(bytes)
     }
 
-    /// Where the contents behind a header begin: a map of a sparse file may stand before them.
+    /// Where the contents after a header begin: the map of a sparse file may come first.
     fn start(&mut self, header: &Header) -> Result<u64, String> {
         let sparse = header
             .as_gnu()
@@ -247,7 +248,7 @@ impl<R: Read> Members<R> {
         Ok(self.next)
     }
 
-    /// Looks for the next header behind `size` bytes of contents.
+    /// Expects the next header after `size` bytes of contents.
     fn pass_over(&mut self, size: u64) -> Result<(), String> {
         let padded = size.checked_next_multiple_of(BLOCK);
         let next = padded.and_then(|padded| self.next.checked_add(padded));
@@ -256,13 +257,13 @@ impl<R: Read> Members<R> {
     }
 }
 
-/// What a pax header says of a member.
+/// What a pax header says about a member.
 #[derive(Debug, Default, PartialEq)]
 struct Pax {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
-    /// Whether only the parts between holes are stored.
+    /// Whether it is a sparse file, of which only the data between holes is stored.
     sparse: bool,
 }
 
@@ -303,7 +304,7 @@ fn record(records: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((record.get(blank + 1..)?.strip_suffix(b"\n")?, rest))
 }
 
-/// An empty value takes back what was said before.
+/// An empty value resets an earlier one.
 fn path(value: &[u8]) -> Result<Option<Vec<u8>>, String> {
     let length = value.len() as u64;
     if length > LONGEST_PATH {

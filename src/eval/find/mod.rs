@@ -12,27 +12,27 @@ use super::spool::Spool;
 use super::{Classes, EvalError, Source};
 use crate::walk::PassedOver;
 
-/// An image that was found.
+/// An image found in the data set.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Its name in results: path inside of all that is evaluated, `/` between the parts.
+    /// Its name in results: the path inside all that is evaluated, with `/` as the separator.
     pub name: String,
     /// The bytes of the name in base64, where it is not UTF-8.
     pub name_bytes: Option<String>,
-    /// Its path inside of its folder or archive, as a list of labels names it.
+    /// Its path inside its folder or archive, as label files give it.
     pub inner: String,
-    /// Texts of which the first that means a class is its class: the name of a folder or archive, or
-    /// what the archive states.
+    /// Candidate class names, of which the first that is known counts: the name of a folder or
+    /// archive, or the label that the archive states.
     pub classes: Vec<String>,
-    /// Whether all folders in `inner` are such texts too, the innermost first.
+    /// Whether the folders in `inner` are candidates too, innermost first.
     pub by_folders: bool,
-    /// Whether the archive or table states them, and they are no names of folders.
+    /// Whether the label comes from the archive or table and not from a folder's name.
     pub stated: bool,
     pub source: Source,
 }
 
 impl Found {
-    /// The texts of which the first that means a class is its class.
+    /// The candidate class names, of which the first that is known counts.
     pub(super) fn classes(&self) -> impl Iterator<Item = &str> {
         let folders = self.inner.rsplit('/').skip(1);
         let folders = folders.filter(|_| self.by_folders);
@@ -44,14 +44,14 @@ impl Found {
 #[derive(Debug)]
 pub(super) struct Bare {
     pub name: String,
-    /// Texts of which the first that means a class is its class, and whether an image lies below
-    /// the folder of this name.
+    /// Candidate class names, of which the first that is known counts, and whether the folder of
+    /// that name has an image below it.
     pub classes: Vec<(String, bool)>,
     /// Whether it has files that look like images.
     pub has_foreign: bool,
 }
 
-/// What was found, and what was not read.
+/// What was found, and what was skipped.
 #[derive(Debug, Default)]
 pub(super) struct Search {
     pub found: Vec<Found>,
@@ -59,11 +59,11 @@ pub(super) struct Search {
     pub passed: PassedOver,
 }
 
-/// The images of `paths`: folders by name, archives in their own order. What cannot be read where
-/// it lies goes into `spool`.
+/// The images of `paths`: folders by name, archives in their own order. What cannot be read in
+/// place is copied to `spool`.
 ///
 /// # Errors
-/// If one of them cannot be read, lies in another, or holds no images.
+/// If a path cannot be read, lies inside another, or holds no images.
 pub(super) fn images(
     paths: &[impl AsRef<Path>],
     classes: &Classes<'_>,
@@ -131,7 +131,7 @@ fn archive_stem(path: &Path) -> Option<String> {
     [".tar", ".tar.gz", ".tgz"].into_iter().find_map(stem)
 }
 
-/// Whether a path is standard input or a pipe, of which only an archive can come.
+/// Whether a path is standard input or a pipe, which can only hold an archive.
 fn is_stream(path: &Path) -> bool {
     let kind = path.metadata().map(|metadata| metadata.file_type());
     is_stdin(path) || kind.is_ok_and(|kind| !kind.is_file() && !kind.is_dir())
@@ -141,7 +141,7 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// The images of an archive that is called `name` in results.
+/// The images of an archive that results call `name`.
 #[cfg_attr(
     not(feature = "parquet"),
     expect(unused_variables, reason = "only a table names classes")
@@ -164,7 +164,7 @@ fn in_archive(
     })
 }
 
-/// The parts of a path with `/` between them.
+/// A path with `/` as the separator.
 fn with_slashes(path: &Path) -> String {
     let parts = path
         .components()
@@ -172,7 +172,7 @@ fn with_slashes(path: &Path) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// The end of a path that `name`, which has U+FFFD for what is not UTF-8, was made from.
+/// The end of the path from which `name` was made, with U+FFFD for what is not UTF-8.
 fn end_of(path: &Path, name: &str) -> Vec<u8> {
     let parts = name.split('/').count();
     let mut end: Vec<&[u8]> = path

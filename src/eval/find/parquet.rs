@@ -1,5 +1,5 @@
-//! Parquet tables in the form of the Hugging Face hub's image data sets: a column `image`, which
-//! holds `bytes`, and a column `label`.
+//! Parquet tables in the format of the Hugging Face hub's image data sets: a column `image` with
+//! `bytes`, and a column `label`.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,18 +18,18 @@ use super::{Found, end_of};
 use crate::eval::{Classes, EvalError, Source};
 use crate::quote::lost_bytes;
 
-/// Row groups whose images are held: the threads that prepare a batch are in several at once, the
-/// more the more a shard passes over.
+/// Cached row groups: the threads that prepare a batch read from several at once, and from more of
+/// them the smaller the shard's share.
 const HELD: usize = 8;
 
 type Images = Result<Arc<Vec<Option<ByteArray>>>, String>;
 
-/// A table whose images are read a row group at a time.
+/// A table whose images are read one row group at a time.
 pub struct Table {
     reader: SerializedFileReader<File>,
     /// The first row of each group.
     starts: Vec<usize>,
-    /// Row groups by number, the last used first.
+    /// Row groups by number, the most recently used first.
     held: Mutex<VecDeque<(usize, Images)>>,
 }
 
@@ -41,10 +41,10 @@ impl fmt::Debug for Table {
     }
 }
 
-/// The rows of the table at `path`, which is called `name` in results. Only labels are read here.
+/// The rows of the table at `path`, which results call `name`. Only labels are read here.
 ///
-/// Labels mean what the table's own list of class names says, if it has one; else they are numbers
-/// of classes.
+/// Labels refer to the table's own list of class names if it has one; otherwise they are class
+/// numbers.
 pub(super) fn images(
     path: &Path,
     name: &str,
@@ -55,10 +55,10 @@ pub(super) fn images(
         reason,
     };
     let table = Table::open(path).map_err(wrong)?;
-    // Else each row would be told to have no image.
+    // Otherwise every row would be reported as lacking an image.
     table.column("image").map_err(wrong)?;
     let names = table.class_names();
-    // Names that two classes share are told apart by their place in a list of all classes.
+    // Names that two classes share are resolved by their position in a list of all classes.
     let own = names
         .as_ref()
         .is_some_and(|names| classes.are_called(names));
@@ -114,7 +114,7 @@ impl Table {
         serde_json::from_value(names.clone()).ok()
     }
 
-    /// The label of each row, as a text.
+    /// The label of each row, as text.
     fn labels(&self) -> Result<Vec<String>, String> {
         let projection = self.column("label")?;
         let mut labels = Vec::new();
@@ -167,7 +167,7 @@ impl Table {
         Ok(Arc::new(images))
     }
 
-    /// Schema of one column alone.
+    /// The schema of one column.
     fn column(&self, name: &str) -> Result<Type, String> {
         let schema = self.reader.metadata().file_metadata().schema();
         let field = schema
@@ -214,7 +214,7 @@ fn content(field: &Field) -> Option<ByteArray> {
     }
 }
 
-/// The reader checks most of what a broken file can hold, and stops at the rest.
+/// The reader reports most faults of a broken file as errors, and panics at the rest.
 fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     let result = catch_unwind(AssertUnwindSafe(read));
     result.unwrap_or_else(|_| Err("the data is broken".into()))
@@ -224,7 +224,7 @@ fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 mod tests {
     use super::*;
 
-    /// Threads that go through several row groups side by side read each of them once.
+    /// Threads that read several row groups concurrently read each of them once.
     #[test]
     fn a_row_group_is_not_read_again_while_others_are_in_use() {
         let stored = concat!(
@@ -237,7 +237,7 @@ mod tests {
         let table = Table::open(&path).unwrap();
         assert_eq!(table.starts, [0, 2, 4]);
         let first: Vec<ByteArray> = [0, 2, 4].map(|row| table.image(row).unwrap()).into();
-        // From here on nothing can be read.
+        // From here on, nothing can be read.
         std::fs::write(&path, vec![0; length as usize]).unwrap();
         for row in [1, 3, 5] {
             assert!(table.image(row).is_ok(), "row {row}");

@@ -1,4 +1,4 @@
-//! Tar archives: folders in an archive, and samples in WebDataset form.
+//! Tar archives: class folders in an archive, and samples in WebDataset format.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -18,24 +18,23 @@ use crate::preprocess::{Look, MAX_FILE_BYTES, START, look};
 use crate::quote::{excerpt, lost_bytes};
 use crate::walk::{self, PassedOver};
 
-/// The longest JSON file in which a label is looked for.
+/// The longest JSON file that is searched for a label.
 const LONGEST_JSON: u64 = 1 << 20;
 
-/// The longest text of a class.
+/// The longest class name.
 const LONGEST_CLASS: u64 = 1 << 16;
 
-/// Paths and classes are kept until the end: those that are longer than `LONG` share `LONG_IN_ALL`.
+/// Paths and classes are kept until the end: those longer than `LONG` share `LONG_IN_ALL` bytes.
 const LONG: usize = 1 << 10;
 const LONG_IN_ALL: usize = 1 << 24;
 
-/// The images of the archive at `path`, in its order. Of a file that is not compressed only headers
-/// and stated labels are read here, and the images where they lie when their turn comes; those of
-/// a stream go into `spool`.
+/// The images of the archive at `path`, in its order. Of an uncompressed file only headers and
+/// labels are read here; images are read in place when they are needed. Those of a stream are
+/// copied to `spool`.
 ///
-/// An image's class is what the file beside it states that has the same name up to the first dot
-/// (WebDataset: `NAME.cls`, else `label` in `NAME.json`). Where the archive states no labels, it is
-/// that of the innermost folder that is called as a class; else that of the archive, as in
-/// ImageNet's `n01440764.tar`.
+/// An image's label is in the file of the same name up to the first dot (WebDataset: `NAME.cls`,
+/// else `label` in `NAME.json`). In an archive without labels, it is the innermost folder whose
+/// name is a class; otherwise the archive's name, as for ImageNet's `n01440764.tar`.
 pub(super) fn images(
     path: &Path,
     name: &str,
@@ -87,18 +86,21 @@ pub(super) fn images(
     Ok(())
 }
 
-/// The folders, of those with no image of their own, that have none further down either.
+/// Those of the folders without an image of their own that have none further down either.
 fn without_images(
     name: &str,
     folders: BTreeMap<Vec<u8>, bool>,
     images: &[(Vec<u8>, Source)],
 ) -> Vec<Bare> {
-    let with_images: HashSet<&[u8]> = images.iter().flat_map(|(inner, _)| around(inner)).collect();
+    let with_images: HashSet<&[u8]> = images
+        .iter()
+        .flat_map(|(inner, _)| parents(inner))
+        .collect();
     let folders = folders.into_iter();
     let bare = folders.filter(|(folder, _)| !with_images.contains(&folder[..]));
     let bare = bare.map(|(folder, has_foreign)| {
-        let around = std::iter::once(&folder[..]).chain(around(&folder));
-        let classes = around.map(|folder| {
+        let folders = std::iter::once(&folder[..]).chain(parents(&folder));
+        let classes = folders.map(|folder| {
             let own = folder
                 .rsplit(|&byte| byte == b'/')
                 .next()
@@ -115,13 +117,13 @@ fn without_images(
     bare.collect()
 }
 
-/// The folders around a member, the innermost first.
-fn around(inner: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The folders around a member, innermost first.
+fn parents(inner: &[u8]) -> impl Iterator<Item = &[u8]> {
     let ends = (0..inner.len()).rev().filter(|&place| inner[place] == b'/');
     ends.map(|end| &inner[..end])
 }
 
-/// What files of one sample have in common: their path up to the first dot of the file's name.
+/// The part of a path that the files of one sample share: up to the first dot of the file name.
 fn sample(inner: &[u8]) -> &[u8] {
     let slash = inner.iter().rposition(|&byte| byte == b'/');
     let file = slash.map_or(0, |slash| slash + 1);
@@ -129,22 +131,22 @@ fn sample(inner: &[u8]) -> &[u8] {
     dot.map_or(inner, |dot| &inner[..file + dot])
 }
 
-/// What a file says that states a label, or why that cannot be known.
+/// The label in a file, or why it cannot be read.
 type Stated = Result<String, String>;
 
 #[derive(Default)]
 struct Content {
     images: Vec<(Vec<u8>, Source)>,
-    /// Stated labels by sample, with the rank of the file that states it.
+    /// Labels by sample, with the rank of the file that states it.
     labels: HashMap<Vec<u8>, (u8, Stated)>,
-    /// The same images by name, which links name.
+    /// The same images by name, for links to them.
     places: HashMap<Vec<u8>, Source>,
     passed: PassedOver,
-    /// Folders of systems that are counted.
+    /// System folders that have been counted.
     systems: HashSet<Vec<u8>>,
     /// Folders, and whether they have images that are not read.
     bare: BTreeMap<Vec<u8>, bool>,
-    /// Bytes of long paths and classes.
+    /// Bytes used by long paths and classes.
     long: usize,
 }
 
@@ -187,7 +189,7 @@ fn read(path: &Path, spool: &mut Spool, passed: PassedOver) -> Result<Content, F
             (end, metadata.len())
         }
     };
-    // Every whole archive has a block of zeros at its end.
+    // Every complete archive ends with a block of zeros.
     let least = end.saturating_add(BLOCK);
     if least > length {
         return Err(Failure::Archive(format!(
@@ -199,7 +201,7 @@ fn read(path: &Path, spool: &mut Spool, passed: PassedOver) -> Result<Content, F
 }
 
 impl Content {
-    /// Finds the images in a file of `length` bytes; where the last member that was seen ends.
+    /// Finds the images in a file of `length` bytes; returns where the last member seen ends.
     fn read_in_place(&mut self, path: &Path, file: File, length: u64) -> Result<u64, Failure> {
         let path: Arc<Path> = path.into();
         let mut members = Members::new(BufReader::new(file), |file, bytes| {
@@ -223,7 +225,7 @@ impl Content {
         Ok(members.end)
     }
 
-    /// Reads all of a stream; where its last member ends, and its length without the compression.
+    /// Reads a whole stream; returns where its last member ends, and its uncompressed length.
     fn read_stream(
         &mut self,
         mut stream: impl Read,
@@ -277,8 +279,8 @@ impl Content {
         Ok((members.end, members.position))
     }
 
-    /// Takes what a member of the archive says; `keep` says where the bytes of an image are found, of
-    /// which it is given those that were read already.
+    /// Records a member of the archive. `keep` gets the bytes of an image that were already read,
+    /// and returns where its bytes are kept.
     fn add<R: Read>(
         &mut self,
         member: &Member,
@@ -317,7 +319,7 @@ impl Content {
             Look::Foreign(kind) => {
                 self.passed.foreign(kind);
                 self.hold(member.place, &[inner.len()])?;
-                let folder = around(&inner).next().map(<[u8]>::to_vec);
+                let folder = parents(&inner).next().map(<[u8]>::to_vec);
                 self.bare.extend(folder.map(|folder| (folder, true)));
                 return Ok(());
             }
@@ -346,7 +348,7 @@ impl Content {
         Ok(())
     }
 
-    /// Whether a member is a system's, or lies in a folder that is; each is counted once.
+    /// Whether a member is a system file or in a system folder; each of these is counted once.
     fn is_system(&mut self, inner: &[u8]) -> bool {
         let slashes = (0..inner.len()).filter(|&place| inner[place] == b'/');
         let mut from = 0;
@@ -364,7 +366,7 @@ impl Content {
         false
     }
 
-    /// Counts texts that are kept, by their lengths.
+    /// Counts texts that are kept, by length.
     fn hold(&mut self, place: Place, lengths: &[usize]) -> Result<(), String> {
         self.long += lengths
             .iter()
@@ -381,14 +383,14 @@ impl Content {
     }
 }
 
-/// A path without what means nothing in it: `./a//b` is `a/b`.
+/// A path without redundant parts: `./a//b` becomes `a/b`.
 fn plain(path: &[u8]) -> Vec<u8> {
     let parts = path.split(|&byte| byte == b'/');
     let parts: Vec<&[u8]> = parts.filter(|part| !matches!(*part, b"" | b".")).collect();
     parts.join(&b'/')
 }
 
-/// The first bytes, which tell how a stream is compressed.
+/// The first bytes, which identify the compression.
 fn start(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     stream.take(8).read_to_end(&mut start)?;
@@ -408,7 +410,7 @@ fn compression(start: &[u8]) -> Option<&'static str> {
     kind.map(|(_, kind)| *kind)
 }
 
-/// Whether a file states the label of its sample; of several the lowest rank counts.
+/// Whether a file states the label of its sample; the lowest rank wins.
 fn states_label(inner: &[u8]) -> Option<u8> {
     match inner.rsplit(|&byte| byte == b'.').next()? {
         b"cls" => Some(0),
@@ -417,7 +419,7 @@ fn states_label(inner: &[u8]) -> Option<u8> {
     }
 }
 
-/// The label that a file states, if it does.
+/// The label in a file, if there is one.
 fn stated(member: &Member, contents: impl Read, rank: u8) -> Result<Option<Stated>, String> {
     let is_json = rank > 0;
     let longest = if is_json { LONGEST_JSON } else { LONGEST_CLASS };
@@ -426,7 +428,7 @@ fn stated(member: &Member, contents: impl Read, rank: u8) -> Result<Option<State
         let (place, path) = (member.place, excerpt(&path));
         format!("{place}: `{path}` has {size} bytes, and at most {longest} are read for a class")
     };
-    // An error only where an image needs it: not every such file is about a sample.
+    // An error only if an image needs it: not every such file describes a sample.
     if member.size > longest {
         return Ok(Some(Err(long(member.size, longest))));
     }

@@ -1,4 +1,4 @@
-//! Whether probabilities mean what they say: a reliability diagram and its figures.
+//! Whether the model's probabilities can be trusted: a reliability diagram and its figures.
 
 use askama::Template;
 
@@ -6,7 +6,7 @@ use super::markup::{Count, Images, Percent, Px, Rect};
 use crate::eval::report::BINS;
 use crate::eval::{Bin, Report};
 
-/// Edges of the drawing, which is as wide as a phone.
+/// Margins of the drawing, which is as wide as a phone's screen.
 const WIDTH: f64 = 360.0;
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 6.0;
@@ -27,16 +27,16 @@ pub(super) struct Calibration {
     ticks: [Tick; 5],
     bins: Vec<BinView>,
     right: Px,
-    /// Answers of the fullest bin.
+    /// Answers in the fullest bin.
     most: Count,
     /// Mean of all answers.
     probability: Percent,
     accuracy: Percent,
-    /// On which side the model errs.
+    /// The direction in which the model errs.
     verdict: String,
 }
 
-/// A place on both axes.
+/// A position on both axes.
 struct Tick {
     label: String,
     anchor: &'static str,
@@ -110,7 +110,7 @@ impl BinView {
         let bar = |class, top, height| Rect::new(class, x(bin.above) + 1.0, top, width, height);
         let (accuracy, mean) = (bin.accuracy, bin.mean_probability);
         let gap = if mean > accuracy { "over" } else { "under" };
-        // Even a single answer is seen.
+        // Even a single answer must be visible.
         let tall = (COUNTS * bin.answers as f64 / most as f64).max(1.0);
         let (low, high) = (bin.above * 100.0, (bin.above + BIN) * 100.0);
         Self {

@@ -5,14 +5,14 @@ use askama::Template;
 use super::markup::{Count, Percent, Px, Rect};
 use crate::eval::{ClassReport, Report};
 
-/// Up to so many classes are all shown.
+/// Up to this many classes are all shown.
 const ALL: usize = 50;
-/// Else so many of both ends.
+/// With more classes, this many from each end.
 const WORST: usize = 30;
 const BEST: usize = 10;
-/// More rows than these are set in two columns where the page is wide.
+/// More rows than this are set in two columns on a wide page.
 const COLUMN: usize = 12;
-/// Bars of the histogram, their distance, and the edges of the drawing.
+/// Bars of the histogram, their spacing, and the margins of the drawing.
 const STEPS: usize = 20;
 const STEP: f64 = 17.0;
 const HISTOGRAM: f64 = STEP * STEPS as f64;
@@ -23,9 +23,9 @@ const FLOOR: f64 = 190.0;
 pub(super) struct Classes<'a> {
     /// Number of all classes.
     all: Count,
-    /// The worst classes, or all of few, in one table or two.
+    /// The worst classes, or all if there are few, in one table or two.
     worst: Vec<Vec<ClassRow<'a>>>,
-    /// What there is of many classes besides.
+    /// What is shown in addition if there are many classes.
     ends: Option<Ends<'a>>,
 }
 
@@ -115,7 +115,7 @@ impl<'a> ClassRow<'a> {
     }
 }
 
-/// How many classes have which accuracy.
+/// A histogram of the classes' accuracies.
 fn histogram(classes: &[&ClassReport]) -> Vec<Bar> {
     let mut counts = [0_usize; STEPS];
     for class in classes {

@@ -1,4 +1,4 @@
-//! Which classes are taken for which.
+//! Which classes are mistaken for which.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
@@ -11,15 +11,15 @@ use crate::eval::{ClassReport, Confusion as Mistake, Report};
 /// Classes of the map, and rows of the table.
 const MAP: usize = 30;
 const PAIRS: usize = 20;
-/// Up to so many classes make a map that the table has room beside.
+/// Up to this many classes, there is room for the table next to the map.
 const FEW: usize = 12;
-/// Characters of a name beside the map.
+/// Characters of a name next to the map.
 const NAME: usize = 22;
 
 #[derive(Template)]
 #[template(path = "confusion.html", config = "src/eval/page/askama.toml")]
 pub(super) struct Confusion<'a> {
-    /// None where every answer is right.
+    /// `None` if every answer is right.
     map: Option<Map<'a>>,
     pairs: Vec<PairRow<'a>>,
     /// Pairs that are not shown.
@@ -35,12 +35,12 @@ struct Map<'a> {
     width: String,
     height: String,
     background: Rect,
-    /// Path of the lines between the cells.
+    /// Path of the grid lines.
     lines: String,
     columns: Vec<Name<'a>>,
     rows: Vec<Name<'a>>,
     cells: Vec<Cell>,
-    /// From one cell to the next, and the side of a coloured one.
+    /// From one cell to the next, and the side of a cell's square.
     cell: f64,
     edge: Px,
 }
@@ -127,14 +127,14 @@ fn chosen(report: &Report) -> (Vec<(usize, &str)>, bool) {
     (classes.collect(), everything)
 }
 
-/// The grid: its place, the side of a cell and what its rows are.
+/// The grid: its position, the side of a cell and its rows.
 struct Grid<'a> {
     left: f64,
     top: f64,
     cell: f64,
     columns: usize,
     rows: Vec<&'a ClassReport>,
-    /// The largest share of a row that is taken for one other class.
+    /// The largest share of a class that is mistaken for one other class.
     worst: f64,
 }
 
@@ -210,7 +210,7 @@ impl<'a> Grid<'a> {
         let mut lines = String::new();
         for column in 1..self.columns {
             let (x, top) = (Px(self.x(column as f64)), Px(self.top));
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(lines, "M{x} {top}v{}", Px(height));
         }
         for row in 1..self.rows.len() {
@@ -220,7 +220,7 @@ impl<'a> Grid<'a> {
         lines
     }
 
-    /// The cells of a row in which there is something to count.
+    /// The cells of a row with a non-zero count.
     fn row(
         &self,
         row: usize,
@@ -245,11 +245,11 @@ impl<'a> Grid<'a> {
         cells
     }
 
-    /// One number; `answer` is another class than the right one.
+    /// One cell; `answer` is a different class from the right one.
     fn cell(&self, row: usize, column: usize, number: usize, answer: Option<&str>) -> Cell {
         let class = self.rows[row];
         let share = number as f64 / class.answered as f64;
-        // A few mistakes must be seen beside many; and the number must be read on the darkest.
+        // A few mistakes must be visible next to many, and the number legible on the darkest.
         let (kind, opacity, meaning) = match answer {
             None => ("right", 0.1 + 0.4 * share, "known as such".to_owned()),
             Some(answer) => {

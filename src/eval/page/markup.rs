@@ -8,8 +8,8 @@ use askama::filters::Escaper;
 use crate::eval::Interval;
 use crate::text::thousands;
 
-/// Escapes all that a template shows, whatever it is: foreign text can be neither markup nor the end
-/// of an attribute, and it cannot reorder what stands around it.
+/// Escapes everything that a template shows, so untrusted text can neither be markup, nor end an
+/// attribute, nor reorder the text around it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Html;
 
@@ -22,8 +22,8 @@ impl Escaper for Html {
                 '>' => out.write_str("&gt;")?,
                 '"' => out.write_str("&quot;")?,
                 '\'' => out.write_str("&#39;")?,
-                // Control characters, those that set the direction of writing, and those that XML
-                // does not have.
+                // Control characters, those that set the text direction, and those that XML does
+                // not allow.
                 c if c.is_control() => out.write_char(char::REPLACEMENT_CHARACTER)?,
                 '\u{200e}'
                 | '\u{200f}'
@@ -38,7 +38,7 @@ impl Escaper for Html {
     }
 }
 
-/// The first characters of a name that has to fit into a drawing.
+/// The first characters of a name that must fit into a drawing.
 pub(super) fn short(name: &str, longest: usize) -> String {
     if name.chars().count() <= longest {
         return name.to_owned();
@@ -69,7 +69,7 @@ impl Display for Images {
     }
 }
 
-/// `93.75 %`, with a blank that no line is broken at.
+/// `93.75 %`, with a no-break space.
 #[derive(Clone, Copy)]
 pub(super) struct Percent(pub f64);
 
@@ -90,7 +90,7 @@ impl Display for Range {
     }
 }
 
-/// A length or place in a drawing.
+/// A length or coordinate in a drawing.
 #[derive(Clone, Copy)]
 pub(super) struct Px(pub f64);
 

@@ -1,4 +1,4 @@
-//! Images that the model is wrong about although it is sure, and those without an answer.
+//! Images that the model is confidently wrong about, and those without an answer.
 
 use askama::Template;
 use base64::display::Base64Display;
@@ -28,7 +28,7 @@ impl Thumbnail {
     /// Longest edge, in pixels.
     pub const LARGEST: u32 = 128;
 
-    /// `None` for an empty image, which JPEG has no form for.
+    /// `None` for an empty image, which JPEG cannot represent.
     pub fn new(image: &RgbImage) -> Option<Self> {
         const QUALITY: u8 = 85;
         let longest = image.width().max(image.height());
@@ -51,7 +51,7 @@ impl Thumbnail {
         })
     }
 
-    /// Whether its pixels are better seen than blurred, enlarged as they are.
+    /// Whether it is better enlarged with visible pixels than blurred.
     fn is_coarse(&self) -> bool {
         self.width.max(self.height) < Self::LARGEST / 2
     }
@@ -61,14 +61,14 @@ impl Thumbnail {
     }
 }
 
-/// The wrong answers of the highest probability, which a page shows.
+/// The wrong answers with the highest probability, which a page shows.
 pub fn surest_mistakes(records: &[Record]) -> Vec<&Record> {
     let mut mistakes = mistakes(records);
     mistakes.truncate(SHOWN);
     mistakes.into_iter().map(|(record, _)| record).collect()
 }
 
-/// Wrong answers, the surest first.
+/// Wrong answers, most confident first.
 fn mistakes(records: &[Record]) -> Vec<(&Record, &Answer)> {
     let mut mistakes: Vec<(&Record, &Answer)> = records
         .iter()

@@ -1,9 +1,9 @@
-//! A report as one HTML page, to be looked at.
+//! A report as an HTML page.
 //!
-//! The page holds all that it shows: no script, no font and no image comes from elsewhere, and its
-//! content security policy forbids it. Each section is a template with a struct of what it shows; the
-//! templates escape all text with `markup::Html`, since names of classes and files are foreign.
-//! The page is well-formed XML as well, so that a parser can check it.
+//! The page is self-contained: no script, font or image is loaded, and its content security policy
+//! forbids it. Each section is a template with a struct of what it shows; the templates escape all
+//! text with `markup::Html`, because names of classes and files are untrusted. The page is also
+//! well-formed XML, so that a parser can check it.
 
 mod calibration;
 mod classes;
@@ -28,12 +28,13 @@ use confusion::Confusion;
 use mistakes::{Failures, Mistakes};
 use summary::Summary;
 
-/// All that a page is made from; [`Display`](fmt::Display) writes the page.
+/// The input of a page; [`Display`](fmt::Display) writes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
-    /// The report and what it was made from.
+    /// The report and the records it was made from.
     pub context: ReportContext<'a>,
-    /// Images of [`surest_mistakes`] by [`Record::index`]; a mistake without one has its text alone.
+    /// Thumbnails of [`surest_mistakes`] by [`Record::index`]; a mistake without one is shown as
+    /// text only.
     pub thumbnails: &'a BTreeMap<usize, Thumbnail>,
 }
 
@@ -43,7 +44,7 @@ struct Document<'a> {
     model: &'a str,
     style: &'static str,
     summary: Summary<'a>,
-    /// None without an answer.
+    /// `None` without an answer.
     answers: Option<Answers<'a>>,
     failures: Failures<'a>,
     version: &'static str,

@@ -1,4 +1,4 @@
-//! The head of the page: what was measured, on what, and what came out.
+//! The head of the page: what was measured, on what, and the result.
 
 use askama::Template;
 
@@ -13,7 +13,7 @@ pub(super) struct Summary<'a> {
     report: &'a Report,
     answered: Count,
     images: Images,
-    /// That occur in the data.
+    /// Classes that occur in the data.
     classes: Count,
     failed: Count,
     /// Images without a record.
@@ -66,7 +66,7 @@ fn facts(header: &Header) -> Vec<Fact> {
         value,
         is_hash: false,
     };
-    // Hashes are taken where results are kept.
+    // Fingerprints are only computed when results are kept.
     let hash = |name, value: &str| {
         (!value.is_empty()).then(|| Fact {
             name,

@@ -39,7 +39,7 @@ fn header(names: Vec<String>, images: usize) -> Header {
     }
 }
 
-/// A record of an answer; about a third of them are wrong.
+/// A record with an answer; about a third of them are wrong.
 fn answered(index: usize, classes: usize) -> Record {
     let label = index % classes;
     let wrong = classes > 1 && index.is_multiple_of(3);
@@ -71,7 +71,7 @@ fn failed(index: usize) -> Record {
     }
 }
 
-/// The page of a model with hostile names; checked to be well-formed and to hold no foreign markup.
+/// The page of a model with hostile names, checked to be well-formed and free of foreign markup.
 fn page(classes: usize, records: &[Record], thumbnails: &BTreeMap<usize, Thumbnail>) -> String {
     let names = (0..classes).map(|class| format!("{SCRIPT} {class}"));
     let header = header(names.collect(), records.len());
@@ -98,8 +98,8 @@ fn page(classes: usize, records: &[Record], thumbnails: &BTreeMap<usize, Thumbna
     page
 }
 
-/// Every element is closed in order, every attribute is quoted and occurs once, every entity is
-/// known, and there are no elements or attributes that could act.
+/// Every element is closed in order, every attribute is quoted and unique, every entity is known,
+/// and no element or attribute is active.
 fn well_formed(page: &str) {
     let mut reader = Reader::from_str(page);
     let mut open = 0;
@@ -182,7 +182,7 @@ fn ten_classes_are_all_shown() {
 }
 
 #[test]
-fn of_a_thousand_classes_the_ends_are_shown() {
+fn of_a_thousand_classes_only_the_ends_are_shown() {
     let records: Vec<Record> = (0..20_000).map(|index| answered(index, 1000)).collect();
     let page = page(1000, &records, &BTreeMap::new());
     assert_eq!(page.matches("<th scope=\"row\">").count(), 40);
@@ -192,7 +192,7 @@ fn of_a_thousand_classes_the_ends_are_shown() {
 }
 
 #[test]
-fn classes_that_are_answers_alone_have_a_column_and_no_row() {
+fn classes_that_are_only_answers_have_a_column_and_no_row() {
     let mut records: Vec<Record> = (0..8).map(|index| answered(index, 4)).collect();
     records.retain(|record| record.label == 0);
     let page = page(4, &records, &BTreeMap::new());
@@ -201,7 +201,7 @@ fn classes_that_are_answers_alone_have_a_column_and_no_row() {
 }
 
 #[test]
-fn the_surest_mistakes_come_first() {
+fn the_most_confident_mistakes_come_first() {
     let records: Vec<Record> = (0..300).map(|index| answered(index, 10)).collect();
     let surest = surest_mistakes(&records);
     assert_eq!(surest.len(), 24);

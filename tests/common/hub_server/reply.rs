@@ -1,4 +1,4 @@
-//! How an answer goes over the wire: whole, in pieces, slowly, or not to its end.
+//! How a reply is sent: whole, in pieces, slowly, or cut off.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Request;
 
-/// An answer, as far as it is not like every other.
+/// A reply, where it differs from the default.
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, String)>,
@@ -24,7 +24,7 @@ pub(super) enum Framing {
     UntilClose,
     /// Some of the promised bytes.
     Cut(usize),
-    /// So many bytes at a time, with a pause of so many milliseconds.
+    /// This many bytes at a time, with a pause of this many milliseconds.
     Slow(usize, u64),
     /// Half, and then nothing.
     Stall,

@@ -22,7 +22,7 @@ impl Progress for Recorder {
 }
 
 #[test]
-fn a_download_is_laid_out_as_python_does() {
+fn a_download_has_the_layout_of_pythons() {
     let setup = setup();
     let path = setup.fetch().unwrap();
     assert_eq!(fs::read(&path).unwrap(), weights());
@@ -73,7 +73,7 @@ fn a_cached_file_needs_no_request() {
     let fastest = (0..5).map(|_| hit()).min().unwrap();
     assert!(fastest < Duration::from_millis(5), "{fastest:?}");
     assert_eq!(find(REPO, "main", FILE, &setup.options).unwrap(), first);
-    // The commit is known from the branch.
+    // The commit is known from the cached branch.
     assert_eq!(
         ensure(REPO, COMMIT, FILE, &setup.options, &()).unwrap(),
         first
@@ -106,7 +106,7 @@ fn every_way_of_sending_a_file_works() {
             Some(&(FILE.to_owned(), 0, total)),
             "{mode:?}"
         );
-        // At the end it is known in any case.
+        // At the end it is always known.
         assert_eq!(
             calls.last(),
             Some(&(FILE.to_owned(), length, Some(length))),
@@ -135,7 +135,7 @@ fn names_with_folders_spaces_and_slashes_reach_the_hub() {
 }
 
 #[test]
-fn the_token_goes_to_the_hub_alone() {
+fn the_token_goes_only_to_the_hub() {
     let mut setup = setup();
     setup.options.token = Some(TOKEN.to_owned());
     setup.server.set(Mode::Redirect);
@@ -186,12 +186,12 @@ fn files_that_python_downloaded_are_found() {
     assert_eq!(find(REPO, "main", FILE, &setup.options), None);
     fs::write(repo.join("refs/main"), format!("{COMMIT}\n")).unwrap();
     assert_eq!(setup.fetch().unwrap(), snapshot.join(FILE));
-    // A commit may be typed in capitals.
+    // A commit may be given in upper case.
     let capitals = COMMIT.to_ascii_uppercase();
     assert_ne!(capitals, COMMIT);
     let found = find(REPO, &capitals, FILE, &setup.options);
     assert_eq!(found.unwrap(), snapshot.join(FILE));
-    // A ref that was written badly does not lead out of the cache.
+    // A malformed ref does not lead out of the cache.
     fs::write(setup.folder.path().join(FILE), "elsewhere").unwrap();
     fs::write(repo.join("refs/main"), "../../..").unwrap();
     assert_eq!(find(REPO, "main", FILE, &setup.options), None);
@@ -229,10 +229,10 @@ fn contents_shared_by_revisions_are_downloaded_once() {
 }
 
 #[test]
-fn a_cached_file_is_not_taken_for_the_one_that_is_pinned() {
+fn a_cached_file_is_not_mistaken_for_the_pinned_one() {
     let setup = setup();
     setup.fetch().unwrap();
-    // The branch has moved on since, to what the card names.
+    // The branch has since moved to what the card names.
     let new = vec![7; 5000];
     setup.server.replace(REPO, FILE, &new);
     let card = WeightsRef {
@@ -245,7 +245,7 @@ fn a_cached_file_is_not_taken_for_the_one_that_is_pinned() {
 }
 
 #[test]
-fn downloads_at_the_same_time_do_not_disturb_each_other() {
+fn concurrent_downloads_do_not_interfere() {
     let setup = setup();
     setup.server.set(Mode::Slow);
     let paths: Vec<PathBuf> = thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Deleting from the cache while others work on it.
+//! Deleting from the cache while other processes use it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ fn repo(setup: &Setup) -> CachedRepo {
     repos.remove(0)
 }
 
-/// Holds the lock of contents, as a process that downloads them does.
+/// Holds the file lock of a blob, as a process that downloads it does.
 fn held(setup: &Setup, etag: &str) -> File {
     let locks = setup.options.cache.join(".locks");
     let folder = locks.join("models--timm--seresnet50.ra2_in1k");
@@ -31,14 +31,14 @@ fn kinds(repo: &CachedRepo) -> Vec<ReclaimableKind> {
     waste.into_iter().map(|item| item.kind).collect()
 }
 
-/// Makes the branch stand for another commit.
+/// Makes the branch point to another commit.
 fn supersede(repo: &CachedRepo) {
     let other = COMMIT.replace('0', "f");
     fs::write(repo.folder.join("refs/main"), other).unwrap();
 }
 
 #[test]
-fn a_repository_that_is_worked_on_stays_whole() {
+fn a_repository_in_use_is_kept() {
     let setup = setup();
     setup.fetch().unwrap();
     ensure(REPO, "main", "config.json", &setup.options, &()).unwrap();
@@ -49,7 +49,7 @@ fn a_repository_that_is_worked_on_stays_whole() {
     assert!(matches!(error, HubError::Busy { .. }), "{error:?}");
     assert_eq!(files_in(&repo.folder), before);
     drop(lock);
-    // A download that has begun since the scan.
+    // A download that started after the scan.
     let lock = held(&setup, "abc");
     fs::write(repo.folder.join("blobs/abc.incomplete"), "begun").unwrap();
     assert!(matches!(repo.remove(), Err(HubError::Busy { .. })));
@@ -72,14 +72,14 @@ fn a_download_with_dots_in_its_etag_is_not_waste() {
 }
 
 #[test]
-fn what_is_of_use_again_is_not_cleared() {
+fn reused_blobs_are_kept() {
     let setup = setup();
     let path = setup.fetch().unwrap();
     let repo = repo(&setup);
     supersede(&repo);
     let listed = self::repo(&setup).reclaimable(&BTreeSet::new()).unwrap();
     assert_eq!(listed.len(), 2);
-    // Another process downloads while the question is open, and after it.
+    // Another process downloads during the confirmation, and after it.
     fs::write(repo.folder.join("refs/main"), COMMIT).unwrap();
     repo.clear(&listed, &BTreeSet::new()).unwrap();
     assert_eq!(setup.fetch().unwrap(), path);
@@ -88,7 +88,7 @@ fn what_is_of_use_again_is_not_cleared() {
     let error = repo.clear(&listed, &BTreeSet::new()).unwrap_err();
     assert!(matches!(error, HubError::Busy { .. }), "{error:?}");
     drop(lock);
-    // The contents that are listed have come to be another commit's.
+    // The listed contents now belong to another commit.
     let other = repo.folder.join("snapshots").join("a".repeat(40));
     fs::create_dir_all(&other).unwrap();
     fs::rename(&path, other.join(FILE)).unwrap();
@@ -102,7 +102,7 @@ fn what_is_of_use_again_is_not_cleared() {
 
 #[cfg(unix)]
 #[test]
-fn a_folder_with_something_else_in_it_hides_no_other() {
+fn a_foreign_folder_does_not_hide_others() {
     let setup = setup();
     setup.fetch().unwrap();
     let strange = setup.options.cache.join("models--org--strange");
@@ -115,7 +115,7 @@ fn a_folder_with_something_else_in_it_hides_no_other() {
 }
 
 #[test]
-fn contents_that_are_gone_since_the_scan_are_missing() {
+fn contents_deleted_since_the_scan_are_missing() {
     let setup = setup();
     let path = setup.fetch().unwrap();
     let repo = repo(&setup);
@@ -125,7 +125,7 @@ fn contents_that_are_gone_since_the_scan_are_missing() {
 }
 
 #[test]
-fn what_a_killed_process_leaves_beside_a_name_is_not_taken_for_it() {
+fn leftovers_of_a_killed_process_are_not_mistaken_for_files() {
     let setup = setup();
     setup.fetch().unwrap();
     let folder = repo(&setup).folder;
@@ -140,7 +140,7 @@ fn what_a_killed_process_leaves_beside_a_name_is_not_taken_for_it() {
     let repo = repo(&setup);
     assert_eq!(repo.revisions[0].refs, ["main"]);
     assert_eq!(repo.revisions[0].files.len(), 1);
-    // Its owner may be alive as long as anything is being downloaded.
+    // Its owner may be alive while anything is being downloaded.
     let lock = held(&setup, &sha256(&weights()));
     assert_eq!(kinds(&repo), []);
     drop(lock);

@@ -1,5 +1,5 @@
-//! Caches with links, files and folders where the layout has something else: nothing that is not the
-//! cache's own is deleted or changed, and sizes and what is left are as reported.
+//! Caches with links, files and directories in unexpected places: only the cache's own files are
+//! deleted or changed, and sizes and leftovers are reported correctly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,7 +16,7 @@ use super::{FILE, REPO, setup, weights};
 use crate::common::hub_server::{COMMIT, sha256};
 
 const REPO_FOLDER: &str = "models--org--net";
-/// Places of a sound cache, below the repository's folder.
+/// Paths in an intact cache, below the repository's directory.
 const PLACES: [&str; 15] = [
     "",
     "blobs",
@@ -35,7 +35,7 @@ const PLACES: [&str; 15] = [
     ".no_exist",
 ];
 
-/// A generator whose numbers are the same everywhere (Marsaglia's xorshift64).
+/// A generator with the same numbers on every machine (Marsaglia's xorshift64).
 struct Random(u64);
 
 impl Random {
@@ -47,7 +47,7 @@ impl Random {
     }
 }
 
-/// What lies below a folder, links not followed: what each thing is and what it holds.
+/// Everything below a directory, links not followed: its type and contents.
 fn contents(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut rest = vec![folder.to_owned()];
@@ -73,7 +73,7 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// Bytes of the contents below a folder, each counted once.
+/// Bytes of the contents below a directory, each counted once.
 fn bytes(folder: &Path) -> u64 {
     let files: BTreeMap<u64, u64> = contents(folder)
         .keys()
@@ -92,7 +92,7 @@ fn write(path: &Path, text: &str) {
 
 fn place(repo: &Path, place: &str) -> PathBuf {
     if place.is_empty() {
-        // Joined, it would end in a `/`.
+        // If joined, it would end in a `/`.
         return repo.to_owned();
     }
     let place = place.replace("BLOB", &"a".repeat(64));
@@ -100,8 +100,8 @@ fn place(repo: &Path, place: &str) -> PathBuf {
     repo.join(place.replace("COMMIT", COMMIT))
 }
 
-/// A sound cache; the contents are links, or lie in the snapshot.
-fn sound(cache: &Path, name: &str, links: bool) {
+/// An intact cache; the contents are linked to, or are in the snapshot.
+fn intact(cache: &Path, name: &str, links: bool) {
     let repo = cache.join(name);
     let at = |name| place(&repo, name);
     write(&at("refs/main"), COMMIT);
@@ -124,8 +124,8 @@ fn sound(cache: &Path, name: &str, links: bool) {
     }
 }
 
-/// A folder of somebody else, with names that a cache has, too.
-fn somebody_elses(folder: &Path) {
+/// Someone else's directory, with names that also occur in a cache.
+fn foreign_folder(folder: &Path) {
     for name in [
         "main",
         "model.safetensors",
@@ -145,12 +145,12 @@ fn somebody_elses(folder: &Path) {
     write(&folder.join(sha256(b"x")), "x");
 }
 
-/// Puts something in a place of the cache that does not belong there. Returns where it is.
+/// Puts something into the cache that does not belong there. Returns its path.
 fn damage(random: &mut Random, repo: &Path, foreign: &Path) -> PathBuf {
     let mut at = place(repo, PLACES[random.below(PLACES.len())]);
     let kind = random.below(12);
     if kind < 8 {
-        // In the place of what is there; some of it is moved away first.
+        // It replaces what is there; some of that is moved away first.
         if fs::symlink_metadata(&at).is_ok() {
             let away = foreign.join(format!("moved-{}", random.0));
             fs::rename(&at, &away).unwrap();
@@ -163,7 +163,7 @@ fn damage(random: &mut Random, repo: &Path, foreign: &Path) -> PathBuf {
         let names = ["notes.txt", "link", "of somebody.pth", "résumé", ".hidden"];
         at = at.join(names[random.below(names.len())]);
     }
-    // A parent may have become a file or a link to somebody else's folder.
+    // A parent may have become a file or a link to a foreign directory.
     let parent = at.parent().unwrap();
     if !fs::symlink_metadata(parent).is_ok_and(|parent| parent.is_dir())
         || at
@@ -206,12 +206,12 @@ impl Damaged {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        // The cache's own folder may be a link.
+        // The cache directory itself may be a link.
         fs::create_dir(at("real")).unwrap();
         symlink("real", at("cache")).unwrap();
-        sound(&at("cache"), REPO_FOLDER, !seed.is_multiple_of(5));
-        sound(&at("cache"), "models--org--other", true);
-        somebody_elses(&at("foreign"));
+        intact(&at("cache"), REPO_FOLDER, !seed.is_multiple_of(5));
+        intact(&at("cache"), "models--org--other", true);
+        foreign_folder(&at("foreign"));
         let repo = at("cache").join(REPO_FOLDER);
         let mut damages = BTreeSet::new();
         for _ in 0..1 + random.below(4) {
@@ -220,8 +220,8 @@ impl Damaged {
         damages.remove(Path::new(""));
         let inside = contents(&repo);
         let foreign = inside.into_iter().filter(|(path, is)| {
-            // A file with the name of a blob is one; and in a cache without links, so is every file in a
-            // snapshot.
+            // A file with the name of a blob counts as one; and in a cache without links, so does
+            // every file in a snapshot.
             let is_file = is.starts_with("file");
             let blobs = ["blobs/BLOB", "blobs/OTHER", "blobs/BLOB.incomplete"];
             let is_blob = blobs.iter().any(|blob| *path == place(&repo, blob));
@@ -241,7 +241,7 @@ impl Damaged {
     fn all_but(folder: &Path, repo: &Path) -> BTreeMap<PathBuf, String> {
         let mut all = contents(folder);
         let real = folder.join("real").join(repo.file_name().unwrap());
-        // Locks may come.
+        // New lock files may appear.
         all.retain(|path, _| {
             !path.starts_with(&real) && !path.starts_with(folder.join("real/.locks"))
         });
@@ -258,7 +258,7 @@ impl Damaged {
         self.folder.path().join("cache").join(REPO_FOLDER)
     }
 
-    /// Whether the repository is a folder that can be scanned at all.
+    /// Whether the repository is a directory that can be scanned.
     fn is_listed(&self) -> bool {
         let repos = scan(&options(self.folder.path())).unwrap();
         repos.iter().any(|repo| repo.repo == "org/net")
@@ -279,7 +279,7 @@ impl Damaged {
 }
 
 #[test]
-fn removing_takes_the_caches_own_and_nothing_else() {
+fn removing_deletes_only_the_caches_own() {
     let mut listed = 0;
     for seed in 0..400 {
         let damaged = Damaged::new(seed);
@@ -296,7 +296,7 @@ fn removing_takes_the_caches_own_and_nothing_else() {
         assert_eq!(done, planned, "{seed}");
         damaged.check_foreign(seed);
         assert_eq!(before - bytes(&damaged.path()), done.size, "{seed}");
-        // What is left is what is reported, and the folders above it.
+        // What is left is what was reported, and the directories above it.
         let left: BTreeSet<&Path> = done.left.iter().map(|left| left.path.as_path()).collect();
         for path in contents(&damaged.path()).into_keys() {
             let below = left.iter().any(|left| path.starts_with(left));
@@ -321,7 +321,7 @@ fn removing_takes_the_caches_own_and_nothing_else() {
 }
 
 #[test]
-fn pruning_takes_the_caches_own_and_nothing_else() {
+fn pruning_deletes_only_the_caches_own() {
     for seed in 1000..1300 {
         let damaged = Damaged::new(seed);
         if !damaged.is_listed() {
@@ -348,7 +348,7 @@ fn pruning_takes_the_caches_own_and_nothing_else() {
 }
 
 #[test]
-fn linked_folders_are_named_and_left() {
+fn linked_folders_are_reported_and_kept() {
     for (linked, gone) in [
         ("", "none"),
         ("blobs", "snapshots/COMMIT/model.safetensors"),
@@ -359,7 +359,7 @@ fn linked_folders_are_named_and_left() {
     ] {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("cache");
-        sound(&cache, REPO_FOLDER, true);
+        intact(&cache, REPO_FOLDER, true);
         let repo = cache.join(REPO_FOLDER);
         let moved = folder.path().join("moved");
         fs::rename(place(&repo, linked), &moved).unwrap();
@@ -385,7 +385,7 @@ fn linked_folders_are_named_and_left() {
 fn a_cache_without_links_is_pruned_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
-    sound(&cache, REPO_FOLDER, false);
+    intact(&cache, REPO_FOLDER, false);
     let repo = || scan(&options(folder.path())).unwrap().remove(0);
     let old = place(&repo().folder, "snapshots").join("f".repeat(40));
     write(&old.join("model.safetensors"), "older weights");
@@ -394,7 +394,7 @@ fn a_cache_without_links_is_pruned_and_removed() {
     assert_eq!(found, [(&old, 13)]);
     assert_eq!(repo().clear(&waste, &BTreeSet::new()).unwrap().size, 13);
     assert!(!old.exists());
-    // Where no commit stays, the files may be of somebody: `remove` alone takes them.
+    // If no commit is kept, the files may be someone else's: only `remove` deletes them.
     fs::remove_dir_all(repo().folder.join("refs")).unwrap();
     assert_eq!(repo().reclaimable(&BTreeSet::new()).unwrap(), []);
     assert_eq!(repo().remove().unwrap().left, []);
@@ -402,10 +402,10 @@ fn a_cache_without_links_is_pruned_and_removed() {
 }
 
 #[test]
-fn contents_with_a_name_elsewhere_free_nothing() {
+fn contents_linked_elsewhere_free_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
-    sound(&cache, REPO_FOLDER, true);
+    intact(&cache, REPO_FOLDER, true);
     let repo = cache.join(REPO_FOLDER);
     let kept = folder.path().join("kept");
     fs::hard_link(place(&repo, "blobs/BLOB"), &kept).unwrap();
@@ -416,11 +416,11 @@ fn contents_with_a_name_elsewhere_free_nothing() {
 }
 
 #[test]
-fn release_files_behind_links_are_left() {
+fn release_files_behind_links_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let options = options(folder.path());
     let foreign = folder.path().join("foreign");
-    somebody_elses(&foreign);
+    foreign_folder(&foreign);
     let before = contents(&foreign);
     fs::create_dir_all(&options.own_cache).unwrap();
     let release = options.own_cache.join("release");
@@ -437,7 +437,7 @@ fn release_files_behind_links_are_left() {
     let done = remove("net-01234567.pth");
     assert_eq!((done.size, &done.left[0].path), (0, &release));
     assert_eq!(contents(&foreign), before);
-    // A file that is a link, and one that is no release.
+    // A file that is a link, and one that is not a release.
     fs::remove_file(&release).unwrap();
     fs::create_dir(&release).unwrap();
     symlink(foreign.join("notes.txt"), release.join("net-01234567.pth")).unwrap();
@@ -452,9 +452,9 @@ fn release_files_behind_links_are_left() {
     assert_eq!(contents(&release).len(), 3);
 }
 
-/// Each place that a download writes, with something of somebody else in it.
+/// Each path that a download writes, occupied by something foreign.
 #[test]
-fn downloads_replace_nothing_of_others() {
+fn downloads_replace_nothing_foreign() {
     let digest = sha256(&weights());
     let pointer = format!("snapshots/{COMMIT}/{FILE}");
     let blob = format!("blobs/{digest}");
@@ -471,7 +471,7 @@ fn downloads_replace_nothing_of_others() {
         ("refs", "folder", false),
         ("snapshots", "folder", false),
         (pointer.rsplit_once('/').unwrap().0, "folder", false),
-        // There it finds nothing in its way.
+        // There, nothing is in its way.
         ("blobs", "empty", true),
         ("refs", "empty", true),
         ("", "empty", true),
@@ -507,7 +507,7 @@ fn downloads_replace_nothing_of_others() {
             let error = result.expect_err(&format!("{name} {target}"));
             assert!(matches!(error, HubError::Foreign { .. }), "{name}: {error}");
             assert!(error.hint().unwrap().contains("move it away"));
-            // It is found out before the file is sent.
+            // This is found before the file is sent.
             assert!(setup.server.requests().len() <= 1, "{name} {target}");
         }
     }

@@ -1,4 +1,4 @@
-//! Downloads that fail: each leaves the cache as it was and says what to do.
+//! Downloads that fail: each leaves the cache unchanged and says what to do.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::{FILE, REPO, TOKEN, chain, download, files_in, setup, weights};
 use crate::common::hub_server::{COMMIT, Mode, sha256};
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_files_are_named() {
     let setup = setup();
     let error = setup.fail(Mode::Missing("RepoNotFound"));
     assert!(
@@ -73,19 +73,19 @@ fn a_broken_server_is_not_a_missing_file() {
 }
 
 #[test]
-fn half_a_file_is_never_taken_for_a_whole_one() {
+fn half_a_file_is_never_mistaken_for_a_complete_one() {
     let setup = setup();
     for mode in [Mode::Cut, Mode::RedirectCut] {
         let error = setup.fail(mode);
         match &error {
             HubError::Interrupted { done, total, .. } => {
                 assert_eq!(*total, Some(300_000));
-                // Three attempts, each with half of what was left.
+                // Three attempts, each of which gets half of the rest.
                 assert_eq!(*done, 262_500);
             }
             other => panic!("{mode:?}: {other:?}"),
         }
-        // Neither a token nor the signature of the file server's address.
+        // Neither the token nor the signature in the file server's URL.
         assert!(!chain(&error).contains("secret"), "{}", chain(&error));
     }
     match setup.fail(Mode::WrongLength) {
@@ -140,7 +140,7 @@ fn an_endpoint_that_redirects_as_a_whole_names_its_new_address() {
 }
 
 #[test]
-fn a_commit_is_not_answered_by_another() {
+fn another_commit_is_refused() {
     let setup = setup();
     setup.server.set(Mode::OtherCommit);
     let error = ensure(REPO, COMMIT, FILE, &setup.options, &()).unwrap_err();
@@ -181,13 +181,13 @@ fn contents_must_match_the_digest() {
     assert_eq!(senet::store::find(&right, &setup.options), None);
     let path = download(&right, &setup.options, &()).unwrap();
     assert_eq!(senet::store::find(&right, &setup.options), Some(path));
-    // What is in the cache by that name is not the file that another card means.
+    // The cached file of that name is not the one that another card means.
     let error = download(&wrong, &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::Checksum { .. }), "{error:?}");
 }
 
 #[test]
-fn nothing_listens_there() {
+fn an_unreachable_hub_is_reported() {
     let mut setup = setup();
     // A port that was free a moment ago.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -243,7 +243,7 @@ fn an_endpoint_without_a_scheme_is_refused_and_a_password_is_hidden() {
 }
 
 #[test]
-fn another_cache_is_advised_where_it_helps() {
+fn another_cache_is_suggested_where_it_helps() {
     let denied = |action: &'static str| HubError::Disk {
         action,
         path: "x".into(),
@@ -269,7 +269,7 @@ fn another_cache_is_advised_where_it_helps() {
 }
 
 #[test]
-fn a_token_that_is_none_is_no_failure_of_the_network() {
+fn an_invalid_token_is_not_a_network_failure() {
     let mut setup = setup();
     for token in ["hf_two\nlines", "hf_größe", "hf spaced"] {
         setup.options.token = Some(token.to_owned());
@@ -299,7 +299,7 @@ fn a_cache_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn bytes_in_a_form_that_was_not_asked_for_are_refused() {
+fn unrequested_encodings_are_refused() {
     let setup = setup();
     for (name, value) in [
         ("Content-Encoding", "gzip"),
@@ -327,7 +327,7 @@ fn bytes_in_a_form_that_was_not_asked_for_are_refused() {
 }
 
 #[test]
-fn a_length_that_the_redirect_has_named_holds() {
+fn the_length_in_the_redirect_is_enforced() {
     let setup = setup();
     let length = weights().len() as u64;
     setup.server.set(Mode::RenamedSize(length));
@@ -337,7 +337,7 @@ fn a_length_that_the_redirect_has_named_holds() {
     let calls = progress.0.into_inner().unwrap();
     assert!(calls.iter().all(|call| call.2 == Some(length)), "{calls:?}");
     fs::remove_dir_all(&setup.options.cache).unwrap();
-    // The chunks end well, too soon or too late.
+    // The chunked body ends properly, but too early or too late.
     for announced in [length + 1, length - 1] {
         match setup.fail(Mode::RenamedSize(announced)) {
             HubError::Length { expected, .. } => assert_eq!(expected, announced),

@@ -1,5 +1,5 @@
-//! Checkpoints are looked at before they are downloaded: what does not fit the network is refused by
-//! its header.
+//! Checkpoints are inspected before they are downloaded: one that does not fit the network is
+//! rejected by its header.
 
 use std::cell::RefCell;
 use std::fs;
@@ -14,7 +14,7 @@ use super::{FILE, Setup, files_in, setup};
 use crate::common::hub_server::{HubServer, Mode, sha256};
 
 const NETWORK: &str = "org/network";
-/// More bytes than are downloaded without a look.
+/// Larger than files that are downloaded without inspection.
 const LARGE: usize = 5 << 20;
 
 #[derive(Default)]
@@ -32,7 +32,8 @@ pub(super) fn spec(name: &str) -> ModelSpec {
     ModelSpec::from_card(Zoo::builtin().unwrap().get(name).unwrap()).unwrap()
 }
 
-/// A safetensors file of zeros with these tensors, and one more that makes it `least` bytes long.
+/// A safetensors file of zeros with these tensors, and one more that makes it at least `least`
+/// bytes long.
 fn file(tensors: &[(String, Vec<usize>)], least: usize) -> Vec<u8> {
     let mut at = 0;
     let mut header = serde_json::Map::new();
@@ -63,7 +64,7 @@ fn reference() -> WeightsRef {
     }
 }
 
-/// The ranges of the file that were asked for.
+/// The requested ranges of the file.
 fn ranges(setup: &Setup) -> Vec<Option<String>> {
     let requests = setup.server.requests().into_iter();
     requests
@@ -73,7 +74,7 @@ fn ranges(setup: &Setup) -> Vec<Option<String>> {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_after_its_header() {
+fn files_that_do_not_fit_are_refused_after_their_header() {
     let spec = spec("seresnet20.fashion_mnist");
     let mut other_classes = tensors(&spec);
     for (name, shape) in &mut other_classes {
@@ -111,7 +112,7 @@ fn what_does_not_fit_is_refused_after_its_header() {
 }
 
 #[test]
-fn what_fits_is_downloaded_and_small_files_are_not_looked_at() {
+fn files_that_fit_are_downloaded_and_small_ones_not_inspected() {
     let spec = spec("seresnet20.fashion_mnist");
     for (least, looks) in [(LARGE, 2), (4, 0)] {
         let setup = setup();
@@ -121,16 +122,17 @@ fn what_fits_is_downloaded_and_small_files_are_not_looked_at() {
         assert!(fs::read(path).unwrap() == bytes);
         let asked = ranges(&setup);
         assert_eq!(asked.iter().flatten().count(), looks, "{asked:?}");
-        // What is here needs no request.
+        // A cached file needs no request.
         let before = setup.server.requests().len();
         ensure(&reference(), Some(&spec), &setup.options, &()).unwrap();
         assert_eq!(setup.server.requests().len(), before);
     }
 }
 
-/// Servers that send no parts, other parts or nothing useful: the file comes as it would without a look.
+/// Servers that send no ranges, other ranges or nothing useful: the file is downloaded as without
+/// inspection.
 #[test]
-fn a_look_that_fails_is_no_failure() {
+fn a_failed_inspection_is_not_an_error() {
     let spec = spec("seresnet20.fashion_mnist");
     let bytes = file(&tensors(&spec), LARGE);
     let fits_not = file(&[("a.weight".to_owned(), vec![3])], LARGE);
@@ -161,7 +163,7 @@ fn the_release_takes_the_place_of_a_file_without_classifier() {
         release: Some(url.clone()),
         ..reference()
     };
-    // Known by its header, and known when the whole file is here.
+    // Known by its header, and later by the complete file in the cache.
     for least in [LARGE, 4] {
         let mut setup = setup();
         let bytes = file(&backbone, least);
@@ -184,7 +186,7 @@ fn the_release_takes_the_place_of_a_file_without_classifier() {
                 && notes[0].contains(&url),
             "{notes:?}"
         );
-        // It is here now.
+        // Now it is cached.
         setup.options.offline = true;
         let again = ensure(&with_release, Some(&spec), &setup.options, &()).unwrap();
         assert_eq!(again, path);

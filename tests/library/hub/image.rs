@@ -1,4 +1,4 @@
-//! Pictures on the web: how large and how slow they may be.
+//! Images on the web: limits of size and time.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::{chain, setup, weights};
 use crate::common::hub_server::{HubServer, Mode};
 
 #[test]
-fn a_picture_has_at_most_so_many_bytes() {
+fn the_size_of_an_image_is_limited() {
     let setup = setup();
     let server = HubServer::start(&[("v1", "photo.png", &weights())]);
     let url = format!("{}/v1/photo.png?token=secret", server.file_server());
@@ -24,7 +24,7 @@ fn a_picture_has_at_most_so_many_bytes() {
         );
         assert!(!chain(&error).contains("secret"), "{}", chain(&error));
     }
-    // What is announced is believed: nothing of it is waited for.
+    // The announced length is believed: no data is waited for.
     server.set(Mode::Stall);
     let start = Instant::now();
     let error = fetch_image(&url, length - 1, &setup.options).unwrap_err();
@@ -33,12 +33,12 @@ fn a_picture_has_at_most_so_many_bytes() {
 }
 
 #[test]
-fn a_picture_takes_at_most_so_long() {
+fn the_time_for_an_image_is_limited() {
     let mut setup = setup();
     setup.options.patience.image = Duration::from_millis(300);
     let server = HubServer::start(&[("v1", "photo.png", &weights())]);
     let url = format!("{}/v1/photo.png", server.file_server());
-    // One comes steadily, one stands still, and neither is silent for as long as a server may be.
+    // One server sends steadily, one stalls, and neither is silent for as long as a server may be.
     for mode in [Mode::Drip, Mode::Stall] {
         server.set(mode);
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Work with a lock file: the files that it lists, and each in its own place.
+//! Lockfiles: the files that they list, each only in its own place.
 
 use std::fs;
 use std::path::PathBuf;
@@ -39,10 +39,10 @@ fn card() -> WeightsRef {
 }
 
 #[test]
-fn a_cached_file_has_to_be_its_own_entry() {
+fn a_cached_file_must_match_its_own_entry() {
     let mut setup = setup();
     let path = setup.fetch().unwrap();
-    // As long as the right one, and listed: for another model.
+    // As long as the right one, and listed, but for another model.
     let other = vec![b'o'; weights().len()];
     let entries = vec![entry(REPO, FILE, &weights()), entry(OTHER, FILE, &other)];
     lock(&mut setup, entries);
@@ -60,14 +60,14 @@ fn a_cached_file_has_to_be_its_own_entry() {
     ] {
         assert!(text.contains(word), "{word}: {text}");
     }
-    // A name for contents that are there is not enough, either.
+    // Nor is a name enough for contents that are cached.
     fs::remove_file(&path).unwrap();
     let error = download(&card(), &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::NotAsLocked { .. }), "{error:?}");
 }
 
 #[test]
-fn a_file_of_the_users_has_to_be_the_models() {
+fn a_users_file_must_be_the_models() {
     let mut setup = setup();
     let spec = store::resolve(
         "seresnet50.ra2_in1k",
@@ -85,12 +85,12 @@ fn a_file_of_the_users_has_to_be_the_models() {
         weights.unwrap_err().to_string()
     };
     assert!(open("other").contains("is not the file that the lockfile my.lock lists"));
-    // It is no weights file, but it was opened.
+    // It is not a weights file, but it was opened.
     assert!(!open("right").contains("my.lock"));
 }
 
 #[test]
-fn a_release_has_to_be_its_own_entry() {
+fn a_release_must_match_its_own_entry() {
     let mut setup = setup();
     let name = format!("seresnet50-{}.pth", &sha256(b"pickled")[..8]);
     let server = HubServer::start(&[("v1", &name, b"pickled")]);
@@ -104,7 +104,7 @@ fn a_release_has_to_be_its_own_entry() {
         release: Some(url.clone()),
         ..card()
     };
-    // The hub's file is not listed, so it is not asked for.
+    // The hub's file is not listed, so it is not requested.
     lock(&mut setup, vec![release(b"pickled")]);
     let path = download(&card, &setup.options, &()).unwrap();
     assert_eq!(setup.server.requests().len(), 0);
@@ -114,7 +114,7 @@ fn a_release_has_to_be_its_own_entry() {
     );
     let error = download(&card, &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::NotAsLocked { .. }), "{error:?}");
-    // With the hub's alone, the release does not count.
+    // With only the hub's file listed, the release does not count.
     lock(&mut setup, vec![entry(REPO, FILE, &weights())]);
     assert!(
         download(&card, &setup.options, &())
@@ -149,7 +149,7 @@ fn a_pickle_in_the_cache_needs_no_request() {
         }
     }
     assert_eq!(setup.server.requests().len(), requests);
-    // The lock file may list it in place of the other.
+    // The lockfile may list it instead of the other one.
     lock(&mut setup, vec![entry(REPO, file, b"pickled")]);
     assert_eq!(
         store::ensure(&at("main"), Some(&spec), &setup.options, &()).unwrap(),

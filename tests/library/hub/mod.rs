@@ -1,4 +1,4 @@
-//! Downloads against a hub on 127.0.0.1: what ends up in the cache, and what is said when it fails.
+//! Downloads from a hub on 127.0.0.1: what ends up in the cache, and the errors when they fail.
 
 mod cache;
 mod clear;
@@ -63,7 +63,7 @@ impl Setup {
         ensure(REPO, "main", FILE, &self.options, &())
     }
 
-    /// The error in this mode, and a check that it left nothing behind.
+    /// The error in this mode, after a check that it left nothing behind.
     fn fail(&self, mode: Mode) -> HubError {
         self.server.set(mode);
         let error = self.fetch().expect_err(&format!("{mode:?} succeeded"));
@@ -95,12 +95,12 @@ fn download(
     })
 }
 
-/// What is left of a download that was interrupted.
+/// The temporary file of an interrupted download.
 fn incomplete() -> String {
     format!("{}.incomplete", sha256(&weights()))
 }
 
-/// Everything but folders and the empty files of locks, relative to `folder`.
+/// Everything but directories and empty lock files, relative to `folder`.
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

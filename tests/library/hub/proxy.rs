@@ -1,4 +1,4 @@
-//! Certificates (whose word is taken for who a server is) and SOCKS proxies.
+//! Certificate authorities and SOCKS proxies.
 
 use std::fs;
 #[cfg(target_os = "linux")]
@@ -17,15 +17,15 @@ use crate::common::tls;
 const NOT_DER: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
 #[test]
-fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
+fn a_named_authority_is_trusted() {
     let mut setup = setup();
     let front = tls::front(setup.server.url());
     setup.options.endpoint.clone_from(&front.url);
     setup.options.token = Some(TOKEN.to_owned());
-    let picture = format!("{}/{REPO}/resolve/main/{FILE}", front.url);
+    let image = format!("{}/{REPO}/resolve/main/{FILE}", front.url);
     for error in [
         setup.fetch().unwrap_err(),
-        fetch_image(&picture, 1 << 20, &setup.options).unwrap_err(),
+        fetch_image(&image, 1 << 20, &setup.options).unwrap_err(),
     ] {
         assert!(matches!(error, HubError::Unreachable { .. }), "{error:?}");
         assert!(error.hint().unwrap().contains("SSL_CERT_FILE"), "{error:?}");
@@ -36,9 +36,9 @@ fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
     fs::write(&file, &front.authority).unwrap();
     setup.options.proxies.authorities = vec![file];
     assert_eq!(fs::read(setup.fetch().unwrap()).unwrap(), weights());
-    let bytes = fetch_image(&picture, 1 << 20, &setup.options).unwrap();
+    let bytes = fetch_image(&image, 1 << 20, &setup.options).unwrap();
     assert!(bytes == weights());
-    // The list of files takes the same way.
+    // The file list takes the same route.
     fs::remove_dir_all(&setup.options.cache).unwrap();
     setup.server.set(Mode::MissingFileUnnamed);
     let error = setup.fetch().unwrap_err();
@@ -124,8 +124,8 @@ fn a_folder_of_authorities_is_trusted_and_several_count_together() {
     }
 }
 
-/// The system's store is where these two variables of OpenSSL say, to programs that ask the system. The
-/// options of the child have no authorities of their own.
+/// The system's store is where these two variables of OpenSSL point, for programs that use the
+/// system's. The child's options name no authorities of their own.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_systems_authorities_are_trusted() {
@@ -157,7 +157,7 @@ fn the_systems_authorities_are_trusted() {
     };
     let (trusted, text) = child(&file);
     assert!(trusted, "{text}");
-    // A system without a store has the authorities that are built in, which are others.
+    // Without a system store, the built-in authorities are used, which do not include this one.
     let (trusted, text) = child(&setup.folder.path().join("missing.pem"));
     assert!(!trusted && text.contains("SSL_CERT_FILE"), "{text}");
     assert!(text.contains("UnknownIssuer"), "{text}");
@@ -169,7 +169,7 @@ fn names_are_resolved_here_or_by_a_socks_proxy() {
     let server = setup.server.url().trim_start_matches("http://").to_owned();
     let (_, port) = server.rsplit_once(':').unwrap();
     let port: u16 = port.parse().unwrap();
-    // 127.0.0.1 in a form that systems resolve and that is not written as an address.
+    // 127.0.0.1 in a form that systems resolve but that is not an IP address literal.
     setup.options.endpoint = format!("http://127.1:{port}");
     let address = Host::Address([127, 0, 0, 1].into());
     for (scheme, login, host) in [
@@ -185,7 +185,7 @@ fn names_are_resolved_here_or_by_a_socks_proxy() {
         let login = (!login.is_empty()).then(|| ("me".to_owned(), "s@cret".to_owned()));
         let asked = Asked { host, port, login };
         assert_eq!(socks.asked(), vec![asked; 2], "{scheme}");
-        // An exception is not asked for.
+        // The proxy is not used for an excluded host.
         setup.options.proxies.no_proxy = Some(format!("x,127.1:{port}"));
         setup.fetch().unwrap();
         fs::remove_dir_all(&setup.options.cache).unwrap();

@@ -10,7 +10,7 @@ use super::cache::Recorder;
 use super::{FILE, REPO, download, files_in, setup};
 use crate::common::hub_server::{HubServer, Mode, sha256};
 
-/// The address of the release file on the file server, and its name.
+/// The URL of the release file on the file server, and its name.
 fn release(bytes: &[u8]) -> (String, String, HubServer) {
     let name = format!("seresnet50-{}.pth", &sha256(bytes)[..8]);
     let server = HubServer::start(&[("v1", &name, bytes)]);
@@ -19,7 +19,7 @@ fn release(bytes: &[u8]) -> (String, String, HubServer) {
 }
 
 #[test]
-fn a_release_file_lands_in_the_own_cache() {
+fn a_release_file_goes_to_our_own_cache() {
     let mut setup = setup();
     let (url, name, server) = release(b"pickled");
     let card = WeightsRef {
@@ -80,19 +80,19 @@ fn the_release_stands_in_for_a_hub_that_refuses() {
     let progress = Recorder::default();
     let path = download(&card, &setup.options, &progress).unwrap();
     assert!(path.ends_with(&name), "{}", path.display());
-    // Whoever watches sees that it is the other file.
+    // The progress observer is told that it is the other file.
     let calls = progress.0.into_inner().unwrap();
     assert!(!calls.is_empty());
     assert!(calls.iter().all(|(file, ..)| *file == name), "{calls:?}");
     fs::remove_file(path).unwrap();
-    // If both fail, the hub's error is the one to act on.
+    // If both fail, the hub's error is the more useful one.
     server.set(Mode::Cut);
     let error = download(&card, &setup.options, &()).unwrap_err();
     assert!(
         matches!(error, HubError::Status { status: 500, .. }),
         "{error:?}"
     );
-    // Wrong contents on the hub must be seen, not passed over.
+    // Wrong contents on the hub must be reported, not worked around.
     server.set(Mode::Direct);
     setup.server.set(Mode::WrongBytes);
     let error = download(&card, &setup.options, &()).unwrap_err();
@@ -110,7 +110,7 @@ fn the_release_stands_in_for_a_hub_that_refuses() {
 }
 
 #[test]
-fn a_damaged_release_stays_until_the_right_one_is_there() {
+fn a_damaged_release_is_kept_until_the_right_one_is_complete() {
     let setup = setup();
     let (url, name, server) = release(b"pickled");
     let path = setup.folder.path().join("senet/release").join(name);

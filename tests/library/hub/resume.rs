@@ -1,4 +1,4 @@
-//! Downloads that are disturbed: they go on from where they stopped, and end right or not at all.
+//! Interrupted downloads: they resume where they stopped, and end complete or not at all.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use senet::zoo::WeightsRef;
 use super::{FILE, REPO, Setup, chain, download, files_in, incomplete, setup, weights};
 use crate::common::hub_server::{COMMIT, HubServer, Mode, Request, git_sha1, sha256};
 
-/// The requests for bytes so far: their ranges.
+/// The ranges of the requests for file contents so far.
 fn ranges(setup: &Setup) -> Vec<Option<String>> {
     let requests = setup.server.requests();
     let gets = requests
@@ -27,7 +27,7 @@ fn from(offset: usize) -> Option<String> {
     Some(format!("bytes={offset}-"))
 }
 
-/// Where the beginning of the file is kept.
+/// The path of the partial file.
 fn partial(setup: &Setup) -> PathBuf {
     let repo = setup
         .options
@@ -68,7 +68,7 @@ impl Progress for Told {
 }
 
 #[test]
-fn a_cut_connection_goes_on_where_it_broke() {
+fn a_cut_connection_resumes_where_it_broke() {
     let setup = setup();
     setup.server.plan(&[Mode::CutAt(1000), Mode::CutAt(2000)]);
     assert_whole(&setup);
@@ -76,7 +76,7 @@ fn a_cut_connection_goes_on_where_it_broke() {
 }
 
 #[test]
-fn the_next_process_goes_on_as_well() {
+fn the_next_process_resumes_too() {
     let setup = setup();
     let mut options = setup.options.clone();
     options.patience.attempts = 1;
@@ -96,7 +96,7 @@ fn a_good_connection_may_break_any_number_of_times() {
     let setup = setup();
     let long: Vec<u8> = (0..12_000_000u32).map(|i| (i % 249) as u8).collect();
     setup.server.replace(REPO, FILE, &long);
-    // More often than three attempts, but each brings more than a megabyte.
+    // More often than three times, but each attempt gets more than a megabyte.
     setup.server.plan(&[Mode::CutAt(1_500_000); 7]);
     let path = setup.fetch().unwrap();
     assert!(fs::read(path).unwrap() == long);
@@ -111,13 +111,13 @@ fn a_finished_partial_file_needs_no_bytes() {
 }
 
 #[test]
-fn a_partial_file_of_other_contents_is_started_again() {
+fn a_partial_file_of_other_contents_is_restarted() {
     for rubbish in [vec![b'?'; 1000], vec![b'?'; 300_000], vec![b'?'; 300_001]] {
         let setup = setup();
         interrupted(&setup, &rubbish);
         assert_whole(&setup);
     }
-    // That is not done twice.
+    // That is not repeated.
     let setup = setup();
     interrupted(&setup, b"?");
     setup.server.set(Mode::WrongBytes);
@@ -128,9 +128,9 @@ fn a_partial_file_of_other_contents_is_started_again() {
 }
 
 #[test]
-fn a_file_that_changes_is_taken_in_its_new_form() {
+fn a_changed_file_is_downloaded_anew() {
     let other = vec![b'n'; 200_000];
-    // Between two processes: the beginning of the old one is of no use.
+    // Between two processes: the beginning of the old file is useless.
     let setup = setup();
     interrupted(&setup, &weights()[..5000]);
     setup.server.replace(REPO, FILE, &other);
@@ -166,19 +166,19 @@ fn a_server_without_ranges_sends_everything_again() {
         assert_eq!(ranges(&setup), [from(1000), None], "{mode:?}");
     }
 
-    // It ends, too, if that breaks each time.
+    // It also ends if that connection breaks each time.
     let setup = super::setup();
     let error = setup.fail(Mode::NoRangeCut);
     assert!(matches!(error, HubError::Interrupted { .. }), "{error:?}");
 }
 
 #[test]
-fn a_server_that_is_busy_is_asked_again() {
+fn a_busy_server_is_retried() {
     for status in [408, 429, 500, 502, 503, 504] {
         let setup = setup();
         setup.server.plan(&[Mode::Busy(status), Mode::Busy(status)]);
         assert_whole(&setup);
-        // But not for ever.
+        // But not forever.
         let setup = super::setup();
         match setup.fail(Mode::Busy(status)) {
             HubError::Status { status: found, .. } => assert_eq!(found, status),
@@ -196,7 +196,7 @@ fn a_server_that_is_busy_is_asked_again() {
 }
 
 #[test]
-fn the_time_that_a_server_asks_for_is_waited() {
+fn a_servers_retry_delay_is_respected() {
     let setup = setup();
     setup.server.plan(&[Mode::TooMany(1)]);
     let told = Told::default();
@@ -208,7 +208,7 @@ fn the_time_that_a_server_asks_for_is_waited() {
         told.len() == 1 && told[0].starts_with("retry model.safetensors after 1000 ms: "),
         "{told:?}"
     );
-    // As a date, it has whole seconds.
+    // As a date, it is in whole seconds.
     let setup = super::setup();
     setup.server.plan(&[Mode::TooManyUntil(3)]);
     let start = Instant::now();
@@ -232,7 +232,7 @@ fn setup_fail(mode: Mode) -> HubError {
 }
 
 #[test]
-fn silence_ends() {
+fn silence_times_out() {
     for mode in [Mode::Stall, Mode::Mute, Mode::Drip] {
         let mut setup = setup();
         setup.options.patience.silence = Duration::from_millis(150);
@@ -255,24 +255,24 @@ fn silence_ends() {
 }
 
 #[test]
-fn patience_may_be_without_end() {
+fn timeouts_may_be_unlimited() {
     let mut setup = setup();
     setup.options.patience.silence = Duration::MAX;
     setup.options.patience.image = Duration::MAX;
     assert_whole(&setup);
     let url = format!("{}/{REPO}/{FILE}", setup.server.file_server());
-    let picture = fetch_image(&url, u64::MAX, &setup.options).unwrap();
-    assert_eq!(picture, weights());
+    let image = fetch_image(&url, u64::MAX, &setup.options).unwrap();
+    assert_eq!(image, weights());
 }
 
 #[test]
-fn a_header_without_an_end_is_an_error() {
+fn an_endless_header_is_an_error() {
     let error = setup_fail(Mode::HugeHeader);
     assert!(matches!(error, HubError::Unreachable { .. }), "{error:?}");
 }
 
 #[test]
-fn a_full_disk_is_told_before_anything_is_sent() {
+fn a_full_disk_is_reported_before_the_transfer() {
     let setup = setup();
     setup.server.set(Mode::Vast);
     let error = setup.fetch().unwrap_err();
@@ -328,7 +328,7 @@ fn without_links_there_is_one_copy() {
         let inode = |path: &PathBuf| fs::metadata(path).unwrap().ino();
         assert_eq!(inode(&path), inode(&blob));
     }
-    // Where both names are there already, nothing is left beside them.
+    // If both names exist already, nothing else is left next to them.
     let other = ensure(REPO, "refs/pr/1", FILE, &setup.options, &()).unwrap();
     assert_eq!(other, path);
     let left = files_in(setup.folder.path());
@@ -364,7 +364,7 @@ fn one_of_many_downloads_and_the_others_wait() {
 }
 
 #[test]
-fn a_release_goes_on_where_it_stopped() {
+fn a_release_resumes_where_it_stopped() {
     let setup = setup();
     let bytes = weights();
     let name = format!("seresnet50-{}.pth", &sha256(&bytes)[..8]);
@@ -388,7 +388,7 @@ fn a_release_goes_on_where_it_stopped() {
     assert!(fs::read(&path).unwrap() == bytes && !partial.exists());
     assert_eq!(ranges(), [None, from(1000), from(1000)]);
 
-    // A crash between the last byte and the new name; the beginning of something else.
+    // A crash between the last byte and the rename; the beginning of a different file.
     for (rest, more) in [(bytes.clone(), 1), (vec![b'?'; 7], 2)] {
         let before = ranges().len();
         fs::remove_file(&path).unwrap();

@@ -101,7 +101,7 @@ fn the_right_network_passes_in_every_row() {
 }
 
 #[test]
-fn a_changed_number_fails_in_its_row_alone() {
+fn a_changed_number_fails_only_its_row() {
     for (tensor, at, amount, row_name) in [
         ("logits", 13, 1e-3, "logits"),
         ("pre_logits", 100, 1e-3, "pre_logits"),
@@ -120,7 +120,7 @@ fn a_changed_number_fails_in_its_row_alone() {
     }
 }
 
-/// A tolerance relative to infinity would let everything pass.
+/// A tolerance relative to infinity would accept anything.
 #[test]
 fn numbers_that_are_not_finite_are_refused() {
     for (tensor, value) in [
@@ -162,7 +162,7 @@ fn other_answers_are_counted() {
 }
 
 #[test]
-fn a_wrong_shape_is_a_row_that_says_both() {
+fn a_wrong_shape_is_a_row_with_both_shapes() {
     let report = compare(|tensors| {
         let gate = tensors.get_mut("gate.layer2.1.se").unwrap();
         gate.shape = vec![1, 64];
@@ -208,7 +208,7 @@ fn whole_stages_are_compared() {
 }
 
 #[test]
-fn files_that_are_no_golden_files_are_refused() {
+fn files_that_are_not_golden_files_are_refused() {
     let missing = |name: &'static str| {
         read(
             move |tensors| tensors.retain(|tensor, _| !tensor.starts_with(name)),
@@ -284,7 +284,7 @@ fn another_network_is_an_error_of_the_network_or_a_failing_report() {
 }
 
 #[test]
-fn the_report_beside_the_file_gives_the_tolerance() {
+fn the_report_next_to_the_file_gives_the_tolerance() {
     let found = suggested_tolerance(&data("seresnet20.golden.safetensors")).unwrap();
     assert_eq!(found, Some(1e-4));
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Weights and pictures by formula, to the same bits as `tests/tools/make_golden.py`, which says why
-//! the numbers are what they are.
+//! Weights and images by formula, bit-identical to `tests/tools/make_golden.py`, which explains the
+//! numbers.
 
 use std::collections::BTreeSet;
 
@@ -120,12 +120,12 @@ pub(crate) fn weights(plan: &Plan) -> (Vec<u8>, String) {
     (file, digest.hex())
 }
 
-/// Pictures `[n, 3, h, w]` of about the range of normalised photographs, and their digest.
-pub(crate) fn pictures(n: usize, h: usize, w: usize) -> (Tensor, String) {
+/// Images `[n, 3, h, w]` of about the range of normalised photographs, and their digest.
+pub(crate) fn rgb_images(n: usize, h: usize, w: usize) -> (Tensor, String) {
     images([n, 3, h, w])
 }
 
-/// The same of any number of channels.
+/// The same for any number of channels.
 pub(crate) fn images([n, channels, h, w]: [usize; 4]) -> (Tensor, String) {
     const PATCHES: usize = 64;
     let [contrast, colour, slope, patch, noise] = ["contrast", "colour", "slope", "patch", "noise"]

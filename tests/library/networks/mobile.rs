@@ -1,5 +1,5 @@
-//! A small MobileNetV3, its plan written by hand: the layers that no family here has yet, against timm
-//! (`build_mobile` of `tests/tools/make_golden.py`).
+//! A small MobileNetV3 with a hand-written plan: layers that no family here uses yet, compared with
+//! timm (`build_mobile` of `tests/tools/make_golden.py`).
 
 use senet::nets::{
     Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, Plan, SePlan,
@@ -142,7 +142,7 @@ fn a_plan_by_hand_computes_what_timm_does() {
 }
 
 #[test]
-fn the_trace_follows_same_padding_and_goes_on_after_the_pool() {
+fn the_trace_follows_same_padding_and_continues_after_the_pool() {
     let plan = plan();
     let layers = plan.trace(75, 64).unwrap();
     let params: usize = layers.iter().map(|layer| layer.params).sum();
@@ -157,7 +157,7 @@ fn the_trace_follows_same_padding_and_goes_on_after_the_pool() {
         let layer = layers.iter().find(|layer| layer.name == name).unwrap();
         assert_eq!(layer.output, output, "{name}");
     }
-    // No map is too small for such padding.
+    // No input is too small for this padding.
     plan.check_size(1, 1).unwrap();
 }
 

@@ -1,4 +1,4 @@
-//! Files that are no pictures, are damaged, or lie.
+//! Files that are not images, are damaged, or lie.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use senet::preprocess::{Content, DecodeOptions, ImageError, decode, open};
 use super::{Random, decode_file, read};
 
 #[test]
-fn says_what_is_no_picture() {
+fn other_files_are_refused() {
     let cases: [(&[u8], Content); 8] = [
         (b"", Content::Empty),
         (b"hello, world\n", Content::Text),
@@ -45,17 +45,17 @@ fn errors_name_the_file() {
     assert!(error.hint().unwrap().contains("git lfs pull"));
 }
 
-/// File names say nothing: a PNG called `.jpg` is a PNG.
+/// File names do not matter: a PNG called `.jpg` is a PNG.
 #[test]
 fn the_format_is_found_by_content() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("picture.jpg");
+    let path = folder.path().join("image.jpg");
     std::fs::write(&path, read("rgba.png")).unwrap();
     let found = open(&path, &DecodeOptions::default()).unwrap();
     assert_eq!(found, decode_file("rgba.png").unwrap());
 }
 
-/// One small picture of each decoder.
+/// One small image of each decoder.
 const KINDS: [&str; 13] = [
     "rgba.png",
     "palette-transparent.png",
@@ -80,7 +80,7 @@ fn truncated_files_are_errors() {
             let end = bytes.len() * part / 40;
             match decode(&bytes[..end], &DecodeOptions::default()) {
                 Err(_) => {}
-                // All rows of a PNG may be there, and then Pillow reads it, too.
+                // All rows of a PNG may be there, and then Pillow reads it too.
                 Ok(found) => assert!(
                     name.ends_with(".png") && part > 30 && found == decode_file(name).unwrap(),
                     "{name} cut at {end} of {}",
@@ -89,7 +89,7 @@ fn truncated_files_are_errors() {
             }
         }
     }
-    // The last marker of a JPEG counts, also where every pixel is there.
+    // A JPEG without its last marker is an error, even if every pixel is there.
     for name in ["420.jpg", "progressive.jpg", "cmyk.jpg"] {
         let bytes = read(name);
         let found = decode(&bytes[..bytes.len() - 1], &DecodeOptions::default());
@@ -100,7 +100,7 @@ fn truncated_files_are_errors() {
     }
 }
 
-/// Any result will do, a panic will not.
+/// Any result is fine except a panic.
 #[test]
 fn damaged_files_do_not_panic() {
     let mut random = Random(99);
@@ -117,7 +117,7 @@ fn damaged_files_do_not_panic() {
             options.max_pixels = 1_000_000;
             options.exif = true;
             match decode(&damaged, &options) {
-                Ok(picture) => assert!(!picture.is_empty(), "{name}"),
+                Ok(image) => assert!(!image.is_empty(), "{name}"),
                 Err(error) => {
                     refused += 1;
                     assert!(
@@ -131,7 +131,7 @@ fn damaged_files_do_not_panic() {
     assert!(refused > 100, "{refused}");
 }
 
-/// The bytes of `name` with a number of its header replaced.
+/// The bytes of `name` with some header fields replaced.
 fn patched(name: &str, patches: &[(usize, &[u8])]) -> Vec<u8> {
     let mut bytes = read(name);
     for (at, value) in patches {
@@ -140,14 +140,14 @@ fn patched(name: &str, patches: &[(usize, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-/// Where the description of the frame starts in `plain.gif`.
+/// The offset of the frame's descriptor in `plain.gif`.
 fn gif_frame() -> usize {
     let bytes = read("plain.gif");
     let is_frame = |w: &[u8]| w[0] == b',' && w[1..5] == [0; 4];
     bytes.windows(9).position(is_frame).unwrap()
 }
 
-/// Headers that promise 60000 x 60000 pixels, 10.8 GB.
+/// Headers that claim 60000 x 60000 pixels, 10.8 GB.
 fn lying_headers() -> Vec<(&'static str, Vec<u8>)> {
     let big = 60_000u32;
     let mut png = patched(
@@ -206,7 +206,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn too_large_pictures_are_refused_by_their_header() {
+fn too_large_images_are_refused_by_their_header() {
     for (kind, bytes) in lying_headers() {
         let start = Instant::now();
         match decode(&bytes, &DecodeOptions::default()) {
@@ -220,7 +220,7 @@ fn too_large_pictures_are_refused_by_their_header() {
         }
         assert!(start.elapsed() < Duration::from_secs(1), "{kind}");
     }
-    // The limit counts for every decoder.
+    // The limit applies to every decoder.
     let mut options = DecodeOptions::default();
     options.max_pixels = 30;
     for name in KINDS {
@@ -233,7 +233,7 @@ fn too_large_pictures_are_refused_by_their_header() {
 }
 
 #[test]
-fn empty_pictures_are_refused() {
+fn empty_images_are_refused() {
     let jpeg = read("odd-17x9.jpg");
     let sof = jpeg.windows(2).position(|w| w == [0xFF, 0xC0]).unwrap();
     for bytes in [
@@ -253,7 +253,7 @@ fn refusal(bytes: &[u8]) -> String {
     }
 }
 
-/// A TIFF of one strip with numbers of 16 bits in its tags.
+/// A TIFF of one strip with 16-bit numbers in its tags.
 fn tiff(big_endian: bool, tags: &[(u16, u16)], data: &[u8]) -> Vec<u8> {
     let number = |value: u16| match big_endian {
         true => value.to_be_bytes(),
@@ -282,7 +282,7 @@ fn tiff(big_endian: bool, tags: &[(u16, u16)], data: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn kinds_of_tiff_that_cannot_be_shown_right_are_refused() {
+fn unsupported_kinds_of_tiff_are_refused() {
     // Two pixels of 16 bits, or 32 bits in two rows.
     let tags = |bits, photometric, fill_order| {
         let (width, height) = if bits == 16 { (2, 1) } else { (16, 2) };
@@ -322,7 +322,7 @@ fn bmp_masks_that_pillow_does_not_know_are_refused() {
     }
 }
 
-/// Pillow does not make up the pixels that follow an early end either.
+/// Pillow does not make up the pixels after an early end either.
 #[test]
 fn run_length_data_must_reach_the_last_pixel() {
     let bytes = read("rle8.bmp");

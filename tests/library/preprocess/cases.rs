@@ -1,4 +1,4 @@
-//! Files as cameras, scanners and broken disks leave them, against Pillow.
+//! Files as cameras, scanners and broken disks leave them, compared with Pillow.
 //!
 //! `tests/tools/make_image_cases.py` writes the files and the expected results.
 
@@ -21,13 +21,13 @@ struct Cases {
 #[derive(Deserialize)]
 struct Case {
     file: String,
-    /// Size and digest of the pixels, as they are stored and turned; none where Pillow fails.
+    /// Size and digest of the pixels, as stored and as rotated; `None` if Pillow fails.
     plain: Option<String>,
     turned: Option<String>,
     /// The pixels as a PNG, or the case that has them.
     pixels: Option<String>,
     pixels_of: Option<String>,
-    /// How many pixels of a damaged file Pillow gets wrong.
+    /// The number of wrong pixels that Pillow decodes in a damaged file.
     wrong: Option<usize>,
 }
 
@@ -51,7 +51,7 @@ fn of_kind(kind: &str) -> impl Iterator<Item = (String, Case)> {
     cases().into_iter().filter(of_kind)
 }
 
-/// The files of a kind.
+/// The files of one kind.
 pub(crate) fn files(kind: &str) -> Vec<Vec<u8>> {
     of_kind(kind)
         .map(|(_, case)| STANDARD.decode(case.file).unwrap())
@@ -86,7 +86,7 @@ fn orientation_is_read_as_pillow_reads_it() {
     assert_none(failures);
 }
 
-/// Where Pillow reads such a file the pixels are the same, where it refuses it this is an error.
+/// If Pillow reads such a file the pixels are equal; if Pillow refuses it this is an error.
 #[test]
 fn files_that_are_cut_or_lie_are_read_as_pillow_reads_them() {
     let mut failures = Vec::new();
@@ -117,7 +117,7 @@ fn unusual_jpegs_are_read() {
         match case.decode(false) {
             Ok(found) => {
                 let (max, mean) = difference(&found, &stored(&cases, &case));
-                // At sharp edges of colour the decoders differ in the last row and column.
+                // At sharp edges of colour, decoders differ in the last row and column.
                 if mean > 0.6 || max > 50 {
                     failures.push(format!("{name}: differs by up to {max}, mean {mean:.3}"));
                 }
@@ -128,7 +128,7 @@ fn unusual_jpegs_are_read() {
     assert_none(failures);
 }
 
-/// Either an error, or no more wrong pixels than Pillow has.
+/// Either an error, or no more wrong pixels than in Pillow.
 #[test]
 fn damaged_jpegs_are_errors_or_no_worse_than_in_pillow() {
     let cases = cases();
@@ -144,7 +144,7 @@ fn damaged_jpegs_are_errors_or_no_worse_than_in_pillow() {
         let is_wrong =
             |(a, b): &(&image::Rgb<u8>, &image::Rgb<u8>)| (0..3).any(|c| a[c].abs_diff(b[c]) > 16);
         let wrong = pairs.filter(is_wrong).count();
-        // Some pixels at sharp edges of colour differ in sound files, too.
+        // Intact files, too, differ in some pixels at sharp edges of colour.
         let allowed = case.wrong.map_or(0, |wrong| wrong + wrong / 50) + 60;
         if wrong > allowed {
             failures.push(format!(

@@ -1,5 +1,5 @@
-//! The values of a `config.json` as timm takes them. `tests/tools/make_configs.py` writes what it made
-//! of each.
+//! The values of a `config.json` as timm reads them. `tests/tools/make_configs.py` writes the
+//! expected results.
 
 use senet::preprocess::{InputSpec, Transform};
 use senet::zoo::{ModelSpec, Overrides, WeightsSource};
@@ -24,11 +24,11 @@ struct Case {
 }
 
 #[test]
-fn values_of_a_config_as_timm() {
+fn config_values_match_timm() {
     let text = std::fs::read_to_string(data().join("preprocess/configs.json")).unwrap();
     let expected: Expected = serde_json::from_str(&text).unwrap();
     assert!(expected.cases.len() > 30);
-    let picture = Random(expected.seed).picture(expected.width, expected.height);
+    let image = Random(expected.seed).image(expected.width, expected.height);
     let mut failures = Vec::new();
     for case in &expected.cases {
         let written = &case.pretrained_cfg;
@@ -52,7 +52,7 @@ fn values_of_a_config_as_timm() {
             ..input.clone()
         };
         for (input, digits) in [(&input, &case.input), (&tested, &case.test)] {
-            let found = tensor_digest(&tensor(&Transform::new(input).unwrap(), &picture));
+            let found = tensor_digest(&tensor(&Transform::new(input).unwrap(), &image));
             if found != *digits {
                 failures.push(format!(
                     "{written}: {found}, expected {digits} of {input:?}"

@@ -1,4 +1,4 @@
-//! PNM, QOI, ICO and bitmaps without a file header, against Pillow
+//! PNM, QOI, ICO and bitmaps without a file header, compared with Pillow
 //! (`tests/tools/make_formats.py`).
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use super::{Random, assert_none, data};
 #[derive(Deserialize)]
 struct Case {
     file: String,
-    /// Nothing where Pillow refuses the file.
+    /// `None` if Pillow refuses the file.
     pillow: Option<Pixels>,
 }
 
@@ -36,7 +36,7 @@ fn cases() -> BTreeMap<String, (Vec<u8>, Option<Pixels>)> {
 }
 
 #[test]
-fn decodes_as_pillow() {
+fn decoding_matches_pillow() {
     let cases = cases();
     assert!(cases.len() > 50);
     let mut failures = Vec::new();
@@ -60,7 +60,7 @@ fn decodes_as_pillow() {
     assert_none(failures);
 }
 
-/// Pillow does not know PAM: its samples are taken for those of PGM and PPM.
+/// Pillow does not support PAM: its samples are compared with those of PGM and PPM.
 #[test]
 fn pam_equals_the_other_formats() {
     let decode = |bytes: &[u8]| decode(bytes, &DecodeOptions::default());
@@ -101,7 +101,7 @@ fn pam_equals_the_other_formats() {
     }
 }
 
-/// A few bytes that claim many pixels take no memory for them.
+/// A few bytes that claim many pixels must not allocate memory for them.
 #[test]
 fn announced_sizes_are_checked_against_the_file() {
     let qoi = [
@@ -133,7 +133,7 @@ fn announced_sizes_are_checked_against_the_file() {
     }
 }
 
-/// Whatever is changed, there is an image or an error.
+/// Any change gives an image or an error.
 #[test]
 fn changed_files_are_images_or_errors() {
     let mut random = Random(11);

@@ -1,4 +1,4 @@
-//! The stored results of Pillow, torchvision and timm.
+//! Stored results of Pillow, torchvision and timm.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use senet::preprocess::{DecodeOptions, InputSpec, RgbImage, Transform, open};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{assert_none, data, decode_file, picture_path};
+use super::{assert_none, data, decode_file, image_path};
 
 #[derive(Deserialize)]
 struct Expected {
     specs: BTreeMap<String, InputSpec>,
-    pictures: BTreeMap<String, Picture>,
+    pictures: BTreeMap<String, ExpectedImage>,
 }
 
 #[derive(Deserialize)]
-struct Picture {
+struct ExpectedImage {
     width: u32,
     height: u32,
     lossy: bool,
@@ -45,10 +45,10 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
         .collect()
 }
 
-pub(crate) fn tensor(transform: &Transform, picture: &RgbImage) -> Vec<f32> {
+pub(crate) fn tensor(transform: &Transform, image: &RgbImage) -> Vec<f32> {
     let [height, width] = transform.size();
     let mut out = vec![f32::NAN; 3 * height * width];
-    transform.write(picture, &mut out);
+    transform.write(image, &mut out);
     out
 }
 
@@ -57,12 +57,12 @@ pub(crate) fn tensor_digest(values: &[f32]) -> String {
     digest(&bytes)
 }
 
-/// Whether this build must give Pillow's pixels to the bit.
-fn is_exact(name: &str, picture: &Picture) -> bool {
-    !picture.lossy || (cfg!(feature = "turbojpeg") && name.ends_with(".jpg"))
+/// Whether this build must match Pillow's pixels bit for bit.
+fn is_exact(name: &str, image: &ExpectedImage) -> bool {
+    !image.lossy || (cfg!(feature = "turbojpeg") && name.ends_with(".jpg"))
 }
 
-/// Largest and mean difference of two pictures of the same size.
+/// Largest and mean difference of two images of the same size.
 pub(crate) fn difference(a: &RgbImage, b: &RgbImage) -> (u8, f64) {
     assert_eq!(a.dimensions(), b.dimensions());
     let differences = a.iter().zip(b.iter()).map(|(a, b)| a.abs_diff(*b));
@@ -70,9 +70,9 @@ pub(crate) fn difference(a: &RgbImage, b: &RgbImage) -> (u8, f64) {
     (differences.max().unwrap_or(0), sum as f64 / a.len() as f64)
 }
 
-/// Compares with a stored picture; `None` when the two are near enough. The limits stand a little
-/// above what the pure Rust JPEG decoder was measured at: it rounds otherwise than libjpeg, and
-/// enlarges the chroma of pictures of a few pixels in another way.
+/// Compares with a stored image; `None` if they are close enough. The limits are a little above
+/// what was measured for the pure Rust JPEG decoder: it rounds differently from libjpeg, and
+/// upsamples the chroma of images of a few pixels differently.
 fn lossy_failure(found: &RgbImage, stored: &str) -> Option<String> {
     let path = data().join("preprocess").join(stored);
     let expected = open(&path, &DecodeOptions::default()).unwrap();
@@ -80,7 +80,7 @@ fn lossy_failure(found: &RgbImage, stored: &str) -> Option<String> {
     let (max_limit, mean_limit) = match stored.split('.').next() {
         Some("tiny") => (64, 12.0),
         Some("odd-17x9") => (4, 0.5),
-        // In the last row and column; the rest has a test of its own.
+        // In the last row and column, which have a test of their own.
         Some("colour-edges") if stored.ends_with(".rgb.png") => (50, 0.3),
         _ => (4, 0.2),
     };
@@ -89,7 +89,7 @@ fn lossy_failure(found: &RgbImage, stored: &str) -> Option<String> {
 }
 
 #[test]
-fn decodes_as_pillow() {
+fn decoding_matches_pillow() {
     let expected = expected();
     assert!(expected.pictures.len() >= 80);
     let mut failures = Vec::new();
@@ -117,22 +117,22 @@ fn decodes_as_pillow() {
     assert_none(failures);
 }
 
-/// The pure Rust decoder mixes what pads the last block into the chroma of the last row and column.
+/// The pure Rust decoder mixes the padding of the last block into the chroma of the last row and
+/// column.
 #[test]
 fn chroma_differs_much_at_the_border_only() {
     let stored = data().join("preprocess/colour-edges.jpg.rgb.png");
     let expected = open(&stored, &DecodeOptions::default()).unwrap();
     let found = decode_file("colour-edges.jpg").unwrap();
     let (width, height) = expected.dimensions();
-    let inside = |picture: &RgbImage| {
-        image::imageops::crop_imm(picture, 0, 0, width - 1, height - 1).to_image()
-    };
+    let inside =
+        |image: &RgbImage| image::imageops::crop_imm(image, 0, 0, width - 1, height - 1).to_image();
     let (max, mean) = difference(&inside(&found), &inside(&expected));
     assert!(max <= 4 && mean <= 0.1, "up to {max}, mean {mean:.3}");
 }
 
 #[test]
-fn transforms_as_timm() {
+fn transforms_match_timm() {
     let expected = expected();
     let transforms: BTreeMap<_, _> = expected
         .specs
@@ -141,15 +141,15 @@ fn transforms_as_timm() {
         .collect();
     let mut failures = Vec::new();
     for (name, want) in &expected.pictures {
-        let Ok(picture) = decode_file(name) else {
+        let Ok(image) = decode_file(name) else {
             failures.push(format!("{name}: not decoded"));
             continue;
         };
         for (spec, digests) in &want.specs {
             let transform = &transforms[spec];
-            let pixels = transform.pixels(&picture);
+            let pixels = transform.pixels(&image);
             if is_exact(name, want) {
-                let values = tensor(transform, &picture);
+                let values = tensor(transform, &image);
                 let found = format!("{} {}", digest(&pixels), tensor_digest(&values));
                 if found != *digests {
                     failures.push(format!("{name}, {spec}: {found}, expected {digests}"));
@@ -172,7 +172,7 @@ fn turns_by_exif_when_asked() {
     for (name, want) in &expected.pictures {
         let Some(turned) = &want.turned else { continue };
         tested += 1;
-        let found = open(picture_path(name), &options).unwrap();
+        let found = open(image_path(name), &options).unwrap();
         if found.dimensions() != (turned.width, turned.height) {
             failures.push(format!("{name}: size {:?}", found.dimensions()));
         } else if !is_exact(name, want) {

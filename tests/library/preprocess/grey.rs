@@ -1,5 +1,5 @@
-//! Images for networks of one input channel, against timm. `tests/tools/make_grey.py` writes the
-//! results.
+//! Images for networks with one input channel, compared with timm. `tests/tools/make_grey.py`
+//! writes the expected results.
 
 use std::collections::BTreeMap;
 
@@ -21,20 +21,20 @@ struct Stats {
     std: f32,
 }
 
-/// The settings are those of the tests in colour.
+/// The settings are those of the colour tests.
 #[derive(Deserialize)]
 struct InColour {
     specs: BTreeMap<String, InputSpec>,
 }
 
 #[test]
-fn grey_as_timm() {
+fn grey_matches_timm() {
     let read = |name: &str| std::fs::read_to_string(data().join("preprocess").join(name)).unwrap();
     let expected: Expected = serde_json::from_str(&read("grey.json")).unwrap();
     let specs: InColour = serde_json::from_str(&read("expected.json")).unwrap();
     let mut failures = Vec::new();
     for (name, digests) in &expected.pictures {
-        let picture = decode_file(name).unwrap();
+        let image = decode_file(name).unwrap();
         for (spec, digest) in digests {
             let stats = &expected.specs[spec];
             let spec = InputSpec {
@@ -45,12 +45,12 @@ fn grey_as_timm() {
             let transform = Transform::with_channels(&spec, 1).unwrap();
             let [height, width] = transform.size();
             let mut values = vec![f32::NAN; height * width];
-            transform.write(&picture, &mut values);
+            transform.write(&image, &mut values);
             if tensor_digest(&values) != *digest {
                 failures.push(format!("{name}, {spec:?}"));
             }
             let mut views = vec![f32::NAN; 2 * height * width];
-            transform.write_views(&picture, Views::Flip, &mut views);
+            transform.write_views(&image, Views::Flip, &mut views);
             assert_eq!(views[..height * width], values);
             let mirrored = views[height * width..]
                 .chunks(width)

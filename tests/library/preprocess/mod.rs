@@ -1,6 +1,6 @@
 //! Decoding and preprocessing against Pillow, torchvision and timm.
 //!
-//! `tests/tools/make_pictures.py` writes the pictures and the expected results.
+//! `tests/tools/make_pictures.py` writes the images and the expected results.
 
 mod broken;
 mod cases;
@@ -21,16 +21,16 @@ fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
-fn picture_path(name: &str) -> PathBuf {
+fn image_path(name: &str) -> PathBuf {
     data().join("pictures").join(name)
 }
 
 fn read(name: &str) -> Vec<u8> {
-    std::fs::read(picture_path(name)).unwrap()
+    std::fs::read(image_path(name)).unwrap()
 }
 
 fn decode_file(name: &str) -> Result<RgbImage, ImageError> {
-    open(picture_path(name), &DecodeOptions::default())
+    open(image_path(name), &DecodeOptions::default())
 }
 
 fn assert_none(failures: Vec<String>) {
@@ -38,7 +38,7 @@ fn assert_none(failures: Vec<String>) {
     assert!(count == 0, "{count} failures:\n{}", failures.join("\n"));
 }
 
-/// A small linear congruential generator: the cases must be the same on every run.
+/// A small linear congruential generator: the cases must be the same in every run.
 struct Random(u64);
 
 impl Random {
@@ -50,7 +50,7 @@ impl Random {
         ((self.0 >> 33) % u64::from(limit)) as u32
     }
 
-    fn picture(&mut self, width: u32, height: u32) -> RgbImage {
+    fn image(&mut self, width: u32, height: u32) -> RgbImage {
         // Mostly extreme values, so that cubic overshoot is clamped at both ends.
         RgbImage::from_fn(width, height, |_, _| {
             image::Rgb([0; 3].map(|_: u8| match self.below(4) {

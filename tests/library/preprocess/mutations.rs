@@ -9,7 +9,7 @@ use super::cases::files;
 
 const TIME: Duration = Duration::from_secs(50);
 
-/// No input may panic, take a second, or more than 64 MiB.
+/// No input may cause a panic, take a second, or use more than 64 MiB.
 ///
 /// ```text
 /// cargo test --locked --test library mutated_metadata -- --ignored --nocapture
@@ -55,7 +55,8 @@ fn mutated_metadata_is_read_fast_and_in_little_memory() {
     println!("{count} inputs, {read} of them read, {grown:?} bytes");
 }
 
-/// Up to four changes: a bit, a byte, a number, a piece removed, doubled or taken from elsewhere.
+/// Up to four changes: a bit, a byte, a number, a piece removed, duplicated or copied from
+/// elsewhere.
 fn mutated(seed: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=random.below(3) {
@@ -85,7 +86,7 @@ fn mutated(seed: &[u8], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// The most memory that this process has had, in bytes, where the system says so.
+/// The peak memory of this process in bytes, if the system reports it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

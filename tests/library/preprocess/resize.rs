@@ -1,10 +1,11 @@
-//! `resize` against a slow version of its definition.
+//! `resize` compared with a slow implementation of its definition.
 
 use senet::preprocess::{Interpolation, RgbImage, resize};
 
 use super::{Random, assert_none};
 
-/// One edge of Pillow's resize, a pixel at a time, from the definition: every old pixel is weighed.
+/// One dimension of Pillow's resize, pixel by pixel from the definition: every old pixel has a
+/// weight.
 fn reference_edge(old: &[u8], new_size: usize, interpolation: Interpolation) -> Vec<u8> {
     if old.len() == new_size {
         return old.to_vec();
@@ -41,37 +42,37 @@ fn reference_edge(old: &[u8], new_size: usize, interpolation: Interpolation) -> 
         .collect()
 }
 
-/// Both passes in the order that Pillow takes.
+/// Both passes, in Pillow's order.
 fn reference_resize(
-    picture: &RgbImage,
+    image: &RgbImage,
     width: u32,
     height: u32,
     interpolation: Interpolation,
 ) -> RgbImage {
     let (lost_width, lost_height) = (
-        i64::from(picture.width()) - i64::from(width),
-        i64::from(picture.height()) - i64::from(height),
+        i64::from(image.width()) - i64::from(width),
+        i64::from(image.height()) - i64::from(height),
     );
     if lost_height > 0 && lost_height > 2 * lost_width {
-        let low = reference_down(picture, height, interpolation);
+        let low = reference_down(image, height, interpolation);
         reference_across(&low, width, interpolation)
     } else {
-        let narrow = reference_across(picture, width, interpolation);
+        let narrow = reference_across(image, width, interpolation);
         reference_down(&narrow, height, interpolation)
     }
 }
 
-fn reference_across(picture: &RgbImage, width: u32, interpolation: Interpolation) -> RgbImage {
-    let turned = image::imageops::rotate90(picture);
+fn reference_across(image: &RgbImage, width: u32, interpolation: Interpolation) -> RgbImage {
+    let turned = image::imageops::rotate90(image);
     image::imageops::rotate270(&reference_down(&turned, width, interpolation))
 }
 
-fn reference_down(picture: &RgbImage, height: u32, interpolation: Interpolation) -> RgbImage {
-    let mut result = RgbImage::new(picture.width(), height);
-    for x in 0..picture.width() {
+fn reference_down(image: &RgbImage, height: u32, interpolation: Interpolation) -> RgbImage {
+    let mut result = RgbImage::new(image.width(), height);
+    for x in 0..image.width() {
         for channel in 0..3 {
-            let column: Vec<u8> = (0..picture.height())
-                .map(|y| picture[(x, y)][channel])
+            let column: Vec<u8> = (0..image.height())
+                .map(|y| image[(x, y)][channel])
                 .collect();
             let column = reference_edge(&column, height as usize, interpolation);
             for (y, &value) in column.iter().enumerate() {
@@ -83,7 +84,7 @@ fn reference_down(picture: &RgbImage, height: u32, interpolation: Interpolation)
 }
 
 #[test]
-fn resize_is_what_its_definition_says() {
+fn resize_matches_its_definition() {
     let mut random = Random(2026);
     let mut failures = Vec::new();
     for case in 0..80 {
@@ -94,10 +95,10 @@ fn resize_is_what_its_definition_says() {
             1 => height = old_height,
             _ => {}
         }
-        let picture = random.picture(old_width, old_height);
+        let image = random.image(old_width, old_height);
         for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
-            let found = resize(&picture, width, height, interpolation);
-            if found != reference_resize(&picture, width, height, interpolation) {
+            let found = resize(&image, width, height, interpolation);
+            if found != reference_resize(&image, width, height, interpolation) {
                 failures.push(format!(
                     "{old_width} x {old_height} to {width} x {height}, {interpolation:?}"
                 ));
@@ -111,8 +112,8 @@ fn resize_is_what_its_definition_says() {
 fn resize_keeps_what_it_should() {
     let mut random = Random(7);
     for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
-        let picture = random.picture(31, 17);
-        assert_eq!(resize(&picture, 31, 17, interpolation), picture);
+        let image = random.image(31, 17);
+        assert_eq!(resize(&image, 31, 17, interpolation), image);
         let flat = RgbImage::from_pixel(31, 17, image::Rgb([3, 250, 128]));
         for (width, height) in [(1, 1), (7, 90), (64, 2)] {
             let found = resize(&flat, width, height, interpolation);
@@ -121,7 +122,7 @@ fn resize_keeps_what_it_should() {
                 RgbImage::from_pixel(width, height, image::Rgb([3, 250, 128]))
             );
         }
-        assert!(resize(&picture, 0, 5, interpolation).is_empty());
+        assert!(resize(&image, 0, 5, interpolation).is_empty());
         assert_eq!(
             resize(&RgbImage::new(0, 0), 2, 2, interpolation),
             RgbImage::new(2, 2)

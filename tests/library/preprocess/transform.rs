@@ -1,4 +1,4 @@
-//! Specifications at their edges.
+//! Extreme specifications.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ fn spec() -> InputSpec {
     }
 }
 
-/// A picture of one pixel's width would be enlarged to gigabytes before the crop.
+/// An image one pixel wide would be enlarged to gigabytes before the crop.
 #[test]
 fn extreme_shapes_stay_cheap() {
     let start = Instant::now();
     let transform = Transform::new(&spec()).unwrap();
     for (width, height) in [(1, 60_000), (60_000, 1), (1, 1)] {
-        let picture = RgbImage::from_pixel(width, height, image::Rgb([9, 8, 7]));
-        let pixels = transform.pixels(&picture);
+        let image = RgbImage::from_pixel(width, height, image::Rgb([9, 8, 7]));
+        let pixels = transform.pixels(&image);
         assert_eq!(
             pixels,
             RgbImage::from_pixel(224, 224, image::Rgb([9, 8, 7]))

@@ -1,4 +1,4 @@
-//! Broken files by the thousand: cut short, and changed at random.
+//! Broken files by the thousand: truncated, and changed at random.
 
 use std::io::Read;
 
@@ -7,8 +7,8 @@ use senet::weights::Weights;
 use super::build::zip;
 use super::data;
 
-/// Opens the bytes and reads whatever can be read: an error is fine, a panic or a tensor of another
-/// size than its shape is not.
+/// Opens the bytes and reads whatever can be read: an error is fine, a panic or a tensor whose size
+/// does not match its shape is not.
 fn survive(bytes: Vec<u8>) -> bool {
     let Ok(weights) = Weights::from_bytes("file", bytes) else {
         return false;
@@ -28,7 +28,7 @@ fn survive(bytes: Vec<u8>) -> bool {
     true
 }
 
-/// One file of each container.
+/// One file in each container format.
 const SAMPLES: [&str; 4] = [
     "all.safetensors",
     "zip_protocol2.pth",
@@ -63,7 +63,7 @@ impl Random {
     }
 }
 
-/// Changes `bytes` in a few places; `others` is where pieces come from.
+/// Changes `bytes` in a few places; pieces are copied from `others`.
 fn mutate(bytes: &mut Vec<u8>, others: &[u8], random: &mut Random) {
     const OPCODES: &[u8] =
         b"(.)]}NQPRKMJGXUTVSILFBCctaeusbdlo012gpqrhji\x80\x81\x82\x85\x86\x87\x88\x89\x8a\
@@ -96,7 +96,7 @@ fn mutate(bytes: &mut Vec<u8>, others: &[u8], random: &mut Random) {
 
 /// A file whose pickle is changed.
 struct Sample {
-    /// Everything before the pickle and everything after it, or the members of an archive beside it.
+    /// The bytes before and after the pickle, or the other members of the archive.
     members: Vec<(String, Vec<u8>)>,
     pickle: Vec<u8>,
 }
@@ -139,7 +139,7 @@ impl Sample {
     }
 }
 
-/// Archives with all that a pickle may hold.
+/// Archives with everything that a pickle may contain.
 const ZIPS: [&str; 9] = [
     "zip_protocol2.pth",
     "zip_protocol4.pth",
@@ -152,7 +152,7 @@ const ZIPS: [&str; 9] = [
     "kinds.pth",
 ];
 
-/// Files that are changed as a whole.
+/// Files that are changed anywhere.
 const WHOLE: [&str; 8] = [
     "all.safetensors",
     "zip_protocol2.pth",
@@ -164,7 +164,7 @@ const WHOLE: [&str; 8] = [
     "hostile_legacy_protocol2.pth",
 ];
 
-/// Calls `check` with mutated files, over and over, until it returns false.
+/// Calls `check` with mutated files until it returns false.
 fn mutated(seed: u64, mut check: impl FnMut(Vec<u8>) -> bool) {
     let mut random = Random(seed);
     let zips = ZIPS.map(Sample::of_zip);
@@ -200,13 +200,13 @@ fn broken_files_do_no_harm() {
         count += 1;
         count < 10_000
     });
-    // Flips in the data itself are let through, and they must be: else nothing past the first
-    // check was ever reached.
+    // Changes in the tensor data are accepted, and must be: otherwise nothing got past the first
+    // check.
     assert!(survived > count / 20, "{survived} of {count}");
 }
 
-/// Runs for `MUTATION_SECONDS`, a minute if that is not set, and at least until as many files as
-/// `MUTATION_COUNT` says: no panic, no file that takes a second, no more than 64 MiB beside the file.
+/// Runs for `MUTATION_SECONDS`, by default a minute, and for at least `MUTATION_COUNT` files: no
+/// panic, no file that takes a second, no more than 64 MiB in addition to the file.
 ///
 /// `MUTATION_SECONDS=60 cargo test --test library mutations_do_no_harm -- --ignored --nocapture`
 #[test]
@@ -252,7 +252,8 @@ fn mutations_do_no_harm_for_a_fixed_time() {
     );
 }
 
-/// Writes what is read of every file in the folder `COMPARE_FOLDER`, for `tests/tools/compare_weights.py`.
+/// Writes the tensors read from every file in the folder `COMPARE_FOLDER`, for
+/// `tests/tools/compare_weights.py`.
 #[test]
 #[ignore = "part of tests/tools/compare_weights.py"]
 fn describe_files_for_comparison() {

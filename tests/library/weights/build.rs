@@ -1,4 +1,4 @@
-//! Weights files made by hand, and what must become of the bad ones.
+//! Hand-made weights files, and the expected errors of bad ones.
 
 use std::io::{Cursor, Write};
 
@@ -103,7 +103,7 @@ pub(crate) fn tensor(
     ])
 }
 
-/// A tensor of one `f32`, alone in the storage `key`.
+/// A tensor with one `f32`, alone in the storage `key`.
 pub(crate) fn tensor_of(key: &str) -> Vec<u8> {
     rebuild(&[
         storage_at(key, "FloatStorage", 1),

@@ -1,5 +1,5 @@
-//! Names in files as people have them: modules around the network, keys around the state dict,
-//! classifiers inside a `Sequential`, and what is not of the network.
+//! Files as they occur in practice: modules around the network, keys around the state dict,
+//! classifiers inside a `Sequential`, and tensors that are not the network's.
 
 use candle_core::Device;
 use senet::nets::NetError;
@@ -111,7 +111,7 @@ fn a_prefix_of_all_names_is_removed() {
         );
         assert!(notes[0].contains("not applied"), "{notes:?}");
     }
-    // `DistributedDataParallel`, `torch.compile`: as timm, without a word.
+    // `DistributedDataParallel`, `torch.compile`: as in timm, without a note.
     for prefix in [
         "module.",
         "_orig_mod.",
@@ -157,7 +157,7 @@ fn a_prefix_that_fits_in_part_is_named() {
         &["with the prefix `model.`", "criterion.weight"],
         "the module `model`",
     );
-    // A normalisation that holds its numbers is not left out in silence.
+    // A normalisation layer with stored statistics is not ignored silently.
     let mut tensors = prefixed("1.");
     tensors.push(("0.mean".to_owned(), vec![3]));
     refused(
@@ -165,7 +165,7 @@ fn a_prefix_that_fits_in_part_is_named() {
         &["with the prefix `1.`"],
         "the module `1`",
     );
-    // The classifier beside the encoder.
+    // A classifier next to the encoder.
     let tensors = renamed(|name| match name.starts_with("fc.") {
         true => name.to_owned(),
         false => format!("encoder.{name}"),
@@ -196,7 +196,7 @@ fn a_prefix_that_fits_in_part_is_named() {
 }
 
 #[test]
-fn what_is_not_of_the_network_is_named() {
+fn tensors_outside_the_network_are_named() {
     let mut entries = state(&prefixed("module."));
     let counter = || tensor("FloatStorage", LENGTH, 0, &[], &[]);
     entries.push(("n_averaged".to_owned(), counter()));
@@ -217,7 +217,7 @@ fn what_is_not_of_the_network_is_named() {
     entries.push(("n_averaged".to_owned(), counter()));
     assert_eq!(load(body(&entries)).unwrap().len(), 2);
 
-    // A tensor that is needed and cannot be read.
+    // A required tensor that cannot be read.
     let mut entries = state(&own());
     for (name, value) in &mut entries {
         if name == "fc.weight" {
@@ -230,7 +230,7 @@ fn what_is_not_of_the_network_is_named() {
         &[r#"`["state_dict"]["fc.weight"]`"#, "a quantised tensor"],
         "dequantize",
     );
-    // One that is not needed is as much as any other tensor too many.
+    // One that is not required counts like any other superfluous tensor.
     let mut entries = state(&own());
     entries.push((
         "more".to_owned(),
@@ -271,7 +271,7 @@ fn the_only_dict_that_fits_is_used() {
     ]))
     .unwrap();
     assert!(notes[0].contains("under `student`"), "{notes:?}");
-    // A loss beside it makes the file a dict of tensors too.
+    // With a loss next to it, the file is also a dict of tensors.
     let loss = tensor("FloatStorage", LENGTH, 0, &[], &[]);
     let notes = load(dict(&[("loss", loss), ("net", own.clone())])).unwrap();
     assert!(notes[0].contains("under `net`"), "{notes:?}");
@@ -293,7 +293,7 @@ fn the_only_dict_that_fits_is_used() {
         &["`params`, `params_ema`"],
         "torch.load(path)[\"params\"]",
     );
-    // What timm takes is taken.
+    // The same as timm loads.
     assert_eq!(
         load(dict(&[("net", other.clone()), ("model", own.clone())])).unwrap(),
         [""; 0]
@@ -330,7 +330,7 @@ fn a_classifier_in_a_sequential_is_taken() {
         .map(|(name, shape)| (format!("model.{name}"), shape))
         .collect();
     assert_eq!(load_tensors(&wrapped).unwrap().len(), 2);
-    // A layer more that holds weights.
+    // Another layer that holds weights.
     let features = own()
         .into_iter()
         .find(|(name, _)| name == "fc.weight")
@@ -343,7 +343,7 @@ fn a_classifier_in_a_sequential_is_taken() {
         let found = load_tensors(&tensors).unwrap_err();
         assert!(found.to_string().contains("fc.0"), "{found}");
     }
-    // With other classes it is still known for the classifier.
+    // With a different number of classes, it is still recognised as the classifier.
     let mut tensors = head("fc.1");
     for (name, shape) in &mut tensors {
         if name.starts_with("fc.1") {

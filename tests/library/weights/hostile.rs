@@ -130,7 +130,7 @@ fn hostile_pickles_are_errors() {
     bare(b"\x8b\xff\xff\xff\xff\x01", "a negative length");
     bare(b"Nr\xff\xff\xff\xff", "over the limit");
 
-    // Deep nesting is no recursion here.
+    // Deep nesting does not recurse here.
     for (open, close, why) in [
         (&b"]"[..], &b"a"[..], "a value is missing"),
         (b"(", b"t", "it holds a tuple"),
@@ -268,7 +268,7 @@ fn tensors_stay_inside_their_storage() {
 }
 
 #[test]
-fn views_that_change_their_values_are_not_taken_for_them() {
+fn views_that_change_their_values_are_refused() {
     let file = |metadata: Vec<u8>| {
         let view = rebuild(&[
             storage("FloatStorage", 16),
@@ -289,7 +289,7 @@ fn views_that_change_their_values_are_not_taken_for_them() {
             "stored negated",
         ),
         (dict(&[("conj", yes.clone())]), "stored conjugated"),
-        // PyTorch goes by the key alone.
+        // PyTorch looks at the key only.
         (dict(&[("neg", no.clone())]), "stored negated"),
         (dict(&[("other", yes.clone())]), "unknown metadata"),
         (int(1), "unknown metadata"),
@@ -305,7 +305,7 @@ fn views_that_change_their_values_are_not_taken_for_them() {
     for metadata in [b"N".to_vec(), dict(&[]), no, b"K\0".to_vec()] {
         assert!(Weights::from_bytes("w", file(metadata)).is_ok());
     }
-    // A stride of 0, as after `expand`: few values are repeated, many are not.
+    // A stride of 0, as after `expand`: a few repeated values are accepted, many are not.
     let expanded = |count: i64| {
         let tensor = tensor("FloatStorage", 1, 0, &[count], &[0]);
         archive(&pickle(dict(&[("a", tensor)])), &1.5f32.to_le_bytes())

@@ -1,4 +1,4 @@
-//! Weights files: what PyTorch and safetensors wrote is read rightly, and hostile or broken files
+//! Weights files: those of PyTorch and safetensors are read correctly, and hostile or broken files
 //! are errors that name the fault, never a panic, a wrong tensor or a memory bomb.
 //!
 //! The files in `data/weights` are made by `tools/make_weights_files.py`.
@@ -50,7 +50,7 @@ fn number(value: &serde_json::Value) -> f64 {
     }
 }
 
-/// Every value of a tensor, by the reader for its type.
+/// Every value of a tensor, read by the reader for its type.
 fn values(weights: &Weights, name: &str) -> Vec<f64> {
     match weights.dtype(name).unwrap() {
         DType::I64
@@ -243,7 +243,7 @@ fn other_zip_archives_are_recognised() {
 }
 
 #[test]
-fn compression_matters_where_it_is_met() {
+fn compression_matters_only_where_it_is_read() {
     let good = pickle(dict(&[("a", tensor("FloatStorage", 1, 0, &[1], &[1]))]));
     let members: [(&str, &[u8]); 4] = [
         ("m/data.pkl", &good),
@@ -271,9 +271,9 @@ fn compression_matters_where_it_is_met() {
     }
 }
 
-/// The archive with both headers of one member changed to say that it is compressed.
+/// The archive with one member marked as compressed in both headers.
 fn called_deflated(mut archive: Vec<u8>, member: &str) -> Vec<u8> {
-    // Magic number, and the places of the compression method and of the name.
+    // Magic number, and the offsets of the compression method and the name.
     for (magic, method, name) in [(b"PK\x03\x04", 8, 30), (b"PK\x01\x02", 10, 46)] {
         let at = (0..archive.len()).find(|&i| {
             archive[i..].starts_with(magic)

@@ -1,5 +1,5 @@
-//! What a pickle may hold beside the tensors, in every way in which it can be written: it changes
-//! nothing, and nothing of it is run.
+//! Everything that a pickle may contain besides tensors, in every encoding: it changes nothing, and
+//! none of it is executed.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use senet::weights::{DType, Weights, WeightsError};
 use super::build::{archive, dict, int, ints, pickle, rebuild, storage, tensor, text, tuple};
 use super::data;
 
-/// A tensor of one value, 1.5, in a file of that.
+/// A file with a tensor of one value, 1.5.
 fn one() -> Vec<u8> {
     tensor("FloatStorage", 1, 0, &[1], &[1])
 }
@@ -27,8 +27,8 @@ fn holds(body: Vec<u8>, names: &[&str]) {
 }
 
 #[test]
-fn nothing_is_run() {
-    // `make_weights_files.py` has seen Python make a file for each of these when it loads them.
+fn nothing_is_executed() {
+    // `make_weights_files.py` has checked that Python creates a file when it loads any of these.
     for file in ["zip", "legacy"]
         .into_iter()
         .flat_map(|kind| [1, 2, 4].map(|protocol| format!("hostile_{kind}_protocol{protocol}.pth")))
@@ -36,7 +36,7 @@ fn nothing_is_run() {
         let weights = Weights::open(data(&file)).unwrap();
         assert_eq!(weights.shape("0.weight"), Some(&[4, 2, 3, 3][..]), "{file}");
     }
-    // Protocol 0, and every other way to call or to name a function.
+    // Protocol 0, and every other way to call or name a function.
     let touch = |call: &str| call.replace("CODE", "touch marker_by_hand").into_bytes();
     for call in [
         "cos\nsystem\n(S'CODE'\ntR",
@@ -189,7 +189,7 @@ fn text_is_decoded_in_every_protocol() {
 #[test]
 fn values_are_shared_as_in_python() {
     let set = |key: &str| [&text(key)[..], &one(), b"s"].concat();
-    // A dict that is added to after it was put into another.
+    // A dict that is modified after it was put into another.
     let later = [
         b"}(",
         &text("state_dict")[..],
@@ -236,7 +236,7 @@ fn of_equal_keys_the_last_one_counts() {
         dict(&[("model", under("x")), ("model", under("y"))]),
         &["y"],
     );
-    // timm takes averaged weights unless they are None, and the others if they are there at all.
+    // timm takes averaged weights unless they are None, and otherwise the other ones if present.
     let none = || b"N".to_vec();
     holds(
         dict(&[("model_ema", none()), ("model", under("x"))]),
@@ -260,7 +260,7 @@ fn of_equal_keys_the_last_one_counts() {
         error.to_string().contains("`state_dict` is None"),
         "{error}"
     );
-    // A name in the place of the model.
+    // A string instead of the model.
     let named = dict(&[("model", text("seresnet50")), ("net", under("x"))]);
     holds(named, &["x"]);
 }
@@ -273,7 +273,7 @@ fn truth_is_any_byte_but_0() {
 }
 
 #[test]
-fn what_is_not_read_is_an_error_where_it_is_needed() {
+fn unread_values_are_errors_only_where_needed() {
     let weights = Weights::open(data("kinds.pth")).unwrap();
     for (name, kind) in [
         ("quantised", "a quantised tensor"),
@@ -315,9 +315,9 @@ fn what_is_not_read_is_an_error_where_it_is_needed() {
     assert!(error.hint().unwrap().contains("state_dict()"), "{error}");
 }
 
-/// What would change a tensor after it was made, or make it of something else.
+/// What would change a tensor after its creation, or create it from something else.
 #[test]
-fn tensors_that_python_changes_are_not_taken() {
+fn tensors_that_python_changes_are_refused() {
     let subclass = |state: Vec<u8>| {
         let arguments = tuple(&[
             b"ctorch._utils\n_rebuild_tensor_v2\n".to_vec(),
@@ -368,7 +368,7 @@ fn tensors_that_python_changes_are_not_taken() {
             "{error}"
         );
     }
-    // Subclasses around each other without end are no work without end.
+    // Endlessly nested subclasses do not take endless work.
     let mut nested = one();
     for _ in 0..20 {
         let arguments = [
@@ -387,7 +387,7 @@ fn tensors_that_python_changes_are_not_taken() {
 }
 
 #[test]
-fn a_type_that_is_named_beside_the_storage_counts() {
+fn a_type_next_to_the_storage_counts() {
     let typed = |dtype: &str, count: i64| {
         let mut arguments = vec![
             storage("UntypedStorage", 4),

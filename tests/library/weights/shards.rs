@@ -78,7 +78,7 @@ fn missing_shards_are_named() {
 }
 
 #[test]
-fn a_promised_tensor_that_is_not_there_is_named() {
+fn a_listed_tensor_that_is_missing_is_named() {
     let (folder, index) = copy();
     let of = |number: u32| {
         folder
@@ -115,7 +115,7 @@ fn a_tensor_in_two_shards_is_taken_from_where_the_index_puts_it() {
             1,
         )
     };
-    // A copy that the index does not name, in a shard that it names for something else.
+    // A copy that the index does not name, in a shard that it names for other tensors.
     let error = open(&index, &more("other"));
     assert!(matches!(error, WeightsError::ShardLacks { .. }), "{error}");
     let without = more("conv1.weight").replacen(
@@ -177,7 +177,7 @@ fn a_shard_stays_in_the_folder_of_the_index() {
 }
 
 #[test]
-fn what_is_no_index_is_an_error() {
+fn files_that_are_not_an_index_are_errors() {
     let (_folder, index) = copy();
     for (text, words) in [
         ("", "EOF while parsing"),

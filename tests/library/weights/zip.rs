@@ -1,10 +1,10 @@
-//! Zip archives as PyTorch lays them out, whatever the file is called and whatever is wrong with it.
+//! Zip archives as written by PyTorch, whatever the file's name and its faults.
 
 use senet::weights::{Weights, WeightsError};
 
 use super::build::{pickle, refused, tensor_of, text};
 
-/// A member, and what its entry in the directory says that is not so.
+/// A member, and what its directory entry misstates.
 #[derive(Clone, Default)]
 struct Member {
     name: Vec<u8>,
@@ -13,7 +13,7 @@ struct Member {
     compressed: bool,
     /// Added to the length in the directory.
     longer: u32,
-    /// Lengths and place are in the extra field for what needs 64 bits.
+    /// Lengths and offset are in the extra field for 64-bit values.
     zip64: bool,
 }
 
@@ -54,7 +54,7 @@ fn archive(members: &[Member]) -> Vec<u8> {
             true => (u32::MAX, u32::MAX),
             false => (length + member.longer, header),
         };
-        // The padding that PyTorch puts before the data is in this header alone.
+        // Only this header has the padding that PyTorch puts before the data.
         let padding = [b"FB\x05\0", &[b'Z'; 5][..]].concat();
         file.extend(b"PK\x03\x04");
         file.extend(shared(length));
@@ -149,15 +149,15 @@ fn the_zip64_record_is_the_one_that_counts() {
     let good = archive(&checkpoint("m", 2));
     let end = good.len() - 22;
     let mut other = good.clone();
-    // Another place of the directory, another number of entries.
+    // Another offset of the directory, another number of entries.
     other[end + 8..end + 20].fill(7);
     assert_eq!(Weights::from_bytes("w", other).unwrap().len(), 2);
 
-    // Some tools leave it out.
+    // Some tools omit it.
     let mut without = good.clone();
     without.drain(end - 76..end);
     assert_eq!(Weights::from_bytes("w", without).unwrap().len(), 2);
-    // Or put a comment behind the end.
+    // Or put a comment at the end.
     let commented = [&good[..], b"a comment"].concat();
     assert_eq!(Weights::from_bytes("w", commented).unwrap().len(), 2);
 
@@ -224,7 +224,7 @@ fn lying_members_are_errors() {
     let mut lengths = archive(&members);
     let at = lengths.len() - 22 - 76 - (46 + 9);
     assert!(lengths[at..].starts_with(b"PK\x01\x02"));
-    // The member's own header is said to be elsewhere.
+    // The entry points to another member's header.
     lengths[at + 42] ^= 1;
     refused(lengths, "member `m/version` is not inside the file");
 

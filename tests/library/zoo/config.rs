@@ -17,7 +17,7 @@ const CURRENT: &str = r#"{"architecture": "seresnet50", "num_classes": 10, "num_
   "test_crop_pct": 0.95, "crop_mode": "center", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
   "num_classes": 10, "pool_size": [7, 7], "first_conv": "conv1", "classifier": "fc", "license": "apache-2.0"}}"#;
 
-/// The layout of 2023, which the Hub holds.
+/// The layout of 2023, as on the Hub.
 const OF_2023: &str = r#"{"architecture": "legacy_seresnet18", "num_classes": 1000, "num_features": 512,
  "pretrained_cfg": {"tag": "in1k", "custom_load": false, "input_size": [3, 224, 224], "fixed_input_size": false,
   "interpolation": "bilinear", "crop_pct": 0.875, "crop_mode": "squash", "mean": [0.485, 0.456, 0.406],
@@ -80,7 +80,7 @@ fn the_layout_of_2023() {
     assert_eq!(spec.labels.name, "imagenet-1k");
 }
 
-/// timm passes over the tag and takes its former names (`is_model` and `model_entrypoint` in its
+/// timm ignores the tag and accepts former names (`is_model` and `model_entrypoint` in its
 /// `models/_registry.py`).
 #[test]
 fn an_architecture_with_a_tag_or_a_former_name() {
@@ -109,7 +109,7 @@ fn the_flat_layout_before_2023() {
         (spec.input.size, spec.input.crop_pct, spec.classes()),
         ([96, 64], 1.0, 3)
     );
-    // timm renames `labels`, in this layout alone.
+    // timm renames `labels` in this layout only.
     let flat =
         r#"{"architecture": "skresnet18", "num_classes": 3, "labels": ["cat", "dog", "emu"]}"#;
     assert_eq!(names(&parse(flat).unwrap()), ["cat", "dog", "emu"]);
@@ -119,7 +119,7 @@ fn the_flat_layout_before_2023() {
     }
     let both = flat.replacen("}", r#", "label_names": ["a", "b", "c"]}"#, 1);
     assert_eq!(names(&parse(&both).unwrap()), ["cat", "dog", "emu"]);
-    // Beside `pretrained_cfg` timm passes over them; here they are used, with a note.
+    // Next to `pretrained_cfg` timm ignores them; here they are used, with a note.
     let nested = flat.replacen("\"labels\"", "\"pretrained_cfg\": {}, \"labels\"", 1);
     let nested = parse(&nested).unwrap();
     assert_eq!((names(&nested)[0], nested.notes.len()), ("cat", 1));
@@ -150,7 +150,7 @@ fn labels_are_what_the_file_says() {
     let list = r#"["c0", "c1","#;
     let spec = changed(list, r#"["a\nb", "\u001b[31mred","#).unwrap();
     assert_eq!(names(&spec)[..2], ["a\nb", "\u{1b}[31mred"]);
-    // With a description that is found all the same.
+    // With a description that is found nevertheless.
     let described =
         r#""label_descriptions": {"a\nb": "one\r\u009b2J"}, "label_names": ["a\nb", "c1","#;
     let spec = changed(&format!("\"label_names\": {list}"), described).unwrap();
@@ -172,7 +172,7 @@ fn the_number_of_classes_at_the_top_is_decisive() {
     let spec = parse(&OF_2023.replacen("\"num_classes\": 1000", "\"num_classes\": 37", 1)).unwrap();
     assert_eq!(spec.classes(), 37);
     assert_eq!(names(&spec)[17], "class 17");
-    // A thousand classes of one's own, trained from a checkpoint of ten, are not ImageNet's.
+    // A user's own thousand classes, trained from a checkpoint of ten, are not ImageNet's.
     let own = CURRENT.replacen("\"num_classes\": 10", "\"num_classes\": 1000", 2);
     let start = own.find(" \"global_pool\"").unwrap();
     let end = own.find(" \"model_args\"").unwrap();
@@ -203,7 +203,7 @@ fn label_names_and_descriptions() {
     assert_eq!((cat.id.as_deref(), cat.name.as_str()), (None, "cat"));
     assert_eq!(cat.full, "a small, tame animal");
 
-    // Some projects put them beside the input settings.
+    // Some projects put them next to the input settings.
     let inside = CURRENT.replacen(&format!("\"label_names\": {list},"), "", 1);
     let inside = inside.replacen("\"tag\"", &format!("\"label_names\": {list}, \"tag\""), 1);
     assert_eq!(names(&parse(&inside).unwrap())[3], "c3");
@@ -391,7 +391,7 @@ fn damaged_files_never_panic() {
 }
 
 #[test]
-fn a_directory_needs_its_config_alone() {
+fn a_directory_needs_only_its_config() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let open = |path: &Path| ModelSpec::from_timm_dir(path, &Overrides::default());
@@ -417,7 +417,7 @@ fn a_directory_needs_its_config_alone() {
 
 #[test]
 fn the_number_of_classes_can_be_given() {
-    // Names that fit stay.
+    // Names that fit are kept.
     let spec = parse_with(CURRENT, &classes(10)).unwrap();
     assert_eq!(names(&spec)[3], "c3");
     assert!(spec.notes.is_empty());
@@ -427,7 +427,7 @@ fn the_number_of_classes_can_be_given() {
         spec.notes,
         ["the label names of org/repo/config.json do not fit 3 classes and are left out"]
     );
-    // The names of the fine-tune, under the number of the checkpoint that it began with.
+    // The names of the fine-tune, with the number of the original checkpoint.
     let kept = CURRENT.replacen("\"num_classes\": 10", "\"num_classes\": 1000", 3);
     let spec = parse_with(&kept, &classes(10)).unwrap();
     assert_eq!(names(&spec)[9], "c9");
@@ -447,7 +447,7 @@ fn the_number_of_classes_can_be_given() {
     }
     let text = CURRENT.replacen("\"label_names\": [", "\"label_names\": [{}, ", 1);
     assert_eq!(parse_with(&text, &classes(10)).unwrap().notes.len(), 1);
-    // ImageNet's names are for its own thousand.
+    // ImageNet's names are only for its own thousand classes.
     let spec = parse_with(OF_2023, &classes(1000)).unwrap();
     assert_eq!(spec.labels.name, "imagenet-1k");
     assert_eq!(
@@ -491,7 +491,7 @@ fn other_input_channels() {
     let own = own.replacen("[3, 224, 224]", "[1, 224, 224]", 1);
     let spec = parse(&own).unwrap();
     assert_eq!((spec.input.mean, spec.input.std), ([0.5; 3], [0.25; 3]));
-    // Without `model_args` the size of the input says it.
+    // Without `model_args`, the input size decides.
     let text = r#"{"architecture": "skresnet18", "num_classes": 2, "input_size": [1, 96, 64]}"#;
     let spec = parse(text).unwrap();
     assert_eq!((spec.channels(), spec.input.size), (1, [96, 64]));

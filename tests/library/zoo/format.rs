@@ -1,4 +1,4 @@
-//! Cards that are wrong: each is an error that says where.
+//! Invalid cards: each is an error that says where.
 
 use senet::zoo::{Card, CardError, Zoo};
 
@@ -170,12 +170,13 @@ fn unknown_missing_and_mistyped_fields_are_errors_with_the_line() {
             "{error}"
         );
     }
-    // Every line but those of optional fields is needed, and an error about it names the field.
+    // Every line except optional fields is required, and the error for a missing one names the
+    // field.
     let file = "seresnet50.ra2_in1k.toml";
     let parse = |lines: &[&str]| Card::parse(file, &lines.join("\n"));
     let lines: Vec<&str> = text.lines().collect();
     for (index, line) in lines.iter().enumerate() {
-        // The runs are several lines; see `a_run_is_named`.
+        // The runs take several lines; see `errors_name_the_run`.
         let Some((key, _)) = line
             .split_once(" = ")
             .filter(|_| !line.contains("runs") && !line.starts_with(' '))
@@ -190,7 +191,7 @@ fn unknown_missing_and_mistyped_fields_are_errors_with_the_line() {
             Err(error) => {
                 let message = error.to_string();
                 assert!(!optional && message.contains(file), "{message}");
-                // Without its first half a pair is named by the second.
+                // Without its first half, a pair is named by the second.
                 let other = match key {
                     "test_size" => "test_crop_pct",
                     "repo" => "weights",
@@ -278,7 +279,7 @@ fn damaged_cards_never_panic() {
             }
         }
     }
-    // Only the end of the file, whose measurements are optional, can be missing.
+    // Only the end of the file, with the optional measurements, may be missing.
     assert!(accepted < 30, "{accepted}");
     for seed in 0..2000_usize {
         let mut bytes = text.clone().into_bytes();

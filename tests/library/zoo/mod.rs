@@ -1,4 +1,4 @@
-//! The built-in cards and label sets, the names they are found by, and the models without a card.
+//! The built-in cards and label sets, the names they are found by, and models without a card.
 
 mod config;
 mod format;
@@ -22,7 +22,7 @@ fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
 }
 
-/// Text of a card that changes can be made to.
+/// The text of a card, to be changed.
 fn text_of(name: &str) -> String {
     fs::read_to_string(models().join(format!("{name}.toml"))).unwrap()
 }
@@ -62,7 +62,7 @@ fn facts_that_are_easy_to_get_wrong() {
     );
     let aa = network("seresnextaa101d_32x8d.ah_in1k");
     assert_eq!(aa.stride_on, StrideOn::AvgAfterConv2);
-    // The same tensors as its sibling, so only the name tells them apart.
+    // The same tensors as its sibling: only the name distinguishes them.
     assert_ne!(aa, network("seresnext101d_32x8d.ah_in1k"));
     assert!(
         network("legacy_seresnet18.in1k")

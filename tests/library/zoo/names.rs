@@ -1,4 +1,4 @@
-//! What a user may call a model.
+//! The names that a user may give for a model.
 
 use std::collections::BTreeSet;
 
@@ -85,7 +85,7 @@ fn other_names_come_with_a_note() {
     }
 }
 
-/// What timm 1.0.31 loads for its own old names: `register_model_deprecations` in its `models`.
+/// timm 1.0.31 loads these for its own old names: `register_model_deprecations` in its `models`.
 #[test]
 fn timms_former_names() {
     for (text, expected) in [
@@ -97,7 +97,7 @@ fn timms_former_names() {
         ("Gluon-SENet154", "senet154.gluon_in1k"),
         ("timm/gluon_senet154", "senet154.gluon_in1k"),
         ("gluon_senet154.gluon_in1k", "senet154.gluon_in1k"),
-        // A tag stands before the one that the old name means.
+        // A given tag takes precedence over the one that the old name implies.
         (
             "gluon_seresnext50_32x4d.racm_in1k",
             "seresnext50_32x4d.racm_in1k",
@@ -127,7 +127,7 @@ fn the_note_lists_what_else_could_be_meant() {
         resolved("cadene/se-resnet50").1.unwrap(),
         "cadene/se-resnet50 is legacy_seresnet50.in1k"
     );
-    // A tag leaves nothing open.
+    // A tag is unambiguous.
     let note = resolved("timm/seresnet50.ra2_in1k").1.unwrap();
     assert_eq!(note, "timm/seresnet50.ra2_in1k is seresnet50.ra2_in1k");
 }
@@ -239,7 +239,7 @@ fn the_beginning_of_several_names_is_ambiguous() {
             "seresnext101_64x4d"
         ]
     );
-    // Not up to a `_`: two other architectures, neither of which is meant for certain.
+    // The text does not end before a `_`: two other architectures match, neither for certain.
     let CardError::UnknownModel { suggestions, .. } = refused("seresnext26") else {
         panic!("{}", refused("seresnext26"));
     };

@@ -1,5 +1,5 @@
-//! Values of a `config.json` beyond the usual: labels of other libraries, arguments that change
-//! nothing, settings that the user replaces.
+//! Unusual values in a `config.json`: labels of other libraries, arguments that change nothing,
+//! settings that the user replaces.
 
 use senet::preprocess::{CropMode, Interpolation};
 use senet::zoo::{CardError, ModelSpec, Overrides, WeightsSource};
@@ -66,7 +66,7 @@ fn names_in_the_fields_of_other_libraries() {
             assert_eq!(spec.notes, [&*note], "{text}");
         }
     }
-    // timm's own field stands before them, wherever it is.
+    // timm's own field takes precedence, wherever it is.
     let both = r#""class_names": ["a", "b", "c"],"#;
     let spec = parse(&with(both, r#", "label_names": ["cat", "dog", "emu"]"#)).unwrap();
     assert_eq!(names(&spec), pets);
@@ -176,7 +176,7 @@ fn arguments_that_change_nothing() {
     }
 }
 
-/// A refused value names the option, and does not matter once that is given.
+/// The error for a refused value names the option, and giving the option resolves it.
 #[test]
 fn what_is_refused_can_be_replaced() {
     for (value, overrides) in [
