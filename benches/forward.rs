@@ -54,7 +54,7 @@ fn compare(architecture: &str) {
     let weights = Weights::from_bytes("formula", formula::weights(&plan).0).unwrap();
     let network = Network::load(&plan, &weights, &Device::Cpu).unwrap();
     let plain = Network::load_on(&plan, &weights, Backend::Candle(Device::Cpu)).unwrap();
-    let (x, _) = formula::pictures(1, 224, 224);
+    let (x, _) = formula::rgb_images(1, 224, 224);
     let difference = (network.forward(&x).unwrap() - plain.forward(&x).unwrap())
         .unwrap()
         .abs()
