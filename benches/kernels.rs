@@ -70,20 +70,20 @@ fn main() {
     }
 }
 
-fn name([side, inputs, outputs, kernel, stride, groups]: [usize; 6]) -> String {
+fn name([side, inputs, outputs, kernel_size, stride, groups]: [usize; 6]) -> String {
     format!(
-        "{side:4}x{side:<3} {inputs:5} to {outputs:<5} {kernel}x{kernel} /{stride} g{groups:<3}"
+        "{side:4}x{side:<3} {inputs:5} to {outputs:<5} {kernel_size}x{kernel_size} /{stride} g{groups:<3}"
     )
 }
 
 fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
-    let [side, inputs, outputs, kernel, stride, groups] = shape;
+    let [side, inputs, outputs, kernel_size, stride, groups] = shape;
     let geometry = ConvGeometry {
         inputs,
         outputs,
-        kernel,
+        kernel_size,
         stride,
-        padding: Padding::Each(kernel / 2),
+        padding: Padding::Each(kernel_size / 2),
         dilation: 1,
         groups,
     };

@@ -11,7 +11,7 @@ use crate::nets::{NetError, OtherEnds};
 use crate::preprocess::ImageError;
 use crate::store::PickError;
 use crate::text::TextError;
-use crate::verify::GoldenError;
+use crate::verify::VerifyError;
 use crate::weights::WeightsError;
 use crate::zoo::CardError;
 
@@ -33,7 +33,7 @@ pub enum Error {
     Eval(#[from] EvalError),
     /// A file of reference outputs that cannot be used.
     #[error(transparent)]
-    Golden(#[from] GoldenError),
+    Golden(#[from] VerifyError),
     /// A file that is not available from the hub or the cache.
     #[error(transparent)]
     Hub(#[from] HubError),

@@ -14,7 +14,7 @@ use super::rows::{AnswerRow, LabelStyle, RowError};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::hub::{self, HubOptions};
-use crate::model::{Activation, Model, Prepared, prefetch_while};
+use crate::model::{Model, OutputActivation, Prepared, prefetch_while};
 use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
 
 /// Classify images
@@ -108,7 +108,7 @@ fn answer(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let single = model.activation() == Activation::Sigmoid;
+    let single = model.activation() == OutputActivation::Sigmoid;
     if single && !arguments.multi_label {
         messages.note(format!(
             "{} has one output: its sigmoid is the probability of `{}`",
@@ -117,7 +117,7 @@ fn answer(
         ));
     }
     let sigmoid = single || arguments.multi_label;
-    let activation = sigmoid.then_some(Activation::Sigmoid);
+    let activation = sigmoid.then_some(OutputActivation::Sigmoid);
     let mut printed = arguments.format.rows::<AnswerRow>(results)?;
     let stop = session::stop_on_interrupt()?;
     let bar = messages.bar(
@@ -185,7 +185,7 @@ fn prepare(
 
 fn classify<'a>(
     model: &'a Model,
-    activation: Option<Activation>,
+    activation: Option<OutputActivation>,
     batch: Prepared<RowError>,
     arguments: &Arguments,
     inputs: &[Input],

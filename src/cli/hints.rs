@@ -9,7 +9,7 @@ use crate::hub::{HubError, Location};
 use crate::nets::{NetError, OtherEnds};
 use crate::preprocess::ImageError;
 use crate::store::PickError;
-use crate::verify::GoldenError;
+use crate::verify::VerifyError;
 use crate::weights::{LooksLike, WeightsError};
 use crate::zoo::CardError;
 
@@ -24,7 +24,7 @@ fn own(error: &Error) -> Option<String> {
         Error::Device(DeviceError::Unavailable { .. }) => {
             Some("use `--device auto` or `--device cpu`".to_owned())
         }
-        Error::Golden(GoldenError::Net(NetError::Weights(error)) | GoldenError::Weights(error))
+        Error::Golden(VerifyError::Net(NetError::Weights(error)) | VerifyError::Weights(error))
         | Error::Net(NetError::Weights(error))
         | Error::Weights(error) => weights(error).map(str::to_owned),
         Error::Eval(error) => eval(error),

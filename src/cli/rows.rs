@@ -10,7 +10,7 @@ use super::hints;
 use super::inputs::Input;
 use super::output::{Results, Tone, escaped};
 use crate::error::Error;
-use crate::model::{Activation, Prediction};
+use crate::model::{OutputActivation, Prediction};
 use crate::quote::path_bytes;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -69,7 +69,7 @@ pub(super) struct AnswerRow<'a> {
     model: &'a str,
     /// Absent for softmax.
     #[serde(skip_serializing_if = "Option::is_none")]
-    activation: Option<Activation>,
+    activation: Option<OutputActivation>,
     #[serde(flatten)]
     answer: Answer,
     /// The path byte for byte, for CSV.
@@ -99,7 +99,7 @@ impl<'a> AnswerRow<'a> {
     pub(super) fn new(
         input: &Input,
         model: &'a str,
-        activation: Option<Activation>,
+        activation: Option<OutputActivation>,
         labels: LabelStyle,
         answer: Result<Vec<Prediction<'_>>, RowError>,
     ) -> Self {

@@ -11,7 +11,7 @@ use super::format::{FormatArgs, Row, cell, shape};
 use super::output::{Messages, Results, Table, Tone};
 use super::{SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
-use crate::verify::{self, DEFAULT_TOLERANCE, Golden, Report, suggested_tolerance};
+use crate::verify::{self, DEFAULT_TOLERANCE, Golden, VerifyReport, suggested_tolerance};
 use crate::weights::Weights;
 use crate::zoo::Overrides;
 
@@ -53,11 +53,11 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 #[derive(Serialize)]
-struct VerifyReport<'a> {
+struct ModelReport<'a> {
     model: &'a str,
     tolerance: f64,
     #[serde(flatten)]
-    report: &'a Report,
+    report: &'a VerifyReport,
 }
 
 pub(super) fn run(
@@ -79,7 +79,7 @@ pub(super) fn run(
     let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
     let model = session::load(spec, &weights, &device, messages)?;
     let report = golden.compare(model.network()).map_err(Error::from)?;
-    let answer = VerifyReport {
+    let answer = ModelReport {
         model: &model.spec().name,
         tolerance,
         report: &report,
@@ -91,7 +91,7 @@ pub(super) fn run(
     Ok(if report.ok { SUCCESS } else { SOME_FAILED })
 }
 
-impl Row for verify::Row {
+impl Row for verify::VerifyRow {
     const COLUMNS: &'static [&'static str] = &[
         "tensor",
         "shape",
@@ -121,7 +121,7 @@ impl Row for verify::Row {
     }
 }
 
-fn print_report(report: &Report, results: &mut Results) -> anyhow::Result<()> {
+fn print_report(report: &VerifyReport, results: &mut Results) -> anyhow::Result<()> {
     let mut table = Table::new(&[
         "tensor",
         "shape",

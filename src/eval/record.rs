@@ -80,6 +80,7 @@ pub struct Record {
 /// An answer, or why there is none.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Outcome {
     /// Of a single-label model.
     Answer(Answer),

@@ -16,6 +16,7 @@ const LARGE: u64 = 1 << 24;
 
 /// An image that is read when it is needed.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Source {
     /// A file.
     File(PathBuf),

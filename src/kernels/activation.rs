@@ -13,6 +13,7 @@ use super::simd::Simd;
 /// or NaN, as in PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Activation {
     /// `max(x, 0)`.
     Relu,

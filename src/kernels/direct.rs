@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::epilogue::Epilogue;
 use super::gemm::{Packed, Rows, gemm};
-use super::micro::{Layout, MOST_DEPTH, ROW};
+use super::micro::{MOST_DEPTH, ROW, RowLayout};
 use super::{ConvGeometry, Element, Isa};
 
 /// A dense convolution of any kernel, stride, padding and dilation on maps `[N, H, W, C]`.
@@ -27,11 +27,11 @@ impl<T: Element> DirectConv<T> {
         let ConvGeometry {
             inputs,
             outputs,
-            kernel,
+            kernel_size,
             groups,
             ..
         } = geometry;
-        let taps = kernel * kernel;
+        let taps = kernel_size * kernel_size;
         assert_eq!(
             (groups, bias.len(), filters.len()),
             (1, outputs, outputs * inputs * taps)
@@ -71,14 +71,14 @@ impl<T: Element> DirectConv<T> {
         let ConvGeometry {
             inputs,
             outputs,
-            kernel,
+            kernel_size,
             stride,
             ..
         } = self.geometry;
         let output = [self.geometry.output(height), self.geometry.output(width)];
         assert_eq!(x.len(), batch * height * width * inputs);
         assert_eq!(y.len(), batch * output[0] * output[1] * outputs);
-        if kernel == 1 && stride == 1 && output == [height, width] {
+        if kernel_size == 1 && stride == 1 && output == [height, width] {
             return gemm(&self.packed, &Pixels { x, inputs }, y, epilogue);
         }
         let windows = Windows {
@@ -100,12 +100,12 @@ pub(super) struct Pixels<'a, T> {
 
 impl<T: Element> Rows<T> for Pixels<'_, T> {
     #[inline(always)]
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout {
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> RowLayout {
         for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
             let from = &self.x[row * self.inputs..][depth.clone()];
             to[..from.len()].copy_from_slice(from);
         }
-        Layout::plain(depth.len(), ROW)
+        RowLayout::plain(depth.len(), ROW)
     }
 
     fn in_place(&self) -> Option<(&[T], usize)> {
@@ -132,27 +132,28 @@ impl<T: Element> Windows<'_, T> {
     /// The layout of so many neighbouring windows if the map's rows that they reach are packed once
     /// for all: a window's rows of taps are runs, and windows overlap. Only if a window's whole
     /// depth is packed at once.
-    fn overlapping(&self, neighbours: usize) -> Option<Layout> {
+    fn overlapping(&self, neighbours: usize) -> Option<RowLayout> {
         let ConvGeometry {
             inputs,
-            kernel,
+            kernel_size,
             stride,
             dilation,
             ..
         } = self.geometry;
-        let width = (neighbours - 1) * stride + kernel;
-        (kernel > 1 && dilation == 1 && kernel * kernel * inputs <= MOST_DEPTH).then_some(Layout {
-            stride: stride * inputs,
-            runs: kernel,
-            run: kernel * inputs,
-            run_stride: width * inputs,
-        })
+        let width = (neighbours - 1) * stride + kernel_size;
+        (kernel_size > 1 && dilation == 1 && kernel_size * kernel_size * inputs <= MOST_DEPTH)
+            .then_some(RowLayout {
+                stride: stride * inputs,
+                runs: kernel_size,
+                run: kernel_size * inputs,
+                run_stride: width * inputs,
+            })
     }
 
     /// The rows of the map that the windows of a row of the output reach, from pixel `first` of the
     /// output on, zeros around the map.
     #[inline(always)]
-    fn pack_overlapping(&self, first: usize, layout: Layout, packed: &mut [T]) {
+    fn pack_overlapping(&self, first: usize, layout: RowLayout, packed: &mut [T]) {
         let ConvGeometry { inputs, stride, .. } = self.geometry;
         let ([height, width], [above, before]) = (self.size, self.zeros);
         let (row, column) = (first / self.output[1], first % self.output[1]);
@@ -184,7 +185,7 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
     }
 
     #[inline(always)]
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout {
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> RowLayout {
         let layout = self.overlapping(rows.len()).filter(|layout| {
             rows.start / self.output[1] == (rows.end - 1) / self.output[1]
                 && layout.reach(rows.len()) <= packed.len()
@@ -195,7 +196,7 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
         }
         let ConvGeometry {
             inputs,
-            kernel,
+            kernel_size,
             stride,
             dilation,
             ..
@@ -211,14 +212,14 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
                 pixel % self.output[1] * stride,
             );
             let (tap, mut channel) = (depth.start / inputs, depth.start % inputs);
-            let (mut tap_y, mut tap_x) = (tap / kernel, tap % kernel);
+            let (mut tap_y, mut tap_x) = (tap / kernel_size, tap % kernel_size);
             let mut at = 0;
             while at < depth.len() {
                 let (y, x) = (top + tap_y * dilation, left + tap_x * dilation);
                 let inside = y >= above && y < height + above && x >= before && x < width + before;
                 // Without dilation the taps of a filter's row are neighbours in the map, too.
                 let taps = if dilation == 1 && inside {
-                    (kernel - tap_x).min(width + before - x)
+                    (kernel_size - tap_x).min(width + before - x)
                 } else {
                     1
                 };
@@ -232,12 +233,12 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
                 at += run;
                 channel = 0;
                 tap_x += taps;
-                if tap_x == kernel {
+                if tap_x == kernel_size {
                     (tap_y, tap_x) = (tap_y + 1, 0);
                 }
             }
         }
-        Layout::plain(depth.len(), ROW)
+        RowLayout::plain(depth.len(), ROW)
     }
 }
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::aligned::Aligned;
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement, RowSums};
-use super::micro::{Layout, MOST_DEPTH, PanelProduct, ROW};
+use super::micro::{MOST_DEPTH, PanelProduct, ROW, RowLayout};
 use super::partition::{Size, Split, TaskGrid, Tasks, Work, middle};
 use super::scratch::with_scratch;
 use super::{Element, Isa, Kernel, MatMut, Simd};
@@ -148,7 +148,7 @@ pub(super) fn depth_chunks(depth: usize) -> impl Iterator<Item = Range<usize>> +
 pub(super) trait Rows<T>: Sync {
     /// Packs the inputs `depth` of `rows` into `packed`, which has room for as many rows of `ROW`
     /// values, and returns their layout there.
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> Layout;
+    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> RowLayout;
 
     /// Rows of which a group should not cross the end, as they are packed together best.
     fn segment(&self) -> Option<usize> {
@@ -371,7 +371,7 @@ impl<T: Element, R: Rows<T>> Task<'_, T, R> {
             let after = depths.peek().cloned().unwrap_or(0..inputs.len());
             let (rows, layout) = if let Some((rows, stride)) = in_place {
                 let rows = &rows[source.start * stride + inputs.start..];
-                (rows, Layout::plain(inputs.len(), stride))
+                (rows, RowLayout::plain(inputs.len(), stride))
             } else {
                 let layout = rows.pack(source.clone(), inputs.clone(), self.scratch);
                 (&*self.scratch, layout)

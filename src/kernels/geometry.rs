@@ -18,7 +18,7 @@ pub struct ConvGeometry {
     /// Channels of the map that goes out.
     pub outputs: usize,
     /// Pixels of a side of the kernel.
-    pub kernel: usize,
+    pub kernel_size: usize,
     pub stride: usize,
     pub padding: Padding,
     /// Pixels from one value of the kernel to the next.
@@ -55,7 +55,7 @@ impl ConvGeometry {
 
     /// Pixels from the first to the last one under the kernel.
     fn reach(&self) -> usize {
-        self.dilation * (self.kernel - 1) + 1
+        self.dilation * (self.kernel_size - 1) + 1
     }
 
     /// Input channels of a group.
@@ -73,7 +73,7 @@ impl ConvGeometry {
     /// Products that make up one output value.
     #[inline]
     pub fn depth(&self) -> usize {
-        self.kernel * self.kernel * self.group_inputs()
+        self.kernel_size * self.kernel_size * self.group_inputs()
     }
 
     /// Whether no size is zero and the groups divide the channels.
@@ -81,7 +81,7 @@ impl ConvGeometry {
         let sizes = [
             self.inputs,
             self.outputs,
-            self.kernel,
+            self.kernel_size,
             self.stride,
             self.dilation,
             self.groups,

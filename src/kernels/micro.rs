@@ -11,7 +11,7 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::{MAX_LANES, MatMut, Simd};
+use super::{Kernel, MAX_LANES, MatMut, Simd};
 
 /// Most inputs that a tile sums at a time. To load and store tiles seldom matters more than to keep
 /// a panel in L1: it comes fast enough from L2.
@@ -40,7 +40,7 @@ const MAX_ROWS: usize = 14;
 
 /// How the inputs of rows lie in memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Layout {
+pub struct RowLayout {
     /// Values from one row to the next; rows may overlap.
     pub stride: usize,
     /// Contiguous runs of inputs that a row consists of, such as the rows of a window.
@@ -50,7 +50,7 @@ pub struct Layout {
     pub run_stride: usize,
 }
 
-impl Layout {
+impl RowLayout {
     /// Rows of `depth` contiguous inputs, `stride` values apart.
     #[inline(always)]
     pub(super) fn plain(depth: usize, stride: usize) -> Self {
@@ -71,7 +71,7 @@ impl Layout {
 /// Rows times a panel of weights: `y = rows * panel + bias`.
 pub struct PanelProduct<'a, T> {
     pub rows: &'a [T],
-    pub layout: Layout,
+    pub layout: RowLayout,
     /// The weights of all outputs, input by input.
     pub panel: &'a [T],
     /// What to prefetch meanwhile: weights into L2, inputs into L1.
@@ -87,6 +87,23 @@ pub struct PanelProduct<'a, T> {
 /// As [`Element::multiply`](super::Element::multiply).
 #[inline(always)]
 pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<'_, f32>) {
+    simd.run(Multiply::<VECTORS>(product));
+}
+
+/// A kernel, and so a function of its own: within each of its callers it would be compiled many times.
+struct Multiply<'a, const VECTORS: usize>(PanelProduct<'a, f32>);
+
+impl<const VECTORS: usize> Kernel for Multiply<'_, VECTORS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        multiply_tiles::<S, VECTORS>(simd, self.0);
+    }
+}
+
+#[inline(always)]
+fn multiply_tiles<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<'_, f32>) {
     let PanelProduct {
         rows,
         layout,
@@ -179,7 +196,7 @@ pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, product: PanelPro
 #[derive(Clone, Copy)]
 struct Tile {
     rows: *const f32,
-    layout: Layout,
+    layout: RowLayout,
     panel: *const f32,
     next: [*const u8; 2],
     steps: [usize; 2],
@@ -230,7 +247,7 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
                 sums[r][v] = simd.load_unchecked(from.add(v * S::LANES));
             }
         }
-        let Layout {
+        let RowLayout {
             stride,
             runs,
             run,

@@ -17,7 +17,7 @@ pub(crate) fn conv(
     let ConvGeometry {
         inputs,
         outputs,
-        kernel,
+        kernel_size,
         stride,
         dilation,
         groups,
@@ -34,10 +34,10 @@ pub(crate) fn conv(
     let mut y = Vec::with_capacity(n * oh * ow * outputs);
     for (image, oy, ox, o) in indices([n, oh, ow, outputs]) {
         let mut sum = f64::from(bias[o]);
-        for (i, ky, kx, _) in indices([cin, kernel, kernel, 1]) {
+        for (i, ky, kx, _) in indices([cin, kernel_size, kernel_size, 1]) {
             if let (Some(iy), Some(ix)) = (pixel(oy, ky, h), pixel(ox, kx, w)) {
                 let value = x[((image * h + iy) * w + ix) * inputs + o / cout * cin + i];
-                let weight = filters[((o * cin + i) * kernel + ky) * kernel + kx];
+                let weight = filters[((o * cin + i) * kernel_size + ky) * kernel_size + kx];
                 sum += f64::from(value) * f64::from(weight);
             }
         }

@@ -11,13 +11,13 @@ fn activations() -> impl Iterator<Item = Option<Activation>> {
     std::iter::once(None).chain(Activation::ALL.map(Some))
 }
 
-fn dense(inputs: usize, outputs: usize, kernel: usize) -> ConvGeometry {
+fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> ConvGeometry {
     ConvGeometry {
         inputs,
         outputs,
-        kernel,
+        kernel_size,
         stride: 1,
-        padding: Padding::Each(kernel / 2),
+        padding: Padding::Each(kernel_size / 2),
         dilation: 1,
         groups: 1,
     }
@@ -85,7 +85,7 @@ impl Case {
 /// chunks of inputs, windows that leave the map, more than one image.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (inputs, outputs, kernel) in [
+    for (inputs, outputs, kernel_size) in [
         (1, 1, 1),
         (3, 5, 1),
         (17, 33, 1),
@@ -101,8 +101,8 @@ fn cases() -> Vec<Case> {
                 let geometry = ConvGeometry {
                     stride,
                     dilation,
-                    padding: Padding::Each(kernel / 2 * dilation),
-                    ..dense(inputs, outputs, kernel)
+                    padding: Padding::Each(kernel_size / 2 * dilation),
+                    ..dense(inputs, outputs, kernel_size)
                 };
                 cases.push(Case::new(geometry, shape));
             }
@@ -110,17 +110,17 @@ fn cases() -> Vec<Case> {
     }
     // Windows that share what is packed: rows of the output longer than a group, strides longer
     // than the kernel, windows that lie outside the map altogether.
-    for (kernel, stride, padding) in [(7, 2, 3), (2, 3, 0), (3, 1, 5), (3, 2, 4), (5, 7, 2)] {
+    for (kernel_size, stride, padding) in [(7, 2, 3), (2, 3, 0), (3, 1, 5), (3, 2, 4), (5, 7, 2)] {
         for shape in [[1, 2, 2], [2, 9, 240], [1, 20, 131]] {
             let geometry = ConvGeometry {
                 stride,
                 padding: Padding::Each(padding),
-                ..dense(3, 20, kernel)
+                ..dense(3, 20, kernel_size)
             };
             cases.push(Case::new(geometry, shape));
         }
     }
-    for (kernel, stride, dilation) in [
+    for (kernel_size, stride, dilation) in [
         (3, 2, 1),
         (5, 2, 1),
         (4, 3, 1),
@@ -133,7 +133,7 @@ fn cases() -> Vec<Case> {
                 stride,
                 dilation,
                 padding: Padding::Same,
-                ..dense(5, 20, kernel)
+                ..dense(5, 20, kernel_size)
             };
             cases.push(Case::new(geometry, shape));
         }
@@ -143,12 +143,12 @@ fn cases() -> Vec<Case> {
 
 #[test]
 fn same_padding_puts_the_odd_zero_last() {
-    let geometry = |kernel, stride| ConvGeometry {
+    let geometry = |kernel_size, stride| ConvGeometry {
         stride,
         padding: Padding::Same,
-        ..dense(1, 1, kernel)
+        ..dense(1, 1, kernel_size)
     };
-    for (kernel, stride, size, output, zeros) in [
+    for (kernel_size, stride, size, output, zeros) in [
         (3, 1, 7, 7, [1, 1]),
         (3, 2, 224, 112, [0, 1]),
         (3, 2, 225, 113, [1, 1]),
@@ -157,13 +157,17 @@ fn same_padding_puts_the_odd_zero_last() {
         (1, 2, 8, 4, [0, 0]),
         (7, 4, 1, 1, [3, 3]),
     ] {
-        let geometry = geometry(kernel, stride);
+        let geometry = geometry(kernel_size, stride);
         assert_eq!(
             geometry.output(size),
             output,
-            "{kernel} /{stride} of {size}"
+            "{kernel_size} /{stride} of {size}"
         );
-        assert_eq!(geometry.zeros(size), zeros, "{kernel} /{stride} of {size}");
+        assert_eq!(
+            geometry.zeros(size),
+            zeros,
+            "{kernel_size} /{stride} of {size}"
+        );
     }
     assert_eq!(geometry(3, 2).output(0), 0);
 }
@@ -292,7 +296,7 @@ fn winograd_stays_within_its_bounds() {
 
 #[test]
 fn any_geometry_finds_a_convolution_that_computes_it() {
-    for (inputs, outputs, kernel, groups) in [
+    for (inputs, outputs, kernel_size, groups) in [
         (32, 48, 3, 1),
         (200, 200, 3, 1),
         (32, 64, 3, 32),
@@ -302,7 +306,7 @@ fn any_geometry_finds_a_convolution_that_computes_it() {
     ] {
         let geometry = ConvGeometry {
             groups,
-            ..dense(inputs, outputs, kernel)
+            ..dense(inputs, outputs, kernel_size)
         };
         let case = Case::new(geometry, [2, 6, 5]);
         for (isa, activation) in
@@ -324,8 +328,8 @@ fn any_geometry_finds_a_convolution_that_computes_it() {
 #[test]
 fn what_is_not_finite_stays_so() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for kernel in [1, 3] {
-            let geometry = dense(32, 32, kernel);
+        for kernel_size in [1, 3] {
+            let geometry = dense(32, 32, kernel_size);
             let mut case = Case::new(geometry, [1, 9, 9]);
             case.x[(4 * 9 + 4) * 32 + 7] = value;
             for isa in Isa::available() {

@@ -41,7 +41,7 @@ pub struct Prediction<'a> {
     pub index: usize,
     /// What the class is called.
     pub label: &'a Label,
-    /// From 0 to 1, by the model's [`Activation`].
+    /// From 0 to 1, by the model's [`OutputActivation`].
     pub probability: f64,
     /// The network's raw score.
     pub logit: f32,
@@ -51,7 +51,7 @@ pub struct Prediction<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum Activation {
+pub enum OutputActivation {
     /// The image shows one of several classes: the probabilities add up to 1.
     Softmax,
     /// Each class independently; also for a single output, whose softmax would always be 1.
@@ -252,18 +252,20 @@ impl Model {
     }
 
     /// Sigmoid for a single output, softmax otherwise.
-    pub fn activation(&self) -> Activation {
+    pub fn activation(&self) -> OutputActivation {
         match self.spec.classes() {
-            1 => Activation::Sigmoid,
-            _ => Activation::Softmax,
+            1 => OutputActivation::Sigmoid,
+            _ => OutputActivation::Softmax,
         }
     }
 
     /// The `k` most probable classes from the logits of one image, most probable first.
     pub fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {
         let probabilities = match self.activation() {
-            Activation::Softmax => softmax(logits),
-            Activation::Sigmoid => logits.iter().map(|&logit| sigmoid(logit.into())).collect(),
+            OutputActivation::Softmax => softmax(logits),
+            OutputActivation::Sigmoid => {
+                logits.iter().map(|&logit| sigmoid(logit.into())).collect()
+            }
         };
         self.predictions(logits, k, |index| probabilities[index])
     }

@@ -10,6 +10,7 @@ use super::NetError;
 /// Whose tensor names a weights file uses: the timm source file that defines the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Naming {
     /// `conv1`, `layer1.0.conv1`, `se.fc1`, `fc` (timm `resnet.py`).
     Resnet,

@@ -11,6 +11,7 @@ pub use crate::nn::{Activation, ConvGeometry, Padding};
 /// The pool between stem and first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StemPool {
     /// Max 3x3, stride 2, padding 1 (timm `resnet.py`).
     MaxPad,
@@ -49,6 +50,7 @@ pub struct ConvPlan {
 
 /// What is added to the products of a convolution: a BatchNorm's shift or a bias, never both.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Shift {
     /// The BatchNorm that follows the convolution.
     Norm(NormPlan),
@@ -103,6 +105,7 @@ pub struct SkPlan {
 
 /// One step of a block's residual branch.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum StepPlan {
     /// Convolution, with norm or bias, and activation.
     Conv(ConvPlan),
@@ -116,6 +119,7 @@ pub enum StepPlan {
 
 /// What is added to a block's branch.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum ShortcutPlan {
     /// The block's input as it is.
     Identity,
@@ -289,9 +293,16 @@ impl TensorList {
 
     fn conv(&mut self, conv: &ConvPlan) {
         let ConvGeometry {
-            outputs, kernel, ..
+            outputs,
+            kernel_size,
+            ..
         } = conv.geometry;
-        let shape = [outputs, conv.geometry.group_inputs(), kernel, kernel];
+        let shape = [
+            outputs,
+            conv.geometry.group_inputs(),
+            kernel_size,
+            kernel_size,
+        ];
         self.parameter(format!("{}.weight", conv.name), &shape);
         match &conv.shift {
             Shift::Norm(norm) => self.norm(norm, outputs),

@@ -289,13 +289,13 @@ struct Kind<'a>(&'a ConvGeometry);
 impl fmt::Display for Kind<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ConvGeometry {
-            kernel,
+            kernel_size,
             stride,
             groups,
             dilation,
             ..
         } = *self.0;
-        write!(f, "conv {kernel}x{kernel}")?;
+        write!(f, "conv {kernel_size}x{kernel_size}")?;
         for (sign, value) in [(" /", stride), (" g", groups), (" d", dilation)] {
             if value != 1 {
                 write!(f, "{sign}{value}")?;

@@ -9,6 +9,7 @@ use crate::nn::Map;
 
 /// A place in the network whose tensor can be observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Point<'a> {
     /// After the stem's last activation, before its pool.
     Stem,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use candle_core::{DType, Tensor};
 
-use super::{Expected, Golden, GoldenError, Report, Row, TopK};
+use super::{Expected, Golden, SameAnswers, VerifyError, VerifyReport, VerifyRow};
 use crate::logits::top_k;
 use crate::nets::{NetError, Network, Point};
 
@@ -15,8 +15,8 @@ impl Golden {
     /// tensor that the network does not have.
     ///
     /// # Errors
-    /// [`GoldenError::Net`] if the network cannot be run on the images.
-    pub fn compare(&self, network: &Network) -> Result<Report, GoldenError> {
+    /// [`VerifyError::Net`] if the network cannot be run on the images.
+    pub fn compare(&self, network: &Network) -> Result<VerifyReport, VerifyError> {
         let mut rows = Vec::with_capacity(self.expected.len());
         let mut seen = BTreeSet::new();
         let mut see = |point: &str, x: &Tensor| -> Result<(), NetError> {
@@ -41,7 +41,7 @@ impl Golden {
             rows.push(entry.failed(Vec::new(), "the network has no such tensor".into()));
         }
         let ok = rows.iter().all(|row| row.ok);
-        Ok(Report {
+        Ok(VerifyReport {
             rows,
             unknown: self.unknown.clone(),
             ok,
@@ -70,8 +70,8 @@ impl Expected {
         self.stats.map_or(largest, |stats| largest.max(stats[2]))
     }
 
-    fn failed(&self, shape: Vec<usize>, note: String) -> Row {
-        Row {
+    fn failed(&self, shape: Vec<usize>, note: String) -> VerifyRow {
+        VerifyRow {
             tensor: self.name.clone(),
             shape,
             max_abs: None,
@@ -83,14 +83,14 @@ impl Expected {
         }
     }
 
-    fn row(&self, shape: &[usize], found: &[f32]) -> Row {
+    fn row(&self, shape: &[usize], found: &[f32]) -> VerifyRow {
         if shape != self.shape {
             let note = format!("expected shape {:?}, found {shape:?}", self.shape);
             return self.failed(shape.to_vec(), note);
         }
         let max_abs = self.difference(found);
         let whole_logits = self.point == "logits" && self.index.is_none();
-        Row {
+        VerifyRow {
             tensor: self.name.clone(),
             shape: shape.to_vec(),
             max_abs: Some(max_abs),
@@ -112,7 +112,7 @@ impl Expected {
         numbers.all(|number| number.is_finite())
     }
 
-    /// As [`Row::max_abs`]; NaN if a value on either side is NaN.
+    /// As [`VerifyRow::max_abs`]; NaN if a value on either side is NaN.
     fn difference(&self, found: &[f32]) -> f64 {
         let mut differences: Vec<f64> = match &self.index {
             None => self
@@ -157,9 +157,9 @@ fn statistics(values: &[f32]) -> [f64; 4] {
 }
 
 /// `expected` and `found` are `[images, classes]`.
-fn count_top_k(expected: &[f64], found: &[f32], shape: &[usize]) -> TopK {
+fn count_top_k(expected: &[f64], found: &[f32], shape: &[usize]) -> SameAnswers {
     let classes = shape.last().copied().unwrap_or(0).max(1);
-    let mut count = TopK {
+    let mut count = SameAnswers {
         images: 0,
         top1: 0,
         top5: 0,

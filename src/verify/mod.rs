@@ -36,7 +36,7 @@ pub const DEFAULT_TOLERANCE: f64 = 1e-3;
 /// A golden file that cannot be used, or a network that cannot be run on it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum GoldenError {
+pub enum VerifyError {
     #[error("{file}: there is no tensor `{tensor}`, so this is no golden file")]
     /// A tensor that every golden file has is not there.
     Missing {
@@ -76,7 +76,7 @@ pub enum GoldenError {
     Tensor(#[from] candle_core::Error),
 }
 
-impl GoldenError {
+impl VerifyError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -124,7 +124,7 @@ pub struct Expected {
 
 /// The comparison of one tensor.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct VerifyRow {
     /// Its name in the golden file.
     pub tensor: String,
     /// Shape of the network's tensor; empty where it has none.
@@ -143,7 +143,7 @@ pub struct Row {
     /// For logits: whether the answers are the same. Does not affect `ok`, because two classes
     /// may be closer together than the tolerance.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub top_k: Option<TopK>,
+    pub top_k: Option<SameAnswers>,
     /// Why nothing could be compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -151,7 +151,7 @@ pub struct Row {
 
 /// Number of images with the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct TopK {
+pub struct SameAnswers {
     /// All images of the file.
     pub images: usize,
     /// The same first class.
@@ -162,9 +162,9 @@ pub struct TopK {
 
 /// The comparison of a network with a golden file.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// In the order in which the network computes the tensors; those that it lacks come last.
-    pub rows: Vec<Row>,
+    pub rows: Vec<VerifyRow>,
     /// The file's tensors with unknown names, which are not compared.
     pub unknown: Vec<String>,
     /// Whether every row is `ok`.
@@ -175,10 +175,10 @@ pub struct Report {
 /// `NAME.safetensors`. `None` where there is no report or no such entry.
 ///
 /// # Errors
-/// [`GoldenError::Report`] if the report cannot be read or the entry is not a positive number.
-pub fn suggested_tolerance(golden: &Path) -> Result<Option<f64>, GoldenError> {
+/// [`VerifyError::Report`] if the report cannot be read or the entry is not a positive number.
+pub fn suggested_tolerance(golden: &Path) -> Result<Option<f64>, VerifyError> {
     let path = golden.with_extension("json");
-    let error = |reason| GoldenError::Report {
+    let error = |reason| VerifyError::Report {
         file: path.display().to_string(),
         reason,
     };

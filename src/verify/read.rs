@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use candle_core::{Device, Tensor};
 
-use super::{Expected, Golden, GoldenError};
+use super::{Expected, Golden, VerifyError};
 use crate::weights::Weights;
 
 impl Golden {
@@ -14,9 +14,9 @@ impl Golden {
     /// relative to their largest magnitude, because their scales differ.
     ///
     /// # Errors
-    /// [`GoldenError::Missing`] without `input` or `logits`, [`GoldenError::Malformed`] if entries
-    /// contradict each other, [`GoldenError::Weights`] if a tensor is of an unsuitable type.
-    pub fn read(file: &Weights, tolerance: f64) -> Result<Self, GoldenError> {
+    /// [`VerifyError::Missing`] without `input` or `logits`, [`VerifyError::Malformed`] if entries
+    /// contradict each other, [`VerifyError::Weights`] if a tensor is of an unsuitable type.
+    pub fn read(file: &Weights, tolerance: f64) -> Result<Self, VerifyError> {
         let reader = Reader { file };
         let input = reader.input()?;
         let mut expected = Vec::new();
@@ -54,7 +54,7 @@ impl Golden {
             .filter(|e| e.point == "logits")
             .map(Expected::scale);
         let Some(scale) = logits.reduce(f64::max) else {
-            return Err(GoldenError::Missing {
+            return Err(VerifyError::Missing {
                 file: file.source().to_owned(),
                 tensor: "logits",
             });
@@ -92,8 +92,8 @@ impl Reader<'_> {
         tensor: &str,
         expected: impl Into<String>,
         found: impl Into<String>,
-    ) -> GoldenError {
-        GoldenError::Malformed {
+    ) -> VerifyError {
+        VerifyError::Malformed {
             file: self.file.source().to_owned(),
             tensor: tensor.to_owned(),
             expected: expected.into(),
@@ -101,10 +101,10 @@ impl Reader<'_> {
         }
     }
 
-    fn input(&self) -> Result<Tensor, GoldenError> {
+    fn input(&self) -> Result<Tensor, VerifyError> {
         let Some(shape) = self.file.shape("input") else {
             let file = self.file.source().to_owned();
-            return Err(GoldenError::Missing {
+            return Err(VerifyError::Missing {
                 file,
                 tensor: "input",
             });
@@ -117,7 +117,7 @@ impl Reader<'_> {
     }
 
     /// A tensor that is stored whole.
-    fn whole(&self, name: &str, point: &str) -> Result<Expected, GoldenError> {
+    fn whole(&self, name: &str, point: &str) -> Result<Expected, VerifyError> {
         Ok(Expected {
             name: name.to_owned(),
             point: point.to_owned(),
@@ -130,7 +130,7 @@ impl Reader<'_> {
     }
 
     /// A tensor of which only shape, statistics and probes are stored.
-    fn stage(&self, stage: &str) -> Result<Expected, GoldenError> {
+    fn stage(&self, stage: &str) -> Result<Expected, VerifyError> {
         let part = |part: &str| format!("stage.{stage}.{part}");
         let shape = self.indices(&part("shape"))?;
         let elements = shape
@@ -164,7 +164,7 @@ impl Reader<'_> {
         })
     }
 
-    fn indices(&self, name: &str) -> Result<Vec<usize>, GoldenError> {
+    fn indices(&self, name: &str) -> Result<Vec<usize>, VerifyError> {
         let convert = |value: i64| {
             usize::try_from(value)
                 .map_err(|_| self.malformed(name, "no negative value", value.to_string()))

@@ -26,6 +26,7 @@ pub(super) fn present_name(architecture: &str) -> Option<&'static str> {
 
 /// What a name means.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Selection<'z> {
     /// A checkpoint of the zoo. The note says which one, unless its full name was given.
     Card {

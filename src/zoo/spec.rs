@@ -31,6 +31,7 @@ pub struct ModelSpec {
 
 /// Where the weights are.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WeightsSource {
     /// On the hub, in a release, or part of the program.
     Reference(WeightsRef),

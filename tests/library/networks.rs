@@ -13,7 +13,7 @@ use senet::nets::{
     ShortcutPlan, StemPool, StepPlan, SumPlan,
 };
 use senet::nn::{Backend, Engine, Isa};
-use senet::verify::{Expected, Golden, Report};
+use senet::verify::{Expected, Golden, VerifyReport};
 use senet::weights::Weights;
 use serde::Deserialize;
 
@@ -172,7 +172,7 @@ fn load(plan: &Plan, weights: Vec<u8>) -> Network {
 }
 
 /// The rows that failed, as text.
-fn failures(report: &Report) -> String {
+fn failures(report: &VerifyReport) -> String {
     let rows = report.rows.iter().filter(|row| !row.ok);
     rows.map(|row| format!("{}\n", serde_json::to_string(row).unwrap()))
         .collect()
@@ -440,7 +440,7 @@ fn move_stride(plan: &mut Plan, from: usize, to: usize) {
     }
 }
 
-fn notice(arch: &str, mistake: &str, report: &Report) {
+fn notice(arch: &str, mistake: &str, report: &VerifyReport) {
     let logits = report
         .rows
         .iter()

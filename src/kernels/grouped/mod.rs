@@ -61,14 +61,18 @@ impl<T: Element> GroupedConv<T> {
         assert_eq!(bias.len(), geometry.outputs);
         let (lanes, rows) = (isa.lanes(), isa.rows());
         let vectors = geometry.outputs.div_ceil(lanes);
-        let (kernel, cin) = (geometry.kernel, geometry.group_inputs());
+        let (kernel_size, cin) = (geometry.kernel_size, geometry.group_inputs());
 
         let mut weights = vec![T::zeroed(); vectors * geometry.depth() * lanes];
         for (channel, filter) in filters.chunks_exact(geometry.depth()).enumerate() {
             let (vector, lane) = (channel / lanes, channel % lanes);
             for (tap, &weight) in filter.iter().enumerate() {
-                let (j, ky, kx) = (tap / (kernel * kernel), tap / kernel % kernel, tap % kernel);
-                let row = ((vector * kernel + ky) * cin + j) * kernel + kx;
+                let (j, ky, kx) = (
+                    tap / (kernel_size * kernel_size),
+                    tap / kernel_size % kernel_size,
+                    tap % kernel_size,
+                );
+                let row = ((vector * kernel_size + ky) * cin + j) * kernel_size + kx;
                 weights[row * lanes + lane] = T::from_f32(weight);
             }
         }

@@ -11,7 +11,7 @@ fn geometry(inputs: usize, outputs: usize, groups: usize) -> ConvGeometry {
     ConvGeometry {
         inputs,
         outputs,
-        kernel: 3,
+        kernel_size: 3,
         stride: 1,
         padding: Padding::Each(1),
         dilation: 1,
@@ -99,7 +99,7 @@ fn any_groups() {
 
 #[test]
 fn any_kernel_stride_padding_and_dilation() {
-    for (kernel, stride, padding, dilation) in [
+    for (kernel_size, stride, padding, dilation) in [
         (3, 1, Padding::Each(2), 2),
         (3, 2, Padding::Each(2), 2),
         (3, 4, Padding::Each(2), 2),
@@ -122,7 +122,7 @@ fn any_kernel_stride_padding_and_dilation() {
             let geometry = ConvGeometry {
                 inputs,
                 outputs,
-                kernel,
+                kernel_size,
                 stride,
                 padding,
                 dilation,

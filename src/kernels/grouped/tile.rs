@@ -43,7 +43,7 @@ impl Sharing {
     /// What the outputs of a row share, and the distance between those that do.
     pub(super) fn of(geometry: &ConvGeometry) -> (Self, usize) {
         let (stride, dilation) = (geometry.stride, geometry.dilation);
-        match geometry.kernel {
+        match geometry.kernel_size {
             3 if stride == dilation => (Self::All, 1),
             // Outputs `dilation` apart share columns, those in between do not.
             3 if stride == 1 => (Self::All, dilation),
@@ -128,6 +128,26 @@ impl<T: Element> Kernel for Task<'_, '_, T> {
     }
 }
 
+/// `P` outputs of a row. A kernel, and so a function of its own: within the task it would be compiled
+/// many times.
+struct Tile<'t, 'a, 'y, T, const P: usize, const PAIRS: bool> {
+    task: &'t mut Task<'a, 'y, T>,
+    outputs: Outputs,
+}
+
+impl<T: Element, const P: usize, const PAIRS: bool> Kernel for Tile<'_, '_, '_, T, P, PAIRS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        if PAIRS {
+            self.task.pairs::<S, P>(simd, self.outputs);
+        } else {
+            self.task.tile::<S, P>(simd, self.outputs);
+        }
+    }
+}
+
 impl<T: Element> Task<'_, '_, T> {
     /// `count` outputs of a row in tiles of `P`, of which the last may overlap the one before it.
     #[inline(always)]
@@ -166,11 +186,10 @@ impl<T: Element> Task<'_, '_, T> {
     ) {
         let start = outputs.start + at * outputs.spacing;
         let outputs = Outputs { start, ..outputs };
-        if PAIRS {
-            self.pairs::<S, P>(simd, outputs);
-        } else {
-            self.tile::<S, P>(simd, outputs);
-        }
+        simd.run(Tile::<T, P, PAIRS> {
+            task: self,
+            outputs,
+        });
     }
 
     /// A tile, for all vectors.
@@ -306,8 +325,8 @@ impl<T: Element> Call<'_, T> {
     #[inline(always)]
     fn tap_weights(&self, vector: usize) -> impl Iterator<Item = &[T]> {
         let geometry = &self.conv.geometry;
-        let taps = geometry.group_inputs() * geometry.kernel * self.conv.lanes;
-        self.conv.weights[vector * geometry.kernel * taps..].chunks_exact(taps)
+        let taps = geometry.group_inputs() * geometry.kernel_size * self.conv.lanes;
+        self.conv.weights[vector * geometry.kernel_size * taps..].chunks_exact(taps)
     }
 
     /// The first `count` columns of a tile, for kernels of three rows.
@@ -459,12 +478,12 @@ impl<T: Element> Call<'_, T> {
     ) -> [S::V; P] {
         let geometry = &self.conv.geometry;
         let distance = outputs.spacing * geometry.stride;
-        for (ky, weights) in (0..geometry.kernel).zip(self.tap_weights(vector)) {
+        for (ky, weights) in (0..geometry.kernel_size).zip(self.tap_weights(vector)) {
             let Some(row) = self.tap_row(outputs.row, ky) else {
                 continue;
             };
             for (index, weights) in weights.chunks_exact(S::LANES).enumerate() {
-                let (j, kx) = (index / geometry.kernel, index % geometry.kernel);
+                let (j, kx) = (index / geometry.kernel_size, index % geometry.kernel_size);
                 let operand = operand(j);
                 assert!(operand.end() <= geometry.inputs);
                 let weights = simd.load(weights);

@@ -21,7 +21,7 @@ use transform::{input_axis, output_axis};
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement};
 use super::gemm::{Packed, depth_chunks};
-use super::micro::{Layout, PanelProduct, multiply, packed_stride};
+use super::micro::{PanelProduct, RowLayout, multiply, packed_stride};
 use super::partition::{Split, Tasks, Work, middle};
 use super::scratch::with_scratch;
 use super::{ConvGeometry, Element, Isa, Kernel, MatMut, Padding, Simd};
@@ -64,7 +64,7 @@ impl Winograd {
     /// Whether the algorithm applies to a geometry.
     pub fn supports(geometry: &ConvGeometry) -> bool {
         (
-            geometry.kernel,
+            geometry.kernel_size,
             geometry.stride,
             geometry.dilation,
             geometry.groups,
@@ -429,7 +429,7 @@ impl<T: Element> Task<'_, T> {
                     };
                     let product = PanelProduct {
                         rows,
-                        layout: Layout::plain(depth.len(), stride),
+                        layout: RowLayout::plain(depth.len(), stride),
                         panel: packed.panel(&depth, panel),
                         next: [next, &[]],
                         y: products.window(0..tiles, index * width..(index + 1) * width),

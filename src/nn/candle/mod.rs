@@ -32,9 +32,11 @@ impl Conv {
         device: &Device,
     ) -> Result<Self> {
         let ConvGeometry {
-            outputs, kernel, ..
+            outputs,
+            kernel_size,
+            ..
         } = geometry;
-        let shape = (outputs, geometry.group_inputs(), kernel, kernel);
+        let shape = (outputs, geometry.group_inputs(), kernel_size, kernel_size);
         Ok(Self {
             weight: Tensor::from_slice(filters, shape, device)?,
             bias: Tensor::from_vec(bias, (1, outputs, 1, 1), device)?,

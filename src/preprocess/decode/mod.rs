@@ -150,7 +150,8 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageEr
             ImageFormat::Qoi => qoi::decode(bytes, options),
             ImageFormat::Ico => ico::decode(bytes, options),
             ImageFormat::Tiff => tiff::decode(bytes, options),
-            _ => webp::decode(bytes, options),
+            ImageFormat::WebP => webp::decode(bytes, options),
+            _ => Err(ImageError::decode(name, "no decoder for this format")),
         }?;
         if options.exif || format == ImageFormat::Tiff {
             Ok(orientation::apply(image, orientation::read(bytes, format)))

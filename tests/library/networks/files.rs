@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use senet::nets::Network;
 use senet::verify::{
-    DEFAULT_TOLERANCE, Golden, GoldenError, Report, Row, TopK, suggested_tolerance,
+    DEFAULT_TOLERANCE, Golden, SameAnswers, VerifyError, VerifyReport, VerifyRow,
+    suggested_tolerance,
 };
 use senet::weights::Weights;
 
@@ -48,17 +49,17 @@ fn seresnet20() -> Network {
 fn read(
     change: impl FnOnce(&mut BTreeMap<String, Stored>),
     tolerance: f64,
-) -> Result<Golden, GoldenError> {
+) -> Result<Golden, VerifyError> {
     let file = std::fs::read(data("seresnet20.golden.safetensors")).unwrap();
     let file = Weights::from_bytes("golden", edit(&file, change)).unwrap();
     Golden::read(&file, tolerance)
 }
 
-fn compare(change: impl FnOnce(&mut BTreeMap<String, Stored>)) -> Report {
+fn compare(change: impl FnOnce(&mut BTreeMap<String, Stored>)) -> VerifyReport {
     read(change, 1e-4).unwrap().compare(&seresnet20()).unwrap()
 }
 
-fn row<'a>(report: &'a Report, tensor: &str) -> &'a Row {
+fn row<'a>(report: &'a VerifyReport, tensor: &str) -> &'a VerifyRow {
     report.rows.iter().find(|row| row.tensor == tensor).unwrap()
 }
 
@@ -84,7 +85,7 @@ fn the_right_network_passes_in_every_row() {
     let logits = row(&report, "logits_f64");
     assert_eq!(
         logits.top_k,
-        Some(TopK {
+        Some(SameAnswers {
             images: 2,
             top1: 2,
             top5: 2
@@ -135,7 +136,7 @@ fn numbers_that_are_not_finite_are_refused() {
         )
         .unwrap_err();
         assert!(
-            matches!(error, GoldenError::Malformed { .. }),
+            matches!(error, VerifyError::Malformed { .. }),
             "{tensor}: {error}"
         );
     }
@@ -279,7 +280,7 @@ fn another_network_is_an_error_of_the_network_or_a_failing_report() {
     );
     assert!(matches!(
         narrow.unwrap().compare(&seresnet20()),
-        Err(GoldenError::Net(_))
+        Err(VerifyError::Net(_))
     ));
 }
 

@@ -15,7 +15,7 @@ const EPS: f64 = 1e-3;
 #[derive(Clone, Copy)]
 struct Shape {
     channels: [usize; 2],
-    kernel: usize,
+    kernel_size: usize,
     stride: usize,
     groups: usize,
 }
@@ -23,16 +23,16 @@ struct Shape {
 fn pointwise(inputs: usize, outputs: usize) -> Shape {
     Shape {
         channels: [inputs, outputs],
-        kernel: 1,
+        kernel_size: 1,
         stride: 1,
         groups: 1,
     }
 }
 
-fn depthwise(channels: usize, kernel: usize, stride: usize) -> Shape {
+fn depthwise(channels: usize, kernel_size: usize, stride: usize) -> Shape {
     Shape {
         channels: [channels; 2],
-        kernel,
+        kernel_size,
         stride,
         groups: channels,
     }
@@ -41,7 +41,7 @@ fn depthwise(channels: usize, kernel: usize, stride: usize) -> Shape {
 fn conv(name: &str, norm: Option<&str>, shape: Shape, activation: Option<Activation>) -> ConvPlan {
     let Shape {
         channels: [inputs, outputs],
-        kernel,
+        kernel_size,
         stride,
         groups,
     } = shape;
@@ -50,7 +50,7 @@ fn conv(name: &str, norm: Option<&str>, shape: Shape, activation: Option<Activat
         geometry: ConvGeometry {
             inputs,
             outputs,
-            kernel,
+            kernel_size,
             stride,
             padding: Padding::Same,
             dilation: 1,
@@ -100,7 +100,7 @@ fn block(name: &str, convs: &[(&str, &str, Shape)], reduced: usize, sum: bool) -
 fn plan() -> Plan {
     let stem = Shape {
         channels: [3, 16],
-        kernel: 3,
+        kernel_size: 3,
         stride: 2,
         groups: 1,
     };
@@ -192,7 +192,7 @@ fn mistakes_are_noticed() {
         }),
         ("symmetric padding", |plan| {
             for ConvPlan { geometry, .. } in convs(plan) {
-                geometry.padding = Padding::Each(geometry.kernel / 2);
+                geometry.padding = Padding::Each(geometry.kernel_size / 2);
             }
         }),
         ("ReLU inside the module", |plan| {

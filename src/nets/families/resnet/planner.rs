@@ -291,7 +291,7 @@ impl Planner<'_> {
     fn projection(&self, place: &Place<'_>) -> ProjectionPlan {
         let kind = self.spec.shortcut;
         // A projection that keeps the resolution is a plain 1x1 in every model.
-        let kernel = if kind == Shortcut::Conv3x3 && place.stride != 1 {
+        let kernel_size = if kind == Shortcut::Conv3x3 && place.stride != 1 {
             3
         } else {
             1
@@ -306,7 +306,7 @@ impl Planner<'_> {
         let outputs = place.run.channels;
         let geometry = ConvGeometry {
             stride: if avg_pool { 1 } else { place.stride },
-            ..dense(place.inputs, outputs, kernel)
+            ..dense(place.inputs, outputs, kernel_size)
         };
         let conv = ConvPlan {
             activation: None,
@@ -317,13 +317,13 @@ impl Planner<'_> {
 }
 
 /// One group, stride 1, and a padding that keeps the resolution.
-fn dense(inputs: usize, outputs: usize, kernel: usize) -> ConvGeometry {
+fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> ConvGeometry {
     ConvGeometry {
         inputs,
         outputs,
-        kernel,
+        kernel_size,
         stride: 1,
-        padding: Padding::Each(kernel / 2),
+        padding: Padding::Each(kernel_size / 2),
         dilation: 1,
         groups: 1,
     }

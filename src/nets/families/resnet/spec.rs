@@ -93,6 +93,7 @@ fn is_one(groups: &usize) -> bool {
 /// The convolutions of a block's branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum BlockKind {
     /// 3x3, 3x3.
     Basic,
@@ -131,6 +132,7 @@ fn is_colours(inputs: &usize) -> bool {
 /// Which layer of a block reduces the resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum StrideOn {
     /// The block's first convolution: basic blocks (selective-kernel ones too), and the legacy
     /// SE-ResNets, which follow Caffe's ResNet ("v1") and put it on the 1x1.
@@ -146,6 +148,7 @@ pub enum StrideOn {
 /// resolution stays, the projection is always a plain 1x1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Shortcut {
     /// 1x1 with the stride.
     Conv1x1,
@@ -194,6 +197,7 @@ fn is_sigmoid(gate: &Activation) -> bool {
 /// Where a squeeze-and-excitation module is in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SePosition {
     /// On the block's output, before the shortcut is added (arXiv:1709.01507, figure 3).
     AfterLastNorm,
