@@ -115,7 +115,7 @@ impl DeviceChoice {
             Self::Cpu => Ok(opened(Device::Cpu)),
             Self::Cuda(_) if !cfg!(feature = "cuda") => Err(DeviceError::NotBuilt("CUDA")),
             Self::Metal if !cfg!(feature = "metal") => Err(DeviceError::NotBuilt("Metal")),
-            Self::Cuda(index) => self.attempt(|| Device::new_cuda(index)).map(opened),
+            Self::Cuda(index) => self.attempt(|| open_cuda(index)).map(opened),
             Self::Metal => self.attempt(|| Device::new_metal(0)).map(opened),
             Self::Auto => Ok(Self::open_best()),
         }
@@ -158,6 +158,26 @@ impl DeviceChoice {
             Err(_) => Err(unavailable("the driver library could not be loaded".into())),
         }
     }
+}
+
+/// A device whose work is all queued on one stream, whatever thread it comes from: on Candle's usual
+/// device each thread has a stream of its own, and a tensor of one thread could be read by another
+/// before it is written.
+#[cfg(feature = "cuda")]
+fn open_cuda(index: usize) -> candle_core::Result<Device> {
+    let device = Device::new_cuda_with_stream(index)?;
+    // SAFETY: the events would order several streams. This device has one, which runs its work in the
+    // order in which it was queued, and frees memory in that order, too.
+    #[allow(unsafe_code)]
+    unsafe {
+        device.as_cuda_device()?.disable_event_tracking();
+    }
+    Ok(device)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_cuda(index: usize) -> candle_core::Result<Device> {
+    Device::new_cuda(index)
 }
 
 #[cfg(test)]

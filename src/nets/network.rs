@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::NetError;
@@ -27,6 +27,8 @@ pub struct Network {
     head_conv: Option<Named<Conv>>,
     pooled_conv: Option<Named<Conv>>,
     classifier: Linear,
+    /// Most values of a map that Candle computes at once.
+    most_values: usize,
     /// How its tensors were found in the file.
     notes: Vec<String>,
 }
@@ -83,6 +85,10 @@ struct Projection {
 /// joining the portions of a batch.
 const ENTRY: &str = "input";
 
+/// Most values of a map on other devices than the CPU, 1 GiB: their kernels count with 32 bits, and a
+/// larger map is not computed faster.
+const MOST_VALUES: usize = 1 << 28;
+
 /// Leading stages whose activations are larger than their weights; the stem is the first.
 const FIRST_STAGES: usize = 2;
 
@@ -135,8 +141,15 @@ impl Network {
             classifier: classifier?,
             plan: plan.clone(),
             backend,
+            most_values: MOST_VALUES,
             notes,
         })
+    }
+
+    /// Sets the most values of a map that is computed at once where the backend is Candle.
+    #[doc(hidden)]
+    pub fn set_most_values(&mut self, values: usize) {
+        self.most_values = values;
     }
 
     /// Notes for the user: how the file's names were changed to match the network's, and which of the
@@ -249,8 +262,29 @@ impl Network {
 
     fn pooled(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         self.check_input(x)?;
-        // The whole pass runs inside the thread pool: entered from outside, every layer would wake it anew.
-        rayon::scope(|_| self.run_layers(x, watch))
+        match &self.backend {
+            // The whole pass runs inside the thread pool: entered from outside, every layer would wake
+            // it anew.
+            Backend::Cpu(_) => rayon::scope(|_| self.run_layers(x, watch)),
+            // On the caller's thread, as all work of a device.
+            Backend::Candle(_) => self.run_portions(x, watch),
+        }
+    }
+
+    /// As [`Network::run_layers`], in portions whose largest map is within the limit. With an observer,
+    /// the whole batch; a map that is too large for a launch is an error then.
+    fn run_portions(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
+        let (batch, _, height, width) = x.dims4()?;
+        let portion = (self.most_values / self.plan.largest_map(height, width)?).max(1);
+        if portion >= batch || watch.observer.is_some() {
+            return self.run_layers(x, watch);
+        }
+        let mut features = Vec::new();
+        for start in (0..batch).step_by(portion) {
+            let part = x.narrow(0, start, portion.min(batch - start))?;
+            features.push(self.run_layers(&part, watch)?);
+        }
+        Ok(Tensor::cat(&features, 0)?)
     }
 
     fn run_layers(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
@@ -337,8 +371,12 @@ impl Network {
 
 /// The sum is finite if and only if all values are, unless the sum itself exceeds 3.4e38.
 fn all_finite(x: &Tensor) -> Result<bool, NetError> {
-    let sum = x.to_dtype(DType::F32)?.sum_all()?.to_scalar::<f32>()?;
-    Ok(sum.is_finite())
+    Ok(sum(x)?.to_scalar::<f32>()?.is_finite())
+}
+
+/// The sum of all values. Row by row first: for a single sum, a GPU would use a single block of threads.
+fn sum(x: &Tensor) -> Result<Tensor, NetError> {
+    Ok(x.to_dtype(DType::F32)?.sum(D::Minus1)?.sum_all()?)
 }
 
 impl Named<Conv> {

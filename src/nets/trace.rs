@@ -34,11 +34,22 @@ impl Plan {
     /// [`NetError::InputSize`] if a layer's output would be empty or two branches differ in size.
     pub fn trace(&self, height: usize, width: usize) -> Result<Vec<LayerTrace>, NetError> {
         let mut walk = Walk {
-            input: (height, width),
             layers: Some(Vec::new()),
+            ..Walk::new(height, width)
         };
         walk.plan(self)?;
         Ok(walk.layers.unwrap_or_default())
+    }
+
+    /// Values per image of the largest map, counting what the windows of a convolution hold: its
+    /// memory where it is computed as a matrix product.
+    ///
+    /// # Errors
+    /// As [`Plan::trace`].
+    pub(super) fn largest_map(&self, height: usize, width: usize) -> Result<usize, NetError> {
+        let mut walk = Walk::new(height, width);
+        walk.plan(self)?;
+        Ok(walk.largest)
     }
 
     /// Checks that the network can be applied to images of `height` x `width`.
@@ -46,11 +57,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::trace`].
     pub fn check_size(&self, height: usize, width: usize) -> Result<(), NetError> {
-        Walk {
-            input: (height, width),
-            layers: None,
-        }
-        .plan(self)
+        Walk::new(height, width).plan(self)
     }
 }
 
@@ -58,9 +65,19 @@ struct Walk {
     input: Size,
     /// `None` if only the sizes are checked.
     layers: Option<Vec<LayerTrace>>,
+    /// As [`Plan::largest_map`], so far.
+    largest: usize,
 }
 
 impl Walk {
+    fn new(height: usize, width: usize) -> Self {
+        Self {
+            input: (height, width),
+            layers: None,
+            largest: 0,
+        }
+    }
+
     fn plan(&mut self, plan: &Plan) -> Result<(), NetError> {
         let mut size = self.input;
         let mut channels = plan.inputs();
@@ -147,6 +164,9 @@ impl Walk {
         let ConvPlan { name, geometry, .. } = conv;
         let (height, width) = self.output(name, size, |size| geometry.output(size))?;
         let outputs = geometry.outputs;
+        let area = geometry.kernel_size * geometry.kernel_size;
+        let values = (geometry.inputs * area).max(outputs) * height * width;
+        self.largest = self.largest.max(values);
         let weights = outputs * geometry.depth();
         let shifts = match conv.shift {
             Shift::Norm(_) => 2 * outputs,

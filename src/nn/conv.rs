@@ -52,7 +52,7 @@ impl Conv {
     pub fn inputs(&self) -> usize {
         match &self.0 {
             Layer::Cpu(conv) => conv.geometry().inputs,
-            Layer::Candle(conv) => conv.geometry.inputs,
+            Layer::Candle(conv) => conv.geometry().inputs,
         }
     }
 

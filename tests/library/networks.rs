@@ -520,3 +520,21 @@ fn maps_have_the_sizes_of_the_trace() {
         }
     }
 }
+
+/// A batch that is computed in portions, because its maps are too large at once, has the same logits.
+#[test]
+fn portions_have_the_logits_of_the_batch() {
+    let plan = plan("seresnext26ts", 10);
+    let (weights, _) = formula::weights(&plan);
+    let weights = Weights::from_bytes("formula", weights).unwrap();
+    let mut network = Network::load_on(&plan, &weights, Backend::Candle(Device::Cpu)).unwrap();
+    let (x, _) = formula::rgb_images(5, 64, 64);
+    let whole = network.forward(&x).unwrap().to_vec2::<f32>().unwrap();
+    for most_values in [1, 1 << 19, 1 << 20, 1 << 24] {
+        network.set_most_values(most_values);
+        let portions = network.forward(&x).unwrap().to_vec2::<f32>().unwrap();
+        for (found, expected) in portions.concat().iter().zip(whole.concat()) {
+            assert!((found - expected).abs() < 1e-5, "{found} for {expected}");
+        }
+    }
+}

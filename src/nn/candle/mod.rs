@@ -2,13 +2,20 @@
 //!
 //! On the CPU this is the reference for our kernels.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(feature = "metal")]
+mod metal;
 mod pool;
+mod product;
+mod unfold;
 
 use candle_core::{D, Device, Result, Tensor};
 
-use crate::kernels::{Activation, ConvGeometry, Padding};
+use crate::kernels::{Activation, ConvGeometry};
 
 pub(super) use pool::pool;
+use product::Product;
 
 /// What the layers report as their kernel.
 pub(super) const NAME: &str = "candle";
@@ -16,10 +23,9 @@ pub(super) const NAME: &str = "candle";
 /// A convolution with its weights on a device.
 #[derive(Debug)]
 pub(super) struct Conv {
-    weight: Tensor,
+    product: Product,
     /// `[1, C, 1, 1]`.
     bias: Tensor,
-    pub(super) geometry: ConvGeometry,
     activation: Option<Activation>,
 }
 
@@ -31,18 +37,15 @@ impl Conv {
         activation: Option<Activation>,
         device: &Device,
     ) -> Result<Self> {
-        let ConvGeometry {
-            outputs,
-            kernel_size,
-            ..
-        } = geometry;
-        let shape = (outputs, geometry.group_inputs(), kernel_size, kernel_size);
         Ok(Self {
-            weight: Tensor::from_slice(filters, shape, device)?,
-            bias: Tensor::from_vec(bias, (1, outputs, 1, 1), device)?,
-            geometry,
+            product: Product::new(filters, geometry, device)?,
+            bias: Tensor::from_vec(bias, (1, geometry.outputs, 1, 1), device)?,
             activation,
         })
+    }
+
+    pub(super) fn geometry(&self) -> &ConvGeometry {
+        self.product.geometry()
     }
 }
 
@@ -66,24 +69,7 @@ impl Linear {
 }
 
 pub(super) fn conv(conv: &Conv, x: &Tensor) -> Result<Tensor> {
-    let ConvGeometry {
-        stride,
-        padding,
-        dilation,
-        groups,
-        ..
-    } = conv.geometry;
-    let conv2d = |x: &Tensor, padding| x.conv2d(&conv.weight, padding, stride, dilation, groups);
-    let y = match padding {
-        Padding::Each(padding) => conv2d(x, padding)?,
-        Padding::Same => {
-            let (_, _, height, width) = x.dims4()?;
-            let [[above, below], [left, right]] =
-                [height, width].map(|size| conv.geometry.zeros(size));
-            let x = x.pad_with_zeros(2, above, below)?;
-            conv2d(&x.pad_with_zeros(3, left, right)?, 0)?
-        }
-    };
+    let y = conv.product.forward(x)?;
     activate(&y.broadcast_add(&conv.bias)?, conv.activation)
 }
 

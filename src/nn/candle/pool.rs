@@ -7,12 +7,14 @@ use crate::kernels::Pool;
 /// As [`Pool::run`].
 pub(in crate::nn) fn pool(pool: Pool, x: &Tensor) -> Result<Tensor> {
     match pool {
-        Pool::MaxPad => pad_lowest(&pad_lowest(x, 2, 1, 1)?, 3, 1, 1)?.max_pool2d_with_stride(3, 2),
+        Pool::MaxPad => {
+            repeat_border(&repeat_border(x, 2, 1, 1)?, 3, 1, 1)?.max_pool2d_with_stride(3, 2)
+        }
         Pool::MaxCeil => {
             let (_, _, height, width) = x.dims4()?;
             // One more row makes the last window whole; for odd sizes it already is.
-            let x = pad_lowest(x, 2, 0, (height + 1) % 2)?;
-            pad_lowest(&x, 3, 0, (width + 1) % 2)?.max_pool2d_with_stride(3, 2)
+            let x = repeat_border(x, 2, 0, (height + 1) % 2)?;
+            repeat_border(&x, 3, 0, (width + 1) % 2)?.max_pool2d_with_stride(3, 2)
         }
         Pool::Average => x.avg_pool2d(2),
         Pool::AverageCeil => repeat_last(&repeat_last(x, 2)?, 3)?.avg_pool2d(2),
@@ -30,17 +32,12 @@ fn repeat_last(x: &Tensor, axis: usize) -> Result<Tensor> {
     }
 }
 
-/// Pads with negative infinity. Zeros would be wrong: after SiLU a whole window can be negative.
-fn pad_lowest(x: &Tensor, axis: usize, before: usize, after: usize) -> Result<Tensor> {
-    let border = |size: usize| {
-        let mut shape = x.dims().to_vec();
-        shape[axis] = size;
-        Tensor::full(f32::NEG_INFINITY, shape, x.device())
-    };
+/// Repeats the outer rows or columns. A window that reaches over the border has the repeated row
+/// already, so that its maximum stays as it is.
+fn repeat_border(x: &Tensor, axis: usize, before: usize, after: usize) -> Result<Tensor> {
     match (before, after) {
         (0, 0) => Ok(x.clone()),
-        (0, after) => Tensor::cat(&[x, &border(after)?], axis),
-        (before, after) => Tensor::cat(&[&border(before)?, x, &border(after)?], axis),
+        (before, after) => x.pad_with_same(axis, before, after),
     }
 }
 
