@@ -374,9 +374,14 @@ fn all_finite(x: &Tensor) -> Result<bool, NetError> {
     Ok(sum(x)?.to_scalar::<f32>()?.is_finite())
 }
 
-/// The sum of all values. Row by row first: for a single sum, a GPU would use a single block of threads.
+/// The sum of all values.
 fn sum(x: &Tensor) -> Result<Tensor, NetError> {
-    Ok(x.to_dtype(DType::F32)?.sum(D::Minus1)?.sum_all()?)
+    let x = x.to_dtype(DType::F32)?;
+    Ok(match x.device() {
+        Device::Cpu => x.sum_all()?,
+        // Row by row first: for a single sum, a GPU uses a single block of threads.
+        _ => x.sum(D::Minus1)?.sum_all()?,
+    })
 }
 
 impl Named<Conv> {
