@@ -96,7 +96,6 @@ impl HubError {
                  the file has changed at its source and must not be used"
                     .to_owned()
             }
-            // The name that the user gave the model is right whatever it is: a card, a repository.
             Self::Offline { location, .. } if matches!(**location, Location::Image { .. }) => {
                 "turn off offline mode (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE), or save the image"
                     .to_owned()

@@ -59,17 +59,15 @@ impl CustomOp1 for Unfold {
                 .filter(|&at| at < size)
         };
         let mut columns = vec![0f32; batch * windows * depth];
-        if depth > 0 {
-            for (index, row) in columns.chunks_exact_mut(depth).enumerate() {
-                let (image, window) = (index / windows, index % windows);
-                let start = layout.start_offset() + image * of_image;
-                for (at, value) in row.iter_mut().enumerate() {
-                    let (channel, tap) = (at / area, at % area);
-                    let y = source(window / across, tap / self.kernel_size, height);
-                    let x_at = source(window % across, tap % self.kernel_size, width);
-                    if let (Some(y), Some(x_at)) = (y, x_at) {
-                        *value = x[start + channel * of_channel + y * of_row + x_at * of_pixel];
-                    }
+        for (index, window) in columns.chunks_exact_mut(depth).enumerate() {
+            let (image, place) = (index / windows, index % windows);
+            let start = layout.start_offset() + image * of_image;
+            for (at, value) in window.iter_mut().enumerate() {
+                let (channel, tap) = (at / area, at % area);
+                let row = source(place / across, tap / self.kernel_size, height);
+                let column = source(place % across, tap % self.kernel_size, width);
+                if let (Some(row), Some(column)) = (row, column) {
+                    *value = x[start + channel * of_channel + row * of_row + column * of_pixel];
                 }
             }
         }
