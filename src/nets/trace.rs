@@ -165,7 +165,10 @@ impl Walk {
         let (height, width) = self.output(name, size, |size| geometry.output(size))?;
         let outputs = geometry.outputs;
         let area = geometry.kernel_size * geometry.kernel_size;
-        let values = (geometry.inputs * area).max(outputs) * height * width;
+        let values = (geometry.inputs * area)
+            .max(outputs)
+            .saturating_mul(height)
+            .saturating_mul(width);
         self.largest = self.largest.max(values);
         let weights = outputs * geometry.depth();
         let shifts = match conv.shift {
