@@ -1,13 +1,11 @@
-//! Forward passes on our CPU kernels, compared with the same network in Candle's operations, both
-//! with BatchNorm folded into the convolutions.
+//! Forward passes on our CPU kernels.
 //!
 //! ```text
 //! cargo bench --bench forward                  # seresnet50, seresnext50_32x4d, senet154
 //! cargo bench --bench forward -- legacy_seresnet50
 //! ```
 //!
-//! Both must give the same logits. They run in turn, so that a noisy machine disturbs them alike.
-//! Printed are the medians with the fastest and slowest run, and the ratio of the medians.
+//! Printed are the medians with the fastest and slowest run.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 #[path = "../tests/library/networks/formula.rs"]
@@ -18,7 +16,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 use senet::nets::Network;
-use senet::nn::Backend;
+use senet::nn::Precision;
 use senet::weights::Weights;
 use senet::{ModelSpec, Zoo};
 
@@ -40,11 +38,11 @@ fn main() {
         rayon::current_num_threads()
     );
     for name in named {
-        compare(name);
+        time(name);
     }
 }
 
-fn compare(architecture: &str) {
+fn time(architecture: &str) {
     let card = Zoo::builtin()
         .unwrap()
         .default_of(architecture)
@@ -52,31 +50,13 @@ fn compare(architecture: &str) {
     let spec = ModelSpec::from_card(card).unwrap();
     let plan = spec.network.plan(spec.naming, spec.classes()).unwrap();
     let weights = Weights::from_bytes("formula", formula::weights(&plan).0).unwrap();
-    let network = Network::load(&plan, &weights, &Device::Cpu).unwrap();
-    let plain = Network::load_on(&plan, &weights, Backend::Candle(Device::Cpu)).unwrap();
+    let network = Network::load(&plan, &weights, &Device::Cpu, Precision::F32).unwrap();
     let (x, _) = formula::rgb_images(1, 224, 224);
-    let difference = (network.forward(&x).unwrap() - plain.forward(&x).unwrap())
-        .unwrap()
-        .abs()
-        .unwrap();
-    let difference = difference.max_all().unwrap().to_scalar::<f32>().unwrap();
-    assert!(difference < 1e-3, "the logits differ by {difference}");
-
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..=ROUNDS {
-        let a = milliseconds(|| drop(black_box(network.forward(&x).unwrap())));
-        let b = milliseconds(|| drop(black_box(plain.forward(&x).unwrap())));
-        // The first round warms up.
-        if round > 0 {
-            ours.push(a);
-            theirs.push(b);
-        }
-    }
-    let (ours, theirs) = (Summary::new(ours), Summary::new(theirs));
-    println!(
-        "{architecture:20} senet {ours}   candle {theirs}   ratio {:.2}",
-        ours.median / theirs.median
-    );
+    // The first round warms up.
+    let times = (0..=ROUNDS)
+        .map(|_| milliseconds(|| drop(black_box(network.forward(&x).unwrap()))))
+        .skip(1);
+    println!("{architecture:20} {}", Summary::new(times.collect()));
 }
 
 fn milliseconds(run: impl FnOnce()) -> f64 {

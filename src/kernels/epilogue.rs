@@ -1,7 +1,7 @@
 //! What is done to the results of a product while they are still in the caches.
 
 use super::activation::activate;
-use super::{Activation, Element, Kernel, MatMut, Simd};
+use super::{Activation, Element, Isa, Kernel, MatMut, Simd};
 
 /// The activation of each result, and the sums that the squeeze needs.
 #[derive(Debug, Default)]
@@ -38,6 +38,17 @@ impl From<Option<Activation>> for Placement {
             relu,
             after: activation.filter(|_| !relu),
         }
+    }
+}
+
+impl Activation {
+    /// Applies it to every value, in place.
+    pub fn apply(self, isa: Isa, values: &mut [f32]) {
+        let columns = values.len();
+        isa.run(ActivateRows {
+            rows: MatMut::new(values, columns),
+            activation: self,
+        });
     }
 }
 

@@ -36,7 +36,8 @@ impl Pool {
         }
     }
 
-    fn is_max(self) -> bool {
+    /// Whether it takes the maximum; otherwise, the mean.
+    pub fn is_max(self) -> bool {
         matches!(self, Self::MaxPad | Self::MaxCeil)
     }
 

@@ -3,7 +3,7 @@
 mod builder;
 mod prefetch;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use crate::hub::HubOptions;
 use crate::labels::Label;
 pub use crate::logits::{sigmoid, softmax, top_k};
 use crate::nets::{NetError, Network};
-use crate::nn::Backend;
+use crate::nn::Precision;
 use crate::preprocess::{ImageError, Layout, RgbImage, Transform};
 use crate::store;
 use crate::weights::Weights;
@@ -114,7 +114,7 @@ impl Model {
         let plan = spec.network.plan(spec.naming, spec.classes())?;
         let [height, width] = spec.input.size;
         plan.check_size(height, width)?;
-        let load = || Network::load(&plan, weights, &options.device);
+        let load = || Network::load(&plan, weights, &options.device, Precision::F32);
         let network = match &pool {
             Some(pool) => pool.install(load),
             None => load(),
@@ -247,8 +247,7 @@ impl Model {
             Some(pool) => pool.install(forward),
             None => forward(),
         };
-        let logits = logits?.to_dtype(DType::F32)?;
-        Ok(logits.to_device(&Device::Cpu)?.to_vec2::<f32>()?)
+        Ok(logits?.to_vec2::<f32>()?)
     }
 
     /// Sigmoid for a single output, softmax otherwise.
@@ -299,9 +298,9 @@ impl Model {
 /// # Errors
 /// As [`ModelSpec::transform`].
 pub(crate) fn transform(spec: &ModelSpec, device: &Device) -> Result<Transform, ImageError> {
-    let layout = match Backend::of(device).is_channels_last() {
-        true => Layout::ChannelsLast,
-        false => Layout::ChannelsFirst,
+    let layout = match device {
+        Device::Cpu => Layout::ChannelsLast,
+        _ => Layout::ChannelsFirst,
     };
     Ok(spec.transform()?.with_layout(layout))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::nn::is_out_of_memory;
 use crate::quote::excerpt;
 use crate::weights::WeightsError;
 
@@ -61,7 +62,24 @@ pub enum NetError {
     /// The network's numbers overflowed.
     #[error("the numbers overflowed: the weights do not suit this network or this input")]
     NumbersNotFinite,
-    /// Candle reported an error, such as too little memory on the device.
+    /// The device has no room for the maps of these images.
+    #[error(
+        "the device has too little memory for {images} image{} of {height}x{width}: the largest layer \
+         alone needs {} MiB",
+        if *.images == 1 { "" } else { "s" },
+        .bytes.div_ceil(1 << 20)
+    )]
+    OutOfMemory {
+        /// Images at once.
+        images: usize,
+        /// Of an image, in pixels.
+        height: usize,
+        /// Of an image, in pixels.
+        width: usize,
+        /// Size of the largest layer's map in f32.
+        bytes: usize,
+    },
+    /// Candle reported an error.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
 }
@@ -82,9 +100,14 @@ impl NetError {
         }
     }
 
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        matches!(self, Self::Tensor(error) if is_out_of_memory(error))
+    }
+
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::OutOfMemory { .. } => Some("choose a smaller size, or the device `cpu`".into()),
             Self::Tensors(mismatch) => mismatch.hint(),
             Self::Weights(error) => error.hint(),
             Self::NotFinite { .. } => Some("the file is damaged or its training diverged".into()),

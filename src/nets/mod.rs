@@ -1,6 +1,7 @@
 //! Networks: a topology as data ([`NetworkSpec`]), the layers it means ([`Plan`]), and the network
 //! that runs ([`Network`]).
 
+mod check;
 mod error;
 mod families;
 mod fit;

@@ -1,11 +1,13 @@
 //! The network that runs.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::NetError;
+use super::check::{Input, read};
 use super::fit::fit;
 use super::load::Loader;
 use super::plan::{
@@ -13,7 +15,7 @@ use super::plan::{
 };
 use super::watch::{Clock, LayerTime, Observer, Point, Watch};
 use crate::nn::{
-    self, Activation, Backend, Conv, KernelAttention, Linear, Map, Pool, SqueezeExcite,
+    self, Activation, Backend, Conv, KernelAttention, Linear, Map, Pool, Precision, SqueezeExcite,
 };
 use crate::weights::Weights;
 
@@ -27,8 +29,10 @@ pub struct Network {
     head_conv: Option<Named<Conv>>,
     pooled_conv: Option<Named<Conv>>,
     classifier: Linear,
-    /// Most values of a map that Candle computes at once.
+    /// Most values of a map that is computed at once on other devices than the CPU.
     most_values: usize,
+    /// Most images at once there. Halved when the device has no memory left.
+    most_images: AtomicUsize,
     /// How its tensors were found in the file.
     notes: Vec<String>,
 }
@@ -85,8 +89,8 @@ struct Projection {
 /// joining the portions of a batch.
 const ENTRY: &str = "input";
 
-/// Most values of a map on other devices than the CPU, 1 GiB: their kernels count with 32 bits, and a
-/// larger map is not computed faster.
+/// Most values of a map on other devices than the CPU, 1 GiB in f32: their kernels count with 31 bits, and
+/// a larger map is not computed faster.
 const MOST_VALUES: usize = 1 << 28;
 
 /// Leading stages whose activations are larger than their weights; the stem is the first.
@@ -97,13 +101,18 @@ const FIRST_STAGES: usize = 2;
 const NEAR_PIXELS: usize = 1 << 15;
 
 impl Network {
-    /// Builds the plan's layers from a file's tensors.
+    /// Builds the plan's layers from a file's tensors, on a device and in the precision of its products.
     ///
     /// # Errors
     /// [`NetError::Tensors`] if the file does not hold exactly the plan's tensors (BatchNorm's
     /// `num_batches_tracked` aside), [`NetError::NotFinite`] if one holds NaN or infinity.
-    pub fn load(plan: &Plan, weights: &Weights, device: &Device) -> Result<Self, NetError> {
-        Self::load_on(plan, weights, Backend::of(device))
+    pub fn load(
+        plan: &Plan,
+        weights: &Weights,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self, NetError> {
+        Self::load_on(plan, weights, Backend::of(device, precision)?)
     }
 
     /// As [`Network::load`], made of the layers of `backend`.
@@ -142,11 +151,12 @@ impl Network {
             plan: plan.clone(),
             backend,
             most_values: MOST_VALUES,
+            most_images: AtomicUsize::new(usize::MAX),
             notes,
         })
     }
 
-    /// Sets the most values of a map that is computed at once where the backend is Candle.
+    /// Sets the most values of a map that is computed at once on other devices than the CPU.
     #[doc(hidden)]
     pub fn set_most_values(&mut self, values: usize) {
         self.most_values = values;
@@ -163,6 +173,13 @@ impl Network {
         &self.plan
     }
 
+    /// How many images the device has memory for, if it could not take a whole batch. A batch is
+    /// computed in portions then.
+    pub fn reduced_batch(&self) -> Option<usize> {
+        let images = self.most_images.load(Ordering::Relaxed);
+        (images != usize::MAX).then_some(images)
+    }
+
     /// The device that it runs on.
     pub fn device(&self) -> &Device {
         self.backend.device()
@@ -173,12 +190,12 @@ impl Network {
         self.backend.is_channels_last()
     }
 
-    /// Logits `[N, classes]` of normalised images `[N, C, H, W]` in f32, on the network's device; C is the
-    /// plan's number of inputs.
+    /// Logits `[N, classes]` of normalised images `[N, C, H, W]`, in f32 and on the CPU; C is the plan's
+    /// number of inputs.
     ///
     /// # Errors
     /// If the input has another shape, a size that the network cannot take, or values that are not finite,
-    /// or if the network's values overflow.
+    /// if the network's values overflow, or if the device has too little memory for one image.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, NetError> {
         self.run(x, &mut Watch::default())
     }
@@ -209,82 +226,87 @@ impl Network {
     pub fn layer_times(&self, x: &Tensor) -> Result<Vec<LayerTime>, NetError> {
         let mut watch = Watch {
             observer: None,
-            clock: Some(Clock::start(self.device())),
+            clock: Some(Clock::start(&self.backend)),
         };
         self.run(x, &mut watch)?;
         Ok(watch.clock.map(|clock| clock.laps).unwrap_or_default())
     }
 
-    /// Pooled features before the classifier, `[N, num_features]`.
+    /// Pooled features before the classifier, `[N, num_features]`, in f32 and on the CPU.
     ///
     /// # Errors
     /// As [`Network::forward`].
     pub fn features(&self, x: &Tensor) -> Result<Tensor, NetError> {
-        let features = self.pooled(x, &mut Watch::default())?;
-        if all_finite(&features)? {
-            Ok(features)
-        } else {
-            Err(NetError::NumbersNotFinite)
-        }
+        self.compute(x, &mut Watch::default(), |features, _| Ok(features))
     }
 
     fn run(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
-        let features = self.pooled(x, watch)?;
-        let logits = self.classifier.forward(&features)?;
-        watch.lap_on(&self.plan.classifier.name, || self.classifier.kernel())?;
-        if all_finite(&logits)? {
+        self.compute(x, watch, |features, watch| {
+            let logits = self.classifier.forward(&features)?;
+            watch.lap_on(&self.plan.classifier.name, || self.classifier.kernel())?;
             Ok(logits)
-        } else {
-            Err(NetError::NumbersNotFinite)
-        }
+        })
     }
 
-    fn check_input(&self, x: &Tensor) -> Result<(), NetError> {
-        let channels = self.plan.inputs();
-        let (height, width) = match *x.dims() {
-            [batch, found, height, width] if batch > 0 && found == channels => (height, width),
-            _ => {
-                return Err(NetError::InputShape {
-                    channels,
-                    found: x.dims().to_vec(),
-                });
+    /// What `head` makes of the pooled features. Where the device has no memory left, with fewer images
+    /// at once.
+    fn compute(
+        &self,
+        x: &Tensor,
+        watch: &mut Watch<'_, '_>,
+        head: impl Fn(Tensor, &mut Watch<'_, '_>) -> Result<Tensor, NetError>,
+    ) -> Result<Tensor, NetError> {
+        let input = Input::check(&self.plan, x)?;
+        loop {
+            let most_images = self.most_images.load(Ordering::Relaxed);
+            let images = match &self.backend {
+                Backend::Candle(_) if watch.observer.is_none() => {
+                    let portion = (self.most_values / input.largest).max(1);
+                    portion.min(most_images).min(input.batch)
+                }
+                _ => input.batch,
+            };
+            let result = self
+                .pooled(x, images, watch)
+                .and_then(|features| read(&head(features, watch)?, input.sum.as_ref()));
+            match result {
+                Err(error) if error.is_out_of_memory() => {
+                    if images == 1 || watch.observer.is_some() {
+                        return Err(input.out_of_memory(images));
+                    }
+                    self.most_images.store(images / 2, Ordering::Relaxed);
+                    watch.restart();
+                }
+                result => return result,
             }
-        };
-        self.plan.check_size(height, width)?;
-        // Summing a strided view would be slow.
-        let stored = nn::stored_channels_last(x)?;
-        if all_finite(stored.as_ref().unwrap_or(x))? {
-            Ok(())
-        } else {
-            Err(NetError::InputNotFinite)
         }
     }
 
-    fn pooled(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
-        self.check_input(x)?;
+    /// The pooled features of all images, of which a device computes so many at once.
+    fn pooled(
+        &self,
+        x: &Tensor,
+        images: usize,
+        watch: &mut Watch<'_, '_>,
+    ) -> Result<Tensor, NetError> {
         match &self.backend {
             // The whole pass runs inside the thread pool: entered from outside, every layer would wake
             // it anew.
             Backend::Cpu(_) => rayon::scope(|_| self.run_layers(x, watch)),
             // On the caller's thread, as all work of a device.
-            Backend::Candle(_) => self.run_portions(x, watch),
+            Backend::Candle(_) => {
+                let (batch, x) = (x.dim(0)?, x.to_device(self.device())?);
+                let mut features = Vec::new();
+                for start in (0..batch).step_by(images) {
+                    let part = x.narrow(0, start, images.min(batch - start))?;
+                    features.push(self.run_layers(&part, watch)?);
+                }
+                match &features[..] {
+                    [all] => Ok(all.clone()),
+                    parts => Ok(Tensor::cat(parts, 0)?),
+                }
+            }
         }
-    }
-
-    /// As [`Network::run_layers`], in portions whose largest map is within the limit. With an observer,
-    /// the whole batch; a map that is too large for a launch is an error then.
-    fn run_portions(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
-        let (batch, _, height, width) = x.dims4()?;
-        let portion = (self.most_values / self.plan.largest_map(height, width)?).max(1);
-        if portion >= batch || watch.observer.is_some() {
-            return self.run_layers(x, watch);
-        }
-        let mut features = Vec::new();
-        for start in (0..batch).step_by(portion) {
-            let part = x.narrow(0, start, portion.min(batch - start))?;
-            features.push(self.run_layers(&part, watch)?);
-        }
-        Ok(Tensor::cat(&features, 0)?)
     }
 
     fn run_layers(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
@@ -367,21 +389,6 @@ impl Network {
         }
         Ok(x)
     }
-}
-
-/// The sum is finite if and only if all values are, unless the sum itself exceeds 3.4e38.
-fn all_finite(x: &Tensor) -> Result<bool, NetError> {
-    Ok(sum(x)?.to_scalar::<f32>()?.is_finite())
-}
-
-/// The sum of all values.
-fn sum(x: &Tensor) -> Result<Tensor, NetError> {
-    let x = x.to_dtype(DType::F32)?;
-    Ok(match x.device() {
-        Device::Cpu => x.sum_all()?,
-        // Row by row first: for a single sum, a GPU uses a single block of threads.
-        _ => x.sum(D::Minus1)?.sum_all()?,
-    })
 }
 
 impl Named<Conv> {

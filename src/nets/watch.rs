@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::NetError;
-use crate::nn::Map;
+use crate::nn::{Backend, Map, Work};
 
 /// A place in the network whose tensor can be observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct LayerTime {
     pub kernel: Option<String>,
     /// Wall-clock time, summed over the portions of a batch.
     pub time: Duration,
+    /// What a GPU was given to do, likewise summed; `None` for our kernels on the CPU.
+    pub work: Option<Work>,
 }
 
 /// Optional observer and timer; free when absent.
@@ -61,6 +63,13 @@ impl Watch<'_, '_> {
         match &mut self.observer {
             Some(observer) => observer(point, &x.to_tensor()?),
             None => Ok(()),
+        }
+    }
+
+    /// Forgets the layers so far, as the pass begins again.
+    pub(super) fn restart(&mut self) {
+        if let Some(clock) = &mut self.clock {
+            *clock = Clock::start(&clock.backend);
         }
     }
 
@@ -87,30 +96,45 @@ impl Watch<'_, '_> {
 
 /// The layer times of one pass.
 pub(super) struct Clock {
-    device: Device,
+    backend: Backend,
     last: Instant,
+    last_work: Option<Work>,
     pub(super) laps: Vec<LayerTime>,
 }
 
 impl Clock {
-    pub(super) fn start(device: &Device) -> Self {
+    pub(super) fn start(backend: &Backend) -> Self {
         Self {
-            device: device.clone(),
+            backend: backend.clone(),
             last: Instant::now(),
+            last_work: backend.work(),
             laps: Vec::new(),
         }
     }
 
     /// Waits for the device first: a GPU runs operations asynchronously.
     fn lap(&mut self, name: String, kernel: Option<String>) -> Result<(), NetError> {
-        self.device.synchronize()?;
-        let time = self.last.elapsed();
+        self.backend.device().synchronize()?;
+        let (now, work_now) = (Instant::now(), self.backend.work());
+        let time = now - self.last;
+        let work = match (work_now, self.last_work) {
+            (Some(now), Some(before)) => Some(now - before),
+            _ => None,
+        };
         // A layer runs once for each portion of a batch.
         match self.laps.iter_mut().find(|lap| lap.name == name) {
-            Some(lap) => lap.time += time,
-            None => self.laps.push(LayerTime { name, kernel, time }),
+            Some(lap) => {
+                lap.time += time;
+                lap.work = lap.work.zip(work).map(|(sum, work)| sum + work);
+            }
+            None => self.laps.push(LayerTime {
+                name,
+                kernel,
+                time,
+                work,
+            }),
         }
-        self.last = Instant::now();
+        (self.last, self.last_work) = (Instant::now(), work_now);
         Ok(())
     }
 }

@@ -41,8 +41,8 @@ impl Conv {
                 let conv = cpu::Conv::new(engine.isa(), filters, &bias, geometry, activation);
                 Layer::Cpu(Box::new(conv))
             }
-            Backend::Candle(device) => {
-                let conv = candle::Conv::new(filters, bias, geometry, activation, device);
+            Backend::Candle(engine) => {
+                let conv = candle::Conv::new(filters, bias, geometry, activation, engine);
                 Layer::Candle(conv?)
             }
         }))

@@ -26,7 +26,7 @@ impl Linear {
         }
         Ok(Self(match backend {
             Backend::Cpu(engine) => Layer::Cpu(cpu::Linear::new(engine.isa(), weight, &bias)),
-            Backend::Candle(device) => Layer::Candle(candle::Linear::new(weight, bias, device)?),
+            Backend::Candle(engine) => Layer::Candle(candle::Linear::new(weight, bias, engine)?),
         }))
     }
 
@@ -54,6 +54,17 @@ impl Linear {
         match &self.0 {
             Layer::Cpu(linear) => cpu::linear(linear, x, activation),
             Layer::Candle(linear) => candle::linear(linear, x, activation),
+        }
+    }
+
+    /// Softmax of scores that it computed, `[N, paths, C]`, over the paths.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub(super) fn softmax(&self, scores: &Tensor) -> Result<Tensor> {
+        match &self.0 {
+            Layer::Cpu(_) => candle_nn::ops::softmax(scores, 1),
+            Layer::Candle(linear) => candle::softmax(linear, scores),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use super::{Engine, candle, cpu};
+use super::{Engine, Precision, Work, candle, cpu};
 use crate::kernels::{Isa, Pool};
 
 /// What computes a network's layers.
@@ -10,24 +10,36 @@ use crate::kernels::{Isa, Pool};
 pub enum Backend {
     /// Our kernels on the CPU.
     Cpu(Engine),
-    /// Candle's operations on any device. On the CPU they are the reference for our kernels.
-    Candle(Device),
+    /// Candle's products on any device, with the kernels between them. On the CPU they are the reference
+    /// for our kernels.
+    Candle(candle::Engine),
 }
 
 impl Backend {
     /// Our kernels on the CPU, Candle's elsewhere.
-    pub fn of(device: &Device) -> Self {
-        match device {
+    ///
+    /// # Errors
+    /// As [`CandleEngine::new`](super::CandleEngine::new).
+    pub fn of(device: &Device, precision: Precision) -> Result<Self> {
+        Ok(match device {
             Device::Cpu => Self::Cpu(Engine::new(Isa::best())),
-            device => Self::Candle(device.clone()),
-        }
+            device => Self::Candle(candle::Engine::new(device, precision)?),
+        })
     }
 
     /// The device of its maps.
     pub fn device(&self) -> &Device {
         match self {
             Self::Cpu(_) => &Device::Cpu,
-            Self::Candle(device) => device,
+            Self::Candle(engine) => engine.device(),
+        }
+    }
+
+    /// What the device was given to do so far; `None` for our kernels on the CPU.
+    pub fn work(&self) -> Option<Work> {
+        match self {
+            Self::Cpu(_) => None,
+            Self::Candle(engine) => Some(engine.work()),
         }
     }
 
@@ -45,7 +57,7 @@ impl Backend {
         let x = x.to_device(self.device())?;
         match self {
             Self::Cpu(engine) => cpu::enter(engine, &x).map(Map::Cpu),
-            Self::Candle(_) => x.contiguous().map(Map::Candle),
+            Self::Candle(engine) => candle::enter(engine, &x).map(Map::Candle),
         }
     }
 }
@@ -64,19 +76,19 @@ pub fn stored_channels_last(x: &Tensor) -> Result<Option<Tensor>> {
 pub enum Map {
     /// `[N, H, W, C]` in plain memory.
     Cpu(cpu::Map),
-    /// `[N, C, H, W]`.
-    Candle(Tensor),
+    /// `[C, N, H, W]` on a device.
+    Candle(candle::Map),
 }
 
 impl Map {
-    /// `[N, C, H, W]`; on the CPU a copy.
+    /// `[N, C, H, W]` in f32, a copy.
     ///
     /// # Errors
     /// If the device fails.
     pub fn to_tensor(&self) -> Result<Tensor> {
         match self {
             Self::Cpu(map) => cpu::to_tensor(map),
-            Self::Candle(tensor) => Ok(tensor.clone()),
+            Self::Candle(map) => candle::to_tensor(map),
         }
     }
 
@@ -125,15 +137,14 @@ impl Map {
         }
     }
 
-    /// `map * gate`, with a factor per channel of each image, `[N, C]`; on the CPU in the map's own
-    /// memory.
+    /// `map * gate`, with a factor per channel of each image, `[N, C]`, in the map's own memory.
     ///
     /// # Errors
     /// If the shapes do not fit or the device fails.
     pub fn scale(self, gate: &Tensor) -> Result<Self> {
         match self {
             Self::Cpu(map) => cpu::scale(map, gate).map(Self::Cpu),
-            Self::Candle(x) => candle::scale(&x, gate).map(Self::Candle),
+            Self::Candle(x) => candle::scale(x, gate).map(Self::Candle),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{Activation, Map, candle, cpu};
 
 /// `activation(branch * gate + shortcut)` for two maps and a gate `[N, C]`.
 ///
-/// Takes the branch by value: on the CPU the result is computed in its memory, in one pass.
+/// Takes the branch by value: the result is computed in its memory, in one pass.
 ///
 /// # Errors
 /// If the shapes differ or the device fails.
@@ -22,7 +22,7 @@ pub fn add_shortcut(
             cpu::add_shortcut(branch, gate, shortcut, activation).map(Map::Cpu)
         }
         (Map::Candle(branch), Map::Candle(shortcut)) => {
-            candle::add_shortcut(&branch, gate, shortcut, activation).map(Map::Candle)
+            candle::add_shortcut(branch, gate, shortcut, activation).map(Map::Candle)
         }
         _ => Err(mismatch()),
     }

@@ -28,10 +28,10 @@ impl KernelAttention {
         let reduced = self.reduce.forward_with(&squeeze, Some(Activation::Relu))?;
         let scores = self.select.forward(&reduced)?;
         let (batch, both) = scores.dims2()?;
-        candle_nn::ops::softmax(&scores.reshape((batch, 2, both / 2))?, 1)
+        self.select.softmax(&scores.reshape((batch, 2, both / 2))?)
     }
 
-    /// The weighted sum of the two paths, on the CPU in the first one's memory.
+    /// The weighted sum of the two paths, in the first one's memory.
     ///
     /// # Errors
     /// If the shapes do not fit or the device fails.
@@ -39,7 +39,7 @@ impl KernelAttention {
         match paths {
             [Map::Cpu(first), Map::Cpu(second)] => cpu::select([first, second], gate).map(Map::Cpu),
             [Map::Candle(first), Map::Candle(second)] => {
-                candle::select([&first, &second], gate).map(Map::Candle)
+                candle::select([first, second], gate).map(Map::Candle)
             }
             _ => Err(mismatch()),
         }

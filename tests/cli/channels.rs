@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use senet::nets::{Network, Plan};
+use senet::nn::Precision;
 use senet::weights::Weights;
 
 use super::env::Env;
@@ -36,7 +37,8 @@ fn run(env: &Env, arguments: &[&str]) -> (i32, String) {
 /// A golden file of what the network computes.
 fn golden(env: &Env, channels: usize) {
     let weights = Weights::open(env.path("model/model.safetensors")).unwrap();
-    let network = Network::load(&plan(channels, 3), &weights, &Device::Cpu).unwrap();
+    let network =
+        Network::load(&plan(channels, 3), &weights, &Device::Cpu, Precision::F32).unwrap();
     let count = channels * 28 * 28;
     let values: Vec<f32> = (0..count)
         .map(|i| (i * 31 % 17) as f32 / 8.0 - 1.0)

@@ -1,32 +1,94 @@
-//! The layers in Candle's operations: tensors `[N, C, H, W]` on any device.
+//! The layers on Candle's devices: its matrix products, and the kernels of `kernels.h` for all that is
+//! between them.
 //!
-//! On the CPU this is the reference for our kernels.
+//! Maps are `[C, N, H, W]`, so that a convolution is one product for a whole batch. On the CPU this is the
+//! reference for our own engine.
 
 #[cfg(feature = "cuda")]
 mod cuda;
+mod engine;
+mod host;
+mod launch;
 #[cfg(feature = "metal")]
 mod metal;
-mod pool;
 mod product;
-mod unfold;
+#[cfg(test)]
+mod tests;
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Shape, Tensor, bail};
 
-use crate::kernels::{Activation, ConvGeometry};
+use crate::kernels::{Activation, ConvGeometry, Pool};
 
-pub(super) use pool::pool;
+pub(crate) use engine::is_out_of_memory;
+pub use engine::{Engine, Work};
+use launch::{Kernel, Launch, Params};
 use product::Product;
 
 /// What the layers report as their kernel.
 pub(super) const NAME: &str = "candle";
 
+/// A batch of maps.
+#[derive(Debug)]
+pub struct Map {
+    engine: Engine,
+    /// `[C, N, H, W]`, in the engine's element type.
+    values: Tensor,
+    /// Still to be added: one for each channel. The sum at a block's end adds it on the way.
+    bias: Option<Tensor>,
+}
+
+impl Map {
+    /// `[C, N, H, W]` with the bias added.
+    fn settled(&self) -> Result<Tensor> {
+        let Some(bias) = &self.bias else {
+            return Ok(self.values.clone());
+        };
+        let y = self.values.force_contiguous()?;
+        self.engine.record(1, &[&y, &y]);
+        let launch = Launch::new(Kernel::Epilogue, params_of(&y)?);
+        let bias = Some(bias);
+        Launch { bias, ..launch }.in_place(&self.engine, &y)?;
+        Ok(y)
+    }
+}
+
+/// The parameters of a kernel that reads a map `[C, N, H, W]`, or works on it in place, and computes a map
+/// of `channels` and this height and width.
+fn params(x: &Tensor, channels: usize, [out_height, out_width]: [usize; 2]) -> Result<Params> {
+    let (_, batch, height, width) = x.dims4()?;
+    Ok(Params {
+        channels: channels as u32,
+        inner: (batch * out_height * out_width) as u32,
+        batch: batch as u32,
+        height: height as u32,
+        width: width as u32,
+        out_height: out_height as u32,
+        out_width: out_width as u32,
+        ..Params::default()
+    })
+}
+
+/// As [`params`], for a result of the same shape.
+fn params_of(x: &Tensor) -> Result<Params> {
+    let (channels, _, height, width) = x.dims4()?;
+    params(x, channels, [height, width])
+}
+
 /// A convolution with its weights on a device.
 #[derive(Debug)]
 pub(super) struct Conv {
-    product: Product,
-    /// `[1, C, 1, 1]`.
+    geometry: ConvGeometry,
+    filters: Filters,
+    /// One for each output.
     bias: Tensor,
     activation: Option<Activation>,
+}
+
+#[derive(Debug)]
+enum Filters {
+    Product(Product),
+    /// `[C, k, k]` in f32, for groups of one input channel each.
+    Depthwise(Tensor),
 }
 
 impl Conv {
@@ -35,47 +97,149 @@ impl Conv {
         bias: Vec<f32>,
         geometry: ConvGeometry,
         activation: Option<Activation>,
-        device: &Device,
+        engine: &Engine,
     ) -> Result<Self> {
+        let device = engine.device();
+        let filters = if geometry.groups == geometry.inputs && geometry.groups > 1 {
+            Filters::Depthwise(Tensor::from_slice(filters, filters.len(), device)?)
+        } else {
+            Filters::Product(Product::new(filters, &geometry, engine)?)
+        };
         Ok(Self {
-            product: Product::new(filters, geometry, device)?,
-            bias: Tensor::from_vec(bias, (1, geometry.outputs, 1, 1), device)?,
+            geometry,
+            filters,
+            bias: Tensor::from_vec(bias, geometry.outputs, device)?,
             activation,
         })
     }
 
     pub(super) fn geometry(&self) -> &ConvGeometry {
-        self.product.geometry()
+        &self.geometry
+    }
+
+    /// The parameters of the kernels that read `x`, `[C, N, H, W]`.
+    fn params(&self, x: &Tensor) -> Result<Params> {
+        let geometry = &self.geometry;
+        let (inputs, _, height, width) = x.dims4()?;
+        if inputs != geometry.inputs {
+            bail!(
+                "expected a map of {} channels, found {inputs}",
+                geometry.inputs
+            );
+        }
+        let size = [height, width].map(|size| geometry.output(size));
+        if size.contains(&0) {
+            bail!("a map of {height}x{width} is too small for {geometry:?}");
+        }
+        Ok(Params {
+            kernel_size: geometry.kernel_size as u32,
+            stride: geometry.stride as u32,
+            dilation: geometry.dilation as u32,
+            top: geometry.zeros(height)[0] as u32,
+            left: geometry.zeros(width)[0] as u32,
+            share: (geometry.outputs / geometry.inputs) as u32,
+            ..params(x, geometry.outputs, size)?
+        })
     }
 }
 
-/// A matrix product with its weights on a device.
+/// A matrix product with its weights on a device, always in f32.
 #[derive(Debug)]
 pub(super) struct Linear {
+    engine: Engine,
     /// `[inputs, outputs]`: transposed once, on load.
     weight: Tensor,
     bias: Tensor,
 }
 
 impl Linear {
-    pub(super) fn new(weight: &[f32], bias: Vec<f32>, device: &Device) -> Result<Self> {
+    pub(super) fn new(weight: &[f32], bias: Vec<f32>, engine: &Engine) -> Result<Self> {
         let (outputs, inputs) = (bias.len(), weight.len() / bias.len().max(1));
-        let weight = Tensor::from_slice(weight, (outputs, inputs), device)?;
+        let weight = Tensor::from_slice(weight, (outputs, inputs), &Device::Cpu)?;
+        let weight = weight.t()?.contiguous()?;
         Ok(Self {
-            weight: weight.t()?.contiguous()?,
-            bias: Tensor::from_vec(bias, outputs, device)?,
+            engine: engine.clone(),
+            weight: weight.to_device(engine.device())?,
+            bias: Tensor::from_vec(bias, outputs, engine.device())?,
         })
     }
 }
 
-pub(super) fn conv(conv: &Conv, x: &Tensor) -> Result<Tensor> {
-    let y = conv.product.forward(x)?;
-    activate(&y.broadcast_add(&conv.bias)?, conv.activation)
+/// Images `[N, C, H, W]` as a map.
+pub(super) fn enter(engine: &Engine, x: &Tensor) -> Result<Map> {
+    engine.reserve(x.elem_count(), engine.dtype())?;
+    Ok(Map {
+        values: engine.contiguous(&x.transpose(0, 1)?, engine.dtype())?,
+        bias: None,
+        engine: engine.clone(),
+    })
+}
+
+/// `[N, C, H, W]` in f32.
+pub(super) fn to_tensor(x: &Map) -> Result<Tensor> {
+    x.engine
+        .contiguous(&x.settled()?.transpose(0, 1)?, DType::F32)
+}
+
+/// The convolved map without bias and activation, unless one kernel computes it all.
+fn convolved(conv: &Conv, x: &Map) -> Result<(Tensor, bool)> {
+    let engine = &x.engine;
+    let values = x.settled()?;
+    let params = conv.params(&values)?;
+    let shape = [
+        params.channels,
+        params.batch,
+        params.out_height,
+        params.out_width,
+    ];
+    let shape = Shape::from_dims(&shape.map(|size| size as usize));
+    match &conv.filters {
+        Filters::Product(product) => {
+            let y = product.forward(engine, &values, params)?;
+            Ok((y.reshape(shape)?, false))
+        }
+        Filters::Depthwise(filters) => {
+            let launch = Launch {
+                activation: conv.activation,
+                bias: Some(&conv.bias),
+                factors: Some(filters),
+                ..Launch::new(Kernel::Depthwise, params)
+            };
+            let y = launch.compute(engine, &values, shape, engine.dtype())?;
+            engine.record_macs(y.elem_count() * conv.geometry.depth());
+            Ok((y, true))
+        }
+    }
+}
+
+pub(super) fn conv(conv: &Conv, x: &Map) -> Result<Map> {
+    let (values, is_done) = convolved(conv, x)?;
+    if !is_done {
+        let launch = Launch {
+            activation: conv.activation,
+            bias: Some(&conv.bias),
+            ..Launch::new(Kernel::Epilogue, params_of(&values)?)
+        };
+        launch.in_place(&x.engine, &values)?;
+    }
+    Ok(Map {
+        engine: x.engine.clone(),
+        values,
+        bias: None,
+    })
 }
 
 /// The convolved map, and the mean of each channel.
-pub(super) fn conv_squeezed(layer: &Conv, x: &Tensor) -> Result<(Tensor, Tensor)> {
-    let y = conv(layer, x)?;
+pub(super) fn conv_squeezed(layer: &Conv, x: &Map) -> Result<(Map, Tensor)> {
+    let y = if layer.activation.is_none() && matches!(layer.filters, Filters::Product(_)) {
+        Map {
+            engine: x.engine.clone(),
+            values: convolved(layer, x)?.0,
+            bias: Some(layer.bias.clone()),
+        }
+    } else {
+        conv(layer, x)?
+    };
     let means = mean(&y, None)?;
     Ok((y, means))
 }
@@ -85,81 +249,156 @@ pub(super) fn linear(
     x: &Tensor,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
-    let y = x.matmul(&linear.weight)?.broadcast_add(&linear.bias)?;
-    activate(&y, activation)
-}
-
-/// Mean over the pixels of `x`, or of `x + y`: `[N, C]`.
-pub(super) fn mean(x: &Tensor, y: Option<&Tensor>) -> Result<Tensor> {
-    match y {
-        Some(y) => (x + y)?.mean((2, 3)),
-        None => x.mean((2, 3)),
-    }
-}
-
-pub(super) fn add_shortcut(
-    branch: &Tensor,
-    gate: Option<&Tensor>,
-    shortcut: &Tensor,
-    activation: Option<Activation>,
-) -> Result<Tensor> {
-    let sum = match gate {
-        Some(gate) => (scale(branch, gate)? + shortcut)?,
-        None => (branch + shortcut)?,
+    let y = linear.engine.exact_product(x, &linear.weight)?;
+    let params = Params {
+        channels: y.dim(1)? as u32,
+        inner: 1,
+        out_height: 1,
+        out_width: 1,
+        ..Params::default()
     };
-    activate(&sum, activation)
+    let launch = Launch {
+        activation,
+        bias: Some(&linear.bias),
+        ..Launch::new(Kernel::Epilogue, params)
+    };
+    launch.in_place(&linear.engine, &y)?;
+    Ok(y)
 }
 
-pub(super) fn scale(map: &Tensor, gate: &Tensor) -> Result<Tensor> {
-    map.broadcast_mul(&gate.unsqueeze(D::Minus1)?.unsqueeze(D::Minus1)?)
+/// Softmax over the second of three dimensions.
+pub(super) fn softmax(layer: &Linear, x: &Tensor) -> Result<Tensor> {
+    let y = candle_nn::ops::softmax(x, 1)?;
+    // The maximum, the difference, the exponential, its sum and the quotient.
+    layer.engine.record(5, &[x, x, x, x, &y]);
+    Ok(y)
 }
 
-pub(super) fn select(paths: [&Tensor; 2], gate: &Tensor) -> Result<Tensor> {
-    let weigh = |index: usize| scale(paths[index], &gate.narrow(1, index, 1)?.squeeze(1)?);
-    weigh(0)? + weigh(1)?
+/// Mean over the pixels of `x`, or of `x + y`: `[N, C]` in f32.
+pub(super) fn mean(x: &Map, y: Option<&Map>) -> Result<Tensor> {
+    let (channels, batch, ..) = x.values.dims4()?;
+    let other = y.map(Map::settled).transpose()?;
+    check_shape(&x.values, other.as_ref())?;
+    let launch = Launch {
+        other: other.as_ref(),
+        bias: x.bias.as_ref(),
+        ..Launch::new(Kernel::Squeeze, params_of(&x.values)?)
+    };
+    launch.compute(&x.engine, &x.values, (batch, channels), DType::F32)
 }
 
-/// `count` channels from `start` on.
-pub(super) fn channels(x: &Tensor, start: usize, count: usize) -> Result<Tensor> {
-    x.narrow(1, start, count)?.contiguous()
-}
-
-/// The activation in Candle's operations. Candle's ReLU turns NaN into 0; as weights and input are
-/// checked before, that can hide no more than an overflow.
-fn activate(x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
-    let hard_sigmoid = || (x + 3.0)?.clamp(0f32, 6f32)? / 6.0;
-    match activation {
-        None => Ok(x.clone()),
-        Some(Activation::Relu) => x.relu(),
-        Some(Activation::Relu6) => x.clamp(0f32, 6f32),
-        Some(Activation::Silu) => x.silu(),
-        Some(Activation::HardSwish) => x * hard_sigmoid()?,
-        Some(Activation::Sigmoid) => candle_nn::ops::sigmoid(x),
-        Some(Activation::HardSigmoid) => hard_sigmoid(),
-        Some(Activation::Gelu) => x.gelu_erf(),
-        Some(Activation::GeluTanh) => x.gelu(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::Device;
-
-    use super::*;
-    use crate::kernels::reference;
-
-    #[test]
-    fn candle_computes_the_same_activations() {
-        let values: Vec<f32> = (-1000..=1000).map(|i| i as f32 * 0.013).collect();
-        let x = Tensor::new(values.as_slice(), &Device::Cpu).unwrap();
-        for activation in std::iter::once(None).chain(Activation::ALL.map(Some)) {
-            let found: Vec<f32> = activate(&x, activation).unwrap().to_vec1().unwrap();
-            for (&x, y) in values.iter().zip(found) {
-                let exact = reference::activate(f64::from(x), activation);
-                let error = (f64::from(y) - exact).abs();
-                let allowed = 1e-6 * f64::from(x).abs().max(1.0);
-                assert!(error <= allowed, "{activation:?}({x}) = {y} for {exact}");
-            }
+fn check_shape(x: &Tensor, y: Option<&Tensor>) -> Result<()> {
+    match y {
+        Some(y) if y.dims() != x.dims() => {
+            bail!(
+                "two maps [C, N, H, W] differ: {:?} and {:?}",
+                x.dims(),
+                y.dims()
+            )
         }
+        _ => Ok(()),
     }
+}
+
+/// The gates of a map: `paths` for each channel of each image.
+fn check_gate(map: &Tensor, gate: Option<&Tensor>, paths: usize) -> Result<()> {
+    let (channels, batch, ..) = map.dims4()?;
+    match gate {
+        Some(gate) if gate.elem_count() != paths * channels * batch => {
+            bail!(
+                "expected {paths} gates per channel of each image, found {:?}",
+                gate.dims()
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// In the branch's memory.
+pub(super) fn add_shortcut(
+    mut branch: Map,
+    gate: Option<&Tensor>,
+    shortcut: &Map,
+    activation: Option<Activation>,
+) -> Result<Map> {
+    let shortcut = shortcut.settled()?;
+    check_shape(&branch.values, Some(&shortcut))?;
+    finish(&mut branch, gate, Some(&shortcut), activation)?;
+    Ok(branch)
+}
+
+/// In the map's memory.
+pub(super) fn scale(mut map: Map, gate: &Tensor) -> Result<Map> {
+    finish(&mut map, Some(gate), None, None)?;
+    Ok(map)
+}
+
+/// `activation((map + bias) * gate + shortcut)` in the map's memory.
+fn finish(
+    map: &mut Map,
+    gate: Option<&Tensor>,
+    shortcut: Option<&Tensor>,
+    activation: Option<Activation>,
+) -> Result<()> {
+    check_gate(&map.values, gate, 1)?;
+    let bias = map.bias.take();
+    let launch = Launch {
+        activation,
+        other: shortcut,
+        bias: bias.as_ref(),
+        factors: gate,
+        ..Launch::new(Kernel::Epilogue, params_of(&map.values)?)
+    };
+    launch.in_place(&map.engine, &map.values)
+}
+
+/// The sum of the paths with weights `[N, 2, C]`, in the first one's memory.
+pub(super) fn select([first, second]: [Map; 2], gate: &Tensor) -> Result<Map> {
+    let (values, other) = (first.settled()?, second.settled()?);
+    check_shape(&values, Some(&other))?;
+    check_gate(&values, Some(gate), 2)?;
+    let launch = Launch {
+        other: Some(&other),
+        factors: Some(gate),
+        ..Launch::new(Kernel::Weigh, params_of(&values)?)
+    };
+    launch.in_place(&first.engine, &values)?;
+    Ok(Map {
+        values,
+        bias: None,
+        engine: first.engine,
+    })
+}
+
+/// `count` channels from `start` on, copied: both parts may be changed in place.
+pub(super) fn channels(x: &Map, start: usize, count: usize) -> Result<Map> {
+    let values = x.settled()?.narrow(0, start, count)?.force_contiguous()?;
+    x.engine.record(1, &[&values, &values]);
+    Ok(Map {
+        engine: x.engine.clone(),
+        values,
+        bias: None,
+    })
+}
+
+pub(super) fn pool(pool: Pool, x: &Map) -> Result<Map> {
+    let values = x.settled()?;
+    let (channels, batch, height, width) = values.dims4()?;
+    let size = [height, width].map(|size| pool.output(size));
+    let shape = (channels, batch, size[0], size[1]);
+    let params = Params {
+        kernel_size: if pool.is_max() { 3 } else { 2 },
+        stride: 2,
+        top: u32::from(pool == Pool::MaxPad),
+        left: u32::from(pool == Pool::MaxPad),
+        share: u32::from(pool.is_max()),
+        ..params(&values, channels, size)?
+    };
+    let launch = Launch::new(Kernel::Pool, params);
+    let values = launch.compute(&x.engine, &values, shape, x.engine.dtype())?;
+    Ok(Map {
+        engine: x.engine.clone(),
+        values,
+        bias: None,
+    })
 }
