@@ -226,45 +226,45 @@ macro_rules! architectures {
 }
 
 architectures! {
-    legacy_senet154 0,
-    legacy_seresnet18 0,
-    legacy_seresnet34 0,
-    legacy_seresnet50 0,
-    legacy_seresnet101 0,
-    legacy_seresnet152 0,
-    legacy_seresnext26_32x4d 0,
-    legacy_seresnext50_32x4d 0,
-    legacy_seresnext101_32x4d 0,
-    senet154 0,
-    resnet50 0,
-    resnext50_32x4d 0,
-    resnetrs50 0,
-    resnetrs101 0,
-    seresnet20 0,
-    seresnet32 0,
-    seresnet56 0,
-    seresnet33ts 0,
-    seresnet50 0,
-    seresnet152d 0,
-    seresnext26d_32x4d 0,
-    seresnext26t_32x4d 0,
-    seresnext26ts 0,
-    seresnext50_32x4d 0,
-    seresnext101_32x4d 0,
-    seresnext101_32x8d 0,
-    seresnext101_64x4d 0,
-    seresnext101d_32x8d 0,
-    seresnextaa101d_32x8d 0,
-    seresnextaa201d_32x8d 0,
-    skresnet18 0,
-    skresnet34 0,
-    skresnext50_32x4d 0,
+    legacy_senet154 624,
+    legacy_seresnet18 112,
+    legacy_seresnet34 208,
+    legacy_seresnet50 213,
+    legacy_seresnet101 417,
+    legacy_seresnet152 621,
+    legacy_seresnext26_32x4d 114,
+    legacy_seresnext50_32x4d 210,
+    legacy_seresnext101_32x4d 414,
+    senet154 624,
+    resnet50 146,
+    resnext50_32x4d 146,
+    resnetrs50 218,
+    resnetrs101 422,
+    seresnet20 111,
+    seresnet32 177,
+    seresnet56 309,
+    seresnet33ts 165,
+    seresnet50 210,
+    seresnet152d 624,
+    seresnext26d_32x4d 120,
+    seresnext26t_32x4d 120,
+    seresnext26ts 136,
+    seresnext50_32x4d 210,
+    seresnext101_32x4d 414,
+    seresnext101_32x8d 414,
+    seresnext101_64x4d 414,
+    seresnext101d_32x8d 420,
+    seresnextaa101d_32x8d 423,
+    seresnextaa201d_32x8d 831,
+    skresnet18 200,
+    skresnet34 384,
+    skresnext50_32x4d 370,
     // Without a checkpoint; the deeper ones differ from these only in the number of blocks.
-    seresnet18 0,
-    seresnet50t 0,
-    seresnetaa50d 0,
-    skresnet50 0,
-    skresnet50d 0,
+    seresnet18 104,
+    seresnet50t 216,
+    seresnetaa50d 219,
+    skresnet50 402,
+    skresnet50d 408,
 }
 
 /// Their tensors are compared with timm's in plan.rs.
@@ -607,8 +607,8 @@ fn a_device_without_memory_takes_fewer_images() {
     let (x, _) = formula::rgb_images(5, 64, 64);
     let whole = network.forward(&x).unwrap().to_vec2::<f32>().unwrap();
     assert_eq!(network.reduced_batch(), None);
-    // The largest map of two images, the unfolded one of the second convolution, has 1.2 MB.
-    engine.set_most_bytes(1_200_000);
+    // The largest map of an image, the unfolded one of the third convolution, has 1.18 MB.
+    engine.set_most_bytes(2_400_000);
     let portions = network.forward(&x).unwrap().to_vec2::<f32>().unwrap();
     assert_eq!(network.reduced_batch(), Some(2));
     for (found, expected) in portions.concat().iter().zip(whole.concat()) {
@@ -625,7 +625,7 @@ fn a_device_without_memory_takes_fewer_images() {
     assert!(error.hint().is_some());
 }
 
-/// In bf16 the logits stay within 0.006 of the largest.
+/// In bf16 the logits stay close, even with weights that nobody trained.
 #[test]
 fn bf16_is_close() {
     for arch in [
@@ -645,7 +645,7 @@ fn bf16_is_close() {
         let exact = logits(Precision::F32);
         let difference = largest(&(logits(Precision::Bf16) - &exact).unwrap());
         let relative = difference / largest(&exact);
-        assert!(relative < 0.006, "{arch}: {relative}");
+        assert!(relative < 0.01, "{arch}: {relative}");
         assert!(relative > 1e-5, "{arch} was not computed in bf16");
     }
 }

@@ -10,7 +10,7 @@ use super::host::{self, Operands};
 use crate::kernels::Activation;
 
 /// A kernel, by its name in `kernels.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kernel {
     Epilogue,
     Squeeze,
