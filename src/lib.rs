@@ -82,6 +82,7 @@ pub use candle_core;
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use model::{Model, ModelOptions, Prediction};
+pub use nn::{Precision, PrecisionChoice};
 pub use zoo::{Card, ModelSpec, Zoo};
 
 /// The README's example is compiled with the others.

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::output::Messages;
 use crate::device::DeviceChoice;
+use crate::nn::{PrecisionChoice, PrecisionError};
 use crate::preprocess::{CropMode, DecodeOptions, Interpolation, MAX_INPUT_SIZE};
 use crate::zoo::Overrides;
 
@@ -69,6 +70,15 @@ pub(super) struct DeviceArgs {
     /// Device to run on: auto (CUDA, then Metal, then CPU), cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
+    /// Precision of the network: auto (the fastest on a GPU), f32, tf32 or bf16; a device may lack some
+    #[arg(
+        long,
+        value_name = "PRECISION",
+        default_value = "f32",
+        env = "SENET_PRECISION",
+        value_parser = precision
+    )]
+    pub precision: PrecisionChoice,
     /// Number of CPU threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -158,6 +168,14 @@ impl PreprocessArgs {
             scale_16bit: self.limit.scale_16bit,
             clipped: Some(&CLIPPED),
         }
+    }
+}
+
+/// A precision on the command line or in the environment, where an empty variable counts as none.
+fn precision(text: &str) -> Result<PrecisionChoice, PrecisionError> {
+    match text {
+        "" => Ok(PrecisionChoice::default()),
+        text => text.parse(),
     }
 }
 

@@ -24,6 +24,9 @@ fn own(error: &Error) -> Option<String> {
         Error::Device(DeviceError::Unavailable { .. }) => {
             Some("use `--device auto` or `--device cpu`".to_owned())
         }
+        Error::Net(NetError::Precision(_)) => {
+            Some("use `--precision auto`, which takes what the device has".to_owned())
+        }
         Error::Golden(VerifyError::Net(NetError::Weights(error)) | VerifyError::Weights(error))
         | Error::Net(NetError::Weights(error))
         | Error::Weights(error) => weights(error).map(str::to_owned),

@@ -11,6 +11,7 @@ use super::inputs::Input;
 use super::output::{Results, Tone, escaped};
 use crate::error::Error;
 use crate::model::{OutputActivation, Prediction};
+use crate::nn::Precision;
 use crate::quote::path_bytes;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -67,6 +68,7 @@ pub(super) struct AnswerRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     path_bytes: Option<String>,
     model: &'a str,
+    precision: Precision,
     /// Absent for softmax.
     #[serde(skip_serializing_if = "Option::is_none")]
     activation: Option<OutputActivation>,
@@ -98,7 +100,7 @@ struct AnswerPrediction {
 impl<'a> AnswerRow<'a> {
     pub(super) fn new(
         input: &Input,
-        model: &'a str,
+        model: (&'a str, Precision),
         activation: Option<OutputActivation>,
         labels: LabelStyle,
         answer: Result<Vec<Prediction<'_>>, RowError>,
@@ -125,7 +127,8 @@ impl<'a> AnswerRow<'a> {
             path_bytes: input.path().and_then(path_bytes),
             raw_path: input.path().map_or_else(|| path.clone().into(), Into::into),
             path,
-            model,
+            model: model.0,
+            precision: model.1,
             activation: activation.filter(|_| matches!(answer, Answer::Predictions(_))),
             answer,
             hint,

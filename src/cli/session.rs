@@ -14,6 +14,8 @@ use super::transfers::Transfers;
 use crate::error::Error;
 use crate::hub::{HubOptions, Lockfile};
 use crate::model::{self, Model, ModelOptions};
+use crate::nets::NetError;
+use crate::nn::PrecisionChoice;
 use crate::preprocess::Transform;
 use crate::store;
 use crate::weights::Weights;
@@ -101,9 +103,9 @@ pub(super) fn find(
 pub(super) struct Opened {
     pub(super) transform: Transform,
     pub(super) hub: HubOptions,
+    pub(super) options: ModelOptions,
     spec: ModelSpec,
     weights: Weights,
-    options: ModelOptions,
     messages: Messages,
 }
 
@@ -119,10 +121,11 @@ impl Opened {
 pub(super) fn load(
     spec: ModelSpec,
     weights: &Weights,
-    device: &Device,
+    options: &ModelOptions,
     messages: Messages,
 ) -> anyhow::Result<Model> {
-    Ok(noted(Model::new(spec, weights, device)?, messages))
+    let model = Model::with_options(spec, weights, options)?;
+    Ok(noted(model, messages))
 }
 
 fn noted(model: Model, messages: Messages) -> Model {
@@ -141,17 +144,14 @@ pub(super) fn open(
 ) -> anyhow::Result<Opened> {
     let hub = source(hub_options(arguments.offline)?, from)?;
     let spec = find_at(&arguments.model, from, overrides, &hub, messages)?;
-    let device = open_device(&arguments.device, &spec.name, messages)?;
+    let options = open_device(&arguments.device, &spec.name, messages)?;
     let weights = open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
     Ok(Opened {
-        transform: model::transform(&spec, &device).map_err(Error::from)?,
+        transform: model::transform(&spec, &options.device).map_err(Error::from)?,
         hub,
         spec,
         weights,
-        options: ModelOptions {
-            device,
-            ..ModelOptions::default()
-        },
+        options,
         messages,
     })
 }
@@ -175,25 +175,70 @@ pub(super) fn open_weights(
     })
 }
 
-/// Sizes the thread pool, opens the device and notes which one.
+/// Sizes the thread pool, opens the device and notes which one, and in which precision.
 pub(super) fn open_device(
     arguments: &DeviceArgs,
     model: &str,
     messages: Messages,
-) -> anyhow::Result<Device> {
+) -> anyhow::Result<ModelOptions> {
     let threads = set_threads(arguments.threads)?;
     let open = arguments.device.open().map_err(Error::from)?;
     for reason in &open.passed_over {
         messages.note(reason);
     }
-    messages.note(match open.device {
+    let precision = arguments.precision.resolve(&open.device);
+    let precision = precision.map_err(|error| Error::from(NetError::from(error)))?;
+    let place = match open.device {
         Device::Cpu => format!(
-            "{model} on cpu, {threads} thread{}",
+            "cpu, {threads} thread{}",
             if threads == 1 { "" } else { "s" }
         ),
-        _ => format!("{model} on {}", open.choice),
+        _ => open.choice.to_string(),
+    };
+    // On the CPU, f32 goes without saying.
+    let is_plain = open.device.is_cpu() && arguments.precision == PrecisionChoice::default();
+    messages.note(match is_plain {
+        true => format!("{model} on {place}"),
+        false => format!("{model} on {place}, {precision}"),
     });
-    Ok(open.device)
+    Ok(ModelOptions {
+        device: open.device,
+        precision,
+        ..ModelOptions::default()
+    })
+}
+
+/// Images per forward pass, if the user does not say.
+const CPU_BATCH: usize = 8;
+
+/// The same on a GPU: the last stages have 49 pixels an image, and a product of some thousand columns is
+/// what fills it.
+const GPU_BATCH: usize = 64;
+
+/// Images per forward pass. Notes how many, if it is the default of a GPU.
+pub(super) fn batch_size(given: Option<u32>, device: &Device, messages: Messages) -> usize {
+    match (given, device) {
+        (Some(given), _) => given as usize,
+        (None, Device::Cpu) => CPU_BATCH,
+        (None, _) => {
+            messages.note(format!(
+                "{GPU_BATCH} images per forward pass; `--batch-size` changes that"
+            ));
+            GPU_BATCH
+        }
+    }
+}
+
+/// Notes that a device had too little memory for whole batches.
+pub(super) fn note_reduced_batch(model: &Model, messages: Messages) {
+    if let Some(images) = model.network().reduced_batch() {
+        messages.note(format!(
+            "the device has too little memory for the batch: {} ran {images} image{} at a time; \
+             `--batch-size {images}` does so from the start",
+            model.spec().name,
+            if images == 1 { "" } else { "s" }
+        ));
+    }
 }
 
 /// One pool does all the work: decoding, preprocessing and the forward pass.

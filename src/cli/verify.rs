@@ -11,7 +11,11 @@ use super::format::{FormatArgs, Row, cell, shape};
 use super::output::{Messages, Results, Table, Tone};
 use super::{SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
-use crate::verify::{self, DEFAULT_TOLERANCE, Golden, VerifyReport, suggested_tolerance};
+use crate::nn::Precision;
+use crate::verify::{
+    self, DEFAULT_TOLERANCE, Golden, LOW_PRECISION_TOLERANCE, VerifyReport, largest_logit,
+    suggested_tolerance,
+};
 use crate::weights::Weights;
 use crate::zoo::Overrides;
 
@@ -34,7 +38,8 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Largest allowed difference of a logit; for other tensors, relative to their largest value
-    /// [default: the one in the golden file's JSON report, or 0.001]
+    /// [default: the one in the golden file's JSON report, or 0.001; in tf32 and bf16, 0.006 times the
+    /// largest logit]
     #[arg(long, value_name = "DIFFERENCE", value_parser = positive)]
     tolerance: Option<f64>,
     #[command(flatten)]
@@ -55,6 +60,7 @@ fn positive(text: &str) -> Result<f64, String> {
 #[derive(Serialize)]
 struct ModelReport<'a> {
     model: &'a str,
+    precision: Precision,
     tolerance: f64,
     #[serde(flatten)]
     report: &'a VerifyReport,
@@ -67,20 +73,21 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     let (spec, hub) =
         session::find_from(&arguments.model, &Overrides::ALL, &arguments.hub, messages)?;
-    let tolerance = match arguments.tolerance {
-        Some(tolerance) => tolerance,
-        None => suggested_tolerance(&arguments.golden)
-            .map_err(Error::from)?
-            .unwrap_or(DEFAULT_TOLERANCE),
-    };
     let file = Weights::open(&arguments.golden).map_err(Error::from)?;
+    let largest = largest_logit(&file).map_err(Error::from)?;
+    let suggested = suggested_tolerance(&arguments.golden).map_err(Error::from)?;
+    let options = session::open_device(&arguments.device, &spec.name, messages)?;
+    let tolerance = arguments.tolerance.unwrap_or(match options.precision {
+        Precision::F32 => suggested.unwrap_or(DEFAULT_TOLERANCE),
+        _ => LOW_PRECISION_TOLERANCE * largest,
+    });
     let golden = Golden::read(&file, tolerance).map_err(Error::from)?;
-    let device = session::open_device(&arguments.device, &spec.name, messages)?;
     let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
-    let model = session::load(spec, &weights, &device, messages)?;
+    let model = session::load(spec, &weights, &options, messages)?;
     let report = golden.compare(model.network()).map_err(Error::from)?;
     let answer = ModelReport {
         model: &model.spec().name,
+        precision: options.precision,
         tolerance,
         report: &report,
     };

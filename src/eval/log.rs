@@ -270,6 +270,7 @@ fn compare(path: &Path, expected: &Header, found: &Header) -> Result<(), EvalErr
     for (expected, found) in expected.members.iter().zip(&found.members) {
         same(path, "model", &expected.model, &found.model)?;
         same(path, "weights", &expected.weights, &found.weights)?;
+        same(path, "precision", expected.precision, found.precision)?;
         if expected.input != found.input {
             let show = |member: &Member| serde_json::to_string(&member.input).unwrap_or_default();
             return Err(mismatch(path, "preprocessing", show(expected), show(found)));

@@ -3,12 +3,15 @@
 use serde::Serialize;
 
 use super::{Header, Outcome, Record, Scores};
+use crate::nn::Precision;
 
 /// How well a model finds the classes of images that may show several.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MultiReport {
     /// Name of the model.
     pub model: String,
+    /// In which it ran.
+    pub precision: Precision,
     /// Images of the whole data set.
     pub images: usize,
     /// Images with an answer.
@@ -68,6 +71,7 @@ impl MultiReport {
         };
         Self {
             model: header.model(),
+            precision: header.precision(),
             images: header.images,
             answered: answers.len(),
             failed: records.len() - answers.len(),

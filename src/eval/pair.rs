@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::log::same_data;
 use super::{EvalError, Header, ModelRun, Record, merge};
+use crate::nn::Precision;
 
 /// How two models' answers differ, on the images that both have answered.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -15,6 +16,8 @@ pub struct Pair {
     pub first: String,
     /// Name of the second model.
     pub second: String,
+    /// In which the two ran.
+    pub precisions: [Precision; 2],
     /// Images that both have answered.
     pub images: usize,
     /// Images that one or both did not answer.
@@ -84,6 +87,7 @@ impl Pair {
         let mut pair = Self {
             first: first.0.model(),
             second: second.0.model(),
+            precisions: [first.0.precision(), second.0.precision()],
             images: 0,
             unanswered: 0,
             both_right: 0,

@@ -4,6 +4,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use serde::{Deserialize, Serialize};
 
+use crate::nn::Precision;
 use crate::preprocess::{InputSpec, Views};
 
 /// The first line of a results file: everything that must match for results to belong together.
@@ -43,6 +44,9 @@ pub struct Member {
     pub weights: String,
     /// Its preprocessing.
     pub input: InputSpec,
+    /// In which it ran; f32 in files of older versions, which do not say.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl Header {
@@ -50,6 +54,12 @@ impl Header {
     pub fn model(&self) -> String {
         let names: Vec<&str> = self.members.iter().map(|member| &*member.model).collect();
         names.join(" + ")
+    }
+
+    /// The precision of the members, the lowest one if they differ.
+    pub fn precision(&self) -> Precision {
+        let precisions = self.members.iter().map(|member| member.precision);
+        precisions.max().unwrap_or_default()
     }
 }
 

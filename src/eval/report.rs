@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::order::{self, Reading};
 use super::record::TEMPERATURES;
 use super::{Answer, Classes, Comparison, Dataset, Header, LabelIds, Numbering, Record, Warning};
+use crate::nn::Precision;
 
 /// Bins of the reliability table, as in Guo et al. (arXiv:1706.04599).
 pub(super) const BINS: usize = 15;
@@ -20,6 +21,8 @@ const Z: f64 = 1.959_963_984_540_054;
 pub struct Report {
     /// Name of the model.
     pub model: String,
+    /// In which it ran.
+    pub precision: Precision,
     /// Images of the whole data set.
     pub images: usize,
     /// Images with an answer.
@@ -184,6 +187,7 @@ impl Report {
         let gap = |bin: &Bin| bin.answers as f64 * (bin.accuracy - bin.mean_probability).abs();
         Self {
             model: header.model(),
+            precision: header.precision(),
             images: header.images,
             answered: all,
             failed: records.len() - all,

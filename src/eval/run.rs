@@ -149,6 +149,7 @@ impl<'a> Evaluation<'a> {
                 model: model.spec().name.clone(),
                 weights,
                 input: model.spec().input.clone(),
+                precision: model.network().precision(),
             });
         let header = Header {
             senet_eval: Header::VERSION,

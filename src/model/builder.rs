@@ -7,6 +7,7 @@ use candle_core::Device;
 use super::Model;
 use crate::error::Result;
 use crate::hub::{HubOptions, Progress};
+use crate::nn::Precision;
 use crate::store;
 use crate::zoo::Overrides;
 
@@ -17,6 +18,9 @@ pub struct ModelOptions {
     /// Where the network runs; by default, on the CPU. [`DeviceChoice`](crate::DeviceChoice) opens
     /// others, or the best one.
     pub device: Device,
+    /// Precision of the network's products; by default, f32. [`PrecisionChoice`](crate::PrecisionChoice)
+    /// finds the fastest one that the device has.
+    pub precision: Precision,
     /// Number of threads for the network alone. By default, and where [`Model::network`] is called
     /// directly, it runs in the [rayon] pool of its caller.
     pub threads: Option<usize>,
@@ -26,6 +30,7 @@ impl Default for ModelOptions {
     fn default() -> Self {
         Self {
             device: Device::Cpu,
+            precision: Precision::F32,
             threads: None,
         }
     }
@@ -77,6 +82,12 @@ impl<'a> ModelBuilder<'a> {
     /// See [`ModelOptions::device`].
     pub fn device(mut self, device: Device) -> Self {
         self.options.device = device;
+        self
+    }
+
+    /// See [`ModelOptions::precision`].
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.options.precision = precision;
         self
     }
 

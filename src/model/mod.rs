@@ -17,7 +17,6 @@ use crate::hub::HubOptions;
 use crate::labels::Label;
 pub use crate::logits::{sigmoid, softmax, top_k};
 use crate::nets::{NetError, Network};
-use crate::nn::Precision;
 use crate::preprocess::{ImageError, Layout, RgbImage, Transform};
 use crate::store;
 use crate::weights::Weights;
@@ -114,7 +113,7 @@ impl Model {
         let plan = spec.network.plan(spec.naming, spec.classes())?;
         let [height, width] = spec.input.size;
         plan.check_size(height, width)?;
-        let load = || Network::load(&plan, weights, &options.device, Precision::F32);
+        let load = || Network::load(&plan, weights, &options.device, options.precision);
         let network = match &pool {
             Some(pool) => pool.install(load),
             None => load(),

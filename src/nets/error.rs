@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::nn::is_out_of_memory;
+use crate::nn::{PrecisionError, is_out_of_memory};
 use crate::quote::excerpt;
 use crate::weights::WeightsError;
 
@@ -62,6 +62,9 @@ pub enum NetError {
     /// The network's numbers overflowed.
     #[error("the numbers overflowed: the weights do not suit this network or this input")]
     NumbersNotFinite,
+    /// The device does not compute in the precision asked for.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// The device has no room for the maps of these images.
     #[error(
         "the device has too little memory for {images} image{} of {height}x{width}: the largest layer \
@@ -117,6 +120,7 @@ impl NetError {
             Self::Spec { .. }
             | Self::InputShape { .. }
             | Self::InputNotFinite
+            | Self::Precision(_)
             | Self::NumbersNotFinite
             | Self::Tensor(_) => None,
         }

@@ -105,13 +105,15 @@ impl Network {
     ///
     /// # Errors
     /// [`NetError::Tensors`] if the file does not hold exactly the plan's tensors (BatchNorm's
-    /// `num_batches_tracked` aside), [`NetError::NotFinite`] if one holds NaN or infinity.
+    /// `num_batches_tracked` aside), [`NetError::NotFinite`] if one holds NaN or infinity,
+    /// [`NetError::Precision`] if the device does not compute in it.
     pub fn load(
         plan: &Plan,
         weights: &Weights,
         device: &Device,
         precision: Precision,
     ) -> Result<Self, NetError> {
+        precision.check(device)?;
         Self::load_on(plan, weights, Backend::of(device, precision)?)
     }
 
@@ -183,6 +185,11 @@ impl Network {
     /// The device that it runs on.
     pub fn device(&self) -> &Device {
         self.backend.device()
+    }
+
+    /// The precision of its products.
+    pub fn precision(&self) -> Precision {
+        self.backend.precision()
     }
 
     /// Whether the network takes a batch stored as `[N, H, W, C]` without copying it.

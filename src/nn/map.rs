@@ -35,6 +35,14 @@ impl Backend {
         }
     }
 
+    /// The precision of its products.
+    pub fn precision(&self) -> Precision {
+        match self {
+            Self::Cpu(_) => Precision::F32,
+            Self::Candle(engine) => engine.precision(),
+        }
+    }
+
     /// What the device was given to do so far; `None` for our kernels on the CPU.
     pub fn work(&self) -> Option<Work> {
         match self {

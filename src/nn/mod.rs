@@ -26,7 +26,7 @@ pub use cpu::{Engine, Map as CpuMap};
 pub use linear::Linear;
 pub use map::{Backend, Map, stored_channels_last};
 pub use norm::BatchNorm;
-pub use precision::Precision;
+pub use precision::{Precision, PrecisionChoice, PrecisionError};
 pub use se::SqueezeExcite;
 pub use shortcut::add_shortcut;
 pub use sk::KernelAttention;

@@ -1,13 +1,193 @@
 //! In which precision a network computes.
 
-/// The precision of a network's products. Sums, biases, gates, squeezes and logits are f32 in each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::Device;
+use serde::{Deserialize, Serialize};
+
+/// The precision of a network's maps and products. Sums, biases, squeezes, gates and logits are in f32
+/// whatever it is. There is no f16, whose largest number, 65,504, a squeeze can exceed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Precision {
     /// 32-bit floating point.
     #[default]
     F32,
-    /// 32-bit maps, with the factors of products rounded to 10 bits: TensorFloat-32 of NVIDIA's GPUs.
+    /// 32-bit maps, whose values are rounded to 10 bits of fraction before they are multiplied: NVIDIA's
+    /// TensorFloat-32.
     Tf32,
-    /// 16-bit maps and filters with the exponents of f32 and 7 bits of fraction: bfloat16.
+    /// 16-bit maps and filters with the range of f32 and 7 bits of fraction: bfloat16.
     Bf16,
+}
+
+/// The precision to run in, as a user chooses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PrecisionChoice {
+    /// The fastest that the device has.
+    Auto,
+    /// This one.
+    Exactly(Precision),
+}
+
+/// A precision that a device lacks, or that there is not.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrecisionError {
+    /// The text names no precision.
+    #[error("unknown precision `{0}`, expected auto, f32, tf32 or bf16")]
+    Unknown(String),
+    /// The device does not compute in it.
+    #[error("{device} does not compute in {precision}; it has {}", names(.available))]
+    Unavailable {
+        /// The precision asked for.
+        precision: Precision,
+        /// The kind of device.
+        device: &'static str,
+        /// What the device has.
+        available: &'static [Precision],
+    },
+}
+
+fn names(precisions: &[Precision]) -> String {
+    let names: Vec<String> = precisions.iter().map(Precision::to_string).collect();
+    names.join(", ")
+}
+
+impl Precision {
+    /// The precisions of a device, the most precise first and the fastest last.
+    pub fn available(device: &Device) -> &'static [Self] {
+        match device {
+            Device::Cpu => &[Self::F32],
+            Device::Metal(_) => &[Self::F32, Self::Bf16],
+            Device::Cuda(_) if is_ampere(device) => &[Self::F32, Self::Tf32, Self::Bf16],
+            Device::Cuda(_) => &[Self::F32],
+        }
+    }
+
+    /// Whether the device computes in this precision.
+    ///
+    /// # Errors
+    /// [`PrecisionError::Unavailable`] if it does not.
+    pub fn check(self, device: &Device) -> Result<(), PrecisionError> {
+        let available = Self::available(device);
+        if available.contains(&self) {
+            return Ok(());
+        }
+        Err(PrecisionError::Unavailable {
+            precision: self,
+            device: match device {
+                Device::Cpu => "the CPU",
+                Device::Metal(_) => "Metal",
+                Device::Cuda(_) => "this CUDA device",
+            },
+            available,
+        })
+    }
+}
+
+/// Whether it has the instructions for TF32 and bf16: compute capability 8.0.
+#[cfg(feature = "cuda")]
+fn is_ampere(device: &Device) -> bool {
+    use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
+    let major = Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
+    let Device::Cuda(device) = device else {
+        return false;
+    };
+    let context = device.cuda_stream().context().clone();
+    context.attribute(major).is_ok_and(|major| major >= 8)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn is_ampere(_: &Device) -> bool {
+    false
+}
+
+impl PrecisionChoice {
+    /// What it means on a device: [`PrecisionChoice::Auto`] is the fastest precision on CUDA, and f32
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// [`PrecisionError::Unavailable`] if the device does not have it.
+    pub fn resolve(self, device: &Device) -> Result<Precision, PrecisionError> {
+        let precision = match self {
+            Self::Exactly(precision) => precision,
+            Self::Auto if device.is_cuda() => Precision::available(device)
+                .last()
+                .copied()
+                .unwrap_or_default(),
+            Self::Auto => Precision::F32,
+        };
+        precision.check(device)?;
+        Ok(precision)
+    }
+}
+
+impl Default for PrecisionChoice {
+    fn default() -> Self {
+        Self::Exactly(Precision::F32)
+    }
+}
+
+impl FromStr for PrecisionChoice {
+    type Err = PrecisionError;
+
+    fn from_str(text: &str) -> Result<Self, PrecisionError> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "f32" => Self::Exactly(Precision::F32),
+            "tf32" => Self::Exactly(Precision::Tf32),
+            "bf16" => Self::Exactly(Precision::Bf16),
+            _ => return Err(PrecisionError::Unknown(text.to_owned())),
+        })
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl fmt::Display for PrecisionChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Exactly(precision) => precision.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for name in ["auto", "f32", "tf32", "bf16"] {
+            let choice: PrecisionChoice = name.parse().unwrap();
+            assert_eq!(choice.to_string(), name);
+        }
+        let error = "f16".parse::<PrecisionChoice>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown precision `f16`, expected auto, f32, tf32 or bf16"
+        );
+    }
+
+    #[test]
+    fn the_cpu_has_f32() {
+        let auto = PrecisionChoice::Auto.resolve(&Device::Cpu).unwrap();
+        assert_eq!(auto, Precision::F32);
+        let choice = PrecisionChoice::Exactly(Precision::Bf16);
+        let error = choice.resolve(&Device::Cpu).unwrap_err();
+        let text = "the CPU does not compute in bf16; it has f32";
+        assert_eq!(error.to_string(), text);
+    }
 }

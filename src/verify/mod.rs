@@ -20,6 +20,8 @@
 mod compare;
 mod read;
 
+pub use read::largest_logit;
+
 use std::path::Path;
 
 use candle_core::Tensor;
@@ -32,6 +34,10 @@ use crate::weights::WeightsError;
 /// Tolerance of the logits where neither the caller nor the golden file's report gives one: correct
 /// implementations differ by up to some 1e-4 in single precision, wrong ones by 0.1 and more.
 pub const DEFAULT_TOLERANCE: f64 = 1e-3;
+
+/// Tolerance in a lower precision than f32, over the largest expected logit: bf16 keeps 8 binary digits, and
+/// the roundings of some hundred layers partly cancel.
+pub const LOW_PRECISION_TOLERANCE: f64 = 0.006;
 
 /// A golden file that cannot be used, or a network that cannot be run on it.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,22 @@ use candle_core::{Device, Tensor};
 use super::{Expected, Golden, VerifyError};
 use crate::weights::Weights;
 
+/// The largest magnitude of a golden file's logits.
+///
+/// # Errors
+/// As [`Golden::read`].
+pub fn largest_logit(file: &Weights) -> Result<f64, VerifyError> {
+    let reader = Reader { file };
+    let name = ["logits", "logits_f64"]
+        .into_iter()
+        .find(|name| file.names().any(|other| other == *name));
+    let name = name.ok_or_else(|| VerifyError::Missing {
+        file: file.source().to_owned(),
+        tensor: "logits",
+    })?;
+    Ok(reader.whole(name, "logits")?.scale())
+}
+
 impl Golden {
     /// Reads a golden file.
     ///

@@ -119,3 +119,31 @@ fn layers_are_those_of_the_plan() {
     // pool, classifier.
     assert_eq!(layers.len(), 1 + 1 + 9 * 4 + 2 + 1 + 1);
 }
+
+/// The precision of the command line, or of the environment.
+#[test]
+fn precision() {
+    let mut env = Env::new();
+    env.check("precision-unknown", &["bench", "--precision", "f16"]);
+    env.check(
+        "precision-unavailable",
+        &["bench", "--device", "cpu", "--precision", "bf16"],
+    );
+    let row = |env: &Env, options: &[&str]| {
+        let output = env.run(&[&["bench", "--json", "--runs", "1", "--threads", "1"], options].concat());
+        assert_eq!(output.status.code(), Some(0));
+        let note = String::from_utf8(output.stderr).unwrap();
+        (json_rows(&output.stdout).remove(0), note)
+    };
+    let (found, note) = row(&env, &["--device", "cpu", "--precision", "auto"]);
+    assert_eq!(found["device"], "cpu");
+    assert_eq!(found["precision"], "f32");
+    assert!(note.contains("on cpu, 1 thread, f32"), "{note}");
+    env.set("SENET_PRECISION", "");
+    let (found, note) = row(&env, &["--device", "cpu"]);
+    assert_eq!(found["precision"], "f32");
+    assert!(!note.contains("f32"), "{note}");
+    let mut env = Env::new();
+    env.set("SENET_PRECISION", "half");
+    env.check("precision-environment", &["bench"]);
+}

@@ -155,7 +155,8 @@ fn every_field_is_in_the_guide() {
         &info,
         &["file_bytes", "shards", "weights.sha256"],
     );
-    check(&env, "bench", &[&["--runs", "1", "--layers"]], &[]);
+    let on_gpus = ["layers[].bytes", "layers[].launches", "layers[].macs"];
+    check(&env, "bench", &[&["--runs", "1", "--layers"]], &on_gpus);
     check(&env, "version", &[&[]], &[]);
     check(
         &env,

@@ -17,6 +17,7 @@ use senet::eval::{
 };
 use senet::hub::HubOptions;
 use senet::labels::LabelSet;
+use senet::nn::Precision;
 use senet::preprocess::{CropMode, DecodeOptions, InputSpec, Interpolation, Transform, Views};
 use senet::weights::Weights;
 use serde_json::Value;
@@ -50,6 +51,7 @@ fn header(images: usize, classes: usize) -> Header {
                 test_size: None,
                 test_crop_pct: None,
             },
+            precision: Precision::F32,
         }],
         views: Views::One,
         valid: None,
@@ -618,6 +620,31 @@ fn results_of_an_older_run_are_resumed() {
                 ..
             }
         ),
+        "{error}"
+    );
+}
+
+/// Results of one precision are neither resumed nor merged with those of another; older files, which do
+/// not say, are of f32.
+#[test]
+fn results_of_two_precisions_do_not_mix() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, edit: &dyn Fn(&mut Value)| {
+        let mut header = serde_json::to_value(header(1, 2)).unwrap();
+        edit(&mut header["members"][0]);
+        let path = folder.path().join(name);
+        fs::write(&path, format!("{header}\n")).unwrap();
+        path
+    };
+    let f32 = write("f32", &|_| {});
+    let older = write("older", &|member| {
+        member.as_object_mut().unwrap().remove("precision").unwrap();
+    });
+    let bf16 = write("bf16", &|member| member["precision"] = "bf16".into());
+    merge(&[f32.clone(), older]).unwrap();
+    let error = merge(&[f32, bf16]).unwrap_err().to_string();
+    assert!(
+        error.contains("precision") && error.contains("f32") && error.contains("bf16"),
         "{error}"
     );
 }

@@ -1,6 +1,7 @@
 //! The time of every layer: `senet bench --layers`.
 
 use std::collections::BTreeMap;
+use std::ops::Add;
 
 use candle_core::Tensor;
 use serde::Serialize;
@@ -10,6 +11,7 @@ use crate::cli::output::{Results, Table};
 use crate::error::Error;
 use crate::model::Model;
 use crate::nets::LayerTrace;
+use crate::nn::Work;
 
 /// One layer of a pass, or all layers of a kind.
 #[derive(Serialize)]
@@ -27,6 +29,9 @@ pub(super) struct LayerRow {
     pub ms: f64,
     pub gflops: f64,
     pub peak_share: Option<f64>,
+    /// What a GPU is given to do; absent for our kernels on the CPU.
+    #[serde(flatten)]
+    pub work: Option<Work>,
 }
 
 /// Times the layers of one network for one batch; `peak` is in operations a second.
@@ -70,6 +75,7 @@ pub(super) fn measure(
             ms: median(&times),
             gflops: 0.0,
             peak_share: None,
+            work: layer.work,
         };
         row.rate(2.0 * macs as f64 * batch / 1e9, peak);
         rows.push(row);
@@ -114,6 +120,7 @@ fn kinds(rows: &[LayerRow]) -> Vec<LayerRow> {
             ms: rows.iter().map(|row| row.ms).sum(),
             gflops: 0.0,
             peak_share: None,
+            work: rows.iter().filter_map(|row| row.work).reduce(Add::add),
         };
         // Each row's share is of one peak.
         let peak = rows.iter().find_map(|row| match row.peak_share {
@@ -134,14 +141,23 @@ pub(super) fn print(rows: &[LayerRow], results: &mut Results) -> anyhow::Result<
     let cells = |row: &LayerRow| {
         let computes = row.gflops > 0.0;
         let share = row.peak_share.filter(|_| computes);
-        [
+        let mut cells = vec![
             format!("{:.3}", row.ms),
             format!("{:.1} %", row.ms / all * 100.0),
             or_dash(computes.then(|| format!("{:.1}", row.gflops))),
             or_dash(share.map(|share| format!("{:.0} %", share * 100.0))),
-        ]
+        ];
+        if let Some(work) = row.work {
+            cells.push(work.launches.to_string());
+            cells.push(format!("{:.2}", work.bytes as f64 / 1e6));
+            cells.push(format!("{:.3}", work.macs as f64 / 1e9));
+        }
+        cells
     };
-    let rates = [">ms", ">of time", ">GFLOP/s", ">of peak"];
+    let mut rates = vec![">ms", ">of time", ">GFLOP/s", ">of peak"];
+    if rows.iter().any(|row| row.work.is_some()) {
+        rates.extend([">launches", ">MB", ">GMAC"]);
+    }
     let mut table = Table::new(&[&["layer", "kind", "kernel", ">output"][..], &rates].concat());
     for row in rows {
         let shape = row.output.map(|[c, h, w]| format!("{c}x{h}x{w}"));

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, DeviceLocation, Tensor};
 use clap::Args;
 use serde::Serialize;
 
@@ -17,6 +17,7 @@ use crate::cli::{SUCCESS, session};
 use crate::error::Error;
 use crate::kernels::{Isa, peak_flops};
 use crate::model::Model;
+use crate::nn::Precision;
 use crate::zoo::{DEMO_MODEL, ModelSpec, Overrides};
 
 /// Untimed passes before the timed ones.
@@ -69,6 +70,8 @@ struct BenchRow {
     /// Millions.
     param_count: f64,
     threads: usize,
+    device: String,
+    precision: Precision,
     isa: Option<&'static str>,
     gflops: f64,
     peak_share: Option<f64>,
@@ -104,14 +107,15 @@ pub(super) fn run(
         .iter()
         .map(|name| session::find_at(name, from, &overrides, &hub, messages))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let device = session::open_device(&arguments.device, &arguments.models.join(", "), messages)?;
-    let isa = matches!(device, Device::Cpu).then(Isa::best);
+    let names = arguments.models.join(", ");
+    let options = session::open_device(&arguments.device, &names, messages)?;
+    let isa = options.device.is_cpu().then(Isa::best);
     let peak = isa.map(peak_flops);
     let mut rows = arguments.format.rows::<BenchRow>(results)?;
     let mut table = table(&specs);
     for spec in specs {
         let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
-        let model = session::load(spec, &weights, &device, messages)?;
+        let model = session::load(spec, &weights, &options, messages)?;
         drop(weights);
         for &batch in &arguments.batch_size {
             let row = measure(&model, batch, arguments, isa, peak)?;
@@ -140,9 +144,8 @@ fn measure(
     let mut times = Vec::new();
     for index in 0..WARM_UP + arguments.runs {
         let start = Instant::now();
-        // Logits are on the CPU when all is done, whatever the device.
-        let logits = model.network().forward(&x).map_err(Error::from)?;
-        logits.to_device(&Device::Cpu).map_err(Error::from)?;
+        // The logits are on the CPU when all is done, whatever the device.
+        model.network().forward(&x).map_err(Error::from)?;
         if index >= WARM_UP {
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
@@ -163,6 +166,8 @@ fn measure(
         infer_gmacs: gmacs,
         param_count: plan.param_count() as f64 / 1e6,
         threads: rayon::current_num_threads(),
+        device: device_name(model.network().device()),
+        precision: model.network().precision(),
         isa: isa.map(Isa::name),
         gflops,
         peak_share: peak.map(|peak| gflops * 1e9 / peak),
@@ -170,6 +175,15 @@ fn measure(
         step_times_ms: times,
         layers,
     })
+}
+
+/// The device as `--device` takes it.
+fn device_name(device: &Device) -> String {
+    match device.location() {
+        DeviceLocation::Cpu => "cpu".into(),
+        DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+        DeviceLocation::Metal { .. } => "metal".into(),
+    }
 }
 
 /// Reproducible values between -2 and 2.
@@ -266,6 +280,8 @@ impl Row for BenchRow {
         "gflops",
         "peak_share",
         "peak_memory_mib",
+        "device",
+        "precision",
     ];
 
     fn records(&self) -> Vec<Vec<OsString>> {
@@ -282,6 +298,8 @@ impl Row for BenchRow {
             cell(self.gflops),
             cell(self.peak_share),
             cell(self.peak_memory_mib),
+            cell(&self.device),
+            cell(self.precision.to_string()),
         ]]
     }
 }

@@ -115,10 +115,10 @@ pub(in crate::cli) struct SelectionArgs {
 /// How the images are run through the networks.
 #[derive(Args, Debug)]
 pub(in crate::cli) struct RunArgs {
-    /// Images per forward pass
-    #[arg(short, long, value_name = "N", default_value_t = 8, requires = "data",
+    /// Images per forward pass [default: 8, on a GPU 64]
+    #[arg(short, long, value_name = "N", requires = "data",
         value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(super) batch_size: u32,
+    pub(super) batch_size: Option<u32>,
     #[command(flatten)]
     pub(super) device: DeviceArgs,
     #[command(flatten)]
@@ -275,7 +275,6 @@ impl SelectionArgs {
 impl RunArgs {
     pub(in crate::cli) fn options(&self) -> EvalOptions {
         EvalOptions {
-            batch_size: self.batch_size as usize,
             views: self.views.into(),
             decode: DecodeOptions {
                 max_pixels: self.limit.max_pixels,

@@ -100,7 +100,9 @@ impl Request<'_> {
         options.check_results(&names).map_err(Error::from)?;
         let data = Dataset::open(self.data, classes, &dataset_options).map_err(Error::from)?;
         self.note_data(&data);
-        let device = session::open_device(&self.run.device, &names.join(", "), self.messages)?;
+        let place = session::open_device(&self.run.device, &names.join(", "), self.messages)?;
+        let given = self.run.batch_size;
+        options.batch_size = session::batch_size(given, &place.device, self.messages);
         let mut models = Vec::new();
         for spec in specs {
             let weights = session::open_weights(&spec, self.weights, hub, self.messages)?;
@@ -108,9 +110,12 @@ impl Request<'_> {
                 let fingerprint = weights.fingerprint().map_err(Error::from)?;
                 options.fingerprints.push(fingerprint);
             }
-            models.push(session::load(spec, &weights, &device, self.messages)?);
+            models.push(session::load(spec, &weights, &place, self.messages)?);
         }
         let runs = self.evaluate(&models, &data, options)?;
+        for model in &models {
+            session::note_reduced_batch(model, self.messages);
+        }
         Ok(runs.map(|runs| (runs, data)))
     }
 

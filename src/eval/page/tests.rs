@@ -6,6 +6,7 @@ use quick_xml::events::Event;
 
 use super::*;
 use crate::eval::{Answer, Comparison, Header, Member, Outcome, Record, Report, TEMPERATURES};
+use crate::nn::Precision;
 use crate::preprocess::{CropMode, InputSpec, Interpolation, Views};
 
 const SCRIPT: &str = "<script>alert(1)</script>";
@@ -27,6 +28,7 @@ fn header(names: Vec<String>, images: usize) -> Header {
                 test_size: None,
                 test_crop_pct: None,
             },
+            precision: Precision::F32,
         }],
         views: Views::Flip,
         valid: None,

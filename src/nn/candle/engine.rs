@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{D, DType, Device, Result, Tensor, bail};
 
+use serde::Serialize;
+
 use crate::nn::Precision;
 
 /// A device whose layers are Candle's matrix products and the kernels of `kernels.h`.
@@ -26,7 +28,7 @@ struct Counts {
 }
 
 /// What a device was given to do. On the CPU, what a GPU would be given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Work {
     /// Kernels started, those of matrix products and copies included.
     pub launches: u64,
@@ -88,6 +90,10 @@ impl Engine {
 
     pub(in crate::nn) fn device(&self) -> &Device {
         &self.device
+    }
+
+    pub(in crate::nn) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The element type of maps and filters.
