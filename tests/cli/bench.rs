@@ -130,7 +130,13 @@ fn precision() {
         &["bench", "--device", "cpu", "--precision", "bf16"],
     );
     let row = |env: &Env, options: &[&str]| {
-        let output = env.run(&[&["bench", "--json", "--runs", "1", "--threads", "1"], options].concat());
+        let output = env.run(
+            &[
+                &["bench", "--json", "--runs", "1", "--threads", "1"],
+                options,
+            ]
+            .concat(),
+        );
         assert_eq!(output.status.code(), Some(0));
         let note = String::from_utf8(output.stderr).unwrap();
         (json_rows(&output.stdout).remove(0), note)

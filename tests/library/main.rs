@@ -6,6 +6,8 @@ mod common;
 
 mod eval;
 mod fashion_mnist;
+#[cfg(unix)]
+mod gpu_kernels;
 mod hub;
 mod layers;
 mod networks;

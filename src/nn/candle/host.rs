@@ -129,11 +129,14 @@ fn pool(p: &Params, operands: &Operands<'_>, i: u32, _: f32) -> f32 {
     });
     if p.share == 1 {
         let first = values.next().unwrap_or(f32::NAN);
-        // Unlike `f32::max`, NaN stays.
-        values.fold(
-            first,
-            |most, value| if value <= most { most } else { value },
-        )
+        // Unlike with `f32::max`, NaN stays.
+        values.fold(first, |most, value| {
+            if value > most || value.is_nan() {
+                value
+            } else {
+                most
+            }
+        })
     } else {
         let (sum, count) = values.fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
         sum / count as f32

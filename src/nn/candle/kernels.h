@@ -67,7 +67,7 @@ FUNCTION float clamped(float x, float low, float high) {
     return x < low ? low : x > high ? high : x;
 }
 
-FUNCTION float one_plus_exp_of_minus(float x) { return 1.0f + EXP(-clamped(x, -88.0f, 88.0f)); }
+FUNCTION float one_plus_exp_of_minus(float x) { return 1.0f + EXP(-x); }
 
 // As in kernels/activation.rs, where the polynomial is explained.
 FUNCTION float gelu(float x) {
@@ -90,7 +90,7 @@ FUNCTION float activate(float x, uint activation) {
     case 1: return x < 0.0f ? 0.0f : x;
     case 2: return clamped(x, 0.0f, 6.0f);
     case 3: return x / one_plus_exp_of_minus(x);
-    case 4: return x * clamped(x + 3.0f, 0.0f, 6.0f) * (1.0f / 6.0f);
+    case 4: return x * (clamped(x + 3.0f, 0.0f, 6.0f) * (1.0f / 6.0f));
     case 5: return 1.0f / one_plus_exp_of_minus(x);
     case 6: return clamped(x + 3.0f, 0.0f, 6.0f) * (1.0f / 6.0f);
     case 7: return gelu(x);
@@ -233,8 +233,8 @@ KERNEL(pool) OPERANDS {
             if (iy < p.height && ix < p.width) {
                 float v = load(x[map + iy * p.width + ix]);
                 sum += v;
-                // NaN is not smaller than anything.
-                most = pixels == 0 || !(v <= most) ? v : most;
+                // Of NaN and a number the maximum is NaN.
+                most = pixels == 0 || v > most || v != v ? v : most;
                 pixels++;
             }
         }

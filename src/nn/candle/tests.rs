@@ -300,3 +300,20 @@ fn results_that_are_too_large_are_errors() {
     assert!(is_out_of_memory(&error), "{error}");
     assert!(engine.reserve(25, DType::F32).is_ok());
 }
+
+#[test]
+fn nan_stays_in_pools_and_activations() {
+    let engine = engine(Precision::F32);
+    let x = Tensor::new(&[[[[f32::NAN, 1.0], [2.0, 3.0]]]], &Device::Cpu).unwrap();
+    let map = enter(&engine, &x).unwrap();
+    for kind in [Pool::MaxPad, Pool::MaxCeil, Pool::Average] {
+        let y = channels_last(&pool(kind, &map).unwrap());
+        assert!(y[0].is_nan(), "{kind:?}: {y:?}");
+    }
+    for activation in Activation::ALL {
+        let other = enter(&engine, &x.zeros_like().unwrap()).unwrap();
+        let map = enter(&engine, &x.force_contiguous().unwrap()).unwrap();
+        let y = channels_last(&add_shortcut(map, None, &other, Some(activation)).unwrap());
+        assert!(y[0].is_nan(), "{activation:?}: {y:?}");
+    }
+}
