@@ -57,8 +57,7 @@ impl DeviceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotBuilt("CUDA") => Some(
-                "build it on a machine with the CUDA toolkit: `cargo install --path . --features \
-                 cudnn` (or `--features cuda` without cuDNN)"
+                "build it on a machine with the CUDA toolkit: `cargo install --path . --features cuda`"
                     .into(),
             ),
             Self::NotBuilt(_) => {
@@ -202,10 +201,7 @@ mod tests {
     #[test]
     fn a_cpu_program_says_which_build_has_cuda() {
         let error = DeviceChoice::Cuda(0).open().unwrap_err();
-        assert!(
-            error.hint().unwrap().contains("--features cudnn"),
-            "{error}"
-        );
+        assert!(error.hint().unwrap().contains("--features cuda`"), "{error}");
         assert_eq!(DeviceChoice::Auto.open().unwrap().choice, DeviceChoice::Cpu);
     }
 }

@@ -46,7 +46,7 @@
 //! | `cli` (default) | what only the `senet` program needs |
 //! | `parquet` | data sets in Parquet files, and results as Parquet |
 //! | `turbojpeg` | decodes JPEG with libjpeg-turbo, bit for bit as Pillow does |
-//! | `cuda`, `cudnn`, `metal` | GPUs, through Candle |
+//! | `cuda`, `metal` | GPUs, through Candle |
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -29,7 +29,6 @@ struct VersionReport {
 pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Result<u8> {
     let features = [
         ("cuda", cfg!(feature = "cuda")),
-        ("cudnn", cfg!(feature = "cudnn")),
         ("metal", cfg!(feature = "metal")),
         ("parquet", cfg!(feature = "parquet")),
         ("turbojpeg", cfg!(feature = "turbojpeg")),
