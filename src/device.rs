@@ -32,6 +32,20 @@ pub struct OpenDevice {
     pub passed_over: Vec<String>,
 }
 
+/// What a driver or the system reports about an open device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceDetails {
+    /// What its maker calls it; for the CPU known on Linux alone.
+    pub name: Option<String>,
+    /// Bytes of a GPU's memory, or, on a Mac, of what the GPU may use of it.
+    pub total_memory: Option<u64>,
+    /// Bytes of it that no program uses now; known on CUDA alone.
+    pub free_memory: Option<u64>,
+    /// Which instructions a CUDA device has, such as 8.0 as `(8, 0)`.
+    pub compute_capability: Option<(i32, i32)>,
+}
+
 /// A device that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,6 +56,14 @@ pub enum DeviceError {
     /// Support for this kind of device was not compiled in.
     #[error("this program was built without {0} support")]
     NotBuilt(&'static str),
+    /// There are CUDA devices, but fewer.
+    #[error("there is no device {choice}: this machine has {}", cuda_devices(*.count))]
+    NoSuch {
+        /// The device asked for.
+        choice: DeviceChoice,
+        /// Number of CUDA devices, at least 1.
+        count: usize,
+    },
     /// The machine does not have the device, or its driver does not work.
     #[error("the device {choice} cannot be opened: {reason}")]
     Unavailable {
@@ -63,10 +85,59 @@ impl DeviceError {
             Self::NotBuilt(_) => {
                 Some("build it on macOS: `cargo install --path . --features metal`".into())
             }
-            Self::Unavailable { .. } => Some("choose the device `auto` or `cpu`".into()),
+            Self::NoSuch { .. } | Self::Unavailable { .. } => Some("choose the device `auto` or `cpu`".into()),
             Self::Unknown(_) => None,
         }
     }
+}
+
+fn cuda_devices(count: usize) -> String {
+    match count {
+        0 | 1 => "cuda:0 alone".into(),
+        _ => format!("cuda:0 to cuda:{}", count - 1),
+    }
+}
+
+impl DeviceDetails {
+    /// Asks the driver or the system.
+    pub fn of(device: &Device) -> Self {
+        match device {
+            Device::Cpu => Self {
+                name: cpu_name(),
+                ..Self::default()
+            },
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => {
+                let stream = device.cuda_stream();
+                let context = stream.context();
+                let memory = context.mem_get_info().ok();
+                Self {
+                    name: context.name().ok(),
+                    total_memory: memory.map(|(_, total)| total as u64),
+                    free_memory: memory.map(|(free, _)| free as u64),
+                    compute_capability: context.compute_capability().ok(),
+                }
+            }
+            #[cfg(feature = "metal")]
+            Device::Metal(device) => {
+                let device = device.metal_device();
+                Self {
+                    name: Some(device.architecture_name()),
+                    total_memory: Some(device.recommended_max_working_set_size() as u64),
+                    ..Self::default()
+                }
+            }
+            #[cfg(not(all(feature = "cuda", feature = "metal")))]
+            _ => Self::default(),
+        }
+    }
+}
+
+/// The name of the processor; the first one's, if there are several.
+fn cpu_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 impl FromStr for DeviceChoice {
@@ -99,6 +170,13 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
+    /// The devices of this machine, in the order in which [`DeviceChoice::Auto`] tries them. Of a kind that
+    /// this build does not support or the machine does not have, one, whose opening says why.
+    pub fn all() -> Vec<Self> {
+        let cuda = (0..cuda_count().max(1)).map(Self::Cuda);
+        cuda.chain([Self::Metal, Self::Cpu]).collect()
+    }
+
     /// Opens the device.
     ///
     /// # Errors
@@ -114,7 +192,10 @@ impl DeviceChoice {
             Self::Cpu => Ok(opened(Device::Cpu)),
             Self::Cuda(_) if !cfg!(feature = "cuda") => Err(DeviceError::NotBuilt("CUDA")),
             Self::Metal if !cfg!(feature = "metal") => Err(DeviceError::NotBuilt("Metal")),
-            Self::Cuda(index) => self.attempt(|| open_cuda(index)).map(opened),
+            Self::Cuda(index) => {
+                check_index(index, cuda_count())?;
+                self.attempt(|| open_cuda(index)).map(opened)
+            }
             Self::Metal => self.attempt(|| Device::new_metal(0)).map(opened),
             Self::Auto => Ok(Self::open_best()),
         }
@@ -159,6 +240,30 @@ impl DeviceChoice {
     }
 }
 
+/// Of no devices opening one reports why: there may be no driver for them.
+fn check_index(index: usize, count: usize) -> Result<(), DeviceError> {
+    if count == 0 || index < count {
+        return Ok(());
+    }
+    Err(DeviceError::NoSuch {
+        choice: DeviceChoice::Cuda(index),
+        count,
+    })
+}
+
+/// The number of CUDA devices that work; 0 without a driver.
+#[cfg(feature = "cuda")]
+fn cuda_count() -> usize {
+    use candle_core::cuda_backend::cudarc::driver::CudaContext;
+    let count = CudaContext::device_count().unwrap_or(0);
+    usize::try_from(count).unwrap_or(0)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_count() -> usize {
+    0
+}
+
 /// A device whose work is all queued on one stream, whatever thread it comes from: on Candle's usual
 /// device each thread has a stream of its own, and a tensor of one thread could be read by another
 /// before it is written.
@@ -197,11 +302,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_device_that_is_not_there_lists_those_that_are() {
+        for (index, count) in [(0, 0), (3, 0), (0, 1), (3, 4)] {
+            assert!(check_index(index, count).is_ok(), "{index} of {count}");
+        }
+        for (index, count, list) in [(1, 1, "cuda:0 alone"), (3, 2, "cuda:0 to cuda:1")] {
+            let error = check_index(index, count).unwrap_err();
+            let text = format!("there is no device cuda:{index}: this machine has {list}");
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
     #[cfg(not(any(feature = "cuda", feature = "metal")))]
     #[test]
     fn a_cpu_program_says_which_build_has_cuda() {
         let error = DeviceChoice::Cuda(0).open().unwrap_err();
-        assert!(error.hint().unwrap().contains("--features cuda`"), "{error}");
+        assert!(
+            error.hint().unwrap().contains("--features cuda`"),
+            "{error}"
+        );
         assert_eq!(DeviceChoice::Auto.open().unwrap().choice, DeviceChoice::Cpu);
     }
 }

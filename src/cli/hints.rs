@@ -21,9 +21,9 @@ pub(super) fn hint(error: &Error) -> Option<String> {
 fn own(error: &Error) -> Option<String> {
     match error {
         Error::Card(error) => card(error),
-        Error::Device(DeviceError::Unavailable { .. }) => {
-            Some("use `--device auto` or `--device cpu`".to_owned())
-        }
+        Error::Device(DeviceError::NoSuch { .. } | DeviceError::Unavailable { .. }) => Some(
+            "use `--device auto` or `--device cpu`; `senet devices` lists what works".to_owned(),
+        ),
         Error::Net(NetError::Precision(_)) => {
             Some("use `--precision auto`, which takes what the device has".to_owned())
         }

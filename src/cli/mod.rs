@@ -5,6 +5,7 @@ mod bench;
 mod cache;
 mod classify;
 mod compare;
+mod devices;
 mod download;
 mod eval;
 mod format;
@@ -77,6 +78,7 @@ enum Command {
     Lock(lock::Arguments),
     Verify(verify::Arguments),
     Preprocess(preprocess::Arguments),
+    Devices(devices::Arguments),
     Version(version::Arguments),
     /// Print a completion script for a shell
     #[command(
@@ -150,6 +152,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
         Command::Lock(arguments) => lock::run(&arguments, messages, results)?,
         Command::Verify(arguments) => verify::run(&arguments, messages, results)?,
         Command::Preprocess(arguments) => preprocess::run(&arguments, messages, results)?,
+        Command::Devices(arguments) => devices::run(&arguments, results)?,
         Command::Version(arguments) => version::run(&arguments, results)?,
         Command::Completions { shell } => {
             let mut script = Vec::new();

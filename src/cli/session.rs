@@ -241,12 +241,14 @@ pub(super) fn note_reduced_batch(model: &Model, messages: Messages) {
     }
 }
 
+/// Processors that this program may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// One pool does all the work: decoding, preprocessing and the forward pass.
 fn set_threads(threads: Option<u16>) -> anyhow::Result<usize> {
-    let threads = threads.map_or_else(
-        || std::thread::available_parallelism().map_or(1, usize::from),
-        usize::from,
-    );
+    let threads = threads.map_or_else(cores, usize::from);
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()

@@ -3,13 +3,14 @@
 use super::env::{Env, json_rows};
 
 /// The commands that print rows about the built-in model, and one of their columns.
-const COMMANDS: [(&[&str], &str); 7] = [
+const COMMANDS: [(&[&str], &str); 8] = [
     (&["classify", "a.png", "-m", "demo"], "path"),
     (&["list", "resnet50"], "recommended"),
     (&["list", "resnet50", "--architectures"], "checkpoints"),
     (&["download", "demo", "--dry-run"], "state"),
     (&["bench", "demo", "--runs", "1"], "infer_gmacs"),
     (&["cache", "list"], "last_used"),
+    (&["devices"], "precisions"),
     (&["eval", "set", "-m", "demo"], "calibration_error"),
 ];
 

@@ -157,6 +157,7 @@ fn every_field_is_in_the_guide() {
     );
     let on_gpus = ["layers[].bytes", "layers[].launches", "layers[].macs"];
     check(&env, "bench", &[&["--runs", "1", "--layers"]], &on_gpus);
+    check(&env, "devices", &[&[]], &[]);
     check(&env, "version", &[&[]], &[]);
     check(
         &env,

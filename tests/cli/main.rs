@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod compare;
+mod devices;
 mod env;
 mod eval;
 mod eval_bounds;
@@ -64,6 +65,7 @@ fn help() {
         "bench",
         "eval",
         "compare",
+        "devices",
         "version",
         "completions",
     ] {
