@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 mod files;
 mod formula;
+mod gpu;
 mod mobile;
 
 /// Another order of summation may differ by this multiple of timm's own single-precision error.
@@ -80,10 +81,15 @@ impl Run {
     }
 }
 
+/// The root of the project. Where cargo runs the tests it is not the one that they were compiled in, if the
+/// folder was moved.
+fn root() -> PathBuf {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    here.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
+}
+
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data/golden")
-        .join(name)
+    root().join("tests/data/golden").join(name)
 }
 
 fn recorded(arch: &str) -> Recorded {
@@ -142,7 +148,7 @@ fn edited(arch: &str, change: impl Fn(&mut ResnetSpec)) -> (NetworkSpec, Naming)
 
 /// All cards, and the files of architectures without a card.
 fn cards() -> Vec<PathBuf> {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    let models = root().join("models");
     let files = [models.join("architectures"), models];
     files
         .into_iter()
