@@ -79,13 +79,16 @@ impl DeviceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotBuilt("CUDA") => Some(
-                "build it on a machine with the CUDA toolkit: `cargo install --path . --features cuda`"
+                "build it on a machine with the CUDA toolkit: `cargo install --path . --features \
+                 cuda`"
                     .into(),
             ),
             Self::NotBuilt(_) => {
                 Some("build it on macOS: `cargo install --path . --features metal`".into())
             }
-            Self::NoSuch { .. } | Self::Unavailable { .. } => Some("choose the device `auto` or `cpu`".into()),
+            Self::NoSuch { .. } | Self::Unavailable { .. } => {
+                Some("choose the device `auto` or `cpu`".into())
+            }
             Self::Unknown(_) => None,
         }
     }
@@ -223,7 +226,7 @@ impl DeviceChoice {
         }
     }
 
-    /// Opens a device. If the driver library is missing, Candle panics instead of returning an error.
+    /// Opens a device. On a Mac without one, Candle panics instead of returning an error.
     fn attempt(
         self,
         open: impl FnOnce() -> candle_core::Result<Device>,
@@ -235,7 +238,7 @@ impl DeviceChoice {
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)) {
             Ok(Ok(device)) => Ok(device),
             Ok(Err(error)) => Err(unavailable(error.to_string())),
-            Err(_) => Err(unavailable("the driver library could not be loaded".into())),
+            Err(_) => Err(unavailable("there is none, or its driver failed".into())),
         }
     }
 }
@@ -312,6 +315,13 @@ mod tests {
             let text = format!("there is no device cuda:{index}: this machine has {list}");
             assert_eq!(error.to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let opened = DeviceChoice::Metal.attempt(|| panic!("no device"));
+        let text = "the device metal cannot be opened: there is none, or its driver failed";
+        assert_eq!(opened.unwrap_err().to_string(), text);
     }
 
     #[cfg(not(any(feature = "cuda", feature = "metal")))]

@@ -286,6 +286,7 @@ fn other_ends(config: Option<&str>, ends: &OtherEnds) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::DeviceChoice;
 
     #[test]
     fn a_refused_field_has_its_option() {
@@ -368,6 +369,11 @@ mod tests {
             let library = error.hint().unwrap();
             assert!(!library.contains('`'), "{library}");
         }
+        let device = Error::Device(DeviceError::NoSuch {
+            choice: DeviceChoice::Cuda(3),
+            count: 1,
+        });
+        assert!(hint(&device).unwrap().contains("`senet devices`"));
         let home = Error::Hub(HubError::NoHome);
         assert_eq!(hint(&home), home.hint());
     }
