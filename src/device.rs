@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 
 /// The device to run on, as a user chooses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -235,6 +235,7 @@ impl DeviceChoice {
             choice: self,
             reason,
         };
+        let open = || open().and_then(computes);
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)) {
             Ok(Ok(device)) => Ok(device),
             Ok(Err(error)) => Err(unavailable(error.to_string())),
@@ -265,6 +266,15 @@ fn cuda_count() -> usize {
 #[cfg(not(feature = "cuda"))]
 fn cuda_count() -> usize {
     0
+}
+
+/// The device, if it computes: a driver may open a device, but refuse kernels newer than itself.
+fn computes(device: Device) -> candle_core::Result<Device> {
+    let two = (Tensor::ones((), DType::F32, &device)? * 2.0)?;
+    match two.to_scalar::<f32>()? {
+        2.0 => Ok(device),
+        other => candle_core::bail!("1 * 2 is {other} there"),
+    }
 }
 
 /// A device whose work is all queued on one stream, whatever thread it comes from: on Candle's usual

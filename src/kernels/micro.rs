@@ -171,11 +171,14 @@ fn multiply_tiles<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<
         macro_rules! of_rows {
             ($($rows:literal)*) => {
                 match height {
-                    // SAFETY: the lengths were checked above: the tile's rows are among `rows`, and
-                    // its results are rows of `y` or of `whole`, `width` values each, which were
-                    // written above if there is no bias.
-                    $($rows => unsafe {
-                        rows_of::<S, $rows, VECTORS>(simd, tile, sums.as_deref_mut(), columns);
+                    // In a constant, so that taller tiles than there are registers are not compiled.
+                    $($rows => if const { $rows <= S::ROWS } {
+                        // SAFETY: the lengths were checked above: the tile's rows are among `rows`,
+                        // and its results are rows of `y` or of `whole`, `width` values each, which
+                        // were written above if there is no bias.
+                        unsafe {
+                            rows_of::<S, $rows, VECTORS>(simd, tile, sums.as_deref_mut(), columns);
+                        }
                     },)*
                     _ => unreachable!("a tile has at most `S::ROWS` rows"),
                 }
@@ -220,9 +223,6 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
     totals: Option<&mut [f32]>,
     columns: usize,
 ) {
-    if R > S::ROWS {
-        return;
-    }
     let width = VECTORS * S::LANES;
     let Tile {
         results,

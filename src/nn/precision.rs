@@ -6,6 +6,8 @@ use std::str::FromStr;
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
+use crate::device::DeviceDetails;
+
 /// The precision of a network's maps and products. Sums, biases, squeezes, gates and logits are in f32
 /// whatever it is. There is no f16, whose largest number, 65,504, a squeeze can exceed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -88,21 +90,9 @@ impl Precision {
     }
 }
 
-/// Whether it has the instructions for TF32 and bf16: compute capability 8.0.
-#[cfg(feature = "cuda")]
+/// Whether it has the instructions for TF32 and bf16.
 fn is_ampere(device: &Device) -> bool {
-    use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute_enum as Attribute;
-    let major = Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR;
-    let Device::Cuda(device) = device else {
-        return false;
-    };
-    let context = device.cuda_stream().context().clone();
-    context.attribute(major).is_ok_and(|major| major >= 8)
-}
-
-#[cfg(not(feature = "cuda"))]
-fn is_ampere(_: &Device) -> bool {
-    false
+    DeviceDetails::of(device).compute_capability >= Some((8, 0))
 }
 
 impl PrecisionChoice {

@@ -9,13 +9,14 @@
 # Needs no weights and no network. DEVICE is a device such as cuda:0, its default, or metal; with DEVICE=cpu it
 # is a dry run of the same steps with small images. Every step is limited in time and appends lines of JSON to
 # OUT/results.jsonl, so that a run that is cut short still says something; the end is a table, OUT/results.md.
-# compute-sanitizer, nsys and PyTorch with timm are used where they are installed.
+# compute-sanitizer, nsys and PyTorch with timm (of PYTHON) are used where they are installed.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
 part=${1-}
 out=${2-target/gpu-check}
 device=${DEVICE-cuda:0}
+python=${PYTHON-python3}
 case $part in 1 | 2) ;; *)
   echo "usage: SENET=PROGRAM TESTS=PROGRAM tests/tools/gpu_check.sh 1|2 [OUT]" >&2
   exit 2
@@ -129,8 +130,8 @@ else
   else
     note racecheck "compute-sanitizer is not installed"
   fi
-  if python3 -c 'import timm, torch, safetensors' 2>/dev/null; then
-    step "pytorch" 120 python3 tests/tools/bench_torch.py --device "${device/metal/mps}" --folder "$out" \
+  if "$python" -c 'import timm, torch, safetensors' 2>/dev/null; then
+    step "pytorch" 120 "$python" tests/tools/bench_torch.py --device "${device/metal/mps}" --folder "$out" \
       --size "$size" --runs "$runs" --batches "$(joined "${batches[@]}")" "${networks[@]}"
   else
     note pytorch "PyTorch and timm are not installed"
@@ -149,7 +150,7 @@ fi
 {
   echo "| check | result |"
   echo "|---|---|"
-  python3 - "$results" <<'EOF'
+  "$python" - "$results" <<'EOF'
 import json, sys
 for line in open(sys.argv[1]):
     row = json.loads(line)

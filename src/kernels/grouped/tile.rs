@@ -112,10 +112,14 @@ impl<T: Element> Kernel for Task<'_, '_, T> {
                     (true, 7..) => self.sequence::<S, 7, true>(simd, outputs, count),
                     (true, 4..) => self.sequence::<S, 4, true>(simd, outputs, count),
                     (true, _) => self.sequence::<S, 1, true>(simd, outputs, count),
-                    (false, 14..) if S::ROWS >= 14 => {
-                        self.sequence::<S, 14, false>(simd, outputs, count);
+                    (false, 7..) => {
+                        // In a constant, so that it is compiled only where there are registers for it.
+                        if const { S::ROWS >= 14 } && count >= 14 {
+                            self.sequence::<S, 14, false>(simd, outputs, count);
+                        } else {
+                            self.sequence::<S, 7, false>(simd, outputs, count);
+                        }
                     }
-                    (false, 7..) => self.sequence::<S, 7, false>(simd, outputs, count),
                     (false, 4..) => self.sequence::<S, 4, false>(simd, outputs, count),
                     (false, _) => self.sequence::<S, 1, false>(simd, outputs, count),
                 }
