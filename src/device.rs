@@ -173,8 +173,8 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The devices of this machine, in the order in which [`DeviceChoice::Auto`] tries them. Of a kind that
-    /// this build does not support or the machine does not have, one, whose opening says why.
+    /// The devices of this machine, in the order in which [`DeviceChoice::Auto`] tries them. A kind that
+    /// this build does not support, or that does not work, has one entry, whose opening says why.
     pub fn all() -> Vec<Self> {
         let cuda = (0..cuda_count().max(1)).map(Self::Cuda);
         cuda.chain([Self::Metal, Self::Cpu]).collect()
@@ -244,7 +244,7 @@ impl DeviceChoice {
     }
 }
 
-/// Of no devices opening one reports why: there may be no driver for them.
+/// With a count of 0, opening the device reports the reason: there may be no driver.
 fn check_index(index: usize, count: usize) -> Result<(), DeviceError> {
     if count == 0 || index < count {
         return Ok(());

@@ -70,7 +70,8 @@ pub(super) struct DeviceArgs {
     /// Device to run on: auto (CUDA, then Metal, then CPU), cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Precision of the network: auto (the fastest on a GPU), f32, tf32 or bf16; a device may lack some
+    /// Precision of the network: auto (the fastest on CUDA, f32 elsewhere), f32, tf32 or bf16; a device may
+    /// not support all
     #[arg(
         long,
         value_name = "PRECISION",

@@ -80,8 +80,8 @@ pub(super) fn run(
     let decode = arguments.preprocess.decode_options();
     let is_remote = |input: &Input| matches!(input, Input::Url(_));
     let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &transform, &decode, &hub, slot);
-    let batch_size = session::batch_size(arguments.batch_size, &opened.options.device, messages);
-    let batch_size = batch_size.min(inputs.len());
+    let (given, device) = (arguments.batch_size, &opened.options.device);
+    let batch_size = session::batch_size(given, inputs.len(), device, messages).min(inputs.len());
     // The first images are decoded while the network is loaded.
     prefetch_while(
         &inputs,

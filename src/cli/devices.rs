@@ -16,8 +16,8 @@ use crate::nn::Precision;
 /// List the devices that networks can run on, and the precisions of each
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  senet devices\n  senet devices --json\n\n\
-    The devices are in the order in which `--device auto` tries them. Of a kind that this build does\n\
-    not support or that does not work, one is listed with the reason.")]
+    The devices are in the order in which `--device auto` tries them. A kind that this build\n\
+    does not support, or that does not work, has one row with the reason.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     format: FormatArgs,

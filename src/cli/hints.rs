@@ -25,7 +25,7 @@ fn own(error: &Error) -> Option<String> {
             "use `--device auto` or `--device cpu`; `senet devices` lists what works".to_owned(),
         ),
         Error::Net(NetError::Precision(_)) => {
-            Some("use `--precision auto`, which takes what the device has".to_owned())
+            Some("use `--precision auto`, or one of those listed".to_owned())
         }
         Error::Golden(VerifyError::Net(NetError::Weights(error)) | VerifyError::Weights(error))
         | Error::Net(NetError::Weights(error))

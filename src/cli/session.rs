@@ -11,11 +11,12 @@ use super::INTERRUPTED;
 use super::args::{DeviceArgs, HubArgs, ModelArgs, SourceArgs};
 use super::output::Messages;
 use super::transfers::Transfers;
+use crate::device::{DeviceChoice, DeviceError, OpenDevice};
 use crate::error::Error;
 use crate::hub::{HubOptions, Lockfile};
 use crate::model::{self, Model, ModelOptions};
 use crate::nets::NetError;
-use crate::nn::PrecisionChoice;
+use crate::nn::{CandleEngine, Precision, PrecisionChoice};
 use crate::preprocess::Transform;
 use crate::store;
 use crate::weights::Weights;
@@ -186,6 +187,7 @@ pub(super) fn open_device(
     for reason in &open.passed_over {
         messages.note(reason);
     }
+    let open = with_kernels(open, arguments.device, messages)?;
     let precision = arguments.precision.resolve(&open.device);
     let precision = precision.map_err(|error| Error::from(NetError::from(error)))?;
     let place = match open.device {
@@ -208,6 +210,29 @@ pub(super) fn open_device(
     })
 }
 
+/// The device, if our kernels run on it; instead of one that was chosen by `auto`, the CPU.
+fn with_kernels(
+    open: OpenDevice,
+    asked: DeviceChoice,
+    messages: Messages,
+) -> anyhow::Result<OpenDevice> {
+    if open.device.is_cpu() {
+        return Ok(open);
+    }
+    let Err(error) = CandleEngine::new(&open.device, Precision::F32) else {
+        return Ok(open);
+    };
+    let error = DeviceError::Unavailable {
+        choice: open.choice,
+        reason: error.to_string(),
+    };
+    if asked != DeviceChoice::Auto {
+        return Err(Error::from(error).into());
+    }
+    messages.note(error.to_string());
+    Ok(DeviceChoice::Cpu.open().map_err(Error::from)?)
+}
+
 /// Images per forward pass, if the user does not say.
 const CPU_BATCH: usize = 8;
 
@@ -215,11 +240,17 @@ const CPU_BATCH: usize = 8;
 /// what fills it.
 const GPU_BATCH: usize = 64;
 
-/// Images per forward pass. Notes how many, if it is the default of a GPU.
-pub(super) fn batch_size(given: Option<u32>, device: &Device, messages: Messages) -> usize {
+/// Images per forward pass, of `images` in all. Notes how many, if it is the default of a GPU.
+pub(super) fn batch_size(
+    given: Option<u32>,
+    images: usize,
+    device: &Device,
+    messages: Messages,
+) -> usize {
     match (given, device) {
         (Some(given), _) => given as usize,
         (None, Device::Cpu) => CPU_BATCH,
+        (None, _) if images <= GPU_BATCH => images,
         (None, _) => {
             messages.note(format!(
                 "{GPU_BATCH} images per forward pass; `--batch-size` changes that"

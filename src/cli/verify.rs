@@ -13,8 +13,8 @@ use super::{SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::nn::Precision;
 use crate::verify::{
-    self, DEFAULT_TOLERANCE, Golden, LOW_PRECISION_TOLERANCE, VerifyReport, largest_logit,
-    suggested_tolerance,
+    self, DEFAULT_TOLERANCE, Golden, LOW_PRECISION_RELATIVE, LOW_PRECISION_TOLERANCE, VerifyReport,
+    largest_logit, suggested_tolerance,
 };
 use crate::weights::Weights;
 use crate::zoo::Overrides;
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     weights: Option<PathBuf>,
     /// Largest allowed difference of a logit; for other tensors, relative to their largest value
     /// [default: the one in the golden file's JSON report, or 0.001; in tf32 and bf16, 0.006 times the
-    /// largest logit]
+    /// largest logit, and 0.05 for other tensors]
     #[arg(long, value_name = "DIFFERENCE", value_parser = positive)]
     tolerance: Option<f64>,
     #[command(flatten)]
@@ -81,7 +81,10 @@ pub(super) fn run(
         Precision::F32 => suggested.unwrap_or(DEFAULT_TOLERANCE),
         _ => LOW_PRECISION_TOLERANCE * largest,
     });
-    let golden = Golden::read(&file, tolerance).map_err(Error::from)?;
+    let mut golden = Golden::read(&file, tolerance).map_err(Error::from)?;
+    if arguments.tolerance.is_none() && options.precision != Precision::F32 {
+        golden = golden.with_relative_tolerance(LOW_PRECISION_RELATIVE);
+    }
     let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
     let model = session::load(spec, &weights, &options, messages)?;
     let report = golden.compare(model.network()).map_err(Error::from)?;

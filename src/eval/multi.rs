@@ -10,7 +10,7 @@ use crate::nn::Precision;
 pub struct MultiReport {
     /// Name of the model.
     pub model: String,
-    /// In which it ran.
+    /// Precision of the network, the lowest one of an ensemble.
     pub precision: Precision,
     /// Images of the whole data set.
     pub images: usize,

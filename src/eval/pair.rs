@@ -16,7 +16,7 @@ pub struct Pair {
     pub first: String,
     /// Name of the second model.
     pub second: String,
-    /// In which the two ran.
+    /// Precision of each.
     pub precisions: [Precision; 2],
     /// Images that both have answered.
     pub images: usize,

@@ -44,7 +44,7 @@ pub struct Member {
     pub weights: String,
     /// Its preprocessing.
     pub input: InputSpec,
-    /// In which it ran; f32 in files of older versions, which do not say.
+    /// Precision of the network; f32 in files of older versions, which do not say.
     #[serde(default)]
     pub precision: Precision,
 }

@@ -21,7 +21,7 @@ const Z: f64 = 1.959_963_984_540_054;
 pub struct Report {
     /// Name of the model.
     pub model: String,
-    /// In which it ran.
+    /// Precision of the network, the lowest one of an ensemble.
     pub precision: Precision,
     /// Images of the whole data set.
     pub images: usize,

@@ -388,7 +388,7 @@ impl<'a> Layout<'a> {
             own.copied().collect()
         };
         let count = values.len() / model.image_len();
-        let all = model.batch_from(values)?;
+        let all = model.stored(values)?;
         let starts = (0..count).step_by(self.batch_size);
         starts
             .map(|start| Ok(all.narrow(0, start, self.batch_size.min(count - start))?))

@@ -19,7 +19,7 @@ pub struct ModelOptions {
     /// others, or the best one.
     pub device: Device,
     /// Precision of the network's products; by default, f32. [`PrecisionChoice`](crate::PrecisionChoice)
-    /// finds the fastest one that the device has.
+    /// finds the fastest one of a CUDA device.
     pub precision: Precision,
     /// Number of threads for the network alone. By default, and where [`Model::network`] is called
     /// directly, it runs in the [rayon] pool of its caller.

@@ -183,7 +183,7 @@ impl Model {
     }
 
     /// As [`Model::batch_from`], in the memory of the CPU.
-    fn stored(&self, values: Vec<f32>) -> Result<Tensor> {
+    pub(crate) fn stored(&self, values: Vec<f32>) -> Result<Tensor> {
         let [height, width] = self.spec.input.size;
         let (count, channels) = (values.len() / self.image_len(), self.spec.channels());
         let tensor = |shape| Tensor::from_vec(values, shape, &Device::Cpu);

@@ -53,7 +53,7 @@ impl Input {
         })
     }
 
-    /// The error of a device without room for so many images of the batch.
+    /// The error of a device without memory for `images` images at once.
     pub(super) fn out_of_memory(&self, images: usize) -> NetError {
         NetError::OutOfMemory {
             images,
@@ -71,8 +71,8 @@ fn sum(x: &Tensor) -> Result<Tensor, NetError> {
     let x = x.to_dtype(DType::F32)?;
     Ok(match x.device() {
         Device::Cpu => x.sum_all()?,
-        // Row by row first: for a single sum, a GPU uses a single block of threads.
-        _ => x.sum(D::Minus1)?.sum_all()?,
+        // Image by image first: for a single sum, a GPU uses a single block of threads.
+        _ => x.flatten_from(1)?.sum(D::Minus1)?.sum_all()?,
     })
 }
 
@@ -107,5 +107,28 @@ pub(super) fn read(results: &Tensor, input_sum: Option<&Tensor>) -> Result<Tenso
         Ok(results)
     } else {
         Err(NetError::NumbersNotFinite)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device's sum of the input is read together with the results.
+    #[test]
+    fn the_sum_of_the_input_is_checked_with_the_results() {
+        let results = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+        let sum = |value: f32| Tensor::new(value, &Device::Cpu).unwrap();
+        let found = read(&results, Some(&sum(0.5))).unwrap();
+        assert_eq!(found.to_vec2::<f32>().unwrap(), [[1.0, 2.0], [3.0, 4.0]]);
+        for value in [f32::NAN, f32::INFINITY] {
+            let error = read(&results, Some(&sum(value))).unwrap_err();
+            assert!(matches!(error, NetError::InputNotFinite), "{error}");
+        }
+        let damaged = Tensor::new(&[[1f32, f32::NAN]], &Device::Cpu).unwrap();
+        for input in [None, Some(&sum(0.5))] {
+            let error = read(&damaged, input).unwrap_err();
+            assert!(matches!(error, NetError::NumbersNotFinite), "{error}");
+        }
     }
 }

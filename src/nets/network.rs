@@ -263,6 +263,15 @@ impl Network {
         watch: &mut Watch<'_, '_>,
         head: impl Fn(Tensor, &mut Watch<'_, '_>) -> Result<Tensor, NetError>,
     ) -> Result<Tensor, NetError> {
+        // A tensor of another device, or of another handle of this one, whose work is queued elsewhere.
+        let moved;
+        let x = if x.device().is_cpu() || x.device().same_device(self.device()) {
+            x
+        } else {
+            x.device().synchronize()?;
+            moved = x.to_device(self.device())?;
+            &moved
+        };
         let input = Input::check(&self.plan, x)?;
         loop {
             let most_images = self.most_images.load(Ordering::Relaxed);
@@ -278,10 +287,11 @@ impl Network {
                 .and_then(|features| read(&head(features, watch)?, input.sum.as_ref()));
             match result {
                 Err(error) if error.is_out_of_memory() => {
-                    if images == 1 || watch.observer.is_some() {
+                    let is_candle = matches!(self.backend, Backend::Candle(_));
+                    if !is_candle || images == 1 || watch.observer.is_some() {
                         return Err(input.out_of_memory(images));
                     }
-                    self.most_images.store(images / 2, Ordering::Relaxed);
+                    self.most_images.fetch_min(images / 2, Ordering::Relaxed);
                     watch.restart();
                 }
                 result => return result,
@@ -289,7 +299,7 @@ impl Network {
         }
     }
 
-    /// The pooled features of all images, of which a device computes so many at once.
+    /// The pooled features of all images, which a device computes `images` at a time.
     fn pooled(
         &self,
         x: &Tensor,
@@ -302,10 +312,14 @@ impl Network {
             Backend::Cpu(_) => rayon::scope(|_| self.run_layers(x, watch)),
             // On the caller's thread, as all work of a device.
             Backend::Candle(_) => {
-                let (batch, x) = (x.dim(0)?, x.to_device(self.device())?);
+                let batch = x.dim(0)?;
                 let mut features = Vec::new();
                 for start in (0..batch).step_by(images) {
-                    let part = x.narrow(0, start, images.min(batch - start))?;
+                    let mut part = x.narrow(0, start, images.min(batch - start))?;
+                    if part.device().is_cpu() && !self.device().is_cpu() {
+                        // Otherwise, all of the memory that the part lies in would be uploaded.
+                        part = part.force_contiguous()?;
+                    }
                     features.push(self.run_layers(&part, watch)?);
                 }
                 match &features[..] {

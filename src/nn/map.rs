@@ -89,7 +89,7 @@ pub enum Map {
 }
 
 impl Map {
-    /// `[N, C, H, W]` in f32, a copy.
+    /// `[N, C, H, W]` in f32; it may share the map's memory.
     ///
     /// # Errors
     /// If the device fails.

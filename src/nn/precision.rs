@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceDetails;
 
-/// The precision of a network's maps and products. Sums, biases, squeezes, gates and logits are in f32
-/// whatever it is. There is no f16, whose largest number, 65,504, a squeeze can exceed.
+/// The precision of a network's maps and of the factors of its products. Products accumulate in f32, and
+/// biases, squeezes, gates and logits are f32 whatever it is. There is no f16: sums can exceed its largest
+/// number, 65,504.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -28,13 +29,13 @@ pub enum Precision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PrecisionChoice {
-    /// The fastest that the device has.
+    /// The fastest one on CUDA, f32 elsewhere.
     Auto,
     /// This one.
     Exactly(Precision),
 }
 
-/// A precision that a device lacks, or that there is not.
+/// An unknown precision, or one that the device does not support.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrecisionError {
@@ -96,8 +97,7 @@ fn is_ampere(device: &Device) -> bool {
 }
 
 impl PrecisionChoice {
-    /// What it means on a device: [`PrecisionChoice::Auto`] is the fastest precision on CUDA, and f32
-    /// elsewhere.
+    /// What it means on a device.
     ///
     /// # Errors
     /// [`PrecisionError::Unavailable`] if the device does not have it.

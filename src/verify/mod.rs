@@ -39,6 +39,9 @@ pub const DEFAULT_TOLERANCE: f64 = 1e-3;
 /// the roundings of some hundred layers partly cancel.
 pub const LOW_PRECISION_TOLERANCE: f64 = 0.006;
 
+/// The same for other tensors, each over its own largest value: their roundings are not averaged.
+pub const LOW_PRECISION_RELATIVE: f64 = 0.05;
+
 /// A golden file that cannot be used, or a network that cannot be run on it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

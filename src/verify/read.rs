@@ -24,6 +24,15 @@ pub fn largest_logit(file: &Weights) -> Result<f64, VerifyError> {
 }
 
 impl Golden {
+    /// Gives all tensors but the logits a tolerance relative to their largest magnitude.
+    #[must_use]
+    pub fn with_relative_tolerance(mut self, relative: f64) -> Self {
+        for entry in self.expected.iter_mut().filter(|e| e.point != "logits") {
+            entry.tolerance = relative * entry.scale();
+        }
+        self
+    }
+
     /// Reads a golden file.
     ///
     /// `tolerance` is the absolute tolerance of the logits. The other tensors get the same tolerance

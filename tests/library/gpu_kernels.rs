@@ -33,14 +33,15 @@ struct Params {
     dilation: u32,
     top: u32,
     left: u32,
-    share: u32,
+    multiplier: u32,
+    is_max: u32,
     count: u32,
     activation: u32,
     operands: u32,
 }
 
 impl Params {
-    fn numbers(&self) -> [u32; 16] {
+    fn numbers(&self) -> [u32; 17] {
         [
             self.channels,
             self.inner,
@@ -54,7 +55,8 @@ impl Params {
             self.dilation,
             self.top,
             self.left,
-            self.share,
+            self.multiplier,
+            self.is_max,
             self.count,
             self.activation,
             self.operands,
@@ -523,7 +525,7 @@ fn convolution(random: &mut Random) -> Params {
             dilation: 1 + random.below(2),
             top: random.below(4),
             left: random.below(4),
-            share: 1 + random.below(2),
+            multiplier: 1 + random.below(2),
             ..in_place(random)
         };
         // Zeros below and to the right make up for a kernel that reaches over the border.
@@ -574,8 +576,8 @@ fn depthwise() {
         let inputs = map.channels;
         let (number, function) = activation(random);
         let params = Params {
-            channels: inputs * map.share,
-            count: inputs * map.share * map.inner,
+            channels: inputs * map.multiplier,
+            count: inputs * map.multiplier * map.inner,
             activation: number,
             operands: HAS_BIAS | HAS_FACTORS,
             ..map
@@ -590,7 +592,7 @@ fn depthwise() {
         };
         let found = run(value, DEPTHWISE, &params, &operands);
         let exact = outputs(params.channels, &params).map(|[channel, image, oy, ox]| {
-            let place = [channel / params.share, image, oy, ox];
+            let place = [channel / params.multiplier, image, oy, ox];
             let taps = (0..k * k).map(|tap| {
                 let x = under(&operands.x, &params, place, [tap / k, tap % k]);
                 x * at(&operands.factors, channel * k * k + tap)
@@ -681,7 +683,7 @@ fn pool() {
             stride: 2,
             top: before,
             left: before,
-            share: random.below(2),
+            is_max: random.below(2),
             out_height,
             out_width,
             inner: map.batch * out_height * out_width,
@@ -714,7 +716,7 @@ fn pool() {
             }
             let mean = window.iter().sum::<f64>() / window.len() as f64;
             let most = window.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let exact = if params.share == 1 { most } else { mean };
+            let exact = if params.is_max == 1 { most } else { mean };
             if window.iter().any(|value| value.is_nan()) {
                 assert!(found.is_nan(), "{params:?}: {found}");
             } else {

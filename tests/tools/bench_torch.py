@@ -49,9 +49,17 @@ def main():
             network = timm.create_model(name).eval()
             network.load_state_dict(weights)
             network = network.to(device, dtype, memory_format=torch.channels_last)
-            for engine in ["eager", "compiled"]:
-                run = network if engine == "eager" else torch.compile(network)
-                for batch in map(int, arguments.batches.split(",")):
+            for batch in map(int, arguments.batches.split(",")):
+                for engine in ["eager", "compiled", "compiled with CUDA graphs"]:
+                    # For this shape alone, as a user with one shape would.
+                    torch._dynamo.reset()
+                    run = network
+                    if engine == "compiled":
+                        run = torch.compile(network, dynamic=False)
+                    elif engine != "eager":
+                        if not on_cuda or batch > 1:
+                            continue
+                        run = torch.compile(network, dynamic=False, mode="reduce-overhead")
                     x = torch.randn(batch, 3, arguments.size, arguments.size)
                     x = x.to(device, dtype, memory_format=torch.channels_last)
                     times = time_passes(run, x, arguments.runs, synchronize)

@@ -5,9 +5,9 @@
     target/nvrtc/bin/pip install nvidia-cuda-nvrtc==13.0.88 nvidia-cuda-nvcc==13.0.88
     target/nvrtc/bin/python tests/tools/compile_kernels.py
 
-NVRTC compiles the text as the program does when it opens a GPU, for each compute capability; ptxas turns
-that into machine code. Prints the registers of each kernel. Fails on an error, a warning, or a register
-that does not fit and is kept in memory.
+NVRTC compiles the program's text for each compute capability (the program itself does so when it loads a
+network, for NVRTC's default); ptxas turns that into machine code. Prints the registers of each kernel.
+Fails on an error, a warning or a register spill.
 """
 
 import ctypes

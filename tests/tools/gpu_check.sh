@@ -8,7 +8,8 @@
 #
 # Needs no weights and no network. DEVICE is a device such as cuda:0, its default, or metal; with DEVICE=cpu it
 # is a dry run of the same steps with small images. Every step is limited in time and appends lines of JSON to
-# OUT/results.jsonl, so that a run that is cut short still says something; the end is a table, OUT/results.md.
+# OUT/results-PART.jsonl, so that a run that is cut short still says something; the end is a table,
+# OUT/results-PART.md.
 # compute-sanitizer, nsys and PyTorch with timm (of PYTHON) are used where they are installed.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -25,7 +26,10 @@ esac
 : "${SENET:?the program, target/release/senet}"
 : "${TESTS:?the program of the library tests, target/release/deps/library-…}"
 mkdir -p "$out"
-results=$out/results.jsonl
+results=$out/results-$part.jsonl
+: >"$results"
+# What is left at the end is for the table.
+deadline=$((SECONDS + 285))
 
 export CARGO_MANIFEST_DIR=$PWD
 export SENET_TEST_DEVICE=$device SENET_TEST_FOLDER=$out
@@ -36,7 +40,7 @@ if [ "$device" = cpu ]; then
   size=64
   runs=2
   export SENET_TEST_SIZE=32 SENET_TEST_BATCHES=1,3 SENET_TEST_ROUNDS=3
-  few=legacy_seresnet18,seresnext26ts,skresnet18
+  few=legacy_seresnet18,seresnext26ts,skresnet18,mobile
   networks=(seresnext26ts legacy_seresnet18)
 else
   precisions=(f32 tf32 bf16)
@@ -58,7 +62,12 @@ step() {
   local name=$1 limit=$2 log
   shift 2
   log=$out/${name// /-}.log
-  local start=$SECONDS
+  local start=$SECONDS left=$((deadline - SECONDS))
+  limit=$((limit < left ? limit : left))
+  if [ "$limit" -le 0 ]; then
+    note "$name" "no time left"
+    return
+  fi
   timeout "$limit" "$@" >"$log" 2>&1
   local code=$?
   grep -h '^{' "$log" | tee -a "$results"
@@ -96,13 +105,14 @@ if [ "$part" = 1 ]; then
   if [ "$device" != metal ]; then
     SENET_TEST_NETWORKS=$few SENET_TEST_PRECISIONS=tf32 step "goldens tf32" 60 bash -c 'tests goldens'
   fi
+  step "damaged input" 20 bash -c 'tests damaged_inputs'
   step "two threads" 30 bash -c 'SENET_TEST_NETWORKS=seresnext26ts tests two_threads'
   for network in "${networks[@]}"; do
     bench "$network" f32 "${batches[0]},${batches[-1]}"
   done
   if command -v compute-sanitizer >/dev/null; then
-    step memcheck 60 env SENET_TEST_NETWORKS=seresnext26ts SENET_TEST_PRECISIONS=f32 \
-      compute-sanitizer --tool memcheck --error-exitcode 9 "$TESTS" --ignored --exact --nocapture \
+    step memcheck 60 env SENET_TEST_NETWORKS=mobile SENET_TEST_PRECISIONS=f32 \
+      compute-sanitizer --tool memcheck --track-stream-ordered-races all --error-exitcode 9 "$TESTS" --ignored --exact --nocapture \
       networks::gpu::goldens
   else
     note memcheck "compute-sanitizer is not installed"
@@ -119,16 +129,20 @@ else
   if command -v nsys >/dev/null; then
     step launches 60 nsys profile --force-overwrite true --output "$out/launches" "$SENET" bench \
       "${networks[0]}" --weights "$out/${networks[0]}.safetensors" --device "$device" --runs 1 --json
+    # Three passes warm up; each pass also sums its input on the device and joins that with the logits.
     nsys stats --report cuda_gpu_kern_sum --format csv "$out/launches.nsys-rep" >"$out/launches.csv"
+    note "kernels in four passes" "$(awk -F, '/^ *[0-9]/ { n += $3 } END { print n }' "$out/launches.csv")"
   else
     note launches "nsys is not installed"
   fi
   if command -v compute-sanitizer >/dev/null; then
-    step racecheck 60 env SENET_TEST_NETWORKS=seresnext26ts SENET_TEST_PRECISIONS=f32 \
-      compute-sanitizer --tool racecheck --error-exitcode 9 "$TESTS" --ignored --exact --nocapture \
-      networks::gpu::goldens
+    for tool in racecheck initcheck synccheck; do
+      step "$tool" 60 env SENET_TEST_NETWORKS=mobile SENET_TEST_PRECISIONS=f32 \
+        compute-sanitizer --tool "$tool" --error-exitcode 9 "$TESTS" --ignored --exact --nocapture \
+        networks::gpu::goldens
+    done
   else
-    note racecheck "compute-sanitizer is not installed"
+    note sanitizer "compute-sanitizer is not installed"
   fi
   if "$python" -c 'import timm, torch, safetensors' 2>/dev/null; then
     step "pytorch" 120 "$python" tests/tools/bench_torch.py --device "${device/metal/mps}" --folder "$out" \
@@ -153,7 +167,10 @@ fi
   "$python" - "$results" <<'EOF'
 import json, sys
 for line in open(sys.argv[1]):
-    row = json.loads(line)
+    try:
+        row = json.loads(line)
+    except ValueError:
+        continue  # cut short
     if "infer_step_time" in row:
         name = f'{row["model"]} {row["precision"]} batch {row["infer_batch_size"]}'
         print(f'| {name} | {row["infer_step_time"]:.2f} ms, {row["infer_samples_per_sec"]:.0f} images/s |')
@@ -164,4 +181,4 @@ for line in open(sys.argv[1]):
     elif "ms" in row:
         print(f'| {row["check"]} | {row["ms"]} ms |')
 EOF
-} | tee "$out/results.md"
+} | tee "$out/results-$part.md"

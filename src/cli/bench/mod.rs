@@ -119,6 +119,7 @@ pub(super) fn run(
         drop(weights);
         for &batch in &arguments.batch_size {
             let row = measure(&model, batch, arguments, isa, peak)?;
+            session::note_reduced_batch(&model, messages);
             rows.write(&row, |results| {
                 table.row(cells(&row));
                 table.print(results)?;

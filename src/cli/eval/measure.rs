@@ -102,7 +102,8 @@ impl Request<'_> {
         self.note_data(&data);
         let place = session::open_device(&self.run.device, &names.join(", "), self.messages)?;
         let given = self.run.batch_size;
-        options.batch_size = session::batch_size(given, &place.device, self.messages);
+        options.batch_size =
+            session::batch_size(given, data.items.len(), &place.device, self.messages);
         let mut models = Vec::new();
         for spec in specs {
             let weights = session::open_weights(&spec, self.weights, hub, self.messages)?;

@@ -108,9 +108,7 @@ fn run(launch: &Launch<'_>, map: &CudaStorage, x: u64, y: u64) -> Result<()> {
         .get_or_load_custom_func(kernel.name(), module, code)?;
     let [other, bias, factors] = [launch.other, launch.bias, launch.factors].map(operand);
     let (other, bias, factors) = (other?, bias?, factors?);
-    let Some(threads) = launch.params.count.checked_mul(kernel.threads()) else {
-        bail!("{} values are too many for one launch", launch.params.count);
-    };
+    let threads = launch.params.count * kernel.threads();
     let mut arguments = function.builder();
     arguments
         .arg(&y)
@@ -126,8 +124,9 @@ fn run(launch: &Launch<'_>, map: &CudaStorage, x: u64, y: u64) -> Result<()> {
     };
     // SAFETY: these are the operands of every kernel in `kernels.h`, in their order. All addresses are of
     // tensors on this device which are alive here, and their memory is freed after the kernel, on the same
-    // stream. The layers check that the shapes in the parameters are those of the tensors; the kernels
-    // stay within them, which the tests show by running the same text on the CPU.
+    // stream. `Launch` has checked their types and that they are contiguous, and the layers take the shapes
+    // in the parameters from them; that the kernels stay within these shapes, the tests show by running the
+    // same text on the CPU.
     unsafe { arguments.launch(config) }.w()?;
     Ok(())
 }

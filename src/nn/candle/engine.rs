@@ -8,6 +8,7 @@ use candle_core::{D, DType, Device, Result, Tensor, bail};
 
 use serde::Serialize;
 
+use super::launch::{Kernel, Launch};
 use crate::nn::Precision;
 
 /// A device whose layers are Candle's matrix products and the kernels of `kernels.h`.
@@ -23,14 +24,16 @@ struct Counts {
     launches: AtomicU64,
     bytes: AtomicU64,
     macs: AtomicU64,
-    /// Most bytes of a result: tests take a device that runs out of memory.
+    /// Largest allowed result in bytes; tests lower it to simulate a device without memory.
     most_bytes: AtomicUsize,
 }
 
-/// What a device was given to do. On the CPU, what a GPU would be given.
+/// What a device was given to do between a network's input and its logits. On the CPU, what a GPU would be
+/// given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Work {
-    /// Kernels started, those of matrix products and copies included.
+    /// Operations queued: our kernels, and one for each product, reduction and copy of Candle's. (cuBLAS may
+    /// divide a product between two kernels.)
     pub launches: u64,
     /// Bytes read and written, counting each operand of a launch once.
     pub bytes: u64,
@@ -68,15 +71,17 @@ impl Engine {
     /// # Errors
     /// If the device is a CUDA device on which each thread has a stream of its own, as
     /// [`Device::new_cuda`] opens it: a tensor of one thread could be read by another before it is
-    /// written.
+    /// written. Also if the kernels do not run on the device.
     pub fn new(device: &Device, precision: Precision) -> Result<Self> {
         #[cfg(feature = "cuda")]
         if let Device::Cuda(cuda) = device
             && cuda.is_event_tracking()
         {
-            bail!("on this CUDA device each thread has a stream; open it with `DeviceChoice`");
+            bail!(
+                "this CUDA device has a stream for each thread, or tracks events; open it with `DeviceChoice`"
+            );
         }
-        Ok(Self {
+        let engine = Self {
             device: device.clone(),
             precision,
             counts: Arc::new(Counts {
@@ -85,7 +90,14 @@ impl Engine {
                 macs: AtomicU64::new(0),
                 most_bytes: AtomicUsize::new(usize::MAX),
             }),
-        })
+        };
+        if !device.is_cpu() {
+            // A driver may be too old for the kernels, which shows when the first one is launched.
+            let y = Tensor::zeros((1, 1, 1, 1), engine.dtype(), device)?;
+            Launch::new(Kernel::Epilogue, super::params_of(&y)?).in_place(&engine, &y)?;
+            device.synchronize()?;
+        }
+        Ok(engine)
     }
 
     pub(in crate::nn) fn device(&self) -> &Device {
@@ -113,7 +125,7 @@ impl Engine {
         }
     }
 
-    /// Makes the engine a device that has no room for results of more bytes.
+    /// Simulates a device without memory for results of more bytes.
     #[doc(hidden)]
     pub fn set_most_bytes(&self, bytes: usize) {
         self.counts.most_bytes.store(bytes, Ordering::Relaxed);
@@ -174,6 +186,13 @@ impl Engine {
         Ok(y)
     }
 
+    /// A copy without steps between its values.
+    pub(super) fn copy(&self, x: &Tensor) -> Result<Tensor> {
+        let y = x.force_contiguous()?;
+        self.record(1, &[&y, &y]);
+        Ok(y)
+    }
+
     /// `x` in this type, and without steps between its values.
     pub(super) fn contiguous(&self, x: &Tensor, dtype: DType) -> Result<Tensor> {
         let mut y = x.clone();
@@ -181,11 +200,11 @@ impl Engine {
             y = y.to_dtype(dtype)?;
             self.record(1, &[x, &y]);
         }
-        if !y.is_contiguous() {
-            y = y.contiguous()?;
-            self.record(1, &[&y, &y]);
+        if y.is_contiguous() {
+            Ok(y)
+        } else {
+            self.copy(&y)
         }
-        Ok(y)
     }
 }
 

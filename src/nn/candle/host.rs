@@ -45,7 +45,7 @@ pub(super) fn run(
     });
 }
 
-/// The value at an index of an operand that there may be.
+/// The value at an index of an optional operand.
 fn at(operand: &[f32], index: u32) -> Option<f32> {
     operand.get(index as usize).copied()
 }
@@ -81,7 +81,7 @@ fn depthwise(p: &Params, operands: &Operands<'_>, i: u32, _: f32) -> f32 {
     let (column, row) = (i % p.out_width, i / p.out_width % p.out_height);
     let plane = i / (p.out_width * p.out_height);
     let (channel, image) = (plane / p.batch, plane % p.batch);
-    let map = (channel / p.share * p.batch + image) * p.height;
+    let map = (channel / p.multiplier * p.batch + image) * p.height;
     let mut sum = at(operands.bias, channel).unwrap_or(0.0);
     for ky in 0..p.kernel_size {
         for kx in 0..p.kernel_size {
@@ -127,7 +127,7 @@ fn pool(p: &Params, operands: &Operands<'_>, i: u32, _: f32) -> f32 {
         let inside = y < p.height && x < p.width;
         inside.then(|| operands.x[((map + y) * p.width + x) as usize])
     });
-    if p.share == 1 {
+    if p.is_max == 1 {
         let first = values.next().unwrap_or(f32::NAN);
         // Unlike with `f32::max`, NaN stays.
         values.fold(first, |most, value| {

@@ -24,9 +24,10 @@ struct Params {
     uint kernel_size;
     uint stride;
     uint dilation;
-    uint top;           // zeros above the map
-    uint left;          // zeros left of it
-    uint share;         // channels computed for each channel read; for a pool, 1 if it takes the maximum
+    uint top;           // padding above the map
+    uint left;          // padding left of it
+    uint multiplier;    // of a depthwise convolution: channels computed for each channel read
+    uint is_max;        // of a pool: 1 for the maximum, 0 for the mean
     uint count;         // values to compute
     uint activation;    // 0 for none, otherwise an index into Activation::ALL plus 1
     uint operands;      // bits of the optional operands that there are
@@ -162,7 +163,7 @@ KERNEL(depthwise) OPERANDS {
     uint plane = i / (p.out_width * p.out_height);
     uint channel = plane / p.batch;
     uint image = plane % p.batch;
-    uint map = (channel / p.share * p.batch + image) * p.height * p.width;
+    uint map = (channel / p.multiplier * p.batch + image) * p.height * p.width;
     uint filter = channel * p.kernel_size * p.kernel_size;
     float sum = p.operands & HAS_BIAS ? bias[channel] : 0.0f;
     for (uint ky = 0; ky < p.kernel_size; ky++) {
@@ -239,5 +240,5 @@ KERNEL(pool) OPERANDS {
             }
         }
     }
-    y[i] = store(p.share == 1 ? most : sum / (float)pixels);
+    y[i] = store(p.is_max ? most : sum / (float)pixels);
 }

@@ -20,8 +20,8 @@ pub(super) enum Kernel {
     Pool,
 }
 
-#[cfg(any(feature = "cuda", feature = "metal"))]
 impl Kernel {
+    #[cfg(any(test, feature = "cuda", feature = "metal"))]
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Epilogue => "epilogue",
@@ -55,7 +55,8 @@ pub(super) struct Params {
     pub dilation: u32,
     pub top: u32,
     pub left: u32,
-    pub share: u32,
+    pub multiplier: u32,
+    pub is_max: u32,
     pub count: u32,
     pub activation: u32,
     pub operands: u32,
@@ -87,7 +88,7 @@ impl<'a> Launch<'a> {
 
     /// Changes `y`.
     pub(super) fn in_place(mut self, engine: &Engine, y: &Tensor) -> Result<()> {
-        self.finish(engine, y.elem_count(), y.dtype())?;
+        self.complete(engine, y, y.elem_count(), y.dtype())?;
         y.inplace_op1(&self)?;
         engine.record(1, &self.tensors([y, y]));
         Ok(())
@@ -102,7 +103,7 @@ impl<'a> Launch<'a> {
         dtype: DType,
     ) -> Result<Tensor> {
         let shape = shape.into();
-        self.finish(engine, shape.elem_count(), dtype)?;
+        self.complete(engine, x, shape.elem_count(), dtype)?;
         let y = x.apply_op1_no_bwd(&Computation {
             launch: self,
             shape,
@@ -112,14 +113,30 @@ impl<'a> Launch<'a> {
         Ok(y)
     }
 
-    /// Sets the last parameters.
-    fn finish(&mut self, engine: &Engine, count: usize, dtype: DType) -> Result<()> {
+    /// Checks the operands and sets the last parameters, for a kernel that reads `map` and computes
+    /// `count` values.
+    fn complete(
+        &mut self,
+        engine: &Engine,
+        map: &Tensor,
+        count: usize,
+        dtype: DType,
+    ) -> Result<()> {
+        self.check(map)?;
         let number = |activation| {
             let all = &mut Activation::ALL.iter();
             all.position(|&other| other == activation)
                 .map_or(0, |index| index as u32 + 1)
         };
         self.params.count = engine.reserve(count, dtype)?;
+        if self
+            .params
+            .count
+            .checked_mul(self.kernel.threads())
+            .is_none()
+        {
+            bail!("{count} values are too many for one launch");
+        }
         self.params.activation = self.activation.map_or(0, number);
         self.params.operands = [self.other, self.bias, self.factors]
             .iter()
@@ -127,6 +144,36 @@ impl<'a> Launch<'a> {
             .filter_map(|(operand, bit)| operand.map(|_| bit))
             .sum();
         Ok(())
+    }
+
+    /// Checks what the kernels assume: on a device they are given plain addresses.
+    fn check(&self, map: &Tensor) -> Result<()> {
+        let maps = [Some(map), self.other].into_iter().flatten();
+        let maps = maps.map(|tensor| (tensor, map.dtype()));
+        let floats = [self.bias, self.factors].into_iter().flatten();
+        let floats = floats.map(|tensor| (tensor, DType::F32));
+        for (tensor, dtype) in maps.chain(floats) {
+            let is_here = tensor.device().same_device(map.device());
+            if tensor.dtype() != dtype || !tensor.is_contiguous() || !is_here {
+                bail!(
+                    "expected a contiguous tensor of {dtype:?} on {:?}, found {:?}, {:?}, on {:?}",
+                    map.device().location(),
+                    tensor.dtype(),
+                    tensor.layout(),
+                    tensor.device().location()
+                );
+            }
+        }
+        let channels = self.params.channels as usize;
+        match self.bias {
+            Some(bias) if bias.elem_count() != channels => {
+                bail!(
+                    "{} biases do not fit {channels} channels",
+                    bias.elem_count()
+                )
+            }
+            _ => Ok(()),
+        }
     }
 
     fn tensors(&self, maps: [&'a Tensor; 2]) -> Vec<&'a Tensor> {

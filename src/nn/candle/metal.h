@@ -12,5 +12,5 @@ using namespace metal;
 #define BITS(x) as_type<uint>(x)
 #define FROM_BITS(x) as_type<float>(x)
 #define LANES 32u
-// Within any 32 lanes, however many the machine has.
+// Apple's GPUs have 32 lanes; a wider SIMD group works, too.
 #define FROM_LANE(x, step) simd_shuffle_xor(x, (ushort)(step))

@@ -50,6 +50,9 @@ fn pipeline(device: &MetalDevice, kernel: Kernel, dtype: DType) -> Result<Comput
     let pipeline = metal
         .new_compute_pipeline_state_with_function(&function)
         .map_err(MetalError::from)?;
+    if pipeline.max_total_threads_per_threadgroup() < GROUP {
+        bail!("this GPU runs fewer than {GROUP} threads in a group");
+    }
     pipelines.insert(key, pipeline.clone());
     Ok(pipeline)
 }

@@ -43,8 +43,7 @@ impl Map {
         let Some(bias) = &self.bias else {
             return Ok(self.values.clone());
         };
-        let y = self.values.force_contiguous()?;
-        self.engine.record(1, &[&y, &y]);
+        let y = self.engine.copy(&self.values)?;
         let launch = Launch::new(Kernel::Epilogue, params_of(&y)?);
         let bias = Some(bias);
         Launch { bias, ..launch }.in_place(&self.engine, &y)?;
@@ -137,7 +136,7 @@ impl Conv {
             dilation: geometry.dilation as u32,
             top: geometry.zeros(height)[0] as u32,
             left: geometry.zeros(width)[0] as u32,
-            share: (geometry.outputs / geometry.inputs) as u32,
+            multiplier: (geometry.outputs / geometry.inputs) as u32,
             ..params(x, geometry.outputs, size)?
         })
     }
@@ -165,17 +164,23 @@ impl Linear {
     }
 }
 
-/// Images `[N, C, H, W]` as a map.
+/// Images `[N, C, H, W]` as a map, always a copy: maps are changed in place.
 pub(super) fn enter(engine: &Engine, x: &Tensor) -> Result<Map> {
     engine.reserve(x.elem_count(), engine.dtype())?;
+    let x = x.transpose(0, 1)?;
+    let values = if x.dtype() == engine.dtype() {
+        engine.copy(&x)?
+    } else {
+        engine.contiguous(&x, engine.dtype())?
+    };
     Ok(Map {
-        values: engine.contiguous(&x.transpose(0, 1)?, engine.dtype())?,
+        values,
         bias: None,
         engine: engine.clone(),
     })
 }
 
-/// `[N, C, H, W]` in f32.
+/// `[N, C, H, W]` in f32; it may share the map's memory.
 pub(super) fn to_tensor(x: &Map) -> Result<Tensor> {
     x.engine
         .contiguous(&x.settled()?.transpose(0, 1)?, DType::F32)
@@ -323,18 +328,18 @@ pub(super) fn add_shortcut(
 ) -> Result<Map> {
     let shortcut = shortcut.settled()?;
     check_shape(&branch.values, Some(&shortcut))?;
-    finish(&mut branch, gate, Some(&shortcut), activation)?;
+    scale_and_add(&mut branch, gate, Some(&shortcut), activation)?;
     Ok(branch)
 }
 
 /// In the map's memory.
 pub(super) fn scale(mut map: Map, gate: &Tensor) -> Result<Map> {
-    finish(&mut map, Some(gate), None, None)?;
+    scale_and_add(&mut map, Some(gate), None, None)?;
     Ok(map)
 }
 
 /// `activation((map + bias) * gate + shortcut)` in the map's memory.
-fn finish(
+fn scale_and_add(
     map: &mut Map,
     gate: Option<&Tensor>,
     shortcut: Option<&Tensor>,
@@ -372,11 +377,10 @@ pub(super) fn select([first, second]: [Map; 2], gate: &Tensor) -> Result<Map> {
 
 /// `count` channels from `start` on, copied: both parts may be changed in place.
 pub(super) fn channels(x: &Map, start: usize, count: usize) -> Result<Map> {
-    let values = x.settled()?.narrow(0, start, count)?.force_contiguous()?;
-    x.engine.record(1, &[&values, &values]);
+    let values = x.settled()?.narrow(0, start, count)?;
     Ok(Map {
         engine: x.engine.clone(),
-        values,
+        values: x.engine.copy(&values)?,
         bias: None,
     })
 }
@@ -385,13 +389,16 @@ pub(super) fn pool(pool: Pool, x: &Map) -> Result<Map> {
     let values = x.settled()?;
     let (channels, batch, height, width) = values.dims4()?;
     let size = [height, width].map(|size| pool.output(size));
+    if size.contains(&0) {
+        bail!("a map of {height}x{width} is too small to pool");
+    }
     let shape = (channels, batch, size[0], size[1]);
     let params = Params {
         kernel_size: if pool.is_max() { 3 } else { 2 },
         stride: 2,
         top: u32::from(pool == Pool::MaxPad),
         left: u32::from(pool == Pool::MaxPad),
-        share: u32::from(pool.is_max()),
+        is_max: u32::from(pool.is_max()),
         ..params(&values, channels, size)?
     };
     let launch = Launch::new(Kernel::Pool, params);

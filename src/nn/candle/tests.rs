@@ -312,8 +312,64 @@ fn nan_stays_in_pools_and_activations() {
     }
     for activation in Activation::ALL {
         let other = enter(&engine, &x.zeros_like().unwrap()).unwrap();
-        let map = enter(&engine, &x.force_contiguous().unwrap()).unwrap();
+        let map = enter(&engine, &x).unwrap();
         let y = channels_last(&add_shortcut(map, None, &other, Some(activation)).unwrap());
         assert!(y[0].is_nan(), "{activation:?}: {y:?}");
     }
+}
+
+/// The kernels get the parameters as they lie in memory, and are found by their names.
+#[test]
+fn parameters_and_names_are_those_of_the_text() {
+    let text = include_str!("kernels.h");
+    let fields = |text: &'static str, prefix: &str, end: char| -> Vec<&'static str> {
+        let (_, body) = text.split_once("struct Params {").unwrap();
+        let (body, _) = body.split_once('}').unwrap();
+        let names = body
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix(prefix));
+        names.map(|line| line.split(end).next().unwrap()).collect()
+    };
+    let ours = fields(include_str!("launch.rs"), "pub ", ':');
+    assert_eq!(fields(text, "uint ", ';'), ours);
+    assert_eq!(ours.len() * size_of::<u32>(), size_of::<Params>());
+    for kernel in [
+        Kernel::Epilogue,
+        Kernel::Squeeze,
+        Kernel::Depthwise,
+        Kernel::Unfold,
+        Kernel::Weigh,
+        Kernel::Pool,
+    ] {
+        let head = format!("KERNEL({}) OPERANDS", kernel.name());
+        assert!(text.contains(&head), "{head}");
+    }
+}
+
+/// Wrong operands are errors on every device, as a GPU would read them as what they are not.
+#[test]
+fn operands_of_another_type_or_shape_are_errors() {
+    let engine = engine(Precision::F32);
+    let map = || random_map(&engine, [1, 2, 2, 3], 1).0;
+    let gate = Tensor::ones((1, 3), DType::F32, &Device::Cpu).unwrap();
+    assert!(scale(map(), &gate).is_ok());
+    assert!(scale(map(), &gate.to_dtype(DType::BF16).unwrap()).is_err());
+    let wide = Tensor::ones((3, 2), DType::F32, &Device::Cpu).unwrap();
+    assert!(scale(map(), &wide.narrow(1, 0, 1).unwrap()).is_err());
+    let launch = Launch {
+        bias: Some(&wide),
+        ..Launch::new(Kernel::Epilogue, params_of(&map().values).unwrap())
+    };
+    assert!(launch.in_place(&engine, &map().values).is_err());
+}
+
+/// A network's input is the caller's, who may use it again.
+#[test]
+fn the_input_is_not_changed() {
+    let engine = engine(Precision::F32);
+    let x = Tensor::ones((1, 3, 2, 2), DType::F32, &Device::Cpu).unwrap();
+    let gate = Tensor::zeros((1, 3), DType::F32, &Device::Cpu).unwrap();
+    scale(enter(&engine, &x).unwrap(), &gate).unwrap();
+    let sum = x.sum_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!((sum - 12.0).abs() < 1e-6, "{sum}");
 }

@@ -68,32 +68,37 @@ fn allowed(precision: Precision) -> f64 {
 fn goldens() {
     let names = variable("SENET_TEST_NETWORKS", "");
     let chosen = |arch: &str| names.is_empty() || names.split(',').any(|name| name == arch);
+    let all = ARCHITECTURES.iter().copied();
+    let all = all.chain([(mobile::MOBILE, mobile::LAUNCHES)]);
+    let all: Vec<_> = all.filter(|(arch, _)| chosen(arch)).collect();
+    assert!(!all.is_empty(), "there is no network called {names}");
     let mut failed = Vec::new();
     for precision in precisions() {
         let engine = engine(precision);
-        for &(arch, launches) in ARCHITECTURES.iter().filter(|(arch, _)| chosen(arch)) {
+        for &(arch, launches) in &all {
             let recorded = recorded(arch);
-            let plan = plan(arch, recorded.classes);
+            let plan = match arch {
+                mobile::MOBILE => mobile::plan(),
+                arch => plan(arch, recorded.classes),
+            };
             let weights = Weights::from_bytes("formula", formula::weights(&plan).0).unwrap();
             let network =
                 Network::load_on(&plan, &weights, Backend::Candle(engine.clone())).unwrap();
             let before = engine.work().launches;
             network.forward(&formula::rgb_images(1, 32, 32).0).unwrap();
             let counted = engine.work().launches - before;
+            let mut ok = counted == launches;
             let mut most: f64 = 0.0;
-            // The image is converted first.
-            let conversions = u64::from(precision == Precision::Bf16);
-            let mut ok = counted == launches + conversions;
             for run in &recorded.runs {
                 let report = run.golden().compare(&network).unwrap();
                 // Reduced precision is judged by the logits.
                 let logits = report.rows.iter().filter(|row| row.tensor == "logits");
-                most = logits.filter_map(|row| row.max_rel).fold(most, f64::max);
-                ok &= if precision == Precision::F32 {
-                    report.ok
-                } else {
-                    most < 0.02
+                let differences: Vec<f64> = logits.filter_map(|row| row.max_rel).collect();
+                ok &= match precision {
+                    Precision::F32 => report.ok,
+                    _ => !differences.is_empty() && differences.iter().all(|rel| *rel < 0.02),
                 };
+                most = differences.into_iter().fold(most, f64::max);
             }
             print(json!({
                 "check": "golden", "network": arch, "precision": precision, "ok": ok,
@@ -105,6 +110,22 @@ fn goldens() {
         }
     }
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// NaN in an input on the device is an error.
+#[test]
+#[ignore = "needs a GPU: tests/tools/gpu_check.sh 1"]
+fn damaged_inputs() {
+    let engine = engine(Precision::F32);
+    let network = network("seresnext26ts", &engine);
+    let x = (images(2) * f64::NAN).unwrap();
+    let x = x.to_device(network.device()).unwrap();
+    let error = network.forward(&x).unwrap_err();
+    print(json!({"check": "damaged input", "ok": true, "error": error.to_string()}));
+    assert!(
+        matches!(error, senet::nets::NetError::InputNotFinite),
+        "{error}"
+    );
 }
 
 /// A batch gives each image what it gets alone, whatever portions it is computed in.
@@ -119,12 +140,12 @@ fn batches() {
             let count: usize = batch.parse().unwrap();
             let x = images(count);
             let logits = network.forward(&x).unwrap();
-            let mut most: f64 = 0.0;
-            for index in [0, count / 2, count - 1] {
+            let differences = [0, count / 2, count - 1].map(|index| {
                 let alone = network.forward(&x.narrow(0, index, 1).unwrap()).unwrap();
-                most = most.max(relative(&logits.narrow(0, index, 1).unwrap(), &alone));
-            }
-            let ok = most <= allowed(precision);
+                relative(&logits.narrow(0, index, 1).unwrap(), &alone)
+            });
+            let ok = differences.iter().all(|rel| *rel <= allowed(precision));
+            let most = differences.into_iter().fold(0.0, f64::max);
             print(json!({
                 "check": "batch", "network": arch, "precision": precision, "batch": count, "ok": ok,
                 "max_rel": most,

@@ -10,6 +10,8 @@ use super::{check_recorded, formula, load, notice, recorded};
 
 /// The name of its recording.
 pub(crate) const MOBILE: &str = "mobile";
+/// The kernels that a GPU launches for it.
+pub(crate) const LAUNCHES: u64 = 43;
 const EPS: f64 = 1e-3;
 
 #[derive(Clone, Copy)]
@@ -97,7 +99,7 @@ fn block(name: &str, convs: &[(&str, &str, Shape)], reduced: usize, sum: bool) -
     }
 }
 
-fn plan() -> Plan {
+pub(super) fn plan() -> Plan {
     let stem = Shape {
         channels: [3, 16],
         kernel_size: 3,
