@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 use senet::nets::Plan;
 
 /// 64-bit FNV-1a.
@@ -78,10 +79,12 @@ fn centre_and_spread(name: &str, shape: &[usize], names: &BTreeSet<&str>) -> (f6
 struct Digest(u64);
 
 impl Digest {
-    fn add(&mut self, name: &str, values: impl Iterator<Item = f32>) {
-        let weigh =
-            |(i, value): (usize, f32)| u64::from(value.to_bits()).wrapping_mul(2 * i as u64 + 1);
-        let sum = values.enumerate().map(weigh).fold(0, u64::wrapping_add);
+    /// What a value of a tensor adds to the tensor's sum.
+    fn part(index: usize, value: f32) -> u64 {
+        u64::from(value.to_bits()).wrapping_mul(2 * index as u64 + 1)
+    }
+
+    fn add(&mut self, name: &str, sum: u64) {
         self.0 = self.0.wrapping_add(name_hash(name) ^ sum);
     }
 
@@ -105,17 +108,24 @@ pub(crate) fn weights(plan: &Plan) -> (Vec<u8>, String) {
         header.insert(tensor.name.clone(), entry);
     }
     let header = serde_json::Value::Object(header).to_string();
-    let mut file = Vec::with_capacity(8 + header.len() + end);
-    file.extend((header.len() as u64).to_le_bytes());
-    file.extend(header.as_bytes());
+    let data = 8 + header.len();
+    let mut file = vec![0; data + end];
+    file[..8].copy_from_slice(&(header.len() as u64).to_le_bytes());
+    file[8..data].copy_from_slice(header.as_bytes());
     let mut digest = Digest::default();
+    let mut rest = &mut file[data..];
     for tensor in &tensors {
         let (centre, spread) = centre_and_spread(&tensor.name, &tensor.shape, &names);
         let uniform = Uniform::new(&tensor.name);
-        let values =
-            (0..tensor.shape.iter().product()).map(|i| (centre + spread * uniform.at(i)) as f32);
-        digest.add(&tensor.name, values.clone());
-        file.extend(values.flat_map(f32::to_le_bytes));
+        let (bytes, after) = rest.split_at_mut(4 * tensor.shape.iter().product::<usize>());
+        rest = after;
+        let values = bytes.par_chunks_exact_mut(4).with_min_len(1 << 14);
+        let parts = values.enumerate().map(|(index, bytes)| {
+            let value = (centre + spread * uniform.at(index)) as f32;
+            bytes.copy_from_slice(&value.to_le_bytes());
+            Digest::part(index, value)
+        });
+        digest.add(&tensor.name, parts.reduce(|| 0, u64::wrapping_add));
     }
     (file, digest.hex())
 }
@@ -146,7 +156,9 @@ pub(crate) fn images([n, channels, h, w]: [usize; 4]) -> (Tensor, String) {
         }
     }
     let mut digest = Digest::default();
-    digest.add("input", values.iter().copied());
+    let parts = values.iter().enumerate();
+    let parts = parts.map(|(index, &value)| Digest::part(index, value));
+    digest.add("input", parts.fold(0, u64::wrapping_add));
     let shape = (n, channels, h, w);
     let tensor = Tensor::from_vec(values, shape, &Device::Cpu).expect("the count fits the shape");
     (tensor, digest.hex())

@@ -75,7 +75,7 @@ fn goldens() {
     let mut failed = Vec::new();
     for precision in precisions() {
         let engine = engine(precision);
-        for &(arch, launches) in &all {
+        for &(arch, expected) in &all {
             let recorded = recorded(arch);
             let plan = match arch {
                 mobile::MOBILE => mobile::plan(),
@@ -84,10 +84,8 @@ fn goldens() {
             let weights = Weights::from_bytes("formula", formula::weights(&plan).0).unwrap();
             let network =
                 Network::load_on(&plan, &weights, Backend::Candle(engine.clone())).unwrap();
-            let before = engine.work().launches;
-            network.forward(&formula::rgb_images(1, 32, 32).0).unwrap();
-            let counted = engine.work().launches - before;
-            let mut ok = counted == launches;
+            let counted = super::launches(&network, &engine, 1);
+            let mut ok = counted == expected;
             let mut most: f64 = 0.0;
             for run in &recorded.runs {
                 let report = run.golden().compare(&network).unwrap();
