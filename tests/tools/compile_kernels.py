@@ -5,9 +5,9 @@
     target/nvrtc/bin/pip install nvidia-cuda-nvrtc==13.0.88 nvidia-cuda-nvcc==13.0.88
     target/nvrtc/bin/python tests/tools/compile_kernels.py
 
-NVRTC compiles the program's text for each compute capability (the program itself does so when it loads a
-network, for NVRTC's default); ptxas turns that into machine code. Prints the registers of each kernel.
-Fails on an error, a warning or a register spill.
+NVRTC compiles the program's text for its default compute capability, as the program does when it loads a
+network, and for each other; ptxas turns both into machine code for each GPU. Prints the registers of each
+kernel, of the default first. Fails on an error, a warning or a register spill.
 """
 
 import ctypes
@@ -49,16 +49,16 @@ class Nvrtc:
             sys.exit(f"NVRTC: error {code}")
 
     def compile(self, source, capability):
-        """PTX for a compute capability."""
+        """PTX for a compute capability, or for NVRTC's default."""
         program = ctypes.c_void_p()
         text = ctypes.c_char_p(source.encode())
         self.check(self.library.nvrtcCreateProgram(ctypes.byref(program), text, None, 0, None, None))
-        options = [f"--gpu-architecture=compute_{capability}".encode()]
+        options = [f"--gpu-architecture=compute_{capability}".encode()] if capability else []
         array = (ctypes.c_char_p * len(options))(*options)
         code = self.library.nvrtcCompileProgram(program, len(options), array)
         log = self.text(program, "nvrtcGetProgramLogSize", "nvrtcGetProgramLog")
         if code != 0 or log.strip():
-            sys.exit(f"compute_{capability}: {log}")
+            sys.exit(f"compute_{capability or 'default'}: {log}")
         ptx = self.text(program, "nvrtcGetPTXSize", "nvrtcGetPTX")
         self.library.nvrtcDestroyProgram(ctypes.byref(program))
         return ptx
@@ -74,17 +74,18 @@ def registers(ptx, capability):
         run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode != 0:
         sys.exit(f"sm_{capability}: {run.stderr}")
-    found = {}
+    found, spills = {}, set()
     kernel = None
     for line in run.stderr.splitlines():
         if match := re.search(r"Compiling entry function '(\w+)'", line):
             kernel = match[1]
         if match := re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            spills.add(kernel)
             if match[1] != "0" or match[2] != "0":
                 sys.exit(f"sm_{capability}: {kernel} spills: {line.strip()}")
         if match := re.search(r"Used (\d+) registers", line):
             found[kernel] = int(match[1])
-    if sorted(found) != sorted(KERNELS):
+    if sorted(found) != sorted(KERNELS) or spills != set(KERNELS):
         sys.exit(f"sm_{capability}: expected {KERNELS}, found {sorted(found)}")
     return found
 
@@ -95,10 +96,12 @@ def main():
     nvrtc = Nvrtc()
     print(f"{'registers':14}" + "".join(f"{kernel:>11}" for kernel in KERNELS))
     for name, definition in [("f32", ""), ("bf16", "#define BF16\n")]:
+        default = nvrtc.compile(definition + text, None)
         for capability in CAPABILITIES:
-            found = registers(nvrtc.compile(definition + text, capability), capability)
-            row = "".join(f"{found[kernel]:>11}" for kernel in KERNELS)
-            print(f"{name:5}sm_{capability:<6}" + row)
+            found = registers(default, capability)
+            own = registers(nvrtc.compile(definition + text, capability), capability)
+            cells = (f"{found[kernel]}, {own[kernel]}" for kernel in KERNELS)
+            print(f"{name:5}sm_{capability:<6}" + "".join(f"{cell:>11}" for cell in cells))
 
 
 if __name__ == "__main__":
