@@ -1,7 +1,7 @@
 //! Launches on Metal.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::metal_backend::{DeviceId, MetalDevice, MetalError};
@@ -24,9 +24,9 @@ type Key = (DeviceId, Kernel, DType);
 
 /// The compiled kernel; the first call of each compiles.
 fn pipeline(device: &MetalDevice, kernel: Kernel, dtype: DType) -> Result<ComputePipeline> {
-    static PIPELINES: Mutex<Option<HashMap<Key, ComputePipeline>>> = Mutex::new(None);
+    static PIPELINES: LazyLock<Mutex<HashMap<Key, ComputePipeline>>> =
+        LazyLock::new(Mutex::default);
     let mut pipelines = PIPELINES.lock().unwrap_or_else(PoisonError::into_inner);
-    let pipelines = pipelines.get_or_insert_default();
     let key = (device.id(), kernel, dtype);
     if let Some(pipeline) = pipelines.get(&key) {
         return Ok(pipeline.clone());
@@ -37,7 +37,7 @@ fn pipeline(device: &MetalDevice, kernel: Kernel, dtype: DType) -> Result<Comput
         dtype => bail!("no kernels for maps of {dtype:?}"),
     };
     let options = MTLCompileOptions::new();
-    // With it, NaN could pass for a number. Its replacement needs macOS 15.
+    // With fast math, NaN could pass for a number. The method's replacement needs macOS 15.
     #[allow(deprecated)]
     options.setFastMathEnabled(false);
     let metal = device.metal_device();
