@@ -1,10 +1,11 @@
-//! Convolutions of the networks, one by one: milliseconds, GFLOP/s by the direct algorithm's
-//! operations, and the share of the measured peak, for the direct algorithm and for the Winograd
-//! tiles where they apply. Arguments select the shapes whose line contains one of them.
+//! Convolutions of the networks, one by one, in f32 and bf16: milliseconds, GFLOP/s by the direct
+//! algorithm's operations, and the share of the type's measured peak, for the direct algorithm and for the
+//! Winograd tiles where they apply. Arguments select the shapes whose line contains one of them.
 //!
 //! ```text
 //! cargo bench --bench kernels
 //! cargo bench --bench kernels -- "1x1 /1" g32
+//! cargo bench --bench kernels -- bf16
 //! RAYON_NUM_THREADS=1 SENET_ISA=avx2 cargo bench --bench kernels
 //! ```
 //!
@@ -14,7 +15,8 @@
 use std::time::Instant;
 
 use senet::kernels::{
-    ConvGeometry, DirectConv, Epilogue, GroupedConv, Isa, Padding, TileSize, Winograd, peak_flops,
+    Bf16, ConvGeometry, DirectConv, Element, Epilogue, GroupedConv, Isa, Padding, TileSize,
+    Winograd, peak_flops,
 };
 
 const ROUNDS: usize = 41;
@@ -50,33 +52,45 @@ const SHAPES: [[usize; 6]; 26] = [
 ];
 
 fn main() {
-    let isa = Isa::best();
-    let threads = rayon::current_num_threads();
-    let peak = peak_flops(isa) / 1e9;
-    println!(
-        "{}, {threads} threads, peak {peak:.0} GFLOP/s; median (fastest) of {ROUNDS}",
-        isa.name()
-    );
     // Cargo adds `--bench`.
     let wanted: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| !argument.starts_with("--"))
         .collect();
-    for shape in SHAPES {
-        let name = name(shape);
-        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part)) {
-            measure(isa, peak, shape);
-        }
+    measure_all::<f32>(&wanted);
+    measure_all::<Bf16>(&wanted);
+}
+
+fn measure_all<T: Element>(wanted: &[String]) {
+    let isa = Isa::best().of::<T>();
+    let shapes = SHAPES.map(|shape| (shape, name::<T>(shape)));
+    let mut shapes = shapes
+        .into_iter()
+        .filter(|(_, name)| wanted.is_empty() || wanted.iter().any(|part| name.contains(part)))
+        .peekable();
+    if shapes.peek().is_none() {
+        return;
+    }
+    let peak = peak_flops::<T>(isa) / 1e9;
+    println!(
+        "{} {}, {} threads, peak {peak:.0} GFLOP/s; median (fastest) of {ROUNDS}",
+        isa.name(),
+        T::NAME,
+        rayon::current_num_threads(),
+    );
+    for (shape, name) in shapes {
+        measure::<T>(isa, peak, shape, &name);
     }
 }
 
-fn name([side, inputs, outputs, kernel_size, stride, groups]: [usize; 6]) -> String {
+fn name<T: Element>([side, inputs, outputs, kernel_size, stride, groups]: [usize; 6]) -> String {
+    let element = T::NAME;
     format!(
-        "{side:4}x{side:<3} {inputs:5} to {outputs:<5} {kernel_size}x{kernel_size} /{stride} g{groups:<3}"
+        "{element:4} {side:4}x{side:<3} {inputs:5} to {outputs:<5} {kernel_size}x{kernel_size} /{stride} g{groups:<3}"
     )
 }
 
-fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
+fn measure<T: Element>(isa: Isa, peak: f64, shape: [usize; 6], name: &str) {
     let [side, inputs, outputs, kernel_size, stride, groups] = shape;
     let geometry = ConvGeometry {
         inputs,
@@ -90,49 +104,51 @@ fn measure(isa: Isa, peak: f64, shape: [usize; 6]) {
     let weights = outputs * geometry.depth();
     let filters: Vec<f32> = (0..weights).map(|i| (i as f32 * 0.37).sin()).collect();
     let bias = vec![0.1; outputs];
-    let x: Vec<f32> = (0..side * side * inputs)
-        .map(|i| (i as f32 * 0.71).cos())
+    let x: Vec<T> = (0..side * side * inputs)
+        .map(|i| T::from_f32((i as f32 * 0.71).cos()))
         .collect();
     let pixels = geometry.output(side) * geometry.output(side);
     let operations = 2.0 * (pixels * weights) as f64;
     let size = [1, side, side];
-    let mut y = vec![0.0; pixels * outputs];
+    let mut y = vec![T::zeroed(); pixels * outputs];
     let report = |algorithm: &str, [median, fastest]: [f64; 2]| {
         let speed = operations / median / 1e6;
         let share = speed / peak * 100.0;
         println!(
-            "{} {algorithm:15} {median:7.3} ({fastest:.3}) ms {speed:6.0} GFLOP/s {share:4.0} %",
-            name(shape)
+            "{name} {algorithm:15} {median:7.3} ({fastest:.3}) ms {speed:6.0} GFLOP/s {share:4.0} %"
         );
     };
     if groups > 1 {
-        let conv = GroupedConv::new(isa, &filters, &bias, geometry);
+        let conv = GroupedConv::<T::Word>::new(isa, &filters, &bias, geometry);
         let times = time(|| conv.run(&x, size, &mut y, Epilogue::default()));
         return report("grouped", times);
     }
-    let conv = DirectConv::new(isa, &filters, &bias, geometry);
+    let conv = DirectConv::<T>::new(isa, &filters, &bias, geometry);
     let times = time(|| conv.run(&x, size, &mut y, Epilogue::default()));
     report("direct", times);
-    if !Winograd::supports(&geometry) {
+    let Some(x) = bytemuck::try_cast_slice(&x)
+        .ok()
+        .filter(|_| !T::NARROW && Winograd::supports(&geometry))
+    else {
         return;
-    }
-    for (name, tile) in [
+    };
+    for (algorithm, tile) in [
         ("winograd 2x2", TileSize::Two),
         ("winograd 4x4", TileSize::Four),
     ] {
         let conv = Winograd::new(isa, &filters, &bias, geometry, tile);
         let mut z = vec![0.0; y.len()];
-        let times = time(|| conv.run(&x, size, &mut z, Epilogue::default()));
-        let scale = y.iter().fold(1.0, |most: f32, y| most.max(y.abs()));
+        let times = time(|| conv.run(x, size, &mut z, Epilogue::default()));
+        let y = y.iter().map(|y| y.to_f32());
+        let scale = y.clone().fold(1.0, |most: f32, y| most.max(y.abs()));
         let largest = y
-            .iter()
             .zip(&z)
             .fold(0.0, |most: f32, (y, z)| most.max((y - z).abs()));
         assert!(
             largest <= 1e-4 * scale,
-            "{name}: off by {largest} of {scale}"
+            "{algorithm}: off by {largest} of {scale}"
         );
-        report(name, times);
+        report(algorithm, times);
     }
 }
 

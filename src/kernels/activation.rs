@@ -192,7 +192,11 @@ mod tests {
             for activation in Activation::ALL {
                 let mut found = values.clone();
                 let rows = MatMut::new(&mut found, values.len());
-                isa.run(ActivateRows { rows, activation });
+                isa.run(ActivateRows {
+                    rows,
+                    from: None,
+                    activation,
+                });
                 for (&x, &y) in values.iter().zip(&found) {
                     let name = isa.name();
                     if x.is_nan() {

@@ -1,5 +1,6 @@
 //! Convolution by the algorithm that suits its geometry.
 
+use super::element::Word;
 use super::{
     Activation, ConvGeometry, DirectConv, Element, Epilogue, GroupedConv, Isa, RowSums, TileSize,
     Winograd,
@@ -7,17 +8,20 @@ use super::{
 
 /// A convolution with bias and activation on maps `[N, H, W, C]`.
 #[derive(Debug)]
-pub struct Conv<T = f32> {
+pub struct Conv<T: Element = f32> {
     geometry: ConvGeometry,
     activation: Option<Activation>,
     algorithm: Algorithm<T>,
 }
 
 #[derive(Debug)]
-enum Algorithm<T> {
+enum Algorithm<T: Element> {
     Direct(DirectConv<T>),
+    /// In f32 alone: in bf16 the transforms would lose digits.
     Winograd(Winograd),
-    Grouped(GroupedConv<T>),
+    Grouped(GroupedConv<T::Word>),
+    /// For groups whose inputs do not form whole words.
+    Single(GroupedConv<T::Single>),
 }
 
 impl<T: Element> Conv<T> {
@@ -32,9 +36,12 @@ impl<T: Element> Conv<T> {
         geometry: ConvGeometry,
         activation: Option<Activation>,
     ) -> Self {
-        let algorithm = if geometry.groups > 1 {
+        let is_whole = geometry.group_inputs().is_multiple_of(T::Word::INPUTS);
+        let algorithm = if geometry.groups > 1 && is_whole {
             Algorithm::Grouped(GroupedConv::new(isa, filters, bias, geometry))
-        } else if let Some(size) = tile_size(isa, &geometry) {
+        } else if geometry.groups > 1 {
+            Algorithm::Single(GroupedConv::new(isa, filters, bias, geometry))
+        } else if let Some(size) = tile_size(isa, &geometry).filter(|_| !T::NARROW) {
             Algorithm::Winograd(Winograd::new(isa, filters, bias, geometry, size))
         } else {
             Algorithm::Direct(DirectConv::new(isa, filters, bias, geometry))
@@ -61,6 +68,7 @@ impl<T: Element> Conv<T> {
                 format!("winograd {side}x{side}, {}", conv.kernel())
             }
             Algorithm::Grouped(conv) => format!("grouped, {}", conv.kernel()),
+            Algorithm::Single(conv) => format!("grouped, {}", conv.kernel()),
         }
     }
 
@@ -78,8 +86,13 @@ impl<T: Element> Conv<T> {
         };
         match &self.algorithm {
             Algorithm::Direct(conv) => conv.run(x, size, y, epilogue),
-            Algorithm::Winograd(conv) => conv.run(x, size, y, epilogue),
+            // No casts in fact: the type is f32.
+            Algorithm::Winograd(conv) => {
+                let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
+                conv.run(x, size, y, epilogue);
+            }
             Algorithm::Grouped(conv) => conv.run(x, size, y, epilogue),
+            Algorithm::Single(conv) => conv.run(x, size, y, epilogue),
         }
     }
 }
@@ -92,7 +105,7 @@ impl<T: Element> Conv<T> {
 fn tile_size(isa: Isa, geometry: &ConvGeometry) -> Option<TileSize> {
     const FEWEST_INPUTS: usize = 16;
     // With 16 values per vector the weights become the bottleneck sooner.
-    let most_for_four = if isa.lanes() >= 16 {
+    let most_for_four = if isa.lanes::<f32>() >= 16 {
         128 * 128
     } else {
         256 * 256

@@ -6,16 +6,22 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::element::Word;
 use super::epilogue::Epilogue;
 use super::gemm::{Packed, Rows, gemm};
-use super::micro::{MOST_DEPTH, ROW, RowLayout};
-use super::{ConvGeometry, Element, Isa};
+use super::micro::{RowLayout, most_depth, packed_row};
+use super::{ConvGeometry, Element, Isa, Kernel, Simd};
 
 /// A dense convolution of any kernel, stride, padding and dilation on maps `[N, H, W, C]`.
 #[derive(Debug)]
-pub struct DirectConv<T = f32> {
+pub struct DirectConv<T: Element = f32> {
     geometry: ConvGeometry,
-    packed: Packed<T>,
+    packed: Packed<T::Word>,
+}
+
+/// Inputs of a row of taps, in whole words: the weight of what is added is 0.
+fn tap_row<T: Element>(geometry: &ConvGeometry) -> usize {
+    (geometry.kernel_size * geometry.inputs).next_multiple_of(T::Word::INPUTS)
 }
 
 impl<T: Element> DirectConv<T> {
@@ -37,12 +43,15 @@ impl<T: Element> DirectConv<T> {
             (1, outputs, outputs * inputs * taps)
         );
         // A window's inputs in the order in which they lie in the map: tap by tap.
-        let packed = Packed::new(isa, inputs * taps, bias, |output, row| {
+        let tap_row = tap_row::<T>(&geometry);
+        let packed = Packed::new(isa, kernel_size * tap_row, bias, |output, row| {
             let filter = &filters[output * inputs * taps..][..inputs * taps];
             if taps == 1 {
-                return row.copy_from_slice(filter);
+                return row[..inputs].copy_from_slice(filter);
             }
-            for (tap, row) in row.chunks_exact_mut(inputs).enumerate() {
+            let rows = row.chunks_exact_mut(tap_row);
+            let rows = rows.flat_map(|row| row.chunks_exact_mut(inputs).take(kernel_size));
+            for (tap, row) in rows.enumerate() {
                 let weights = filter.iter().skip(tap).step_by(taps);
                 row.iter_mut()
                     .zip(weights)
@@ -101,15 +110,18 @@ pub(super) struct Pixels<'a, T> {
 impl<T: Element> Rows<T> for Pixels<'_, T> {
     #[inline(always)]
     fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> RowLayout {
-        for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
-            let from = &self.x[row * self.inputs..][depth.clone()];
+        let row_len = const { packed_row::<T>() };
+        for (row, to) in rows.zip(packed.chunks_mut(row_len)) {
+            let from = &self.x[row * self.inputs..][depth.start..depth.end.min(self.inputs)];
             to[..from.len()].copy_from_slice(from);
+            to[from.len()..depth.len()].fill(T::zeroed());
         }
-        RowLayout::plain(depth.len(), ROW)
+        RowLayout::plain(depth.len(), row_len)
     }
 
     fn in_place(&self) -> Option<(&[T], usize)> {
-        Some((self.x, self.inputs))
+        let words = self.inputs.is_multiple_of(T::Word::INPUTS);
+        words.then_some((self.x, self.inputs))
     }
 }
 
@@ -141,13 +153,13 @@ impl<T: Element> Windows<'_, T> {
             ..
         } = self.geometry;
         let width = (neighbours - 1) * stride + kernel_size;
-        (kernel_size > 1 && dilation == 1 && kernel_size * kernel_size * inputs <= MOST_DEPTH)
-            .then_some(RowLayout {
-                stride: stride * inputs,
-                runs: kernel_size,
-                run: kernel_size * inputs,
-                run_stride: width * inputs,
-            })
+        let depth = kernel_size * tap_row::<T>(&self.geometry);
+        (kernel_size > 1 && dilation == 1 && depth <= most_depth::<T>()).then_some(RowLayout {
+            stride: stride * inputs,
+            runs: kernel_size,
+            run: kernel_size * inputs,
+            run_stride: width * inputs,
+        })
     }
 
     /// The rows of the map that the windows of a row of the output reach, from pixel `first` of the
@@ -176,6 +188,9 @@ impl<T: Element> Windows<'_, T> {
                 .copy_from_slice(&self.x[from..][..(end - start) * inputs]);
             run[end * inputs..].fill(T::zeroed());
         }
+        // The last word of the last run may reach beyond it.
+        let end = layout.runs * layout.run_stride;
+        packed[end..][..T::Word::INPUTS - 1].fill(T::zeroed());
     }
 }
 
@@ -188,7 +203,7 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
     fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> RowLayout {
         let layout = self.overlapping(rows.len()).filter(|layout| {
             rows.start / self.output[1] == (rows.end - 1) / self.output[1]
-                && layout.reach(rows.len()) <= packed.len()
+                && layout.reach(rows.len(), T::Word::INPUTS) <= packed.len()
         });
         if let Some(layout) = layout {
             self.pack_overlapping(rows.start, layout, packed);
@@ -202,7 +217,10 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
             ..
         } = self.geometry;
         let ([height, width], [above, before]) = (self.size, self.zeros);
-        for (row, to) in rows.zip(packed.chunks_mut(ROW)) {
+        let row_len = const { packed_row::<T>() };
+        let tap_row = tap_row::<T>(&self.geometry);
+        let added = tap_row - kernel_size * inputs;
+        for (row, to) in rows.zip(packed.chunks_mut(row_len)) {
             let (pixel, image) = (
                 row % (self.output[0] * self.output[1]),
                 row / (self.output[0] * self.output[1]),
@@ -211,8 +229,9 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
                 pixel / self.output[1] * stride,
                 pixel % self.output[1] * stride,
             );
-            let (tap, mut channel) = (depth.start / inputs, depth.start % inputs);
-            let (mut tap_y, mut tap_x) = (tap / kernel_size, tap % kernel_size);
+            // What is added to a row of taps is shorter than a word, so that no chunk starts in it.
+            let (mut tap_y, within) = (depth.start / tap_row, depth.start % tap_row);
+            let (mut tap_x, mut channel) = (within / inputs, within % inputs);
             let mut at = 0;
             while at < depth.len() {
                 let (y, x) = (top + tap_y * dilation, left + tap_x * dilation);
@@ -235,10 +254,14 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
                 tap_x += taps;
                 if tap_x == kernel_size {
                     (tap_y, tap_x) = (tap_y + 1, 0);
+                    if added > 0 && at < depth.len() {
+                        to[at..at + added].fill(T::zeroed());
+                        at += added;
+                    }
                 }
             }
         }
-        RowLayout::plain(depth.len(), ROW)
+        RowLayout::plain(depth.len(), row_len)
     }
 }
 
@@ -260,8 +283,8 @@ fn copy_run<T: Copy>(from: &[T], to: &mut [T], len: usize) {
     }
 }
 
-/// `[N, C, H, W]` to `[N, H, W, C]`.
-pub fn to_channels_last<T: Element>(x: &[T], [channels, plane]: [usize; 2], y: &mut [T]) {
+/// `[N, C, H, W]` in f32 to `[N, H, W, C]`.
+pub fn to_channels_last<T: Element>(x: &[f32], [channels, plane]: [usize; 2], y: &mut [T]) {
     // Pixels per task.
     const TASK: usize = 1 << 12;
     assert_eq!(x.len(), y.len());
@@ -273,8 +296,35 @@ pub fn to_channels_last<T: Element>(x: &[T], [channels, plane]: [usize; 2], y: &
             .for_each(|(task, y)| {
                 for (channel, x) in x.chunks_exact(plane).enumerate() {
                     let to = y.iter_mut().skip(channel).step_by(channels);
-                    to.zip(&x[task * TASK..]).for_each(|(to, &from)| *to = from);
+                    to.zip(&x[task * TASK..])
+                        .for_each(|(to, &from)| *to = T::from_f32(from));
                 }
             });
     });
+}
+
+/// Rounds values in f32.
+pub fn convert<T: Element>(isa: Isa, x: &[f32], y: &mut [T]) {
+    // Values per task.
+    const TASK: usize = 1 << 14;
+    assert_eq!(x.len(), y.len());
+    let tasks = y.par_chunks_mut(TASK).zip(x.par_chunks(TASK));
+    tasks.for_each(|(y, x)| isa.run(Convert { x, y }));
+}
+
+struct Convert<'a, T> {
+    x: &'a [f32],
+    y: &'a mut [T],
+}
+
+impl<T: Element> Kernel for Convert<'_, T> {
+    type Output = ();
+    type Element = T;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (y, x) in self.y.chunks_mut(S::LANES).zip(self.x.chunks(S::LANES)) {
+            simd.store_some(simd.load_some(x), y);
+        }
+    }
 }

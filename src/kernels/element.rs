@@ -1,25 +1,38 @@
-//! The type of weights and activations in memory. Sums, biases and gates are always f32.
+//! The types of maps and weights in memory. Sums, biases and gates are always f32.
 #![allow(unsafe_code)]
 
 use std::fmt::Debug;
 
-use bytemuck::Pod;
+use bytemuck::{Pod, Zeroable};
 
-use super::micro::{self, PanelProduct};
+use super::bf16::Bf16;
 use super::simd::Simd;
 
-/// A type that weights and activations are stored in.
+/// A type that the values of maps are stored in.
 ///
-/// Vectors in registers are f32, so that most kernels only load and store through this trait. The
-/// matrix product has a micro-kernel for each type, in the order of weights that suits it.
+/// Vectors in registers are f32, so that most kernels only load and store through this trait. Products
+/// multiply [`Word`]s.
 ///
 /// No other crate can implement it: `Simd` has no public name.
 ///
 /// # Safety
-/// Loads and stores touch no more values than they say: the checked ones of `Simd` rely on it.
+/// Loads and stores touch no more values than they say: the checked ones of `Simd` rely on it. A type
+/// that is not narrow is f32: the micro-kernel relies on it.
 pub unsafe trait Element: Pod + Debug + Send + Sync {
     /// As in the names of kernels, such as `avx2 f32 6x16`.
     const NAME: &'static str;
+
+    /// Whether values are rounded when they are stored, so that unfinished sums are kept elsewhere.
+    const NARROW: bool;
+
+    /// What products multiply.
+    type Word: Word<Element = Self>;
+
+    /// The same for a convolution with groups of an odd number of inputs, which do not form pairs.
+    type Single: Word<Element = Self>;
+
+    /// What fully connected layers multiply with inputs in f32.
+    type Linear: Word<Element = f32>;
 
     /// The nearest value of this type.
     fn from_f32(x: f32) -> Self;
@@ -27,39 +40,71 @@ pub unsafe trait Element: Pod + Debug + Send + Sync {
     /// The same value.
     fn to_f32(self) -> f32;
 
+    /// The same values, if they need no conversion.
+    fn of_f32(values: &[f32]) -> Option<&[Self]>;
+
     /// A vector of values.
     ///
     /// # Safety
     /// `from` is valid for reading `LANES` values.
     unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V;
 
-    /// The same four values in every four lanes.
-    ///
-    /// # Safety
-    /// `from` is valid for reading 4 values.
-    unsafe fn load_four<S: Simd>(simd: S, from: *const Self) -> S::V;
-
     /// Stores a vector, each lane rounded to the nearest value.
     ///
     /// # Safety
     /// `to` is valid for writing `LANES` values.
     unsafe fn store<S: Simd>(simd: S, x: S::V, to: *mut Self);
+}
 
-    /// Packs a panel, all zeros before, with the weights of `width` outputs or fewer in the order
-    /// in which [`Element::multiply`] reads them: `rows` has those of one output every `stride`
-    /// values.
-    fn pack(rows: &[f32], stride: usize, width: usize, panel: &mut [Self]);
+/// A weight, or the weights of a pair of inputs: what a lane multiplies at a time.
+///
+/// # Safety
+/// Loads touch no more words or values than they say.
+pub unsafe trait Word: Pod + Debug + Send + Sync {
+    /// The type of the map.
+    type Element: Element;
 
-    /// `y = rows * panel + bias` for a panel of `VECTORS` vectors.
+    /// As in the names of kernels.
+    const NAME: &'static str;
+
+    /// Inputs that it is multiplied with.
+    const INPUTS: usize;
+
+    /// From the weights of `INPUTS` inputs.
     ///
     /// # Panics
-    /// If a slice is too short, or `y` has more columns than the panel.
-    fn multiply<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<'_, Self>);
+    /// If there are fewer.
+    fn pack(weights: &[f32]) -> Self;
+
+    /// A vector of words.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `LANES` words.
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V;
+
+    /// The same four words in every four lanes.
+    ///
+    /// # Safety
+    /// `from` is valid for reading 4 words.
+    unsafe fn load_four<S: Simd>(simd: S, from: *const Self) -> S::V;
+
+    /// `INPUTS` values of the map in every lane.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `INPUTS` values.
+    unsafe fn splat<S: Simd>(simd: S, from: *const Self::Element) -> S::V;
+
+    /// `sum` and, in each lane, the products of the inputs and their weights.
+    fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V;
 }
 
 // SAFETY: the loads and stores are those of `Simd`.
 unsafe impl Element for f32 {
     const NAME: &'static str = "f32";
+    const NARROW: bool = false;
+    type Word = f32;
+    type Single = f32;
+    type Linear = f32;
 
     #[inline(always)]
     fn from_f32(x: f32) -> Self {
@@ -69,6 +114,34 @@ unsafe impl Element for f32 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         self
+    }
+
+    fn of_f32(values: &[f32]) -> Option<&[Self]> {
+        Some(values)
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: as the caller guarantees.
+        unsafe { simd.load_unchecked(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd>(simd: S, x: S::V, to: *mut Self) {
+        // SAFETY: as the caller guarantees.
+        unsafe { simd.store_unchecked(x, to) }
+    }
+}
+
+// SAFETY: the loads are those of `Simd`.
+unsafe impl Word for f32 {
+    type Element = f32;
+    const NAME: &'static str = "f32";
+    const INPUTS: usize = 1;
+
+    #[inline(always)]
+    fn pack(weights: &[f32]) -> Self {
+        weights[0]
     }
 
     #[inline(always)]
@@ -84,22 +157,165 @@ unsafe impl Element for f32 {
     }
 
     #[inline(always)]
-    unsafe fn store<S: Simd>(simd: S, x: S::V, to: *mut Self) {
+    unsafe fn splat<S: Simd>(simd: S, from: *const f32) -> S::V {
         // SAFETY: as the caller guarantees.
-        unsafe { simd.store_unchecked(x, to) }
-    }
-
-    fn pack(rows: &[f32], stride: usize, width: usize, panel: &mut [Self]) {
-        let columns = rows.len().div_ceil(stride);
-        for (input, weights) in panel.chunks_exact_mut(width).enumerate() {
-            for (column, weight) in weights.iter_mut().take(columns).enumerate() {
-                *weight = rows[column * stride + input];
-            }
-        }
+        simd.splat(unsafe { *from })
     }
 
     #[inline(always)]
-    fn multiply<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<'_, Self>) {
-        micro::multiply::<S, VECTORS>(simd, product);
+    fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V {
+        simd.fma(inputs, weights, sum)
+    }
+}
+
+// SAFETY: the loads and stores are those of `Simd`.
+unsafe impl Element for Bf16 {
+    const NAME: &'static str = "bf16";
+    const NARROW: bool = true;
+    type Word = Pair;
+    type Single = Bf16;
+    type Linear = Mixed;
+
+    #[inline(always)]
+    fn from_f32(x: f32) -> Self {
+        Self::from_f32(x)
+    }
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self.to_f32()
+    }
+
+    fn of_f32(_: &[f32]) -> Option<&[Self]> {
+        None
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: as the caller guarantees.
+        unsafe { simd.load_bf16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd>(simd: S, x: S::V, to: *mut Self) {
+        // SAFETY: as the caller guarantees.
+        unsafe { simd.store_bf16(x, to) }
+    }
+}
+
+/// The weights of two inputs that follow each other, for [`Simd::dot`].
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Pair([Bf16; 2]);
+
+// SAFETY: the loads are those of `Simd` for as many f32, which have the same size. It aligns none of them.
+unsafe impl Word for Pair {
+    type Element = Bf16;
+    const NAME: &'static str = "bf16";
+    const INPUTS: usize = 2;
+
+    #[inline(always)]
+    fn pack(weights: &[f32]) -> Self {
+        Self([Bf16::from_f32(weights[0]), Bf16::from_f32(weights[1])])
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: as the caller guarantees.
+        unsafe { simd.load_unchecked(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_four<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: as the caller guarantees.
+        unsafe { simd.load_four(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const Bf16) -> S::V {
+        // SAFETY: as the caller guarantees; two values have the size of an f32.
+        simd.splat(unsafe { from.cast::<f32>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V {
+        simd.dot(inputs, weights, sum)
+    }
+}
+
+// SAFETY: the loads are those of `Simd`.
+unsafe impl Word for Bf16 {
+    type Element = Bf16;
+    const NAME: &'static str = "bf16";
+    const INPUTS: usize = 1;
+
+    #[inline(always)]
+    fn pack(weights: &[f32]) -> Self {
+        Self::from_f32(weights[0])
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: as the caller guarantees.
+        unsafe { simd.load_bf16(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_four<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: as the caller guarantees.
+        let four = unsafe { from.cast::<[Self; 4]>().read() }.map(Self::to_f32);
+        // SAFETY: the array has four values.
+        unsafe { simd.load_four(four.as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const Bf16) -> S::V {
+        // SAFETY: as the caller guarantees.
+        simd.splat(unsafe { *from }.to_f32())
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V {
+        simd.fma(inputs, weights, sum)
+    }
+}
+
+/// A weight in bf16 for an input in f32.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(transparent)]
+pub struct Mixed(Bf16);
+
+// SAFETY: the loads are those of `Simd`.
+unsafe impl Word for Mixed {
+    type Element = f32;
+    const NAME: &'static str = "f32 x bf16";
+    const INPUTS: usize = 1;
+
+    #[inline(always)]
+    fn pack(weights: &[f32]) -> Self {
+        Self(Bf16::from_f32(weights[0]))
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: as the caller guarantees; it consists of a bf16 alone.
+        unsafe { simd.load_bf16(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_four<S: Simd>(simd: S, from: *const Self) -> S::V {
+        // SAFETY: as the caller guarantees.
+        unsafe { <Bf16 as Word>::load_four(simd, from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const f32) -> S::V {
+        // SAFETY: as the caller guarantees.
+        simd.splat(unsafe { *from })
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V {
+        simd.fma(inputs, weights, sum)
     }
 }

@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::epilogue::{ActivateRows, Placement, RowSums};
-use super::{Activation, Element, Isa, Kernel, MatMut, Simd};
+use super::activation::activate;
+use super::epilogue::{Placement, RowSums};
+use super::{Activation, Element, Isa, Kernel, Simd};
 
 /// Pixels in one partial sum; fixed, so that the mean does not depend on the number of threads.
 const SUM_ROWS: usize = 128;
@@ -69,6 +70,7 @@ struct Task<'a, T> {
 
 impl<T: Element> Kernel for Task<'_, T> {
     type Output = ();
+    type Element = T;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -98,7 +100,11 @@ impl<T: Element> Kernel for Task<'_, T> {
                             Some(gate) => simd.fma(x, simd.load_some(&gate[lanes.clone()]), other),
                             None => simd.add(x, other),
                         };
-                        if relu { simd.relu(sum) } else { sum }
+                        match after {
+                            Some(activation) => activate(simd, sum, activation),
+                            None if relu => simd.relu(sum),
+                            None => sum,
+                        }
                     }
                     Elementwise::Select { gates, .. } => {
                         let first = simd.mul(x, simd.load_some(&gates[0][lanes.clone()]));
@@ -108,10 +114,6 @@ impl<T: Element> Kernel for Task<'_, T> {
                 simd.store_some(result, &mut y[lanes]);
                 start = end;
             }
-        }
-        if let Some(activation) = after {
-            let rows = MatMut::new(values, channels);
-            simd.run(ActivateRows { rows, activation });
         }
     }
 }
@@ -176,6 +178,7 @@ struct Sum<'a, T> {
 
 impl<T: Element> Kernel for Sum<'_, T> {
     type Output = ();
+    type Element = T;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {

@@ -47,25 +47,36 @@ impl Activation {
         let columns = values.len();
         isa.run(ActivateRows {
             rows: MatMut::new(values, columns),
+            from: None,
             activation: self,
         });
     }
 }
 
-/// Applies an activation to every value, in place.
+/// Applies an activation to every value.
 pub(super) struct ActivateRows<'a, T> {
+    /// The results, and the values if they are nowhere else.
     pub rows: MatMut<'a, T>,
+    /// The values, and how many there are from one row to the next.
+    pub from: Option<(&'a [f32], usize)>,
     pub activation: Activation,
 }
 
 impl<T: Element> Kernel for ActivateRows<'_, T> {
     type Output = ();
+    type Element = T;
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         for row in 0..self.rows.rows() {
+            let mut from = self
+                .from
+                .map(|(values, stride)| values[row * stride..].chunks(S::LANES));
             for values in self.rows.row(row).chunks_mut(S::LANES) {
-                let x = simd.load_some(values);
+                let x = match from.as_mut().and_then(Iterator::next) {
+                    Some(from) => simd.load_some(from),
+                    None => simd.load_some(values),
+                };
                 simd.store_some(activate(simd, x, self.activation), values);
             }
         }

@@ -8,9 +8,10 @@
 use std::ops::Range;
 
 use super::aligned::Aligned;
+use super::element::Word;
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement, RowSums};
-use super::micro::{MOST_DEPTH, PanelProduct, ROW, RowLayout};
+use super::micro::{PanelProduct, RowLayout, most_depth, multiply, packed_row};
 use super::partition::{Size, Split, TaskGrid, Tasks, Work, middle};
 use super::scratch::with_scratch;
 use super::{Element, Isa, Kernel, MatMut, Simd};
@@ -18,32 +19,34 @@ use super::{Element, Isa, Kernel, MatMut, Simd};
 /// Tiles of rows that are packed at a time.
 const TILES: usize = 8;
 
-/// Most inputs of rows that are read in place. Longer rows would compete for the same few sets of
+/// Most bytes of rows that are read in place. Longer rows would compete for the same few sets of
 /// L1, as the numbers of channels are powers of two.
-const MOST_IN_PLACE: usize = 512;
+const MOST_IN_PLACE: usize = 2048;
 
 /// Values between unpacked rows of weights, so that those of a panel do not fall into the same few
 /// cache sets.
 const SPREAD: usize = 16;
 
 /// Weights in the order in which the micro-kernel reads them: chunks of inputs, within them panels
-/// of one or two vectors of outputs, within them as [`Element::pack`] has it. Missing outputs are
-/// 0.
+/// of one or two vectors of outputs, within them word by word. Missing outputs are 0.
 #[derive(Debug)]
-pub(super) struct Packed<T = f32> {
+pub(super) struct Packed<W = f32> {
     isa: Isa,
     depth: usize,
     outputs: usize,
     vectors: usize,
     width: usize,
-    values: Aligned<T>,
+    words: Aligned<W>,
     /// One per output, padded to whole panels.
     bias: Vec<f32>,
 }
 
-impl<T: Element> Packed<T> {
+impl<W: Word> Packed<W> {
     /// From one bias per output and the weights: `row(output, weights)` writes those of an output
-    /// in the order of the inputs.
+    /// in the order of the inputs, as far as they are not 0.
+    ///
+    /// # Panics
+    /// If the inputs are not a whole number of words.
     pub(super) fn new(
         isa: Isa,
         depth: usize,
@@ -66,7 +69,8 @@ impl<T: Element> Packed<T> {
 
     /// With all weights 0, to be filled panel by panel.
     pub(super) fn zeros(isa: Isa, depth: usize, bias: &[f32]) -> Self {
-        let lanes = isa.lanes();
+        assert!(depth.is_multiple_of(W::INPUTS));
+        let lanes = isa.lanes::<W::Element>();
         let outputs = bias.len();
         let vectors = if outputs > lanes { 2 } else { 1 };
         let width = vectors * lanes;
@@ -79,7 +83,7 @@ impl<T: Element> Packed<T> {
             outputs,
             vectors,
             width,
-            values: Aligned::zeros(panels * width * depth),
+            words: Aligned::zeros(panels * width * (depth / W::INPUTS)),
             bias: padded,
         }
     }
@@ -88,16 +92,22 @@ impl<T: Element> Packed<T> {
     fn fill(&mut self, panel: usize, rows: &[f32], stride: usize) {
         let width = self.width;
         let columns = width.min(self.outputs - panel * width);
-        for inputs in depth_chunks(self.depth) {
+        for inputs in depth_chunks::<W>(self.depth) {
             let rows = &rows[inputs.start..columns * stride];
-            T::pack(rows, stride, width, self.panel_mut(&inputs, panel));
+            let words = self.panel_mut(&inputs, panel).chunks_exact_mut(width);
+            for (word, words) in words.enumerate() {
+                for (column, to) in words.iter_mut().take(columns).enumerate() {
+                    *to = W::pack(&rows[column * stride + word * W::INPUTS..]);
+                }
+            }
         }
     }
 
     /// Instruction set, element type and tile of the micro-kernel that reads the weights.
     pub(super) fn kernel(&self) -> String {
-        let (isa, rows) = (self.isa.name(), self.isa.rows());
-        format!("{isa} {} {rows}x{}", T::NAME, self.width)
+        let rows = self.isa.rows::<W::Element>();
+        let isa = self.isa.of::<W::Element>().name();
+        format!("{isa} {} {rows}x{}", W::NAME, self.width)
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -121,33 +131,34 @@ impl<T: Element> Packed<T> {
     }
 
     /// The weights of a panel for a chunk of inputs.
-    pub(super) fn panel(&self, inputs: &Range<usize>, panel: usize) -> &[T] {
-        &self.values[self.place(inputs, panel)]
+    pub(super) fn panel(&self, inputs: &Range<usize>, panel: usize) -> &[W] {
+        &self.words[self.place(inputs, panel)]
     }
 
     /// As [`Packed::panel`].
-    pub(super) fn panel_mut(&mut self, inputs: &Range<usize>, panel: usize) -> &mut [T] {
+    pub(super) fn panel_mut(&mut self, inputs: &Range<usize>, panel: usize) -> &mut [W] {
         let place = self.place(inputs, panel);
-        &mut self.values[place]
+        &mut self.words[place]
     }
 
     fn place(&self, inputs: &Range<usize>, panel: usize) -> Range<usize> {
-        let start = inputs.start * self.bias.len() + panel * self.width * inputs.len();
-        start..start + self.width * inputs.len()
+        let words = inputs.len() / W::INPUTS;
+        let start = inputs.start / W::INPUTS * self.bias.len() + panel * self.width * words;
+        start..start + self.width * words
     }
 }
 
-/// The inputs in equal chunks of at most [`MOST_DEPTH`].
-pub(super) fn depth_chunks(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    let count = depth.div_ceil(MOST_DEPTH).max(1);
-    let size = depth.div_ceil(count);
+/// The inputs in equal chunks of whole words, as many as a tile sums at a time.
+pub(super) fn depth_chunks<W: Word>(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let count = depth.div_ceil(most_depth::<W::Element>()).max(1);
+    let size = depth.div_ceil(count).next_multiple_of(W::INPUTS);
     (0..count).map(move |i| (i * size).min(depth)..((i + 1) * size).min(depth))
 }
 
 /// Where the rows of a product come from.
 pub(super) trait Rows<T>: Sync {
-    /// Packs the inputs `depth` of `rows` into `packed`, which has room for as many rows of `ROW`
-    /// values, and returns their layout there.
+    /// Packs the inputs `depth` of `rows` into `packed`, which has room for as many rows of
+    /// [`packed_row`] values, and returns their layout there.
     fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> RowLayout;
 
     /// Rows of which a group should not cross the end, as they are packed together best.
@@ -166,10 +177,10 @@ pub(super) trait Rows<T>: Sync {
 /// # Panics
 /// If `y` is not a whole number of rows of `packed.outputs()`, or the sums are not one row per
 /// segment.
-pub(super) fn gemm<T: Element>(
-    packed: &Packed<T>,
-    rows: &impl Rows<T>,
-    y: &mut [T],
+pub(super) fn gemm<W: Word>(
+    packed: &Packed<W>,
+    rows: &impl Rows<W::Element>,
+    y: &mut [W::Element],
     epilogue: Epilogue<'_>,
 ) {
     let Epilogue { activation, sums } = epilogue;
@@ -193,10 +204,10 @@ pub(super) fn gemm<T: Element>(
     }
 }
 
-fn multiply_all<T: Element>(
-    packed: &Packed<T>,
-    rows: &impl Rows<T>,
-    y: MatMut<'_, T>,
+fn multiply_all<W: Word>(
+    packed: &Packed<W>,
+    rows: &impl Rows<W::Element>,
+    y: MatMut<'_, W::Element>,
     placement: Placement,
     sums: Option<RowSums<'_>>,
 ) {
@@ -210,7 +221,7 @@ fn multiply_all<T: Element>(
     let size = Size {
         rows: y.rows(),
         segment,
-        tile: packed.isa.rows(),
+        tile: packed.isa.rows::<W::Element>(),
         panels: packed.panels(),
         width: packed.width,
     };
@@ -249,15 +260,15 @@ fn multiply_all<T: Element>(
     }
 }
 
-struct Product<'a, T, R> {
-    packed: &'a Packed<T>,
+struct Product<'a, W, R> {
+    packed: &'a Packed<W>,
     rows: &'a R,
     placement: Placement,
     grid: TaskGrid,
 }
 
-impl<T: Element, R: Rows<T>> Tasks for Product<'_, T, R> {
-    type Element = T;
+impl<W: Word, R: Rows<W::Element>> Tasks for Product<'_, W, R> {
+    type Element = W::Element;
 
     fn split(&self, tasks: &Range<usize>, panels: &Range<usize>) -> Option<Split> {
         if tasks.len() > 1 {
@@ -275,7 +286,7 @@ impl<T: Element, R: Rows<T>> Tasks for Product<'_, T, R> {
         task * self.grid.task_panels * self.packed.width
     }
 
-    fn run(&self, task: Work<'_, T>) {
+    fn run(&self, task: Work<'_, W::Element>) {
         let Work {
             rows,
             columns,
@@ -286,33 +297,57 @@ impl<T: Element, R: Rows<T>> Tasks for Product<'_, T, R> {
             ..(columns.end * self.grid.task_panels).min(self.packed.panels());
         let first = self.grid.start(rows.start);
         let isa = self.packed.isa;
+        let group = TILES * isa.rows::<W::Element>();
+        let packed =
+            group * packed_row::<W::Element>() * size_of::<W::Element>() / size_of::<f32>();
+        let partial = if self.has_partial_sums() {
+            group * panels.len() * self.packed.width
+        } else {
+            0
+        };
         // Outside of the kernel, because a closure inside it would not be compiled for the
         // instruction set.
-        with_scratch(TILES * isa.rows() * ROW, |scratch| {
+        with_scratch(packed + partial, |scratch| {
+            let (packed, partial) = scratch.split_at_mut(packed);
             isa.run(Task {
                 product: self,
                 first,
                 panels,
                 y,
                 sums,
-                scratch,
+                packed: bytemuck::cast_slice_mut(packed),
+                partial,
             });
         });
     }
 }
 
-/// The rows from `first` on, as many as `y` has, times some of the panels.
-struct Task<'a, T, R> {
-    product: &'a Product<'a, T, R>,
-    first: usize,
-    panels: Range<usize>,
-    y: MatMut<'a, T>,
-    sums: Option<MatMut<'a>>,
-    scratch: &'a mut [T],
+impl<W: Word, R> Product<'_, W, R> {
+    /// Whether results are kept in f32 until they are complete, because they are rounded only once:
+    /// after all inputs, and after the activation.
+    #[inline(always)]
+    fn has_partial_sums(&self) -> bool {
+        let chunks = depth_chunks::<W>(self.packed.depth).count();
+        W::Element::NARROW && (chunks > 1 || self.placement.after.is_some())
+    }
 }
 
-impl<T: Element, R: Rows<T>> Kernel for Task<'_, T, R> {
+/// The rows from `first` on, as many as `y` has, times some of the panels.
+struct Task<'a, W: Word, R> {
+    product: &'a Product<'a, W, R>,
+    first: usize,
+    panels: Range<usize>,
+    y: MatMut<'a, W::Element>,
+    sums: Option<MatMut<'a>>,
+    /// Room for a group of packed rows.
+    packed: &'a mut [W::Element],
+    /// Room for the partial sums of a group, if there are any.
+    partial: &'a mut [f32],
+}
+
+impl<W: Word, R: Rows<W::Element>> Kernel for Task<'_, W, R> {
     type Output = ();
+    type Element = W::Element;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -323,7 +358,7 @@ impl<T: Element, R: Rows<T>> Kernel for Task<'_, T, R> {
     }
 }
 
-impl<T: Element, R: Rows<T>> Task<'_, T, R> {
+impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
     #[inline(always)]
     fn run_vectors<S: Simd, const VECTORS: usize>(mut self, simd: S) {
         let grid = self.product.grid;
@@ -362,19 +397,28 @@ impl<T: Element, R: Rows<T>> Task<'_, T, R> {
             let start = rows.len().min(source.end * stride);
             &rows[start..rows.len().min(start + source.len() * stride)]
         });
-        let in_place = in_place.filter(|&(_, stride)| stride <= MOST_IN_PLACE);
-        let mut depths = depth_chunks(packed.depth).peekable();
+        let in_place =
+            in_place.filter(|&(_, stride)| stride * size_of::<W::Element>() <= MOST_IN_PLACE);
+        let after = self.product.placement.after;
+        let has_partial_sums = self.product.has_partial_sums();
+        let partial_columns = self.panels.len() * packed.width;
+        let partial = if has_partial_sums {
+            &mut self.partial[..group.len() * partial_columns]
+        } else {
+            &mut []
+        };
+        let mut depths = depth_chunks::<W>(packed.depth).peekable();
         let products = depths.clone().count() * self.panels.len();
         let mut done = 0;
         while let Some(inputs) = depths.next() {
             let last = depths.peek().is_none();
-            let after = depths.peek().cloned().unwrap_or(0..inputs.len());
+            let following = depths.peek().cloned().unwrap_or(0..inputs.len());
             let (rows, layout) = if let Some((rows, stride)) = in_place {
                 let rows = &rows[source.start * stride + inputs.start..];
                 (rows, RowLayout::plain(inputs.len(), stride))
             } else {
-                let layout = rows.pack(source.clone(), inputs.clone(), self.scratch);
-                (&*self.scratch, layout)
+                let layout = rows.pack(source.clone(), inputs.clone(), self.packed);
+                (&*self.packed, layout)
             };
             for panel in self.panels.clone() {
                 let bias = &packed.bias[panel * packed.width..];
@@ -383,29 +427,40 @@ impl<T: Element, R: Rows<T>> Task<'_, T, R> {
                 let next = if panel + 1 < self.panels.end {
                     packed.panel(&inputs, panel + 1)
                 } else {
-                    packed.panel(&after, self.panels.start)
+                    packed.panel(&following, self.panels.start)
                 };
                 let at = |product: usize| product * upcoming.len() / products;
                 let upcoming = &upcoming[at(done)..at(done + 1)];
                 done += 1;
                 let sums = self.sums.as_mut().filter(|_| last);
+                let all = 0..group.len();
                 let product = PanelProduct {
                     rows,
                     layout,
                     panel: packed.panel(&inputs, panel),
-                    next: [next, upcoming],
+                    next: [bytemuck::cast_slice(next), bytemuck::cast_slice(upcoming)],
                     y: self.y.window(group.clone(), column..column + columns),
+                    partial: has_partial_sums.then(|| {
+                        let columns = column..column + packed.width;
+                        MatMut::new(&mut *partial, partial_columns).into_window(all, columns)
+                    }),
                     bias: (inputs.start == 0).then_some(bias),
+                    last: last && (!has_partial_sums || after.is_none()),
                     relu: last && self.product.placement.relu,
                     sums: sums.map(|sums| &mut sums.row(segment)[column..column + columns]),
                 };
-                T::multiply::<S, VECTORS>(simd, product);
+                multiply::<S, W, VECTORS>(simd, product);
             }
         }
-        if let Some(activation) = self.product.placement.after {
+        if let Some(activation) = after {
             let columns = 0..self.y.columns();
             let rows = self.y.window(group, columns);
-            simd.run(ActivateRows { rows, activation });
+            let from = has_partial_sums.then_some((&*partial, partial_columns));
+            simd.run(ActivateRows {
+                rows,
+                from,
+                activation,
+            });
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Fully connected layers: those of the squeeze-and-excitation modules, and the classifier.
 
 use super::direct::Pixels;
+use super::element::Word;
 use super::{Activation, Epilogue, Isa, Packed, gemm};
 
-/// `x W^T + b`, in f32.
+/// `x W^T + b` with inputs, sums and results in f32.
 #[derive(Debug)]
-pub struct Linear(Packed);
+pub struct Linear<W: Word<Element = f32> = f32>(Packed<W>);
 
-impl Linear {
+impl<W: Word<Element = f32>> Linear<W> {
     /// From weights `[outputs, inputs]` and one bias per output.
     ///
     /// # Panics

@@ -57,6 +57,7 @@ mod tests {
 
     impl Kernel for Apply<'_> {
         type Output = Vec<f32>;
+        type Element = f32;
 
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) -> Vec<f32> {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// Exclusive access to rows of `columns` values, `stride` apart.
 #[derive(Debug)]
-pub struct MatMut<'a, T = f32> {
+pub(super) struct MatMut<'a, T = f32> {
     start: *mut T,
     rows: usize,
     columns: usize,
@@ -82,6 +82,24 @@ impl<'a, T> MatMut<'a, T> {
             rows: rows.len(),
             columns: columns.len(),
             stride: self.stride,
+            lifetime: PhantomData,
+        }
+    }
+
+    /// As [`MatMut::window`], which lives as long as the whole.
+    pub(super) fn into_window(mut self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        let MatMut {
+            start,
+            rows,
+            columns,
+            stride,
+            ..
+        } = self.window(rows, columns);
+        Self {
+            start,
+            rows,
+            columns,
+            stride,
             lifetime: PhantomData,
         }
     }

@@ -1,4 +1,4 @@
-//! The micro-kernel of the matrix product in f32: rows times a panel of weights, tile by tile.
+//! The micro-kernel of the matrix product: rows times a panel of weights, tile by tile.
 //!
 //! A tile of results is kept in registers: up to [`Simd::ROWS`] rows by one or two vectors of
 //! outputs. Each call sums over some hundred inputs.
@@ -11,41 +11,47 @@
 use std::mem::MaybeUninit;
 use std::ptr;
 
+use super::element::{Element, Word};
 use super::{Kernel, MAX_LANES, MatMut, Simd};
 
 /// Most inputs that a tile sums at a time. To load and store tiles seldom matters more than to keep
 /// a panel in L1: it comes fast enough from L2.
-pub(super) const MOST_DEPTH: usize = 512;
+pub(super) const fn most_depth<T>() -> usize {
+    2048 / size_of::<T>()
+}
 
 /// Values from one packed row to the next. Not a multiple of the page size, so that the rows of a
 /// tile fall into different cache sets.
-pub(super) const ROW: usize = MOST_DEPTH + 16;
-
-/// Values from one packed row of up to `depth` inputs to the next, at most [`ROW`].
-#[inline(always)]
-pub(super) fn packed_stride(depth: usize) -> usize {
-    (depth.min(MOST_DEPTH) + 16).next_multiple_of(LINE)
+pub(super) const fn packed_row<T>() -> usize {
+    most_depth::<T>() + LINE_BYTES / size_of::<T>()
 }
 
-/// Inputs by which the weights are prefetched ahead: for the first tile of a panel they are far
+/// Values from one packed row of up to `depth` inputs in f32 to the next, at most [`packed_row`].
+#[inline(always)]
+pub(super) fn packed_stride(depth: usize) -> usize {
+    (depth.min(most_depth::<f32>()) + LINE).next_multiple_of(LINE)
+}
+
+/// Words by which the weights are prefetched ahead: for the first tile of a panel they are far
 /// away. Past the end of this panel the next one follows in memory.
 const AHEAD: usize = 32;
 
-/// Values in a cache line.
+/// Words of a tile's rows after which more of what comes next is prefetched: a cache line of f32.
 const LINE: usize = 16;
-pub(super) const LINE_BYTES: usize = LINE * size_of::<f32>();
+pub(super) const LINE_BYTES: usize = 64;
 
 /// Most rows of a tile on any instruction set.
 const MAX_ROWS: usize = 14;
 
 /// How the inputs of rows lie in memory.
 #[derive(Clone, Copy, Debug)]
-pub struct RowLayout {
+pub(super) struct RowLayout {
     /// Values from one row to the next; rows may overlap.
     pub stride: usize,
     /// Contiguous runs of inputs that a row consists of, such as the rows of a window.
     pub runs: usize,
-    /// Inputs per run, and values from one run of a row to the next.
+    /// Inputs per run, and values from one run of a row to the next. Weights come in words of one or two
+    /// inputs: the last one of an odd run reads a value more, which must be finite and has the weight 0.
     pub run: usize,
     pub run_stride: usize,
 }
@@ -62,55 +68,71 @@ impl RowLayout {
         }
     }
 
-    /// Values from the first to the last input of so many rows.
-    pub(super) fn reach(self, rows: usize) -> usize {
-        (rows.max(1) - 1) * self.stride + (self.runs.max(1) - 1) * self.run_stride + self.run
+    /// Values from the first to the last input of so many rows, where a run is read in words of so many
+    /// inputs.
+    pub(super) fn reach(self, rows: usize, inputs: usize) -> usize {
+        let run = self.run.next_multiple_of(inputs);
+        (rows.max(1) - 1) * self.stride + (self.runs.max(1) - 1) * self.run_stride + run
     }
 }
 
 /// Rows times a panel of weights: `y = rows * panel + bias`.
-pub struct PanelProduct<'a, T> {
-    pub rows: &'a [T],
+pub(super) struct PanelProduct<'a, W: Word> {
+    pub rows: &'a [W::Element],
     pub layout: RowLayout,
-    /// The weights of all outputs, input by input.
-    pub panel: &'a [T],
+    /// The weights of all outputs, word by word.
+    pub panel: &'a [W],
     /// What to prefetch meanwhile: weights into L2, inputs into L1.
-    pub next: [&'a [T]; 2],
-    pub y: MatMut<'a, T>,
-    /// What the sums start from; `None` adds to what `y` holds.
+    pub next: [&'a [u8]; 2],
+    pub y: MatMut<'a, W::Element>,
+    /// Where the sums over some of the inputs are kept from call to call, for whole panels; `None` if one
+    /// call sums over all inputs, and in f32, where they are in `y`.
+    pub partial: Option<MatMut<'a>>,
+    /// What the sums start from; `None` adds to the partial ones.
     pub bias: Option<&'a [f32]>,
+    /// Whether the sums are complete, and go to `y`.
+    pub last: bool,
     pub relu: bool,
     /// To which the sum over the rows is added, per output.
     pub sums: Option<&'a mut [f32]>,
 }
 
-/// As [`Element::multiply`](super::Element::multiply).
+/// Multiplies, with `VECTORS` vectors in a panel.
+///
+/// # Panics
+/// If a slice is too short, or `y` has more columns than the panel.
 #[inline(always)]
-pub(super) fn multiply<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<'_, f32>) {
-    simd.run(Multiply::<VECTORS>(product));
+pub(super) fn multiply<S: Simd, W: Word, const VECTORS: usize>(
+    simd: S,
+    product: PanelProduct<'_, W>,
+) {
+    simd.run(Multiply::<W, VECTORS>(product));
 }
 
 /// A kernel, and so a function of its own: within each of its callers it would be compiled many times.
-struct Multiply<'a, const VECTORS: usize>(PanelProduct<'a, f32>);
+struct Multiply<'a, W: Word, const VECTORS: usize>(PanelProduct<'a, W>);
 
-impl<const VECTORS: usize> Kernel for Multiply<'_, VECTORS> {
+impl<W: Word, const VECTORS: usize> Kernel for Multiply<'_, W, VECTORS> {
     type Output = ();
+    type Element = W::Element;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        multiply_tiles::<S, VECTORS>(simd, self.0);
+        multiply_tiles::<S, W, VECTORS>(simd, self.0);
     }
 }
 
 #[inline(always)]
-fn multiply_tiles<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<'_, f32>) {
+fn multiply_tiles<S: Simd, W: Word, const VECTORS: usize>(simd: S, product: PanelProduct<'_, W>) {
     let PanelProduct {
         rows,
         layout,
         panel,
         next,
         mut y,
+        mut partial,
         bias,
+        last,
         relu,
         mut sums,
     } = product;
@@ -118,34 +140,43 @@ fn multiply_tiles<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<
     if y.rows() == 0 {
         return;
     }
-    let depth = layout.runs * layout.run;
-    assert!(columns <= width && rows.len() >= layout.reach(y.rows()));
+    // In words, as are the lengths below that are not of `y`.
+    let depth = layout.runs * layout.run.div_ceil(W::INPUTS);
+    assert!(columns <= width && rows.len() >= layout.reach(y.rows(), W::INPUTS));
     assert!(panel.len() >= depth * width);
     assert!(bias.is_none_or(|bias| bias.len() >= width));
+    // Without partial sums of their own, they are in `y`.
+    let narrow = W::Element::NARROW;
+    match &partial {
+        Some(partial) => {
+            assert!(narrow && partial.rows() == y.rows() && partial.columns() >= width);
+        }
+        None => assert!(!narrow || bias.is_some() && last),
+    }
     assert!(sums.as_ref().is_none_or(|sums| sums.len() >= columns));
     // Tiles of nearly equal height: one of few rows would be bound by the latency of its sums.
     let count = y.rows().div_ceil(S::ROWS);
     let (least, taller) = (y.rows() / count, y.rows() % count);
     // Bytes to prefetch for each input of each tile.
-    let steps = next.map(|next| size_of_val(next).div_ceil((count * depth).max(1)));
+    let steps = next.map(|next| next.len().div_ceil((count * depth).max(1)));
     // Prefetching from an unmapped page costs time, so what is empty points to the weights.
-    let mut next = next.map(|next| {
-        let values = if next.is_empty() { panel } else { next };
-        values.as_ptr().cast::<u8>()
+    let mut next = next.map(|next| match next {
+        [] => panel.as_ptr().cast(),
+        next => next.as_ptr(),
     });
     let mut whole = MaybeUninit::<[f32; MAX_ROWS * 2 * MAX_LANES]>::uninit();
     let mut start = 0;
     for index in 0..count {
         let height = least + usize::from(index < taller);
         // A panel wider than `y` writes to a buffer of its own width.
-        let whole = whole.as_mut_ptr().cast::<f32>();
+        let whole = whole.as_mut_ptr().cast::<W::Element>();
         let (results, result_stride) = if columns == width {
             (y.row_ptr(start), y.stride())
         } else {
             (whole, width)
         };
         let copied = if columns == width { 0 } else { height };
-        if bias.is_none() {
+        if bias.is_none() && !narrow {
             for r in 0..copied {
                 let row = y.row(start + r);
                 // SAFETY: `whole` has room for MAX_ROWS >= height rows of `width` values, and a
@@ -157,6 +188,10 @@ fn multiply_tiles<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<
                 }
             }
         }
+        let (sums_at, sums_stride) = match &mut partial {
+            Some(partial) => (partial.row_ptr(start), partial.stride()),
+            None => (results.cast(), result_stride),
+        };
         let tile = Tile {
             rows: rows[start * layout.stride..].as_ptr(),
             layout,
@@ -165,7 +200,10 @@ fn multiply_tiles<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<
             steps,
             results,
             result_stride,
+            partial: sums_at,
+            partial_stride: sums_stride,
             bias: bias.map(<[f32]>::as_ptr),
+            last,
             relu,
         };
         macro_rules! of_rows {
@@ -174,10 +212,16 @@ fn multiply_tiles<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<
                     // In a constant, so that taller tiles than there are registers are not compiled.
                     $($rows => if const { $rows <= S::ROWS } {
                         // SAFETY: the lengths were checked above: the tile's rows are among `rows`,
-                        // and its results are rows of `y` or of `whole`, `width` values each, which
+                        // its results are rows of `y` or of `whole`, `width` values each, and its
+                        // partial sums rows of `partial` or, if the type is f32, the results, which
                         // were written above if there is no bias.
                         unsafe {
-                            rows_of::<S, $rows, VECTORS>(simd, tile, sums.as_deref_mut(), columns);
+                            rows_of::<S, W, $rows, VECTORS>(
+                                simd,
+                                tile,
+                                sums.as_deref_mut(),
+                                columns,
+                            );
                         }
                     },)*
                     _ => unreachable!("a tile has at most `S::ROWS` rows"),
@@ -185,7 +229,7 @@ fn multiply_tiles<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<
             };
         }
         of_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-        for r in 0..copied {
+        for r in 0..if last || !narrow { copied } else { 0 } {
             let row = y.row(start + r);
             // SAFETY: `rows_of` wrote `height` rows of `width` values.
             unsafe { ptr::copy_nonoverlapping(whole.add(r * width), row.as_mut_ptr(), columns) };
@@ -196,16 +240,18 @@ fn multiply_tiles<S: Simd, const VECTORS: usize>(simd: S, product: PanelProduct<
 }
 
 /// As [`PanelProduct`], for up to [`Simd::ROWS`] rows and with all columns.
-#[derive(Clone, Copy)]
-struct Tile {
-    rows: *const f32,
+struct Tile<W: Word> {
+    rows: *const W::Element,
     layout: RowLayout,
-    panel: *const f32,
+    panel: *const W,
     next: [*const u8; 2],
     steps: [usize; 2],
-    results: *mut f32,
+    results: *mut W::Element,
     result_stride: usize,
+    partial: *mut f32,
+    partial_stride: usize,
     bias: Option<*const f32>,
+    last: bool,
     relu: bool,
 }
 
@@ -213,13 +259,14 @@ struct Tile {
 const GROUP: usize = 3;
 
 /// # Safety
-/// With `width = VECTORS * LANES`: the layout's inputs of `R` rows and `width` weights per input
-/// are valid for reading, as are `width` values of the bias; `width` results per row are valid for
-/// writing, and without a bias they are initialised.
+/// With `width = VECTORS * LANES`: the layout's inputs of `R` rows and `width` words per word of inputs
+/// are valid for reading, as are `width` values of the bias. `width` results per row are valid for writing
+/// if the type is f32 or `last`. Otherwise, and without a bias, `width` partial sums per row are valid for
+/// reading and writing; without a bias they are initialised.
 #[inline(always)]
-unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
+unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
     simd: S,
-    tile: Tile,
+    tile: Tile<W>,
     totals: Option<&mut [f32]>,
     columns: usize,
 ) {
@@ -230,9 +277,9 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
         ..
     } = tile;
     if tile.bias.is_some() {
-        for at in 0..R * width.div_ceil(LINE) {
-            let (r, line) = (at % R, at / R);
-            simd.prefetch_write(results.wrapping_add(r * result_stride + line * LINE).cast());
+        for at in 0..R * (width * size_of::<W::Element>()).div_ceil(LINE_BYTES) {
+            let row = results.wrapping_add(at % R * result_stride).cast::<u8>();
+            simd.prefetch_write(row.wrapping_add(at / R * LINE_BYTES));
         }
     }
     let mut sums = [[simd.splat(0.0); VECTORS]; R];
@@ -242,7 +289,7 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
             for v in 0..VECTORS {
                 let from = match tile.bias {
                     Some(bias) => bias,
-                    None => results.add(r * result_stride).cast_const(),
+                    None => tile.partial.add(r * tile.partial_stride).cast_const(),
                 };
                 sums[r][v] = simd.load_unchecked(from.add(v * S::LANES));
             }
@@ -262,7 +309,7 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
                 *group = group.wrapping_add(g * GROUP * stride);
             }
             start = start.wrapping_add(run_stride);
-            let mut left = run;
+            let mut left = run.div_ceil(W::INPUTS);
             while left > 0 {
                 let count = left.min(LINE);
                 left -= count;
@@ -281,26 +328,28 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
                     let mut weights = [simd.splat(0.0); VECTORS];
                     for v in 0..VECTORS {
                         let at = panel.add(v * S::LANES);
-                        if (v * S::LANES).is_multiple_of(LINE) {
+                        if (v * S::LANES * size_of::<W>()).is_multiple_of(LINE_BYTES) {
                             simd.prefetch(at.wrapping_add(AHEAD * width).cast());
                         }
-                        weights[v] = simd.load_unchecked(at);
+                        weights[v] = W::load(simd, at);
                     }
                     panel = panel.add(width);
                     // Written out: a loop this long would not be unrolled, with its sums in memory.
                     macro_rules! of_each_row {
                         ($($r:literal)*) => {
                             $(if $r < R {
-                                let x = simd.splat(*groups[$r / GROUP].add($r % GROUP * stride));
+                                let x = groups[$r / GROUP].add($r % GROUP * stride);
+                                let x = W::splat(simd, x);
                                 for v in 0..VECTORS {
-                                    sums[$r][v] = simd.fma(x, weights[v], sums[$r][v]);
+                                    let sum = &mut sums[$r][v];
+                                    *sum = W::multiply_add(simd, x, weights[v], *sum);
                                 }
                             })*
                         };
                     }
                     of_each_row!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
                     for group in &mut groups {
-                        *group = group.wrapping_add(1);
+                        *group = group.wrapping_add(W::INPUTS);
                     }
                 }
             }
@@ -310,7 +359,13 @@ unsafe fn rows_of<S: Simd, const R: usize, const VECTORS: usize>(
                 if tile.relu {
                     sums[r][v] = simd.relu(sums[r][v]);
                 }
-                simd.store_unchecked(sums[r][v], results.add(r * result_stride + v * S::LANES));
+                if tile.last || !W::Element::NARROW {
+                    let to = results.add(r * result_stride + v * S::LANES);
+                    W::Element::store(simd, sums[r][v], to);
+                } else {
+                    let to = tile.partial.add(r * tile.partial_stride + v * S::LANES);
+                    simd.store_unchecked(sums[r][v], to);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 
 mod activation;
 mod aligned;
+mod bf16;
 mod conv;
 mod direct;
 mod element;
@@ -29,9 +30,10 @@ mod winograd;
 
 pub use activation::Activation;
 pub use aligned::{line_start, slack};
+pub use bf16::Bf16;
 pub use conv::Conv;
-pub use direct::{DirectConv, to_channels_last};
-pub use element::Element;
+pub use direct::{DirectConv, convert, to_channels_last};
+pub use element::{Element, Mixed, Word};
 pub use elementwise::{Elementwise, mean};
 pub use epilogue::{Epilogue, RowSums};
 pub use geometry::{ConvGeometry, Padding};

@@ -1,8 +1,10 @@
-//! The machine's peak rate, measured on independent chains of fused multiply-adds in registers.
+//! The machine's peak rate, measured on independent chains of multiply-adds in registers.
 
 use std::hint::black_box;
+use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
+use super::element::{Element, Word};
 use super::simd::{Isa, Kernel, Simd};
 
 /// Enough to hide the latency of two FMA units, few enough for 16 registers.
@@ -11,10 +13,11 @@ const STEPS: usize = 10_000;
 const RUN: Duration = Duration::from_millis(20);
 const RUNS: usize = 5;
 
-struct Chains;
+struct Chains<T>(PhantomData<T>);
 
-impl Kernel for Chains {
+impl<T: Element> Kernel for Chains<T> {
     type Output = f32;
+    type Element = T;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> f32 {
@@ -23,7 +26,7 @@ impl Kernel for Chains {
         let mut sums = [simd.splat(black_box(1.0)); CHAINS];
         for _ in 0..STEPS {
             for sum in &mut sums {
-                *sum = simd.fma(*sum, factor, term);
+                *sum = T::Word::multiply_add(simd, factor, term, *sum);
             }
         }
         let mut total = sums[0];
@@ -37,15 +40,15 @@ impl Kernel for Chains {
 }
 
 /// Floating-point operations per second of all threads of the current pool together, with nothing
-/// but multiply-adds, each counted as two; the best of a few short runs.
-pub fn peak_flops(isa: Isa) -> f64 {
-    let operations = (2 * CHAINS * STEPS * isa.lanes()) as f64;
+/// but the multiply-adds of products of this type, each counted as two; the best of a few short runs.
+pub fn peak_flops<T: Element>(isa: Isa) -> f64 {
+    let operations = (2 * T::Word::INPUTS * CHAINS * STEPS * isa.lanes::<T>()) as f64;
     let run = || {
         let rates = rayon::broadcast(|_| {
             let start = Instant::now();
             let mut done = 0.0;
             while start.elapsed() < RUN {
-                black_box(isa.run(Chains));
+                black_box(isa.run(Chains::<T>(PhantomData)));
                 done += operations;
             }
             done / start.elapsed().as_secs_f64()

@@ -80,6 +80,7 @@ struct Row<'a, T> {
 
 impl<T: Element> Kernel for Row<'_, T> {
     type Output = ();
+    type Element = T;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {

@@ -7,11 +7,11 @@ use super::{
 };
 
 /// No activation, and each one.
-fn activations() -> impl Iterator<Item = Option<Activation>> {
+pub(super) fn activations() -> impl Iterator<Item = Option<Activation>> {
     std::iter::once(None).chain(Activation::ALL.map(Some))
 }
 
-fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> ConvGeometry {
+pub(super) fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> ConvGeometry {
     ConvGeometry {
         inputs,
         outputs,
@@ -23,17 +23,26 @@ fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> ConvGeometry {
     }
 }
 
-struct Case {
-    geometry: ConvGeometry,
-    shape: [usize; 3],
-    filters: Vec<f32>,
-    bias: Vec<f32>,
-    x: Vec<f32>,
-    exact: Vec<f64>,
+pub(super) struct Case {
+    pub(super) geometry: ConvGeometry,
+    pub(super) shape: [usize; 3],
+    pub(super) filters: Vec<f32>,
+    pub(super) bias: Vec<f32>,
+    pub(super) x: Vec<f32>,
+    pub(super) exact: Vec<f64>,
 }
 
 impl Case {
     fn new(geometry: ConvGeometry, shape: [usize; 3]) -> Self {
+        Self::of(geometry, shape, random)
+    }
+
+    /// With values of `random(count, seed)`.
+    pub(super) fn of(
+        geometry: ConvGeometry,
+        shape: [usize; 3],
+        random: impl Fn(usize, u32) -> Vec<f32>,
+    ) -> Self {
         let [n, h, w] = shape;
         let filters = random(geometry.outputs * geometry.depth(), 1);
         let bias = random(geometry.outputs, 2);
@@ -50,7 +59,7 @@ impl Case {
     }
 
     /// The largest value of the output, at least 1.
-    fn scale(&self) -> f64 {
+    pub(super) fn scale(&self) -> f64 {
         self.exact.iter().fold(1.0, |most, y| y.abs().max(most))
     }
 
@@ -70,7 +79,7 @@ impl Case {
     }
 
     /// The sums of each image's channels.
-    fn sums(&self, activation: Option<Activation>) -> Vec<f64> {
+    pub(super) fn sums(&self, activation: Option<Activation>) -> Vec<f64> {
         let outputs = self.geometry.outputs;
         let mut sums = vec![0.0; self.shape[0] * outputs];
         let image = self.exact.len() / self.shape[0];
@@ -83,7 +92,7 @@ impl Case {
 
 /// Geometries and shapes that leave no edge out: vectors not filled, tiles not filled, several
 /// chunks of inputs, windows that leave the map, more than one image.
-fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<(ConvGeometry, [usize; 3])> {
     let mut cases = Vec::new();
     for (inputs, outputs, kernel_size) in [
         (1, 1, 1),
@@ -104,7 +113,7 @@ fn cases() -> Vec<Case> {
                     padding: Padding::Each(kernel_size / 2 * dilation),
                     ..dense(inputs, outputs, kernel_size)
                 };
-                cases.push(Case::new(geometry, shape));
+                cases.push((geometry, shape));
             }
         }
     }
@@ -117,7 +126,7 @@ fn cases() -> Vec<Case> {
                 padding: Padding::Each(padding),
                 ..dense(3, 20, kernel_size)
             };
-            cases.push(Case::new(geometry, shape));
+            cases.push((geometry, shape));
         }
     }
     for (kernel_size, stride, dilation) in [
@@ -135,7 +144,7 @@ fn cases() -> Vec<Case> {
                 padding: Padding::Same,
                 ..dense(5, 20, kernel_size)
             };
-            cases.push(Case::new(geometry, shape));
+            cases.push((geometry, shape));
         }
     }
     cases
@@ -174,7 +183,8 @@ fn same_padding_puts_the_odd_zero_last() {
 
 #[test]
 fn direct_convolution_and_its_sums() {
-    for case in cases() {
+    for (geometry, shape) in cases() {
+        let case = Case::new(geometry, shape);
         let bound = 1e-6 * (case.geometry.depth() as f64).sqrt();
         for isa in Isa::available() {
             let conv = DirectConv::new(isa, &case.filters, &case.bias, case.geometry);
@@ -356,7 +366,7 @@ fn linear_layers_of_any_batch() {
             Isa::available().flat_map(|isa| activations().map(move |a| (isa, a)))
         {
             let mut y = vec![f32::NAN; batch * outputs];
-            Linear::new(isa, &weight, &bias).run(&x, &mut y, activation);
+            Linear::<f32>::new(isa, &weight, &bias).run(&x, &mut y, activation);
             for (index, &y) in y.iter().enumerate() {
                 let (n, o) = (index / outputs, index % outputs);
                 let products = (0..inputs)

@@ -309,7 +309,7 @@ impl Network {
         match &self.backend {
             // The whole pass runs inside the thread pool: entered from outside, every layer would wake
             // it anew.
-            Backend::Cpu(_) => rayon::scope(|_| self.run_layers(x, watch)),
+            Backend::Cpu(_) | Backend::Bf16(_) => rayon::scope(|_| self.run_layers(x, watch)),
             // On the caller's thread, as all work of a device.
             Backend::Candle(_) => {
                 let batch = x.dim(0)?;
@@ -376,7 +376,7 @@ impl Network {
     /// fit in the caches. In later stages the weights are larger. With an observer, the whole batch.
     fn portion(&self, x: &Tensor, watch: &Watch<'_, '_>) -> Result<Option<usize>, NetError> {
         let (batch, _, height, width) = x.dims4()?;
-        let is_cpu = matches!(self.backend, Backend::Cpu(_));
+        let is_cpu = matches!(self.backend, Backend::Cpu(_) | Backend::Bf16(_));
         let portion = (rayon::current_num_threads() * NEAR_PIXELS / (height * width)).max(1);
         Ok((is_cpu && watch.observer.is_none() && portion < batch).then_some(portion))
     }

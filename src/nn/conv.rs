@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::map::mismatch;
 use super::{Activation, Backend, Map, candle, cpu};
-use crate::kernels::ConvGeometry;
+use crate::kernels::{Bf16, ConvGeometry};
 
 /// `activation(conv(x) + bias)`.
 #[derive(Debug)]
@@ -13,6 +13,7 @@ pub struct Conv(Layer);
 #[derive(Debug)]
 enum Layer {
     Cpu(Box<cpu::Conv>),
+    Bf16(Box<cpu::Conv<Bf16>>),
     Candle(candle::Conv),
 }
 
@@ -41,6 +42,10 @@ impl Conv {
                 let conv = cpu::Conv::new(engine.isa(), filters, &bias, geometry, activation);
                 Layer::Cpu(Box::new(conv))
             }
+            Backend::Bf16(engine) => {
+                let conv = cpu::Conv::new(engine.isa(), filters, &bias, geometry, activation);
+                Layer::Bf16(Box::new(conv))
+            }
             Backend::Candle(engine) => {
                 let conv = candle::Conv::new(filters, bias, geometry, activation, engine);
                 Layer::Candle(conv?)
@@ -52,6 +57,7 @@ impl Conv {
     pub fn inputs(&self) -> usize {
         match &self.0 {
             Layer::Cpu(conv) => conv.geometry().inputs,
+            Layer::Bf16(conv) => conv.geometry().inputs,
             Layer::Candle(conv) => conv.geometry().inputs,
         }
     }
@@ -60,6 +66,7 @@ impl Conv {
     pub fn kernel(&self) -> String {
         match &self.0 {
             Layer::Cpu(conv) => conv.kernel(),
+            Layer::Bf16(conv) => conv.kernel(),
             Layer::Candle(_) => candle::NAME.into(),
         }
     }
@@ -71,6 +78,7 @@ impl Conv {
     pub fn forward(&self, x: &Map) -> Result<Map> {
         match (&self.0, x) {
             (Layer::Cpu(conv), Map::Cpu(x)) => cpu::conv(conv, x).map(Map::Cpu),
+            (Layer::Bf16(conv), Map::Bf16(x)) => cpu::conv(conv, x).map(Map::Bf16),
             (Layer::Candle(conv), Map::Candle(x)) => candle::conv(conv, x).map(Map::Candle),
             _ => Err(mismatch()),
         }
@@ -85,6 +93,10 @@ impl Conv {
             (Layer::Cpu(conv), Map::Cpu(x)) => {
                 let (y, means) = cpu::conv_squeezed(conv, x)?;
                 Ok((Map::Cpu(y), means))
+            }
+            (Layer::Bf16(conv), Map::Bf16(x)) => {
+                let (y, means) = cpu::conv_squeezed(conv, x)?;
+                Ok((Map::Bf16(y), means))
             }
             (Layer::Candle(conv), Map::Candle(x)) => {
                 let (y, means) = candle::conv_squeezed(conv, x)?;

@@ -3,6 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 
 use super::{Activation, Backend, candle, cpu};
+use crate::kernels::Bf16;
 
 /// A fully connected layer, `x W^T + b`.
 #[derive(Debug)]
@@ -11,6 +12,8 @@ pub struct Linear(Layer);
 #[derive(Debug)]
 enum Layer {
     Cpu(cpu::Linear),
+    /// With weights in bf16.
+    Bf16(cpu::Linear<Bf16>),
     Candle(candle::Linear),
 }
 
@@ -25,7 +28,12 @@ impl Linear {
             bail!("{} weights do not fit {outputs} outputs", weight.len());
         }
         Ok(Self(match backend {
-            Backend::Cpu(engine) => Layer::Cpu(cpu::Linear::new(engine.isa(), weight, &bias)),
+            Backend::Cpu(engine) => {
+                Layer::Cpu(cpu::Linear::<f32>::new(engine.isa(), weight, &bias))
+            }
+            Backend::Bf16(engine) => {
+                Layer::Bf16(cpu::Linear::<Bf16>::new(engine.isa(), weight, &bias))
+            }
             Backend::Candle(engine) => Layer::Candle(candle::Linear::new(weight, bias, engine)?),
         }))
     }
@@ -34,6 +42,7 @@ impl Linear {
     pub fn kernel(&self) -> String {
         match &self.0 {
             Layer::Cpu(linear) => linear.kernel(),
+            Layer::Bf16(linear) => linear.kernel(),
             Layer::Candle(_) => candle::NAME.into(),
         }
     }
@@ -53,6 +62,7 @@ impl Linear {
     pub fn forward_with(&self, x: &Tensor, activation: Option<Activation>) -> Result<Tensor> {
         match &self.0 {
             Layer::Cpu(linear) => cpu::linear(linear, x, activation),
+            Layer::Bf16(linear) => cpu::linear(linear, x, activation),
             Layer::Candle(linear) => candle::linear(linear, x, activation),
         }
     }
@@ -63,7 +73,7 @@ impl Linear {
     /// If the device fails.
     pub(super) fn softmax(&self, scores: &Tensor) -> Result<Tensor> {
         match &self.0 {
-            Layer::Cpu(_) => candle_nn::ops::softmax(scores, 1),
+            Layer::Cpu(_) | Layer::Bf16(_) => candle_nn::ops::softmax(scores, 1),
             Layer::Candle(linear) => candle::softmax(linear, scores),
         }
     }

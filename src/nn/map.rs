@@ -1,15 +1,17 @@
 //! Where a batch of activation maps lives.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor, bail};
 
 use super::{Engine, Precision, Work, candle, cpu};
-use crate::kernels::{Isa, Pool};
+use crate::kernels::{Bf16, Isa, Pool};
 
 /// What computes a network's layers.
 #[derive(Clone, Debug)]
 pub enum Backend {
-    /// Our kernels on the CPU.
+    /// Our kernels on the CPU, in f32.
     Cpu(Engine),
+    /// The same in bf16.
+    Bf16(Engine<Bf16>),
     /// Candle's products on any device, with the kernels between them. On the CPU they are the reference
     /// for our kernels.
     Candle(candle::Engine),
@@ -22,15 +24,27 @@ impl Backend {
     /// As [`CandleEngine::new`](super::CandleEngine::new).
     pub fn of(device: &Device, precision: Precision) -> Result<Self> {
         Ok(match device {
-            Device::Cpu => Self::Cpu(Engine::new(Isa::best())),
+            Device::Cpu => Self::cpu(Isa::best(), precision)?,
             device => Self::Candle(candle::Engine::new(device, precision)?),
         })
+    }
+
+    /// Our kernels on the CPU, for an instruction set.
+    ///
+    /// # Errors
+    /// If there are none for the precision.
+    pub fn cpu(isa: Isa, precision: Precision) -> Result<Self> {
+        match precision {
+            Precision::F32 => Ok(Self::Cpu(Engine::new(isa))),
+            Precision::Bf16 => Ok(Self::Bf16(Engine::new(isa))),
+            Precision::Tf32 => bail!("there are no kernels in {precision} for the CPU"),
+        }
     }
 
     /// The device of its maps.
     pub fn device(&self) -> &Device {
         match self {
-            Self::Cpu(_) => &Device::Cpu,
+            Self::Cpu(_) | Self::Bf16(_) => &Device::Cpu,
             Self::Candle(engine) => engine.device(),
         }
     }
@@ -39,6 +53,7 @@ impl Backend {
     pub fn precision(&self) -> Precision {
         match self {
             Self::Cpu(_) => Precision::F32,
+            Self::Bf16(_) => Precision::Bf16,
             Self::Candle(engine) => engine.precision(),
         }
     }
@@ -46,14 +61,14 @@ impl Backend {
     /// What the device was given to do so far; `None` for our kernels on the CPU.
     pub fn work(&self) -> Option<Work> {
         match self {
-            Self::Cpu(_) => None,
+            Self::Cpu(_) | Self::Bf16(_) => None,
             Self::Candle(engine) => Some(engine.work()),
         }
     }
 
-    /// Whether [`Backend::enter`] avoids a copy for a batch stored as `[N, H, W, C]`.
+    /// Whether its maps are `[N, H, W, C]`, so that a batch that is stored like this is entered fastest.
     pub fn is_channels_last(&self) -> bool {
-        matches!(self, Self::Cpu(_))
+        matches!(self, Self::Cpu(_) | Self::Bf16(_))
     }
 
     /// A batch `[N, C, H, W]` of normalised images as a map, without a copy if it is already stored
@@ -65,6 +80,7 @@ impl Backend {
         let x = x.to_device(self.device())?;
         match self {
             Self::Cpu(engine) => cpu::enter(engine, &x).map(Map::Cpu),
+            Self::Bf16(engine) => cpu::enter(engine, &x).map(Map::Bf16),
             Self::Candle(engine) => candle::enter(engine, &x).map(Map::Candle),
         }
     }
@@ -82,8 +98,10 @@ pub fn stored_channels_last(x: &Tensor) -> Result<Option<Tensor>> {
 /// A batch of maps.
 #[derive(Debug)]
 pub enum Map {
-    /// `[N, H, W, C]` in plain memory.
+    /// `[N, H, W, C]` in plain memory, in f32.
     Cpu(cpu::Map),
+    /// The same in bf16.
+    Bf16(cpu::Map<Bf16>),
     /// `[C, N, H, W]` on a device.
     Candle(candle::Map),
 }
@@ -96,6 +114,7 @@ impl Map {
     pub fn to_tensor(&self) -> Result<Tensor> {
         match self {
             Self::Cpu(map) => cpu::to_tensor(map),
+            Self::Bf16(map) => cpu::to_tensor(map),
             Self::Candle(map) => candle::to_tensor(map),
         }
     }
@@ -105,11 +124,22 @@ impl Map {
     /// # Errors
     /// If there are none, their sizes differ or they are on another device.
     pub fn cat(maps: &[Self]) -> Result<Self> {
-        let maps = maps.iter().map(|map| match map {
-            Self::Cpu(map) => Ok(map),
-            Self::Candle(_) => Err(mismatch()),
-        });
-        cpu::cat(&maps.collect::<Result<Vec<_>>>()?).map(Self::Cpu)
+        match maps.first() {
+            Some(Self::Bf16(_)) => {
+                let maps = maps.iter().map(|map| match map {
+                    Self::Bf16(map) => Ok(map),
+                    _ => Err(mismatch()),
+                });
+                cpu::cat(&maps.collect::<Result<Vec<_>>>()?).map(Self::Bf16)
+            }
+            _ => {
+                let maps = maps.iter().map(|map| match map {
+                    Self::Cpu(map) => Ok(map),
+                    _ => Err(mismatch()),
+                });
+                cpu::cat(&maps.collect::<Result<Vec<_>>>()?).map(Self::Cpu)
+            }
+        }
     }
 
     /// `count` channels from `start` on, as a map of its own.
@@ -119,6 +149,7 @@ impl Map {
     pub fn channels(&self, start: usize, count: usize) -> Result<Self> {
         match self {
             Self::Cpu(map) => cpu::channels(map, start, count).map(Self::Cpu),
+            Self::Bf16(map) => cpu::channels(map, start, count).map(Self::Bf16),
             Self::Candle(x) => candle::channels(x, start, count).map(Self::Candle),
         }
     }
@@ -130,6 +161,7 @@ impl Map {
     pub fn pool(&self, pool: Pool) -> Result<Self> {
         match self {
             Self::Cpu(map) => cpu::pool(pool, map).map(Self::Cpu),
+            Self::Bf16(map) => cpu::pool(pool, map).map(Self::Bf16),
             Self::Candle(x) => candle::pool(pool, x).map(Self::Candle),
         }
     }
@@ -141,6 +173,7 @@ impl Map {
     pub fn mean(&self) -> Result<Tensor> {
         match self {
             Self::Cpu(map) => cpu::mean(map, None),
+            Self::Bf16(map) => cpu::mean(map, None),
             Self::Candle(x) => candle::mean(x, None),
         }
     }
@@ -152,6 +185,7 @@ impl Map {
     pub fn scale(self, gate: &Tensor) -> Result<Self> {
         match self {
             Self::Cpu(map) => cpu::scale(map, gate).map(Self::Cpu),
+            Self::Bf16(map) => cpu::scale(map, gate).map(Self::Bf16),
             Self::Candle(x) => candle::scale(x, gate).map(Self::Candle),
         }
     }

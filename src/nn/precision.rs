@@ -7,6 +7,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceDetails;
+use crate::kernels::Isa;
 
 /// The precision of a network's maps and of the factors of its products. Products accumulate in f32, and
 /// biases, squeezes, gates and logits are f32 whatever it is. There is no f16: sums can exceed its largest
@@ -29,7 +30,7 @@ pub enum Precision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PrecisionChoice {
-    /// The fastest one on CUDA, f32 elsewhere.
+    /// The fastest one on CUDA and the CPU, f32 on Metal.
     Auto,
     /// This one.
     Exactly(Precision),
@@ -60,14 +61,30 @@ fn names(precisions: &[Precision]) -> String {
 }
 
 impl Precision {
-    /// The precisions of a device, the most precise first and the fastest last.
+    /// The precisions of a device, the most precise first.
     pub fn available(device: &Device) -> &'static [Self] {
         match device {
-            Device::Cpu => &[Self::F32],
+            Device::Cpu => &[Self::F32, Self::Bf16],
             Device::Metal(_) => &[Self::F32, Self::Bf16],
             Device::Cuda(_) if is_ampere(device) => &[Self::F32, Self::Tf32, Self::Bf16],
             Device::Cuda(_) => &[Self::F32],
         }
+    }
+
+    /// The precision in which the device computes fastest, as far as that is known.
+    pub fn fastest(device: &Device) -> Self {
+        let available = Self::available(device).iter().rev();
+        let mut native = available.filter(|precision| precision.is_native(device));
+        match device {
+            Device::Metal(_) => Self::F32,
+            _ => native.next().copied().unwrap_or_default(),
+        }
+    }
+
+    /// Whether the device has instructions for this precision. A CPU without those for bf16 computes in f32
+    /// and rounds, which takes longer than f32 alone.
+    pub fn is_native(self, device: &Device) -> bool {
+        self != Self::Bf16 || !device.is_cpu() || Isa::best().has_bf16()
     }
 
     /// Whether the device computes in this precision.
@@ -104,11 +121,7 @@ impl PrecisionChoice {
     pub fn resolve(self, device: &Device) -> Result<Precision, PrecisionError> {
         let precision = match self {
             Self::Exactly(precision) => precision,
-            Self::Auto if device.is_cuda() => Precision::available(device)
-                .last()
-                .copied()
-                .unwrap_or_default(),
-            Self::Auto => Precision::F32,
+            Self::Auto => Precision::fastest(device),
         };
         precision.check(device)?;
         Ok(precision)
@@ -172,12 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn the_cpu_has_f32() {
+    fn the_cpu_chooses_bf16_if_it_has_the_instructions() {
         let auto = PrecisionChoice::Auto.resolve(&Device::Cpu).unwrap();
-        assert_eq!(auto, Precision::F32);
-        let choice = PrecisionChoice::Exactly(Precision::Bf16);
-        let error = choice.resolve(&Device::Cpu).unwrap_err();
-        let text = "the CPU does not compute in bf16; it has f32";
+        assert_eq!(auto == Precision::Bf16, Isa::best().has_bf16());
+        assert!(auto.is_native(&Device::Cpu));
+        let bf16 = PrecisionChoice::Exactly(Precision::Bf16);
+        assert_eq!(bf16.resolve(&Device::Cpu).unwrap(), Precision::Bf16);
+        let error = PrecisionChoice::Exactly(Precision::Tf32)
+            .resolve(&Device::Cpu)
+            .unwrap_err();
+        let text = "the CPU does not compute in tf32; it has f32, bf16";
         assert_eq!(error.to_string(), text);
     }
 }

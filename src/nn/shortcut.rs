@@ -21,6 +21,9 @@ pub fn add_shortcut(
         (Map::Cpu(branch), Map::Cpu(shortcut)) => {
             cpu::add_shortcut(branch, gate, shortcut, activation).map(Map::Cpu)
         }
+        (Map::Bf16(branch), Map::Bf16(shortcut)) => {
+            cpu::add_shortcut(branch, gate, shortcut, activation).map(Map::Bf16)
+        }
         (Map::Candle(branch), Map::Candle(shortcut)) => {
             candle::add_shortcut(branch, gate, shortcut, activation).map(Map::Candle)
         }

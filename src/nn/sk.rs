@@ -22,6 +22,7 @@ impl KernelAttention {
     pub fn gate(&self, paths: [&Map; 2]) -> Result<Tensor> {
         let squeeze = match paths {
             [Map::Cpu(first), Map::Cpu(second)] => cpu::mean(first, Some(second)),
+            [Map::Bf16(first), Map::Bf16(second)] => cpu::mean(first, Some(second)),
             [Map::Candle(first), Map::Candle(second)] => candle::mean(first, Some(second)),
             _ => Err(mismatch()),
         }?;
@@ -38,6 +39,9 @@ impl KernelAttention {
     pub fn weigh(paths: [Map; 2], gate: &Tensor) -> Result<Map> {
         match paths {
             [Map::Cpu(first), Map::Cpu(second)] => cpu::select([first, second], gate).map(Map::Cpu),
+            [Map::Bf16(first), Map::Bf16(second)] => {
+                cpu::select([first, second], gate).map(Map::Bf16)
+            }
             [Map::Candle(first), Map::Candle(second)] => {
                 candle::select([first, second], gate).map(Map::Candle)
             }

@@ -288,6 +288,7 @@ struct Down<'a> {
 
 impl Kernel for Down<'_> {
     type Output = ();
+    type Element = f32;
 
     /// The compiler vectorises the loops.
     #[inline(always)]

@@ -15,7 +15,7 @@ use crate::cli::format::{FormatArgs, Row, cell};
 use crate::cli::output::{Messages, Results, Table, Tone};
 use crate::cli::{SUCCESS, session};
 use crate::error::Error;
-use crate::kernels::{Isa, peak_flops};
+use crate::kernels::{Bf16, Isa, peak_flops};
 use crate::model::Model;
 use crate::nn::Precision;
 use crate::zoo::{DEMO_MODEL, ModelSpec, Overrides};
@@ -110,7 +110,14 @@ pub(super) fn run(
     let names = arguments.models.join(", ");
     let options = session::open_device(&arguments.device, &names, messages)?;
     let isa = options.device.is_cpu().then(Isa::best);
-    let peak = isa.map(peak_flops);
+    let isa = isa.map(|isa| match options.precision {
+        Precision::Bf16 => isa.of::<Bf16>(),
+        _ => isa.of::<f32>(),
+    });
+    let peak = isa.map(|isa| match options.precision {
+        Precision::Bf16 => peak_flops::<Bf16>(isa),
+        _ => peak_flops::<f32>(isa),
+    });
     let mut rows = arguments.format.rows::<BenchRow>(results)?;
     let mut table = table(&specs);
     for spec in specs {

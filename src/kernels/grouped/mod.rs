@@ -15,7 +15,7 @@ use std::ops::Range;
 use operand::Source;
 use tile::{Sharing, Task};
 
-use super::element::Element;
+use super::element::{Element, Word};
 use super::elementwise::sum_rows;
 use super::epilogue::{Epilogue, Placement};
 use super::geometry::ConvGeometry;
@@ -25,17 +25,18 @@ use super::simd::Isa;
 
 /// A grouped convolution with packed weights.
 #[derive(Debug)]
-pub struct GroupedConv<T = f32> {
+pub struct GroupedConv<W = f32> {
     isa: Isa,
+    /// With words as inputs: a pair of channels counts as one.
     geometry: ConvGeometry,
     lanes: usize,
-    /// `[vectors, kernel, inputs / groups, kernel, lanes]`: vertical taps before the input
-    /// channels, horizontal ones after.
-    weights: Vec<T>,
+    /// `[vectors, kernel, inputs / groups, kernel, lanes]`: vertical taps before the inputs, horizontal
+    /// ones after.
+    weights: Vec<W>,
     /// `[vectors, lanes]`.
     bias: Vec<f32>,
-    /// The channels of a pixel outside the map.
-    zeros: Vec<T>,
+    /// The inputs of a pixel outside the map.
+    zeros: Vec<W>,
     /// One for each vector.
     sources: Vec<Source>,
     /// Whether vectors are computed two at a time: if both have the same operands and there are
@@ -50,30 +51,44 @@ const NEAR: usize = 24 << 10;
 /// Most vector operations of a task.
 const TASK: usize = 1 << 16;
 
-impl<T: Element> GroupedConv<T> {
+/// Inputs of the largest word.
+const MAX_INPUTS: usize = 2;
+
+impl<W: Word> GroupedConv<W> {
     /// Packs `filters`, `[outputs, inputs / groups, kernel, kernel]`, and `bias`, `[outputs]`.
     ///
     /// # Panics
-    /// If the geometry is not valid or a slice does not fit it.
+    /// If the geometry is not valid, a slice does not fit it, or a group's inputs are not whole words.
     pub fn new(isa: Isa, filters: &[f32], bias: &[f32], geometry: ConvGeometry) -> Self {
         assert!(geometry.is_valid());
         assert_eq!(filters.len(), geometry.outputs * geometry.depth());
         assert_eq!(bias.len(), geometry.outputs);
-        let (lanes, rows) = (isa.lanes(), isa.rows());
+        assert!(geometry.group_inputs().is_multiple_of(W::INPUTS));
+        let lanes = isa.lanes::<W::Element>();
+        let rows = isa.rows::<W::Element>();
+        let filters = filters.chunks_exact(geometry.depth()).enumerate();
+        let geometry = ConvGeometry {
+            inputs: geometry.inputs / W::INPUTS,
+            ..geometry
+        };
         let vectors = geometry.outputs.div_ceil(lanes);
         let (kernel_size, cin) = (geometry.kernel_size, geometry.group_inputs());
+        let taps = kernel_size * kernel_size;
 
-        let mut weights = vec![T::zeroed(); vectors * geometry.depth() * lanes];
-        for (channel, filter) in filters.chunks_exact(geometry.depth()).enumerate() {
+        let mut weights = vec![W::zeroed(); vectors * geometry.depth() * lanes];
+        let mut word = [0.0; MAX_INPUTS];
+        for (channel, filter) in filters {
             let (vector, lane) = (channel / lanes, channel % lanes);
-            for (tap, &weight) in filter.iter().enumerate() {
-                let (j, ky, kx) = (
-                    tap / (kernel_size * kernel_size),
-                    tap / kernel_size % kernel_size,
-                    tap % kernel_size,
-                );
-                let row = ((vector * kernel_size + ky) * cin + j) * kernel_size + kx;
-                weights[row * lanes + lane] = T::from_f32(weight);
+            for (j, filter) in filter.chunks_exact(W::INPUTS * taps).enumerate() {
+                for tap in 0..taps {
+                    let weights_of_tap = filter.iter().skip(tap).step_by(taps);
+                    word.iter_mut()
+                        .zip(weights_of_tap)
+                        .for_each(|(to, &weight)| *to = weight);
+                    let (ky, kx) = (tap / kernel_size, tap % kernel_size);
+                    let row = ((vector * kernel_size + ky) * cin + j) * kernel_size + kx;
+                    weights[row * lanes + lane] = W::pack(&word);
+                }
             }
         }
         let pairs = rows >= 14
@@ -87,7 +102,7 @@ impl<T: Element> GroupedConv<T> {
             lanes,
             weights,
             bias: padded,
-            zeros: vec![T::zeroed(); geometry.inputs],
+            zeros: vec![W::zeroed(); geometry.inputs],
             sources: (0..vectors)
                 .map(|vector| Source::new(&geometry, vector * lanes, lanes))
                 .collect(),
@@ -97,12 +112,14 @@ impl<T: Element> GroupedConv<T> {
 
     /// Instruction set, element type and tile of most outputs.
     pub fn kernel(&self) -> String {
-        let (rows, columns) = match (self.pairs, self.isa.rows()) {
+        let (rows, columns) = match (self.pairs, self.isa.rows::<W::Element>()) {
             (true, _) => (7, 2 * self.lanes),
             (false, 14..) => (14, self.lanes),
+            (false, _) if W::Element::NARROW => (4, self.lanes),
             (false, _) => (7, self.lanes),
         };
-        format!("{} {} {rows}x{columns}", self.isa.name(), T::NAME)
+        let isa = self.isa.of::<W::Element>().name();
+        format!("{isa} {} {rows}x{columns}", W::NAME)
     }
 
     /// `y = epilogue(conv(x) + bias)` for `x` of shape `[n, h, w, inputs]` and `y` of shape
@@ -110,9 +127,16 @@ impl<T: Element> GroupedConv<T> {
     ///
     /// # Panics
     /// If a slice does not have the length of its shape.
-    pub fn run(&self, x: &[T], [n, h, w]: [usize; 3], y: &mut [T], epilogue: Epilogue<'_>) {
+    pub fn run(
+        &self,
+        x: &[W::Element],
+        [n, h, w]: [usize; 3],
+        y: &mut [W::Element],
+        epilogue: Epilogue<'_>,
+    ) {
         let geometry = &self.geometry;
         let (oh, ow) = (geometry.output(h), geometry.output(w));
+        let x: &[W] = bytemuck::cast_slice(x);
         assert_eq!(x.len(), n * h * w * geometry.inputs);
         assert_eq!(y.len(), n * oh * ow * geometry.outputs);
         if y.is_empty() {
@@ -143,9 +167,9 @@ impl<T: Element> GroupedConv<T> {
 
 /// One call of [`GroupedConv::run`].
 #[derive(Clone, Copy)]
-struct Call<'a, T> {
-    conv: &'a GroupedConv<T>,
-    x: &'a [T],
+struct Call<'a, W> {
+    conv: &'a GroupedConv<W>,
+    x: &'a [W],
     height: usize,
     width: usize,
     /// Above the map and to its left.
@@ -157,14 +181,14 @@ struct Call<'a, T> {
 
 /// Output rows, counted over all images, and vectors of channels. The results do not depend on the
 /// split.
-impl<T: Element> Tasks for Call<'_, T> {
-    type Element = T;
+impl<W: Word> Tasks for Call<'_, W> {
+    type Element = W::Element;
 
     fn split(&self, rows: &Range<usize>, vectors: &Range<usize>) -> Option<Split> {
         let depth = self.conv.geometry.depth();
         let unit = 1 + usize::from(self.conv.pairs);
         let weights = vectors.len() * depth * self.conv.lanes;
-        if vectors.len() > unit && weights * size_of::<T>() > NEAR * unit {
+        if vectors.len() > unit && weights * size_of::<W>() > NEAR * unit {
             let half = (vectors.len() / 2).next_multiple_of(unit);
             Some(Split::Columns(vectors.start + half))
         } else {
@@ -181,7 +205,7 @@ impl<T: Element> Tasks for Call<'_, T> {
         vector * self.conv.lanes
     }
 
-    fn run(&self, task: Work<'_, T>) {
+    fn run(&self, task: Work<'_, W::Element>) {
         let Work {
             rows,
             columns: vectors,

@@ -1,7 +1,7 @@
 //! Where a vector of output channels finds its operands.
 #![allow(unsafe_code)]
 
-use crate::kernels::element::Element;
+use crate::kernels::element::Word;
 use crate::kernels::geometry::ConvGeometry;
 use crate::kernels::simd::{MAX_LANES, Simd};
 
@@ -21,7 +21,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// For the output channels from `first` on.
+    /// For the output channels from `first` on; inputs are counted in words.
     pub(super) fn new(geometry: &ConvGeometry, first: usize, lanes: usize) -> Self {
         let (cin, cout) = (geometry.group_inputs(), geometry.group_outputs());
         let last = geometry.outputs.min(first + lanes) - 1;
@@ -82,28 +82,28 @@ impl Source {
 }
 
 /// The operands of a vector of output channels, input channel by input channel.
-pub(super) trait Operand<S: Simd, T: Element>: Copy {
-    /// One past the last channel of a pixel that is read.
+pub(super) trait Operand<S: Simd, W: Word>: Copy {
+    /// One past the last word of a pixel that is read.
     fn end(self) -> usize;
 
     /// # Safety
-    /// `pixel` is valid for reading [`Operand::end`] values.
-    unsafe fn load(self, simd: S, pixel: *const T) -> S::V;
+    /// `pixel` is valid for reading [`Operand::end`] words.
+    unsafe fn load(self, simd: S, pixel: *const W) -> S::V;
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Splat(pub(super) usize);
 
-impl<S: Simd, T: Element> Operand<S, T> for Splat {
+impl<S: Simd, W: Word> Operand<S, W> for Splat {
     #[inline(always)]
     fn end(self) -> usize {
         self.0 + 1
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
-        // SAFETY: the caller guarantees one value more than the offset.
-        simd.splat(unsafe { *pixel.add(self.0) }.to_f32())
+    unsafe fn load(self, simd: S, pixel: *const W) -> S::V {
+        // SAFETY: the caller guarantees one word more than the offset.
+        unsafe { W::splat(simd, pixel.add(self.0).cast()) }
     }
 }
 
@@ -113,16 +113,16 @@ pub(super) struct Permute<L> {
     pub(super) order: L,
 }
 
-impl<S: Simd, T: Element> Operand<S, T> for Permute<S::Lanes> {
+impl<S: Simd, W: Word> Operand<S, W> for Permute<S::Lanes> {
     #[inline(always)]
     fn end(self) -> usize {
         self.base + S::LANES
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
+    unsafe fn load(self, simd: S, pixel: *const W) -> S::V {
         // SAFETY: the caller guarantees a vector from the offset on.
-        simd.permute(unsafe { T::load(simd, pixel.add(self.base)) }, self.order)
+        simd.permute(unsafe { W::load(simd, pixel.add(self.base)) }, self.order)
     }
 }
 
@@ -134,21 +134,21 @@ pub(super) struct Near<L, const SAME: bool> {
     pub(super) order: L,
 }
 
-impl<S: Simd, T: Element, const SAME: bool> Operand<S, T> for Near<S::Lanes, SAME> {
+impl<S: Simd, W: Word, const SAME: bool> Operand<S, W> for Near<S::Lanes, SAME> {
     #[inline(always)]
     fn end(self) -> usize {
         self.base + if SAME { 4 } else { S::LANES }
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
-        // SAFETY: the caller guarantees four values or a vector from the offset on.
+    unsafe fn load(self, simd: S, pixel: *const W) -> S::V {
+        // SAFETY: the caller guarantees four words or a vector from the offset on.
         let x = unsafe {
             let from = pixel.add(self.base);
             if SAME {
-                T::load_four(simd, from)
+                W::load_four(simd, from)
             } else {
-                T::load(simd, from)
+                W::load(simd, from)
             }
         };
         simd.permute_fours(x, self.order)
@@ -158,19 +158,20 @@ impl<S: Simd, T: Element, const SAME: bool> Operand<S, T> for Near<S::Lanes, SAM
 #[derive(Clone, Copy)]
 pub(super) struct Scattered<'a>(pub(super) &'a [usize]);
 
-impl<S: Simd, T: Element> Operand<S, T> for Scattered<'_> {
+impl<S: Simd, W: Word> Operand<S, W> for Scattered<'_> {
     #[inline(always)]
     fn end(self) -> usize {
         self.0.iter().max().map_or(0, |last| last + 1)
     }
 
     #[inline(always)]
-    unsafe fn load(self, simd: S, pixel: *const T) -> S::V {
-        let mut lanes = [T::zeroed(); MAX_LANES];
+    unsafe fn load(self, simd: S, pixel: *const W) -> S::V {
+        let mut lanes = [W::zeroed(); MAX_LANES];
         for (lane, &channel) in lanes.iter_mut().zip(self.0) {
-            // SAFETY: the caller guarantees one value more than the largest of these offsets.
+            // SAFETY: the caller guarantees one word more than the largest of these offsets.
             *lane = unsafe { *pixel.add(channel) };
         }
-        simd.load(&lanes)
+        // SAFETY: the array has MAX_LANES >= LANES words.
+        unsafe { W::load(simd, lanes.as_ptr()) }
     }
 }

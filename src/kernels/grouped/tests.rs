@@ -2,6 +2,7 @@
 
 use super::GroupedConv;
 use crate::kernels::activation::Activation;
+use crate::kernels::bf16;
 use crate::kernels::epilogue::Epilogue;
 use crate::kernels::geometry::{ConvGeometry, Padding};
 use crate::kernels::reference::{self, random};
@@ -20,6 +21,7 @@ fn geometry(inputs: usize, outputs: usize, groups: usize) -> ConvGeometry {
 }
 
 fn check(geometry: ConvGeometry, shape: [usize; 3]) {
+    bf16::tests::check_conv(geometry, shape);
     let [n, h, w] = shape;
     let filters = random(geometry.outputs * geometry.depth(), 1);
     let bias = random(geometry.outputs, 2);
@@ -27,7 +29,7 @@ fn check(geometry: ConvGeometry, shape: [usize; 3]) {
     let exact = reference::conv(&x, shape, &filters, &bias, geometry);
     let bound = 1e-6 * (geometry.depth() as f64).sqrt() * 2.0;
     for isa in Isa::available() {
-        let conv = GroupedConv::new(isa, &filters, &bias, geometry);
+        let conv = GroupedConv::<f32>::new(isa, &filters, &bias, geometry);
         for activation in [None, Some(Activation::Relu), Some(Activation::Silu)] {
             let epilogue = Epilogue {
                 activation,
@@ -141,7 +143,7 @@ fn a_map_smaller_than_the_kernel_gives_nothing() {
         padding: Padding::Each(0),
         ..geometry(8, 8, 2)
     };
-    let conv = GroupedConv::new(Isa::best(), &[0.5; 8 * 36], &[0.0; 8], geometry);
+    let conv = GroupedConv::<f32>::new(Isa::best(), &[0.5; 8 * 36], &[0.0; 8], geometry);
     conv.run(&[1.0; 32], [1, 2, 2], &mut [], Epilogue::default());
 }
 
@@ -151,7 +153,7 @@ fn damaged_values_reach_their_group_alone() {
     let (h, w) = (20, 20);
     let filters = random(32 * geometry.depth(), 1);
     for isa in Isa::available() {
-        let conv = GroupedConv::new(isa, &filters, &[0.0; 32], geometry);
+        let conv = GroupedConv::<f32>::new(isa, &filters, &[0.0; 32], geometry);
         for damaged in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = random(h * w * 32, 3);
             // Channel 9 of pixel (10, 15), so group 2.
@@ -175,7 +177,7 @@ fn threads_do_not_change_a_bit() {
     let filters = random(128 * geometry.depth(), 1);
     let bias = random(128, 2);
     let x = random(2 * 30 * 29 * 128, 3);
-    let conv = GroupedConv::new(Isa::best(), &filters, &bias, geometry);
+    let conv = GroupedConv::<f32>::new(Isa::best(), &filters, &bias, geometry);
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         let mut y = vec![0.0; x.len()];

@@ -9,22 +9,22 @@ use std::ops::Range;
 
 use super::Call;
 use super::operand::{Near, Operand, Permute, Scattered, Source, Splat};
-use crate::kernels::element::Element;
+use crate::kernels::element::{Element, Word};
 use crate::kernels::epilogue::ActivateRows;
 use crate::kernels::geometry::ConvGeometry;
 use crate::kernels::matrix::MatMut;
 use crate::kernels::micro::LINE_BYTES;
-use crate::kernels::simd::{Kernel, Simd};
+use crate::kernels::simd::{Kernel, MAX_LANES, Simd};
 
 /// Output rows and vectors of channels that one thread computes.
-pub(super) struct Task<'a, 'y, T> {
-    pub(super) call: Call<'a, T>,
+pub(super) struct Task<'a, 'y, W: Word> {
+    pub(super) call: Call<'a, W>,
     /// The pixels of the rows, the channels of the vectors.
-    pub(super) y: MatMut<'y, T>,
+    pub(super) y: MatMut<'y, W::Element>,
     pub(super) rows: Range<usize>,
     pub(super) vectors: Range<usize>,
     /// Weights that the thread will probably need next, prefetched meanwhile.
-    pub(super) next: &'a [T],
+    pub(super) next: &'a [W],
 }
 
 /// Which columns of the map neighbouring outputs of a row share.
@@ -73,26 +73,30 @@ struct Outputs {
     spacing: usize,
 }
 
-/// Most columns of the map that a tile needs: 14 outputs, two columns apart.
-const MOST_COLUMNS: usize = 2 * 13 + 3;
+/// Most outputs of a tile.
+const MOST_OUTPUTS: usize = 14;
+
+/// Most columns of the map that a tile needs: two from output to output.
+const MOST_COLUMNS: usize = 2 * (MOST_OUTPUTS - 1) + 3;
 
 /// The columns that a tile needs, for each of three rows of taps. Each is valid for reading all
 /// channels of a pixel; outside of the map they are zeros.
-struct Columns<T> {
-    places: [[*const T; MOST_COLUMNS]; 3],
+struct Columns<W> {
+    places: [[*const W; MOST_COLUMNS]; 3],
     /// The rows of taps that fall on the map.
     rows: Range<usize>,
 }
 
-impl<T: Element> Kernel for Task<'_, '_, T> {
+impl<W: Word> Kernel for Task<'_, '_, W> {
     type Output = ();
+    type Element = W::Element;
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let (sharing, spacing) = Sharing::of(&self.call.conv.geometry);
         // Distributed over the rows, as the machine has few fill buffers.
         let share = self.next.len().div_ceil(self.rows.len());
-        let line_len = LINE_BYTES / size_of::<T>();
+        let line_len = LINE_BYTES / size_of::<W>();
         let mut shares = self
             .next
             .chunks(share.next_multiple_of(line_len).max(line_len));
@@ -108,39 +112,56 @@ impl<T: Element> Kernel for Task<'_, '_, T> {
                     start,
                     spacing,
                 };
-                match (self.call.conv.pairs, count) {
-                    (true, 7..) => self.sequence::<S, 7, true>(simd, outputs, count),
-                    (true, 4..) => self.sequence::<S, 4, true>(simd, outputs, count),
-                    (true, _) => self.sequence::<S, 1, true>(simd, outputs, count),
-                    (false, 7..) => {
-                        // In a constant, so that it is compiled only where there are registers for it.
-                        if const { S::ROWS >= 14 } && count >= 14 {
-                            self.sequence::<S, 14, false>(simd, outputs, count);
-                        } else {
-                            self.sequence::<S, 7, false>(simd, outputs, count);
-                        }
+                let pairs = self.call.conv.pairs;
+                // In constants, so that tiles are compiled only where there are registers for them.
+                if const { S::ROWS >= 14 } {
+                    match (pairs, count) {
+                        (true, 7..) => self.sequence::<S, 7, true>(simd, outputs, count),
+                        (true, 4..) => self.sequence::<S, 4, true>(simd, outputs, count),
+                        (true, _) => self.sequence::<S, 1, true>(simd, outputs, count),
+                        (false, 14..) => self.sequence::<S, 14, false>(simd, outputs, count),
+                        (false, 7..) => self.sequence::<S, 7, false>(simd, outputs, count),
+                        (false, 4..) => self.sequence::<S, 4, false>(simd, outputs, count),
+                        (false, _) => self.sequence::<S, 1, false>(simd, outputs, count),
                     }
-                    (false, 4..) => self.sequence::<S, 4, false>(simd, outputs, count),
-                    (false, _) => self.sequence::<S, 1, false>(simd, outputs, count),
+                } else if const { W::Element::NARROW } {
+                    // Weights and inputs take twice the registers of f32.
+                    match count {
+                        4.. => self.sequence::<S, 4, false>(simd, outputs, count),
+                        _ => self.sequence::<S, 1, false>(simd, outputs, count),
+                    }
+                } else {
+                    match count {
+                        7.. => self.sequence::<S, 7, false>(simd, outputs, count),
+                        4.. => self.sequence::<S, 4, false>(simd, outputs, count),
+                        _ => self.sequence::<S, 1, false>(simd, outputs, count),
+                    }
                 }
             }
         }
-        if let Some(activation) = self.call.placement.after {
-            let rows = self.y;
-            simd.run(ActivateRows { rows, activation });
+        // Narrow results are rounded once, after the activation.
+        if let Some(activation) = self.call.placement.after
+            && !W::Element::NARROW
+        {
+            simd.run(ActivateRows {
+                rows: self.y,
+                from: None,
+                activation,
+            });
         }
     }
 }
 
 /// `P` outputs of a row. A kernel, and so a function of its own: within the task it would be compiled
 /// many times.
-struct Tile<'t, 'a, 'y, T, const P: usize, const PAIRS: bool> {
-    task: &'t mut Task<'a, 'y, T>,
+struct Tile<'t, 'a, 'y, W: Word, const P: usize, const PAIRS: bool> {
+    task: &'t mut Task<'a, 'y, W>,
     outputs: Outputs,
 }
 
-impl<T: Element, const P: usize, const PAIRS: bool> Kernel for Tile<'_, '_, '_, T, P, PAIRS> {
+impl<W: Word, const P: usize, const PAIRS: bool> Kernel for Tile<'_, '_, '_, W, P, PAIRS> {
     type Output = ();
+    type Element = W::Element;
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -152,7 +173,7 @@ impl<T: Element, const P: usize, const PAIRS: bool> Kernel for Tile<'_, '_, '_, 
     }
 }
 
-impl<T: Element> Task<'_, '_, T> {
+impl<W: Word> Task<'_, '_, W> {
     /// `count` outputs of a row in tiles of `P`, of which the last may overlap the one before it.
     #[inline(always)]
     fn sequence<S: Simd, const P: usize, const PAIRS: bool>(
@@ -173,10 +194,12 @@ impl<T: Element> Task<'_, '_, T> {
         for at in (0..end).step_by(P) {
             self.tile_at::<S, P, PAIRS>(simd, outputs, at.min(count - P));
         }
-        if has_short_end && rest > 4 {
-            self.tile_at::<S, 7, PAIRS>(simd, outputs, count - 7);
-        } else if has_short_end {
-            self.tile_at::<S, 4, PAIRS>(simd, outputs, count - 4);
+        if const { P > 4 } {
+            if has_short_end && rest > 4 {
+                self.tile_at::<S, 7, PAIRS>(simd, outputs, count - 7);
+            } else if has_short_end {
+                self.tile_at::<S, 4, PAIRS>(simd, outputs, count - 4);
+            }
         }
     }
 
@@ -190,7 +213,7 @@ impl<T: Element> Task<'_, '_, T> {
     ) {
         let start = outputs.start + at * outputs.spacing;
         let outputs = Outputs { start, ..outputs };
-        simd.run(Tile::<T, P, PAIRS> {
+        simd.run(Tile::<W, P, PAIRS> {
             task: self,
             outputs,
         });
@@ -247,14 +270,10 @@ impl<T: Element> Task<'_, '_, T> {
                 }
             };
             let channel = (vector - self.vectors.start) * S::LANES;
+            let sums = self.call.activated(simd, sums);
             for (p, sum) in sums.into_iter().enumerate() {
                 let y = &mut self.y.row(first + p * outputs.spacing)[channel..];
-                let value = if self.call.placement.relu {
-                    simd.relu(sum)
-                } else {
-                    sum
-                };
-                simd.store_some(value, y);
+                simd.store_some(sum, y);
             }
         }
     }
@@ -278,30 +297,54 @@ impl<T: Element> Task<'_, '_, T> {
                 Sharing::All => call.rolling_pair::<S, P, 1>(simd, &columns, vector, sums, base),
                 _ => call.rolling_pair::<S, P, 2>(simd, &columns, vector, sums, base),
             };
+            let sums = [call.activated(simd, sums[0]), call.activated(simd, sums[1])];
             let channel = (vector - self.vectors.start) * S::LANES;
             for p in 0..P {
                 let y = &mut self.y.row(first + p * outputs.spacing)[channel..];
                 for v in 0..2 {
-                    let value = if self.call.placement.relu {
-                        simd.relu(sums[v][p])
-                    } else {
-                        sums[v][p]
-                    };
-                    simd.store(value, &mut y[v * S::LANES..]);
+                    simd.store(sums[v][p], &mut y[v * S::LANES..]);
                 }
             }
         }
     }
 }
 
-impl<T: Element> Call<'_, T> {
+impl<W: Word> Call<'_, W> {
+    /// The results with their activation, as far as it is applied before they are stored.
+    #[inline(always)]
+    fn activated<S: Simd, const P: usize>(&self, simd: S, mut sums: [S::V; P]) -> [S::V; P] {
+        if self.placement.relu {
+            for sum in &mut sums {
+                *sum = simd.relu(*sum);
+            }
+        }
+        if let Some(activation) = self.placement.after
+            && W::Element::NARROW
+        {
+            // In memory, so that the code of the activation exists once.
+            let mut values = [0.0_f32; MOST_OUTPUTS * MAX_LANES];
+            for p in 0..P {
+                simd.store(sums[p], &mut values[p * S::LANES..]);
+            }
+            simd.run(ActivateRows {
+                rows: MatMut::new(&mut values[..P * S::LANES], P * S::LANES),
+                from: None,
+                activation,
+            });
+            for p in 0..P {
+                sums[p] = simd.load(&values[p * S::LANES..]);
+            }
+        }
+        sums
+    }
+
     /// Adds all products of a tile to its sums.
     #[inline(always)]
-    fn sums<S: Simd, O: Operand<S, T>, const P: usize>(
+    fn sums<S: Simd, O: Operand<S, W>, const P: usize>(
         &self,
         simd: S,
         outputs: Outputs,
-        columns: &Columns<T>,
+        columns: &Columns<W>,
         vector: usize,
         sums: [S::V; P],
         operand: impl Fn(usize) -> O,
@@ -315,7 +358,7 @@ impl<T: Element> Call<'_, T> {
 
     /// The row of the map that tap `ky` of an output row falls on.
     #[inline(always)]
-    fn tap_row(&self, row: usize, ky: usize) -> Option<&[T]> {
+    fn tap_row(&self, row: usize, ky: usize) -> Option<&[W]> {
         let geometry = &self.conv.geometry;
         let (image, oy) = (row / self.output_height, row % self.output_height);
         let length = self.width * geometry.inputs;
@@ -327,7 +370,7 @@ impl<T: Element> Call<'_, T> {
 
     /// The weights of each row of taps, `[inputs / groups, kernel, lanes]`.
     #[inline(always)]
-    fn tap_weights(&self, vector: usize) -> impl Iterator<Item = &[T]> {
+    fn tap_weights(&self, vector: usize) -> impl Iterator<Item = &[W]> {
         let geometry = &self.conv.geometry;
         let taps = geometry.group_inputs() * geometry.kernel_size * self.conv.lanes;
         self.conv.weights[vector * geometry.kernel_size * taps..].chunks_exact(taps)
@@ -335,7 +378,7 @@ impl<T: Element> Call<'_, T> {
 
     /// The first `count` columns of a tile, for kernels of three rows.
     #[inline(always)]
-    fn columns(&self, outputs: Outputs, count: usize) -> Columns<T> {
+    fn columns(&self, outputs: Outputs, count: usize) -> Columns<W> {
         let geometry = &self.conv.geometry;
         let inputs = geometry.inputs;
         let mut columns = Columns {
@@ -367,10 +410,10 @@ impl<T: Element> Call<'_, T> {
     /// For kernels of three columns: every column is loaded once for all outputs of the tile that
     /// it contributes to. From output to output there are `STEP` columns.
     #[inline(always)]
-    fn rolling<S: Simd, O: Operand<S, T>, const P: usize, const STEP: usize>(
+    fn rolling<S: Simd, O: Operand<S, W>, const P: usize, const STEP: usize>(
         &self,
         simd: S,
-        columns: &Columns<T>,
+        columns: &Columns<W>,
         vector: usize,
         mut sums: [S::V; P],
         operand: impl Fn(usize) -> O,
@@ -395,9 +438,9 @@ impl<T: Element> Call<'_, T> {
                     middle = column(2 * p + 1);
                 }
                 let right = column(STEP * p + 2);
-                sums[p] = simd.fma(left, taps[0], sums[p]);
-                sums[p] = simd.fma(middle, taps[1], sums[p]);
-                sums[p] = simd.fma(right, taps[2], sums[p]);
+                sums[p] = W::multiply_add(simd, left, taps[0], sums[p]);
+                sums[p] = W::multiply_add(simd, middle, taps[1], sums[p]);
+                sums[p] = W::multiply_add(simd, right, taps[2], sums[p]);
                 (left, middle) = if STEP == 1 {
                     (middle, right)
                 } else {
@@ -418,7 +461,7 @@ impl<T: Element> Call<'_, T> {
     fn rolling_pair<S: Simd, const P: usize, const STEP: usize>(
         &self,
         simd: S,
-        columns: &Columns<T>,
+        columns: &Columns<W>,
         vector: usize,
         sums: [[S::V; P]; 2],
         base: usize,
@@ -437,7 +480,7 @@ impl<T: Element> Call<'_, T> {
         let weights = weights.zip(others.chunks_exact(3 * S::LANES));
         for (taps, others) in weights.take(rows.len() * depth) {
             let operand = Splat(base + j);
-            assert!(Operand::<S, T>::end(operand) <= inputs);
+            assert!(Operand::<S, W>::end(operand) <= inputs);
             let places = &columns.places[ky];
             // SAFETY: every column is valid for `inputs` values, and no more are read.
             let column = |index: usize| unsafe { operand.load(simd, places[index]) };
@@ -450,12 +493,12 @@ impl<T: Element> Call<'_, T> {
                     middle = column(2 * p + 1);
                 }
                 let right = column(STEP * p + 2);
-                first[p] = simd.fma(left, taps[0], first[p]);
-                second[p] = simd.fma(left, others[0], second[p]);
-                first[p] = simd.fma(middle, taps[1], first[p]);
-                second[p] = simd.fma(middle, others[1], second[p]);
-                first[p] = simd.fma(right, taps[2], first[p]);
-                second[p] = simd.fma(right, others[2], second[p]);
+                first[p] = W::multiply_add(simd, left, taps[0], first[p]);
+                second[p] = W::multiply_add(simd, left, others[0], second[p]);
+                first[p] = W::multiply_add(simd, middle, taps[1], first[p]);
+                second[p] = W::multiply_add(simd, middle, others[1], second[p]);
+                first[p] = W::multiply_add(simd, right, taps[2], first[p]);
+                second[p] = W::multiply_add(simd, right, others[2], second[p]);
                 (left, middle) = if STEP == 1 {
                     (middle, right)
                 } else {
@@ -472,7 +515,7 @@ impl<T: Element> Call<'_, T> {
 
     /// For any geometry.
     #[inline(always)]
-    fn plain<S: Simd, O: Operand<S, T>, const P: usize>(
+    fn plain<S: Simd, O: Operand<S, W>, const P: usize>(
         &self,
         simd: S,
         outputs: Outputs,
@@ -490,7 +533,7 @@ impl<T: Element> Call<'_, T> {
                 let (j, kx) = (index / geometry.kernel_size, index % geometry.kernel_size);
                 let operand = operand(j);
                 assert!(operand.end() <= geometry.inputs);
-                let weights = simd.load(weights);
+                let weights = load_words(simd, weights);
                 // Left of the map this wraps around to a column far right of it.
                 let first = (outputs.start * geometry.stride + kx * geometry.dilation)
                     .wrapping_sub(self.zeros[1]);
@@ -500,7 +543,7 @@ impl<T: Element> Call<'_, T> {
                         let pixel = &row[column * geometry.inputs..][..geometry.inputs];
                         // SAFETY: a pixel has all inputs, and no more are read.
                         let x = unsafe { operand.load(simd, pixel.as_ptr()) };
-                        *sum = simd.fma(x, weights, *sum);
+                        *sum = W::multiply_add(simd, x, weights, *sum);
                     }
                 }
             }
@@ -512,10 +555,18 @@ impl<T: Element> Call<'_, T> {
 /// The weights of three taps. `array::from_fn` might not be inlined and would then be compiled
 /// without the instruction set.
 #[inline(always)]
-fn three_taps<S: Simd, T: Element>(simd: S, weights: &[T]) -> [S::V; 3] {
+fn three_taps<S: Simd, W: Word>(simd: S, weights: &[W]) -> [S::V; 3] {
     [
-        simd.load(weights),
-        simd.load(&weights[S::LANES..]),
-        simd.load(&weights[2 * S::LANES..]),
+        load_words(simd, weights),
+        load_words(simd, &weights[S::LANES..]),
+        load_words(simd, &weights[2 * S::LANES..]),
     ]
+}
+
+/// The first `LANES` words.
+#[inline(always)]
+fn load_words<S: Simd, W: Word>(simd: S, words: &[W]) -> S::V {
+    assert!(words.len() >= S::LANES);
+    // SAFETY: the slice has LANES words.
+    unsafe { W::load(simd, words.as_ptr()) }
 }

@@ -22,6 +22,7 @@ impl Avx2 {
 unsafe impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
+    const DOT: bool = false;
     type V = __m256;
     type Lanes = __m256i;
 
@@ -109,6 +110,19 @@ unsafe impl Simd for Avx2 {
     fn permute(self, x: __m256, lanes: __m256i) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_permutevar8x32_ps(x, lanes) }
+    }
+    #[inline(always)]
+    fn dot(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // A bf16 is the upper half of an f32: that of the second of a pair is in its place, and what is
+        // below it must go.
+        // SAFETY: see above.
+        unsafe {
+            let first = |x| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(x)));
+            let upper = _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32));
+            let second = |x| _mm256_and_ps(x, upper);
+            let c = _mm256_fmadd_ps(second(a), second(b), c);
+            _mm256_fmadd_ps(first(a), first(b), c)
+        }
     }
     #[inline(always)]
     fn prefetch_write(self, at: *const u8) {

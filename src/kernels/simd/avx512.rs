@@ -1,39 +1,71 @@
-//! AVX-512F: 32 registers of 16 values.
+//! AVX-512F: 32 registers of 16 values; with AVX512_BF16, products of pairs of bf16.
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
+use std::mem;
 
 use super::avx2::Avx2;
-use super::{Kernel, MAX_LANES, Simd};
+use super::{Bf16, Kernel, MAX_LANES, Simd};
 
-/// Proof that the machine has AVX-512F, AVX2 and FMA: made by [`Avx512::detect`] alone.
+/// Proof that the machine has AVX-512F, AVX2 and FMA, and AVX512_BF16 if `BF16`: made by `detect` and
+/// `detect_bf16` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Avx512(());
+pub(super) struct Avx512<const BF16: bool>(Avx2);
 
-impl Avx512 {
+impl Avx512<false> {
     pub(super) fn detect() -> Option<Self> {
-        Avx2::detect()?;
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        let avx2 = Avx2::detect()?;
+        is_x86_feature_detected!("avx512f").then_some(Self(avx2))
+    }
+
+    /// AVX2 alone.
+    pub(super) fn avx2(self) -> Avx2 {
+        self.0
     }
 }
 
+impl Avx512<true> {
+    pub(super) fn detect_bf16() -> Option<Self> {
+        let Avx512(avx2) = Avx512::detect()?;
+        is_x86_feature_detected!("avx512bf16").then_some(Self(avx2))
+    }
+
+    /// AVX-512F alone.
+    pub(super) fn without_bf16(self) -> Avx512<false> {
+        Avx512(self.0)
+    }
+}
+
+/// Why operations on bf16 are not called with AVX-512F alone: see [`Isa::of`](super::Isa::of).
+const NO_BF16: &str = "kernels on bf16 run on AVX2 where there is no AVX512_BF16";
+
 // SAFETY of every block below: `self` proves that the machine has AVX-512F, all that the
-// intrinsics require.
+// intrinsics require, except where another reason is given.
 // SAFETY: a vector has 16 values, which is LANES; loads and stores touch these alone.
-unsafe impl Simd for Avx512 {
+unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     const LANES: usize = 16;
     const ROWS: usize = 14;
+    const DOT: bool = BF16;
     type V = __m512;
     type Lanes = __m512i;
 
     #[inline]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "avx512f,avx2,fma")]
-        fn with_features<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
+        fn without_bf16<K: Kernel>(simd: Avx512<false>, kernel: K) -> K::Output {
             kernel.run(simd)
         }
-        // SAFETY: see above.
-        unsafe { with_features(self, kernel) }
+        #[target_feature(enable = "avx512bf16,avx512f,avx2,fma")]
+        fn with_bf16<K: Kernel>(simd: Avx512<true>, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        if const { BF16 } {
+            // SAFETY: `self`, with `BF16`, proves that the machine has AVX512_BF16, too.
+            unsafe { with_bf16(Avx512(self.0), kernel) }
+        } else {
+            // SAFETY: see above.
+            unsafe { without_bf16(Avx512(self.0), kernel) }
+        }
     }
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -100,6 +132,28 @@ unsafe impl Simd for Avx512 {
     fn permute(self, x: __m512, lanes: __m512i) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_permutexvar_ps(lanes, x) }
+    }
+    #[inline(always)]
+    fn dot(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        assert!(BF16, "{NO_BF16}");
+        // SAFETY: `self`, with `BF16`, proves that the machine has AVX512_BF16, too. The types have equal
+        // sizes, and any bits are values of them.
+        unsafe { _mm512_dpbf16_ps(c, mem::transmute(a), mem::transmute(b)) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const Bf16) -> __m512 {
+        // SAFETY: the caller guarantees 16 values, 32 bytes; the load need not be aligned.
+        unsafe {
+            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, x: __m512, to: *mut Bf16) {
+        assert!(BF16, "{NO_BF16}");
+        // SAFETY: `self`, with `BF16`, proves that the machine has AVX512_BF16, too. The caller guarantees
+        // 16 values, 32 bytes; the store need not be aligned.
+        unsafe { _mm256_storeu_si256(to.cast(), mem::transmute(_mm512_cvtneps_pbh(x))) }
     }
     #[inline(always)]
     fn prefetch_write(self, at: *const u8) {

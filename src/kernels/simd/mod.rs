@@ -12,12 +12,14 @@ mod avx512;
 mod pixels;
 mod portable;
 
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use pixels::PixelSums;
 use portable::Portable;
 
+use super::bf16::Bf16;
 use super::element::Element;
 
 /// Lanes of the widest vector.
@@ -34,6 +36,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Most rows of a tile that is two vectors wide.
     const ROWS: usize;
+    /// Whether [`Simd::dot`] is an instruction.
+    const DOT: bool;
     /// A vector.
     type V: Copy;
     /// The source of every lane in a permutation.
@@ -72,6 +76,40 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     fn prefetch_far(self, at: *const u8);
     /// As [`Simd::prefetch`], for a line that will be written.
     fn prefetch_write(self, at: *const u8);
+
+    /// `c`, and in each lane the two products of a pair of bf16 in `a` with one in `b`. The order and
+    /// rounding of the two sums is the machine's.
+    fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// A vector of bf16, as f32.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `LANES` values.
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const Bf16) -> Self::V {
+        let mut lanes = [0.0; MAX_LANES];
+        for lane in 0..Self::LANES {
+            // SAFETY: as the caller guarantees.
+            lanes[lane] = unsafe { *from.add(lane) }.to_f32();
+        }
+        // SAFETY: the array has MAX_LANES >= LANES values.
+        unsafe { self.load_unchecked(lanes.as_ptr()) }
+    }
+
+    /// Stores a vector, rounded as [`Bf16::from_f32`] does.
+    ///
+    /// # Safety
+    /// `to` is valid for writing `LANES` values.
+    #[inline(always)]
+    unsafe fn store_bf16(self, x: Self::V, to: *mut Bf16) {
+        let mut lanes = [0.0; MAX_LANES];
+        // SAFETY: the array has MAX_LANES >= LANES values.
+        unsafe { self.store_unchecked(x, lanes.as_mut_ptr()) };
+        for lane in 0..Self::LANES {
+            // SAFETY: as the caller guarantees.
+            unsafe { to.add(lane).write(Bf16::from_f32(lanes[lane])) };
+        }
+    }
 
     /// The same four values in every four lanes.
     ///
@@ -135,6 +173,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
 /// Code that is compiled for every instruction set.
 pub trait Kernel {
     type Output;
+    /// The type of the maps. Which instructions suit it depends on it.
+    type Element: Element;
     /// Implementations are `#[inline(always)]`, so that they are compiled with the features of the
     /// caller.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
@@ -154,7 +194,10 @@ enum Set {
     Avx2(avx2::Avx2),
     /// AVX-512F.
     #[cfg(target_arch = "x86_64")]
-    Avx512(avx512::Avx512),
+    Avx512(avx512::Avx512<false>),
+    /// AVX-512F with AVX512_BF16, for bf16; f32 has no use for it.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16(avx512::Avx512<true>),
 }
 
 impl Isa {
@@ -169,6 +212,7 @@ impl Isa {
             portable,
             avx2::Avx2::detect().map(Set::Avx2),
             avx512::Avx512::detect().map(Set::Avx512),
+            avx512::Avx512::detect_bf16().map(Set::Avx512Bf16),
         ];
         #[cfg(not(target_arch = "x86_64"))]
         let sets = [portable];
@@ -192,7 +236,7 @@ impl Isa {
         })
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `avx2`, `avx512` or `avx512bf16`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Portable(_) => "portable",
@@ -200,41 +244,98 @@ impl Isa {
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Bf16(_) => "avx512bf16",
         }
     }
 
+    /// The instruction set that kernels on maps of this type run on. For bf16 this is AVX2 where AVX-512
+    /// lacks the instructions for it: they are all that would be gained.
+    pub fn of<T: Element>(self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        match self.0 {
+            Set::Avx512(simd) if T::NARROW => return Self(Set::Avx2(simd.avx2())),
+            Set::Avx512Bf16(simd) if !T::NARROW => return Self(Set::Avx512(simd.without_bf16())),
+            _ => {}
+        }
+        self
+    }
+
+    /// Whether it has instructions for bf16. Without them bf16 is computed in f32, which is no faster
+    /// than f32 itself.
+    pub fn has_bf16(self) -> bool {
+        self.run(Registers::<Bf16>::new()).has_dot
+    }
+
     /// Values in a vector.
-    pub fn lanes(self) -> usize {
-        self.run(Registers).0
+    pub fn lanes<T: Element>(self) -> usize {
+        self.run(Registers::<T>::new()).lanes
     }
 
     /// Most rows of a tile.
-    pub fn rows(self) -> usize {
-        self.run(Registers).1
+    pub fn rows<T: Element>(self) -> usize {
+        self.run(Registers::<T>::new()).rows
     }
 
-    /// Runs a kernel compiled for this instruction set.
+    /// Runs a kernel compiled for this instruction set, or for that of [`Isa::of`].
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // In constants, so that what does not run is not compiled.
         match self.0 {
             Set::Portable(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]
-            Set::Avx512(simd) => simd.run(kernel),
+            Set::Avx512(simd) => {
+                if const { K::Element::NARROW } {
+                    simd.avx2().run(kernel)
+                } else {
+                    simd.run(kernel)
+                }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Bf16(simd) => {
+                if const { K::Element::NARROW } {
+                    simd.run(kernel)
+                } else {
+                    simd.without_bf16().run(kernel)
+                }
+            }
         }
     }
 }
 
-/// Lanes of a vector, and most rows of a tile.
-struct Registers;
+/// What registers an instruction set has for a type.
+struct Registers<T> {
+    lanes: usize,
+    rows: usize,
+    has_dot: bool,
+    element: PhantomData<T>,
+}
 
-impl Kernel for Registers {
-    type Output = (usize, usize);
+impl<T> Registers<T> {
+    fn new() -> Self {
+        Self {
+            lanes: 0,
+            rows: 0,
+            has_dot: false,
+            element: PhantomData,
+        }
+    }
+}
+
+impl<T: Element> Kernel for Registers<T> {
+    type Output = Self;
+    type Element = T;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> (usize, usize) {
-        (S::LANES, S::ROWS)
+    fn run<S: Simd>(self, _: S) -> Self {
+        Self {
+            lanes: S::LANES,
+            rows: S::ROWS,
+            has_dot: S::DOT,
+            ..self
+        }
     }
 }
 
@@ -244,11 +345,11 @@ mod tests {
 
     #[test]
     fn only_what_the_machine_has_can_be_named() {
-        let lanes: Vec<usize> = Isa::available().map(Isa::lanes).collect();
+        let lanes: Vec<usize> = Isa::available().map(Isa::lanes::<f32>).collect();
         assert!(lanes[0] == 4 && lanes.is_sorted());
         for isa in Isa::available() {
             assert_eq!(Isa::named(isa.name()), Some(isa));
-            assert!(isa.lanes() <= MAX_LANES);
+            assert!(isa.lanes::<f32>() <= MAX_LANES);
         }
         assert!(Isa::available().any(|isa| isa == Isa::best()));
         assert_eq!(Isa::named(""), None);

@@ -45,7 +45,8 @@ impl PixelSums {
         let _avx2 = match isa.0 {
             Set::Portable(_) => return None,
             Set::Avx2(avx2) => avx2,
-            Set::Avx512(_) => Avx2::detect()?,
+            Set::Avx512(avx512) => avx512.avx2(),
+            Set::Avx512Bf16(avx512) => avx512.without_bf16().avx2(),
         };
         let mut sums = Self {
             _avx2,

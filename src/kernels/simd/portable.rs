@@ -16,6 +16,7 @@ fn lanewise(f: impl Fn(usize) -> f32) -> [f32; 4] {
 unsafe impl Simd for Portable {
     const LANES: usize = 4;
     const ROWS: usize = 6;
+    const DOT: bool = false;
     type V = [f32; 4];
     type Lanes = [u8; 4];
 
@@ -91,6 +92,13 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     fn permute_fours(self, x: Self::V, lanes: Self::Lanes) -> Self::V {
         self.permute(x, lanes)
+    }
+    #[inline(always)]
+    fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // A bf16 is the upper half of an f32: that of the second of a pair is in its place.
+        let first = |x: Self::V| lanewise(|i| f32::from_bits(x[i].to_bits() << 16));
+        let second = |x: Self::V| lanewise(|i| f32::from_bits(x[i].to_bits() & 0xffff_0000));
+        self.fma(first(a), first(b), self.fma(second(a), second(b), c))
     }
     #[inline(always)]
     fn prefetch(self, _: *const u8) {}

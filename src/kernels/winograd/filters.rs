@@ -33,6 +33,7 @@ pub(super) struct FilterPanel<'a> {
 
 impl Kernel for FilterPanel<'_> {
     type Output = ();
+    type Element = f32;
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {

@@ -24,7 +24,7 @@ use super::gemm::{Packed, depth_chunks};
 use super::micro::{PanelProduct, RowLayout, multiply, packed_stride};
 use super::partition::{Split, Tasks, Work, middle};
 use super::scratch::with_scratch;
-use super::{ConvGeometry, Element, Isa, Kernel, MatMut, Padding, Simd};
+use super::{ConvGeometry, Isa, Kernel, MatMut, Padding, Simd};
 
 /// Output pixels along one side of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Winograd {
         let (width, panels) = (positions[0].width(), positions[0].panels());
         for panel in 0..panels {
             let first = panel * width;
-            for chunk in depth_chunks(inputs) {
+            for chunk in depth_chunks::<f32>(inputs) {
                 let mut positions: Vec<&mut [f32]> = positions
                     .iter_mut()
                     .map(|packed| packed.panel_mut(&chunk, panel))
@@ -111,7 +111,7 @@ impl Winograd {
             }
         }
         let mut bias = bias.to_vec();
-        bias.resize(outputs.next_multiple_of(isa.lanes()), 0.0);
+        bias.resize(outputs.next_multiple_of(isa.lanes::<f32>()), 0.0);
         Self {
             isa,
             geometry,
@@ -134,11 +134,11 @@ impl Winograd {
     ///
     /// # Panics
     /// If a slice does not fit.
-    pub fn run<T: Element>(
+    pub fn run(
         &self,
-        x: &[T],
+        x: &[f32],
         [batch, height, width]: [usize; 3],
-        y: &mut [T],
+        y: &mut [f32],
         epilogue: Epilogue<'_>,
     ) {
         let output = [self.geometry.output(height), self.geometry.output(width)];
@@ -204,18 +204,18 @@ impl Winograd {
     /// products of, and more where the weights come from beyond L2 for each group of tiles.
     fn most_tiles(&self) -> usize {
         if self.is_heavy() {
-            4 * self.isa.rows()
+            4 * self.isa.rows::<f32>()
         } else {
-            (2 * self.isa.rows()).max(18)
+            (2 * self.isa.rows::<f32>()).max(18)
         }
     }
 }
 
 /// One call of [`Winograd::run`].
 #[derive(Clone, Copy)]
-struct Call<'a, T> {
+struct Call<'a> {
     conv: &'a Winograd,
-    x: &'a [T],
+    x: &'a [f32],
     size: [usize; 2],
     output: [usize; 2],
     /// Above the map and to its left.
@@ -229,7 +229,7 @@ struct Call<'a, T> {
     task_panels: usize,
 }
 
-impl<T> Call<'_, T> {
+impl Call<'_> {
     /// The first output pixel of a row of tiles, counted over all images.
     fn pixel(&self, tile_row: usize) -> usize {
         let (image, row) = (tile_row / self.tile_rows, tile_row % self.tile_rows);
@@ -237,8 +237,8 @@ impl<T> Call<'_, T> {
     }
 }
 
-impl<T: Element> Tasks for Call<'_, T> {
-    type Element = T;
+impl Tasks for Call<'_> {
+    type Element = f32;
 
     fn split(&self, tile_rows: &Range<usize>, panels: &Range<usize>) -> Option<Split> {
         if tile_rows.len() > self.task_tile_rows {
@@ -256,7 +256,7 @@ impl<T: Element> Tasks for Call<'_, T> {
         panel * self.conv.positions[0].width()
     }
 
-    fn run(&self, task: Work<'_, T>) {
+    fn run(&self, task: Work<'_>) {
         let Work {
             rows: tile_rows,
             columns: panels,
@@ -265,7 +265,7 @@ impl<T: Element> Tasks for Call<'_, T> {
         } = task;
         let isa = self.conv.isa;
         let positions = self.conv.positions.len();
-        let chunks = depth_chunks(self.conv.geometry.inputs).count();
+        let chunks = depth_chunks::<f32>(self.conv.geometry.inputs).count();
         let most = self.conv.most_tiles().min(tile_rows.len() * self.tiles);
         let stride = packed_stride(self.conv.geometry.inputs);
         let inputs = positions * chunks * most * stride;
@@ -286,20 +286,21 @@ impl<T: Element> Tasks for Call<'_, T> {
 }
 
 /// Some rows of tiles times some panels, `most` tiles at a time.
-struct Task<'a, T> {
-    call: Call<'a, T>,
+struct Task<'a> {
+    call: Call<'a>,
     tile_rows: Range<usize>,
     panels: Range<usize>,
     most: usize,
-    y: MatMut<'a, T>,
+    y: MatMut<'a>,
     /// The transformed windows: for each position and chunk of inputs, one packed row per tile.
     inputs: &'a mut [f32],
     /// For each position, one row of outputs per tile.
     products: &'a mut [f32],
 }
 
-impl<T: Element> Kernel for Task<'_, T> {
+impl Kernel for Task<'_> {
     type Output = ();
+    type Element = f32;
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
@@ -317,13 +318,16 @@ impl<T: Element> Kernel for Task<'_, T> {
             }
         }
         if let Some(activation) = self.call.placement.after {
-            let rows = self.y;
-            simd.run(ActivateRows { rows, activation });
+            simd.run(ActivateRows {
+                rows: self.y,
+                from: None,
+                activation,
+            });
         }
     }
 }
 
-impl<T: Element> Task<'_, T> {
+impl Task<'_> {
     #[inline(always)]
     fn group<S: Simd, const W: usize, const M: usize, const VECTORS: usize>(
         &mut self,
@@ -360,7 +364,7 @@ impl<T: Element> Task<'_, T> {
         let channels = self.call.conv.geometry.inputs;
         let ([height, width], [above, before]) = (self.call.size, self.call.zeros);
         let (image, top, left) = self.place(tile, M);
-        let chunks = depth_chunks(channels).count();
+        let chunks = depth_chunks::<f32>(channels).count();
         // Where each pixel of the window lies, unless it is outside of the map.
         let mut places = [[None; W]; W];
         for (i, places) in places.iter_mut().enumerate() {
@@ -376,7 +380,7 @@ impl<T: Element> Task<'_, T> {
         // Outside of the loops: it is too large for registers and would be cleared in each
         // iteration.
         let mut half = [[simd.splat(0.0); W]; W];
-        for (chunk, depth) in depth_chunks(channels).enumerate() {
+        for (chunk, depth) in depth_chunks::<f32>(channels).enumerate() {
             let mut channel = depth.start;
             while channel < depth.end {
                 let end = depth.end.min(channel + S::LANES);
@@ -414,11 +418,11 @@ impl<T: Element> Task<'_, T> {
         let columns = self.panels.len() * width;
         let zeros = [0.0; 2 * super::MAX_LANES];
         let stride = packed_stride(conv.geometry.inputs);
-        let chunks = depth_chunks(conv.geometry.inputs).count();
+        let chunks = depth_chunks::<f32>(conv.geometry.inputs).count();
         let products = self.products.chunks_exact_mut(self.most * columns);
         for (position, (packed, products)) in conv.positions.iter().zip(products).enumerate() {
             let mut products = MatMut::new(products, columns);
-            for (chunk, depth) in depth_chunks(conv.geometry.inputs).enumerate() {
+            for (chunk, depth) in depth_chunks::<f32>(conv.geometry.inputs).enumerate() {
                 let rows = &self.inputs[(position * chunks + chunk) * self.most * stride..];
                 for (index, panel) in self.panels.clone().enumerate() {
                     let next = if panel + 1 < self.panels.end {
@@ -431,13 +435,15 @@ impl<T: Element> Task<'_, T> {
                         rows,
                         layout: RowLayout::plain(depth.len(), stride),
                         panel: packed.panel(&depth, panel),
-                        next: [next, &[]],
+                        next: [bytemuck::cast_slice(next), &[]],
                         y: products.window(0..tiles, index * width..(index + 1) * width),
+                        partial: None,
                         bias: (chunk == 0).then_some(&zeros),
+                        last: chunk + 1 == chunks,
                         relu: false,
                         sums: None,
                     };
-                    multiply::<S, VECTORS>(simd, product);
+                    multiply::<S, f32, VECTORS>(simd, product);
                 }
             }
         }

@@ -3,14 +3,9 @@
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{Result, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 
 use crate::kernels::{Element, Isa, line_start, slack};
-
-/// An element type that Candle's tensors have, too.
-pub trait MapElement: Element + WithDType {}
-
-impl<T: Element + WithDType> MapElement for T {}
 
 /// An instruction set for the kernels, and a pool of memory for their maps.
 #[derive(Clone, Debug)]
@@ -20,7 +15,7 @@ pub struct Engine<T = f32> {
     free: Arc<Mutex<Vec<Buffer<T>>>>,
 }
 
-impl<T: MapElement> Engine<T> {
+impl<T: Element> Engine<T> {
     /// With an empty pool.
     pub fn new(isa: Isa) -> Self {
         Self {
@@ -43,15 +38,16 @@ impl<T: MapElement> Engine<T> {
         }
     }
 
-    /// The values of a tensor `[N, H, W, C]` as a map, without a copy.
-    pub(super) fn borrowed(&self, tensor: Tensor) -> Result<Map<T>> {
+    /// The values of a tensor `[N, H, W, C]` in f32 as a map, without a copy; `None` if they must be
+    /// converted.
+    pub(super) fn borrowed(&self, tensor: &Tensor) -> Result<Option<Map<T>>> {
         let (batch, height, width, channels) = tensor.dims4()?;
-        Values::<T>::of(&tensor)?;
-        Ok(Map {
-            memory: Memory::Borrowed(tensor),
+        let is_same = T::of_f32(&Values::of(tensor)?).is_some();
+        Ok(is_same.then(|| Map {
+            memory: Memory::Borrowed(tensor.clone()),
             dims: [batch, height, width, channels],
             engine: self.clone(),
-        })
+        }))
     }
 
     /// The smallest free buffer of at least `len` values, unless it is far too large: a small map
@@ -88,7 +84,7 @@ impl<T: Element> Buffer<T> {
 #[derive(Debug)]
 enum Memory<T> {
     Own(Buffer<T>),
-    /// Contiguous values of type `T` on the CPU.
+    /// Contiguous values in f32 on the CPU, which is `T`.
     Borrowed(Tensor),
 }
 
@@ -101,14 +97,14 @@ pub struct Map<T = f32> {
     pub(super) engine: Engine<T>,
 }
 
-impl<T: MapElement> Map<T> {
+impl<T: Element> Map<T> {
     pub(super) fn values(&self) -> Result<Values<'_, T>> {
         match &self.memory {
             Memory::Own(buffer) => {
                 let len = self.dims.iter().product::<usize>();
                 Ok(Values::Slice(&buffer.values[buffer.start..][..len]))
             }
-            Memory::Borrowed(tensor) => Values::of(tensor),
+            Memory::Borrowed(tensor) => Values::of(tensor).map(Values::of_type),
         }
     }
 
@@ -117,7 +113,7 @@ impl<T: MapElement> Map<T> {
         let len = self.dims.iter().product::<usize>();
         if let Memory::Borrowed(tensor) = &self.memory {
             let mut own = Buffer::new(len);
-            own.values[own.start..][..len].copy_from_slice(&Values::of(tensor)?);
+            own.values[own.start..][..len].copy_from_slice(&Values::of(tensor)?.of_type());
             self.memory = Memory::Own(own);
         }
         match &mut self.memory {
@@ -152,37 +148,40 @@ impl<T> Drop for Map<T> {
 /// Read access to the values of a map or a tensor.
 pub(super) enum Values<'a, T = f32> {
     Slice(&'a [T]),
-    /// Candle's lock on the storage, whose type has no public name.
+    /// Candle's lock on the storage, whose type has no public name. The type is f32.
     Tensor(Box<dyn Deref<Target = Storage> + 'a>, Range<usize>),
 }
 
-impl<'a, T: WithDType> Values<'a, T> {
-    /// Of a contiguous tensor on the CPU.
+impl<'a> Values<'a> {
+    /// Of a contiguous tensor in f32 on the CPU.
     pub(super) fn of(x: &'a Tensor) -> Result<Self> {
         let (storage, layout) = x.storage_and_layout();
         match (&*storage, layout.contiguous_offsets()) {
-            (Storage::Cpu(values), Some((start, end)))
-                if T::cpu_storage_as_slice(values).is_ok() =>
-            {
+            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => {
                 Ok(Self::Tensor(Box::new(storage), start..end))
             }
-            _ => bail!(
-                "expected contiguous {} values on the CPU",
-                T::DTYPE.as_str()
-            ),
+            _ => bail!("expected contiguous f32 values on the CPU"),
+        }
+    }
+
+    /// The same, of a tensor's values whose type is known to be `T`.
+    fn of_type<T>(self) -> Values<'a, T> {
+        match self {
+            Self::Tensor(storage, range) => Values::Tensor(storage, range),
+            Self::Slice(_) => Values::Slice(&[]),
         }
     }
 }
 
-impl<T: WithDType> Deref for Values<'_, T> {
+impl<T: Element> Deref for Values<'_, T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
         match self {
             Self::Slice(values) => values,
             Self::Tensor(storage, range) => match &***storage {
-                Storage::Cpu(values) => {
-                    T::cpu_storage_as_slice(values).map_or(&[], |values| &values[range.clone()])
+                Storage::Cpu(CpuStorage::F32(values)) => {
+                    T::of_f32(&values[range.clone()]).unwrap_or_default()
                 }
                 _ => &[],
             },

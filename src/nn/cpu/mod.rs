@@ -6,22 +6,30 @@ mod map;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use crate::kernels::{self, Activation, Elementwise, Pool, to_channels_last};
+use crate::kernels::{
+    self, Activation, Element, Elementwise, Pool, Word, convert, to_channels_last,
+};
 
 use super::stored_channels_last;
+use map::Values;
 pub use map::{Engine, Map};
-use map::{MapElement, Values};
 
 /// A convolution with its packed weights.
 pub(super) type Conv<T = f32> = kernels::Conv<T>;
 /// A matrix product with its packed weights.
-pub(super) type Linear = kernels::Linear;
+pub(super) type Linear<T = f32> = kernels::Linear<<T as Element>::Linear>;
 
-/// Images `[N, C, H, W]` as a map: without a copy if they are stored channels-last.
-pub(super) fn enter<T: MapElement>(engine: &Engine<T>, x: &Tensor) -> Result<Map<T>> {
-    let x = x.to_dtype(T::DTYPE)?;
+/// Images `[N, C, H, W]` as a map: without a copy if they are stored channels-last and in its type.
+pub(super) fn enter<T: Element>(engine: &Engine<T>, x: &Tensor) -> Result<Map<T>> {
+    let x = x.to_dtype(DType::F32)?;
     if let Some(tensor) = stored_channels_last(&x)? {
-        return engine.borrowed(tensor);
+        if let Some(map) = engine.borrowed(&tensor)? {
+            return Ok(map);
+        }
+        let (batch, height, width, channels) = tensor.dims4()?;
+        let mut map = engine.map([batch, height, width, channels]);
+        convert(engine.isa(), &Values::of(&tensor)?, map.values_mut()?);
+        return Ok(map);
     }
     let x = x.contiguous()?;
     let (batch, channels, height, width) = x.dims4()?;
@@ -32,18 +40,14 @@ pub(super) fn enter<T: MapElement>(engine: &Engine<T>, x: &Tensor) -> Result<Map
 }
 
 /// `[N, C, H, W]`.
-pub(super) fn to_tensor<T: MapElement>(x: &Map<T>) -> Result<Tensor> {
-    let tensor = Tensor::from_slice(&x.values()?, &x.dims, &Device::Cpu)?;
-    let tensor = tensor.permute((0, 3, 1, 2))?.force_contiguous()?;
-    tensor.to_dtype(DType::F32)
+pub(super) fn to_tensor<T: Element>(x: &Map<T>) -> Result<Tensor> {
+    let values: Vec<f32> = x.values()?.iter().map(|value| value.to_f32()).collect();
+    let tensor = Tensor::from_vec(values, &x.dims, &Device::Cpu)?;
+    tensor.permute((0, 3, 1, 2))?.force_contiguous()
 }
 
 /// The convolved map, and optionally the sums of its channels in `sums`, `[N, outputs]`.
-fn conv_with<T: MapElement>(
-    conv: &Conv<T>,
-    x: &Map<T>,
-    sums: Option<&mut [f32]>,
-) -> Result<Map<T>> {
+fn conv_with<T: Element>(conv: &Conv<T>, x: &Map<T>, sums: Option<&mut [f32]>) -> Result<Map<T>> {
     let [batch, height, width, channels] = x.dims;
     let geometry = conv.geometry();
     if channels != geometry.inputs {
@@ -57,12 +61,12 @@ fn conv_with<T: MapElement>(
     Ok(y)
 }
 
-pub(super) fn conv<T: MapElement>(conv: &Conv<T>, x: &Map<T>) -> Result<Map<T>> {
+pub(super) fn conv<T: Element>(conv: &Conv<T>, x: &Map<T>) -> Result<Map<T>> {
     conv_with(conv, x, None)
 }
 
 /// The convolved map, and the mean of each channel.
-pub(super) fn conv_squeezed<T: MapElement>(conv: &Conv<T>, x: &Map<T>) -> Result<(Map<T>, Tensor)> {
+pub(super) fn conv_squeezed<T: Element>(conv: &Conv<T>, x: &Map<T>) -> Result<(Map<T>, Tensor)> {
     let (batch, outputs) = (x.dims[0], conv.geometry().outputs);
     let mut sums = vec![0.0; batch * outputs];
     let y = conv_with(conv, x, Some(&mut sums))?;
@@ -71,8 +75,8 @@ pub(super) fn conv_squeezed<T: MapElement>(conv: &Conv<T>, x: &Map<T>) -> Result
     Ok((y, Tensor::from_vec(sums, (batch, outputs), &Device::Cpu)?))
 }
 
-pub(super) fn linear(
-    linear: &Linear,
+pub(super) fn linear<W: Word<Element = f32>>(
+    linear: &kernels::Linear<W>,
     x: &Tensor,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
@@ -88,7 +92,7 @@ pub(super) fn linear(
 }
 
 /// Mean over the pixels of `x`, or of `x + y`: `[N, C]`.
-pub(super) fn mean<T: MapElement>(x: &Map<T>, y: Option<&Map<T>>) -> Result<Tensor> {
+pub(super) fn mean<T: Element>(x: &Map<T>, y: Option<&Map<T>>) -> Result<Tensor> {
     if y.is_some_and(|y| y.dims != x.dims) {
         bail!("the two maps differ in shape");
     }
@@ -103,7 +107,7 @@ pub(super) fn mean<T: MapElement>(x: &Map<T>, y: Option<&Map<T>>) -> Result<Tens
     Tensor::from_vec(means, (batch, channels), &Device::Cpu)
 }
 
-pub(super) fn pool<T: MapElement>(pool: Pool, x: &Map<T>) -> Result<Map<T>> {
+pub(super) fn pool<T: Element>(pool: Pool, x: &Map<T>) -> Result<Map<T>> {
     let [batch, height, width, channels] = x.dims;
     let dims = [batch, pool.output(height), pool.output(width), channels];
     let mut y = x.engine.map(dims);
@@ -112,7 +116,7 @@ pub(super) fn pool<T: MapElement>(pool: Pool, x: &Map<T>) -> Result<Map<T>> {
 }
 
 /// In the branch's memory, in one pass.
-pub(super) fn add_shortcut<T: MapElement>(
+pub(super) fn add_shortcut<T: Element>(
     mut branch: Map<T>,
     gate: Option<&Tensor>,
     shortcut: &Map<T>,
@@ -139,7 +143,7 @@ pub(super) fn add_shortcut<T: MapElement>(
 }
 
 /// In the map's memory.
-pub(super) fn scale<T: MapElement>(mut map: Map<T>, gate: &Tensor) -> Result<Map<T>> {
+pub(super) fn scale<T: Element>(mut map: Map<T>, gate: &Tensor) -> Result<Map<T>> {
     let (gates, channels) = (gates(gate, &map, 1)?, map.channels());
     each_image(&mut map, |n| {
         Elementwise::Scale(&gates[n * channels..][..channels])
@@ -148,7 +152,7 @@ pub(super) fn scale<T: MapElement>(mut map: Map<T>, gate: &Tensor) -> Result<Map
 }
 
 /// In the first map's memory.
-pub(super) fn select<T: MapElement>(
+pub(super) fn select<T: Element>(
     [mut first, second]: [Map<T>; 2],
     gate: &Tensor,
 ) -> Result<Map<T>> {
@@ -169,7 +173,7 @@ pub(super) fn select<T: MapElement>(
 }
 
 /// `count` channels from `start` on.
-pub(super) fn channels<T: MapElement>(x: &Map<T>, start: usize, count: usize) -> Result<Map<T>> {
+pub(super) fn channels<T: Element>(x: &Map<T>, start: usize, count: usize) -> Result<Map<T>> {
     let [batch, height, width, channels] = x.dims;
     if start + count > channels {
         bail!(
@@ -186,7 +190,7 @@ pub(super) fn channels<T: MapElement>(x: &Map<T>, start: usize, count: usize) ->
 }
 
 /// The images of several maps as one batch.
-pub(super) fn cat<T: MapElement>(maps: &[&Map<T>]) -> Result<Map<T>> {
+pub(super) fn cat<T: Element>(maps: &[&Map<T>]) -> Result<Map<T>> {
     let Some(first) = maps.first() else {
         bail!("no maps to concatenate");
     };
@@ -207,7 +211,7 @@ pub(super) fn cat<T: MapElement>(maps: &[&Map<T>]) -> Result<Map<T>> {
 }
 
 /// Applies to each image the operation for its index.
-fn each_image<'a, T: MapElement>(
+fn each_image<'a, T: Element>(
     map: &mut Map<T>,
     operation: impl Fn(usize) -> Elementwise<'a, T>,
 ) -> Result<()> {
@@ -220,7 +224,7 @@ fn each_image<'a, T: MapElement>(
 }
 
 /// The values of a gate: `paths` factors per channel of each image.
-fn gates<T: MapElement>(gate: &Tensor, map: &Map<T>, paths: usize) -> Result<Vec<f32>> {
+fn gates<T: Element>(gate: &Tensor, map: &Map<T>, paths: usize) -> Result<Vec<f32>> {
     if gate.elem_count() != map.dims[0] * paths * map.channels() {
         bail!("expected {paths} gates per channel of each image");
     }
