@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use clap::Args;
 
@@ -90,9 +91,11 @@ pub(super) fn run(
         is_remote,
         prepare,
         |batches| {
+            let start = Instant::now();
             let model = opened.load()?;
             let code = answer(arguments, &inputs, &model, batches, messages, results)?;
             session::note_reduced_batch(&model, messages);
+            session::note_faster_precision(&model, start.elapsed(), messages);
             if let Some(note) = passed.note() {
                 messages.note(note);
             }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use candle_core::Device;
@@ -203,6 +204,12 @@ pub(super) fn open_device(
         true => format!("{model} on {place}"),
         false => format!("{model} on {place}, {precision}"),
     });
+    if !precision.is_native(&open.device) {
+        messages.note(format!(
+            "this CPU has no instructions for {precision}: it computes in f32 and rounds, which takes longer \
+             than `--precision f32`"
+        ));
+    }
     Ok(ModelOptions {
         device: open.device,
         precision,
@@ -268,6 +275,21 @@ pub(super) fn note_reduced_batch(model: &Model, messages: Messages) {
              `--batch-size {images}` does so from the start",
             model.spec().name,
             if images == 1 { "" } else { "s" }
+        ));
+    }
+}
+
+/// A run of at least this time is worth a note on how to shorten it.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Notes that the CPU is faster in another precision, after a run in f32 that took long.
+pub(super) fn note_faster_precision(model: &Model, taken: Duration, messages: Messages) {
+    let network = model.network();
+    let fastest = Precision::fastest(network.device());
+    let has_choice = network.device().is_cpu() && network.precision() == Precision::F32;
+    if has_choice && fastest != Precision::F32 && taken >= LONG {
+        messages.note(format!(
+            "this CPU is faster with `--precision {fastest}`, whose probabilities differ slightly"
         ));
     }
 }

@@ -354,15 +354,24 @@ unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
                 }
             }
         }
-        for r in 0..R {
-            for v in 0..VECTORS {
-                if tile.relu {
+        // Short loops, one after the other: a long one would not be unrolled, with its sums in memory.
+        if tile.relu {
+            for r in 0..R {
+                for v in 0..VECTORS {
                     sums[r][v] = simd.relu(sums[r][v]);
                 }
-                if tile.last || !W::Element::NARROW {
+            }
+        }
+        if tile.last || !W::Element::NARROW {
+            for r in 0..R {
+                for v in 0..VECTORS {
                     let to = results.add(r * result_stride + v * S::LANES);
                     W::Element::store(simd, sums[r][v], to);
-                } else {
+                }
+            }
+        } else {
+            for r in 0..R {
+                for v in 0..VECTORS {
                     let to = tile.partial.add(r * tile.partial_stride + v * S::LANES);
                     simd.store_unchecked(sums[r][v], to);
                 }

@@ -132,17 +132,22 @@ impl Network {
                 .collect::<Result<Vec<_>, _>>()
         };
         let conv = |plan: &ConvPlan| Named::conv(plan, &loader);
-        let (stages, (others, classifier)) = rayon::join(
-            || plan.stages.par_iter().map(stage).collect::<Result<_, _>>(),
-            || {
-                let stem = || plan.stem.iter().map(conv).collect::<Result<_, _>>();
-                let one = |plan: &Option<ConvPlan>| plan.as_ref().map(conv).transpose();
-                rayon::join(
-                    || Ok::<_, NetError>((stem()?, one(&plan.head_conv)?, one(&plan.pooled_conv)?)),
-                    || loader.classifier(&plan.classifier),
-                )
-            },
-        );
+        // From the last one on: the largest tensors are there, and while one is converted it takes memory that
+        // the packed weights of the others do not need yet.
+        let last_to_first = || {
+            let stages = plan.stages.par_iter().rev().map(stage);
+            let mut stages = stages.collect::<Result<Vec<_>, NetError>>()?;
+            stages.reverse();
+            Ok::<_, NetError>(stages)
+        };
+        let (stages, (others, classifier)) = rayon::join(last_to_first, || {
+            let stem = || plan.stem.iter().map(conv).collect::<Result<_, _>>();
+            let one = |plan: &Option<ConvPlan>| plan.as_ref().map(conv).transpose();
+            rayon::join(
+                || Ok::<_, NetError>((stem()?, one(&plan.head_conv)?, one(&plan.pooled_conv)?)),
+                || loader.classifier(&plan.classifier),
+            )
+        });
         let (stem, head_conv, pooled_conv) = others?;
         Ok(Self {
             stem,

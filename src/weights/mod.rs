@@ -225,7 +225,7 @@ impl Weights {
                 values.extend(stored.map(f32::from_le_bytes));
                 part.release(entry, count * size_of::<f32>());
             }
-            _ => *values = self.values(name)?,
+            _ => self.values_into(name, values)?,
         }
         Ok(())
     }
@@ -355,6 +355,12 @@ impl Weights {
     }
 
     fn values<T: Element>(&self, name: &str) -> Result<Vec<T>, WeightsError> {
+        let mut values = Vec::new();
+        self.values_into(name, &mut values)?;
+        Ok(values)
+    }
+
+    fn values_into<T: Element>(&self, name: &str, values: &mut Vec<T>) -> Result<(), WeightsError> {
         let (part, entry) = self.get(name).ok_or_else(|| self.missing(name))?;
         let (Some(decode), Some(size)) = (T::decoder(entry.dtype), entry.dtype.size()) else {
             return Err(WeightsError::WrongDtype {
@@ -366,16 +372,18 @@ impl Weights {
         };
         let data = part.bytes.get(entry.start..).unwrap_or(&[]);
         let count: usize = entry.shape.iter().product();
-        Ok(match &entry.strides {
+        values.clear();
+        match &entry.strides {
             None => {
-                let values = data.chunks_exact(size).take(count).map(decode).collect();
+                values.extend(data.chunks_exact(size).take(count).map(decode));
                 part.release(entry, count * size);
-                values
             }
-            Some(strides) => gather(&entry.shape, strides, count)
-                .map(|at| decode(&data[at * size..]))
-                .collect(),
-        })
+            Some(strides) => {
+                let places = gather(&entry.shape, strides, count);
+                values.extend(places.map(|at| decode(&data[at * size..])));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -127,7 +127,7 @@ fn precision() {
     env.check("precision-unknown", &["bench", "--precision", "f16"]);
     env.check(
         "precision-unavailable",
-        &["bench", "--device", "cpu", "--precision", "bf16"],
+        &["bench", "--device", "cpu", "--precision", "tf32"],
     );
     let row = |env: &Env, options: &[&str]| {
         let output = env.run(
@@ -141,14 +141,35 @@ fn precision() {
         let note = String::from_utf8(output.stderr).unwrap();
         (json_rows(&output.stdout).remove(0), note)
     };
+    let cpu = json_rows(&env.run(&["devices", "--json"]).stdout);
+    let available = cpu.last().unwrap()["isa_available"].to_string();
+    let has_bf16 = available.contains("avx512bf16");
     let (found, note) = row(&env, &["--device", "cpu", "--precision", "auto"]);
     assert_eq!(found["device"], "cpu");
-    assert_eq!(found["precision"], "f32");
-    assert!(note.contains("on cpu, 1 thread, f32"), "{note}");
+    let fastest = if has_bf16 { "bf16" } else { "f32" };
+    assert_eq!(found["precision"], fastest);
+    let chosen = format!("on cpu, 1 thread, {fastest}");
+    assert!(note.contains(&chosen), "{note}");
+    let (found, note) = row(
+        &env,
+        &["--device", "cpu", "--precision", "bf16", "--layers"],
+    );
+    assert_eq!(found["precision"], "bf16");
+    assert!(note.contains("on cpu, 1 thread, bf16"), "{note}");
+    assert_eq!(note.contains("no instructions for bf16"), !has_bf16);
+    let kernels = found["layers"].to_string();
+    assert!(
+        kernels.contains("direct, ") && kernels.contains(" f32 x bf16 "),
+        "{kernels}"
+    );
+    let (_, note) = row(&env, &["--device", "cpu", "--precision", "f32"]);
+    assert_eq!(note.contains("faster with `--precision bf16`"), has_bf16);
     env.set("SENET_PRECISION", "");
     let (found, note) = row(&env, &["--device", "cpu"]);
     assert_eq!(found["precision"], "f32");
     assert!(!note.contains("f32"), "{note}");
+    env.set("SENET_PRECISION", "bf16");
+    assert_eq!(row(&env, &["--device", "cpu"]).0["precision"], "bf16");
     let mut env = Env::new();
     env.set("SENET_PRECISION", "half");
     env.check("precision-environment", &["bench"]);

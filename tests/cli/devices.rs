@@ -13,7 +13,7 @@ fn a_cpu_program_says_why_it_has_no_gpu() {
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
     let (rows, cpu) = text
-        .rsplit_once("cpu     f32            -       -  ")
+        .rsplit_once("cpu     f32, bf16      -       -  ")
         .unwrap();
     assert_eq!(
         rows,
@@ -56,7 +56,7 @@ fn the_cpu_can_always_be_used() {
     let csv = String::from_utf8(csv).unwrap();
     let last = csv.lines().last().unwrap();
     assert!(
-        last.starts_with("cpu,") && last.ends_with(",,,,f32,"),
+        last.starts_with("cpu,") && last.ends_with(",,,,f32 bf16,"),
         "{last}"
     );
 }

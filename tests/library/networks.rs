@@ -12,7 +12,7 @@ use senet::nets::{
     Activation, BlockPlan, Naming, Network, NetworkSpec, Padding, Plan, Point, ResnetSpec,
     ShortcutPlan, StemPool, StepPlan, SumPlan,
 };
-use senet::nn::{Backend, CandleEngine, Engine, Isa, Precision};
+use senet::nn::{Backend, CandleEngine, Isa, Precision};
 use senet::verify::{Expected, Golden, VerifyReport};
 use senet::weights::Weights;
 use serde::Deserialize;
@@ -41,6 +41,7 @@ struct Recorded {
 struct Run {
     input: [usize; 4],
     input_digest: String,
+    bf16_error: f64,
     tensors: BTreeMap<String, Numbers>,
 }
 
@@ -212,7 +213,7 @@ fn check_recorded(arch: &str, plan: Plan, recorded: &Recorded) {
     // Without vectors a large network takes long, and its layers are those of smaller ones.
     let skipped = usize::from(large && Isa::available().count() > 1);
     let engines = Isa::available().skip(skipped);
-    let engines = engines.map(|isa| Backend::Cpu(Engine::new(isa)));
+    let engines = engines.map(|isa| Backend::cpu(isa, Precision::F32).unwrap());
     for backend in engines.chain([Backend::Candle(candle(Precision::F32))]) {
         let network = Network::load_on(&plan, &weights, backend.clone()).unwrap();
         if let Backend::Candle(engine) = &backend {
@@ -230,6 +231,56 @@ fn check_recorded(arch: &str, plan: Plan, recorded: &Recorded) {
             assert_eq!(report.rows.len(), run.tensors.len());
             let failures = failures(&report);
             assert!(report.ok, "{arch} {:?} {backend:?}:\n{failures}", run.input);
+        }
+    }
+    check_bf16(arch, &plan, &weights, recorded);
+}
+
+/// Largest error of a logit in bf16, over the largest logit.
+const BF16_ERROR: f64 = 0.006;
+/// Or this multiple of the error that PyTorch's bf16 has, if that is more.
+const BF16_SLACK: f64 = 1.3;
+
+/// In bf16 the logits are close to those in f32, and answers that are not close to another are the same.
+fn check_bf16(arch: &str, plan: &Plan, weights: &Weights, recorded: &Recorded) {
+    let isa = Isa::best();
+    let load = |precision| {
+        let backend = Backend::cpu(isa, precision).unwrap();
+        Network::load_on(plan, weights, backend).unwrap()
+    };
+    let networks = [Precision::F32, Precision::Bf16].map(load);
+    for run in &recorded.runs {
+        let (input, _) = formula::images(run.input);
+        let [exact, found] = networks.each_ref().map(|network| {
+            let logits = network.forward(&input).unwrap();
+            logits.to_vec2::<f32>().unwrap()
+        });
+        let largest = exact
+            .iter()
+            .flatten()
+            .fold(0.0, |most: f32, x| most.max(x.abs()));
+        let pairs = found.iter().flatten().zip(exact.iter().flatten());
+        let error = pairs.fold(0.0, |most: f32, (found, exact)| {
+            most.max((found - exact).abs())
+        });
+        let error = f64::from(error / largest);
+        let allowed = BF16_ERROR.max(BF16_SLACK * run.bf16_error);
+        assert!(error <= allowed, "{arch} {:?} in bf16: {error}", run.input);
+        assert!(error > 1e-5, "{arch} was not computed in bf16");
+        for (found, exact) in found.iter().zip(&exact) {
+            let best = |logits: &[f32]| {
+                let index = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+                index.unwrap()
+            };
+            let first = best(exact);
+            let others = exact
+                .iter()
+                .enumerate()
+                .filter(|&(index, _)| index != first);
+            let second = others.map(|(_, &x)| x).fold(f32::NEG_INFINITY, f32::max);
+            if exact[first] - second > 2.0 * BF16_ERROR as f32 * largest {
+                assert_eq!(best(found), first, "{arch} {:?} in bf16", run.input);
+            }
         }
     }
 }

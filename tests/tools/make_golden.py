@@ -17,6 +17,9 @@ architecture allows it. Per tensor:
     probes    elements (i * numel) // count of the flattened tensor, i < count
     error     largest |f32 - f64| of timm itself over the whole tensor, the base of the tolerance
 
+Each run has `bf16_error`, too: the largest |bf16 - f64| of a logit where PyTorch computes in bf16 (autocast),
+over the largest logit.
+
 All values are from a run in double precision (10 significant digits). `cadene.logits` are those of
 the package pretrainedmodels with the same weights. Two more files, seresnet20.golden.safetensors and
 seresnet20.golden.json, hold one run in the layout that `senet verify --golden` reads.
@@ -254,6 +257,14 @@ def both_precisions(model, images):
     return single, double
 
 
+def bf16_error(model, images, logits):
+    """The error of the logits in PyTorch's bf16, over the largest of the exact ones."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = model.float()(images.contiguous(memory_format=torch.channels_last))
+    error = (found.double() - logits).abs().max() / logits.abs().max()
+    return float(f"{error.item():.3g}")
+
+
 def stats(x):
     x = x.double()
     return [x.mean().item(), x.std(unbiased=False).item(), x.abs().max().item(), x.pow(2).sum().sqrt().item()]
@@ -310,7 +321,8 @@ def make(arch, out, channels=3):
             with torch.no_grad():
                 logits = cadene(images.double())
             tensors["cadene.logits"] = entry("cadene.logits", single["logits"], logits)
-        runs.append({"input": [n, channels, h, w], "input_digest": digest({"input": images}), "tensors": tensors})
+        runs.append({"input": [n, channels, h, w], "input_digest": digest({"input": images}),
+                     "bf16_error": bf16_error(model, images, double["logits"]), "tensors": tensors})
         worst = max((t["error"] / t["stats"][2], label) for label, t in tensors.items())
         logits, gates = double["logits"], [double[k] for k in double if k.startswith("gate.")]
         spread = f", gates' mean deviation over channels {np.mean([g.std(-1).mean() for g in gates]):.2f}" if gates else ""

@@ -88,7 +88,7 @@ fn nearest(x: f32) -> u16 {
         return below;
     }
     let (down, up) = (x - size(below), size(below + 1) - x);
-    if down < up || down == up && below % 2 == 0 {
+    if down < up || down == up && below.is_multiple_of(2) {
         below
     } else {
         below + 1

@@ -138,7 +138,10 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         assert!(BF16, "{NO_BF16}");
         // SAFETY: `self`, with `BF16`, proves that the machine has AVX512_BF16, too. The types have equal
         // sizes, and any bits are values of them.
-        unsafe { _mm512_dpbf16_ps(c, mem::transmute(a), mem::transmute(b)) }
+        unsafe {
+            let pairs = |x| mem::transmute::<__m512, __m512bh>(x);
+            _mm512_dpbf16_ps(c, pairs(a), pairs(b))
+        }
     }
     #[inline(always)]
     unsafe fn load_bf16(self, from: *const Bf16) -> __m512 {
@@ -153,7 +156,10 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         assert!(BF16, "{NO_BF16}");
         // SAFETY: `self`, with `BF16`, proves that the machine has AVX512_BF16, too. The caller guarantees
         // 16 values, 32 bytes; the store need not be aligned.
-        unsafe { _mm256_storeu_si256(to.cast(), mem::transmute(_mm512_cvtneps_pbh(x))) }
+        unsafe {
+            let rounded = mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x));
+            _mm256_storeu_si256(to.cast(), rounded);
+        }
     }
     #[inline(always)]
     fn prefetch_write(self, at: *const u8) {

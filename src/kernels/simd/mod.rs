@@ -88,9 +88,9 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     unsafe fn load_bf16(self, from: *const Bf16) -> Self::V {
         let mut lanes = [0.0; MAX_LANES];
-        for lane in 0..Self::LANES {
+        for (lane, to) in lanes.iter_mut().enumerate().take(Self::LANES) {
             // SAFETY: as the caller guarantees.
-            lanes[lane] = unsafe { *from.add(lane) }.to_f32();
+            *to = unsafe { *from.add(lane) }.to_f32();
         }
         // SAFETY: the array has MAX_LANES >= LANES values.
         unsafe { self.load_unchecked(lanes.as_ptr()) }
@@ -105,9 +105,9 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
         let mut lanes = [0.0; MAX_LANES];
         // SAFETY: the array has MAX_LANES >= LANES values.
         unsafe { self.store_unchecked(x, lanes.as_mut_ptr()) };
-        for lane in 0..Self::LANES {
+        for (lane, &x) in lanes.iter().enumerate().take(Self::LANES) {
             // SAFETY: as the caller guarantees.
-            unsafe { to.add(lane).write(Bf16::from_f32(lanes[lane])) };
+            unsafe { to.add(lane).write(Bf16::from_f32(x)) };
         }
     }
 
