@@ -2,6 +2,7 @@
 
 use candle_core::Device;
 use senet::hub::HubOptions;
+use senet::nn::Precision;
 use senet::preprocess::RgbImage;
 use senet::{Model, Zoo};
 
@@ -14,6 +15,16 @@ fn answers_of_torch() -> Vec<usize> {
         .collect()
 }
 
+/// The images in colour, and their labels.
+fn images() -> (Vec<RgbImage>, Vec<u8>) {
+    let (images, labels) = crate::common::fashion_mnist::test_set();
+    let image = |grey: &Vec<u8>| {
+        let rgb = grey.iter().flat_map(|&value| [value; 3]).collect();
+        RgbImage::from_raw(28, 28, rgb).unwrap()
+    };
+    (images.iter().map(image).collect(), labels)
+}
+
 #[test]
 #[ignore = "needs Debian's dataset-fashion-mnist; cargo test --release --test library fashion_mnist -- --ignored --nocapture"]
 #[expect(
@@ -24,15 +35,7 @@ fn accuracy_on_all_test_images() {
     let mut offline = HubOptions::from_env().unwrap();
     offline.offline = true;
     let model = Model::open("demo", &offline, &Device::Cpu).unwrap();
-    let (images, labels) = crate::common::fashion_mnist::test_set();
-    let images: Vec<RgbImage> = images
-        .iter()
-        .map(|grey| {
-            let rgb = grey.iter().flat_map(|&value| [value; 3]).collect();
-            RgbImage::from_raw(28, 28, rgb).unwrap()
-        })
-        .collect();
-
+    let (images, labels) = images();
     let mut answers = Vec::new();
     let mut in_top5 = 0;
     for (batch, labels) in images.chunks(250).zip(labels.chunks(250)) {
@@ -61,4 +64,43 @@ fn accuracy_on_all_test_images() {
     assert_eq!(published.top1, correct as f64 / 100.0);
     assert_eq!(published.top5, in_top5 as f64 / 100.0);
     assert!(published.top1 >= 93.5);
+}
+
+#[test]
+#[ignore = "needs Debian's dataset-fashion-mnist; cargo test --release --test library fashion_mnist -- --ignored --nocapture"]
+#[expect(
+    clippy::print_stderr,
+    reason = "the figures are what the test is run for"
+)]
+fn bf16_answers_nearly_as_f32() {
+    let (images, labels) = images();
+    let [exact, bf16] = [Precision::F32, Precision::Bf16].map(|precision| {
+        let mut offline = HubOptions::from_env().unwrap();
+        offline.offline = true;
+        let model = Model::builder("demo").hub(offline).device(Device::Cpu);
+        let model = model.precision(precision).open().unwrap();
+        let mut answers = Vec::new();
+        let mut loss = 0.0;
+        for (batch, labels) in images.chunks(250).zip(labels.chunks(250)) {
+            for (best, &label) in model.classify(batch, 10).unwrap().iter().zip(labels) {
+                answers.push(best[0].index);
+                let own = best.iter().find(|p| p.index == usize::from(label)).unwrap();
+                loss -= own.probability.ln();
+            }
+        }
+        let correct = answers
+            .iter()
+            .zip(&labels)
+            .filter(|(a, b)| **a == usize::from(**b));
+        let top1 = correct.count() as f64 / 100.0;
+        (answers, top1, loss / 10_000.0)
+    });
+    let equal = exact.0.iter().zip(&bf16.0).filter(|(a, b)| a == b).count() as f64 / 100.0;
+    eprintln!(
+        "top-1 {} % in f32, {} % in bf16; {equal} % equal answers; mean loss {:.5} and {:.5}",
+        exact.1, bf16.1, exact.2, bf16.2
+    );
+    assert!((exact.1 - bf16.1).abs() <= 0.10);
+    assert!(equal >= 99.7);
+    assert!((exact.2 - bf16.2).abs() <= 0.002);
 }

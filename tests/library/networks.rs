@@ -241,33 +241,46 @@ const BF16_ERROR: f64 = 0.006;
 /// Or this multiple of the error that PyTorch's bf16 has, if that is more.
 const BF16_SLACK: f64 = 1.3;
 
+/// Logits of images.
+type Logits = Vec<Vec<f32>>;
+
+/// The logits of each run in f32 and in bf16.
+fn in_both_precisions(plan: &Plan, weights: &Weights, recorded: &Recorded) -> Vec<[Logits; 2]> {
+    let networks = [Precision::F32, Precision::Bf16].map(|precision| {
+        let backend = Backend::cpu(Isa::best(), precision).unwrap();
+        Network::load_on(plan, weights, backend).unwrap()
+    });
+    let logits = |run: &Run| {
+        let (input, _) = formula::images(run.input);
+        let logits = |network: &Network| network.forward(&input).unwrap().to_vec2().unwrap();
+        networks.each_ref().map(logits)
+    };
+    recorded.runs.iter().map(logits).collect()
+}
+
+/// The largest logit, and the largest difference of a logit divided by it.
+fn error([exact, found]: &[Logits; 2]) -> (f64, f64) {
+    let largest = exact
+        .iter()
+        .flatten()
+        .fold(0.0, |most: f32, x| most.max(x.abs()));
+    let pairs = found.iter().flatten().zip(exact.iter().flatten());
+    let error = pairs.fold(0.0, |most: f32, (found, exact)| {
+        most.max((found - exact).abs())
+    });
+    (largest.into(), f64::from(error) / f64::from(largest))
+}
+
 /// In bf16 the logits are close to those in f32, and answers that are not close to another are the same.
 fn check_bf16(arch: &str, plan: &Plan, weights: &Weights, recorded: &Recorded) {
-    let isa = Isa::best();
-    let load = |precision| {
-        let backend = Backend::cpu(isa, precision).unwrap();
-        Network::load_on(plan, weights, backend).unwrap()
-    };
-    let networks = [Precision::F32, Precision::Bf16].map(load);
-    for run in &recorded.runs {
-        let (input, _) = formula::images(run.input);
-        let [exact, found] = networks.each_ref().map(|network| {
-            let logits = network.forward(&input).unwrap();
-            logits.to_vec2::<f32>().unwrap()
-        });
-        let largest = exact
-            .iter()
-            .flatten()
-            .fold(0.0, |most: f32, x| most.max(x.abs()));
-        let pairs = found.iter().flatten().zip(exact.iter().flatten());
-        let error = pairs.fold(0.0, |most: f32, (found, exact)| {
-            most.max((found - exact).abs())
-        });
-        let error = f64::from(error / largest);
+    let logits = in_both_precisions(plan, weights, recorded);
+    for (run, logits) in recorded.runs.iter().zip(&logits) {
+        let (largest, error) = error(logits);
         let allowed = BF16_ERROR.max(BF16_SLACK * run.bf16_error);
         assert!(error <= allowed, "{arch} {:?} in bf16: {error}", run.input);
         assert!(error > 1e-5, "{arch} was not computed in bf16");
-        for (found, exact) in found.iter().zip(&exact) {
+        let [exact, found] = logits;
+        for (found, exact) in found.iter().zip(exact) {
             let best = |logits: &[f32]| {
                 let index = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
                 index.unwrap()
@@ -278,9 +291,26 @@ fn check_bf16(arch: &str, plan: &Plan, weights: &Weights, recorded: &Recorded) {
                 .enumerate()
                 .filter(|&(index, _)| index != first);
             let second = others.map(|(_, &x)| x).fold(f32::NEG_INFINITY, f32::max);
-            if exact[first] - second > 2.0 * BF16_ERROR as f32 * largest {
+            if f64::from(exact[first] - second) > 2.0 * BF16_ERROR * largest {
                 assert_eq!(best(found), first, "{arch} {:?} in bf16", run.input);
             }
+        }
+    }
+}
+
+#[test]
+#[ignore = "prints figures: cargo test --release --test library errors_in_bf16 -- --ignored --nocapture"]
+#[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
+fn errors_in_bf16() {
+    for &(arch, _) in ARCHITECTURES {
+        let recorded = recorded(arch);
+        let plan = plan(arch, recorded.classes);
+        let weights = Weights::from_bytes("formula", formula::weights(&plan).0).unwrap();
+        let logits = in_both_precisions(&plan, &weights, &recorded);
+        for (run, logits) in recorded.runs.iter().zip(&logits) {
+            let [n, _, h, w] = run.input;
+            let (found, torch) = (error(logits).1, run.bf16_error);
+            println!("{arch} {n}x{h}x{w}: {found:.4}, PyTorch {torch:.4}");
         }
     }
 }
