@@ -1,4 +1,4 @@
-"""Times senet beside its peers: the same weights, the same input, the same threads, in turn.
+"""Times senet next to its peers: the same weights, the same input, the same threads, in turn.
 
     python -m venv venv && venv/bin/pip install -r benches/peers/requirements.txt
     cargo build --release && cargo build --release --manifest-path benches/peers/rust/Cargo.toml
@@ -6,7 +6,10 @@
 
 Every round runs each engine in a process of its own, one after another, so that none spins while
 another is timed and a noisy machine disturbs them alike. An engine whose logits differ from PyTorch's by
-more than 1e-3 of the largest is not timed. Prints a Markdown table of medians over all steps.
+more than 1e-3 of the largest (2e-2 in bf16) is not timed. Prints a Markdown table of medians over all steps.
+
+With `--precision bf16`, senet and PyTorch (autocast) compute in bf16 and OpenVINO as it comes, which is in bf16
+where the CPU has instructions for it; the others stay in f32.
 """
 
 import argparse
@@ -25,6 +28,8 @@ PYTHON_ENGINES = ["pytorch", "channels_last", "torch.compile", "onnxruntime", "o
 RUST_ENGINES = ["rten", "tract"]
 ENGINES = ["senet", *PYTHON_ENGINES, *RUST_ENGINES]
 WARM_UP = 3
+# Largest difference of a logit, relative to the largest logit.
+ALLOWED = {"f32": 1e-3, "bf16": 2e-2}
 
 
 def prepare(args: argparse.Namespace, name: str) -> None:
@@ -86,9 +91,10 @@ def python_step(args: argparse.Namespace, engine: str, name: str):
 
         hints = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": args.threads,
         }
+        if args.precision == "f32":
+            hints["INFERENCE_PRECISION_HINT"] = "f32"
         compiled = openvino.Core().compile_model(stem["onnx"], "CPU", hints)
         request = compiled.create_infer_request()
         return lambda: request.infer([images])[0].ravel()
@@ -112,9 +118,12 @@ def python_step(args: argparse.Namespace, engine: str, name: str):
         torch._inductor.config.freezing = True
         model = torch.compile(model)
 
+    bf16 = args.precision == "bf16"
+
     def step():
-        with torch.inference_mode() if engine != "torch.compile" else torch.no_grad():
-            return model(x).flatten().numpy()
+        no_gradients = torch.inference_mode() if engine != "torch.compile" else torch.no_grad()
+        with no_gradients, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return model(x).flatten().float().numpy()
 
     return step
 
@@ -146,7 +155,7 @@ def run(command: list, threads: int) -> dict | list:
 def senet_command(args: argparse.Namespace, name: str) -> list:
     """`senet bench` on the prepared weights."""
     command = [args.senet, "bench", name, "--weights", files(args, name)["weights"], "--json"]
-    command += ["--batch-size", args.batch_size, "--img-size", args.img_size]
+    command += ["--batch-size", args.batch_size, "--img-size", args.img_size, "--precision", args.precision]
     return [*command, "--threads", args.threads, "--runs", args.steps]
 
 
@@ -154,6 +163,7 @@ def senet_difference(args: argparse.Namespace, name: str) -> float:
     """Largest difference to timm in f64, relative to the largest logit."""
     stem = files(args, name)
     command = [args.senet, "verify", name, "--weights", stem["weights"], "--golden", stem["golden"], "--json"]
+    command += ["--precision", args.precision]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     rows = json.loads(done.stdout)["rows"]
     scale = max(abs(value) for value in json.loads(stem["logits"].read_text()))
@@ -172,6 +182,7 @@ def samples(args: argparse.Namespace, engine: str, name: str) -> tuple[list[floa
     else:
         options = ["--batch-size", args.batch_size, "--img-size", args.img_size]
         options += ["--threads", args.threads, "--steps", args.steps, "--workdir", args.workdir]
+        options += ["--precision", args.precision]
         command = [sys.executable, __file__, *options, "--models", name, "--child", engine]
         report = run(command, args.threads)
     return report["step_times_ms"], report["logits"]
@@ -197,7 +208,7 @@ def compare(args: argparse.Namespace, name: str) -> dict[str, list[float]]:
                 else:
                     difference = max(abs(a - b) for a, b in zip(logits, expected, strict=True)) / scale
                 print(f"{name}: {engine} differs from PyTorch by {difference:.1e}", file=sys.stderr)
-                if difference > 1e-3:
+                if difference > ALLOWED[args.precision]:
                     del times[engine]
                     continue
             times[engine] += [step / args.batch_size for step in steps]
@@ -241,6 +252,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--img-size", type=int, default=224)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", default="f32", choices=ALLOWED)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10, help="timed steps of an engine in a round")
     parser.add_argument("--workdir", type=Path, default=ROOT / "target/peers")
@@ -254,7 +266,7 @@ def main() -> None:
         return
     results = {name: compare(args, name) for name in args.models}
     print(table(results, args.engines))
-    print(f"\n{cpu()}; {args.threads} threads, batch {args.batch_size}, {args.img_size} px, f32;")
+    print(f"\n{cpu()}; {args.threads} threads, batch {args.batch_size}, {args.img_size} px, {args.precision};")
     print(f"{args.rounds} rounds of {args.steps} steps; bold: senet's median / the engine's")
     if args.json:
         args.json.write_text(json.dumps(results))

@@ -190,7 +190,8 @@ impl<T: Element> Windows<'_, T> {
         }
         // The last word of the last run may reach beyond it.
         let end = layout.runs * layout.run_stride;
-        packed[end..][..T::Word::INPUTS - 1].fill(T::zeroed());
+        let beyond = layout.run.next_multiple_of(T::Word::INPUTS) - layout.run;
+        packed[end..][..beyond].fill(T::zeroed());
     }
 }
 

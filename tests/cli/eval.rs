@@ -204,6 +204,20 @@ fn shards_and_interrupted_runs_give_the_whole_report() {
         "eval-other-input",
         &eval(&["--results", "whole.jsonl", "--resume", "--img-size", "32"]),
     );
+    let bf16 = [
+        "--results",
+        "whole.jsonl",
+        "--resume",
+        "--precision",
+        "bf16",
+    ];
+    let output = env.run(&eval(&bf16));
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        messages.contains("its precision is f32, expected bf16"),
+        "{messages}"
+    );
     env.write("bad.jsonl", [&bytes[..], b"{\"index\":99}\n"].concat());
     env.check("eval-bad-results", &["eval", "merge", "bad.jsonl"]);
     let text = String::from_utf8(bytes).unwrap();

@@ -298,6 +298,26 @@ fn check_bf16(arch: &str, plan: &Plan, weights: &Weights, recorded: &Recorded) {
     }
 }
 
+/// Maps and gates on the way to the logits are close in bf16, too.
+#[test]
+fn every_point_is_close_in_bf16() {
+    for arch in ["seresnext26d_32x4d", "skresnet18", "seresnext26ts"] {
+        let recorded = recorded(arch);
+        let plan = plan(arch, recorded.classes);
+        let weights = Weights::from_bytes("formula", formula::weights(&plan).0).unwrap();
+        let backend = Backend::cpu(Isa::best(), Precision::Bf16).unwrap();
+        let network = Network::load_on(&plan, &weights, backend).unwrap();
+        for run in &recorded.runs {
+            let mut golden = run.golden();
+            for expected in &mut golden.expected {
+                expected.tolerance = 0.03 * expected.stats.unwrap()[2];
+            }
+            let report = golden.compare(&network).unwrap();
+            assert!(report.ok, "{arch} {:?}:\n{}", run.input, failures(&report));
+        }
+    }
+}
+
 #[test]
 #[ignore = "prints figures: cargo test --release --test library errors_in_bf16 -- --ignored --nocapture"]
 #[expect(clippy::print_stdout, reason = "the figures are what it is run for")]

@@ -359,6 +359,17 @@ fn images_are_rounded_on_their_way_in() {
     assert_eq!(found, narrow(&wide));
 }
 
+/// Rows of the map that fill the memory for packed rows to the last value.
+#[test]
+fn windows_that_fill_the_packed_rows() {
+    let geometry = ConvGeometry {
+        stride: 173,
+        padding: Padding::Each(0),
+        ..dense(96, 4, 3)
+    };
+    check_conv(geometry, [1, 3, 176]);
+}
+
 #[test]
 fn padding_as_in_tensorflow() {
     for (kernel_size, stride) in [(3, 2), (5, 1), (2, 3)] {
