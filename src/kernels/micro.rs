@@ -51,7 +51,8 @@ pub(super) struct RowLayout {
     /// Contiguous runs of inputs that a row consists of, such as the rows of a window.
     pub runs: usize,
     /// Inputs per run, and values from one run of a row to the next. Weights come in words of one or two
-    /// inputs: the last one of an odd run reads a value more, which must be finite and has the weight 0.
+    /// inputs: the last one of an odd run reads a value more, which has the weight 0: if it is not finite, the
+    /// result is NaN.
     pub run: usize,
     pub run_stride: usize,
 }

@@ -227,7 +227,8 @@ fn results_do_not_depend_on_the_threads() {
     }
 }
 
-/// NaN and infinity reach what the window of an output covers, and nothing else.
+/// NaN and infinity reach what the window of an output covers, and nothing else. An exception is the first
+/// channel of a pixel in a map of an odd number: it is the partner of the value before it.
 #[test]
 fn what_is_not_finite_stays_where_it_is() {
     for (inputs, kernel_size, groups) in [(32, 1, 1), (32, 3, 1), (33, 3, 1), (32, 3, 8), (9, 3, 3)]

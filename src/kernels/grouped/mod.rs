@@ -60,6 +60,8 @@ impl<W: Word> GroupedConv<W> {
     /// # Panics
     /// If the geometry is not valid, a slice does not fit it, or a group's inputs are not whole words.
     pub fn new(isa: Isa, filters: &[f32], bias: &[f32], geometry: ConvGeometry) -> Self {
+        // The map is read as words.
+        const { assert!(size_of::<W>() == W::INPUTS * size_of::<W::Element>()) };
         assert!(geometry.is_valid());
         assert_eq!(filters.len(), geometry.outputs * geometry.depth());
         assert_eq!(bias.len(), geometry.outputs);

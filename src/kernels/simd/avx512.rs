@@ -7,8 +7,8 @@ use std::mem;
 use super::avx2::Avx2;
 use super::{Bf16, Kernel, MAX_LANES, Simd};
 
-/// Proof that the machine has AVX-512F, AVX2 and FMA, and AVX512_BF16 if `BF16`: made by `detect` and
-/// `detect_bf16` alone.
+/// Proof that the machine has AVX-512F, AVX2 and FMA, and with `BF16` also AVX512_BF16 and AVX-512BW, which
+/// the compiler takes for granted with it: made by `detect` and `detect_bf16` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Avx512<const BF16: bool>(Avx2);
 
@@ -27,7 +27,9 @@ impl Avx512<false> {
 impl Avx512<true> {
     pub(super) fn detect_bf16() -> Option<Self> {
         let Avx512(avx2) = Avx512::detect()?;
-        is_x86_feature_detected!("avx512bf16").then_some(Self(avx2))
+        let has_all =
+            is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw");
+        has_all.then_some(Self(avx2))
     }
 
     /// AVX-512F alone.
@@ -55,12 +57,12 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         fn without_bf16<K: Kernel>(simd: Avx512<false>, kernel: K) -> K::Output {
             kernel.run(simd)
         }
-        #[target_feature(enable = "avx512bf16,avx512f,avx2,fma")]
+        #[target_feature(enable = "avx512bf16,avx512bw,avx512f,avx2,fma")]
         fn with_bf16<K: Kernel>(simd: Avx512<true>, kernel: K) -> K::Output {
             kernel.run(simd)
         }
         if const { BF16 } {
-            // SAFETY: `self`, with `BF16`, proves that the machine has AVX512_BF16, too.
+            // SAFETY: `self`, with `BF16`, proves that the machine has AVX512_BF16 and AVX-512BW, too.
             unsafe { with_bf16(Avx512(self.0), kernel) }
         } else {
             // SAFETY: see above.

@@ -250,7 +250,7 @@ impl Isa {
     }
 
     /// The instruction set that kernels on maps of this type run on. For bf16 this is AVX2 where AVX-512
-    /// lacks the instructions for it: they are all that would be gained.
+    /// lacks the instructions for it: such machines are faster in f32 anyway, and there is less to compile.
     pub fn of<T: Element>(self) -> Self {
         #[cfg(target_arch = "x86_64")]
         match self.0 {
