@@ -70,7 +70,7 @@ pub(super) struct DeviceArgs {
     /// Device to run on: auto (CUDA, then Metal, then CPU), cpu, cuda, cuda:N or metal
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Precision of the network: f32, bf16, tf32 (CUDA alone) or auto (the fastest of the device; on Metal, f32)
+    /// Precision of the network: f32, bf16, tf32 (only on CUDA) or auto (the fastest of the device; on Metal, f32)
     #[arg(
         long,
         value_name = "PRECISION",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -91,11 +91,9 @@ pub(super) fn run(
         is_remote,
         prepare,
         |batches| {
-            let start = Instant::now();
             let model = opened.load()?;
             let code = answer(arguments, &inputs, &model, batches, messages, results)?;
             session::note_reduced_batch(&model, messages);
-            session::note_faster_precision(&model, start.elapsed(), messages);
             if let Some(note) = passed.note() {
                 messages.note(note);
             }
@@ -131,11 +129,14 @@ fn answer(
     let mut outcome = Ok(());
     let mut failed = 0;
     let mut done = 0;
+    let mut computed = Duration::ZERO;
     for batch in batches {
         if stop.load(Ordering::Relaxed) {
             break;
         }
+        let start = Instant::now();
         let rows = classify(model, activation, batch, arguments, inputs);
+        computed += start.elapsed();
         failed += rows.iter().filter(|row| row.is_error()).count();
         done += rows.len();
         outcome = bar.suspend(|| {
@@ -151,6 +152,7 @@ fn answer(
     }
     bar.finish_and_clear();
     outcome?;
+    session::note_long_run(model, computed, messages);
     note_clipped(messages);
     if failed > 0 {
         messages.note(format!("{failed} of {done} images could not be classified"));

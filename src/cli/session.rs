@@ -279,15 +279,20 @@ pub(super) fn note_reduced_batch(model: &Model, messages: Messages) {
     }
 }
 
-/// A run of at least this time is worth a note on how to shorten it.
-const LONG: Duration = Duration::from_secs(60);
-
-/// Notes that the CPU is faster in another precision, after a run in f32 that took long.
-pub(super) fn note_faster_precision(model: &Model, taken: Duration, messages: Messages) {
+/// Notes that the CPU is faster in another precision, if the network has computed for so long that it
+/// matters.
+pub(super) fn note_long_run(model: &Model, computed: Duration, messages: Messages) {
+    const LONG: Duration = Duration::from_secs(60);
     let network = model.network();
-    let fastest = Precision::fastest(network.device());
-    let has_choice = network.device().is_cpu() && network.precision() == Precision::F32;
-    if has_choice && fastest != Precision::F32 && taken >= LONG {
+    if computed >= LONG {
+        note_faster_precision(network.device(), network.precision(), messages);
+    }
+}
+
+/// Notes that the CPU is faster in another precision than f32.
+pub(super) fn note_faster_precision(device: &Device, precision: Precision, messages: Messages) {
+    let fastest = Precision::fastest(device);
+    if device.is_cpu() && precision == Precision::F32 && fastest != precision {
         messages.note(format!(
             "this CPU is faster with `--precision {fastest}`, whose probabilities differ slightly"
         ));

@@ -59,13 +59,14 @@ pub unsafe trait Element: Pod + Debug + Send + Sync {
 /// A weight, or the weights of a pair of inputs: what a lane multiplies at a time.
 ///
 /// # Safety
-/// Loads touch no more words or values than they say.
+/// Loads touch no more words or values than they say. With more than one input, [`Word::splat`] is
+/// implemented for as many.
 pub unsafe trait Word: Pod + Debug + Send + Sync {
     /// The type of the map.
     type Element: Element;
 
     /// As in the names of kernels.
-    const NAME: &'static str;
+    const NAME: &'static str = Self::Element::NAME;
 
     /// Inputs that it is multiplied with.
     const INPUTS: usize;
@@ -92,10 +93,17 @@ pub unsafe trait Word: Pod + Debug + Send + Sync {
     ///
     /// # Safety
     /// `from` is valid for reading `INPUTS` values.
-    unsafe fn splat<S: Simd>(simd: S, from: *const Self::Element) -> S::V;
+    #[inline(always)]
+    unsafe fn splat<S: Simd>(simd: S, from: *const Self::Element) -> S::V {
+        // SAFETY: as the caller guarantees.
+        simd.splat(unsafe { *from }.to_f32())
+    }
 
     /// `sum` and, in each lane, the products of the inputs and their weights.
-    fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V;
+    #[inline(always)]
+    fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V {
+        simd.fma(inputs, weights, sum)
+    }
 }
 
 // SAFETY: the loads and stores are those of `Simd`.
@@ -136,7 +144,6 @@ unsafe impl Element for f32 {
 // SAFETY: the loads are those of `Simd`.
 unsafe impl Word for f32 {
     type Element = f32;
-    const NAME: &'static str = "f32";
     const INPUTS: usize = 1;
 
     #[inline(always)]
@@ -154,17 +161,6 @@ unsafe impl Word for f32 {
     unsafe fn load_four<S: Simd>(simd: S, from: *const Self) -> S::V {
         // SAFETY: as the caller guarantees.
         unsafe { simd.load_four(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat<S: Simd>(simd: S, from: *const f32) -> S::V {
-        // SAFETY: as the caller guarantees.
-        simd.splat(unsafe { *from })
-    }
-
-    #[inline(always)]
-    fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V {
-        simd.fma(inputs, weights, sum)
     }
 }
 
@@ -211,7 +207,6 @@ pub struct Pair([Bf16; 2]);
 // SAFETY: the loads are those of `Simd` for as many f32, which have the same size. It aligns none of them.
 unsafe impl Word for Pair {
     type Element = Bf16;
-    const NAME: &'static str = "bf16";
     const INPUTS: usize = 2;
 
     #[inline(always)]
@@ -246,7 +241,6 @@ unsafe impl Word for Pair {
 // SAFETY: the loads are those of `Simd`.
 unsafe impl Word for Bf16 {
     type Element = Bf16;
-    const NAME: &'static str = "bf16";
     const INPUTS: usize = 1;
 
     #[inline(always)]
@@ -266,17 +260,6 @@ unsafe impl Word for Bf16 {
         let four = unsafe { from.cast::<[Self; 4]>().read() }.map(Self::to_f32);
         // SAFETY: the array has four values.
         unsafe { simd.load_four(four.as_ptr()) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat<S: Simd>(simd: S, from: *const Bf16) -> S::V {
-        // SAFETY: as the caller guarantees.
-        simd.splat(unsafe { *from }.to_f32())
-    }
-
-    #[inline(always)]
-    fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V {
-        simd.fma(inputs, weights, sum)
     }
 }
 
@@ -306,16 +289,5 @@ unsafe impl Word for Mixed {
     unsafe fn load_four<S: Simd>(simd: S, from: *const Self) -> S::V {
         // SAFETY: as the caller guarantees.
         unsafe { <Bf16 as Word>::load_four(simd, from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn splat<S: Simd>(simd: S, from: *const f32) -> S::V {
-        // SAFETY: as the caller guarantees.
-        simd.splat(unsafe { *from })
-    }
-
-    #[inline(always)]
-    fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V {
-        simd.fma(inputs, weights, sum)
     }
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::activation::activate;
-use super::epilogue::{Placement, RowSums};
+use super::epilogue::RowSums;
 use super::{Activation, Element, Isa, Kernel, Simd};
 
 /// Pixels in one partial sum; fixed, so that the mean does not depend on the number of threads.
@@ -80,19 +80,15 @@ impl<T: Element> Kernel for Task<'_, T> {
             channels,
             operation,
         } = self;
-        let Placement { relu, after } = match operation {
-            Elementwise::AddShortcut { activation, .. } => activation,
-            Elementwise::Scale(_) | Elementwise::Select { .. } => None,
-        }
-        .into();
         // The end of most blocks, without a choice for every vector.
         if let (
             Elementwise::AddShortcut {
-                gate: Some(gate), ..
+                gate: Some(gate),
+                activation: Some(Activation::Relu),
+                ..
             },
             Some(shortcut),
         ) = (operation, map)
-            && relu
             && channels.is_multiple_of(S::LANES)
         {
             let pixels = values.chunks_exact_mut(channels);
@@ -116,14 +112,15 @@ impl<T: Element> Kernel for Task<'_, T> {
                 let other = map.map_or(x, |map| simd.load_some(&map[lanes.clone()]));
                 let result = match operation {
                     Elementwise::Scale(gate) => simd.mul(x, simd.load_some(&gate[lanes.clone()])),
-                    Elementwise::AddShortcut { gate, .. } => {
+                    Elementwise::AddShortcut {
+                        gate, activation, ..
+                    } => {
                         let sum = match gate {
                             Some(gate) => simd.fma(x, simd.load_some(&gate[lanes.clone()]), other),
                             None => simd.add(x, other),
                         };
-                        match after {
+                        match activation {
                             Some(activation) => activate(simd, sum, activation),
-                            None if relu => simd.relu(sum),
                             None => sum,
                         }
                     }

@@ -402,11 +402,10 @@ impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
         let after = self.product.placement.after;
         let has_partial_sums = self.product.has_partial_sums();
         let partial_columns = self.panels.len() * packed.width;
-        let partial = if has_partial_sums {
-            &mut self.partial[..group.len() * partial_columns]
-        } else {
-            &mut []
-        };
+        let mut partial = has_partial_sums.then(|| {
+            let values = &mut self.partial[..group.len() * partial_columns];
+            MatMut::new(values, partial_columns)
+        });
         let mut depths = depth_chunks::<W>(packed.depth).peekable();
         let products = depths.clone().count() * self.panels.len();
         let mut done = 0;
@@ -433,16 +432,14 @@ impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
                 let upcoming = &upcoming[at(done)..at(done + 1)];
                 done += 1;
                 let sums = self.sums.as_mut().filter(|_| last);
-                let all = 0..group.len();
                 let product = PanelProduct {
                     rows,
                     layout,
                     panel: packed.panel(&inputs, panel),
                     next: [bytemuck::cast_slice(next), bytemuck::cast_slice(upcoming)],
                     y: self.y.window(group.clone(), column..column + columns),
-                    partial: has_partial_sums.then(|| {
-                        let columns = column..column + packed.width;
-                        MatMut::new(&mut *partial, partial_columns).into_window(all, columns)
+                    partial: partial.as_mut().map(|partial| {
+                        partial.window(0..group.len(), column..column + packed.width)
                     }),
                     bias: (inputs.start == 0).then_some(bias),
                     last: last && (!has_partial_sums || after.is_none()),
@@ -455,7 +452,7 @@ impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
         if let Some(activation) = after {
             let columns = 0..self.y.columns();
             let rows = self.y.window(group, columns);
-            let from = has_partial_sums.then_some((&*partial, partial_columns));
+            let from = has_partial_sums.then_some((&*self.partial, partial_columns));
             simd.run(ActivateRows {
                 rows,
                 from,

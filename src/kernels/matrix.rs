@@ -86,24 +86,6 @@ impl<'a, T> MatMut<'a, T> {
         }
     }
 
-    /// As [`MatMut::window`], which lives as long as the whole.
-    pub(super) fn into_window(mut self, rows: Range<usize>, columns: Range<usize>) -> Self {
-        let MatMut {
-            start,
-            rows,
-            columns,
-            stride,
-            ..
-        } = self.window(rows, columns);
-        Self {
-            start,
-            rows,
-            columns,
-            stride,
-            lifetime: PhantomData,
-        }
-    }
-
     /// The rows above `at`, and the rest.
     ///
     /// # Panics

@@ -277,7 +277,13 @@ unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
         result_stride,
         ..
     } = tile;
-    if tile.bias.is_some() {
+    // When `y` is written for the first time: in f32 with the first inputs, otherwise with the last ones.
+    let is_new = if W::Element::NARROW {
+        tile.last
+    } else {
+        tile.bias.is_some()
+    };
+    if is_new {
         for at in 0..R * (width * size_of::<W::Element>()).div_ceil(LINE_BYTES) {
             let row = results.wrapping_add(at % R * result_stride).cast::<u8>();
             simd.prefetch_write(row.wrapping_add(at / R * LINE_BYTES));

@@ -2,8 +2,8 @@
 
 use super::reference::{self, random};
 use super::{
-    Activation, Conv, ConvGeometry, DirectConv, Elementwise, Epilogue, Isa, Linear, Padding,
-    RowSums, TileSize, Winograd, mean,
+    Activation, Conv, ConvGeometry, DirectConv, Element, Elementwise, Epilogue, Isa, Linear,
+    Padding, RowSums, TileSize, Winograd, Word, mean,
 };
 
 /// No activation, and each one.
@@ -359,14 +359,19 @@ fn what_is_not_finite_stays_so() {
 
 #[test]
 fn linear_layers_of_any_batch() {
+    check_linear::<f32>(random);
+}
+
+/// Linear layers with weights of `random(count, seed)`.
+pub(super) fn check_linear<W: Word<Element = f32>>(weights: impl Fn(usize, u32) -> Vec<f32>) {
     for (batch, inputs, outputs) in [(1, 1, 1), (1, 2048, 128), (5, 128, 1000), (3, 7, 33)] {
-        let (weight, bias) = (random(inputs * outputs, 1), random(outputs, 2));
+        let (weight, bias) = (weights(inputs * outputs, 1), random(outputs, 2));
         let x = random(batch * inputs, 3);
         for (isa, activation) in
             Isa::available().flat_map(|isa| activations().map(move |a| (isa, a)))
         {
             let mut y = vec![f32::NAN; batch * outputs];
-            Linear::<f32>::new(isa, &weight, &bias).run(&x, &mut y, activation);
+            Linear::<W>::new(isa, &weight, &bias).run(&x, &mut y, activation);
             for (index, &y) in y.iter().enumerate() {
                 let (n, o) = (index / outputs, index % outputs);
                 let products = (0..inputs)
@@ -382,17 +387,26 @@ fn linear_layers_of_any_batch() {
 
 #[test]
 fn elementwise_operations_equal_their_formulas() {
+    check_elementwise::<f32>(random, 0.0);
+}
+
+/// Elementwise operations and means on maps with values of `maps(count, seed)`, which the type has.
+/// Results may be off by `rounding`, relative to the exact value, for being stored.
+pub(super) fn check_elementwise<T: Element>(maps: impl Fn(usize, u32) -> Vec<f32>, rounding: f64) {
+    let stored = |values: &[f32]| -> Vec<T> { values.iter().map(|&x| T::from_f32(x)).collect() };
     for (pixels, channels) in [(1, 1), (5, 3), (49, 64), (300, 70)] {
-        let (y, other) = (random(pixels * channels, 1), random(pixels * channels, 2));
+        let (y, other) = (maps(pixels * channels, 1), maps(pixels * channels, 2));
+        let (stored_y, stored_other) = (stored(&y), stored(&other));
         let (first, second) = (random(channels, 3), random(channels, 4));
         for isa in Isa::available() {
-            let check = |operation: Elementwise<'_>, formula: &dyn Fn(usize, usize) -> f64| {
-                let mut found = y.clone();
+            let check = |operation: Elementwise<'_, T>, formula: &dyn Fn(usize, usize) -> f64| {
+                let mut found = stored_y.clone();
                 operation.run(isa, &mut found, channels);
                 for (index, &found) in found.iter().enumerate() {
                     let exact = formula(index, index % channels);
+                    let allowed = 1e-6 + rounding * (exact.abs() + 1e-6);
                     assert!(
-                        (f64::from(found) - exact).abs() <= 1e-6,
+                        (f64::from(found.to_f32()) - exact).abs() <= allowed,
                         "{operation:?} at {index}"
                     );
                 }
@@ -402,7 +416,7 @@ fn elementwise_operations_equal_their_formulas() {
                 for gate in [None, Some(first.as_slice())] {
                     let operation = Elementwise::AddShortcut {
                         gate,
-                        shortcut: &other,
+                        shortcut: &stored_other,
                         activation,
                     };
                     check(operation, &|i, c| {
@@ -417,18 +431,19 @@ fn elementwise_operations_equal_their_formulas() {
             });
             let select = Elementwise::Select {
                 gates: [&first, &second],
-                other: &other,
+                other: &stored_other,
             };
             check(select, &|i, c| {
                 wide(&y, i) * wide(&first, c) + wide(&other, i) * wide(&second, c)
             });
-            for both in [None, Some(other.as_slice())] {
+            for both in [false, true] {
                 let mut means = vec![f32::NAN; channels];
-                mean(isa, &y, both, channels, &mut means);
+                let second = both.then_some(stored_other.as_slice());
+                mean(isa, &stored_y, second, channels, &mut means);
                 for (c, &found) in means.iter().enumerate() {
                     let values = (c..y.len()).step_by(channels);
                     let sum: f64 = values
-                        .map(|i| wide(&y, i) + both.map_or(0.0, |other| wide(other, i)))
+                        .map(|i| wide(&y, i) + if both { wide(&other, i) } else { 0.0 })
                         .sum();
                     assert!((f64::from(found) - sum / pixels as f64).abs() <= 1e-5);
                 }

@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::{Engine, Precision, Work, candle, cpu};
-use crate::kernels::{Bf16, Isa, Pool};
+use crate::kernels::{Bf16, Element, Isa, Pool};
 
 /// What computes a network's layers.
 #[derive(Clone, Debug)]
@@ -127,17 +127,17 @@ impl Map {
         match maps.first() {
             Some(Self::Bf16(_)) => {
                 let maps = maps.iter().map(|map| match map {
-                    Self::Bf16(map) => Ok(map),
-                    _ => Err(mismatch()),
+                    Self::Bf16(map) => Some(map),
+                    _ => None,
                 });
-                cpu::cat(&maps.collect::<Result<Vec<_>>>()?).map(Self::Bf16)
+                cat(maps).map(Self::Bf16)
             }
             _ => {
                 let maps = maps.iter().map(|map| match map {
-                    Self::Cpu(map) => Ok(map),
-                    _ => Err(mismatch()),
+                    Self::Cpu(map) => Some(map),
+                    _ => None,
                 });
-                cpu::cat(&maps.collect::<Result<Vec<_>>>()?).map(Self::Cpu)
+                cat(maps).map(Self::Cpu)
             }
         }
     }
@@ -189,6 +189,12 @@ impl Map {
             Self::Candle(x) => candle::scale(x, gate).map(Self::Candle),
         }
     }
+}
+
+/// The maps as one batch, if all are of one backend.
+fn cat<'a, T: Element>(maps: impl Iterator<Item = Option<&'a cpu::Map<T>>>) -> Result<cpu::Map<T>> {
+    let maps: Option<Vec<_>> = maps.collect();
+    cpu::cat(&maps.ok_or_else(mismatch)?)
 }
 
 /// For a layer and a map, or two maps, of different backends.

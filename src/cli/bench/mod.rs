@@ -4,7 +4,7 @@ mod layers;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use candle_core::{Device, DeviceLocation, Tensor};
 use clap::Args;
@@ -15,7 +15,7 @@ use crate::cli::format::{FormatArgs, Row, cell};
 use crate::cli::output::{Messages, Results, Table, Tone};
 use crate::cli::{SUCCESS, session};
 use crate::error::Error;
-use crate::kernels::{Bf16, Isa, peak_flops};
+use crate::kernels::{Bf16, Element, Isa, peak_flops};
 use crate::model::Model;
 use crate::nn::Precision;
 use crate::zoo::{DEMO_MODEL, ModelSpec, Overrides};
@@ -109,23 +109,21 @@ pub(super) fn run(
         .collect::<anyhow::Result<Vec<_>>>()?;
     let names = arguments.models.join(", ");
     let options = session::open_device(&arguments.device, &names, messages)?;
-    let isa = options.device.is_cpu().then(Isa::best);
-    let isa = isa.map(|isa| match options.precision {
-        Precision::Bf16 => isa.of::<Bf16>(),
-        _ => isa.of::<f32>(),
-    });
-    let peak = isa.map(|isa| match options.precision {
-        Precision::Bf16 => peak_flops::<Bf16>(isa),
-        _ => peak_flops::<f32>(isa),
-    });
+    // Whoever measures speed wants to know.
+    session::note_faster_precision(&options.device, options.precision, messages);
+    let is_cpu = options.device.is_cpu();
+    let (isa, peak) = is_cpu
+        .then(|| match options.precision {
+            Precision::Bf16 => isa_and_peak::<Bf16>(),
+            _ => isa_and_peak::<f32>(),
+        })
+        .unzip();
     let mut rows = arguments.format.rows::<BenchRow>(results)?;
     let mut table = table(&specs);
     for spec in specs {
         let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
         let model = session::load(spec, &weights, &options, messages)?;
         drop(weights);
-        // Whoever measures speed wants to know.
-        session::note_faster_precision(&model, Duration::MAX, messages);
         for &batch in &arguments.batch_size {
             let row = measure(&model, batch, arguments, isa, peak)?;
             session::note_reduced_batch(&model, messages);
@@ -137,6 +135,12 @@ pub(super) fn run(
         }
     }
     Ok(SUCCESS)
+}
+
+/// The instruction set for maps of a type, and its peak in operations a second.
+fn isa_and_peak<T: Element>() -> (Isa, f64) {
+    let isa = Isa::best().of::<T>();
+    (isa, peak_flops::<T>(isa))
 }
 
 fn measure(

@@ -184,7 +184,7 @@ impl Request<'_> {
             summary.preprocessing.as_secs_f64(),
             summary.network.as_secs_f64()
         ));
-        session::note_faster_precision(&models[0], summary.elapsed, messages);
+        session::note_long_run(&models[0], summary.network, messages);
         note_clipped(messages);
         if let Some(note) = data.passed.note() {
             messages.note(note);

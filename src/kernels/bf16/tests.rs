@@ -3,9 +3,9 @@
 
 use super::Bf16;
 use crate::kernels::reference::{self, random};
-use crate::kernels::tests::{Case, activations, cases, dense};
+use crate::kernels::tests::{Case, activations, cases, check_elementwise, check_linear, dense};
 use crate::kernels::{
-    Activation, Conv, ConvGeometry, Elementwise, Isa, Linear, Mixed, Padding, Pool, convert, mean,
+    Activation, Conv, ConvGeometry, Elementwise, Isa, Mixed, Padding, Pool, convert,
     to_channels_last,
 };
 
@@ -182,6 +182,21 @@ fn dense_convolutions() {
     ] {
         check_conv(dense(inputs, outputs, kernel_size), shape);
     }
+    // Odd rows of taps, to which a zero is added, in several chunks.
+    for (inputs, outputs, kernel_size, stride, dilation) in [
+        (117, 20, 3, 1, 1),
+        (117, 20, 3, 1, 2),
+        (1031, 33, 1, 1, 1),
+        (1031, 33, 1, 2, 1),
+    ] {
+        let geometry = ConvGeometry {
+            stride,
+            dilation,
+            padding: Padding::Each(kernel_size / 2 * dilation),
+            ..dense(inputs, outputs, kernel_size)
+        };
+        check_conv(geometry, [2, 5, 4]);
+    }
 }
 
 #[test]
@@ -258,74 +273,12 @@ fn what_is_not_finite_stays_where_it_is() {
 
 #[test]
 fn linear_layers_have_weights_in_bf16_and_inputs_in_f32() {
-    for (batch, inputs, outputs) in [(1, 1, 1), (1, 2048, 128), (5, 128, 1000), (3, 7, 33)] {
-        let (weight, bias) = (random_bf16(inputs * outputs, 1), random(outputs, 2));
-        let x = random(batch * inputs, 3);
-        for isa in Isa::available() {
-            let mut y = vec![f32::NAN; batch * outputs];
-            Linear::<Mixed>::new(isa, &weight, &bias).run(&x, &mut y, None);
-            for (index, &y) in y.iter().enumerate() {
-                let (n, o) = (index / outputs, index % outputs);
-                let products = (0..inputs)
-                    .map(|i| f64::from(x[n * inputs + i]) * f64::from(weight[o * inputs + i]));
-                let exact = f64::from(bias[o]) + products.sum::<f64>();
-                let bound = 2e-6 * (inputs as f64).sqrt() * exact.abs().max(1.0);
-                assert!((f64::from(y) - exact).abs() <= bound, "{y} for {exact}");
-            }
-        }
-    }
+    check_linear::<Mixed>(random_bf16);
 }
 
 #[test]
 fn elementwise_operations_are_rounded_once() {
-    for (pixels, channels) in [(1, 1), (5, 3), (49, 64), (300, 70)] {
-        let (y, other) = (
-            random_bf16(pixels * channels, 1),
-            random_bf16(pixels * channels, 2),
-        );
-        let (first, second) = (random(channels, 3), random(channels, 4));
-        let (narrow_y, narrow_other) = (narrow(&y), narrow(&other));
-        for isa in Isa::available() {
-            let check = |operation: Elementwise<'_, Bf16>,
-                         formula: &dyn Fn(usize, usize) -> f64| {
-                let mut found = narrow_y.clone();
-                operation.run(isa, &mut found, channels);
-                for (index, &found) in found.iter().enumerate() {
-                    let exact = formula(index, index % channels);
-                    assert!(is_rounded(found, exact, 1e-6), "{operation:?} at {index}");
-                }
-            };
-            let wide = |values: &[f32], index: usize| f64::from(values[index]);
-            for activation in activations() {
-                let operation = Elementwise::AddShortcut {
-                    gate: Some(&first),
-                    shortcut: &narrow_other,
-                    activation,
-                };
-                check(operation, &|i, c| {
-                    let sum = wide(&y, i) * wide(&first, c) + wide(&other, i);
-                    reference::activate(sum, activation)
-                });
-            }
-            check(Elementwise::Scale(&first), &|i, c| {
-                wide(&y, i) * wide(&first, c)
-            });
-            let select = Elementwise::Select {
-                gates: [&first, &second],
-                other: &narrow_other,
-            };
-            check(select, &|i, c| {
-                wide(&y, i) * wide(&first, c) + wide(&other, i) * wide(&second, c)
-            });
-            let mut means = vec![f32::NAN; channels];
-            mean(isa, &narrow_y, Some(&narrow_other), channels, &mut means);
-            for (c, &found) in means.iter().enumerate() {
-                let values = (c..y.len()).step_by(channels);
-                let sum: f64 = values.map(|i| wide(&y, i) + wide(&other, i)).sum();
-                assert!((f64::from(found) - sum / pixels as f64).abs() <= 1e-5);
-            }
-        }
-    }
+    check_elementwise::<Bf16>(random_bf16, HALF_UNIT);
 }
 
 /// The maximum of values that bf16 has is one of them; a mean is rounded once.

@@ -51,9 +51,6 @@ const NEAR: usize = 24 << 10;
 /// Most vector operations of a task.
 const TASK: usize = 1 << 16;
 
-/// Inputs of the largest word.
-const MAX_INPUTS: usize = 2;
-
 impl<W: Word> GroupedConv<W> {
     /// Packs `filters`, `[outputs, inputs / groups, kernel, kernel]`, and `bias`, `[outputs]`.
     ///
@@ -78,7 +75,7 @@ impl<W: Word> GroupedConv<W> {
         let taps = kernel_size * kernel_size;
 
         let mut weights = vec![W::zeroed(); vectors * geometry.depth() * lanes];
-        let mut word = [0.0; MAX_INPUTS];
+        let mut word = vec![0.0; W::INPUTS];
         for (channel, filter) in filters {
             let (vector, lane) = (channel / lanes, channel % lanes);
             for (j, filter) in filter.chunks_exact(W::INPUTS * taps).enumerate() {

@@ -264,17 +264,17 @@ impl Isa {
     /// Whether it has instructions for bf16. Without them bf16 is computed in f32, which is no faster
     /// than f32 itself.
     pub fn has_bf16(self) -> bool {
-        self.run(Registers::<Bf16>::new()).has_dot
+        self.run(Query::<Bf16>(PhantomData)).has_dot
     }
 
     /// Values in a vector.
     pub fn lanes<T: Element>(self) -> usize {
-        self.run(Registers::<T>::new()).lanes
+        self.run(Query::<T>(PhantomData)).lanes
     }
 
     /// Most rows of a tile.
     pub fn rows<T: Element>(self) -> usize {
-        self.run(Registers::<T>::new()).rows
+        self.run(Query::<T>(PhantomData)).rows
     }
 
     /// Runs a kernel compiled for this instruction set, or for that of [`Isa::of`].
@@ -305,36 +305,26 @@ impl Isa {
     }
 }
 
-/// What registers an instruction set has for a type.
-struct Registers<T> {
+/// What an instruction set has.
+struct Registers {
     lanes: usize,
     rows: usize,
     has_dot: bool,
-    element: PhantomData<T>,
 }
 
-impl<T> Registers<T> {
-    fn new() -> Self {
-        Self {
-            lanes: 0,
-            rows: 0,
-            has_dot: false,
-            element: PhantomData,
-        }
-    }
-}
+/// Asks for the registers of the instruction set for maps of this type.
+struct Query<T>(PhantomData<T>);
 
-impl<T: Element> Kernel for Registers<T> {
-    type Output = Self;
+impl<T: Element> Kernel for Query<T> {
+    type Output = Registers;
     type Element = T;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> Self {
-        Self {
+    fn run<S: Simd>(self, _: S) -> Registers {
+        Registers {
             lanes: S::LANES,
             rows: S::ROWS,
             has_dot: S::DOT,
-            ..self
         }
     }
 }

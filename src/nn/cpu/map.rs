@@ -41,9 +41,12 @@ impl<T: Element> Engine<T> {
     /// The values of a tensor `[N, H, W, C]` in f32 as a map, without a copy; `None` if they must be
     /// converted.
     pub(super) fn borrowed(&self, tensor: &Tensor) -> Result<Option<Map<T>>> {
+        if T::NARROW {
+            return Ok(None);
+        }
         let (batch, height, width, channels) = tensor.dims4()?;
-        let is_same = T::of_f32(&Values::of(tensor)?).is_some();
-        Ok(is_same.then(|| Map {
+        Values::<T>::of(tensor)?;
+        Ok(Some(Map {
             memory: Memory::Borrowed(tensor.clone()),
             dims: [batch, height, width, channels],
             engine: self.clone(),
@@ -104,7 +107,7 @@ impl<T: Element> Map<T> {
                 let len = self.dims.iter().product::<usize>();
                 Ok(Values::Slice(&buffer.values[buffer.start..][..len]))
             }
-            Memory::Borrowed(tensor) => Values::of(tensor).map(Values::of_type),
+            Memory::Borrowed(tensor) => Values::of(tensor),
         }
     }
 
@@ -113,7 +116,7 @@ impl<T: Element> Map<T> {
         let len = self.dims.iter().product::<usize>();
         if let Memory::Borrowed(tensor) = &self.memory {
             let mut own = Buffer::new(len);
-            own.values[own.start..][..len].copy_from_slice(&Values::of(tensor)?.of_type());
+            own.values[own.start..][..len].copy_from_slice(&Values::<T>::of(tensor)?);
             self.memory = Memory::Own(own);
         }
         match &mut self.memory {
@@ -152,23 +155,15 @@ pub(super) enum Values<'a, T = f32> {
     Tensor(Box<dyn Deref<Target = Storage> + 'a>, Range<usize>),
 }
 
-impl<'a> Values<'a> {
-    /// Of a contiguous tensor in f32 on the CPU.
+impl<'a, T: Element> Values<'a, T> {
+    /// Of a contiguous tensor in f32 on the CPU, for a map or a matrix of that type.
     pub(super) fn of(x: &'a Tensor) -> Result<Self> {
         let (storage, layout) = x.storage_and_layout();
         match (&*storage, layout.contiguous_offsets()) {
-            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) => {
+            (Storage::Cpu(CpuStorage::F32(_)), Some((start, end))) if !T::NARROW => {
                 Ok(Self::Tensor(Box::new(storage), start..end))
             }
-            _ => bail!("expected contiguous f32 values on the CPU"),
-        }
-    }
-
-    /// The same, of a tensor's values whose type is known to be `T`.
-    fn of_type<T>(self) -> Values<'a, T> {
-        match self {
-            Self::Tensor(storage, range) => Values::Tensor(storage, range),
-            Self::Slice(_) => Values::Slice(&[]),
+            _ => bail!("expected contiguous {} values on the CPU", T::NAME),
         }
     }
 }

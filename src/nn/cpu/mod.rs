@@ -28,14 +28,22 @@ pub(super) fn enter<T: Element>(engine: &Engine<T>, x: &Tensor) -> Result<Map<T>
         }
         let (batch, height, width, channels) = tensor.dims4()?;
         let mut map = engine.map([batch, height, width, channels]);
-        convert(engine.isa(), &Values::of(&tensor)?, map.values_mut()?);
+        convert(
+            engine.isa(),
+            &Values::<f32>::of(&tensor)?,
+            map.values_mut()?,
+        );
         return Ok(map);
     }
     let x = x.contiguous()?;
     let (batch, channels, height, width) = x.dims4()?;
     let mut map = engine.map([batch, height, width, channels]);
     let plane = height * width;
-    to_channels_last(&Values::of(&x)?, [channels, plane], map.values_mut()?);
+    to_channels_last(
+        &Values::<f32>::of(&x)?,
+        [channels, plane],
+        map.values_mut()?,
+    );
     Ok(map)
 }
 
@@ -87,7 +95,7 @@ pub(super) fn linear<W: Word<Element = f32>>(
     }
     let mut y = vec![0.0; batch * linear.outputs()];
     let x = x.contiguous()?;
-    linear.run(&Values::of(&x)?, &mut y, activation);
+    linear.run(&Values::<f32>::of(&x)?, &mut y, activation);
     Tensor::from_vec(y, (batch, linear.outputs()), &Device::Cpu)
 }
 
