@@ -328,6 +328,17 @@ pub enum EvalError {
         /// What was found instead.
         found: String,
     },
+    /// Groups by a column that there is not.
+    #[error("{path} has no column {column}{}",
+        if found.is_empty() { String::new() } else { format!(": expected one of {}", excerpt(found)) })]
+    NoColumn {
+        /// The list of labels or the data set.
+        path: String,
+        /// The column that was asked for.
+        column: String,
+        /// Its columns; empty if it is no table.
+        found: String,
+    },
     /// Two results for one image.
     #[error("{path}: image {index} has another result than in {other}")]
     Conflict {
@@ -403,6 +414,10 @@ impl EvalError {
             }
             Self::Ambiguous { .. } => {
                 "use the WordNet id or the index of the class, or a class map"
+            }
+            Self::NoColumn { .. } => {
+                "images are grouped by a column of a table of labels, whose first line names its columns, or \
+                 of a Parquet table"
             }
             Self::NothingListed { .. } => "the names in the file are relative to the folder",
             Self::Exists { .. } => "resume it, or use another name",

@@ -161,7 +161,7 @@ pub(super) fn by_list(
 }
 
 /// A list of numbers only.
-fn numbers(list: &Path, text: Lines) -> Result<Vec<usize>, EvalError> {
+pub(super) fn numbers(list: &Path, text: Lines) -> Result<Vec<usize>, EvalError> {
     let mut numbers = Vec::new();
     for line in lists::lines(list, text) {
         let (line, text) = line?;
@@ -185,7 +185,7 @@ fn numbers(list: &Path, text: Lines) -> Result<Vec<usize>, EvalError> {
 }
 
 /// The positions of images by the names that a list may use for them.
-struct Places<'a> {
+pub(super) struct Places<'a> {
     images: &'a [Found],
     equal: HashMap<&'a str, Vec<usize>>,
     /// Built when a name is not found: macOS writes `é` as two characters.
@@ -193,7 +193,7 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    fn new(images: &'a [Found]) -> Self {
+    pub(super) fn new(images: &'a [Found]) -> Self {
         let mut equal: HashMap<&str, Vec<usize>> = HashMap::new();
         for (place, image) in images.iter().enumerate() {
             for name in names(image) {
@@ -207,7 +207,8 @@ impl<'a> Places<'a> {
         }
     }
 
-    fn of(&self, name: &str) -> &[usize] {
+    /// The images of that name.
+    pub(super) fn of(&self, name: &str) -> &[usize] {
         let bare = name.trim().trim_start_matches("./");
         let equal = [name, bare]
             .into_iter()
@@ -318,27 +319,27 @@ fn by_name(
     drop(places);
     let labelled = images.into_iter().zip(labels);
     let labelled = labelled.filter_map(|(image, labels)| Some((image, labels?)));
-    // A missing image is one that cannot be read.
-    let missing = missing.into_iter().map(|(name, labels)| {
-        let image = Found {
-            inner: name.clone(),
-            name,
-            name_bytes: None,
-            classes: Vec::new(),
-            by_folders: false,
-            stated: true,
-            source: super::Source::Nothing(
-                "the list of labels names it, and it is not there".into(),
-            ),
-        };
-        (image, labels)
-    });
+    let missing = missing.into_iter();
+    let missing = missing.map(|(name, labels)| (not_there(name), labels));
     Ok(Labels {
         labelled: labelled.chain(missing).collect(),
         left_out,
         numbered: by_number.then_some(Numbered::List),
         empty: Vec::new(),
     })
+}
+
+/// An image that a list names and that is not there, which is one that cannot be read.
+pub(super) fn not_there(name: String) -> Found {
+    Found {
+        inner: name.clone(),
+        name,
+        name_bytes: None,
+        classes: Vec::new(),
+        by_folders: false,
+        stated: true,
+        source: super::Source::Nothing("the list of labels names it, and it is not there".into()),
+    }
 }
 
 /// A class with text after it, if the whole is unknown: an id or a number followed by more. Any
@@ -394,7 +395,7 @@ fn by_number(
 }
 
 /// The number that a name ends in, before its extension.
-fn number(name: &str) -> Option<usize> {
+pub(super) fn number(name: &str) -> Option<usize> {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let digits = stem.len() - stem.bytes().rev().take_while(u8::is_ascii_digit).count();
     stem[digits..].parse().ok()

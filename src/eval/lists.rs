@@ -210,6 +210,36 @@ fn comma(line: &str) -> Option<(String, String)> {
     }
 }
 
+/// The cells of a line of a table, separated by tabs if it has any, else by commas as in CSV.
+pub(super) fn cells(line: &str) -> Vec<String> {
+    if line.contains('\t') {
+        return line
+            .split('\t')
+            .map(|cell| cell.trim().to_owned())
+            .collect();
+    }
+    let mut cells = Vec::new();
+    let mut rest = line;
+    loop {
+        let cell = quoted(rest.trim_start()).filter(|(_, after)| {
+            let after = after.trim_start();
+            after.is_empty() || after.starts_with(',')
+        });
+        let (cell, after) = match cell {
+            Some((cell, after)) => (cell, after.trim_start().strip_prefix(',')),
+            None => match rest.split_once(',') {
+                Some((cell, after)) => (cell.trim().to_owned(), Some(after)),
+                None => (rest.trim().to_owned(), None),
+            },
+        };
+        cells.push(cell);
+        match after {
+            Some(after) => rest = after,
+            None => return cells,
+        }
+    }
+}
+
 /// The quoted text at the beginning of a text, where `""` is an escaped quote, and the rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut rest = text.strip_prefix('"')?;
@@ -257,6 +287,24 @@ mod tests {
         }
         for line in ["a.png", "a.png,", ",0", "\"\",0", "a.png,\"\""] {
             assert_eq!(split(line, &classes), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_of_tables_have_cells() {
+        for (line, expected) in [
+            ("a.png, cat ,p1", &["a.png", "cat", "p1"][..]),
+            (
+                "\"a, b.png\",\"a \"\"cat\"\"\" , p1",
+                &["a, b.png", "a \"cat\"", "p1"],
+            ),
+            ("a.png\tcat, wild\tp1", &["a.png", "cat, wild", "p1"]),
+            ("a.png,,", &["a.png", "", ""]),
+            ("\"a\" b.png,cat", &["\"a\" b.png", "cat"]),
+            ("\"a.png,cat", &["\"a.png", "cat"]),
+            ("a.png", &["a.png"]),
+        ] {
+            assert_eq!(cells(line), expected, "{line}");
         }
     }
 }

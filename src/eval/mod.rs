@@ -7,6 +7,7 @@
 
 mod classes;
 mod dataset;
+mod discover;
 mod error;
 mod find;
 mod label;
@@ -32,6 +33,7 @@ mod warning;
 pub use crate::walk::PassedOver;
 pub use classes::{Classes, LabelIds};
 pub use dataset::{Dataset, DatasetOptions, Item, Shard};
+pub use discover::{DiscoverOptions, Discovered, GroupBy};
 pub use error::EvalError;
 #[cfg(feature = "cli")]
 pub(crate) use error::NUMBER_OF_A_CLASS;

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod discover;
 mod eval;
 mod fashion_mnist;
 #[cfg(unix)]

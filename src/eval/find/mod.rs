@@ -12,6 +12,9 @@ use super::spool::Spool;
 use super::{Classes, EvalError, Source};
 use crate::walk::PassedOver;
 
+/// The label of an image whose table or archive states that it has none.
+pub(super) const NULL: &str = "null";
+
 /// An image found in the data set.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -32,6 +35,11 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Whether only a list names it.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self.source, Source::Nothing(_)) && self.stated && self.classes.is_empty()
+    }
+
     /// The candidate class names, of which the first that is known counts.
     pub(super) fn classes(&self) -> impl Iterator<Item = &str> {
         let folders = self.inner.rsplit('/').skip(1);

@@ -14,7 +14,7 @@ use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 
-use super::{Found, end_of};
+use super::{Found, NULL, end_of};
 use crate::eval::{Classes, EvalError, Source};
 use crate::quote::lost_bytes;
 
@@ -63,7 +63,7 @@ pub(super) fn images(
         .as_ref()
         .is_some_and(|names| classes.are_called(names));
     let names = names.filter(|_| !own);
-    let labels = table.labels().map_err(wrong)?;
+    let labels = table.texts("label").map_err(wrong)?;
     let table = Arc::new(table);
     let prefix = end_of(path, name);
     let found = labels.into_iter().enumerate().map(|(row, label)| {
@@ -114,20 +114,20 @@ impl Table {
         serde_json::from_value(names.clone()).ok()
     }
 
-    /// The label of each row, as text.
-    fn labels(&self) -> Result<Vec<String>, String> {
-        let projection = self.column("label")?;
-        let mut labels = Vec::new();
+    /// The value of a column in each row, as text.
+    pub(in crate::eval) fn texts(&self, column: &str) -> Result<Vec<String>, String> {
+        let projection = self.column(column)?;
+        let mut texts = Vec::new();
         for group in 0..self.starts.len() {
             self.rows(group, projection.clone(), |row| {
-                labels.push(match row.get_column_iter().next() {
-                    Some((_, Field::Str(label))) => label.clone(),
-                    Some((_, Field::Null)) | None => "null".into(),
-                    Some((_, label)) => label.to_string(),
+                texts.push(match row.get_column_iter().next() {
+                    Some((_, Field::Str(text))) => text.clone(),
+                    Some((_, Field::Null)) | None => NULL.into(),
+                    Some((_, value)) => value.to_string(),
                 });
             })?;
         }
-        Ok(labels)
+        Ok(texts)
     }
 
     /// The bytes of the image in a row.
@@ -177,7 +177,10 @@ impl Table {
         let field = field.ok_or_else(|| {
             let found = schema.get_fields().iter().map(|field| field.name());
             let found = found.collect::<Vec<_>>().join(", ");
-            format!("expected the columns image and label, found {found}")
+            match name {
+                "image" | "label" => format!("expected the columns image and label, found {found}"),
+                _ => format!("expected the column {name}, found {found}"),
+            }
         })?;
         let group = Type::group_type_builder(schema.name()).with_fields(vec![Arc::clone(field)]);
         group.build().map_err(|error| error.to_string())
