@@ -9,6 +9,7 @@ use crate::eval::EvalError;
 use crate::hub::HubError;
 use crate::nets::{NetError, OtherEnds};
 use crate::preprocess::ImageError;
+use crate::similar::SimilarError;
 use crate::store::PickError;
 use crate::text::TextError;
 use crate::verify::VerifyError;
@@ -46,6 +47,9 @@ pub enum Error {
     /// A directory or repository in which no weights file can be chosen.
     #[error(transparent)]
     Pick(#[from] PickError),
+    /// Vectors that cannot be compared.
+    #[error(transparent)]
+    Similar(#[from] SimilarError),
     /// A text file that cannot be read.
     #[error(transparent)]
     Text(#[from] TextError),
@@ -112,6 +116,7 @@ impl Error {
             Self::Image(error) => error.hint(),
             Self::Net(error) => error.hint(),
             Self::Pick(error) => error.hint(),
+            Self::Similar(error) => error.hint(),
             Self::Text(error) => error.hint(),
             Self::Weights(error) => error.hint(),
             Self::Threads { .. } => None,

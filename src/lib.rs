@@ -25,6 +25,7 @@
 //! | logits, pooled features, feature maps of every stage, gates of every block | [`Model::network`], then [`forward`](nets::Network::forward), [`features`](nets::Network::features), [`forward_observed`](nets::Network::forward_observed) |
 //! | images in, tensors out, as Pillow and torchvision make them | [`preprocess`] |
 //! | accuracy on a data set | [`eval`] |
+//! | nearest neighbours and near-duplicates of feature vectors | [`similar`] |
 //! | the known checkpoints, with size, accuracy and source | [`Zoo`], [`Card`] |
 //! | downloads and the cache | [`hub`] |
 //! | weights files: safetensors and PyTorch's | [`weights`] |
@@ -70,6 +71,7 @@ pub mod nets;
 pub mod nn;
 pub mod preprocess;
 mod quote;
+pub mod similar;
 pub mod store;
 pub mod text;
 pub mod verify;

@@ -260,6 +260,33 @@ fn multiply_all<W: Word>(
     }
 }
 
+/// `y = rows * weights + bias` for some of the panels, on this thread alone: `y` has the columns of these
+/// panels, as far as there are outputs.
+///
+/// # Panics
+/// If there are no such panels, or `y` is not a whole number of rows.
+pub(super) fn multiply_panels<W: Word>(
+    packed: &Packed<W>,
+    rows: &impl Rows<W::Element>,
+    panels: Range<usize>,
+    y: &mut [W::Element],
+) {
+    let columns = (panels.end * packed.width).min(packed.outputs) - panels.start * packed.width;
+    let y = MatMut::new(y, columns);
+    let product = Product {
+        packed,
+        rows,
+        placement: Placement::from(None),
+        grid: TaskGrid::single(y.rows(), packed.panels()),
+    };
+    product.run(Work {
+        rows: 0..1,
+        columns: panels,
+        y,
+        sums: None,
+    });
+}
+
 struct Product<'a, W, R> {
     packed: &'a Packed<W>,
     rows: &'a R,

@@ -173,6 +173,18 @@ impl TaskGrid {
         whole.best(segment_tasks, size.panels, threads, threads)
     }
 
+    /// One task for all rows, and one for each panel.
+    pub(super) fn single(rows: usize, panels: usize) -> Self {
+        Self {
+            row_tasks: 1,
+            panel_tasks: panels,
+            task_panels: 1,
+            segment: rows,
+            segment_tasks: 1,
+            task_segments: 1,
+        }
+    }
+
     /// Of all grids with at most so many tasks per segment and panel tasks, the one whose busiest
     /// thread has least to do; among equals the one closest to the wanted number of tasks, then the
     /// one with the fewest panel tasks.

@@ -15,6 +15,7 @@ mod networks;
 mod plan;
 mod preprocess;
 mod readme;
+mod similar;
 mod weights;
 mod zoo;
 
