@@ -12,6 +12,7 @@ use crate::preprocess::ImageError;
 use crate::similar::SimilarError;
 use crate::store::PickError;
 use crate::text::TextError;
+use crate::train::TrainError;
 use crate::verify::VerifyError;
 use crate::weights::WeightsError;
 use crate::zoo::CardError;
@@ -53,6 +54,9 @@ pub enum Error {
     /// A text file that cannot be read.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// No classifier can be learned.
+    #[error(transparent)]
+    Train(#[from] TrainError),
     /// A weights file that cannot be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -118,6 +122,7 @@ impl Error {
             Self::Pick(error) => error.hint(),
             Self::Similar(error) => error.hint(),
             Self::Text(error) => error.hint(),
+            Self::Train(error) => error.hint(),
             Self::Weights(error) => error.hint(),
             Self::Threads { .. } => None,
             Self::OtherEnds { config, ends, .. } => Some(ends_hint(config.as_deref(), ends)),

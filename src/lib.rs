@@ -26,6 +26,7 @@
 //! | images in, tensors out, as Pillow and torchvision make them | [`preprocess`] |
 //! | accuracy on a data set | [`eval`] |
 //! | nearest neighbours and near-duplicates of feature vectors | [`similar`] |
+//! | classifiers of other classes on a network's features | [`train`] |
 //! | the known checkpoints, with size, accuracy and source | [`Zoo`], [`Card`] |
 //! | downloads and the cache | [`hub`] |
 //! | weights files: safetensors and PyTorch's | [`weights`] |
@@ -74,6 +75,7 @@ mod quote;
 pub mod similar;
 pub mod store;
 pub mod text;
+pub mod train;
 pub mod verify;
 mod walk;
 pub mod weights;

@@ -31,6 +31,7 @@ const ROOMS: &[&str] = &[
     "model",
     "eval",
     "similar",
+    "train",
     "cli",
 ];
 

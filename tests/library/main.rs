@@ -16,6 +16,7 @@ mod plan;
 mod preprocess;
 mod readme;
 mod similar;
+mod train;
 mod weights;
 mod zoo;
 
