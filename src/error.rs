@@ -5,6 +5,7 @@
 //! [`Error::hint`] says what to do next.
 
 use crate::device::DeviceError;
+use crate::embed::EmbedError;
 use crate::eval::EvalError;
 use crate::hub::HubError;
 use crate::nets::{NetError, OtherEnds};
@@ -30,6 +31,9 @@ pub enum Error {
     /// A device that cannot be opened.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A file of features that cannot be read or written.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
     /// A data set or results file that cannot be used.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -114,6 +118,7 @@ impl Error {
         match self {
             Self::Card(error) => error.hint(),
             Self::Device(error) => error.hint(),
+            Self::Embed(error) => error.hint(),
             Self::Eval(error) => error.hint(),
             Self::Golden(error) => error.hint(),
             Self::Hub(error) => error.hint(),

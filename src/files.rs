@@ -123,7 +123,10 @@ pub(crate) fn open_stream(path: &Path) -> io::Result<File> {
 }
 
 /// A new file in the folder of `path`, which is deleted unless it is given that name.
-fn begin(path: &Path) -> io::Result<NamedTempFile> {
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn begin(path: &Path) -> io::Result<NamedTempFile> {
     if path.file_name().is_none() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -143,7 +146,7 @@ fn begin(path: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// Gives the file the mode of the one that it replaces, and its owner where that is allowed.
-fn take_over(file: &File, replaced: &fs::Metadata) -> io::Result<()> {
+pub(crate) fn take_over(file: &File, replaced: &fs::Metadata) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::{MetadataExt, fchown};

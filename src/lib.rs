@@ -25,6 +25,7 @@
 //! | logits, pooled features, feature maps of every stage, gates of every block | [`Model::network`], then [`forward`](nets::Network::forward), [`features`](nets::Network::features), [`forward_observed`](nets::Network::forward_observed) |
 //! | images in, tensors out, as Pillow and torchvision make them | [`preprocess`] |
 //! | accuracy on a data set | [`eval`] |
+//! | features of a data set, in a file | [`embed`] |
 //! | nearest neighbours and near-duplicates of feature vectors | [`similar`] |
 //! | classifiers of other classes on a network's features | [`train`] |
 //! | the known checkpoints, with size, accuracy and source | [`Zoo`], [`Card`] |
@@ -57,6 +58,7 @@ mod bounded;
 pub mod cli;
 pub mod device;
 mod digest;
+pub mod embed;
 pub mod error;
 pub mod eval;
 mod files;

@@ -24,6 +24,11 @@ pub(crate) fn lost_bytes(bytes: &[u8]) -> Option<String> {
         .then(|| STANDARD.encode(bytes))
 }
 
+/// The bytes that [`lost_bytes`] wrote.
+pub(crate) fn given_bytes(base64: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(base64).ok()
+}
+
 /// As [`lost_bytes`], for a path.
 #[cfg(feature = "cli")]
 pub(crate) fn path_bytes(path: &Path) -> Option<String> {

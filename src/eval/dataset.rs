@@ -1,5 +1,6 @@
 //! The labelled images of a validation set.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -11,6 +12,7 @@ use super::spool::Spool;
 use super::{Classes, EvalError, Source, find, label};
 use crate::digest::hexadecimal;
 use crate::labels::{Label, LabelSet};
+use crate::quote::given_bytes;
 use crate::walk::PassedOver;
 
 /// One labelled image.
@@ -27,6 +29,14 @@ pub struct Item {
     /// The right outputs of the classifier; in most data sets one per image, and only multi-label
     /// sets may have none.
     pub labels: Vec<usize>,
+}
+
+impl Item {
+    /// The bytes of the name as they are in the file system or archive.
+    pub fn path(&self) -> Cow<'_, [u8]> {
+        let bytes = self.name_bytes.as_deref().and_then(given_bytes);
+        bytes.map_or(Cow::Borrowed(self.name.as_bytes()), Cow::Owned)
+    }
 }
 
 /// Labelled images in a fixed order: folders by name, archives in their own.
@@ -116,7 +126,7 @@ impl Dataset {
         options: &DatasetOptions,
     ) -> Result<Self, EvalError> {
         let mut spool = Spool::default();
-        let search = find::images(paths, classes, &mut spool)?;
+        let search = find::images(paths, Some(classes), &mut spool)?;
         let data = match paths {
             [path] => path.as_ref(),
             _ => Path::new("all paths"),
@@ -175,6 +185,37 @@ impl Dataset {
             set_name: classes.set_name(),
             multi_label: options.multi_label,
             valid: options.valid.clone(),
+        })
+    }
+
+    /// All images of folders, tar archives and Parquet tables, and single image files, in the order of
+    /// [`Dataset::open`] and without labels. `-` is an archive on standard input.
+    ///
+    /// # Errors
+    /// If something cannot be read, or there are no images.
+    pub fn unlabelled(paths: &[impl AsRef<Path>]) -> Result<Self, EvalError> {
+        let mut spool = Spool::default();
+        let search = find::images(paths, None, &mut spool)?;
+        let items = search.found.into_iter().enumerate();
+        let items = items.map(|(index, image)| Item {
+            index,
+            name: image.name,
+            name_bytes: image.name_bytes,
+            source: image.source,
+            labels: Vec::new(),
+        });
+        Ok(Self {
+            items: items.collect(),
+            left_out: 0,
+            passed: search.passed,
+            empty: Vec::new(),
+            order: None,
+            numbered: None,
+            spooled: spool.length,
+            classes: Vec::new(),
+            set_name: "no classes".to_owned(),
+            multi_label: false,
+            valid: None,
         })
     }
 

@@ -229,11 +229,22 @@ impl Model {
 
     /// As [`Model::logits_each`], for a batch `[N, channels, height, width]`.
     pub(crate) fn logits_of_each(&self, batch: &Tensor) -> Vec<Result<Vec<f32>>> {
+        self.rows_of_each(batch, |batch| self.network.forward(batch))
+    }
+
+    /// What `pass` gives for each image of a batch `[N, channels, height, width]`, all its values in one
+    /// row. If the batch fails, each image is tried alone.
+    pub(crate) fn rows_of_each(
+        &self,
+        batch: &Tensor,
+        pass: impl Fn(&Tensor) -> Result<Tensor, NetError> + Sync,
+    ) -> Vec<Result<Vec<f32>>> {
         let [count, ..] = *batch.dims() else {
             return Vec::new();
         };
-        let alone = |index| Ok(self.rows(&batch.narrow(0, index, 1)?)?.concat());
-        match self.rows(batch) {
+        let rows = |batch: &Tensor| self.rows_by(batch, &pass);
+        let alone = |index| Ok(rows(&batch.narrow(0, index, 1)?)?.concat());
+        match rows(batch) {
             Ok(rows) => rows.into_iter().map(Ok).collect(),
             Err(error) if count == 1 => vec![Err(error)],
             Err(_) => (0..count).map(alone).collect(),
@@ -241,12 +252,19 @@ impl Model {
     }
 
     fn rows(&self, batch: &Tensor) -> Result<Vec<Vec<f32>>> {
-        let forward = || self.network.forward(batch);
-        let logits = match &self.pool {
-            Some(pool) => pool.install(forward),
-            None => forward(),
+        self.rows_by(batch, |batch| self.network.forward(batch))
+    }
+
+    fn rows_by(
+        &self,
+        batch: &Tensor,
+        pass: impl Fn(&Tensor) -> Result<Tensor, NetError> + Sync,
+    ) -> Result<Vec<Vec<f32>>> {
+        let rows = match &self.pool {
+            Some(pool) => pool.install(|| pass(batch)),
+            None => pass(batch),
         };
-        Ok(logits?.to_vec2::<f32>()?)
+        Ok(rows?.flatten_from(1)?.to_vec2::<f32>()?)
     }
 
     /// Sigmoid for a single output, softmax otherwise.

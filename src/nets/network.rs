@@ -252,6 +252,29 @@ impl Network {
         self.compute(x, &mut Watch::default(), |features, _| Ok(features))
     }
 
+    /// The map `[N, C, H, W]` at [`Point::Stem`] or a [`Point::Stage`], in f32 and on the CPU. Layers after
+    /// it do not run.
+    ///
+    /// # Errors
+    /// As [`Network::forward`], and [`NetError::Spec`] if the network has no map there.
+    pub fn map_at(&self, point: Point<'_>, x: &Tensor) -> Result<Tensor, NetError> {
+        let mut map = None;
+        let mut observer = |seen: Point<'_>, tensor: &Tensor| {
+            if seen != point {
+                return Ok(());
+            }
+            map = Some(tensor.clone());
+            // Ends the pass; nobody sees it.
+            Err(NetError::spec("point", "the pass ends here"))
+        };
+        let pass = self.forward_observed(x, &mut observer);
+        match (map, pass) {
+            (Some(map), _) => read(&map.to_dtype(DType::F32)?, None),
+            (None, Err(error)) => Err(error),
+            (None, Ok(_)) => Err(NetError::spec("point", "the network has no such map")),
+        }
+    }
+
     fn run(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         self.compute(x, watch, |features, watch| {
             let logits = self.classifier.forward(&features)?;

@@ -52,6 +52,16 @@ impl Plan {
         Ok(walk.largest)
     }
 
+    /// Shapes `[C, height, width]` of the stem's output before its pool, and of every stage's output.
+    ///
+    /// # Errors
+    /// As [`Plan::trace`].
+    pub fn stage_shapes(&self, height: usize, width: usize) -> Result<Vec<[usize; 3]>, NetError> {
+        let mut walk = Walk::new(height, width);
+        walk.plan(self)?;
+        Ok(walk.stages)
+    }
+
     /// Checks that the network can be applied to images of `height` x `width`.
     ///
     /// # Errors
@@ -67,6 +77,8 @@ struct Walk {
     layers: Option<Vec<LayerTrace>>,
     /// As [`Plan::largest_map`], so far.
     largest: usize,
+    /// As [`Plan::stage_shapes`], so far.
+    stages: Vec<[usize; 3]>,
 }
 
 impl Walk {
@@ -75,6 +87,7 @@ impl Walk {
             input: (height, width),
             layers: None,
             largest: 0,
+            stages: Vec::new(),
         }
     }
 
@@ -85,9 +98,13 @@ impl Walk {
             size = self.conv(conv, size)?;
             channels = conv.geometry.outputs;
         }
+        self.stages.push([channels, size.0, size.1]);
         size = self.stem_pool(plan.stem_pool, channels, size)?;
-        for block in plan.blocks() {
-            (channels, size) = self.block(block, channels, size)?;
+        for stage in &plan.stages {
+            for block in stage {
+                (channels, size) = self.block(block, channels, size)?;
+            }
+            self.stages.push([channels, size.0, size.1]);
         }
         if let Some(conv) = &plan.head_conv {
             size = self.conv(conv, size)?;

@@ -1,4 +1,4 @@
-//! The bytes of a weights file: mapped, embedded or owned.
+//! The bytes of a file of tensors: mapped, embedded or owned.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use memmap2::Mmap;
 use memmap2::UncheckedAdvice;
 
 /// Bytes that stay where they are for as long as the value lives.
-pub(super) enum Bytes {
+pub(crate) enum Bytes {
     Mapped(Mmap),
     Static(&'static [u8]),
     Owned(Vec<u8>),
@@ -31,7 +31,7 @@ impl std::ops::Deref for Bytes {
 impl Bytes {
     /// Tells the system that a range will hardly be read again, so that its pages do not stay in memory
     /// next to what was made from them. A later read gets them from the file again.
-    pub(super) fn release(&self, range: Range<usize>) {
+    pub(crate) fn release(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped(map) = self {
             release_pages(map, range);
@@ -56,7 +56,7 @@ fn release_pages(map: &Mmap, range: Range<usize>) {
 }
 
 /// Maps the file at `path` for reading.
-pub(super) fn map_file(path: &Path) -> io::Result<Bytes> {
+pub(crate) fn map_file(path: &Path) -> io::Result<Bytes> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
@@ -78,7 +78,7 @@ fn map_read_only(file: &File) -> io::Result<Mmap> {
     // SAFETY: the map is read-only and private to `Bytes`, which lends slices that borrow from it,
     // so nothing in this process writes through it or outlives it. The rest of the contract is that
     // no other process changes the file while it is mapped, which cannot be enforced here and is
-    // passed on to the callers of `Weights::open`. If one does, the values read may change (no
+    // passed on to the callers of `Weights::open` and `FeatureFile::open`. If one does, the values read may change (no
     // offset or length is ever taken from the map a second time), and if one truncates it, the
     // system ends this process with SIGBUS. Callers copy the tensors out while a model is loaded,
     // which keeps that time short.

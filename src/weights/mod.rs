@@ -15,7 +15,7 @@ mod dtype;
 mod error;
 mod hash;
 mod looks;
-mod map;
+pub(crate) mod map;
 mod pickle;
 mod safetensors;
 mod shards;

@@ -30,6 +30,7 @@ const ROOMS: &[&str] = &[
     "store",
     "model",
     "eval",
+    "embed",
     "similar",
     "train",
     "cli",

@@ -5,6 +5,7 @@
 mod common;
 
 mod discover;
+mod embed;
 mod eval;
 mod fashion_mnist;
 #[cfg(unix)]

@@ -69,7 +69,7 @@ impl Dataset {
     ) -> Result<Discovered, EvalError> {
         let none = LabelSet::numbered(0);
         let mut spool = Spool::default();
-        let search = find::images(paths, &Classes::new(&none), &mut spool)?;
+        let search = find::images(paths, Some(&Classes::new(&none)), &mut spool)?;
         let path = match paths {
             [path] => path.as_ref().display().to_string(),
             _ => "all paths".to_owned(),

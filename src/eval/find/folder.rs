@@ -14,7 +14,7 @@ use crate::walk::{self, Entry};
 pub(super) fn images(
     folder: &Path,
     prefix: Option<&str>,
-    classes: &Classes<'_>,
+    classes: Option<&Classes<'_>>,
     spool: &mut Spool,
     search: &mut Search,
 ) -> Result<(), EvalError> {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::spool::Spool;
 use super::{Classes, EvalError, Source};
+use crate::quote::lost_bytes;
 use crate::walk::PassedOver;
 
 /// The label of an image whose table or archive states that it has none.
@@ -68,13 +69,13 @@ pub(super) struct Search {
 }
 
 /// The images of `paths`: folders by name, archives in their own order. What cannot be read in
-/// place is copied to `spool`.
+/// place is copied to `spool`. Without `classes` no labels are read, and a path may be one image.
 ///
 /// # Errors
 /// If a path cannot be read, lies inside another, or holds no images.
 pub(super) fn images(
     paths: &[impl AsRef<Path>],
-    classes: &Classes<'_>,
+    classes: Option<&Classes<'_>>,
     spool: &mut Spool,
 ) -> Result<Search, EvalError> {
     let mut all = Search::default();
@@ -102,6 +103,8 @@ pub(super) fn images(
         } else if path.is_dir() {
             let prefix = (paths.len() > 1).then_some(&*own_name);
             folder::images(path, prefix, classes, spool, &mut all)?;
+        } else if classes.is_none() && path.is_file() {
+            all.found.push(one(path));
         } else {
             return Err(EvalError::NoData {
                 path: path.display().to_string(),
@@ -117,6 +120,20 @@ pub(super) fn images(
         });
     }
     Ok(all)
+}
+
+/// An image that is named by itself; results call it by the whole path.
+fn one(path: &Path) -> Found {
+    let name = path.to_string_lossy().into_owned();
+    Found {
+        name_bytes: lost_bytes(path.as_os_str().as_encoded_bytes()),
+        inner: name.clone(),
+        name,
+        classes: Vec::new(),
+        by_folders: false,
+        stated: false,
+        source: Source::File(path.to_owned()),
+    }
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {
@@ -157,7 +174,7 @@ fn is_stdin(path: &Path) -> bool {
 fn in_archive(
     path: &Path,
     name: &str,
-    classes: &Classes<'_>,
+    classes: Option<&Classes<'_>>,
     spool: &mut Spool,
     search: &mut Search,
 ) -> Result<(), EvalError> {

@@ -29,6 +29,8 @@ pub struct Table {
     reader: SerializedFileReader<File>,
     /// The first row of each group.
     starts: Vec<usize>,
+    /// Rows in all.
+    rows: usize,
     /// Row groups by number, the most recently used first.
     held: Mutex<VecDeque<(usize, Images)>>,
 }
@@ -44,11 +46,11 @@ impl fmt::Debug for Table {
 /// The rows of the table at `path`, which results call `name`. Only labels are read here.
 ///
 /// Labels refer to the table's own list of class names if it has one; otherwise they are class
-/// numbers.
+/// numbers. Without `classes` there need not be any.
 pub(super) fn images(
     path: &Path,
     name: &str,
-    classes: &Classes<'_>,
+    classes: Option<&Classes<'_>>,
 ) -> Result<Vec<Found>, EvalError> {
     let wrong = |reason| EvalError::Archive {
         path: path.display().to_string(),
@@ -61,9 +63,13 @@ pub(super) fn images(
     // Names that two classes share are resolved by their position in a list of all classes.
     let own = names
         .as_ref()
-        .is_some_and(|names| classes.are_called(names));
+        .zip(classes)
+        .is_some_and(|(names, classes)| classes.are_called(names));
     let names = names.filter(|_| !own);
-    let labels = table.texts("label").map_err(wrong)?;
+    let labels = match classes {
+        Some(_) => table.texts("label").map_err(wrong)?,
+        None => vec![String::new(); table.rows],
+    };
     let table = Arc::new(table);
     let prefix = end_of(path, name);
     let found = labels.into_iter().enumerate().map(|(row, label)| {
@@ -100,6 +106,7 @@ impl Table {
         Ok(Self {
             reader,
             starts,
+            rows: start,
             held: Mutex::default(),
         })
     }
