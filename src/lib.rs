@@ -28,6 +28,7 @@
 //! | features of a data set, in a file | [`embed`] |
 //! | nearest neighbours and near-duplicates of feature vectors | [`similar`] |
 //! | classifiers of other classes on a network's features | [`train`] |
+//! | why a network answers as it does | [`explain`] |
 //! | the known checkpoints, with size, accuracy and source | [`Zoo`], [`Card`] |
 //! | downloads and the cache | [`hub`] |
 //! | weights files: safetensors and PyTorch's | [`weights`] |
@@ -61,6 +62,7 @@ mod digest;
 pub mod embed;
 pub mod error;
 pub mod eval;
+pub mod explain;
 mod files;
 pub mod guide;
 pub mod hub;

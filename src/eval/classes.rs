@@ -235,6 +235,33 @@ impl<'a> Classes<'a> {
         numbers.iter().copied().zip(1..).map(class).collect()
     }
 
+    /// The class that a text names: a WordNet id, a name or an index.
+    ///
+    /// # Errors
+    /// [`EvalError::NotOneClass`].
+    pub fn class(&self, text: &str) -> Result<usize, EvalError> {
+        let classes = match self.meaning(text) {
+            Meaning::Class(index) => return Ok(index),
+            Meaning::Several(indices) => {
+                indices.iter().map(|&index| self.described(index)).collect()
+            }
+            Meaning::Excluded | Meaning::Unknown => Vec::new(),
+        };
+        Err(EvalError::NotOneClass {
+            text: text.to_owned(),
+            set: self.set_name(),
+            classes,
+        })
+    }
+
+    /// The index of a class, with its WordNet id.
+    fn described(&self, index: usize) -> String {
+        match &self.set.entries[index].id {
+            Some(id) => format!("{index} ({id})"),
+            None => index.to_string(),
+        }
+    }
+
     /// Looks a text up in the user's map, then as a WordNet id, a name, an index; but an exact
     /// match comes before one that differs in case or has `_` for spaces.
     pub(super) fn meaning(&self, text: &str) -> Meaning {
@@ -316,16 +343,13 @@ impl<'a> Classes<'a> {
 
     /// The error for a text with several meanings.
     pub(super) fn ambiguous(&self, path: &Path, text: &str, indices: &[usize]) -> EvalError {
-        let describe = |&index: &usize| match &self.set.entries[index].id {
-            Some(id) => format!("{index} ({id})"),
-            None => index.to_string(),
-        };
+        let classes: Vec<String> = indices.iter().map(|&index| self.described(index)).collect();
         EvalError::Ambiguous {
             path: path.display().to_string(),
             text: text.to_owned(),
             set: self.set.name.clone(),
             count: indices.len(),
-            classes: indices.iter().map(describe).collect::<Vec<_>>().join(", "),
+            classes: classes.join(", "),
         }
     }
 }
@@ -353,6 +377,17 @@ mod tests {
         }
         // A crane is a bird and a machine.
         assert_eq!(classes.meaning("crane"), Meaning::Several(vec![134, 517]));
+        assert_eq!(classes.class("Tinca tinca").unwrap(), 0);
+        let several = classes.class("crane").unwrap_err().to_string();
+        assert!(
+            several.contains("134 (n02012849), 517 (n03126707)"),
+            "{several}"
+        );
+        let unknown = classes.class("photos").unwrap_err().to_string();
+        assert_eq!(
+            unknown,
+            "`photos` is not a class of imagenet-1k (1000 classes)"
+        );
     }
 
     #[test]

@@ -156,6 +156,16 @@ pub enum EvalError {
         /// Whether the only one is the number of the last class, counted from 1.
         is_last: bool,
     },
+    /// A text that names no class, or several.
+    #[error("`{}` {}", excerpt(text), meaning(set, classes))]
+    NotOneClass {
+        /// The text.
+        text: String,
+        /// Name and size of the class set.
+        set: String,
+        /// The classes that it means.
+        classes: Vec<String>,
+    },
     /// A folder or label that means several classes.
     #[error(
         "{path}: `{}` means {count} classes of {set}: {}",
@@ -366,6 +376,14 @@ fn class_folders(folders: usize) -> String {
     }
 }
 
+/// What a text is that should name one class.
+fn meaning(set: &str, classes: &[String]) -> String {
+    match classes.len() {
+        0 => format!("is not a class of {set}"),
+        several => format!("means {several} classes of {set}: {}", classes.join(", ")),
+    }
+}
+
 /// The first names of several.
 fn first(names: &[String]) -> String {
     const SHOWN: usize = 5;
@@ -411,6 +429,9 @@ impl EvalError {
             Self::FolderOrder { .. } => {
                 "label ids say what the numbers of folders count, a class map which class each \
                  folder means"
+            }
+            Self::NotOneClass { .. } => {
+                "name a class by its whole name, its WordNet id or its index, which counts from 0"
             }
             Self::Ambiguous { .. } => {
                 "use the WordNet id or the index of the class, or a class map"

@@ -3,8 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::math::exp;
-#[cfg(test)]
-use super::reference;
 use super::simd::Simd;
 
 /// An activation function. NaN stays NaN, so that a damaged input cannot pass for an answer.
@@ -46,9 +44,8 @@ impl Activation {
         Self::GeluTanh,
     ];
 
-    /// Its plain definition, for tests.
-    #[cfg(test)]
-    pub(crate) fn exact(self, x: f64) -> f64 {
+    /// Its plain definition.
+    pub fn value(self, x: f64) -> f64 {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         let hard_sigmoid = (x + 3.0).clamp(0.0, 6.0) / 6.0;
         match self {
@@ -58,13 +55,61 @@ impl Activation {
             Self::HardSwish => x * hard_sigmoid,
             Self::Sigmoid => sigmoid(x),
             Self::HardSigmoid => hard_sigmoid,
-            Self::Gelu => x * reference::normal_cdf(x),
+            Self::Gelu => x * normal_cdf(x),
             Self::GeluTanh => {
                 let w = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
                 x * sigmoid(2.0 * w)
             }
         }
     }
+
+    /// Its derivative. Where it has a kink, that of the left side, as in PyTorch.
+    pub fn derivative(self, x: f64) -> f64 {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let inside = |low: f64, high: f64| if x > low && x < high { 1.0 } else { 0.0 };
+        match self {
+            Self::Relu => inside(0.0, f64::INFINITY),
+            Self::Relu6 => inside(0.0, 6.0),
+            Self::Silu => sigmoid(x) * (1.0 + x * sigmoid(-x)),
+            Self::HardSwish if x <= -3.0 => 0.0,
+            Self::HardSwish if x < 3.0 => (2.0 * x + 3.0) / 6.0,
+            Self::HardSwish => 1.0,
+            Self::Sigmoid => sigmoid(x) * sigmoid(-x),
+            Self::HardSigmoid => inside(-3.0, 3.0) / 6.0,
+            Self::Gelu => normal_cdf(x) + x * normal_density(x),
+            Self::GeluTanh => {
+                let root = (2.0 / std::f64::consts::PI).sqrt();
+                let w = root * (x + 0.044_715 * x.powi(3));
+                let slope = root * (1.0 + 3.0 * 0.044_715 * x.powi(2));
+                let s = sigmoid(2.0 * w);
+                s + 2.0 * x * slope * s * sigmoid(-2.0 * w)
+            }
+        }
+    }
+}
+
+/// The normal distribution's density.
+fn normal_density(x: f64) -> f64 {
+    (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
+}
+
+/// The normal distribution's cumulative function.
+fn normal_cdf(x: f64) -> f64 {
+    let a = x.abs();
+    let density = normal_density(a);
+    let below = if a > 4.0 {
+        // a + 1 / (a + 2 / (a + 3 / ...)), from its end.
+        density / (1..80).rev().fold(a, |rest, k| a + f64::from(k) / rest)
+    } else {
+        // a + a^3 / 3 + a^5 / (3 * 5) + ...
+        let terms = (1..60).scan(a, |term, k| {
+            let this = *term;
+            *term *= a * a / f64::from(2 * k + 1);
+            Some(this)
+        });
+        0.5 - density * terms.sum::<f64>()
+    };
+    if x < 0.0 { below } else { 1.0 - below }
 }
 
 /// The activation of every lane.
@@ -165,6 +210,22 @@ mod tests {
         assert_eq!(names, expected);
     }
 
+    #[test]
+    fn derivatives_are_slopes() {
+        const STEP: f64 = 1e-5;
+        for activation in Activation::ALL {
+            for x in (-80..=80).map(|tenth| f64::from(tenth) / 10.0 + 0.05) {
+                let rise = activation.value(x + STEP) - activation.value(x - STEP);
+                let (slope, found) = (rise / (2.0 * STEP), activation.derivative(x));
+                assert!(
+                    (found - slope).abs() < 1e-8,
+                    "{activation:?} at {x}: {found}, not {slope}"
+                );
+            }
+        }
+        assert_eq!(Activation::Relu.derivative(0.0), 0.0);
+    }
+
     /// Values of every sign and exponent, subnormal and not finite ones, and the range in which the
     /// functions bend.
     fn samples() -> Vec<f32> {
@@ -203,7 +264,7 @@ mod tests {
                         assert!(y.is_nan(), "{name} {activation:?}({x}) = {y}");
                         continue;
                     }
-                    let exact = activation.exact(f64::from(x));
+                    let exact = activation.value(f64::from(x));
                     if exact.is_nan() || exact.is_infinite() {
                         let is_limit = x < 0.0 && y == 0.0 || f64::from(y) == exact;
                         assert!(y.is_nan() || is_limit, "{name} {activation:?}({x}) = {y}");

@@ -54,26 +54,7 @@ fn indices(sizes: [usize; 4]) -> impl Iterator<Item = (usize, usize, usize, usiz
 
 /// The activation of one value.
 pub(crate) fn activate(x: f64, activation: Option<Activation>) -> f64 {
-    activation.map_or(x, |activation| activation.exact(x))
-}
-
-/// The normal distribution's cumulative function.
-pub(super) fn normal_cdf(x: f64) -> f64 {
-    let a = x.abs();
-    let density = (-a * a / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-    let below = if a > 4.0 {
-        // a + 1 / (a + 2 / (a + 3 / ...)), from its end.
-        density / (1..80).rev().fold(a, |rest, k| a + f64::from(k) / rest)
-    } else {
-        // a + a^3 / 3 + a^5 / (3 * 5) + ...
-        let terms = (1..60).scan(a, |term, k| {
-            let this = *term;
-            *term *= a * a / f64::from(2 * k + 1);
-            Some(this)
-        });
-        0.5 - density * terms.sum::<f64>()
-    };
-    if x < 0.0 { below } else { 1.0 - below }
+    activation.map_or(x, |activation| activation.value(x))
 }
 
 /// Pseudorandom values in -1..1.

@@ -275,14 +275,19 @@ impl Model {
         }
     }
 
-    /// The `k` most probable classes from the logits of one image, most probable first.
-    pub fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {
-        let probabilities = match self.activation() {
+    /// The probability of each class from the logits of one image, by the model's activation.
+    pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
+        match self.activation() {
             OutputActivation::Softmax => softmax(logits),
             OutputActivation::Sigmoid => {
                 logits.iter().map(|&logit| sigmoid(logit.into())).collect()
             }
-        };
+        }
+    }
+
+    /// The `k` most probable classes from the logits of one image, most probable first.
+    pub fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {
+        let probabilities = self.probabilities(logits);
         self.predictions(logits, k, |index| probabilities[index])
     }
 

@@ -45,7 +45,7 @@ impl<'a> Loader<'a> {
     }
 
     /// A tensor's values. NaN or infinity would silently corrupt the output, so they are rejected.
-    fn values(&self, name: &str) -> Result<Vec<f32>, NetError> {
+    pub(super) fn values(&self, name: &str) -> Result<Vec<f32>, NetError> {
         let values = self.weights.f32(name)?;
         match not_finite(&values) {
             Some(value) => Err(self.not_finite(name, value, "")),
@@ -90,6 +90,28 @@ impl<'a> Loader<'a> {
     }
 
     pub(super) fn conv(&self, plan: &ConvPlan) -> Result<Conv, NetError> {
+        self.with_folded(plan, |filters, bias| {
+            zero_subnormals(filters);
+            Ok(Conv::new(
+                filters,
+                bias,
+                plan.geometry,
+                plan.activation,
+                self.backend,
+            )?)
+        })
+    }
+
+    /// The filters of a convolution and one bias for each output, BatchNorm folded.
+    pub(super) fn folded(&self, plan: &ConvPlan) -> Result<(Vec<f32>, Vec<f32>), NetError> {
+        self.with_folded(plan, |filters, bias| Ok((filters.to_vec(), bias)))
+    }
+
+    fn with_folded<R>(
+        &self,
+        plan: &ConvPlan,
+        work: impl FnOnce(&mut [f32], Vec<f32>) -> Result<R, NetError>,
+    ) -> Result<R, NetError> {
         let name = format!("{}.weight", plan.name);
         let norm = match &plan.shift {
             Shift::Norm(norm) => Some(self.norm(norm)?),
@@ -106,14 +128,7 @@ impl<'a> Loader<'a> {
                 self.values(&name)?;
                 return Err(self.not_finite(&name, value, "after folding the BatchNorm"));
             }
-            zero_subnormals(filters);
-            Ok(Conv::new(
-                filters,
-                bias,
-                plan.geometry,
-                plan.activation,
-                self.backend,
-            )?)
+            work(filters, bias)
         })
     }
 

@@ -5,6 +5,8 @@ mod check;
 mod error;
 mod families;
 mod fit;
+mod grid;
+mod head;
 mod load;
 mod names;
 mod network;
@@ -17,6 +19,8 @@ pub use families::{
     BlockKind, NetworkSpec, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem,
     StrideOn,
 };
+pub use grid::{Axis, Grid};
+pub use head::Head;
 pub use names::Naming;
 pub use network::Network;
 pub use plan::{

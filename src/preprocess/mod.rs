@@ -8,6 +8,7 @@
 mod decode;
 mod error;
 mod filter;
+mod placement;
 mod resize;
 mod spec;
 mod transform;
@@ -17,6 +18,7 @@ pub use image::RgbImage;
 pub use decode::{DecodeOptions, MAX_FILE_BYTES, decode, open};
 pub(crate) use decode::{Look, START, is_image_name, look};
 pub use error::{Content, ImageError};
+pub use placement::Placement;
 pub use resize::resize;
 pub use spec::{CropMode, InputSpec, Interpolation, MAX_INPUT_SIZE};
 pub use transform::{Layout, Transform, Views};

@@ -7,6 +7,7 @@ use image::{Rgb, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use super::error::ImageError;
+use super::placement::Placement;
 use super::resize::{Window, resize_window};
 use super::spec::{CropMode, InputSpec, Interpolation};
 use crate::kernels::Isa;
@@ -209,6 +210,11 @@ impl Transform {
         result
     }
 
+    /// Where the input that [`Transform::write`] makes lies in an image of `[height, width]`.
+    pub fn placement(&self, image: [usize; 2]) -> Placement {
+        Placement::new(image, self.resized_edges(image), self.size)
+    }
+
     /// Writes the network's input for one image in the transform's [`Layout`]:
     /// `(value / 255 - mean) / std` in 32-bit floats, as torchvision computes it.
     ///
@@ -280,7 +286,10 @@ impl Transform {
 
     /// Height and width that the whole image is resized to before the crop.
     fn resized_size(&self, image: &RgbImage) -> [usize; 2] {
-        let old = [image.height() as usize, image.width() as usize];
+        self.resized_edges([image.height() as usize, image.width() as usize])
+    }
+
+    fn resized_edges(&self, old: [usize; 2]) -> [usize; 2] {
         match self.crop_mode {
             CropMode::Squash => self.scale,
             CropMode::Center if self.scale[0] == self.scale[1] => short_edge_to(old, self.scale[0]),
@@ -329,19 +338,19 @@ fn colour(mean: f32) -> u8 {
 }
 
 /// A centred crop or padding along one edge.
-struct Crop {
+pub(super) struct Crop {
     /// First pixel of the image that is kept.
-    start: usize,
+    pub(super) start: usize,
     /// Number of pixels of the image that are kept.
     length: usize,
     /// Pixels of padding in front.
-    before: usize,
+    pub(super) before: usize,
 }
 
 impl Crop {
     /// torchvision's `CenterCrop`: half of the margin is rounded to even when cropping, and an odd pixel
     /// of padding goes to the end.
-    fn new(edge: usize, size: usize) -> Self {
+    pub(super) fn new(edge: usize, size: usize) -> Self {
         if edge < size {
             Self {
                 start: 0,

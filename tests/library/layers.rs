@@ -30,6 +30,7 @@ const ROOMS: &[&str] = &[
     "store",
     "model",
     "eval",
+    "explain",
     "embed",
     "similar",
     "train",

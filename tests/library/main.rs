@@ -7,6 +7,7 @@ mod common;
 mod discover;
 mod embed;
 mod eval;
+mod explain;
 mod fashion_mnist;
 #[cfg(unix)]
 mod gpu_kernels;

@@ -18,9 +18,9 @@ use senet::weights::Weights;
 use serde::Deserialize;
 
 mod files;
-mod formula;
+pub(crate) mod formula;
 mod gpu;
-mod mobile;
+pub(crate) mod mobile;
 
 /// Another order of summation may differ by this multiple of timm's own single-precision error.
 const SLACK: f64 = 20.0;
@@ -168,7 +168,7 @@ fn architecture(card: &Path) -> String {
     name.split('.').next().unwrap().to_owned()
 }
 
-fn plan(arch: &str, classes: usize) -> Plan {
+pub(crate) fn plan(arch: &str, classes: usize) -> Plan {
     let (spec, naming) = spec(arch);
     spec.plan(naming, classes).unwrap()
 }

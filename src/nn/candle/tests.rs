@@ -254,7 +254,7 @@ fn linear_layers_have_bias_and_activation_in_f32() {
                 .iter()
                 .zip(&weight[index % 5 * 7..][..7]);
             let sum: f64 = products.map(|(&x, &w)| f64::from(x) * f64::from(w)).sum();
-            Activation::Sigmoid.exact(sum + f64::from(bias[index % 5]))
+            Activation::Sigmoid.value(sum + f64::from(bias[index % 5]))
         });
         assert_close(
             &y.flatten_all().unwrap().to_vec1().unwrap(),

@@ -99,7 +99,7 @@ fn block(name: &str, convs: &[(&str, &str, Shape)], reduced: usize, sum: bool) -
     }
 }
 
-pub(super) fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     let stem = Shape {
         channels: [3, 16],
         kernel_size: 3,
