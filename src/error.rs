@@ -8,6 +8,7 @@ use crate::device::DeviceError;
 use crate::embed::EmbedError;
 use crate::eval::EvalError;
 use crate::hub::HubError;
+use crate::model::EnsembleError;
 use crate::nets::{NetError, OtherEnds};
 use crate::preprocess::ImageError;
 use crate::similar::SimilarError;
@@ -34,6 +35,9 @@ pub enum Error {
     /// A file of features that cannot be read or written.
     #[error(transparent)]
     Embed(#[from] EmbedError),
+    /// Models that cannot answer together.
+    #[error(transparent)]
+    Ensemble(#[from] EnsembleError),
     /// A data set or results file that cannot be used.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -119,6 +123,7 @@ impl Error {
             Self::Card(error) => error.hint(),
             Self::Device(error) => error.hint(),
             Self::Embed(error) => error.hint(),
+            Self::Ensemble(error) => error.hint(),
             Self::Eval(error) => error.hint(),
             Self::Golden(error) => error.hint(),
             Self::Hub(error) => error.hint(),

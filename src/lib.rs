@@ -22,6 +22,7 @@
 //! | for | see |
 //! |---|---|
 //! | classes of images | [`Model`], [`Model::builder`], [`Model::classify`] |
+//! | classes by several models | [`Ensemble`] |
 //! | logits, pooled features, feature maps of every stage, gates of every block | [`Model::network`], then [`forward`](nets::Network::forward), [`features`](nets::Network::features), [`forward_observed`](nets::Network::forward_observed) |
 //! | images in, tensors out, as Pillow and torchvision make them | [`preprocess`] |
 //! | accuracy on a data set | [`eval`] |
@@ -89,7 +90,7 @@ pub mod zoo;
 pub use candle_core;
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
-pub use model::{Model, ModelOptions, Prediction};
+pub use model::{Ensemble, Model, ModelOptions, Prediction};
 pub use nn::{Precision, PrecisionChoice};
 pub use zoo::{Card, ModelSpec, Zoo};
 

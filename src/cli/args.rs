@@ -12,6 +12,22 @@ use crate::nn::{PrecisionChoice, PrecisionError};
 use crate::preprocess::{CropMode, DecodeOptions, Interpolation, MAX_INPUT_SIZE};
 use crate::zoo::Overrides;
 
+/// Which models, and where they run.
+#[derive(Args, Debug)]
+pub(super) struct ModelsArgs {
+    /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION];
+    /// repeat it to average the probabilities of several models with the same classes
+    #[arg(short, long = "model", value_name = "MODEL", default_value = crate::zoo::DEFAULT_MODEL)]
+    pub models: Vec<String>,
+    /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own; for one model
+    #[arg(short, long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    #[command(flatten)]
+    pub hub: HubArgs,
+}
+
 /// Which model, and where it runs.
 #[derive(Args, Debug)]
 pub(super) struct ModelArgs {

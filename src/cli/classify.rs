@@ -5,24 +5,27 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use clap::Args;
 
-use super::args::{ModelArgs, PreprocessArgs, SourceArgs, note_clipped, probability};
+use super::args::{ModelsArgs, PreprocessArgs, note_clipped, probability};
 use super::format::FormatArgs;
 use super::inputs::{self, Input};
 use super::output::{Messages, Results};
-use super::rows::{AnswerRow, LabelStyle, RowError};
-use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
+use super::rows::{AnswerRow, LabelStyle, MembersRow, Predicted, RowError};
+use super::session::{self, Opened};
+use super::{INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::error::Error;
 use crate::hub::{self, HubOptions};
-use crate::model::{Model, OutputActivation, Prepared, prefetch_while};
-use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, Transform};
+use crate::model::{Ensemble, OutputActivation, Prepared, SharedInputs, prefetch_while};
+use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, Views};
 
 /// Classify images
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     senet classify photo.jpg\n  \
     senet classify --model se-resnet50 --top-k 3 photos/ more/*.png\n  \
+    senet classify -m senet154 -m se-resnet50 --members photo.jpg\n  \
     find . -name '*.jpg' | senet classify --files-from - --json > answers.jsonl\n  \
     senet classify https://example.org/cat.jpg\n  \
     curl -s https://example.org/cat.jpg | senet classify -\n\n\
@@ -49,6 +52,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "P", default_value_t = 0.5, requires = "multi_label",
         value_parser = probability)]
     threshold: f64,
+    /// With several models, print the answer of each as well
+    #[arg(long)]
+    members: bool,
     #[command(flatten)]
     format: FormatArgs,
     /// How to print class labels
@@ -58,9 +64,7 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch_size: Option<u32>,
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    models: ModelsArgs,
     #[command(flatten)]
     preprocess: PreprocessArgs,
 }
@@ -75,25 +79,32 @@ pub(super) fn run(
         arguments.files_from.as_deref(),
         arguments.null,
     )?;
+    let models = &arguments.models;
+    if arguments.members && models.models.len() < 2 {
+        bail!("`--members` is for several models: `-m MODEL -m MODEL --members`");
+    }
     let overrides = arguments.preprocess.input.overrides();
-    let opened = session::open(&arguments.model, &arguments.source, &overrides, messages)?;
-    let (transform, hub) = (opened.transform.clone(), opened.hub.clone());
+    let opened = session::open_all(models, &overrides, messages)?;
+    let shared = SharedInputs::new(opened.iter().map(|opened| &opened.transform), Views::One);
+    let (hub, device) = (opened[0].hub.clone(), &opened[0].options.device);
     let decode = arguments.preprocess.decode_options();
     let is_remote = |input: &Input| matches!(input, Input::Url(_));
-    let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &transform, &decode, &hub, slot);
-    let (given, device) = (arguments.batch_size, &opened.options.device);
-    let batch_size = session::batch_size(given, inputs.len(), device, messages).min(inputs.len());
-    // The first images are decoded while the network is loaded.
+    let prepare = |input: &Input, slot: &mut [f32]| prepare(input, &shared, &decode, &hub, slot);
+    let batch_size = session::batch_size(arguments.batch_size, inputs.len(), device, messages);
+    // The first images are decoded while the networks are loaded.
     prefetch_while(
         &inputs,
-        batch_size,
-        transform.image_len(),
+        batch_size.min(inputs.len()),
+        shared.slot_len(),
         is_remote,
         prepare,
         |batches| {
-            let model = opened.load()?;
-            let code = answer(arguments, &inputs, &model, batches, messages, results)?;
-            session::note_reduced_batch(&model, messages);
+            let models = opened.into_iter().map(Opened::load);
+            let ensemble = Ensemble::new(models.collect::<anyhow::Result<_>>()?)?;
+            let code = answer(arguments, &inputs, &ensemble, batches, messages, results)?;
+            for model in ensemble.members() {
+                session::note_reduced_batch(model, messages);
+            }
             if let Some(note) = passed.note() {
                 messages.note(note);
             }
@@ -105,22 +116,30 @@ pub(super) fn run(
 fn answer(
     arguments: &Arguments,
     inputs: &[Input],
-    model: &Model,
+    ensemble: &Ensemble,
     batches: Receiver<Prepared<RowError>>,
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let single = model.activation() == OutputActivation::Sigmoid;
+    let single = ensemble.activation() == OutputActivation::Sigmoid;
+    let name = ensemble.name();
     if single && !arguments.multi_label {
         messages.note(format!(
-            "{} has one output: its sigmoid is the probability of `{}`",
-            model.spec().name,
-            model.spec().labels.entries[0].name
+            "{name} has one output: its sigmoid is the probability of `{}`",
+            ensemble.labels()[0].name
         ));
     }
     let sigmoid = single || arguments.multi_label;
-    let activation = sigmoid.then_some(OutputActivation::Sigmoid);
-    let mut printed = arguments.format.rows::<AnswerRow>(results)?;
+    let answers = Answers {
+        ensemble,
+        name: &name,
+        activation: sigmoid.then_some(OutputActivation::Sigmoid),
+        arguments,
+    };
+    let mut printed = match arguments.members {
+        true => arguments.format.rows::<MembersRow>(results)?,
+        false => arguments.format.rows::<AnswerRow>(results)?,
+    };
     let stop = session::stop_on_interrupt()?;
     let bar = messages.bar(
         inputs.len() as u64,
@@ -135,24 +154,30 @@ fn answer(
             break;
         }
         let start = Instant::now();
-        let rows = classify(model, activation, batch, arguments, inputs);
+        let rows = answers.rows(batch, inputs);
         computed += start.elapsed();
         failed += rows.iter().filter(|row| row.is_error()).count();
         done += rows.len();
+        bar.inc(rows.len() as u64);
         outcome = bar.suspend(|| {
-            let mut rows = rows.iter();
-            rows.try_for_each(|row| {
-                printed.write(row, |results| row.print(arguments.threshold, results))
+            rows.into_iter().try_for_each(|row| {
+                let threshold = arguments.threshold;
+                match arguments.members {
+                    true => {
+                        let row = MembersRow(row);
+                        printed.write(&row, |results| row.0.print(threshold, results))
+                    }
+                    false => printed.write(&row, |results| row.print(threshold, results)),
+                }
             })
         });
-        bar.inc(rows.len() as u64);
         if outcome.is_err() {
             break;
         }
     }
     bar.finish_and_clear();
     outcome?;
-    session::note_long_run(model, computed, messages);
+    session::note_long_run(&ensemble.members()[0], computed, messages);
     note_clipped(messages);
     if failed > 0 {
         messages.note(format!("{failed} of {done} images could not be classified"));
@@ -169,7 +194,7 @@ fn answer(
 
 fn prepare(
     input: &Input,
-    transform: &Transform,
+    shared: &SharedInputs,
     options: &DecodeOptions,
     hub: &HubOptions,
     slot: &mut [f32],
@@ -185,36 +210,76 @@ fn prepare(
         Input::Unreadable { reason, .. } => return Err(RowError::new(reason)),
     };
     let image = image.map_err(|error| RowError::from(&Error::from(error)))?;
-    transform.write(&image, slot);
+    shared.write(&image, slot);
     Ok(())
 }
 
-fn classify<'a>(
-    model: &'a Model,
+/// How batches become rows.
+struct Answers<'a> {
+    ensemble: &'a Ensemble,
+    name: &'a str,
     activation: Option<OutputActivation>,
-    batch: Prepared<RowError>,
-    arguments: &Arguments,
-    inputs: &[Input],
-) -> Vec<AnswerRow<'a>> {
-    let mut rows = model.logits_each(batch.values).into_iter();
-    let k = |default| arguments.top_k.map_or(default, |k| k as usize);
-    let answer = |logits: &[f32]| match arguments.multi_label {
-        true => model.above(logits, arguments.threshold, k(usize::MAX)),
-        false => model.best(logits, k(5)),
-    };
-    let mut next = || match rows.next() {
-        Some(Ok(logits)) => Ok(answer(&logits)),
-        Some(Err(error)) => Err(RowError::from(&error)),
-        None => Err(RowError::new(
-            "the network returned no output for this image",
-        )),
-    };
-    let inputs = &inputs[batch.first..];
-    let rows = inputs.iter().zip(batch.outcomes);
-    rows.map(|(input, outcome)| {
-        let answer = outcome.and_then(|()| next());
-        let name = (&*model.spec().name, model.network().precision());
-        AnswerRow::new(input, name, activation, arguments.labels, answer)
-    })
-    .collect()
+    arguments: &'a Arguments,
+}
+
+impl<'a> Answers<'a> {
+    fn rows(&self, batch: Prepared<RowError>, inputs: &[Input]) -> Vec<AnswerRow<'a>> {
+        let (logits, missing) = match self.ensemble.logits_each(batch.values) {
+            Ok(logits) => {
+                let missing = "the network returned no output for this image";
+                (logits, RowError::new(missing))
+            }
+            Err(error) => (Vec::new(), RowError::from(&error)),
+        };
+        let mut logits = logits.into_iter();
+        let precision = self.ensemble.members()[0].network().precision();
+        let rows = inputs[batch.first..].iter().zip(batch.outcomes);
+        rows.map(|(input, outcome)| {
+            let logits = outcome.and_then(|()| logits.next().ok_or_else(|| missing.clone()));
+            let (answer, members) = match logits {
+                Ok(logits) => self.answer(logits),
+                Err(error) => (Err(error), Vec::new()),
+            };
+            let (model, labels) = ((self.name, precision), self.arguments.labels);
+            AnswerRow::new(input, model, self.activation, labels, answer, members)
+        })
+        .collect()
+    }
+
+    /// The answer to an image and, with `--members`, that of each model, from the logits of each.
+    fn answer(
+        &self,
+        logits: Vec<crate::error::Result<Vec<f32>>>,
+    ) -> (Predicted<'a>, Vec<(&'a str, Predicted<'a>)>) {
+        let multi_label = self.arguments.multi_label;
+        let threshold = self.arguments.threshold;
+        let k = self.arguments.top_k.map(|k| k as usize);
+        let k = k.unwrap_or(if multi_label { usize::MAX } else { 5 });
+        let models = self.ensemble.members().iter();
+        let models = models.map(|model| (model, &*model.spec().name));
+        let logits = logits.into_iter();
+        let logits: Vec<Result<Vec<f32>, RowError>> = logits
+            .map(|logits| logits.map_err(|error| RowError::from(&error)))
+            .collect();
+        let members = models.clone().zip(&logits).map(|((model, name), logits)| {
+            let answer = match logits {
+                Ok(logits) if multi_label => Ok(model.above(logits, threshold, k)),
+                Ok(logits) => Ok(model.best(logits, k)),
+                Err(error) => Err(error.clone()),
+            };
+            (name, answer)
+        });
+        let members = members.filter(|_| self.arguments.members).collect();
+        let several = logits.len() > 1;
+        let logits = models.zip(logits).map(|((_, name), logits)| {
+            logits.map_err(|error| if several { error.of(name) } else { error })
+        });
+        let answer = logits
+            .collect::<Result<Vec<_>, _>>()
+            .map(|logits| match multi_label {
+                true => self.ensemble.above(&logits, threshold, k),
+                false => self.ensemble.best(&logits, k),
+            });
+        (answer, members)
+    }
 }

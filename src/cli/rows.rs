@@ -35,8 +35,11 @@ impl LabelStyle {
     }
 }
 
+/// The predictions for an image, or why there are none.
+pub(super) type Predicted<'a> = Result<Vec<Prediction<'a>>, RowError>;
+
 /// Why an image has no answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RowError {
     pub text: String,
     pub hint: Option<String>,
@@ -47,6 +50,14 @@ impl RowError {
         Self {
             text: text.into(),
             hint: None,
+        }
+    }
+
+    /// The error of one of several models.
+    pub(super) fn of(self, model: &str) -> Self {
+        Self {
+            text: format!("{model}: {}", self.text),
+            ..self
         }
     }
 }
@@ -60,7 +71,7 @@ impl From<&Error> for RowError {
     }
 }
 
-/// One image and the model's answer.
+/// One image and the answer of the model, or of several together.
 #[derive(Serialize)]
 pub(super) struct AnswerRow<'a> {
     path: String,
@@ -74,18 +85,33 @@ pub(super) struct AnswerRow<'a> {
     activation: Option<OutputActivation>,
     #[serde(flatten)]
     answer: Answer,
+    /// The answer of each model, if wanted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<MemberAnswer<'a>>,
     /// The path byte for byte, for CSV.
     #[serde(skip)]
     raw_path: OsString,
-    #[serde(skip)]
-    hint: Option<String>,
+}
+
+/// The answer of one of several models.
+#[derive(Serialize)]
+struct MemberAnswer<'a> {
+    model: &'a str,
+    #[serde(flatten)]
+    answer: Answer,
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(untagged)]
 enum Answer {
-    Predictions(Vec<AnswerPrediction>),
-    Error(String),
+    Predictions {
+        predictions: Vec<AnswerPrediction>,
+    },
+    Error {
+        error: String,
+        #[serde(skip)]
+        hint: Option<String>,
+    },
 }
 
 #[derive(Serialize)]
@@ -100,13 +126,49 @@ struct AnswerPrediction {
 impl<'a> AnswerRow<'a> {
     pub(super) fn new(
         input: &Input,
-        model: (&'a str, Precision),
+        (model, precision): (&'a str, Precision),
         activation: Option<OutputActivation>,
         labels: LabelStyle,
-        answer: Result<Vec<Prediction<'_>>, RowError>,
+        answer: Predicted<'_>,
+        members: Vec<(&'a str, Predicted<'_>)>,
     ) -> Self {
         let path = input.to_string();
-        let (answer, hint) = match answer {
+        let answer = Answer::new(answer, labels, &path);
+        let members = members.into_iter().map(|(model, answer)| MemberAnswer {
+            model,
+            answer: Answer::new(answer, labels, &path),
+        });
+        Self {
+            path_bytes: input.path().and_then(path_bytes),
+            raw_path: input.path().map_or_else(|| path.clone().into(), Into::into),
+            members: members.collect(),
+            path,
+            model,
+            precision,
+            activation: activation.filter(|_| matches!(answer, Answer::Predictions { .. })),
+            answer,
+        }
+    }
+
+    pub(super) fn is_error(&self) -> bool {
+        matches!(self.answer, Answer::Error { .. })
+    }
+
+    /// Prints the row as text; for an empty answer, `threshold` is what no class exceeded.
+    pub(super) fn print(&self, threshold: f64, results: &mut Results) -> anyhow::Result<()> {
+        results.pieces(&[(Tone::Bold, &self.path)])?;
+        self.answer.print("  ", threshold, results)?;
+        for member in &self.members {
+            results.pieces(&[(Tone::Plain, "  "), (Tone::Bold, member.model)])?;
+            member.answer.print("    ", threshold, results)?;
+        }
+        Ok(())
+    }
+}
+
+impl Answer {
+    fn new(answer: Predicted<'_>, labels: LabelStyle, path: &str) -> Self {
+        match answer {
             Ok(predictions) => {
                 let predictions = predictions.iter().map(|p| AnswerPrediction {
                     index: p.index,
@@ -115,38 +177,28 @@ impl<'a> AnswerRow<'a> {
                     probability: p.probability,
                     logit: p.logit,
                 });
-                (Answer::Predictions(predictions.collect()), None)
+                Self::Predictions {
+                    predictions: predictions.collect(),
+                }
             }
             Err(RowError { text, hint }) => {
                 // The row already begins with the path.
                 let short = text.strip_prefix(&format!("`{path}`: "));
-                (Answer::Error(short.unwrap_or(&text).to_owned()), hint)
+                Self::Error {
+                    error: short.unwrap_or(&text).to_owned(),
+                    hint,
+                }
             }
-        };
-        Self {
-            path_bytes: input.path().and_then(path_bytes),
-            raw_path: input.path().map_or_else(|| path.clone().into(), Into::into),
-            path,
-            model: model.0,
-            precision: model.1,
-            activation: activation.filter(|_| matches!(answer, Answer::Predictions(_))),
-            answer,
-            hint,
         }
     }
 
-    pub(super) fn is_error(&self) -> bool {
-        matches!(self.answer, Answer::Error(_))
-    }
-
-    /// Prints the row as text; for an empty answer, `threshold` is what no class exceeded.
-    pub(super) fn print(&self, threshold: f64, results: &mut Results) -> anyhow::Result<()> {
-        results.pieces(&[(Tone::Bold, &self.path)])?;
-        match &self.answer {
-            Answer::Predictions(predictions) if predictions.is_empty() => {
-                results.line(format!("  no class above {threshold}"))?;
+    /// Prints the answer as text, each line with `indent` before it.
+    fn print(&self, indent: &str, threshold: f64, results: &mut Results) -> anyhow::Result<()> {
+        match self {
+            Self::Predictions { predictions } if predictions.is_empty() => {
+                results.line(format!("{indent}no class above {threshold}"))?;
             }
-            Answer::Predictions(predictions) => {
+            Self::Predictions { predictions } => {
                 // Escaped before the widths are computed.
                 let names: Vec<String> = predictions.iter().map(|p| escaped(&p.label)).collect();
                 let width = names.iter().map(|name| name.chars().count()).max();
@@ -154,7 +206,7 @@ impl<'a> AnswerRow<'a> {
                     let blanks = " ".repeat(width.unwrap_or(0) - name.chars().count());
                     let percent = prediction.probability * 100.0;
                     let bar = bar(prediction.probability);
-                    let text = format!("  {percent:6.2}%  {name}{blanks}  ");
+                    let text = format!("{indent}{percent:6.2}%  {name}{blanks}  ");
                     let text = if bar.is_empty() {
                         text.trim_end()
                     } else {
@@ -163,16 +215,49 @@ impl<'a> AnswerRow<'a> {
                     results.pieces(&[(Tone::Plain, text), (Tone::Cyan, &bar)])?;
                 }
             }
-            Answer::Error(error) => {
-                let text = format!(" {error}");
-                results.pieces(&[(Tone::Red, "  error:"), (Tone::Plain, &text)])?;
-                if let Some(hint) = &self.hint {
-                    results
-                        .pieces(&[(Tone::Cyan, "  hint:"), (Tone::Plain, &format!(" {hint}"))])?;
+            Self::Error { error, hint } => {
+                let lines = [
+                    ("error:", Tone::Red, Some(error)),
+                    ("hint:", Tone::Cyan, hint.as_ref()),
+                ];
+                for (title, tone, text) in lines {
+                    let Some(text) = text else { continue };
+                    let title = format!("{indent}{title}");
+                    results.pieces(&[(tone, &title), (Tone::Plain, &format!(" {text}"))])?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The CSV records, without path and model.
+    fn cells(&self) -> Vec<[String; 7]> {
+        match self {
+            // Every answer has a record.
+            Self::Predictions { predictions } if predictions.is_empty() => {
+                vec![Default::default()]
+            }
+            Self::Predictions { predictions } => {
+                let ranked = (1..).zip(predictions);
+                let records = ranked.map(|(rank, p): (usize, _)| {
+                    [
+                        rank.to_string(),
+                        p.index.to_string(),
+                        p.wnid.clone().unwrap_or_default(),
+                        p.label.clone(),
+                        p.probability.to_string(),
+                        p.logit.to_string(),
+                        String::new(),
+                    ]
+                });
+                records.collect()
+            }
+            Self::Error { error, .. } => {
+                let mut cells: [String; 7] = Default::default();
+                cells[6].clone_from(error);
+                vec![cells]
+            }
+        }
     }
 }
 
@@ -189,36 +274,47 @@ impl Row for AnswerRow<'_> {
     ];
 
     fn records(&self) -> Vec<Vec<OsString>> {
-        let record = |cells: [String; 7]| {
+        let records = self.answer.cells().into_iter().map(|cells| {
             let cells = cells.into_iter().map(OsString::from);
             [self.raw_path.clone()].into_iter().chain(cells).collect()
-        };
-        match &self.answer {
-            // Every image has a row.
-            Answer::Predictions(predictions) if predictions.is_empty() => {
-                vec![record(Default::default())]
-            }
-            Answer::Predictions(predictions) => {
-                let ranked = (1..).zip(predictions);
-                let records = ranked.map(|(rank, p): (usize, _)| {
-                    record([
-                        rank.to_string(),
-                        p.index.to_string(),
-                        p.wnid.clone().unwrap_or_default(),
-                        p.label.clone(),
-                        p.probability.to_string(),
-                        p.logit.to_string(),
-                        String::new(),
-                    ])
-                });
-                records.collect()
-            }
-            Answer::Error(error) => {
-                let mut cells: [String; 7] = Default::default();
-                cells[6].clone_from(error);
-                vec![record(cells)]
-            }
-        }
+        });
+        records.collect()
+    }
+}
+
+/// The same row, which in CSV says which model each record is of.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct MembersRow<'a>(pub AnswerRow<'a>);
+
+impl Row for MembersRow<'_> {
+    const COLUMNS: &'static [&'static str] = &[
+        "path",
+        "model",
+        "rank",
+        "index",
+        "wnid",
+        "label",
+        "probability",
+        "logit",
+        "error",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        let row = &self.0;
+        let members = row
+            .members
+            .iter()
+            .map(|member| (member.model, &member.answer));
+        let answers = [(row.model, &row.answer)].into_iter().chain(members);
+        let records = answers.flat_map(|(model, answer)| {
+            answer.cells().into_iter().map(move |cells| {
+                let cells = cells.into_iter().map(OsString::from);
+                let start = [row.raw_path.clone(), model.into()];
+                start.into_iter().chain(cells).collect()
+            })
+        });
+        records.collect()
     }
 }
 

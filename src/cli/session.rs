@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use candle_core::Device;
 
 use super::INTERRUPTED;
-use super::args::{DeviceArgs, HubArgs, ModelArgs, SourceArgs};
+use super::args::{DeviceArgs, HubArgs, ModelsArgs, SourceArgs};
 use super::output::Messages;
 use super::transfers::Transfers;
 use crate::device::{DeviceChoice, DeviceError, OpenDevice};
@@ -137,25 +137,59 @@ fn noted(model: Model, messages: Messages) -> Model {
     model
 }
 
-/// Finds the model, and opens the device and the weights that the arguments name.
-pub(super) fn open(
-    arguments: &ModelArgs,
-    from: &SourceArgs,
+/// Finds the models, and opens the device and the weights that the arguments name.
+pub(super) fn open_all(
+    arguments: &ModelsArgs,
     overrides: &Overrides,
     messages: Messages,
-) -> anyhow::Result<Opened> {
-    let hub = source(hub_options(arguments.offline)?, from)?;
-    let spec = find_at(&arguments.model, from, overrides, &hub, messages)?;
-    let options = open_device(&arguments.device, &spec.name, messages)?;
-    let weights = open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
-    Ok(Opened {
-        transform: model::transform(&spec, &options.device).map_err(Error::from)?,
-        hub,
-        spec,
-        weights,
-        options,
-        messages,
-    })
+) -> anyhow::Result<Vec<Opened>> {
+    let from = &arguments.hub.source;
+    check_models(&arguments.models, arguments.weights.as_deref(), from)?;
+    let hub = hub_from(&arguments.hub)?;
+    let find = |name: &String| find_at(name, from, overrides, &hub, messages);
+    let specs: Vec<ModelSpec> = arguments
+        .models
+        .iter()
+        .map(find)
+        .collect::<Result<_, _>>()?;
+    // Before weights are downloaded.
+    model::match_classes(&specs).map_err(Error::from)?;
+    let names: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
+    let options = open_device(&arguments.device, &names.join(", "), messages)?;
+    let open = |spec: ModelSpec| {
+        Ok(Opened {
+            transform: model::transform(&spec, &options.device).map_err(Error::from)?,
+            weights: open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?,
+            hub: hub.clone(),
+            spec,
+            options: options.clone(),
+            messages,
+        })
+    };
+    specs.into_iter().map(open).collect()
+}
+
+/// Refuses options that are about one model if several are given, and a model that is given twice.
+pub(super) fn check_models(
+    models: &[String],
+    weights: Option<&Path>,
+    from: &SourceArgs,
+) -> anyhow::Result<()> {
+    if models.len() > 1 && weights.is_some() {
+        bail!(
+            "`--weights` is for one model, and {} are given: `-m DIR` names a directory with a \
+             config.json and weights",
+            models.len()
+        );
+    }
+    if models.len() > 1 && from.revision.is_some() {
+        bail!("`--revision` is for one model: `-m hf-hub:ORG/REPO@REVISION` names one of several");
+    }
+    let mut places = 1..models.len();
+    if let Some(twice) = places.find(|&place| models[..place].contains(&models[place])) {
+        bail!("{} is given twice", models[twice]);
+    }
+    Ok(())
 }
 
 pub(super) fn open_weights(

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::preprocess::ImageError;
 use crate::quote::excerpt;
 use crate::text::TextError;
 
@@ -289,6 +290,14 @@ pub enum EvalError {
         /// Number of images.
         images: usize,
     },
+    /// A model that does not take images.
+    #[error("{model}: {error}")]
+    Input {
+        /// Name of the model.
+        model: String,
+        /// What is wrong with its input.
+        error: ImageError,
+    },
     /// The softmax of one output is always 1.
     #[error("{model} has one output, so it can only be measured on multi-label data")]
     OneOutput {
@@ -396,6 +405,7 @@ impl EvalError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Text(error) => return error.hint(),
+            Self::Input { error, .. } => return error.hint(),
             Self::NoClassFolder { .. } => {
                 "give each class a folder (a WordNet id, a class name or an index), or name the \
                  classes of the images in a file"

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
 
-use super::scores::{average, mean, restrict};
+use super::scores::restrict;
 use super::{
     Answer, Dataset, EvalError, Header, Item, Member, ModelRun, NO_LABEL, Outcome, Record, Scores,
     Shard, model_run,
 };
 use crate::error::Error;
-use crate::model::{Model, Prepared, prefetch, sigmoid};
+use crate::logits::{average, mean};
+use crate::model::{Model, Prepared, SharedInputs, prefetch, sigmoid};
 use crate::preprocess::{DecodeOptions, ImageError, Views};
 
 /// How models are measured, and where their results are written.
@@ -94,6 +95,7 @@ impl EvalOptions {
 #[derive(Debug)]
 pub struct Evaluation<'a> {
     models: Vec<&'a Model>,
+    inputs: SharedInputs,
     data: &'a Dataset,
     options: EvalOptions,
     runs: Vec<ModelRun>,
@@ -120,7 +122,8 @@ impl<'a> Evaluation<'a> {
     ///
     /// # Errors
     /// [`EvalError::OtherClasses`] if the models' classes differ from each other or from those that
-    /// the data set was labelled with, [`EvalError::OneOutput`], [`EvalError::EnsembleOfOne`]; as
+    /// the data set was labelled with, [`EvalError::Input`], [`EvalError::OneOutput`],
+    /// [`EvalError::EnsembleOfOne`]; as
     /// [`EvalOptions::check_results`]; and if a file cannot be written, is in use by another run,
     /// or has results of something else.
     pub fn new(
@@ -129,8 +132,13 @@ impl<'a> Evaluation<'a> {
         options: EvalOptions,
     ) -> Result<Self, EvalError> {
         let models: Vec<&Model> = models.into_iter().collect();
+        let mut transforms = Vec::new();
         for model in &models {
             data.check_classes(&model.spec().labels)?;
+            transforms.push(model.transform().map_err(|error| EvalError::Input {
+                model: model.spec().name.clone(),
+                error,
+            })?);
             if model.spec().classes() == 1 && !data.multi_label {
                 let model = model.spec().name.clone();
                 return Err(EvalError::OneOutput { model });
@@ -173,6 +181,7 @@ impl<'a> Evaluation<'a> {
         };
         Ok(Self {
             runs: model_run::open(&header, &options)?,
+            inputs: SharedInputs::new(transforms, options.views),
             models,
             data,
             options,
@@ -213,40 +222,39 @@ impl<'a> Evaluation<'a> {
         let items: Vec<&Item> = self.remaining().collect();
         let Self {
             models,
+            inputs,
             data,
             options,
             runs,
         } = self;
         let batch_size = options.batch_size.clamp(1, items.len().max(1));
-        let layout = Layout::new(models, data, options.views, batch_size);
+        let scoring = Scoring {
+            views: options.views,
+            batch_size,
+            multi_label: data.multi_label,
+            valid: data.valid.as_deref(),
+        };
         let (decoding, preprocessing) = (AtomicU64::new(0), AtomicU64::new(0));
         let prepare = |item: &&Item, slot: &mut [f32]| {
             let start = Instant::now();
             let image = item.source.open(&options.decode);
             add(&decoding, start);
             let start = Instant::now();
-            let outcome = image.and_then(|image| {
-                for &writer in &layout.writers {
-                    let model = models[writer];
-                    let slot = &mut slot[layout.places[writer]..][..layout.length(model)];
-                    model.transform()?.write_views(&image, layout.views, slot);
-                }
-                Ok(())
-            });
+            let outcome = image.map(|image| inputs.write(&image, slot));
             add(&preprocessing, start);
             outcome.map_err(|error: ImageError| Error::from(error).with_causes())
         };
         let start = Instant::now();
         let (mut network, mut stopped) = (Duration::ZERO, false);
         let mut outcome = Ok(());
-        prefetch(&items, batch_size, layout.slot, prepare, |batch| {
+        prefetch(&items, batch_size, inputs.slot_len(), prepare, |batch| {
             let stop = options.stop.as_ref();
             if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
                 stopped = true;
                 return ControlFlow::Break(());
             }
             let clock = Instant::now();
-            let records = layout.records(models, runs.len(), batch, &items);
+            let records = scoring.records(models, runs.len(), inputs, batch, &items);
             network += clock.elapsed();
             for (run, records) in runs.iter_mut().zip(&records) {
                 outcome = run.keep(records);
@@ -273,76 +281,33 @@ fn add(nanoseconds: &AtomicU64, start: Instant) {
     nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
 }
 
-/// The position of each model's inputs in an image's slot. Models with the same preprocessing share
-/// inputs.
-struct Layout<'a> {
+/// How the models' outputs become records.
+struct Scoring<'a> {
     views: Views,
     batch_size: usize,
     /// Whether each class has its own probability.
     multi_label: bool,
     /// The classes that the models may answer with, if restricted.
     valid: Option<&'a [usize]>,
-    /// Of each model, in values from the start of the slot.
-    places: Vec<usize>,
-    /// For each preprocessing, its first model.
-    writers: Vec<usize>,
-    /// Values per image.
-    slot: usize,
 }
 
-impl<'a> Layout<'a> {
-    fn new(models: &[&Model], data: &'a Dataset, views: Views, batch_size: usize) -> Self {
-        let mut layout = Self {
-            views,
-            batch_size,
-            multi_label: data.multi_label,
-            valid: data.valid.as_deref(),
-            places: Vec::new(),
-            writers: Vec::new(),
-            slot: 0,
-        };
-        for (index, model) in models.iter().enumerate() {
-            // The device determines the layout of the values.
-            let form = |model: &Model| {
-                let spec = model.spec();
-                let device = model.network().device().location();
-                (spec.input.clone(), spec.channels(), device)
-            };
-            let same = |&writer: &usize| form(models[writer]) == form(model);
-            let known = layout.writers.iter().copied().find(same);
-            layout.places.push(match known {
-                Some(writer) => layout.places[writer],
-                None => layout.slot,
-            });
-            if known.is_none() {
-                layout.writers.push(index);
-                layout.slot += layout.length(model);
-            }
-        }
-        layout
-    }
-
-    /// Values per image that a model takes.
-    fn length(&self, model: &Model) -> usize {
-        self.views.count() * model.image_len()
-    }
-
+impl Scoring<'_> {
     /// One record for each run and each image in the batch.
     fn records(
         &self,
         models: &[&Model],
         runs: usize,
-        mut batch: Prepared<String>,
+        inputs: &SharedInputs,
+        batch: Prepared<String>,
         items: &[&Item],
     ) -> Vec<Vec<Record>> {
         let mut scores = vec![Vec::new().into_iter(); models.len()];
         let prepared = batch.outcomes.iter().filter(|outcome| outcome.is_ok());
         let prepared = prepared.count();
-        for &writer in &self.writers {
-            let place = self.places[writer];
-            let inputs = self.inputs(models[writer], place, &mut batch.values);
+        for (inputs, sharing) in inputs.batches(models, batch.values) {
+            let inputs = inputs.and_then(|inputs| self.split(&inputs));
             let inputs = inputs.map_err(|error| error.with_causes());
-            for index in (0..models.len()).filter(|&index| self.places[index] == place) {
+            for &index in sharing {
                 scores[index] = match &inputs {
                     Ok(inputs) => self.scores(models[index], inputs),
                     Err(error) => vec![Err(error.clone()); prepared],
@@ -361,7 +326,13 @@ impl<'a> Layout<'a> {
                 Err(error) => vec![Err(error.clone()); models.len()],
             };
             if runs > models.len() {
-                let members: Result<Vec<Vec<f64>>, String> = outcomes.iter().cloned().collect();
+                let members = outcomes.iter().zip(models).map(|(outcome, model)| {
+                    outcome.clone().map_err(|error| match prepared {
+                        Ok(()) => format!("{}: {error}", model.spec().name),
+                        Err(_) => error,
+                    })
+                });
+                let members: Result<Vec<Vec<f64>>, String> = members.collect();
                 outcomes.push(members.map(|members| self.combine(&members)));
             }
             for (records, scores) in records.iter_mut().zip(outcomes) {
@@ -371,27 +342,12 @@ impl<'a> Layout<'a> {
         records
     }
 
-    /// The inputs of one preprocessing, in batches that its models share. Values are only copied if
-    /// those of another preprocessing lie between them.
-    fn inputs(
-        &self,
-        model: &Model,
-        place: usize,
-        values: &mut Vec<f32>,
-    ) -> crate::error::Result<Vec<Tensor>> {
-        let length = self.length(model);
-        let values = if length == self.slot {
-            std::mem::take(values)
-        } else {
-            let slots = values.chunks_exact(self.slot);
-            let own = slots.flat_map(|slot| &slot[place..][..length]);
-            own.copied().collect()
-        };
-        let count = values.len() / model.image_len();
-        let all = model.stored(values)?;
+    /// The inputs of a batch of images, each with all its views, in batches that a network takes.
+    fn split(&self, inputs: &Tensor) -> crate::error::Result<Vec<Tensor>> {
+        let count = inputs.dim(0)?;
         let starts = (0..count).step_by(self.batch_size);
         starts
-            .map(|start| Ok(all.narrow(0, start, self.batch_size.min(count - start))?))
+            .map(|start| Ok(inputs.narrow(0, start, self.batch_size.min(count - start))?))
             .collect()
     }
 

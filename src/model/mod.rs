@@ -1,20 +1,29 @@
-//! Images in, classes out: a network with its preprocessing and the names of its classes.
+//! Images in, classes out: a network with its preprocessing and the names of its classes, or several that
+//! answer together.
 
 mod builder;
+mod classes;
+mod ensemble;
+mod inputs;
+mod prediction;
 mod prefetch;
 
 use candle_core::{Device, Tensor};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use serde::Serialize;
 
 pub use builder::{ModelBuilder, ModelOptions};
+pub use classes::EnsembleError;
+#[cfg(feature = "cli")]
+pub(crate) use classes::match_classes;
+pub use ensemble::Ensemble;
+pub(crate) use inputs::SharedInputs;
+pub use prediction::{OutputActivation, Prediction};
 #[cfg(feature = "cli")]
 pub(crate) use prefetch::prefetch_while;
 pub(crate) use prefetch::{Prepared, prefetch};
 
 use crate::error::{Error, Result};
 use crate::hub::HubOptions;
-use crate::labels::Label;
 pub use crate::logits::{sigmoid, softmax, top_k};
 use crate::nets::{NetError, Network};
 use crate::preprocess::{ImageError, Layout, RgbImage, Transform};
@@ -31,30 +40,6 @@ pub struct Model {
     transform: Option<Transform>,
     /// The threads that [`ModelOptions::threads`] asks for.
     pool: Option<ThreadPool>,
-}
-
-/// A class that an image may show, and how probable it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Prediction<'a> {
-    /// Output of the classifier, counted from 0.
-    pub index: usize,
-    /// What the class is called.
-    pub label: &'a Label,
-    /// From 0 to 1, by the model's [`OutputActivation`].
-    pub probability: f64,
-    /// The network's raw score.
-    pub logit: f32,
-}
-
-/// The function that turns the logits of an image into probabilities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum OutputActivation {
-    /// The image shows one of several classes: the probabilities add up to 1.
-    Softmax,
-    /// Each class independently; also for a single output, whose softmax would always be 1.
-    Sigmoid,
 }
 
 impl Model {
@@ -269,49 +254,22 @@ impl Model {
 
     /// Sigmoid for a single output, softmax otherwise.
     pub fn activation(&self) -> OutputActivation {
-        match self.spec.classes() {
-            1 => OutputActivation::Sigmoid,
-            _ => OutputActivation::Softmax,
-        }
+        OutputActivation::of(self.spec.classes())
     }
 
     /// The probability of each class from the logits of one image, by the model's activation.
     pub fn probabilities(&self, logits: &[f32]) -> Vec<f64> {
-        match self.activation() {
-            OutputActivation::Softmax => softmax(logits),
-            OutputActivation::Sigmoid => {
-                logits.iter().map(|&logit| sigmoid(logit.into())).collect()
-            }
-        }
+        self.activation().probabilities(logits)
     }
 
     /// The `k` most probable classes from the logits of one image, most probable first.
     pub fn best(&self, logits: &[f32], k: usize) -> Vec<Prediction<'_>> {
-        let probabilities = self.probabilities(logits);
-        self.predictions(logits, k, |index| probabilities[index])
+        prediction::best(&self.spec.labels.entries, logits, self.activation(), k)
     }
 
     /// The classes whose sigmoid is above `threshold`, at most `k` of them, most probable first.
     pub fn above(&self, logits: &[f32], threshold: f64, k: usize) -> Vec<Prediction<'_>> {
-        let mut predictions =
-            self.predictions(logits, k, |index| sigmoid(f64::from(logits[index])));
-        predictions.retain(|prediction| prediction.probability > threshold);
-        predictions
-    }
-
-    fn predictions(
-        &self,
-        logits: &[f32],
-        k: usize,
-        probability: impl Fn(usize) -> f64,
-    ) -> Vec<Prediction<'_>> {
-        let best = top_k(logits, k).into_iter().map(|index| Prediction {
-            index,
-            label: &self.spec.labels.entries[index],
-            probability: probability(index),
-            logit: logits[index],
-        });
-        best.collect()
+        prediction::above(&self.spec.labels.entries, logits, threshold, k)
     }
 }
 

@@ -52,7 +52,7 @@ pub enum Layout {
 }
 
 /// Resize, crop and normalisation of one [`InputSpec`], ready to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Transform {
     layout: Layout,
     /// 3, or 1 for a network of grey images.
@@ -153,7 +153,6 @@ impl Transform {
     }
 
     /// Number of values that one image takes in a batch: channels · height · width.
-    #[cfg(feature = "cli")]
     pub(crate) fn image_len(&self) -> usize {
         self.channels * self.size[0] * self.size[1]
     }

@@ -6,6 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::common::hub_server::HubServer;
+use super::ensemble::{failing, other};
 use super::env::{Env, data, json_rows};
 use super::eval::{eval, folders};
 
@@ -137,9 +138,11 @@ fn every_field_is_in_the_guide() {
     folders(&env);
     let golden = data("golden/seresnet20.golden.safetensors");
     let golden = golden.to_str().unwrap();
-    let classify: [&[&str]; 2] = [
+    failing(&env);
+    let classify: [&[&str]; 3] = [
         &["-m", "demo", "set", "missing.png"],
         &["-m", "demo", "set", "--multi-label"],
+        &["-m", "demo", "-m", "./failing", "set", "--members"],
     ];
     check(&env, "classify", &classify, &["path_bytes"]);
     check(&env, "list", &[&[]], &["cached_bytes"]);
@@ -206,8 +209,11 @@ fn every_column_is_in_the_guide() {
     let multi = ["set", "-m", "demo", "--labels", "labels.json"];
     let results = "a.jsonl";
     env.run(&eval(&["--results", results]));
-    let commands: [(&str, &[&str]); 12] = [
+    other(&env);
+    let both = ["missing.png", "-m", "demo", "-m", "./other", "--members"];
+    let commands: [(&str, &[&str]); 13] = [
         ("classify", &["missing.png", "-m", "demo"]),
+        ("classify", &both),
         ("list", &["fashion"]),
         ("list --architectures", &["resnet50"]),
         ("info", &["demo", "--layers"]),

@@ -24,6 +24,7 @@ mod cache;
 mod channels;
 mod classify;
 mod download;
+mod ensemble;
 #[cfg(unix)]
 mod escapes;
 #[cfg(unix)]

@@ -24,7 +24,7 @@ fn sigmoid(logit: &Value) -> f64 {
 }
 
 /// The twin with only the output for ankle boots.
-fn one_output(env: &Env) {
+pub(super) fn one_output(env: &Env) {
     twin(env);
     let bytes = fs::read(env.path("twin/model.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();

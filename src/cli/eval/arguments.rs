@@ -397,12 +397,6 @@ pub(super) fn check(arguments: &Arguments) -> anyhow::Result<()> {
              `senet eval merge FILE --html PAGE --parquet TABLE` makes both of each"
         );
     }
-    if models.len() > 1 && arguments.weights.is_some() {
-        bail!(
-            "`--weights` is for one model, and {} are given",
-            models.len()
-        );
-    }
     if arguments.expect
         && (arguments.selection.valid_labels.is_some()
             || !matches!(arguments.run.views, ViewsArg::One))

@@ -36,17 +36,7 @@ impl Request<'_> {
         if streams.count() > 1 {
             bail!("standard input can be read only once");
         }
-        let models = self.models;
-        if models.len() > 1 && self.run.hub.source.revision.is_some() {
-            bail!(
-                "`--revision` is for one model: `-m hf-hub:ORG/REPO@REVISION` names one of several"
-            );
-        }
-        let mut places = 1..models.len();
-        if let Some(twice) = places.find(|&place| models[..place].contains(&models[place])) {
-            bail!("{} is given twice", models[twice]);
-        }
-        Ok(())
+        session::check_models(self.models, self.weights, &self.run.hub.source)
     }
 
     /// The specs of the models, as changed by the arguments.
