@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use candle_core::Device;
 
 use super::INTERRUPTED;
-use super::args::{DeviceArgs, HubArgs, ModelsArgs, SourceArgs};
+use super::args::{DeviceArgs, HubArgs, ModelArgs, ModelsArgs, SourceArgs};
 use super::output::Messages;
 use super::transfers::Transfers;
 use crate::device::{DeviceChoice, DeviceError, OpenDevice};
@@ -112,6 +112,23 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    fn new(
+        spec: ModelSpec,
+        weights: Option<&Path>,
+        options: ModelOptions,
+        hub: &HubOptions,
+        messages: Messages,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            transform: model::transform(&spec, &options.device).map_err(Error::from)?,
+            weights: open_weights(&spec, weights, hub, messages)?,
+            hub: hub.clone(),
+            spec,
+            options,
+            messages,
+        })
+    }
+
     pub(super) fn load(self) -> anyhow::Result<Model> {
         let transform = Some(self.transform);
         let model = Model::with_transform(self.spec, transform, &self.weights, &self.options)?;
@@ -156,17 +173,25 @@ pub(super) fn open_all(
     model::match_classes(&specs).map_err(Error::from)?;
     let names: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
     let options = open_device(&arguments.device, &names.join(", "), messages)?;
-    let open = |spec: ModelSpec| {
-        Ok(Opened {
-            transform: model::transform(&spec, &options.device).map_err(Error::from)?,
-            weights: open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?,
-            hub: hub.clone(),
-            spec,
-            options: options.clone(),
-            messages,
-        })
-    };
-    specs.into_iter().map(open).collect()
+    let weights = arguments.weights.as_deref();
+    let specs = specs.into_iter();
+    specs
+        .map(|spec| Opened::new(spec, weights, options.clone(), &hub, messages))
+        .collect()
+}
+
+/// As [`open_all`], for a command that takes one model.
+#[allow(dead_code, reason = "no such command opens a model this way yet")]
+pub(super) fn open(
+    arguments: &ModelArgs,
+    from: &SourceArgs,
+    overrides: &Overrides,
+    messages: Messages,
+) -> anyhow::Result<Opened> {
+    let hub = source(hub_options(arguments.offline)?, from)?;
+    let spec = find_at(&arguments.model, from, overrides, &hub, messages)?;
+    let options = open_device(&arguments.device, &spec.name, messages)?;
+    Opened::new(spec, arguments.weights.as_deref(), options, &hub, messages)
 }
 
 /// Refuses options that are about one model if several are given, and a model that is given twice.
