@@ -61,7 +61,6 @@ impl Target {
     ///
     /// # Errors
     /// Those of [`write()`].
-    #[cfg(feature = "cli")]
     pub(crate) fn check(&self) -> io::Result<()> {
         match self {
             Self::File(path) => begin(path)?.close(),

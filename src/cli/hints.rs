@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::device::DeviceError;
+use crate::embed::EmbedError;
 use crate::error::Error;
 use crate::eval::{EvalError, FolderOrder, LabelIds, NUMBER_OF_A_CLASS, Numbering, Warning};
 use crate::hub::{HubError, Location};
@@ -30,6 +31,7 @@ fn own(error: &Error) -> Option<String> {
         Error::Golden(VerifyError::Net(NetError::Weights(error)) | VerifyError::Weights(error))
         | Error::Net(NetError::Weights(error))
         | Error::Weights(error) => weights(error).map(str::to_owned),
+        Error::Embed(error) => Some(embed(error)?.to_owned()),
         Error::Eval(error) => eval(error),
         Error::Hub(error) => hub(error),
         Error::Image(error) => image(error),
@@ -79,6 +81,24 @@ fn hub(error: &HubError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+fn embed(error: &EmbedError) -> Option<&'static str> {
+    let text = match error {
+        EmbedError::Exists { .. } => {
+            "replace it with `--force`, add images to it with `--append`, or use another name"
+        }
+        EmbedError::Unfinished { .. } => {
+            "continue it with `--resume`, or start anew with `--force`"
+        }
+        EmbedError::Mismatch { .. } => {
+            "give the options and the data that the file was written with, or start anew with `--force`"
+        }
+        EmbedError::Damaged { .. } => "`--force` writes it anew",
+        EmbedError::NoF16 { .. } => "leave out `--dtype f16`",
+        _ => return None,
+    };
+    Some(text)
 }
 
 fn eval(error: &EvalError) -> Option<String> {

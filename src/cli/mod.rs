@@ -7,6 +7,7 @@ mod classify;
 mod compare;
 mod devices;
 mod download;
+mod embed;
 mod eval;
 mod format;
 mod hints;
@@ -70,6 +71,7 @@ enum Command {
     Classify(classify::Arguments),
     Eval(Box<eval::Arguments>),
     Compare(Box<compare::Arguments>),
+    Embed(Box<embed::Arguments>),
     Bench(bench::Arguments),
     List(list::Arguments),
     Info(info::Arguments),
@@ -144,6 +146,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
         Command::Classify(arguments) => classify::run(&arguments, messages, results)?,
         Command::Eval(arguments) => eval::run(&arguments, messages, results)?,
         Command::Compare(arguments) => compare::run(&arguments, messages, results)?,
+        Command::Embed(arguments) => embed::run(&arguments, messages)?,
         Command::Bench(arguments) => bench::run(&arguments, messages, results)?,
         Command::List(arguments) => list::run(&arguments, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,

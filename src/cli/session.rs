@@ -129,6 +129,11 @@ impl Opened {
         })
     }
 
+    /// SHA-256 of the weights.
+    pub(super) fn fingerprint(&self) -> anyhow::Result<String> {
+        Ok(self.weights.fingerprint().map_err(Error::from)?)
+    }
+
     pub(super) fn load(self) -> anyhow::Result<Model> {
         let transform = Some(self.transform);
         let model = Model::with_transform(self.spec, transform, &self.weights, &self.options)?;

@@ -91,6 +91,41 @@ pub enum EmbedError {
         /// What was found instead.
         found: String,
     },
+    /// An extension that says no format.
+    #[error(
+        "{path} has no extension that says its format: expected .safetensors, .npy, .jsonl or .parquet"
+    )]
+    Extension {
+        /// The file.
+        path: String,
+    },
+    /// A file that does not say what its rows are of.
+    #[error("{path} cannot be appended to: only .safetensors files are")]
+    Append {
+        /// The file.
+        path: String,
+    },
+    /// A format without 16-bit numbers.
+    #[error("{path} cannot hold f16: only .safetensors and .npy files do")]
+    NoF16 {
+        /// The file.
+        path: String,
+    },
+    /// A path that takes more than one line of a list.
+    #[error(
+        "the path {:?} has a line break, and a list of paths a path on each line",
+        excerpt(image)
+    )]
+    LineBreak {
+        /// The path.
+        image: String,
+    },
+    /// Only without the feature `parquet`.
+    #[error("{path}: this program was built without Parquet")]
+    NoParquet {
+        /// The file.
+        path: String,
+    },
     /// Two images of one path, of which only one could be appended.
     #[error("two images are called {}", excerpt(image))]
     Twice {
@@ -109,6 +144,9 @@ impl EmbedError {
                 "features of one file have to come from one model, its weights and one preprocessing"
             }
             Self::Twice { .. } => "give the directory that both lie in, so that their paths differ",
+            Self::Append { .. } => "write another file, or embed all images again",
+            Self::LineBreak { .. } => "write a .safetensors file, which takes any path",
+            Self::NoParquet { .. } => "build it with `cargo install --features parquet`",
             Self::Image(error) => return error.hint(),
             Self::Net(error) => return error.hint(),
             _ => return None,

@@ -66,6 +66,13 @@ impl FeatureFile {
         &self.path
     }
 
+    /// Whether there is a list of images that failed beside it.
+    pub fn has_errors(&self) -> bool {
+        // Beside the file itself, also where a link leads to it.
+        let file = self.path.canonicalize();
+        beside(file.as_ref().unwrap_or(&self.path), ".errors.jsonl").exists()
+    }
+
     /// What its rows are of.
     pub fn header(&self) -> &FeatureHeader {
         &self.header
@@ -166,6 +173,13 @@ impl FeatureFile {
     pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.rows).map(|row| self.path_bytes(row))
     }
+}
+
+/// The file of the same name with another end.
+pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
 }
 
 impl fmt::Debug for FeatureFile {

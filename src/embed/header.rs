@@ -123,16 +123,22 @@ impl FeatureHeader {
         self.width() * self.dtype.size()
     }
 
-    /// Replaces `bytes` with those of a row.
+    /// Whether there are as many values as a row has.
     ///
     /// # Errors
-    /// Why the values are not one.
-    pub(super) fn encode(&self, values: &[f32], bytes: &mut Vec<u8>) -> Result<(), String> {
-        bytes.clear();
-        let (expected, found) = (self.width(), values.len());
-        if expected != found {
-            return Err(format!("expected {expected} values, found {found}"));
+    /// Both numbers.
+    pub(super) fn check_width(&self, values: &[f32]) -> Result<(), String> {
+        match (self.width(), values.len()) {
+            (expected, found) if expected == found => Ok(()),
+            (expected, found) => Err(format!("expected {expected} features, found {found}")),
         }
+    }
+
+    /// Appends the bytes of a row.
+    ///
+    /// # Errors
+    /// A value that the type cannot hold.
+    pub(super) fn encode(&self, values: &[f32], bytes: &mut Vec<u8>) -> Result<(), String> {
         match self.dtype {
             FeatureType::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
             FeatureType::F16 => {
@@ -171,11 +177,10 @@ impl FeatureHeader {
 
     /// Each field as text.
     pub(super) fn fields(&self) -> BTreeMap<String, String> {
-        let fields = match serde_json::to_value(self) {
-            Ok(Value::Object(fields)) => fields,
-            // Its fields are numbers, texts and lists.
-            _ => Map::new(),
-        };
+        // By way of text, in which 0.1 in f32 is 0.1.
+        let fields = serde_json::to_string(self).and_then(|text| serde_json::from_str(&text));
+        // Its fields are numbers, texts and lists, which JSON has.
+        let fields: Map<String, Value> = fields.unwrap_or_default();
         let text = |value| match value {
             Value::String(text) => text,
             other => other.to_string(),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{EmbedError, FeatureHeader};
+use super::{EmbedError, FeatureHeader, Format};
 use crate::quote::excerpt;
 
 /// The longest line: a path and an error.
@@ -20,6 +20,7 @@ const LONGEST_LINE: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub(super) struct Task {
     pub(super) header: FeatureHeader,
+    pub(super) format: Format,
     /// Images in the list.
     pub(super) images: usize,
     /// SHA-256 of their paths, and of those in the file that is appended to.
@@ -33,9 +34,10 @@ pub(super) struct Task {
 pub(super) struct Failure {
     /// Place in the list of images, from 0.
     pub(super) index: usize,
-    pub(super) image: String,
+    pub(super) path: String,
+    /// In base64, if the path is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) image_bytes: Option<String>,
+    pub(super) path_bytes: Option<String>,
     pub(super) error: String,
 }
 
@@ -46,6 +48,8 @@ pub(super) struct Progress {
     pub(super) done: usize,
     /// Rows in the file.
     pub(super) rows: usize,
+    /// Length of the file in bytes.
+    pub(super) bytes: u64,
 }
 
 #[derive(Deserialize)]
@@ -213,6 +217,10 @@ fn compare(path: &Path, expected: &Task, found: &Task) -> Result<(), EmbedError>
         Some(rows) => format!("an addition to {rows} rows"),
         None => "a new file".to_owned(),
     };
+    if expected.format != found.format {
+        let [expected, found] = [expected, found].map(|task| format!("{:?}", task.format));
+        return Err(mismatch("format", expected, found));
+    }
     if expected.appends_to != found.appends_to {
         return Err(mismatch("kind of run", kind(expected), kind(found)));
     }

@@ -11,15 +11,21 @@ mod container;
 mod error;
 mod extract;
 mod file;
+mod format;
 mod header;
 mod journal;
+mod json;
 mod layer;
 mod names;
+mod npy;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod writer;
 
 pub use error::EmbedError;
 pub use extract::{Batch, ExtractOptions, ExtractSummary, extract};
 pub use file::FeatureFile;
+pub use format::Format;
 pub use header::{FeatureHeader, FeatureType};
 pub use layer::Layer;
 pub use writer::{FeatureWriter, Opened, Start, WriterOptions, Written};

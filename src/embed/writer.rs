@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::container::{Container, LONGEST_HEADER};
-use super::journal::{self, Failure, Journal, State, Task};
+use super::container::LONGEST_HEADER;
+use super::file::beside;
+use super::format::Layout;
+use super::journal::{self, Failure, Journal, Progress, State, Task};
 use super::names::Names;
-use super::{Batch, EmbedError, FeatureFile, FeatureHeader};
+use super::{Batch, EmbedError, FeatureFile, FeatureHeader, FeatureType, Format};
 use crate::digest::hexadecimal;
 use crate::eval::Item;
 use crate::files::{self, Target};
@@ -36,6 +38,8 @@ pub enum Start {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct WriterOptions {
+    /// The format of the file.
+    pub format: Format,
     /// What to do about what is there.
     pub start: Start,
     /// Keep the rows of the file that is there, if there is one, and add those of images that it lacks.
@@ -49,6 +53,7 @@ pub struct WriterOptions {
 impl Default for WriterOptions {
     fn default() -> Self {
         Self {
+            format: Format::Safetensors,
             start: Start::New,
             append: false,
             longest_header: LONGEST_HEADER,
@@ -94,7 +99,7 @@ pub struct FeatureWriter<'a> {
     path: PathBuf,
     places: Places,
     header: FeatureHeader,
-    container: Container,
+    layout: Layout,
     /// The images to run: those that the file which is appended to lacks.
     items: Vec<&'a Item>,
     old: Option<FeatureFile>,
@@ -103,6 +108,8 @@ pub struct FeatureWriter<'a> {
     state: State,
     /// Since the last checkpoint.
     failures: Vec<Failure>,
+    /// Of the last batch.
+    recent: Vec<Failure>,
     checkpoint: Duration,
     last: Instant,
 }
@@ -132,6 +139,7 @@ impl<'a> FeatureWriter<'a> {
         options: &WriterOptions,
     ) -> Result<Opened<'a>, EmbedError> {
         let path = path.as_ref();
+        options.format.check(path, options.append, header.dtype)?;
         let places = Places::new(path)?;
         let unfinished = places.check(path, options)?;
         let mut items: Vec<&Item> = items.into_iter().collect();
@@ -161,26 +169,33 @@ impl<'a> FeatureWriter<'a> {
         };
         let task = Task {
             header: header.clone(),
+            format: options.format,
             images: items.len(),
             list: fingerprint(names),
             appends_to: old.as_ref().map(FeatureFile::len),
         };
-        let container = Container::new(&header, names, options.longest_header);
-        let (journal, state) = match unfinished {
+        let layout = Layout::new(options.format, &header, names, options.longest_header)?;
+        let (journal, mut state) = match unfinished {
             true => Journal::resume(&places.journal, &task)?,
             false => (Journal::create(&places.journal, &task)?, State::default()),
         };
+        let begins = state.progress == Progress::default();
+        if begins {
+            state.progress.bytes = layout.start();
+        }
+        let part = places.part(state.progress.bytes, begins)?;
         let mut writer = Self {
-            part: BufWriter::with_capacity(BUFFER, places.part(&header, container, &state)?),
+            part: BufWriter::with_capacity(BUFFER, part),
             path: path.to_owned(),
             places,
             header,
-            container,
+            layout,
             items,
             old,
             journal,
             state,
             failures: Vec::new(),
+            recent: Vec::new(),
             checkpoint: options.checkpoint,
             last: Instant::now(),
         };
@@ -188,9 +203,31 @@ impl<'a> FeatureWriter<'a> {
         Ok(Opened::Writer(Box::new(writer)))
     }
 
+    /// Whether a file can be begun or resumed at `path`, found out before the data is read.
+    ///
+    /// # Errors
+    /// As [`FeatureWriter::open`], as far as it can be known.
+    pub fn check(
+        path: impl AsRef<Path>,
+        dtype: FeatureType,
+        options: &WriterOptions,
+    ) -> Result<(), EmbedError> {
+        let path = path.as_ref();
+        options.format.check(path, options.append, dtype)?;
+        let places = Places::new(path)?;
+        places.check(path, options)?;
+        let writable = Target::find(path).and_then(|target| target.check());
+        writable.map_err(EmbedError::unwritable(path))
+    }
+
     /// The images that still have to be run, in order.
     pub fn remaining(&self) -> Vec<&'a Item> {
         self.items[self.state.progress.done..].to_vec()
+    }
+
+    /// What the rows are of.
+    pub fn header(&self) -> &FeatureHeader {
+        &self.header
     }
 
     /// Number of images in the whole run, with those that were done before.
@@ -203,10 +240,16 @@ impl<'a> FeatureWriter<'a> {
     /// # Errors
     /// [`EmbedError::Unwritable`].
     pub fn push(&mut self, batch: &Batch) -> Result<(), EmbedError> {
+        self.recent.clear();
         let mut bytes = Vec::new();
         for row in &batch.rows {
+            let index = self.state.progress.done;
+            let Some(item) = self.items.get(index) else {
+                // More rows than there are images.
+                break;
+            };
             let encoded = match row {
-                Ok(values) => self.header.encode(values, &mut bytes),
+                Ok(values) => self.layout.encode(&self.header, item, values, &mut bytes),
                 Err(error) => Err(error.clone()),
             };
             match encoded {
@@ -214,28 +257,31 @@ impl<'a> FeatureWriter<'a> {
                     let written = self.part.write_all(&bytes);
                     written.map_err(EmbedError::unwritable(&self.places.part))?;
                     self.state.progress.rows += 1;
+                    self.state.progress.bytes += bytes.len() as u64;
                 }
-                Err(error) => self.fail(error),
+                Err(error) => {
+                    self.state.failed.push(index);
+                    self.recent.push(Failure {
+                        index,
+                        path: item.name.clone(),
+                        path_bytes: item.name_bytes.clone(),
+                        error,
+                    });
+                }
             }
             self.state.progress.done += 1;
         }
+        self.failures.extend_from_slice(&self.recent);
         if self.last.elapsed() >= self.checkpoint {
             self.save()?;
         }
         Ok(())
     }
 
-    fn fail(&mut self, error: String) {
-        let index = self.state.progress.done;
-        self.state.failed.push(index);
-        if let Some(item) = self.items.get(index) {
-            self.failures.push(Failure {
-                index,
-                image: item.name.clone(),
-                image_bytes: item.name_bytes.clone(),
-                error,
-            });
-        }
+    /// The images of the last batch that got no row, and why.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &str)> {
+        let recent = self.recent.iter();
+        recent.map(|failure| (&*failure.path, &*failure.error))
     }
 
     /// Makes a checkpoint, from which an interrupted run resumes. [`FeatureWriter::push`] makes one now
@@ -267,8 +313,9 @@ impl<'a> FeatureWriter<'a> {
             row = rows.end;
             let written = self.part.write_all(old.bytes(rows.clone()));
             written.map_err(EmbedError::unwritable(&self.places.part))?;
-            old.release(rows);
+            self.state.progress.bytes += old.bytes(rows.clone()).len() as u64;
             self.state.progress.rows = row;
+            old.release(rows);
         }
         self.old = Some(old);
         self.save()
@@ -292,19 +339,11 @@ impl<'a> FeatureWriter<'a> {
             items: &self.items,
             failed: &self.state.failed,
         };
-        let mut complete = || {
-            let beginning = self.container.finish(&self.header, names, &mut self.part)?;
-            self.part.seek(SeekFrom::Start(0))?;
-            self.part.write_all(&beginning)?;
-            self.part.flush()?;
-            let file = self.part.get_ref();
-            if let Ok(replaced) = fs::metadata(&self.places.file) {
-                files::take_over(file, &replaced)?;
-            }
-            file.sync_all()?;
-            fs::rename(&self.places.part, &self.places.file)
-        };
-        complete().map_err(EmbedError::unwritable(&self.path))?;
+        let files = [&*self.places.part, &*self.places.file];
+        let finished = self
+            .layout
+            .finish(&self.header, names, &mut self.part, files);
+        finished.map_err(EmbedError::unwritable(&self.path))?;
         let removed = fs::remove_file(&self.places.journal);
         removed.map_err(EmbedError::unwritable(&self.places.journal))?;
         Ok(Written {
@@ -357,15 +396,10 @@ impl Places {
                 return Err(EmbedError::unwritable(path)(error));
             }
         };
-        let beside = |end: &str| {
-            let mut name = file.clone().into_os_string();
-            name.push(end);
-            PathBuf::from(name)
-        };
         Ok(Self {
-            part: beside(".part"),
-            journal: beside(".journal"),
-            errors: beside(".errors.jsonl"),
+            part: beside(&file, ".part"),
+            journal: beside(&file, ".journal"),
+            errors: beside(&file, ".errors.jsonl"),
             file,
         })
     }
@@ -385,6 +419,12 @@ impl Places {
                 Err(EmbedError::Exists { path: shown() })
             }
             Start::New | Start::Replace => Ok(false),
+            // A whole file of another format does not say what it is of.
+            Start::Resume
+                if !unfinished && self.file.exists() && options.format != Format::Safetensors =>
+            {
+                Err(EmbedError::Exists { path: shown() })
+            }
             Start::Resume => Ok(unfinished),
         }
     }
@@ -399,37 +439,32 @@ impl Places {
         Ok(Some(old))
     }
 
-    /// The file that rows are added to, with those that count.
-    fn part(
-        &self,
-        header: &FeatureHeader,
-        container: Container,
-        state: &State,
-    ) -> Result<File, EmbedError> {
-        let length = container.start + state.progress.rows * header.row_bytes();
+    /// The file that rows are added to, with those that count: so many bytes of it.
+    fn part(&self, length: u64, begins: bool) -> Result<File, EmbedError> {
         let open = || {
-            let mut file = OpenOptions::new()
+            let mut options = OpenOptions::new();
+            let mut file = options
                 .write(true)
                 .create(true)
-                .truncate(false)
+                .truncate(begins)
                 .open(&self.part)?;
             let found = file.metadata()?.len();
-            if state.progress.rows > 0 && found < length as u64 {
-                return Ok(None);
+            if begins || found >= length {
+                file.set_len(length)?;
             }
-            file.set_len(length as u64)?;
             file.seek(SeekFrom::End(0))?;
-            Ok(Some(file))
+            Ok((file, found))
         };
-        let opened = open().map_err(EmbedError::unwritable(&self.part))?;
-        opened.ok_or_else(|| EmbedError::Damaged {
-            path: self.part.display().to_string(),
-            problem: format!(
-                "it is shorter than the {} rows that {} counts",
-                state.progress.rows,
-                self.journal.display()
-            ),
-        })
+        let (file, found) = open().map_err(EmbedError::unwritable(&self.part))?;
+        if !begins && found < length {
+            return Err(EmbedError::Damaged {
+                path: self.part.display().to_string(),
+                problem: format!(
+                    "expected the {length} bytes of the last checkpoint, found {found}"
+                ),
+            });
+        }
+        Ok(file)
     }
 }
 

@@ -6,6 +6,9 @@ pub mod accuracy {}
 #[doc = include_str!("../README.md")]
 pub mod architecture {}
 
+#[doc = include_str!("embed.md")]
+pub mod embed {}
+
 #[doc = include_str!("evaluate.md")]
 pub mod evaluate {}
 

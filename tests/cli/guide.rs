@@ -132,6 +132,34 @@ fn every_field_of_a_results_file_is_in_the_guide() {
 }
 
 #[test]
+fn every_field_of_a_file_of_features_is_in_the_guide() {
+    let env = Env::new();
+    env.image("ankle-boot.png", "set/a.png");
+    env.write("set/b.png", "no picture");
+    for name in ["a.jsonl", "a.safetensors"] {
+        env.run(&["embed", "set", "-m", "demo", "-o", name]);
+    }
+    let documented = documented("embed");
+    let mut found = BTreeSet::new();
+    for file in ["a.jsonl", "a.jsonl.errors.jsonl"] {
+        for line in json_rows(&fs::read(env.path(file)).unwrap()) {
+            fields(&line, "", &documented, &mut found);
+        }
+    }
+    let file = fs::read(env.path("a.safetensors")).unwrap();
+    let length = u64::from_le_bytes(*file.first_chunk().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
+    let metadata = header["__metadata__"].as_object().unwrap();
+    found.extend(metadata.keys().cloned());
+    same(
+        "embed",
+        &found,
+        &documented,
+        &["path_bytes", "paths_base64"],
+    );
+}
+
+#[test]
 fn every_field_is_in_the_guide() {
     let mut env = Env::new();
     env.set("HF_HOME", "cache");

@@ -7,6 +7,7 @@
 mod common;
 mod compare;
 mod devices;
+mod embed;
 mod env;
 mod eval;
 mod eval_bounds;
@@ -67,6 +68,7 @@ fn help() {
         "eval",
         "compare",
         "devices",
+        "embed",
         "version",
         "completions",
     ] {
