@@ -8,13 +8,13 @@ use crate::device::DeviceError;
 use crate::embed::EmbedError;
 use crate::eval::EvalError;
 use crate::hub::HubError;
-use crate::model::EnsembleError;
+use crate::model::{EnsembleError, HeadError};
 use crate::nets::{NetError, OtherEnds};
 use crate::preprocess::ImageError;
 use crate::similar::SimilarError;
 use crate::store::PickError;
 use crate::text::TextError;
-use crate::train::TrainError;
+use crate::train::{DirectoryError, TrainError};
 use crate::verify::VerifyError;
 use crate::weights::WeightsError;
 use crate::zoo::CardError;
@@ -32,6 +32,9 @@ pub enum Error {
     /// A device that cannot be opened.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A model directory that cannot be written.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// A file of features that cannot be read or written.
     #[error(transparent)]
     Embed(#[from] EmbedError),
@@ -44,6 +47,9 @@ pub enum Error {
     /// A file of reference outputs that cannot be used.
     #[error(transparent)]
     Golden(#[from] VerifyError),
+    /// A classifier that cannot be used.
+    #[error(transparent)]
+    Head(#[from] HeadError),
     /// A file that is not available from the hub or the cache.
     #[error(transparent)]
     Hub(#[from] HubError),
@@ -122,10 +128,12 @@ impl Error {
         match self {
             Self::Card(error) => error.hint(),
             Self::Device(error) => error.hint(),
+            Self::Directory(error) => error.hint(),
             Self::Embed(error) => error.hint(),
             Self::Ensemble(error) => error.hint(),
             Self::Eval(error) => error.hint(),
             Self::Golden(error) => error.hint(),
+            Self::Head(error) => error.hint(),
             Self::Hub(error) => error.hint(),
             Self::Image(error) => error.hint(),
             Self::Net(error) => error.hint(),

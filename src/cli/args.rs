@@ -22,6 +22,10 @@ pub(super) struct ModelsArgs {
     /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own; for one model
     #[arg(short, long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Use the classifier in this file, which `senet train --head-only` has learned for the model; for one
+    /// model
+    #[arg(long, value_name = "FILE", conflicts_with = "num_classes")]
+    pub head: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
     #[command(flatten)]
@@ -37,6 +41,9 @@ pub(super) struct ModelArgs {
     /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own
     #[arg(short, long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+    /// Use the classifier in this file, which `senet train --head-only` has learned for the model
+    #[arg(long, value_name = "FILE", conflicts_with = "num_classes")]
+    pub head: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Use only cached files; never access the network

@@ -89,17 +89,18 @@ fn on_data(arguments: &Arguments, messages: Messages) -> anyhow::Result<Option<P
     let request = Request {
         models: &[arguments.first.clone(), arguments.second.clone()],
         weights: None,
+        head: None,
         data: &arguments.data,
         selection: &arguments.selection,
         run: &arguments.run,
         multi_label: false,
         messages,
     };
-    let (specs, hub) = request.find()?;
-    let labels = specs[0].labels.clone();
+    let (found, hub) = request.find()?;
+    let labels = found[0].spec.labels.clone();
     let classes = arguments.selection.classes(&labels)?;
     let options = arguments.run.options();
-    let measured = request.measure(specs, &hub, &classes, options, false)?;
+    let measured = request.measure(found, &hub, &classes, options, false)?;
     Ok(measured.map(|(runs, _)| Pair::of(&runs[0], &runs[1])))
 }
 

@@ -10,6 +10,7 @@ use crate::hub::{HubError, Location};
 use crate::nets::{NetError, OtherEnds};
 use crate::preprocess::ImageError;
 use crate::store::PickError;
+use crate::train::DirectoryError;
 use crate::verify::VerifyError;
 use crate::weights::{LooksLike, WeightsError};
 use crate::zoo::CardError;
@@ -32,6 +33,7 @@ fn own(error: &Error) -> Option<String> {
         | Error::Net(NetError::Weights(error))
         | Error::Weights(error) => weights(error).map(str::to_owned),
         Error::Embed(error) => Some(embed(error)?.to_owned()),
+        Error::Directory(error) => directory(error).map(str::to_owned),
         Error::Eval(error) => eval(error),
         Error::Hub(error) => hub(error),
         Error::Image(error) => image(error),
@@ -43,6 +45,18 @@ fn own(error: &Error) -> Option<String> {
             ))
         }
         Error::OtherEnds { config, ends, .. } => other_ends(config.as_deref(), ends),
+        _ => None,
+    }
+}
+
+fn directory(error: &DirectoryError) -> Option<&'static str> {
+    match error {
+        DirectoryError::Exists { .. } => {
+            Some("use another name, or `--force`, which replaces a model directory")
+        }
+        DirectoryError::NoArchitecture { .. } => {
+            Some("`--head-only` writes the classifier, which `--head` takes")
+        }
         _ => None,
     }
 }

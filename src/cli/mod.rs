@@ -19,6 +19,7 @@ mod output;
 mod preprocess;
 mod rows;
 mod session;
+mod train;
 mod transfers;
 mod verify;
 mod version;
@@ -72,6 +73,7 @@ enum Command {
     Eval(Box<eval::Arguments>),
     Compare(Box<compare::Arguments>),
     Embed(Box<embed::Arguments>),
+    Train(Box<train::Arguments>),
     Bench(bench::Arguments),
     List(list::Arguments),
     Info(info::Arguments),
@@ -147,6 +149,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
         Command::Eval(arguments) => eval::run(&arguments, messages, results)?,
         Command::Compare(arguments) => compare::run(&arguments, messages, results)?,
         Command::Embed(arguments) => embed::run(&arguments, messages)?,
+        Command::Train(arguments) => train::run(&arguments, messages, results)?,
         Command::Bench(arguments) => bench::run(&arguments, messages, results)?,
         Command::List(arguments) => list::run(&arguments, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,

@@ -15,7 +15,7 @@ use super::transfers::Transfers;
 use crate::device::{DeviceChoice, DeviceError, OpenDevice};
 use crate::error::Error;
 use crate::hub::{HubOptions, Lockfile};
-use crate::model::{self, Model, ModelOptions};
+use crate::model::{self, Attached, HeadFile, Model, ModelOptions};
 use crate::nets::NetError;
 use crate::nn::{CandleEngine, Precision, PrecisionChoice};
 use crate::preprocess::Transform;
@@ -113,17 +113,17 @@ pub(super) struct Opened {
 
 impl Opened {
     fn new(
-        spec: ModelSpec,
+        found: FoundModel,
         weights: Option<&Path>,
         options: ModelOptions,
         hub: &HubOptions,
         messages: Messages,
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            transform: model::transform(&spec, &options.device).map_err(Error::from)?,
-            weights: open_weights(&spec, weights, hub, messages)?,
+            transform: model::transform(&found.spec, &options.device).map_err(Error::from)?,
+            weights: found.open_weights(weights, hub, messages)?,
             hub: hub.clone(),
-            spec,
+            spec: found.spec,
             options,
             messages,
         })
@@ -166,22 +166,27 @@ pub(super) fn open_all(
     messages: Messages,
 ) -> anyhow::Result<Vec<Opened>> {
     let from = &arguments.hub.source;
-    check_models(&arguments.models, arguments.weights.as_deref(), from)?;
+    let files = [
+        ("--weights", arguments.weights.as_deref()),
+        ("--head", arguments.head.as_deref()),
+    ];
+    check_models(&arguments.models, files, from)?;
     let hub = hub_from(&arguments.hub)?;
-    let find = |name: &String| find_at(name, from, overrides, &hub, messages);
-    let specs: Vec<ModelSpec> = arguments
-        .models
-        .iter()
-        .map(find)
-        .collect::<Result<_, _>>()?;
+    let find = |name: &String| {
+        let spec = find_at(name, from, overrides, &hub, messages)?;
+        FoundModel::new(spec, arguments.head.as_deref(), overrides)
+    };
+    let found = arguments.models.iter().map(find);
+    let found = found.collect::<anyhow::Result<Vec<_>>>()?;
+    let specs: Vec<&ModelSpec> = found.iter().map(|found| &found.spec).collect();
     // Before weights are downloaded.
-    model::match_classes(&specs).map_err(Error::from)?;
+    model::match_classes(specs.iter().copied()).map_err(Error::from)?;
     let names: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
     let options = open_device(&arguments.device, &names.join(", "), messages)?;
     let weights = arguments.weights.as_deref();
-    let specs = specs.into_iter();
-    specs
-        .map(|spec| Opened::new(spec, weights, options.clone(), &hub, messages))
+    let found = found.into_iter();
+    found
+        .map(|found| Opened::new(found, weights, options.clone(), &hub, messages))
         .collect()
 }
 
@@ -195,22 +200,25 @@ pub(super) fn open(
 ) -> anyhow::Result<Opened> {
     let hub = source(hub_options(arguments.offline)?, from)?;
     let spec = find_at(&arguments.model, from, overrides, &hub, messages)?;
-    let options = open_device(&arguments.device, &spec.name, messages)?;
-    Opened::new(spec, arguments.weights.as_deref(), options, &hub, messages)
+    let found = FoundModel::new(spec, arguments.head.as_deref(), overrides)?;
+    let options = open_device(&arguments.device, &found.spec.name, messages)?;
+    Opened::new(found, arguments.weights.as_deref(), options, &hub, messages)
 }
 
 /// Refuses options that are about one model if several are given, and a model that is given twice.
 pub(super) fn check_models(
     models: &[String],
-    weights: Option<&Path>,
+    files: [(&str, Option<&Path>); 2],
     from: &SourceArgs,
 ) -> anyhow::Result<()> {
-    if models.len() > 1 && weights.is_some() {
-        bail!(
-            "`--weights` is for one model, and {} are given: `-m DIR` names a directory with a \
-             config.json and weights",
-            models.len()
-        );
+    for (option, _) in files.iter().filter(|(_, file)| file.is_some()) {
+        if models.len() > 1 {
+            bail!(
+                "`{option}` is for one model, and {} are given: `-m DIR` names a directory with a \
+                 config.json and weights",
+                models.len()
+            );
+        }
     }
     if models.len() > 1 && from.revision.is_some() {
         bail!("`--revision` is for one model: `-m hf-hub:ORG/REPO@REVISION` names one of several");
@@ -220,6 +228,44 @@ pub(super) fn check_models(
         bail!("{} is given twice", models[twice]);
     }
     Ok(())
+}
+
+/// A model that was found, before its weights are open.
+pub(super) struct FoundModel {
+    pub(super) spec: ModelSpec,
+    /// The model with its own classifier, and the one in its place.
+    head: Option<(ModelSpec, Attached)>,
+}
+
+impl FoundModel {
+    /// With the classifier of a `--head`; what the arguments override stays so.
+    pub(super) fn new(
+        mut spec: ModelSpec,
+        head: Option<&Path>,
+        overrides: &Overrides,
+    ) -> anyhow::Result<Self> {
+        let Some(path) = head else {
+            return Ok(Self { spec, head: None });
+        };
+        let base = spec.clone();
+        let attached = HeadFile::open(path)?.attach(&mut spec);
+        spec.set(overrides);
+        let head = Some((base, attached));
+        Ok(Self { spec, head })
+    }
+
+    /// The weights, with the classifier of the `--head`.
+    pub(super) fn open_weights(
+        &self,
+        file: Option<&Path>,
+        hub: &HubOptions,
+        messages: Messages,
+    ) -> anyhow::Result<Weights> {
+        Ok(match &self.head {
+            None => open_weights(&self.spec, file, hub, messages)?,
+            Some((base, head)) => head.weights(&open_weights(base, file, hub, messages)?)?,
+        })
+    }
 }
 
 pub(super) fn open_weights(

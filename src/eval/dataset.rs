@@ -219,6 +219,12 @@ impl Dataset {
         })
     }
 
+    /// The short names of the classes that the labels are about.
+    pub fn class_names(&self) -> Vec<String> {
+        let labels = self.classes.iter();
+        labels.map(|label| label.name.clone()).collect()
+    }
+
     /// Whether the data set was labelled with these classes.
     pub(super) fn check_classes(&self, labels: &LabelSet) -> Result<(), EvalError> {
         if labels.entries == self.classes {

@@ -173,11 +173,7 @@ impl<'a> Evaluation<'a> {
             } else {
                 String::new()
             },
-            classes: data
-                .classes
-                .iter()
-                .map(|label| label.name.clone())
-                .collect(),
+            classes: data.class_names(),
         };
         Ok(Self {
             runs: model_run::open(&header, &options)?,

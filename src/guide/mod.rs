@@ -23,3 +23,6 @@ pub mod output {}
 
 #[doc = include_str!("performance.md")]
 pub mod performance {}
+
+#[doc = include_str!("train.md")]
+pub mod train {}

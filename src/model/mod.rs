@@ -4,6 +4,7 @@
 mod builder;
 mod classes;
 mod ensemble;
+mod head;
 mod inputs;
 mod prediction;
 mod prefetch;
@@ -16,6 +17,7 @@ pub use classes::EnsembleError;
 #[cfg(feature = "cli")]
 pub(crate) use classes::match_classes;
 pub use ensemble::Ensemble;
+pub use head::{Attached, HeadError, HeadFile, HeadInfo};
 pub(crate) use inputs::SharedInputs;
 pub use prediction::{OutputActivation, Prediction};
 #[cfg(feature = "cli")]

@@ -27,6 +27,14 @@ impl Plan {
     pub fn check_weights(&self, weights: &Weights) -> Result<Vec<String>, NetError> {
         fit(self, weights).map(|(_, notes)| notes)
     }
+
+    /// The plan's tensors in a file, under the plan's names.
+    ///
+    /// # Errors
+    /// As [`Plan::check_weights`].
+    pub(crate) fn find(&self, weights: &Weights) -> Result<Weights, NetError> {
+        fit(self, weights).map(|(weights, _)| weights)
+    }
 }
 
 /// Finds the plan's tensors in a file, exactly; they get the plan's names. The notes say how the

@@ -9,7 +9,10 @@
 //!
 //! Everything is deterministic, whatever the number of threads.
 
+mod card;
+mod config;
 mod cross_validate;
+mod directory;
 mod doubts;
 mod error;
 mod fit;
@@ -21,7 +24,9 @@ mod options;
 mod samples;
 mod scaler;
 
+pub use card::{ModelCard, license, verdict};
 pub use cross_validate::{CrossValidation, Nested, StrengthScore, cross_validate, records};
+pub use directory::{DirectoryError, OutputDirectory};
 pub use doubts::{Doubt, label_doubts};
 pub use error::TrainError;
 pub use fit::{Head, fit};

@@ -18,6 +18,15 @@ pub enum WeightsError {
         #[source]
         error: std::io::Error,
     },
+    /// The operating system could not write the file.
+    #[error("cannot write `{file}`")]
+    Unwritable {
+        /// Path.
+        file: String,
+        /// What the operating system said.
+        #[source]
+        error: std::io::Error,
+    },
     /// The content is not a checkpoint.
     #[error("`{file}` is not a weights file: {looks_like}")]
     NotWeights {

@@ -21,6 +21,7 @@ mod safetensors;
 mod shards;
 mod state_dict;
 mod torch;
+mod write;
 mod zip;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ use sha2::{Digest, Sha256};
 pub use shards::files_of;
 pub(crate) use shards::shard_names;
 use state_dict::{Entry, StateDict, plain_name};
+pub(crate) use write::small_file;
 
 use crate::digest::hexadecimal;
 
@@ -294,6 +296,28 @@ impl Weights {
                 .filter_map(|(name, other)| Some((new_name(name)?, other.clone())))
                 .collect(),
         })
+    }
+
+    /// These tensors, and those of `other`, which replace any of the same name.
+    pub(crate) fn replaced_by(&self, other: &Self) -> Self {
+        let mut replaced = self.with(self.dict.clone());
+        let first = replaced.parts.len();
+        replaced.parts.extend(other.parts.iter().cloned());
+        let entries = other.dict.entries.iter().map(|(name, entry)| {
+            let part = first + entry.part;
+            let entry = Entry {
+                part,
+                ..entry.clone()
+            };
+            (name.clone(), entry)
+        });
+        replaced.dict.entries.extend(entries);
+        replaced
+    }
+
+    /// A text that a safetensors file has beside its tensors.
+    pub(crate) fn metadata(&self, key: &str) -> Option<String> {
+        safetensors::metadata(&self.parts.first()?.bytes, key)
     }
 
     /// Another dict of the same file.

@@ -72,6 +72,12 @@ pub(super) fn index(file: &str, bytes: &[u8]) -> Result<BTreeMap<String, Entry>,
     Ok(entries(&metadata, data_start as usize))
 }
 
+/// A text of the header's metadata; `None` if it has none of that name.
+pub(super) fn metadata(bytes: &[u8], key: &str) -> Option<String> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
+    metadata.metadata().as_ref()?.get(key).cloned()
+}
+
 /// The tensors from the beginning of a safetensors file, up to the end of its header.
 pub(super) fn index_header(
     file: &str,

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::{Architecture, Card, CardError};
+use super::resolve::split_tag;
+use super::{Architecture, Card, CardError, ModelSpec};
 
 include!(concat!(env!("OUT_DIR"), "/cards.rs"));
 include!(concat!(env!("OUT_DIR"), "/architectures.rs"));
@@ -92,6 +93,29 @@ impl Zoo {
         card.or_else(|| untrained().cloned())
     }
 
+    /// The name of the architecture that a model has, apart from its input channels and classes.
+    pub fn architecture_of(&self, spec: &ModelSpec) -> Option<&str> {
+        let untrained = self.untrained.iter().map(|known| known.name.as_str());
+        let all = self.architectures().into_iter().chain(untrained);
+        // Its own name, should there be two names for one network.
+        let own = split_tag(&spec.name).0;
+        let mut all: Vec<&str> = all.collect();
+        all.sort_by_key(|name| *name != own);
+        all.into_iter().find(|name| {
+            self.architecture(name).is_some_and(|mut known| {
+                known.network.set_inputs(spec.channels());
+                known.naming == spec.naming && known.network == spec.network
+            })
+        })
+    }
+
+    /// Whether timm has the architecture of this name: all but those of networks that were trained for
+    /// this program.
+    pub fn is_in_timm(&self, architecture: &str) -> bool {
+        let own = |card: &Card| card.weights.embedded.is_some();
+        self.architecture(architecture).is_some() && !self.of(architecture).any(own)
+    }
+
     /// Names of the architectures that have cards, sorted.
     pub fn architectures(&self) -> Vec<&str> {
         let mut names: Vec<_> = self
@@ -168,6 +192,27 @@ mod tests {
     fn the_cards_of_the_program_satisfy_all_rules() {
         let checked = Zoo::parse(CARDS.iter().copied()).expect("every card is right");
         assert_eq!(Zoo::builtin().unwrap().cards(), checked.cards());
+    }
+
+    #[test]
+    fn the_architecture_of_a_model_is_known_by_its_network() {
+        let zoo = Zoo::builtin().unwrap();
+        for card in zoo.cards() {
+            let mut spec = ModelSpec::from_card(card).unwrap();
+            let name = card.name.architecture();
+            assert_eq!(zoo.architecture_of(&spec), Some(name));
+            // Of one network under two names, either may be meant.
+            spec.name = "a/directory".into();
+            spec.network.set_inputs(1);
+            let found = zoo.architecture_of(&spec).unwrap();
+            let found = zoo.architecture(found).unwrap();
+            assert_eq!(
+                (found.network, found.naming),
+                (card.network.clone(), card.naming)
+            );
+            assert_eq!(zoo.is_in_timm(name), name != "seresnet20");
+        }
+        assert!(zoo.is_in_timm("seresnet101") && !zoo.is_in_timm("none"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::common::hub_server::HubServer;
 use super::ensemble::{failing, other};
 use super::env::{Env, data, json_rows};
 use super::eval::{eval, folders};
+use super::train::{picture, shapes};
 
 const GUIDE: &str = include_str!("../../src/guide/output.md");
 
@@ -202,6 +203,16 @@ fn every_field_is_in_the_guide() {
         &[&["set", "-m", "demo"], &["set", "-m", "demo", "--expect"]],
         &[],
     );
+    shapes(&env, "shapes", 0..4);
+    env.write("shapes/ring/broken.png", "no image");
+    // The same image in two classes is doubtful in both.
+    env.write("shapes/stripes 2/other.png", picture(0, 1));
+    check(
+        &env,
+        "train",
+        &[&["shapes", "-m", "demo", "-o", "learned"]],
+        &[],
+    );
     env.image("ankle-boot.png", "multi/a.png");
     env.write("multi.json", r#"{"a.png": [7, 9]}"#);
     let multi = ["multi", "-m", "demo", "--labels", "multi.json"];
@@ -237,9 +248,10 @@ fn every_column_is_in_the_guide() {
     let multi = ["set", "-m", "demo", "--labels", "labels.json"];
     let results = "a.jsonl";
     env.run(&eval(&["--results", results]));
+    shapes(&env, "shapes", 0..4);
     other(&env);
     let both = ["missing.png", "-m", "demo", "-m", "./other", "--members"];
-    let commands: [(&str, &[&str]); 13] = [
+    let commands: [(&str, &[&str]); 14] = [
         ("classify", &["missing.png", "-m", "demo"]),
         ("classify", &both),
         ("list", &["fashion"]),
@@ -252,6 +264,7 @@ fn every_column_is_in_the_guide() {
         ("verify", &["demo", "--golden", golden]),
         ("compare", &[results, results]),
         ("eval", &["set", "-m", "demo"]),
+        ("train", &["shapes", "-m", "demo", "-o", "learned"]),
         ("eval --multi-label", &multi),
     ];
     for (command, more) in commands {

@@ -36,6 +36,7 @@ mod passed_over;
 mod tensors;
 #[cfg(unix)]
 mod terminal;
+mod train;
 mod version;
 mod weights_files;
 #[cfg(unix)]
@@ -67,6 +68,7 @@ fn help() {
         "bench",
         "eval",
         "compare",
+        "train",
         "devices",
         "embed",
         "version",

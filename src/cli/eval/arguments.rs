@@ -75,6 +75,9 @@ pub(in crate::cli) struct Arguments {
     /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own; for one model
     #[arg(short, long, value_name = "FILE")]
     pub(super) weights: Option<PathBuf>,
+    /// Use the classifier in this file, which `senet train --head-only` has learned for the model
+    #[arg(long, value_name = "FILE", conflicts_with = "num_classes")]
+    pub(super) head: Option<PathBuf>,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
@@ -211,6 +214,7 @@ impl Arguments {
         let single = [
             &self.results,
             &self.weights,
+            &self.head,
             &selection.labels,
             &selection.class_map,
         ];
@@ -223,6 +227,7 @@ impl Arguments {
         Request {
             models: &self.models,
             weights: self.weights.as_deref(),
+            head: self.head.as_deref(),
             data: &self.data,
             selection: &self.selection,
             run: &self.run,

@@ -45,12 +45,13 @@ fn page(context: &ReportContext<'_>, image: impl Fn(&Record) -> Option<RgbImage>
     let page = Page {
         context: *context,
         thumbnails: &thumbnails,
+        training: None,
     };
     page.to_string()
 }
 
 /// A file to be written, checked before the work starts.
-pub(super) struct Output {
+pub(in crate::cli) struct Output {
     path: PathBuf,
 }
 
@@ -58,7 +59,7 @@ impl Output {
     /// # Errors
     /// If the file cannot be created in its directory, the path is a directory, or it is one of
     /// `kept`, which would be lost.
-    pub(super) fn new(path: &Path, kept: &[&Path]) -> Result<Self, Error> {
+    pub(in crate::cli) fn new(path: &Path, kept: &[&Path]) -> Result<Self, Error> {
         let check = || {
             let target = Target::find(path)?;
             let own = match &target {
@@ -78,7 +79,7 @@ impl Output {
         })
     }
 
-    fn replace(&self, bytes: &[u8]) -> Result<(), Error> {
+    pub(in crate::cli) fn replace(&self, bytes: &[u8]) -> Result<(), Error> {
         crate::files::write(&self.path, bytes).map_err(|error| unwritable(&self.path, error))
     }
 }

@@ -7,18 +7,19 @@ use anyhow::bail;
 use super::arguments::{RunArgs, SelectionArgs};
 use crate::cli::args::note_clipped;
 use crate::cli::output::{Messages, human_bytes};
-use crate::cli::session;
+use crate::cli::session::{self, FoundModel};
 use crate::error::Error;
 use crate::eval::{Classes, Dataset, EvalOptions, Evaluation, ModelRun, Outcome, Record};
 use crate::hub::HubOptions;
 use crate::model::Model;
-use crate::zoo::ModelSpec;
 
 /// The models and data to evaluate: what `senet eval` and `senet compare` have in common.
 pub(in crate::cli) struct Request<'a> {
     pub models: &'a [String],
     /// Used instead of the only model's own weights.
     pub weights: Option<&'a Path>,
+    /// Used instead of the only model's own classifier.
+    pub head: Option<&'a Path>,
     pub data: &'a [PathBuf],
     pub selection: &'a SelectionArgs,
     pub run: &'a RunArgs,
@@ -36,19 +37,22 @@ impl Request<'_> {
         if streams.count() > 1 {
             bail!("standard input can be read only once");
         }
-        session::check_models(self.models, self.weights, &self.run.hub.source)
+        let files = [("--weights", self.weights), ("--head", self.head)];
+        session::check_models(self.models, files, &self.run.hub.source)
     }
 
     /// The specs of the models, as changed by the arguments.
-    pub(in crate::cli) fn find(&self) -> anyhow::Result<(Vec<ModelSpec>, HubOptions)> {
+    pub(in crate::cli) fn find(&self) -> anyhow::Result<(Vec<FoundModel>, HubOptions)> {
         self.check()?;
         let hub = session::hub_from(&self.run.hub)?;
         let from = &self.run.hub.source;
         let overrides = self.run.input.overrides();
-        let mut specs: Vec<ModelSpec> = Vec::new();
+        let mut all: Vec<FoundModel> = Vec::new();
         for name in self.models {
-            let mut spec = session::find_at(name, from, &overrides, &hub, self.messages)?;
-            self.run.adapt(&mut spec)?;
+            let spec = session::find_at(name, from, &overrides, &hub, self.messages)?;
+            let mut found = FoundModel::new(spec, self.head, &overrides)?;
+            self.run.adapt(&mut found.spec)?;
+            let spec = &found.spec;
             // Fails before the run if the network does not take images.
             spec.transform().map_err(Error::from)?;
             if spec.classes() == 1 && !self.multi_label {
@@ -59,7 +63,7 @@ impl Request<'_> {
                     spec.name
                 );
             }
-            if let Some(first) = specs.first()
+            if let Some(FoundModel { spec: first, .. }) = all.first()
                 && first.labels.entries != spec.labels.entries
             {
                 bail!(
@@ -70,22 +74,22 @@ impl Request<'_> {
                     spec.labels.name
                 );
             }
-            specs.push(spec);
+            all.push(found);
         }
-        Ok((specs, hub))
+        Ok((all, hub))
     }
 
     /// Evaluates the models on the data; `None` if Ctrl-C stopped it. With `fingerprints`, the
     /// results identify the weights and the data.
     pub(in crate::cli) fn measure(
         &self,
-        specs: Vec<ModelSpec>,
+        found: Vec<FoundModel>,
         hub: &HubOptions,
         classes: &Classes<'_>,
         mut options: EvalOptions,
         fingerprints: bool,
     ) -> anyhow::Result<Option<Measured>> {
-        let names: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
+        let names: Vec<&str> = found.iter().map(|found| &*found.spec.name).collect();
         let dataset_options = self.selection.dataset_options(classes, self.multi_label)?;
         options.check_results(&names).map_err(Error::from)?;
         let data = Dataset::open(self.data, classes, &dataset_options).map_err(Error::from)?;
@@ -95,13 +99,13 @@ impl Request<'_> {
         options.batch_size =
             session::batch_size(given, data.items.len(), &place.device, self.messages);
         let mut models = Vec::new();
-        for spec in specs {
-            let weights = session::open_weights(&spec, self.weights, hub, self.messages)?;
+        for found in found {
+            let weights = found.open_weights(self.weights, hub, self.messages)?;
             if fingerprints {
                 let fingerprint = weights.fingerprint().map_err(Error::from)?;
                 options.fingerprints.push(fingerprint);
             }
-            models.push(session::load(spec, &weights, &place, self.messages)?);
+            models.push(session::load(found.spec, &weights, &place, self.messages)?);
         }
         let runs = self.evaluate(&models, &data, options)?;
         for model in &models {

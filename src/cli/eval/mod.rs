@@ -22,9 +22,10 @@ use crate::zoo::{ModelSpec, Published};
 pub(super) use arguments::{Arguments, RunArgs, SelectionArgs};
 use arguments::{Command, Form, check};
 use files::Files;
+pub(super) use files::Output;
 pub(super) use measure::Request;
 use measure::print_failures;
-pub(super) use print::pair as print_pair;
+pub(super) use print::{ModelRow, interval, pair as print_pair, percent, text as print_text};
 
 pub(super) fn run(
     arguments: &Arguments,
@@ -90,16 +91,19 @@ fn run_eval(
     let outputs = arguments.form.files(&arguments.kept())?;
     check(arguments)?;
     let request = arguments.request(messages);
-    let (specs, hub) = request.find()?;
+    let (found, hub) = request.find()?;
     // Found out before the run that nothing was published.
-    let published = specs.iter().filter(|_| arguments.expect).map(expected);
+    let published = found
+        .iter()
+        .filter(|_| arguments.expect)
+        .map(|found| expected(&found.spec));
     let published = published.collect::<anyhow::Result<Vec<_>>>()?;
-    let labels = specs[0].labels.clone();
+    let labels = found[0].spec.labels.clone();
     let classes = arguments.selection.classes(&labels)?;
     let options = arguments.options();
     let decode = options.decode;
     let keeps = arguments.results.is_some() || arguments.form.parquet.is_some();
-    let Some((runs, data)) = request.measure(specs, &hub, &classes, options, keeps)? else {
+    let Some((runs, data)) = request.measure(found, &hub, &classes, options, keeps)? else {
         return Ok(INTERRUPTED);
     };
     if arguments.multi_label {

@@ -12,11 +12,11 @@ use crate::eval::{ClassReport, Comparison, Interval, MultiClass, MultiReport, Pa
 const SHOWN: usize = 10;
 
 #[derive(Serialize)]
-struct ModelRow<'a> {
+pub(in crate::cli) struct ModelRow<'a> {
     #[serde(flatten)]
-    report: &'a Report,
+    pub report: &'a Report,
     #[serde(skip_serializing_if = "Option::is_none")]
-    published: Option<&'a Comparison>,
+    pub published: Option<&'a Comparison>,
 }
 
 impl Row for ModelRow<'_> {
@@ -68,7 +68,7 @@ pub(super) fn report(
     })
 }
 
-fn text(
+pub(in crate::cli) fn text(
     report: &Report,
     published: Option<&Comparison>,
     results: &mut Results,
@@ -380,11 +380,11 @@ fn p_value(p: f64) -> String {
     }
 }
 
-fn percent(share: f64) -> String {
+pub(in crate::cli) fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
-fn interval(interval: Interval) -> String {
+pub(in crate::cli) fn interval(interval: Interval) -> String {
     format!(
         "{:.2} to {:.2} %",
         interval.low * 100.0,

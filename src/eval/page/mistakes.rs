@@ -52,11 +52,11 @@ impl Thumbnail {
     }
 
     /// Whether it is better enlarged with visible pixels than blurred.
-    fn is_coarse(&self) -> bool {
+    pub(super) fn is_coarse(&self) -> bool {
         self.width.max(self.height) < Self::LARGEST / 2
     }
 
-    fn base64(&self) -> Base64Display<'_, 'static, GeneralPurpose> {
+    pub(super) fn base64(&self) -> Base64Display<'_, 'static, GeneralPurpose> {
         Base64Display::new(&self.jpeg, &STANDARD)
     }
 }

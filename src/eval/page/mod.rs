@@ -11,6 +11,7 @@ mod confusion;
 mod markup;
 mod mistakes;
 mod summary;
+mod training;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,7 @@ use std::fmt;
 use askama::Template;
 
 pub use mistakes::{Thumbnail, surest_mistakes};
+pub use training::{Alike, Doubtful, Training};
 
 #[cfg(doc)]
 use super::Record;
@@ -27,6 +29,7 @@ use classes::Classes;
 use confusion::Confusion;
 use mistakes::{Failures, Mistakes};
 use summary::Summary;
+use training::Section;
 
 /// The input of a page; [`Display`](fmt::Display) writes it.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +39,8 @@ pub struct Page<'a> {
     /// Thumbnails of [`surest_mistakes`] by [`Record::index`]; a mistake without one is shown as
     /// text only.
     pub thumbnails: &'a BTreeMap<usize, Thumbnail>,
+    /// How the model was learned, if it just was.
+    pub training: Option<Training<'a>>,
 }
 
 #[derive(Template)]
@@ -44,6 +49,7 @@ struct Document<'a> {
     model: &'a str,
     style: &'static str,
     summary: Summary<'a>,
+    training: Option<Section<'a>>,
     /// `None` without an answer.
     answers: Option<Answers<'a>>,
     failures: Failures<'a>,
@@ -65,6 +71,7 @@ impl fmt::Display for Page<'_> {
             model: &report.model,
             style: include_str!("style.css"),
             summary: Summary::new(self.context),
+            training: self.training.map(Section::new),
             answers: (report.answered > 0).then(|| Answers {
                 calibration: Calibration::new(report),
                 classes: Classes::new(report),

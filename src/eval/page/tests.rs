@@ -91,9 +91,28 @@ fn page(classes: usize, records: &[Record], thumbnails: &BTreeMap<usize, Thumbna
         warnings: &[],
         comparison: Some(&comparison),
     };
+    let image = Doubtful {
+        image: QUOTES,
+        label: SCRIPT,
+        prediction: "b",
+        label_probability: 0.01,
+        probability: 0.99,
+        thumbnail: Thumbnail::new(&RgbImage::new(3, 2)),
+    };
+    let alike = Alike {
+        first: [QUOTES, SCRIPT],
+        second: ["b", "<b>"],
+        similarity: 1.0,
+    };
     let page = Page {
         context,
         thumbnails,
+        training: Some(Training {
+            facts: &[(SCRIPT.into(), QUOTES.into())],
+            doubts: 1,
+            doubtful: &[image],
+            alike: &[alike],
+        }),
     };
     let page = page.to_string();
     well_formed(&page);

@@ -1,0 +1,196 @@
+//! From features to a classifier and all that is said about it.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::features::Features;
+use crate::cli::output::Messages;
+use crate::error::Error;
+use crate::eval::{Answer, Dataset, Header, Outcome, Record, Report};
+use crate::labels::LabelSet;
+use crate::similar::{DuplicateOptions, Matrix, Pair, duplicates};
+use crate::train::{
+    CrossValidation, Doubt, Head, LearningCurve, Samples, TrainError, TrainOptions, cross_validate,
+    fit, label_doubts, learning_curve,
+};
+
+/// The cosine of features from which on two images with different labels are reported.
+pub(super) const ALIKE: f64 = 0.99;
+/// The most images whose pairs are compared: the work grows with the square of their number.
+const MOST_COMPARED: usize = 50_000;
+
+/// A classifier, and what is known about it and its data.
+pub(super) struct Learned {
+    pub head: Head,
+    pub chosen: CrossValidation,
+    /// Of cross-validation with the chosen strength.
+    pub report: Report,
+    pub records: Vec<Record>,
+    pub nested: Option<Report>,
+    pub curve: LearningCurve,
+    /// Their images are places in `items`.
+    pub doubts: Vec<Doubt>,
+    /// The same, of images that look alike and have different labels.
+    pub alike: Vec<Pair>,
+}
+
+/// What is learned from.
+pub(super) struct Lesson<'a> {
+    pub features: &'a Features,
+    pub data: &'a Dataset,
+    pub labels: &'a LabelSet,
+    /// Of each item of the data set.
+    pub groups: Option<&'a [usize]>,
+    pub header: &'a Header,
+    pub options: &'a TrainOptions,
+}
+
+impl Lesson<'_> {
+    /// `None` if Ctrl-C stopped it.
+    pub(super) fn learn(&self, messages: Messages) -> anyhow::Result<Option<Learned>> {
+        match self.try_learn(messages) {
+            Ok(learned) => Ok(Some(learned)),
+            Err(Error::Train(TrainError::Stopped)) => {
+                messages.note("interrupted");
+                Ok(None)
+            }
+            Err(error) => Err(self.named(error)),
+        }
+    }
+
+    fn try_learn(&self, messages: Messages) -> Result<Learned, Error> {
+        let items = &self.features.items;
+        let labels: Vec<u32> = items
+            .iter()
+            .map(|&item| self.data.items[item].labels[0] as u32)
+            .collect();
+        let (values, width) = (&self.features.values, self.features.width);
+        let mut samples = Samples::new(values, width, &labels, self.labels.len())?;
+        let groups: Option<Vec<u32>> = self
+            .groups
+            .map(|groups| items.iter().map(|&item| groups[item] as u32).collect());
+        if let Some(groups) = &groups {
+            samples = samples.with_groups(groups);
+        }
+        if let Some(flipped) = &self.features.flipped {
+            samples = samples.with_flipped(flipped)?;
+        }
+        let start = Instant::now();
+        let bar = messages.bar(0, "{bar:30.cyan/dim} {pos} of {len} fits  {eta}");
+        let chosen = cross_validate(&samples, self.options, |done, all| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        let chosen = chosen?;
+        if let Some(few) = chosen.folds.few {
+            let name = &self.labels.entries[few.class].name;
+            let what = if groups.is_some() {
+                "groups of images"
+            } else {
+                "images"
+            };
+            messages.note(format!(
+                "{} folds instead of {}: `{name}` has {} {what}",
+                chosen.folds.count, self.options.folds, few.count
+            ));
+        }
+        let head = fit(&samples, chosen.strength, self.options)?;
+        let curve = learning_curve(&samples, &chosen, self.options)?;
+        messages.note(format!(
+            "classifiers learned and tested in {:.1} s",
+            start.elapsed().as_secs_f64()
+        ));
+        let records = self.records(&chosen.answers);
+        let report = |records: &[Record]| Report::new(self.header, records, &[1, 5]);
+        let nested = chosen.nested.as_ref();
+        Ok(Learned {
+            head,
+            report: report(&records),
+            records,
+            nested: nested.map(|nested| report(&self.records(&nested.answers))),
+            curve,
+            doubts: label_doubts(&chosen.answers, &labels),
+            alike: self.alike(&labels, messages)?,
+            chosen,
+        })
+    }
+
+    /// One record for each image of the data set.
+    fn records(&self, answers: &[Answer]) -> Vec<Record> {
+        let answered = self.features.items.iter().zip(answers);
+        let answered = answered.map(|(&place, answer)| (place, Outcome::Answer(*answer)));
+        let failed = self.features.failures.iter();
+        let failed = failed.map(|(place, error)| {
+            let error = error.clone();
+            (*place, Outcome::Error { error })
+        });
+        let mut outcomes: Vec<_> = answered.chain(failed).collect();
+        outcomes.sort_by_key(|(place, _)| *place);
+        let records = outcomes.into_iter().map(|(place, outcome)| {
+            let item = &self.data.items[place];
+            Record {
+                index: item.index,
+                image: item.name.clone(),
+                image_bytes: item.name_bytes.clone(),
+                label: item.labels[0],
+                outcome,
+            }
+        });
+        records.collect()
+    }
+
+    /// Pairs of images that look alike and have different labels, the most alike first.
+    fn alike(&self, labels: &[u32], messages: Messages) -> Result<Vec<Pair>, Error> {
+        if labels.len() > MOST_COMPARED {
+            messages.note(format!(
+                "near-duplicates with different labels are looked for among at most {MOST_COMPARED} images; \
+                 `senet similar --duplicates` compares more"
+            ));
+            return Ok(Vec::new());
+        }
+        let differ = |first: usize, second: usize| labels[first] != labels[second];
+        let options = DuplicateOptions {
+            threshold: ALIKE,
+            wanted: Some(&differ),
+            ..DuplicateOptions::default()
+        };
+        let images = Matrix::new(&self.features.values, self.features.width);
+        let stop = self.options.stop.as_ref();
+        let is_stopped = || stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
+        let groups = duplicates(&images, &options, &mut |_| match is_stopped() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        });
+        if is_stopped() {
+            return Err(TrainError::Stopped.into());
+        }
+        let mut pairs: Vec<Pair> = groups?.into_iter().flat_map(|group| group.pairs).collect();
+        pairs.sort_by(|a, b| {
+            let order = b.similarity.total_cmp(&a.similarity);
+            order.then((a.first, a.second).cmp(&(b.first, b.second)))
+        });
+        Ok(pairs)
+    }
+
+    /// Names the class or the image that an error is about.
+    fn named(&self, error: Error) -> anyhow::Error {
+        let class =
+            |class: usize| format!("`{}` cannot be learned", self.labels.entries[class].name);
+        let about = match &error {
+            Error::Train(
+                TrainError::EmptyClass { class: index }
+                | TrainError::TooFewImages { class: index, .. }
+                | TrainError::OneGroup { class: index }
+                | TrainError::Overflow { class: index },
+            ) => class(*index),
+            Error::Train(TrainError::NotFinite { image, .. }) => {
+                let item = &self.data.items[self.features.items[*image]];
+                format!("{} cannot be learned from", item.name)
+            }
+            _ => return error.into(),
+        };
+        anyhow::Error::new(error).context(about)
+    }
+}
