@@ -9,29 +9,29 @@ const MEMORY: usize = 10;
 /// Most evaluations of one line search.
 const TRIALS: usize = 30;
 
-/// A step must reach this share of the decrease that the slope promises.
-const DECREASE: f64 = 1e-4;
-
-/// And leave no more than this share of the slope.
+/// A step must leave no more than this share of the slope.
 const SLOPE: f64 = 0.9;
 
-/// The function is summed in f32, so that differences below this share of its value mean nothing.
-const NOISE: f64 = 1e-7;
+/// Where the slope has turned by more than this share of it, the value must have fallen by as large a
+/// share of what the slope promised.
+const TURNED: f64 = 0.1;
+const DECREASE: f64 = 1e-4;
 
-/// When to stop.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Done when no element of the gradient is larger.
-    pub gradient: f64,
-    pub iterations: usize,
-}
+/// Most steps. Those at the end are small, so that a result of so many is of use.
+const ITERATIONS: usize = 10_000;
+
+/// The search is over after so many steps without progress: the lowest value so far, by more than
+/// sums in f32 can tell, or the smallest gradient.
+const STALLED: usize = 100;
+const PROGRESS: f64 = 1e-6;
 
 /// How it ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Minimum {
     pub iterations: usize,
-    /// The largest element of the gradient.
-    pub gradient: f64,
+    /// Whether it is the minimum as far as was asked for: otherwise the values are too inexact to
+    /// come closer.
+    pub reached: bool,
 }
 
 /// A step, the change of the gradient along it, and the inverse of their product.
@@ -42,10 +42,10 @@ struct Pair {
 }
 
 /// Moves `x` to the minimum of `function`, which writes the gradient and returns the value, and
-/// may give up with an error.
+/// may give up with an error; close enough where `done` says so of `x` and the gradient.
 pub(super) fn minimise<E>(
     x: &mut [f64],
-    limits: Limits,
+    done: impl Fn(&[f64], &[f64]) -> bool,
     mut function: impl FnMut(&[f64], &mut [f64]) -> Result<f64, E>,
 ) -> Result<Minimum, E> {
     let mut gradient = vec![0.0; x.len()];
@@ -55,7 +55,10 @@ pub(super) fn minimise<E>(
     let mut direction = vec![0.0; x.len()];
     let mut there = vec![0.0; x.len()];
     let mut gradient_there = vec![0.0; x.len()];
-    while largest(&gradient) > limits.gradient && iterations < limits.iterations {
+    let mut reached = done(x, &gradient);
+    let mut best = (value, dot(&gradient, &gradient));
+    let mut stalled = 0;
+    while !reached && iterations < ITERATIONS && stalled < STALLED {
         descend(&pairs, &gradient, &mut direction);
         let mut slope = dot(&direction, &gradient);
         if slope >= 0.0 || slope.is_nan() {
@@ -110,10 +113,17 @@ pub(super) fn minimise<E>(
         }
         x.copy_from_slice(&there);
         std::mem::swap(&mut gradient, &mut gradient_there);
+        reached = done(x, &gradient);
+        let square = dot(&gradient, &gradient);
+        let progress = value < best.0 - PROGRESS * best.0.abs() || square < best.1;
+        stalled = if progress { 0 } else { stalled + 1 };
+        if progress {
+            best = (best.0.min(value), best.1.min(square));
+        }
     }
     Ok(Minimum {
         iterations,
-        gradient: largest(&gradient),
+        reached,
     })
 }
 
@@ -139,8 +149,9 @@ fn descend(pairs: &VecDeque<Pair>, gradient: &[f64], direction: &mut [f64]) {
 }
 
 /// Searches a step along a direction that satisfies the strong Wolfe conditions (the same book,
-/// section 3.5). The function is convex, so the sign of the slope says on which side the minimum
-/// lies, also where differences of the values are noise.
+/// section 3.5). The function is convex, so the sign of the slope says on which side the minimum lies,
+/// and the value has fallen where the slope has not turned. So differences of values, which are noise near
+/// the minimum, are looked at only after a step that is clearly too long.
 struct Search {
     value: f64,
     slope: f64,
@@ -167,16 +178,16 @@ impl Search {
     /// The next step to try after this one; `None` if this is the right one or there is none.
     fn next(&mut self, step: f64, value: f64, slope: f64) -> Option<f64> {
         self.trials += 1;
-        let most = self.value + DECREASE * step * self.slope + NOISE * self.value.abs();
-        let low_enough = value <= most;
-        if low_enough && slope.abs() <= SLOPE * self.slope.abs() {
+        let falls = slope <= TURNED * self.slope.abs()
+            || value <= self.value + DECREASE * step * self.slope;
+        if falls && slope.abs() <= SLOPE * self.slope.abs() {
             self.found = true;
             return None;
         }
         if self.trials == TRIALS {
             return None;
         }
-        if low_enough && slope < 0.0 {
+        if slope < 0.0 {
             self.low = (step, slope);
         } else {
             self.high = Some((step, slope));
@@ -195,22 +206,19 @@ impl Search {
             Some((high, high_slope)) => {
                 let zero = low - low_slope * (high - low) / (high_slope - low_slope);
                 let margin = 0.1 * (high - low);
-                if high_slope > 0.0 && zero.is_finite() {
+                if zero.is_finite() {
                     zero.clamp(low + margin, high - margin)
                 } else {
-                    low + 0.5 * (high - low)
+                    // The step was so long that the function overflowed.
+                    low + 0.1 * (high - low)
                 }
             }
         })
     }
 }
 
-fn largest(x: &[f64]) -> f64 {
-    x.iter().fold(0.0, |largest, x| x.abs().max(largest))
-}
-
 /// In eight sums, which the compiler turns into vectors.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(super) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (a, a_rest) = a.as_chunks::<8>();
     let (b, b_rest) = b.as_chunks::<8>();

@@ -7,6 +7,7 @@
 
 use rayon::prelude::*;
 
+use super::lbfgs::dot;
 use super::samples::Sample;
 use super::scaler::Scaler;
 use crate::kernels::{Isa, Linear};
@@ -85,6 +86,14 @@ impl Objective {
     /// Length of the vector of parameters: the weights `[classes, width]`, then a bias per class.
     pub(super) fn parameters(&self) -> usize {
         self.classes * (self.width + 1)
+    }
+
+    /// Whether the weights are close to the minimum, by the share `accuracy` of their norm. The penalty makes
+    /// the function so convex that no gradient of norm `g` is further than `g / penalty` away.
+    pub(super) fn is_minimum(&self, parameters: &[f64], gradient: &[f64], accuracy: f64) -> bool {
+        let weights = &parameters[..self.classes * self.width];
+        let allowed = accuracy * self.penalty;
+        dot(gradient, gradient) <= allowed * allowed * dot(weights, weights)
     }
 
     /// The mean loss of the images, plus the penalty on the weights, as scikit-learn scales them; writes the
