@@ -21,12 +21,12 @@ pub struct Head {
     pub bias: Vec<f32>,
     /// Steps of L-BFGS.
     pub iterations: usize,
-    /// Whether the weights are known to be within a 10,000th of their norm. Otherwise they are as close as
-    /// sums in f32 allow, which is the case with next to no regularisation.
+    /// Whether the weights are within a 10,000th of their norm of the exact ones. Otherwise they are as close as
+    /// sums in f32 allow, which happens with next to no regularisation.
     pub converged: bool,
 }
 
-/// Accuracy of the weights of classifiers that are only compared, as a share of their norm.
+/// Accuracy of classifiers that are only compared; see [`Objective::is_minimum`].
 pub(super) const SEARCH: f64 = 3e-2;
 
 /// And of the one that is kept.
@@ -73,7 +73,7 @@ impl<'a> Path<'a> {
         let weights = class_weights(&training, samples.classes(), options.balanced);
         let objective = Objective::new(&training, &scaler, &weights);
         Self {
-            parameters: vec![0.0; objective.parameters()],
+            parameters: objective.start(),
             objective,
             scaler,
             options,

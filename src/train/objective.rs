@@ -26,6 +26,8 @@ pub(super) struct Objective {
     classes: usize,
     /// Sum of the weights of all images.
     total_weight: f64,
+    /// What each class has of it. A class without images counts as one image, as its probability never is 0.
+    shares: Vec<f64>,
     /// Factor of half the squared norm of the weights.
     penalty: f64,
 }
@@ -65,11 +67,21 @@ impl Objective {
                 gradient: Linear::new(Isa::best(), &columns, &vec![0.0; width]),
             }
         });
+        let blocks = blocks.collect();
+        let mut shares = vec![0.0; class_weights.len()];
+        for sample in samples {
+            shares[sample.label as usize] += weight(sample);
+        }
+        let total_weight: f64 = shares.iter().sum();
+        for share in &mut shares {
+            *share = share.max(1.0) / total_weight;
+        }
         Self {
-            blocks: blocks.collect(),
+            blocks,
             width,
             classes: class_weights.len(),
-            total_weight: samples.iter().map(weight).sum(),
+            total_weight,
+            shares,
             penalty: 0.0,
         }
     }
@@ -83,19 +95,35 @@ impl Objective {
         self.penalty = twice / (strength * self.total_weight);
     }
 
-    /// Length of the vector of parameters: the weights `[classes, width]`, then a bias per class.
-    pub(super) fn parameters(&self) -> usize {
-        self.classes * (self.width + 1)
-    }
-
-    /// Whether the weights are close to the minimum, by the share `accuracy` of their norm. The penalty makes
-    /// the function so convex that no gradient of norm `g` is further than `g / penalty` away.
+    /// Whether the parameters are close to the minimum. Weights by the share `accuracy` of their norm: the
+    /// penalty makes the function so convex in them that with a gradient of norm `g` they are at most
+    /// `g / penalty` away. Biases by about `accuracy`: at the minimum, the mean probability of each class is its
+    /// share of the images, and their derivatives are what is missing from it.
     pub(super) fn is_minimum(&self, parameters: &[f64], gradient: &[f64], accuracy: f64) -> bool {
-        let weights = &parameters[..self.classes * self.width];
+        let (weights, _) = parameters.split_at(self.classes * self.width);
+        let (gradient, missing) = gradient.split_at(weights.len());
         let allowed = accuracy * self.penalty;
-        dot(gradient, gradient) <= allowed * allowed * dot(weights, weights)
+        let mut classes = missing.iter().zip(&self.shares);
+        classes.all(|(missing, share)| missing.abs() <= accuracy * share)
+            && dot(gradient, gradient) <= allowed * allowed * dot(weights, weights)
     }
 
+    /// No weights, and the biases that are the best without them.
+    pub(super) fn start(&self) -> Vec<f64> {
+        let mut parameters = vec![0.0; self.classes * (self.width + 1)];
+        let (_, biases) = parameters.split_at_mut(self.classes * self.width);
+        biases
+            .iter_mut()
+            .zip(&self.shares)
+            .for_each(|(bias, share)| *bias = share.ln());
+        // Of all biases with the same probabilities, those that scikit-learn ends with.
+        let mean = biases.iter().sum::<f64>() / self.classes as f64;
+        biases.iter_mut().for_each(|bias| *bias -= mean);
+        parameters
+    }
+
+    /// `parameters` are the weights `[classes, width]`, then a bias for each class.
+    ///
     /// The mean loss of the images, plus the penalty on the weights, as scikit-learn scales them; writes the
     /// gradient.
     pub(super) fn evaluate(&self, parameters: &[f64], gradient: &mut [f64]) -> f64 {
