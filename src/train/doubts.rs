@@ -1,6 +1,10 @@
-//! Images whose label is probably wrong.
+//! Images whose label is probably wrong, and classes about which little is known.
 
+use std::ops::ControlFlow;
+
+use super::{FewImages, Samples, TrainError, TrainOptions};
 use crate::eval::Answer;
+use crate::similar::{DuplicateOptions, Matrix, Pair, duplicates};
 
 /// An image with evidence against its label.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,4 +44,44 @@ pub fn label_doubts(answers: &[Answer], labels: &[u32]) -> Vec<Doubt> {
         .collect();
     doubts.sort_by(|(a, first), (b, second)| b.total_cmp(a).then(first.image.cmp(&second.image)));
     doubts.into_iter().map(|(_, doubt)| doubt).collect()
+}
+
+/// Pairs of images that are nearly the same, by the cosine of their features, and have different labels; the
+/// most alike first. Of very many images that are all alike, not all pairs are listed, but each image is in
+/// one.
+///
+/// # Errors
+/// [`TrainError::Stopped`].
+pub fn conflicting_duplicates(
+    samples: &Samples<'_>,
+    threshold: f64,
+    options: &TrainOptions,
+) -> Result<Vec<Pair>, TrainError> {
+    let labels = samples.labels();
+    let differ = |first: usize, second: usize| labels[first] != labels[second];
+    let mut search = DuplicateOptions::default();
+    search.threshold = threshold;
+    search.wanted = Some(&differ);
+    let features = Matrix::new(samples.features(), samples.width());
+    let groups = duplicates(&features, &search, &mut |_| match options.check_stop() {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    });
+    // The features are finite and of one width.
+    let groups = groups.map_err(|_| TrainError::Stopped)?;
+    let mut pairs: Vec<Pair> = groups.into_iter().flat_map(|group| group.pairs).collect();
+    pairs.sort_by(|a, b| {
+        let more = b.similarity.total_cmp(&a.similarity);
+        more.then((a.first, a.second).cmp(&(b.first, b.second)))
+    });
+    Ok(pairs)
+}
+
+/// Classes of so few images that their accuracy is known to no more than about 20 points either way.
+pub fn small_classes(samples: &Samples<'_>) -> Vec<FewImages> {
+    const FEW: usize = 20;
+    let counts = samples.class_counts().into_iter().enumerate();
+    let few = counts.filter(|&(_, count)| count < FEW);
+    few.map(|(class, count)| FewImages { class, count })
+        .collect()
 }

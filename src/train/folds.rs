@@ -13,11 +13,11 @@ pub struct Folds {
     pub count: usize,
     /// The fold of each image.
     pub of: Vec<usize>,
-    /// Why there are fewer folds than asked for.
+    /// Why there are fewer folds than asked for: a class has no more images, or groups of them.
     pub few: Option<FewImages>,
 }
 
-/// A class with so few images, or groups of images, that there are only as many folds.
+/// A class with few images, or few groups of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FewImages {
     /// Number of the class, from 0.

@@ -27,7 +27,7 @@ mod scaler;
 pub use card::{ModelCard, license, verdict};
 pub use cross_validate::{CrossValidation, Nested, StrengthScore, cross_validate, records};
 pub use directory::{DirectoryError, OutputDirectory};
-pub use doubts::{Doubt, label_doubts};
+pub use doubts::{Doubt, conflicting_duplicates, label_doubts, small_classes};
 pub use error::TrainError;
 pub use fit::{Head, fit};
 pub use folds::{FewImages, Folds};

@@ -137,6 +137,11 @@ impl<'a> Samples<'a> {
         self.groups
     }
 
+    /// The features of all images, one after the other.
+    pub fn features(&self) -> &'a [f32] {
+        self.features
+    }
+
     /// The features of an image.
     ///
     /// # Panics

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use senet::eval::Answer;
 use senet::train::{
-    Folds, Head, Samples, TrainError, TrainOptions, Verdict, cross_validate, fit, label_doubts,
-    learning_curve,
+    Folds, Head, Samples, TrainError, TrainOptions, Verdict, conflicting_duplicates,
+    cross_validate, fit, label_doubts, learning_curve, records, small_classes,
 };
 use serde_json::Value;
 
@@ -396,4 +397,168 @@ fn swapped_labels_are_doubted_first() {
         swapped.len()
     );
     assert!(first.iter().all(|doubt| doubt.label != doubt.prediction));
+}
+
+#[test]
+fn the_same_image_in_two_classes_is_found() {
+    let mut data = Data::new(300, 20, 3, 2.0, 13);
+    // Of one class and of another, and twice in one class.
+    for (from, to) in [(7, 200), (8, 11)] {
+        let (start, end) = data.features.split_at_mut(to * 20);
+        end[..20].copy_from_slice(&start[from * 20..][..20]);
+    }
+    data.features[200 * 20] += 0.01;
+    assert_ne!(data.labels[7], data.labels[200]);
+    assert_eq!(data.labels[8], data.labels[11]);
+    let options = TrainOptions::default();
+    let pairs = conflicting_duplicates(&data.samples(), 0.97, &options).unwrap();
+    let pairs: Vec<_> = pairs.iter().map(|pair| (pair.first, pair.second)).collect();
+    assert_eq!(pairs, [(7, 200)]);
+    let mut stopped = TrainOptions::default();
+    stopped.stop = Some(Arc::new(AtomicBool::new(true)));
+    let error = conflicting_duplicates(&data.samples(), 0.97, &stopped).unwrap_err();
+    assert_eq!(error, TrainError::Stopped);
+}
+
+#[test]
+fn small_classes_are_named() {
+    let mut data = Data::new(100, 3, 2, 1.0, 14);
+    data.labels.fill(0);
+    data.labels[..19].fill(1);
+    let small = small_classes(&data.samples());
+    assert_eq!((small.len(), small[0].class, small[0].count), (1, 1, 19));
+    data.labels[19] = 1;
+    assert_eq!(small_classes(&data.samples()), []);
+}
+
+/// Images of some folds, as a data set of their own.
+fn only(data: &Data, of: &[usize], folds: &[usize]) -> Data {
+    let images = || (0..of.len()).filter(|&image| folds.contains(&of[image]));
+    Data {
+        features: images()
+            .flat_map(|image| &data.features[image * data.width..][..data.width])
+            .copied()
+            .collect(),
+        labels: images().map(|image| data.labels[image]).collect(),
+        ..*data
+    }
+}
+
+/// Right answers on some data of the classifier of other data.
+fn right(train: &Data, test: &Data, strength: f64) -> usize {
+    let head = fit(&train.samples(), strength, &TrainOptions::default()).unwrap();
+    let all: Vec<usize> = (0..test.labels.len()).collect();
+    let logits = head.logits(&test.samples(), &all);
+    let answers = logits.chunks(test.classes).zip(&test.labels);
+    answers
+        .filter(|(logits, label)| logits.iter().all(|&x| x <= logits[**label as usize]))
+        .count()
+}
+
+#[test]
+fn folds_are_tested_by_classifiers_of_the_others() {
+    let data = Data::new(600, 60, 4, 2.0, 15);
+    let mut options = TrainOptions::default();
+    options.strengths = vec![10.0, 0.001, 0.1, 0.1];
+    options.folds = 4;
+    let validation = cross_validate(&data.samples(), &options, |_, _| ()).unwrap();
+    let of = &validation.folds.of;
+    let folds = [0, 1, 2, 3];
+    let others = |left_out: &[usize]| -> Vec<usize> {
+        folds
+            .into_iter()
+            .filter(|fold| !left_out.contains(fold))
+            .collect()
+    };
+    let data_of = |folds: &[usize]| only(&data, of, folds);
+
+    let strengths: Vec<f64> = validation
+        .scores
+        .iter()
+        .map(|score| score.strength)
+        .collect();
+    assert_eq!(strengths, [0.001, 0.1, 10.0]);
+    for score in &validation.scores {
+        let test = |fold| {
+            right(
+                &data_of(&others(&[fold])),
+                &data_of(&[fold]),
+                score.strength,
+            )
+        };
+        let expected: usize = folds.into_iter().map(test).sum();
+        assert!(
+            score.correct.abs_diff(expected) <= 4,
+            "{score:?} {expected}"
+        );
+    }
+    let most = validation
+        .scores
+        .iter()
+        .map(|score| score.correct)
+        .max()
+        .unwrap();
+    let count = |answers: &[Answer]| answers.iter().filter(|answer| answer.rank == 1).count();
+    assert_eq!(count(&validation.answers), most);
+    let chosen = validation
+        .scores
+        .iter()
+        .find(|score| score.strength == validation.strength);
+    let chosen = chosen.unwrap();
+    let loss = validation
+        .answers
+        .iter()
+        .map(|answer| answer.loss)
+        .sum::<f64>()
+        / 600.0;
+    assert!(chosen.correct == most && (chosen.loss - loss).abs() < 1e-9);
+
+    let nested = validation.nested.as_ref().unwrap();
+    for (fold, strength) in nested.strengths.iter().enumerate() {
+        let inner = |strength: f64| -> usize {
+            let inner = others(&[fold]).into_iter();
+            let test = |other| {
+                right(
+                    &data_of(&others(&[fold, other])),
+                    &data_of(&[other]),
+                    strength,
+                )
+            };
+            inner.map(test).sum()
+        };
+        let best = strengths
+            .iter()
+            .map(|&strength| inner(strength))
+            .max()
+            .unwrap();
+        assert!(inner(*strength) + 4 >= best, "{fold}: {strength}");
+    }
+    let expected: usize = folds
+        .into_iter()
+        .map(|fold| {
+            right(
+                &data_of(&others(&[fold])),
+                &data_of(&[fold]),
+                nested.strengths[fold],
+            )
+        })
+        .sum();
+    assert!(count(&nested.answers).abs_diff(expected) <= 4);
+
+    let records = records(&validation.answers, &data.labels, |image| {
+        (format!("{image}.png"), None)
+    });
+    assert_eq!(
+        (records.len(), &*records[17].image, records[17].index),
+        (600, "17.png", 17)
+    );
+    assert_eq!(records[17].label, data.labels[17] as usize);
+    assert_eq!(records[17].answer(), Some(&validation.answers[17]));
+
+    options.folds = 2;
+    let validation = cross_validate(&data.samples(), &options, |_, _| ()).unwrap();
+    assert_eq!(validation.nested, None);
+    options.strengths = vec![0.1];
+    let validation = cross_validate(&data.samples(), &options, |_, _| ()).unwrap();
+    assert_eq!(validation.nested.unwrap().answers, validation.answers);
 }
