@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::fit::{Path, SEARCH};
 use super::{Folds, Head, Samples, TrainError, TrainOptions};
-use crate::eval::{Answer, Outcome, Record};
+use crate::eval::Answer;
 
 /// How well classifiers of each strength do on images that they have not seen.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,27 +143,6 @@ pub fn cross_validate(
         answers,
         nested,
     })
-}
-
-/// Records for [`Report::new`](crate::eval::Report::new): of each image the answer, the label and the
-/// name, of which the second part is that of [`Record::image_bytes`].
-pub fn records(
-    answers: &[Answer],
-    labels: &[u32],
-    mut name: impl FnMut(usize) -> (String, Option<String>),
-) -> Vec<Record> {
-    let images = answers.iter().zip(labels).enumerate();
-    let records = images.map(|(index, (&answer, &label))| {
-        let (image, image_bytes) = name(index);
-        Record {
-            index,
-            image,
-            image_bytes,
-            label: label as usize,
-            outcome: Outcome::Answer(answer),
-        }
-    });
-    records.collect()
 }
 
 /// Figures of one strength on some images.

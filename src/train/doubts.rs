@@ -1,8 +1,8 @@
-//! Images whose label is probably wrong, and classes about which little is known.
+//! Images whose label is probably wrong.
 
 use std::ops::ControlFlow;
 
-use super::{FewImages, Samples, TrainError, TrainOptions};
+use super::{Samples, TrainError, TrainOptions};
 use crate::eval::Answer;
 use crate::similar::{DuplicateOptions, Matrix, Pair, duplicates};
 
@@ -59,9 +59,11 @@ pub fn conflicting_duplicates(
 ) -> Result<Vec<Pair>, TrainError> {
     let labels = samples.labels();
     let differ = |first: usize, second: usize| labels[first] != labels[second];
-    let mut search = DuplicateOptions::default();
-    search.threshold = threshold;
-    search.wanted = Some(&differ);
+    let search = DuplicateOptions {
+        threshold,
+        wanted: Some(&differ),
+        ..DuplicateOptions::default()
+    };
     let features = Matrix::new(samples.features(), samples.width());
     let groups = duplicates(&features, &search, &mut |_| match options.check_stop() {
         Ok(()) => ControlFlow::Continue(()),
@@ -75,13 +77,4 @@ pub fn conflicting_duplicates(
         more.then((a.first, a.second).cmp(&(b.first, b.second)))
     });
     Ok(pairs)
-}
-
-/// Classes of so few images that their accuracy is known to no more than about 20 points either way.
-pub fn small_classes(samples: &Samples<'_>) -> Vec<FewImages> {
-    const FEW: usize = 20;
-    let counts = samples.class_counts().into_iter().enumerate();
-    let few = counts.filter(|&(_, count)| count < FEW);
-    few.map(|(class, count)| FewImages { class, count })
-        .collect()
 }

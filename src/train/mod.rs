@@ -25,9 +25,9 @@ mod samples;
 mod scaler;
 
 pub use card::{ModelCard, license, verdict};
-pub use cross_validate::{CrossValidation, Nested, StrengthScore, cross_validate, records};
+pub use cross_validate::{CrossValidation, Nested, StrengthScore, cross_validate};
 pub use directory::{DirectoryError, OutputDirectory};
-pub use doubts::{Doubt, conflicting_duplicates, label_doubts, small_classes};
+pub use doubts::{Doubt, conflicting_duplicates, label_doubts};
 pub use error::TrainError;
 pub use fit::{Head, fit};
 pub use folds::{FewImages, Folds};

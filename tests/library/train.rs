@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use senet::eval::Answer;
 use senet::train::{
     Folds, Head, Samples, TrainError, TrainOptions, Verdict, conflicting_duplicates,
-    cross_validate, fit, label_doubts, learning_curve, records, small_classes,
+    cross_validate, fit, label_doubts, learning_curve,
 };
 use serde_json::Value;
 
@@ -420,17 +420,6 @@ fn the_same_image_in_two_classes_is_found() {
     assert_eq!(error, TrainError::Stopped);
 }
 
-#[test]
-fn small_classes_are_named() {
-    let mut data = Data::new(100, 3, 2, 1.0, 14);
-    data.labels.fill(0);
-    data.labels[..19].fill(1);
-    let small = small_classes(&data.samples());
-    assert_eq!((small.len(), small[0].class, small[0].count), (1, 1, 19));
-    data.labels[19] = 1;
-    assert_eq!(small_classes(&data.samples()), []);
-}
-
 /// Images of some folds, as a data set of their own.
 fn only(data: &Data, of: &[usize], folds: &[usize]) -> Data {
     let images = || (0..of.len()).filter(|&image| folds.contains(&of[image]));
@@ -544,16 +533,6 @@ fn folds_are_tested_by_classifiers_of_the_others() {
         })
         .sum();
     assert!(count(&nested.answers).abs_diff(expected) <= 4);
-
-    let records = records(&validation.answers, &data.labels, |image| {
-        (format!("{image}.png"), None)
-    });
-    assert_eq!(
-        (records.len(), &*records[17].image, records[17].index),
-        (600, "17.png", 17)
-    );
-    assert_eq!(records[17].label, data.labels[17] as usize);
-    assert_eq!(records[17].answer(), Some(&validation.answers[17]));
 
     options.folds = 2;
     let validation = cross_validate(&data.samples(), &options, |_, _| ()).unwrap();

@@ -1,7 +1,5 @@
 //! From features to a classifier and all that is said about it.
 
-use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::features::Features;
@@ -9,10 +7,10 @@ use crate::cli::output::Messages;
 use crate::error::Error;
 use crate::eval::{Answer, Dataset, Header, Outcome, Record, Report};
 use crate::labels::LabelSet;
-use crate::similar::{DuplicateOptions, Matrix, Pair, duplicates};
+use crate::similar::Pair;
 use crate::train::{
-    CrossValidation, Doubt, Head, LearningCurve, Samples, TrainError, TrainOptions, cross_validate,
-    fit, label_doubts, learning_curve,
+    CrossValidation, Doubt, Head, LearningCurve, Samples, TrainError, TrainOptions,
+    conflicting_duplicates, cross_validate, fit, label_doubts, learning_curve,
 };
 
 /// The cosine of features from which on two images with different labels are reported.
@@ -97,6 +95,12 @@ impl Lesson<'_> {
             ));
         }
         let head = fit(&samples, chosen.strength, self.options)?;
+        if !head.converged {
+            messages.note(format!(
+                "with strength {} the weights are as exact as sums in 32 bits allow, which is less than usual",
+                chosen.strength
+            ));
+        }
         let curve = learning_curve(&samples, &chosen, self.options)?;
         messages.note(format!(
             "classifiers learned and tested in {:.1} s",
@@ -112,7 +116,7 @@ impl Lesson<'_> {
             nested: nested.map(|nested| report(&self.records(&nested.answers))),
             curve,
             doubts: label_doubts(&chosen.answers, &labels),
-            alike: self.alike(&labels, messages)?,
+            alike: self.alike(&samples, messages)?,
             chosen,
         })
     }
@@ -142,36 +146,15 @@ impl Lesson<'_> {
     }
 
     /// Pairs of images that look alike and have different labels, the most alike first.
-    fn alike(&self, labels: &[u32], messages: Messages) -> Result<Vec<Pair>, Error> {
-        if labels.len() > MOST_COMPARED {
+    fn alike(&self, samples: &Samples<'_>, messages: Messages) -> Result<Vec<Pair>, TrainError> {
+        if samples.len() > MOST_COMPARED {
             messages.note(format!(
                 "near-duplicates with different labels are looked for among at most {MOST_COMPARED} images; \
                  `senet similar --duplicates` compares more"
             ));
             return Ok(Vec::new());
         }
-        let differ = |first: usize, second: usize| labels[first] != labels[second];
-        let options = DuplicateOptions {
-            threshold: ALIKE,
-            wanted: Some(&differ),
-            ..DuplicateOptions::default()
-        };
-        let images = Matrix::new(&self.features.values, self.features.width);
-        let stop = self.options.stop.as_ref();
-        let is_stopped = || stop.is_some_and(|stop| stop.load(Ordering::Relaxed));
-        let groups = duplicates(&images, &options, &mut |_| match is_stopped() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        });
-        if is_stopped() {
-            return Err(TrainError::Stopped.into());
-        }
-        let mut pairs: Vec<Pair> = groups?.into_iter().flat_map(|group| group.pairs).collect();
-        pairs.sort_by(|a, b| {
-            let order = b.similarity.total_cmp(&a.similarity);
-            order.then((a.first, a.second).cmp(&(b.first, b.second)))
-        });
-        Ok(pairs)
+        conflicting_duplicates(samples, ALIKE, self.options)
     }
 
     /// Names the class or the image that an error is about.
