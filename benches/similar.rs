@@ -74,7 +74,7 @@ fn measure_nearest(count: usize) {
         );
     };
     report("reading", time(|| black_box(read(&values))));
-    for queries in [1, 4, 16] {
+    for queries in [1, 4, 16, 64] {
         let asked = Matrix::new(&values[..queries * WIDTH], WIDTH);
         let name = format!("{queries} queries");
         report(&name, time(|| nearest(&vectors, &asked, 10).unwrap()));

@@ -4,8 +4,10 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::rows::RowError;
 use crate::error::Error;
-use crate::preprocess::MAX_FILE_BYTES;
+use crate::hub::{self, HubOptions};
+use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, RgbImage};
 use crate::text::{Lines, TextError};
 use crate::walk::{self, Entry, PassedOver};
 use anyhow::{Context, bail};
@@ -32,6 +34,27 @@ impl Input {
             Self::File(path) | Self::Unreadable { path, .. } => Some(path),
             Self::Url(_) | Self::Stdin(_) => None,
         }
+    }
+}
+
+impl Input {
+    /// Reads and decodes the image.
+    pub(super) fn open(
+        &self,
+        options: &DecodeOptions,
+        hub: &HubOptions,
+    ) -> Result<RgbImage, RowError> {
+        let image = match self {
+            Self::File(path) => preprocess::open(path, options),
+            Self::Url(url) => {
+                let bytes = hub::fetch_image(url, MAX_FILE_BYTES, hub);
+                let bytes = bytes.map_err(|error| RowError::from(&Error::from(error)))?;
+                preprocess::decode(&bytes, options)
+            }
+            Self::Stdin(bytes) => preprocess::decode(bytes, options),
+            Self::Unreadable { reason, .. } => return Err(RowError::new(reason)),
+        };
+        image.map_err(|error| RowError::from(&Error::from(error)))
     }
 }
 
@@ -162,13 +185,13 @@ fn read_list(list: &Path, null: bool) -> Result<Vec<PathBuf>, Error> {
 }
 
 #[cfg(unix)]
-fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
+pub(super) fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
     std::ffi::OsString::from_vec(bytes).into()
 }
 
 #[cfg(not(unix))]
-fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
+pub(super) fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
     String::from_utf8_lossy(&bytes).into_owned().into()
 }
 

@@ -20,6 +20,7 @@ mod preprocess;
 mod rows;
 mod session;
 mod train;
+mod similar;
 mod transfers;
 mod verify;
 mod version;
@@ -74,6 +75,7 @@ enum Command {
     Compare(Box<compare::Arguments>),
     Embed(Box<embed::Arguments>),
     Train(Box<train::Arguments>),
+    Similar(Box<similar::Arguments>),
     Bench(bench::Arguments),
     List(list::Arguments),
     Info(info::Arguments),
@@ -150,6 +152,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
         Command::Compare(arguments) => compare::run(&arguments, messages, results)?,
         Command::Embed(arguments) => embed::run(&arguments, messages)?,
         Command::Train(arguments) => train::run(&arguments, messages, results)?,
+        Command::Similar(arguments) => similar::run(&arguments, messages, results)?,
         Command::Bench(arguments) => bench::run(&arguments, messages, results)?,
         Command::List(arguments) => list::run(&arguments, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,

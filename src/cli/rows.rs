@@ -62,6 +62,12 @@ impl RowError {
     }
 }
 
+impl From<String> for RowError {
+    fn from(text: String) -> Self {
+        Self { text, hint: None }
+    }
+}
+
 impl From<&Error> for RowError {
     fn from(error: &Error) -> Self {
         Self {

@@ -415,7 +415,7 @@ pub(super) fn cores() -> usize {
 }
 
 /// One pool does all the work: decoding, preprocessing and the forward pass.
-fn set_threads(threads: Option<u16>) -> anyhow::Result<usize> {
+pub(super) fn set_threads(threads: Option<u16>) -> anyhow::Result<usize> {
     let threads = threads.map_or_else(cores, usize::from);
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)

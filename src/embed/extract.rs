@@ -121,11 +121,25 @@ fn run(
     batch_size: usize,
     prepared: Prepared<String>,
 ) -> Batch {
+    Batch {
+        first: prepared.first,
+        rows: features(model, options, batch_size, prepared),
+    }
+}
+
+/// The features of each image of a batch, of which the values are those of
+/// [`Transform::write_views`](crate::preprocess::Transform::write_views).
+pub(crate) fn features<E: From<String>>(
+    model: &Model,
+    options: &ExtractOptions,
+    batch_size: usize,
+    prepared: Prepared<E>,
+) -> Vec<Result<Vec<f32>, E>> {
     let views = options.views.count();
     let whole = prepared.outcomes.iter().filter(|outcome| outcome.is_ok());
     let inputs = whole.count() * views;
     let mut rows = outputs(model, options, batch_size, prepared.values, inputs).into_iter();
-    let mut row = || {
+    let mut row = || -> Result<Vec<f32>, String> {
         let missing = || Err("the network gave no answer".to_owned());
         // All views are taken, also where the first one failed.
         let views: Vec<_> = (0..views)
@@ -142,12 +156,9 @@ fn run(
         Ok(values)
     };
     let outcomes = prepared.outcomes.into_iter();
-    Batch {
-        first: prepared.first,
-        rows: outcomes
-            .map(|outcome| outcome.and_then(|()| row()))
-            .collect(),
-    }
+    outcomes
+        .map(|outcome| outcome.and_then(|()| row().map_err(E::from)))
+        .collect()
 }
 
 /// The layer's output for each of `count` inputs.

@@ -23,6 +23,8 @@ mod parquet;
 mod writer;
 
 pub use error::EmbedError;
+#[cfg(feature = "cli")]
+pub(crate) use extract::features;
 pub use extract::{Batch, ExtractOptions, ExtractSummary, extract};
 pub use file::FeatureFile;
 pub use format::Format;

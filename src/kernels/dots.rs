@@ -2,8 +2,8 @@
 
 use super::{Isa, Kernel, MAX_LANES, Simd};
 
-/// Vectors that a row is multiplied with at a time.
-const VECTORS: usize = 4;
+/// Most vectors that rows are multiplied with: for more, [`PackedRows`](super::PackedRows) is faster.
+pub const MOST_VECTORS: usize = 4;
 
 /// Sums per product, so that additions do not wait for each other.
 const CHAINS: usize = 2;
@@ -11,12 +11,15 @@ const CHAINS: usize = 2;
 /// Bytes by which rows are prefetched ahead: the machine's own prefetching stops at the end of a page.
 const AHEAD: usize = 4096;
 
-/// Scalar products of each row of `rows`, `[n, width]`, with each of `vectors`, `[m, width]`, into
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Scalar products of each row of `rows`, `[n, width]`, with each of up to [`MOST_VECTORS`] `vectors`, `[m, width]`, into
 /// `products`, `[n, m]`, and with itself into `squares`, `[n]`. A product depends on its two vectors and the
 /// instruction set alone.
 ///
 /// # Panics
-/// If `width` is 0 or a slice does not have the length of its shape.
+/// If there are more vectors, `width` is 0 or a slice does not have the length of its shape.
 pub fn dots(
     isa: Isa,
     width: usize,
@@ -26,6 +29,7 @@ pub fn dots(
     squares: &mut [f32],
 ) {
     assert!(rows.len().is_multiple_of(width) && vectors.len().is_multiple_of(width));
+    assert!(vectors.len() <= MOST_VECTORS * width);
     assert_eq!(squares.len(), rows.len() / width);
     assert_eq!(products.len(), squares.len() * (vectors.len() / width));
     isa.run(Dots {
@@ -55,34 +59,20 @@ impl Kernel for Dots<'_> {
         let count = self.vectors.len() / width;
         for (index, row) in self.rows.chunks_exact(width).enumerate() {
             let products = &mut self.products[index * count..][..count];
-            let mut groups = self.vectors.chunks(VECTORS * width);
-            let mut to = products.chunks_mut(VECTORS);
-            // The first vectors come with the row itself, while it is read from memory.
-            if let (Some(group), Some(products)) = (groups.next(), to.next()) {
-                self.squares[index] = match products.len() {
-                    1 => first::<S, 2>(simd, row, group, products),
-                    2 => first::<S, 3>(simd, row, group, products),
-                    3 => first::<S, 4>(simd, row, group, products),
-                    _ => first::<S, 5>(simd, row, group, products),
-                };
-            } else {
-                self.squares[index] = multiply(simd, row, [row])[0];
-            }
-            for (group, products) in groups.zip(to) {
-                match products.len() {
-                    1 => rest::<S, 1>(simd, row, group, products),
-                    2 => rest::<S, 2>(simd, row, group, products),
-                    3 => rest::<S, 3>(simd, row, group, products),
-                    _ => rest::<S, 4>(simd, row, group, products),
-                }
-            }
+            self.squares[index] = match count {
+                0 => with_itself::<S, 1>(simd, row, self.vectors, products),
+                1 => with_itself::<S, 2>(simd, row, self.vectors, products),
+                2 => with_itself::<S, 3>(simd, row, self.vectors, products),
+                3 => with_itself::<S, 4>(simd, row, self.vectors, products),
+                _ => with_itself::<S, 5>(simd, row, self.vectors, products),
+            };
         }
     }
 }
 
-/// Products with `N - 1` vectors; returns the one of the row with itself.
+/// Products with `N - 1` vectors; returns the one of the row with itself, for which it is read only once.
 #[inline(always)]
-fn first<S: Simd, const N: usize>(
+fn with_itself<S: Simd, const N: usize>(
     simd: S,
     row: &[f32],
     vectors: &[f32],
@@ -98,42 +88,47 @@ fn first<S: Simd, const N: usize>(
 }
 
 #[inline(always)]
-fn rest<S: Simd, const N: usize>(simd: S, row: &[f32], vectors: &[f32], products: &mut [f32]) {
-    let at = |index: usize| &vectors[index * row.len()..][..row.len()];
-    products.copy_from_slice(&multiply::<S, N>(simd, row, std::array::from_fn(at)));
-}
-
-#[inline(always)]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "plain loops of constant length, which become registers"
+)]
 fn multiply<S: Simd, const N: usize>(simd: S, row: &[f32], vectors: [&[f32]; N]) -> [f32; N] {
     let mut sums = [[simd.splat(0.0); CHAINS]; N];
     let step = CHAINS * S::LANES;
     let whole = row.len() / step * step;
-    for start in (0..whole).step_by(step) {
+    let vectors = vectors.map(|vector| &vector[..row.len()]);
+    let mut start = 0;
+    while start < whole {
+        let ahead = row.as_ptr().wrapping_add(start).cast::<u8>();
+        for line in (0..step * size_of::<f32>()).step_by(LINE) {
+            simd.prefetch(ahead.wrapping_add(AHEAD + line));
+        }
         for chain in 0..CHAINS {
-            let at = start + chain * S::LANES;
-            simd.prefetch(
-                row.as_ptr()
-                    .wrapping_add(at)
-                    .cast::<u8>()
-                    .wrapping_add(AHEAD),
-            );
-            let x = simd.load(&row[at..]);
-            for (vector, sums) in vectors.iter().zip(&mut sums) {
-                sums[chain] = simd.fma(x, simd.load(&vector[at..]), sums[chain]);
+            let lanes = start + chain * S::LANES..start + (chain + 1) * S::LANES;
+            let x = simd.load(&row[lanes.clone()]);
+            for v in 0..N {
+                let y = simd.load(&vectors[v][lanes.clone()]);
+                sums[v][chain] = simd.fma(x, y, sums[v][chain]);
             }
         }
+        start += step;
     }
-    for at in (whole..row.len()).step_by(S::LANES) {
-        let x = simd.load_some(&row[at..]);
-        for (vector, sums) in vectors.iter().zip(&mut sums) {
-            sums[0] = simd.fma(x, simd.load_some(&vector[at..]), sums[0]);
+    while start < row.len() {
+        let lanes = start..row.len().min(start + S::LANES);
+        let x = simd.load_some(&row[lanes.clone()]);
+        for v in 0..N {
+            let y = simd.load_some(&vectors[v][lanes.clone()]);
+            sums[v][0] = simd.fma(x, y, sums[v][0]);
         }
+        start += S::LANES;
     }
-    sums.map(|sums| {
+    let mut products = [0.0; N];
+    for v in 0..N {
         let mut lanes = [0.0; MAX_LANES];
-        simd.store(simd.add(sums[0], sums[1]), &mut lanes);
-        lanes[..S::LANES].iter().sum()
-    })
+        simd.store(simd.add(sums[v][0], sums[v][1]), &mut lanes);
+        products[v] = lanes[..S::LANES].iter().sum();
+    }
+    products
 }
 
 #[cfg(test)]
@@ -151,10 +146,10 @@ mod tests {
         for isa in Isa::available() {
             for (width, rows, vectors) in [
                 (1, 3, 1),
-                (7, 2, 5),
+                (7, 2, 3),
                 (32, 4, 0),
                 (33, 1, 4),
-                (100, 5, 9),
+                (100, 5, 2),
                 (2048, 3, 2),
             ] {
                 let (x, y) = (random(rows * width, 1), random(vectors * width, 2));
@@ -175,9 +170,9 @@ mod tests {
     #[test]
     fn a_product_does_not_depend_on_the_others() {
         let width = 77;
-        let (x, y) = (random(width, 3), random(11 * width, 4));
+        let (x, y) = (random(width, 3), random(4 * width, 4));
         for isa in Isa::available() {
-            let (mut together, mut square) = ([0.0; 11], [0.0]);
+            let (mut together, mut square) = ([0.0; 4], [0.0]);
             dots(isa, width, &x, &y, &mut together, &mut square);
             for (y, together) in y.chunks(width).zip(together) {
                 let mut alone = [0.0];

@@ -35,7 +35,7 @@ pub use aligned::{line_start, slack};
 pub use bf16::Bf16;
 pub use conv::Conv;
 pub use direct::{DirectConv, convert, to_channels_last};
-pub use dots::dots;
+pub use dots::{MOST_VECTORS, dots};
 pub use element::{Element, Mixed, Word};
 pub use elementwise::{Elementwise, mean};
 pub use epilogue::{Epilogue, RowSums};

@@ -1,5 +1,5 @@
-//! Which rows of two matrices have a scalar product of at least a limit: products of packed rows, tile by
-//! tile, of which only those that count leave the caches.
+//! Products of rows with packed rows, and which of them reach a limit: tile by tile, so that only those leave
+//! the caches.
 
 use std::ops::Range;
 
@@ -39,6 +39,17 @@ impl PackedRows {
             isa,
             packed: Packed::new(isa, width, &vec![0.0; count], row),
         }
+    }
+
+    /// Products of each row of `rows` with all packed rows, on this thread: `[n, count]`.
+    ///
+    /// # Panics
+    /// If a slice is not whole rows.
+    pub fn products(&self, rows: &[f32], products: &mut [f32]) {
+        let (inputs, count) = (self.packed.depth(), self.packed.outputs());
+        assert_eq!(rows.len() * count, products.len() * inputs);
+        let rows = Pixels { x: rows, inputs };
+        multiply_panels(&self.packed, &rows, 0..self.packed.panels(), products);
     }
 
     /// Multiplies each row of `rows` with those of the packed rows in `columns`, on this thread, and tells the
@@ -144,6 +155,11 @@ mod tests {
     use super::super::reference::random;
     use super::*;
 
+    fn exact(a: &[f32], b: &[f32]) -> f64 {
+        let products = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b));
+        products.sum()
+    }
+
     #[test]
     fn exactly_the_products_that_reach_the_limit_are_told() {
         for isa in Isa::available() {
@@ -159,6 +175,13 @@ mod tests {
                 let packed = PackedRows::new(isa, width, count, |row, to| {
                     to.copy_from_slice(&y[row * width..][..width]);
                 });
+                let mut products = vec![0.0; height * count];
+                packed.products(&x, &mut products);
+                for (x, products) in x.chunks(width).zip(products.chunks(count)) {
+                    for (y, product) in y.chunks(width).zip(products) {
+                        assert!((exact(x, y) - f64::from(*product)).abs() <= 1e-6 * width as f64);
+                    }
+                }
                 let limit = 0.6 * (width as f32).sqrt() / 3.0;
                 let mut told = Vec::new();
                 packed.reaching(&x, columns.clone(), limit, |hit| told.push(hit));
@@ -169,9 +192,7 @@ mod tests {
                 let mut count_told = 0;
                 for (row, x) in x.chunks(width).enumerate() {
                     for (column, y) in y.chunks(width).enumerate() {
-                        let product = x.iter().zip(y);
-                        let product = product.map(|(&x, &y)| f64::from(x) * f64::from(y));
-                        let product = product.sum::<f64>();
+                        let product = exact(x, y);
                         let hit = told.next_if(|hit| (hit.row, hit.column) == (row, column));
                         count_told += usize::from(hit.is_some());
                         let sure = (product - f64::from(limit)).abs() > 1e-6 * width as f64;

@@ -20,6 +20,7 @@ mod duplicates;
 mod error;
 mod groups;
 mod nearest;
+pub mod page;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -28,6 +29,8 @@ pub use duplicates::{DuplicateOptions, Progress, duplicates, duplicates_between}
 pub use error::SimilarError;
 pub use groups::{Group, Pair};
 pub use nearest::{Neighbor, nearest};
+
+use crate::embed::FeatureFile;
 
 /// Vectors of one width, numbered from 0.
 pub trait Vectors: Sync {
@@ -81,6 +84,24 @@ impl Vectors for Matrix<'_> {
 
     fn rows(&self, range: Range<usize>) -> Cow<'_, [f32]> {
         Cow::Borrowed(&self.values[range.start * self.width..range.end * self.width])
+    }
+}
+
+impl Vectors for FeatureFile {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn width(&self) -> usize {
+        self.width()
+    }
+
+    fn rows(&self, range: Range<usize>) -> Cow<'_, [f32]> {
+        self.rows(range)
+    }
+
+    fn release(&self, range: Range<usize>) {
+        self.release(range);
     }
 }
 

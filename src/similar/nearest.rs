@@ -9,11 +9,14 @@ use serde::Serialize;
 
 use super::cosine::{Measured, is_safe, margin};
 use super::{SimilarError, Vectors, check_widths};
-use crate::kernels::{Isa, dots};
+use crate::kernels::{Isa, MOST_VECTORS, PackedRows, dots};
 
 /// Bytes of the vectors that are read at a time, so that they are still in a cache when they are compared with
 /// the last query.
 const BLOCK: usize = 1 << 18;
+
+/// As [`BLOCK`], where the queries are packed.
+const PACKED_BLOCK: usize = 1 << 20;
 
 /// A vector that is near to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -54,15 +57,22 @@ pub fn nearest(
         query.write_unit(unit);
         measured.push(query);
     }
+    let (isa, many) = (Isa::best(), queries.len() > MOST_VECTORS);
     let search = Search {
         vectors,
         queries: &measured,
-        units: &units,
+        units: match many {
+            true => Units::Packed(PackedRows::new(isa, width, queries.len(), |query, to| {
+                to.copy_from_slice(&units[query * width..][..width]);
+            })),
+            false => Units::Plain(&units),
+        },
         margin: margin(width),
-        isa: Isa::best(),
+        isa,
     };
     let none = || vec![Best::new(k); measured.len()];
-    let rows = (BLOCK / (width * size_of::<f32>())).clamp(1, vectors.len());
+    let block = if many { PACKED_BLOCK } else { BLOCK };
+    let rows = (block / (width * size_of::<f32>())).clamp(1, vectors.len());
     let best = (0..vectors.len().div_ceil(rows))
         .into_par_iter()
         .map(|block| block * rows..((block + 1) * rows).min(vectors.len()))
@@ -81,10 +91,15 @@ pub fn nearest(
 struct Search<'a> {
     vectors: &'a dyn Vectors,
     queries: &'a [Measured<'a>],
-    /// The queries, divided by their lengths.
-    units: &'a [f32],
+    units: Units<'a>,
     margin: f64,
     isa: Isa,
+}
+
+/// The queries, divided by their lengths.
+enum Units<'a> {
+    Plain(&'a [f32]),
+    Packed(PackedRows),
 }
 
 impl Search<'_> {
@@ -94,14 +109,15 @@ impl Search<'_> {
         let rows = self.vectors.rows(range.clone());
         let mut products = vec![0.0; range.len() * count];
         let mut squares = vec![0.0; range.len()];
-        dots(
-            self.isa,
-            width,
-            &rows,
-            self.units,
-            &mut products,
-            &mut squares,
-        );
+        match &self.units {
+            Units::Plain(units) => {
+                dots(self.isa, width, &rows, units, &mut products, &mut squares);
+            }
+            Units::Packed(units) => {
+                dots(self.isa, width, &rows, &[], &mut [], &mut squares);
+                units.products(&rows, &mut products);
+            }
+        }
         let products = products.chunks_exact(count).zip(squares);
         for ((index, row), (products, square)) in range.zip(rows.chunks_exact(width)).zip(products)
         {

@@ -20,8 +20,8 @@ const FAILED: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Thumbnail {
     pub(super) jpeg: Vec<u8>,
-    pub(super) width: u32,
-    pub(super) height: u32,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
 }
 
 impl Thumbnail {
@@ -57,6 +57,11 @@ impl Thumbnail {
     }
 
     pub(super) fn base64(&self) -> Base64Display<'_, 'static, GeneralPurpose> {
+    pub(crate) fn is_coarse(&self) -> bool {
+        self.width.max(self.height) < Self::LARGEST / 2
+    }
+
+    pub(crate) fn base64(&self) -> Base64Display<'_, 'static, GeneralPurpose> {
         Base64Display::new(&self.jpeg, &STANDARD)
     }
 }

@@ -8,7 +8,7 @@
 mod calibration;
 mod classes;
 mod confusion;
-mod markup;
+pub(crate) mod markup;
 mod mistakes;
 mod summary;
 mod training;

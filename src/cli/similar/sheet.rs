@@ -1,0 +1,164 @@
+//! The contact sheet of `--html`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+
+use super::rows::{Answer, GroupRow, Image, QueryRow};
+use crate::cli::inputs::path_from_bytes;
+use crate::cli::output::Messages;
+use crate::embed::FeatureFile;
+use crate::error::Error;
+use crate::eval::page::Thumbnail;
+use crate::eval::{Dataset, Source};
+use crate::preprocess::DecodeOptions;
+use crate::similar::page::{Picture, Section, Sheet};
+use crate::text::thousands;
+
+/// Queries or groups on a sheet.
+pub(super) const SECTIONS: usize = 200;
+
+/// Images of a query or group.
+const PICTURES: usize = 24;
+
+/// Where the images are.
+pub(super) struct Pictures {
+    /// By their paths; `None` if they are files below the current directory.
+    sources: Option<HashMap<PathBuf, Source>>,
+}
+
+impl Pictures {
+    /// Finds the images of a data set.
+    pub(super) fn new(data: &[PathBuf], messages: Messages) -> Result<Self, Error> {
+        if data.is_empty() {
+            return Ok(Self { sources: None });
+        }
+        let dataset = Dataset::unlabelled(data)?;
+        if let Some(note) = dataset.passed.note() {
+            messages.note(note);
+        }
+        let items = dataset.items.into_iter();
+        let sources = items.map(|item| (path_from_bytes(item.path().into_owned()), item.source));
+        Ok(Self {
+            sources: Some(sources.collect()),
+        })
+    }
+
+    fn thumbnail(&self, image: &Image) -> Option<Thumbnail> {
+        let options = DecodeOptions::default();
+        let decoded = match &self.sources {
+            Some(sources) => sources.get(image.raw())?.open(&options),
+            None => Source::File(image.raw().to_owned()).open(&options),
+        };
+        Thumbnail::new(&decoded.ok()?)
+    }
+
+    fn pictures(&self, images: &[(&Image, String)]) -> Vec<Picture> {
+        let pictures = images.par_iter().map(|(image, caption)| Picture {
+            path: image.path.clone(),
+            caption: caption.clone(),
+            is_query: false,
+            thumbnail: self.thumbnail(image),
+        });
+        pictures.collect()
+    }
+}
+
+fn more(count: usize, what: &str) -> Option<String> {
+    let plural = if count == 1 { "" } else { "s" };
+    (count > 0).then(|| format!("and {} more {what}{plural}", thousands(count)))
+}
+
+fn lead(file: &FeatureFile) -> String {
+    let header = file.header();
+    format!(
+        "{} images of {}, features of {} ({})",
+        thousands(file.len()),
+        file.source().display(),
+        header.model,
+        header.layer
+    )
+}
+
+/// The page of the first queries, of `count`.
+pub(super) fn of_queries(
+    rows: &[QueryRow],
+    count: usize,
+    mut thumbnails: BTreeMap<usize, Thumbnail>,
+    file: &FeatureFile,
+    pictures: &Pictures,
+) -> Sheet {
+    let sections = rows.iter().enumerate().map(|(index, row)| {
+        let query = Picture {
+            path: row.image.clone(),
+            caption: "query".to_owned(),
+            is_query: true,
+            thumbnail: thumbnails.remove(&index),
+        };
+        let mut section = Section {
+            heading: row.image.clone(),
+            pictures: vec![query],
+            ..Section::default()
+        };
+        match &row.answer {
+            Answer::Error(error) => section.error = Some(error.clone()),
+            Answer::Neighbors(neighbors) => {
+                let shown = neighbors.iter().take(PICTURES);
+                let shown: Vec<_> = shown
+                    .map(|n| (&n.image, format!("{:.4}", n.similarity)))
+                    .collect();
+                section.pictures.extend(pictures.pictures(&shown));
+                section.more = more(neighbors.len() - shown.len(), "image");
+            }
+        }
+        section
+    });
+    Sheet {
+        title: "Similar images".to_owned(),
+        lead: lead(file),
+        sections: sections.collect(),
+        more: more(count - rows.len(), "query").map(|text| text.replace("querys", "queries")),
+    }
+}
+
+/// The page of the first groups, of `count`.
+pub(super) fn of_groups(
+    rows: &[GroupRow],
+    count: usize,
+    threshold: f64,
+    file: &FeatureFile,
+    pictures: &Pictures,
+) -> Sheet {
+    let sections = rows.iter().map(|row| {
+        // The best similarity of each image.
+        let mut best = vec![f64::NEG_INFINITY; row.images.len()];
+        for pair in &row.pairs {
+            for place in [pair.first, pair.second] {
+                best[place] = best[place].max(pair.similarity);
+            }
+        }
+        let images = row.images.iter().zip(best).take(PICTURES);
+        let images: Vec<_> = images
+            .map(|(image, best)| {
+                let new = if image.new { ", new" } else { "" };
+                (image, format!("{best:.4}{new}"))
+            })
+            .collect();
+        Section {
+            heading: row.heading(),
+            error: None,
+            pictures: pictures.pictures(&images),
+            more: more(row.images.len() - images.len(), "image"),
+        }
+    });
+    Sheet {
+        title: format!("Near-duplicates from {threshold} on"),
+        lead: format!(
+            "{}; below each image, its similarity to the most similar one of its group",
+            lead(file)
+        ),
+        sections: sections.collect(),
+        more: more(count - rows.len(), "group"),
+    }
+}
