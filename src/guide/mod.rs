@@ -26,3 +26,5 @@ pub mod performance {}
 
 #[doc = include_str!("train.md")]
 pub mod train {}
+#[doc = include_str!("similar.md")]
+pub mod similar {}

@@ -219,6 +219,14 @@ fn every_field_is_in_the_guide() {
     check(&env, "eval --multi-label", &[&multi], &[]);
     env.run(&eval(&["--results", "a.jsonl"]));
     env.run(&eval(&["--results", "b.jsonl", "--img-size", "48"]));
+    env.run(&["embed", "set", "-m", "demo", "-o", "set.safetensors"]);
+    let queries = ["set", "missing.png", "--in", "set.safetensors"];
+    let bytes = ["image_bytes", "neighbors[].path_bytes"];
+    check(&env, "similar", &[&queries], &bytes);
+    let all = ["--in", "set.safetensors", "--threshold", "0"];
+    let new = [&all[..], &["--new", "set.safetensors"]].concat();
+    let bytes = ["images[].path_bytes"];
+    check(&env, "similar --duplicates", &[&all, &new], &bytes);
     let bytes = ["differing[].image_bytes"];
     check(&env, "compare", &[&["a.jsonl", "b.jsonl"]], &bytes);
 }
@@ -252,6 +260,10 @@ fn every_column_is_in_the_guide() {
     other(&env);
     let both = ["missing.png", "-m", "demo", "-m", "./other", "--members"];
     let commands: [(&str, &[&str]); 14] = [
+    env.run(&["embed", "set", "-m", "demo", "-o", "set.safetensors"]);
+    other(&env);
+    let both = ["missing.png", "-m", "demo", "-m", "./other", "--members"];
+    let commands: [(&str, &[&str]); 15] = [
         ("classify", &["missing.png", "-m", "demo"]),
         ("classify", &both),
         ("list", &["fashion"]),
@@ -263,6 +275,8 @@ fn every_column_is_in_the_guide() {
         ("bench", &["--runs", "1"]),
         ("verify", &["demo", "--golden", golden]),
         ("compare", &[results, results]),
+        ("similar", &["missing.png", "--in", "set.safetensors"]),
+        ("similar --duplicates", &["--in", "set.safetensors"]),
         ("eval", &["set", "-m", "demo"]),
         ("train", &["shapes", "-m", "demo", "-o", "learned"]),
         ("eval --multi-label", &multi),

@@ -33,6 +33,7 @@ mod limits;
 mod models;
 mod multi_label;
 mod passed_over;
+mod similar;
 mod tensors;
 #[cfg(unix)]
 mod terminal;
@@ -69,6 +70,7 @@ fn help() {
         "eval",
         "compare",
         "train",
+        "similar",
         "devices",
         "embed",
         "version",

@@ -1,0 +1,223 @@
+//! `senet similar`.
+
+use std::fs;
+use std::process::Command;
+
+use super::env::{Env, data, json_rows};
+
+/// Photos, of which two are equal and one is a smaller version, and the file of their features.
+fn photos() -> Env {
+    let env = Env::new();
+    for (name, to) in [
+        ("ankle-boot.png", "photos/boot.png"),
+        ("ankle-boot.png", "photos/copy/boot again.png"),
+        ("420.jpg", "photos/street.jpg"),
+        ("444.jpg", "photos/street 2.jpg"),
+        ("grey.png", "photos/grey.png"),
+    ] {
+        env.image(name, to);
+    }
+    embed(&env, "photos", "photos.safetensors");
+    env
+}
+
+fn embed(env: &Env, folder: &str, file: &str) {
+    let output = env.run(&["embed", folder, "-m", "demo", "-o", file, "--threads", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
+const SIMILAR: [&str; 5] = ["similar", "--in", "photos.safetensors", "--threads", "2"];
+
+fn similar(arguments: &[&'static str]) -> Vec<&'static str> {
+    SIMILAR.iter().chain(arguments).copied().collect()
+}
+
+#[test]
+fn neighbors_of_images() {
+    let env = photos();
+    env.check(
+        "similar",
+        &similar(&["photos/boot.png", "photos/grey.png", "-k", "3"]),
+    );
+    env.image("ankle-boot.png", "queries/a.png");
+    env.write("queries/bad.png", "no image");
+    env.check("similar-json", &similar(&["queries", "-k", "2", "--json"]));
+    env.check("similar-csv", &similar(&["queries", "-k", "2", "--csv"]));
+    let boot = fs::read(data("pictures/ankle-boot.png")).unwrap();
+    env.check_with_stdin("similar-stdin", &similar(&["-", "-k", "1", "-q"]), &boot);
+}
+
+#[test]
+fn more_neighbors_than_images_are_all_of_them() {
+    let env = photos();
+    let output = env.run(&similar(&["photos/boot.png", "-k", "1000", "--json"]));
+    let rows = json_rows(&output.stdout);
+    assert_eq!(rows[0]["neighbors"].as_array().unwrap().len(), 5);
+    assert_eq!(rows[0]["neighbors"][0]["similarity"], 1.0);
+}
+
+#[test]
+fn near_duplicates() {
+    let env = photos();
+    env.check("similar-duplicates", &similar(&["--duplicates"]));
+    env.check(
+        "similar-duplicates-json",
+        &similar(&["--duplicates", "--json"]),
+    );
+    env.check(
+        "similar-duplicates-csv",
+        &similar(&["--duplicates", "--csv", "--threshold", "0.9999"]),
+    );
+    env.image("ankle-boot.png", "new/boot.png");
+    env.image("rgb.jpg", "new/other.jpg");
+    embed(&env, "new", "new.safetensors");
+    let new = ["--duplicates", "--new", "new.safetensors"];
+    env.check("similar-new", &similar(&new));
+    env.check(
+        "similar-new-json",
+        &similar(&[&new[..], &["--json"]].concat()),
+    );
+}
+
+#[test]
+fn what_contradicts_the_file_is_refused() {
+    let env = photos();
+    env.check(
+        "similar-other-model",
+        &similar(&["photos/boot.png", "-m", "se-resnet50", "--offline"]),
+    );
+    env.write("other.safetensors", "no weights");
+    env.check(
+        "similar-bad-weights",
+        &similar(&["photos/boot.png", "-w", "other.safetensors"]),
+    );
+    // The same features of other weights, by their hash.
+    let bytes = fs::read(env.path("photos.safetensors")).unwrap();
+    let length = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header = String::from_utf8(bytes[8..length].to_vec()).unwrap();
+    let start = header.find("\"weights\":\"").unwrap() + 11;
+    let mut changed = bytes.clone();
+    changed[8 + start..8 + start + 4].copy_from_slice(b"0000");
+    env.write("changed.safetensors", changed);
+    let changed = ["similar", "--in", "changed.safetensors", "photos/boot.png"];
+    let output = env.run(&changed);
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("its weights is 0000"), "{message}");
+    let new = ["--duplicates", "--new", "changed.safetensors"];
+    let output = env.run(&similar(&new));
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn wrong_arguments() {
+    let env = photos();
+    env.check(
+        "similar-nothing",
+        &["similar", "--in", "photos.safetensors"],
+    );
+    env.check("similar-both", &similar(&["a.png", "--duplicates"]));
+    env.check(
+        "similar-threshold",
+        &similar(&["--duplicates", "--threshold", "2"]),
+    );
+    env.check(
+        "similar-new-alone",
+        &similar(&["a.png", "--new", "b.safetensors"]),
+    );
+    env.check(
+        "similar-no-file",
+        &["similar", "a.png", "--in", "none.safetensors"],
+    );
+    env.write("text.safetensors", "no features");
+    env.check(
+        "similar-no-features",
+        &["similar", "a.png", "--in", "text.safetensors"],
+    );
+}
+
+#[test]
+fn a_sheet_shows_what_is_there() {
+    let env = photos();
+    fs::remove_file(env.path("photos/grey.png")).unwrap();
+    let sheet = |arguments: &[&'static str]| {
+        let html = [arguments, &["--html", "sheet.html"]].concat();
+        let output = env.run(&similar(&html));
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let page = fs::read_to_string(env.path("sheet.html")).unwrap();
+        let mut reader = quick_xml::Reader::from_str(&page);
+        while reader.read_event().unwrap() != quick_xml::events::Event::Eof {}
+        let pictures = page.matches("data:image/jpeg;base64,").count();
+        (pictures, page.matches(">missing<").count(), page)
+    };
+    // The paths are those in the folder.
+    let (pictures, missing, page) = sheet(&["photos/boot.png", "-k", "5"]);
+    assert_eq!((pictures, missing), (1, 5));
+    assert!(page.contains("copy/boot again.png"));
+    let (pictures, missing, _) = sheet(&["photos/boot.png", "-k", "5", "--data", "photos"]);
+    assert_eq!((pictures, missing), (5, 1));
+    let (pictures, missing, page) = sheet(&["--duplicates", "--data", "photos"]);
+    assert!(pictures >= 2 && missing == 0, "{pictures} {missing}");
+    assert!(page.contains("group 1: "));
+}
+
+/// The Python programs of the guide.
+fn recipes() -> Vec<&'static str> {
+    let blocks = include_str!("../../src/guide/similar.md")
+        .split("```python\n")
+        .skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect()
+}
+
+#[test]
+#[ignore = "needs Python with the packages that the guide names: PYTHON=venv/bin/python cargo test --test cli recipes -- --ignored"]
+fn recipes_find_the_same_neighbors() {
+    let env = Env::new();
+    for entry in fs::read_dir(data("pictures")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        env.image(&name, &format!("photos/{name}"));
+    }
+    // Some of the pictures cannot be read.
+    env.run(&["embed", "photos", "-m", "demo", "-o", "photos.safetensors"]);
+    let first = senet::embed::FeatureFile::open(env.path("photos.safetensors")).unwrap();
+    let query = format!("photos/{}", first.path(0));
+    let ours = env.run(&[
+        "similar",
+        &query,
+        "--in",
+        "photos.safetensors",
+        "-k",
+        "5",
+        "--json",
+    ]);
+    let ours = json_rows(&ours.stdout);
+    let ours = ours[0]["neighbors"].as_array().unwrap().iter();
+    let ours: Vec<(f64, &str)> = ours
+        .map(|n| {
+            (
+                n["similarity"].as_f64().unwrap(),
+                n["path"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!((ours.len(), recipes().len()), (5, 2));
+    let python = std::env::var("PYTHON").unwrap_or("python3".to_owned());
+    for recipe in recipes() {
+        let mut command = Command::new(&python);
+        let output = command.args(["-c", recipe]).current_dir(env.path(""));
+        let output = output.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let theirs = text.lines().map(|line| line.split_once('\t').unwrap());
+        let theirs: Vec<_> = theirs
+            .map(|(similarity, path)| (similarity.parse::<f64>().unwrap(), path))
+            .collect();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(theirs.len(), 5, "{recipe}\n{error}");
+        for ((ours, our_path), (theirs, path)) in ours.iter().zip(theirs) {
+            assert_eq!(*our_path, path, "{recipe}");
+            assert!((ours - theirs).abs() < 1e-4, "{recipe}");
+        }
+    }
+}
