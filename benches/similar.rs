@@ -6,7 +6,10 @@
 //! cargo bench --bench similar
 //! cargo bench --bench similar -- nearest 1000000
 //! cargo bench --bench similar -- duplicates 127000
+//! cargo bench --bench similar -- nearest vectors.safetensors
 //! ```
+//!
+//! The last one searches a file of features, which is mapped anew each time.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use std::hint::black_box;
@@ -14,6 +17,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use rayon::prelude::*;
+use senet::embed::FeatureFile;
 use senet::kernels::{Isa, peak_flops};
 use senet::similar::{DuplicateOptions, Matrix, duplicates, nearest};
 
@@ -37,6 +41,9 @@ fn main() {
         Isa::best().name(),
         rayon::current_num_threads()
     );
+    if let Some(file) = arguments.iter().find(|a| a.ends_with(".safetensors")) {
+        return measure_file(file);
+    }
     if wanted("nearest") {
         measure_nearest(count.unwrap_or(NEAREST));
     }
@@ -67,7 +74,7 @@ fn measure_nearest(count: usize) {
     let vectors = Matrix::new(&values, WIDTH);
     let report = |name: &str, [median, fastest]: [f64; 2]| {
         println!(
-            "{count} vectors, {name:12} {:8.1} ({:.1}) ms  {:5.1} GB/s",
+            "{count} vectors, {name:10} {:8.1} ({:.1}) ms  {:5.1} GB/s",
             median * 1e3,
             fastest * 1e3,
             bytes / median / 1e9
@@ -79,6 +86,24 @@ fn measure_nearest(count: usize) {
         let name = format!("{queries} queries");
         report(&name, time(|| nearest(&vectors, &asked, 10).unwrap()));
     }
+}
+
+fn measure_file(path: &str) {
+    let file = FeatureFile::open(path).unwrap();
+    let (count, width) = (file.len(), file.width());
+    let asked = file.row(0).into_owned();
+    let report = |name: &str, [median, fastest]: [f64; 2]| {
+        println!(
+            "{count} mapped vectors, {name:8} {:8.1} ({:.1}) ms  {:5.1} GB/s",
+            median * 1e3,
+            fastest * 1e3,
+            (count * width * size_of::<f32>()) as f64 / median / 1e9
+        );
+    };
+    let open = || FeatureFile::open(path).unwrap();
+    report("reading", time(|| black_box(read(&open().rows(0..count)))));
+    let query = Matrix::new(&asked, width);
+    report("1 query", time(|| nearest(&open(), &query, 10).unwrap()));
 }
 
 /// Reads all values and does next to nothing with them.

@@ -313,3 +313,49 @@ fn nothing_has_no_neighbors() {
         Ok(Vec::new())
     );
 }
+
+/// The vectors of `tests/tools/make_similar.py`.
+fn of_faiss(count: usize, width: usize) -> Vec<f32> {
+    let value = |row: i64, column: i64| {
+        let center = (row % 40 * 31 + column * 17 + row % 40 * column * 7) % 101 - 50;
+        let noise = (row * 57 + column * 29 + row * column * 13) % 41 - 20;
+        (center + noise) as f32
+    };
+    let places = (0..count as i64).flat_map(|row| (0..width as i64).map(move |c| (row, c)));
+    places.map(|(row, column)| value(row, column)).collect()
+}
+
+#[test]
+fn faiss_finds_the_same() {
+    const WIDTH: usize = 48;
+    #[derive(serde::Deserialize)]
+    struct Expected {
+        neighbors: Vec<Vec<(usize, f64)>>,
+        pairs: Vec<(usize, usize, f64)>,
+    }
+    let text = include_str!("../data/similar.json");
+    let expected: Expected = serde_json::from_str(text).unwrap();
+    let values = of_faiss(600, WIDTH);
+    let vectors = Matrix::new(&values, WIDTH);
+    let queries = Matrix::new(&values[..expected.neighbors.len() * WIDTH], WIDTH);
+    let found = nearest(&vectors, &queries, 10).unwrap();
+    for (found, expected) in found.iter().zip(&expected.neighbors) {
+        assert_eq!(found.len(), expected.len());
+        for (found, (index, similarity)) in found.iter().zip(expected) {
+            assert_eq!(found.index, *index);
+            assert!((found.similarity - similarity).abs() < 2e-6);
+        }
+    }
+    let options = DuplicateOptions {
+        threshold: 0.9,
+        ..DuplicateOptions::default()
+    };
+    let groups = duplicates(&vectors, &options, &mut go_on).unwrap();
+    let mut pairs: Vec<&Pair> = groups.iter().flat_map(|group| &group.pairs).collect();
+    pairs.sort_by_key(|pair| (pair.first, pair.second));
+    assert_eq!(pairs.len(), expected.pairs.len());
+    for (pair, (first, second, similarity)) in pairs.iter().zip(expected.pairs) {
+        assert_eq!((pair.first, pair.second), (first, second));
+        assert!((pair.similarity - similarity).abs() < 2e-6);
+    }
+}
