@@ -16,9 +16,9 @@ use super::rows::{AnswerRow, LabelStyle, MembersRow, Predicted, RowError};
 use super::session::{self, Opened};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::error::Error;
-use crate::hub::{self, HubOptions};
+use crate::hub::HubOptions;
 use crate::model::{Ensemble, OutputActivation, Prepared, SharedInputs, prefetch_while};
-use crate::preprocess::{self, DecodeOptions, MAX_FILE_BYTES, Views};
+use crate::preprocess::{DecodeOptions, Views};
 
 /// Classify images
 #[derive(Args, Debug)]
@@ -199,17 +199,7 @@ fn prepare(
     hub: &HubOptions,
     slot: &mut [f32],
 ) -> Result<(), RowError> {
-    let image = match input {
-        Input::File(path) => preprocess::open(path, options),
-        Input::Url(url) => {
-            let bytes = hub::fetch_image(url, MAX_FILE_BYTES, hub);
-            let bytes = bytes.map_err(|error| RowError::from(&Error::from(error)))?;
-            preprocess::decode(&bytes, options)
-        }
-        Input::Stdin(bytes) => preprocess::decode(bytes, options),
-        Input::Unreadable { reason, .. } => return Err(RowError::new(reason)),
-    };
-    let image = image.map_err(|error| RowError::from(&Error::from(error)))?;
+    let image = input.open(options, hub)?;
     shared.write(&image, slot);
     Ok(())
 }

@@ -108,7 +108,7 @@ fn embed(error: &EmbedError) -> Option<&'static str> {
         EmbedError::Mismatch { .. } => {
             "give the options and the data that the file was written with, or start anew with `--force`"
         }
-        EmbedError::Damaged { .. } => "`--force` writes it anew",
+        EmbedError::Damaged { .. } => "`senet embed` with `--force` writes it anew",
         EmbedError::NoF16 { .. } => "leave out `--dtype f16`",
         _ => return None,
     };

@@ -52,10 +52,16 @@ pub(super) struct Arguments {
     duplicates: bool,
     /// Similarity from which on two images are near-duplicates
     #[arg(long, value_name = "SIMILARITY", default_value_t = 0.97, requires = "duplicates",
+        conflicts_with = "queries",
         value_parser = probability)]
     threshold: f64,
     /// Compare only the images of this file of features with those of --in
-    #[arg(long, value_name = "FILE", requires = "duplicates")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "duplicates",
+        conflicts_with = "queries"
+    )]
     new: Option<PathBuf>,
     #[command(flatten)]
     format: FormatArgs,

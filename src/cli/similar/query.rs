@@ -15,7 +15,7 @@ use crate::cli::inputs::{self, Input};
 use crate::cli::output::{Messages, Results};
 use crate::cli::rows::RowError;
 use crate::cli::{INTERRUPTED, SOME_FAILED, SUCCESS, args, session};
-use crate::embed::{ExtractOptions, FeatureFile, FeatureHeader, features};
+use crate::embed::{EmbedError, ExtractOptions, FeatureFile, FeatureHeader, features};
 use crate::error::Error;
 use crate::eval::page::Thumbnail;
 use crate::hub::HubOptions;
@@ -124,6 +124,16 @@ fn open(
     let (from, overrides) = (&arguments.source, Overrides::default());
     let mut spec =
         session::find_at(name, from, &overrides, &hub, messages).with_context(of_file)?;
+    // Of a directory or repository, which may have moved, the weights decide.
+    if spec.name != header.model && spec.config.is_none() {
+        return Err(Error::from(EmbedError::Mismatch {
+            path: file.source().display().to_string(),
+            field: "model",
+            expected: spec.name,
+            found: header.model.clone(),
+        })
+        .into());
+    }
     spec.input = header.input.clone();
     let device = DeviceArgs {
         device: arguments.device,
@@ -135,8 +145,9 @@ fn open(
     let fingerprint = weights.fingerprint().map_err(Error::from)?;
     let model = session::load(spec, &weights, &place, messages)?;
     let own = FeatureHeader::new(&model, fingerprint, options, header.dtype);
-    own.and_then(|own| own.check_same(header, file.source()))
-        .map_err(Error::from)?;
+    let mut own = own.map_err(Error::from)?;
+    own.model.clone_from(&header.model);
+    own.check_same(header, file.source()).map_err(Error::from)?;
     Ok((model, hub))
 }
 

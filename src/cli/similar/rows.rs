@@ -226,7 +226,7 @@ impl GroupRow {
             results.pieces(&[
                 (Tone::Plain, &similarity),
                 (Tone::Plain, &first.path),
-                (Tone::Plain, "  "),
+                (Tone::Plain, if first.new { " (new)  " } else { "  " }),
                 (Tone::Plain, &second.path),
             ])?;
         }
