@@ -15,7 +15,6 @@ use super::output::{Messages, Results};
 use super::rows::{AnswerRow, LabelStyle, MembersRow, Predicted, RowError};
 use super::session::{self, Opened};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS};
-use crate::error::Error;
 use crate::hub::HubOptions;
 use crate::model::{Ensemble, OutputActivation, Prepared, SharedInputs, prefetch_while};
 use crate::preprocess::{DecodeOptions, Views};

@@ -24,7 +24,8 @@ pub mod output {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 
-#[doc = include_str!("train.md")]
-pub mod train {}
 #[doc = include_str!("similar.md")]
 pub mod similar {}
+
+#[doc = include_str!("train.md")]
+pub mod train {}

@@ -1,5 +1,7 @@
 //! Why vectors cannot be compared.
 
+use crate::quote::excerpt;
+
 /// Vectors that cannot be compared.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -27,6 +29,22 @@ pub enum SimilarError {
         /// Their number.
         count: usize,
     },
+    /// Features of another model, other weights or another preprocessing than those they are compared with.
+    #[error(
+        "{file} has other features: its {field} is {}, expected {}",
+        excerpt(found),
+        excerpt(expected)
+    )]
+    Foreign {
+        /// The file of features.
+        file: String,
+        /// What differs.
+        field: &'static str,
+        /// What was expected.
+        expected: String,
+        /// What was found instead.
+        found: String,
+    },
     /// The caller stopped the search.
     #[error("the search was stopped")]
     Stopped,
@@ -40,6 +58,10 @@ impl SimilarError {
                 Some("compute both with the same model and the same layer".to_owned())
             }
             Self::NotFinite { .. } => Some("compute the features again in f32".to_owned()),
+            Self::Foreign { .. } => Some(
+                "features can be compared only if they come from one model, its weights and one preprocessing"
+                    .to_owned(),
+            ),
             Self::NoValues | Self::TooMany { .. } | Self::Stopped => None,
         }
     }

@@ -257,13 +257,10 @@ fn every_column_is_in_the_guide() {
     let results = "a.jsonl";
     env.run(&eval(&["--results", results]));
     shapes(&env, "shapes", 0..4);
-    other(&env);
-    let both = ["missing.png", "-m", "demo", "-m", "./other", "--members"];
-    let commands: [(&str, &[&str]); 14] = [
     env.run(&["embed", "set", "-m", "demo", "-o", "set.safetensors"]);
     other(&env);
     let both = ["missing.png", "-m", "demo", "-m", "./other", "--members"];
-    let commands: [(&str, &[&str]); 15] = [
+    let commands: [(&str, &[&str]); 16] = [
         ("classify", &["missing.png", "-m", "demo"]),
         ("classify", &both),
         ("list", &["fashion"]),

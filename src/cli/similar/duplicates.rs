@@ -4,12 +4,11 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use super::rows::{GroupRow, Image};
-use super::{Arguments, search_error, sheet};
+use super::{Arguments, foreign, search_error, sheet};
 use crate::cli::eval::Output;
 use crate::cli::output::{Messages, Results};
 use crate::cli::{INTERRUPTED, SUCCESS, session};
 use crate::embed::FeatureFile;
-use crate::error::Error;
 use crate::similar::{DuplicateOptions, Progress, SimilarError, duplicates, duplicates_between};
 use crate::text::thousands;
 
@@ -29,7 +28,7 @@ pub(super) fn run(
         file.header().check_same(&header, path)?;
         Ok(new)
     });
-    let new = new.transpose().map_err(Error::Embed)?;
+    let new = new.transpose().map_err(foreign)?;
     let stop = session::stop_on_interrupt()?;
     let bar = messages.bar(0, "{bar:30.cyan/dim} {percent} % of all pairs  {eta}");
     let mut watch = |progress: Progress| {

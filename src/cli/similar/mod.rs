@@ -14,7 +14,7 @@ use super::eval::Output;
 use super::format::FormatArgs;
 use super::output::{Messages, Results};
 use crate::device::DeviceChoice;
-use crate::embed::FeatureFile;
+use crate::embed::{EmbedError, FeatureFile};
 use crate::error::Error;
 use crate::preprocess::DecodeOptions;
 use crate::similar::SimilarError;
@@ -113,6 +113,24 @@ pub(super) fn run(
         duplicates::run(arguments, &file, page, messages, results)
     } else {
         query::run(arguments, &file, page, messages, results)
+    }
+}
+
+/// The error of a file of features whose header is not the expected one.
+fn foreign(error: EmbedError) -> Error {
+    match error {
+        EmbedError::Mismatch {
+            path,
+            field,
+            expected,
+            found,
+        } => Error::from(SimilarError::Foreign {
+            file: path,
+            field,
+            expected,
+            found,
+        }),
+        error => Error::from(error),
     }
 }
 

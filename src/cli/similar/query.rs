@@ -8,21 +8,21 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Context;
 
 use super::rows::QueryRow;
-use super::{Arguments, search_error, sheet};
+use super::{Arguments, foreign, search_error, sheet};
 use crate::cli::args::{DeviceArgs, note_clipped};
 use crate::cli::eval::Output;
 use crate::cli::inputs::{self, Input};
 use crate::cli::output::{Messages, Results};
 use crate::cli::rows::RowError;
 use crate::cli::{INTERRUPTED, SOME_FAILED, SUCCESS, args, session};
-use crate::embed::{EmbedError, ExtractOptions, FeatureFile, FeatureHeader, features};
+use crate::embed::{ExtractOptions, FeatureFile, FeatureHeader, features};
 use crate::error::Error;
 use crate::eval::page::Thumbnail;
 use crate::hub::HubOptions;
 use crate::model::{Model, Prepared, prefetch_while};
 use crate::nn::PrecisionChoice;
 use crate::preprocess::DecodeOptions;
-use crate::similar::{Matrix, nearest};
+use crate::similar::{Matrix, SimilarError, nearest};
 use crate::zoo::Overrides;
 
 /// Images per forward pass.
@@ -126,8 +126,8 @@ fn open(
         session::find_at(name, from, &overrides, &hub, messages).with_context(of_file)?;
     // Of a directory or repository, which may have moved, the weights decide.
     if spec.name != header.model && spec.config.is_none() {
-        return Err(Error::from(EmbedError::Mismatch {
-            path: file.source().display().to_string(),
+        return Err(Error::from(SimilarError::Foreign {
+            file: file.source().display().to_string(),
             field: "model",
             expected: spec.name,
             found: header.model.clone(),
@@ -147,7 +147,7 @@ fn open(
     let own = FeatureHeader::new(&model, fingerprint, options, header.dtype);
     let mut own = own.map_err(Error::from)?;
     own.model.clone_from(&header.model);
-    own.check_same(header, file.source()).map_err(Error::from)?;
+    own.check_same(header, file.source()).map_err(foreign)?;
     Ok((model, hub))
 }
 

@@ -52,11 +52,6 @@ impl Thumbnail {
     }
 
     /// Whether it is better enlarged with visible pixels than blurred.
-    pub(super) fn is_coarse(&self) -> bool {
-        self.width.max(self.height) < Self::LARGEST / 2
-    }
-
-    pub(super) fn base64(&self) -> Base64Display<'_, 'static, GeneralPurpose> {
     pub(crate) fn is_coarse(&self) -> bool {
         self.width.max(self.height) < Self::LARGEST / 2
     }
