@@ -35,9 +35,7 @@ impl Input {
             Self::Url(_) | Self::Stdin(_) => None,
         }
     }
-}
 
-impl Input {
     /// Reads and decodes the image.
     pub(super) fn open(
         &self,

@@ -9,6 +9,7 @@ mod devices;
 mod download;
 mod embed;
 mod eval;
+mod explain;
 mod format;
 mod hints;
 mod info;
@@ -76,6 +77,7 @@ enum Command {
     Embed(Box<embed::Arguments>),
     Train(Box<train::Arguments>),
     Similar(Box<similar::Arguments>),
+    Explain(Box<explain::Arguments>),
     Bench(bench::Arguments),
     List(list::Arguments),
     Info(info::Arguments),
@@ -153,6 +155,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
         Command::Embed(arguments) => embed::run(&arguments, messages)?,
         Command::Train(arguments) => train::run(&arguments, messages, results)?,
         Command::Similar(arguments) => similar::run(&arguments, messages, results)?,
+        Command::Explain(arguments) => explain::run(&arguments, messages, results)?,
         Command::Bench(arguments) => bench::run(&arguments, messages, results)?,
         Command::List(arguments) => list::run(&arguments, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,

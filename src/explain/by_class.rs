@@ -81,6 +81,18 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// In words, about the gates.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Constant => "nearly constant",
+            Self::Classes => "distinguish classes",
+            Self::Images => "vary, but not by class",
+            Self::Unknown => "too few images to tell",
+        }
+    }
+}
+
 impl ModuleReport {
     /// Gates that vary less than this do not change an answer.
     pub const CONSTANT: f64 = 0.01;

@@ -4,6 +4,8 @@ use candle_core::{DType, Device, Tensor};
 use serde::Serialize;
 
 use super::gates::{Module, modules};
+#[cfg(feature = "cli")]
+use crate::model::Model;
 use crate::nets::{Grid, Head, NetError, Network, Plan, Point};
 use crate::weights::Weights;
 
@@ -128,6 +130,33 @@ impl<'a> Explainer<'a> {
             })
         });
         images.collect()
+    }
+
+    /// As [`Explainer::observe`], from the values that the model's transform wrote, one image after another. If the
+    /// batch fails, each image is tried alone.
+    #[cfg(feature = "cli")]
+    pub(crate) fn observe_each(
+        &self,
+        model: &Model,
+        values: Vec<f32>,
+    ) -> Vec<crate::error::Result<Observation>> {
+        let count = values.len() / model.image_len();
+        let batch = match model.stored(values) {
+            _ if count == 0 => return Vec::new(),
+            Ok(batch) => batch,
+            Err(error) => return vec![Err(error)],
+        };
+        let alone = |index| {
+            let image = batch.narrow(0, index, 1)?;
+            let missing = || candle_core::Error::Msg("no output for this image".into());
+            let observed = self.observe(&image)?.pop();
+            Ok(observed.ok_or_else(missing)?)
+        };
+        match self.observe(&batch) {
+            Ok(all) => all.into_iter().map(Ok).collect(),
+            Err(error) if count == 1 => vec![Err(error.into())],
+            Err(_) => (0..count).map(alone).collect(),
+        }
     }
 
     /// The map of a class.

@@ -34,6 +34,7 @@ mod colours;
 mod gates;
 mod heat;
 mod occlusion;
+pub mod page;
 
 pub use by_class::{GateClass, GateReport, GatesByClass, ModuleReport, Verdict};
 pub use cam::{Cam, Explainer, Form, Observation};

@@ -12,6 +12,9 @@ pub mod embed {}
 #[doc = include_str!("evaluate.md")]
 pub mod evaluate {}
 
+#[doc = include_str!("explain.md")]
+pub mod explain {}
+
 #[doc = include_str!("files.md")]
 pub mod files {}
 

@@ -176,6 +176,14 @@ fn every_field_is_in_the_guide() {
     check(&env, "classify", &classify, &["path_bytes"]);
     check(&env, "list", &[&[]], &["cached_bytes"]);
     check(&env, "list --architectures", &[&[]], &[]);
+    let explain: [&[&str]; 3] = [
+        &["-m", "demo", "set", "--full", "-o", "maps"],
+        &["-m", "demo", "set", "--versus", "9", "--check"],
+        &["-m", "demo", "missing.png"],
+    ];
+    check(&env, "explain", &explain, &["activation", "path_bytes"]);
+    let gates = ["set", "-m", "demo", "--full"];
+    check(&env, "explain --gates", &[&gates], &[]);
     let info: [&[&str]; 3] = [
         &["demo", "--layers"],
         &["seresnext50_32x4d"],
@@ -260,7 +268,7 @@ fn every_column_is_in_the_guide() {
     env.run(&["embed", "set", "-m", "demo", "-o", "set.safetensors"]);
     other(&env);
     let both = ["missing.png", "-m", "demo", "-m", "./other", "--members"];
-    let commands: [(&str, &[&str]); 16] = [
+    let commands: [(&str, &[&str]); 18] = [
         ("classify", &["missing.png", "-m", "demo"]),
         ("classify", &both),
         ("list", &["fashion"]),
@@ -274,6 +282,8 @@ fn every_column_is_in_the_guide() {
         ("compare", &[results, results]),
         ("similar", &["missing.png", "--in", "set.safetensors"]),
         ("similar --duplicates", &["--in", "set.safetensors"]),
+        ("explain", &["set", "-m", "demo"]),
+        ("explain --gates", &["set", "-m", "demo"]),
         ("eval", &["set", "-m", "demo"]),
         ("train", &["shapes", "-m", "demo", "-o", "learned"]),
         ("eval --multi-label", &multi),

@@ -16,6 +16,7 @@ mod eval_faults;
 mod eval_html;
 mod eval_stream;
 mod eval_table;
+mod explain;
 mod formats;
 mod guide;
 mod lists;
@@ -68,6 +69,7 @@ fn help() {
         "preprocess",
         "bench",
         "eval",
+        "explain",
         "compare",
         "train",
         "similar",

@@ -90,7 +90,7 @@ pub(in crate::cli) struct SelectionArgs {
     /// where NAME is the path inside DATA; a JSON object {NAME: CLASS}; or one class number per line
     /// (or a JSON list), where line N is for the image whose name ends in N
     #[arg(long, value_name = "FILE")]
-    pub(super) labels: Option<PathBuf>,
+    pub(in crate::cli) labels: Option<PathBuf>,
     /// How to read numeric labels and folder names [default: index; an error if a list of numbers may
     /// also be devkit]
     #[arg(long, value_name = "SCHEME")]
@@ -109,7 +109,7 @@ pub(in crate::cli) struct SelectionArgs {
     /// File that maps folder names or labels to classes, with lines of NAME CLASS or a JSON object as
     /// for --labels; images whose CLASS is - are excluded
     #[arg(long, value_name = "FILE")]
-    pub(super) class_map: Option<PathBuf>,
+    pub(in crate::cli) class_map: Option<PathBuf>,
     /// Evaluate at most N images, evenly spread over the whole data set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) limit: Option<u32>,
@@ -260,7 +260,7 @@ impl SelectionArgs {
         Ok(classes)
     }
 
-    pub(super) fn dataset_options(
+    pub(in crate::cli) fn dataset_options(
         &self,
         classes: &Classes<'_>,
         multi_label: bool,

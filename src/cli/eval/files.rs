@@ -85,7 +85,7 @@ impl Output {
 }
 
 /// The path of an existing or future file, in canonical form.
-fn place(path: &Path) -> Option<PathBuf> {
+pub(in crate::cli) fn place(path: &Path) -> Option<PathBuf> {
     let path = &match Target::find(path) {
         Ok(Target::File(path)) => path,
         _ => path.to_owned(),

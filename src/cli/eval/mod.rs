@@ -22,7 +22,7 @@ use crate::zoo::{ModelSpec, Published};
 pub(super) use arguments::{Arguments, RunArgs, SelectionArgs};
 use arguments::{Command, Form, check};
 use files::Files;
-pub(super) use files::Output;
+pub(super) use files::{Output, place};
 pub(super) use measure::Request;
 use measure::print_failures;
 pub(super) use print::{ModelRow, interval, pair as print_pair, percent, text as print_text};

@@ -50,7 +50,7 @@ pub(super) fn short(name: &str, longest: usize) -> String {
 
 /// `12,345`
 #[derive(Clone, Copy)]
-pub(super) struct Count(pub usize);
+pub(crate) struct Count(pub usize);
 
 impl Display for Count {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -60,7 +60,7 @@ impl Display for Count {
 
 /// `1 image`, `12,345 images`
 #[derive(Clone, Copy)]
-pub(super) struct Images(pub usize);
+pub(crate) struct Images(pub usize);
 
 impl Display for Images {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -71,7 +71,7 @@ impl Display for Images {
 
 /// `93.75 %`, with a no-break space.
 #[derive(Clone, Copy)]
-pub(super) struct Percent(pub f64);
+pub(crate) struct Percent(pub f64);
 
 impl Display for Percent {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -92,7 +92,7 @@ impl Display for Range {
 
 /// A length or coordinate in a drawing.
 #[derive(Clone, Copy)]
-pub(super) struct Px(pub f64);
+pub(crate) struct Px(pub f64);
 
 impl Display for Px {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -30,10 +30,15 @@ impl Thumbnail {
 
     /// `None` for an empty image, which JPEG cannot represent.
     pub fn new(image: &RgbImage) -> Option<Self> {
+        Self::within(image, Self::LARGEST)
+    }
+
+    /// As [`Thumbnail::new`], with another longest edge.
+    pub(crate) fn within(image: &RgbImage, largest: u32) -> Option<Self> {
         const QUALITY: u8 = 85;
         let longest = image.width().max(image.height());
-        let small = (longest > Self::LARGEST).then(|| {
-            let scale = f64::from(Self::LARGEST) / f64::from(longest);
+        let small = (longest > largest).then(|| {
+            let scale = f64::from(largest) / f64::from(longest);
             let edge = |edge: u32| ((f64::from(edge) * scale).round() as u32).max(1);
             let (width, height) = (edge(image.width()), edge(image.height()));
             resize(image, width, height, Interpolation::Bicubic)

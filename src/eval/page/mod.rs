@@ -43,6 +43,9 @@ pub struct Page<'a> {
     pub training: Option<Training<'a>>,
 }
 
+/// The look of all pages.
+pub(crate) const STYLE: &str = include_str!("style.css");
+
 #[derive(Template)]
 #[template(path = "page.html", config = "src/eval/page/askama.toml")]
 struct Document<'a> {
@@ -69,7 +72,7 @@ impl fmt::Display for Page<'_> {
         let report = self.context.report;
         let document = Document {
             model: &report.model,
-            style: include_str!("style.css"),
+            style: STYLE,
             summary: Summary::new(self.context),
             training: self.training.map(Section::new),
             answers: (report.answered > 0).then(|| Answers {
@@ -88,3 +91,5 @@ impl fmt::Display for Page<'_> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::well_formed;

@@ -73,8 +73,17 @@ fn failed(index: usize) -> Record {
     }
 }
 
-/// The page of a model with hostile names, checked to be well-formed and free of foreign markup.
 fn page(classes: usize, records: &[Record], thumbnails: &BTreeMap<usize, Thumbnail>) -> String {
+    page_with(classes, records, thumbnails, None)
+}
+
+/// The page of a model with hostile names, checked to be well-formed and free of foreign markup.
+fn page_with(
+    classes: usize,
+    records: &[Record],
+    thumbnails: &BTreeMap<usize, Thumbnail>,
+    training: Option<Training<'_>>,
+) -> String {
     let names = (0..classes).map(|class| format!("{SCRIPT} {class}"));
     let header = header(names.collect(), records.len());
     let report = Report::new(&header, records, &[1, 5]);
@@ -91,28 +100,10 @@ fn page(classes: usize, records: &[Record], thumbnails: &BTreeMap<usize, Thumbna
         warnings: &[],
         comparison: Some(&comparison),
     };
-    let image = Doubtful {
-        image: QUOTES,
-        label: SCRIPT,
-        prediction: "b",
-        label_probability: 0.01,
-        probability: 0.99,
-        thumbnail: Thumbnail::new(&RgbImage::new(3, 2)),
-    };
-    let alike = Alike {
-        first: [QUOTES, SCRIPT],
-        second: ["b", "<b>"],
-        similarity: 1.0,
-    };
     let page = Page {
         context,
         thumbnails,
-        training: Some(Training {
-            facts: &[(SCRIPT.into(), QUOTES.into())],
-            doubts: 1,
-            doubtful: &[image],
-            alike: &[alike],
-        }),
+        training,
     };
     let page = page.to_string();
     well_formed(&page);
@@ -121,7 +112,7 @@ fn page(classes: usize, records: &[Record], thumbnails: &BTreeMap<usize, Thumbna
 
 /// Every element is closed in order, every attribute is quoted and unique, every entity is known,
 /// and no element or attribute is active.
-fn well_formed(page: &str) {
+pub(crate) fn well_formed(page: &str) {
     let mut reader = Reader::from_str(page);
     let mut open = 0;
     loop {
@@ -200,6 +191,35 @@ fn ten_classes_are_all_shown() {
     assert_eq!(page.matches("<li>").count(), 24);
     assert!(page.contains("it&#39;s/&quot;a&quot; onerror=&quot;alert(2)&quot; &amp; &lt;b&gt;"));
     assert!(page.contains("<b class=\"bad\">differs</b>"));
+}
+
+#[test]
+fn training_is_shown() {
+    let image = Doubtful {
+        image: QUOTES,
+        label: SCRIPT,
+        prediction: "b",
+        label_probability: 0.01,
+        probability: 0.99,
+        thumbnail: Thumbnail::new(&RgbImage::new(3, 2)),
+    };
+    let alike = Alike {
+        first: [QUOTES, SCRIPT],
+        second: ["b", "<b>"],
+        similarity: 1.0,
+    };
+    let training = Training {
+        facts: &[(SCRIPT.into(), QUOTES.into())],
+        doubts: 7,
+        doubtful: &[image],
+        alike: &[alike],
+    };
+    let records: Vec<Record> = (0..5).map(|index| answered(index, 1)).collect();
+    let shown = page_with(1, &records, &BTreeMap::new(), Some(training));
+    assert_eq!(shown.matches("src=\"data:image/jpeg;base64,").count(), 1);
+    assert!(shown.contains("1 of 7 images that"));
+    assert!(shown.contains("1.0000"));
+    assert!(!page(1, &records, &BTreeMap::new()).contains("id=\"training\""));
 }
 
 #[test]
