@@ -153,6 +153,13 @@ fn resize_across(
     rows: &Range<usize>,
     columns: &Range<usize>,
     taps: Option<&Taps>,
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(
+            unused_variables,
+            reason = "there are instructions for it on x86-64 only"
+        )
+    )]
     isa: Isa,
 ) -> Vec<u8> {
     let row_bytes = columns.len() * CHANNELS;
