@@ -52,6 +52,13 @@ pub struct Batch {
     pub rows: Vec<Result<Vec<f32>, String>>,
 }
 
+impl Batch {
+    /// The rows of images from the place `first` on.
+    pub fn new(first: usize, rows: Vec<Result<Vec<f32>, String>>) -> Self {
+        Self { first, rows }
+    }
+}
+
 /// How the images were run, and where the time went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -66,8 +73,9 @@ pub struct ExtractSummary {
 
 /// The features of `items`, in their order; the next batch is decoded while the network works on one.
 ///
-/// An image that cannot be read, or on which the network fails, is an error in its place and affects no
-/// other.
+/// An image that cannot be read, or on which the network fails, is an error in its place. Rows are the
+/// same to the last bit if the images, the size of batches and the number of threads are; otherwise
+/// their last digits may differ, because sums over a map are split among threads.
 ///
 /// # Errors
 /// The error of [`Layer::shape`], and that of `on_batch`, which ends the run.

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use senet::Model;
 use senet::embed::{
-    EmbedError, ExtractOptions, FeatureFile, FeatureHeader, FeatureType, FeatureWriter, Format,
-    Layer, Opened, Start, WriterOptions, Written, extract,
+    Batch, EmbedError, ExtractOptions, FeatureFile, FeatureHeader, FeatureType, FeatureWriter,
+    Format, Layer, Opened, Start, WriterOptions, Written, extract,
 };
-use senet::eval::{Dataset, Item};
+use senet::eval::{Dataset, Item, Source};
 use senet::hub::HubOptions;
 use senet::preprocess::Views;
 
@@ -95,6 +96,15 @@ fn checkpoints_always(start: Start) -> WriterOptions {
     options
 }
 
+/// Sums over a map are split among threads, which may differ between batches of different sizes.
+#[track_caller]
+fn close(found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+}
+
 #[test]
 fn rows_do_not_depend_on_the_batch() {
     let (model, folder) = (demo(), folder(&NAMES));
@@ -104,7 +114,14 @@ fn rows_do_not_depend_on_the_batch() {
     let bad: Vec<bool> = whole.iter().map(Result::is_err).collect();
     assert_eq!(bad, [false, true, false, false, false, false, false]);
     for batch_size in [2, 3, 8] {
-        assert_eq!(rows(&model, &data, &options(batch_size)), whole);
+        let found = rows(&model, &data, &options(batch_size));
+        assert_eq!(found, rows(&model, &data, &options(batch_size)));
+        for (found, whole) in found.iter().zip(&whole) {
+            match (found, whole) {
+                (Ok(found), Ok(whole)) => close(found, whole),
+                (found, whole) => assert_eq!(found, whole),
+            }
+        }
     }
     let decode = options(1).decode;
     for (item, row) in data.items.iter().zip(&whole) {
@@ -141,7 +158,7 @@ fn an_interrupted_run_resumes_to_the_same_bytes() {
         let whole = write(&at("a"), &model, &data, &options(Start::Replace), None).unwrap();
         let whole = whole.unwrap();
         assert_eq!((whole.rows, whole.failed), (6, 1));
-        for stop_after in [0, 1, 2, 4, 7] {
+        for stop_after in [0, 2, 4, 6, 7] {
             let run = |start, stop| write(&at("b"), &model, &data, &options(start), stop);
             run(Start::Replace, Some(stop_after)).unwrap();
             let again = run(Start::New, None);
@@ -178,7 +195,7 @@ fn an_interrupted_run_resumes_to_the_same_bytes() {
             .map(|row| file.path(row).into_owned())
             .collect();
         assert_eq!(paths, NAMES);
-        let expected: Vec<f32> = rows(&model, &data, &super::embed::options(8))
+        let expected: Vec<f32> = rows(&model, &data, &super::embed::options(2))
             .into_iter()
             .filter_map(Result::ok)
             .flatten()
@@ -304,4 +321,132 @@ fn layers_views_and_element_types() {
         let length = mirrored.iter().map(|value| value * value).sum::<f32>();
         assert!((length - 1.0).abs() < 1e-5, "{length}");
     }
+}
+
+/// A million images, without the network.
+#[test]
+#[ignore = "measures memory, so it runs alone: cargo test --release --test library million_rows -- --ignored --nocapture"]
+fn a_million_rows_are_written_in_bounded_memory() {
+    const IMAGES: usize = 1_000_000;
+    const MIB: usize = 1 << 20;
+    let model = demo();
+    let items: Vec<Item> = (0..IMAGES).map(synthetic).collect();
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("a.safetensors");
+    let options = options(64);
+    let header = header(&model, &options, FeatureType::F32);
+    let width = header.width();
+    crate::MEMORY.reset_peak_usage();
+    let before = crate::MEMORY.current_usage();
+    let memory = || (crate::MEMORY.peak_usage() - before) / MIB;
+    let opened = FeatureWriter::open(&path, header, &items, &WriterOptions::default());
+    let Opened::Writer(mut writer) = opened.unwrap() else {
+        panic!("there was no file");
+    };
+    for first in (0..IMAGES).step_by(64) {
+        let row = |index: usize| match index % 1000 {
+            0 => Err("no picture".to_owned()),
+            _ => Ok(vec![index as f32; width]),
+        };
+        let rows = (first..IMAGES.min(first + 64)).map(row).collect();
+        writer.push(&Batch::new(first, rows)).unwrap();
+    }
+    let pushing = memory();
+    let written = writer.finish().unwrap();
+    let finishing = memory();
+    assert_eq!((written.rows, written.failed), (999_000, 1000));
+    crate::MEMORY.reset_peak_usage();
+    let file = FeatureFile::open(&path).unwrap();
+    let reading = memory();
+    let last = file.len() - 1;
+    assert_eq!(file.path(last), items[IMAGES - 1].name);
+    assert_eq!(*file.row(last), vec![(IMAGES - 1) as f32; width]);
+    let bytes = fs::metadata(&path).unwrap().len() as usize / MIB;
+    println!(
+        "{bytes} MiB written with {pushing} MiB, finished with {finishing} MiB, opened with {reading} MiB"
+    );
+    // A pointer to each image, and the header as long as it may hold the paths.
+    assert!(pushing < 200, "{pushing} MiB");
+    assert!(finishing < 200, "{finishing} MiB");
+    assert!(reading < 64, "{reading} MiB");
+}
+
+fn synthetic(index: usize) -> Item {
+    Item {
+        index,
+        name: format!("a/folder/with/a/rather/long/name/to/fill/{index:012}.jpg"),
+        name_bytes: None,
+        source: Source::Nothing("synthetic".into()),
+        labels: Vec::new(),
+    }
+}
+
+/// What the guide says about the memory of the list of images.
+#[test]
+#[ignore = "measures memory, so it runs alone: cargo test --release --test library list_of_images -- --ignored --nocapture"]
+fn the_list_of_images_takes_little_memory() {
+    const IMAGES: usize = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    for index in 0..IMAGES {
+        fs::write(folder.path().join(format!("{index:012}.jpg")), "").unwrap();
+    }
+    crate::MEMORY.reset_peak_usage();
+    let before = crate::MEMORY.current_usage();
+    let data = Dataset::unlabelled(&[folder.path()]).unwrap();
+    let each = |usage: usize| (usage - before) / data.items.len();
+    let kept = each(crate::MEMORY.current_usage());
+    let peak = each(crate::MEMORY.peak_usage());
+    println!("{kept} bytes for each image, {peak} while they are found");
+    assert!(kept < 400 && peak < 1000, "{kept} {peak}");
+}
+
+/// What Python's libraries read.
+#[test]
+#[ignore = "needs Python with numpy, safetensors, torch and faiss-cpu; PYTHON=… cargo test --test library other_programs -- --ignored"]
+fn other_programs_read_the_files() {
+    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    let (model, folder) = (demo(), folder(&NAMES));
+    let data = Dataset::unlabelled(&[folder.path()]).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let files = [
+        ("a.safetensors", FeatureType::F32, usize::MAX),
+        ("tensors.safetensors", FeatureType::F32, 100),
+        ("half.safetensors", FeatureType::F16, usize::MAX),
+        ("a.npy", FeatureType::F32, 0),
+        ("a.jsonl", FeatureType::F32, 0),
+    ];
+    let options = options(8);
+    for (name, dtype, longest_header) in files {
+        let path = out.path().join(name);
+        let mut writer = WriterOptions::default();
+        writer.format = Format::of(&path).unwrap();
+        writer.longest_header = longest_header;
+        let header = header(&model, &options, dtype);
+        let opened = FeatureWriter::open(&path, header, &data.items, &writer);
+        let Opened::Writer(mut writer) = opened.unwrap() else {
+            panic!("there was no file");
+        };
+        extract(&model, &writer.remaining(), &options, |batch| {
+            writer.push(&batch)
+        })
+        .unwrap();
+        writer.finish().unwrap();
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/read_features.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg(out.path())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["paths"], serde_json::json!(NAMES));
+    let file = FeatureFile::open(out.path().join("a.safetensors")).unwrap();
+    let sum: f64 = file.rows(0..6).iter().map(|&value| f64::from(value)).sum();
+    assert!((found["sum"].as_f64().unwrap() - sum).abs() < 1e-6);
+    assert_eq!(found["nearest"], serde_json::json!([0, 1, 2, 3, 4, 5]));
 }
