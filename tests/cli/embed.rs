@@ -326,6 +326,23 @@ fn odd_names() {
     assert_eq!(open(&env, "a.safetensors").len(), 7);
 }
 
+/// Waits until the run has made a checkpoint; whether it then has as much before it as behind.
+pub(super) fn is_halfway(env: &Env, run: &mut Child, name: &str, images: usize) -> bool {
+    while run.try_wait().unwrap().is_none() {
+        let journal = fs::read_to_string(env.path(&format!("{name}.journal")));
+        let journal = journal.unwrap_or_default();
+        let lines = journal
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let done = lines.filter_map(|line: Value| line["done"].as_u64()).max();
+        if let Some(done @ 1..) = done {
+            return 2 * done as usize <= images;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    false
+}
+
 /// A data set that takes a while, and a run on it that has made a checkpoint and is not done.
 fn started(name: &str, command: impl Fn(&Env, &[&str]) -> Command) -> (Env, Child) {
     let env = Env::new();
@@ -338,17 +355,10 @@ fn started(name: &str, command: impl Fn(&Env, &[&str]) -> Command) -> (Env, Chil
         }
         let mut run = command(&env, &["embed", "photos", "-m", "demo", "-o", name]);
         let mut run = run.stderr(Stdio::piped()).spawn().unwrap();
-        while run.try_wait().unwrap().is_none() {
-            let journal = fs::read_to_string(env.path(&format!("{name}.journal")));
-            let journal = journal.unwrap_or_default();
-            let mut lines = journal
-                .lines()
-                .filter_map(|line| serde_json::from_str(line).ok());
-            if lines.any(|line: Value| line["done"].as_u64() > Some(0)) {
-                return (env, run);
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        if is_halfway(&env, &mut run, name, images.end - 5) {
+            return (env, run);
         }
+        run.wait().unwrap();
         assert!(images.end < 5000, "no run takes long enough");
         images = images.end..4 * images.end;
         fs::remove_file(env.path(name)).unwrap();

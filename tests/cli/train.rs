@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use image::{GrayImage, Luma};
 use serde_json::Value;
 
+use super::embed::is_halfway;
 use super::env::Env;
 
 /// What images show: rings, or stripes of two directions; each image is another one of its class.
@@ -402,24 +402,18 @@ fn a_killed_run_goes_on_and_writes_the_same_file() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut begun = false;
-        while !begun && run.try_wait().unwrap().is_none() {
-            let journal = fs::read_to_string(env.path("f.journal")).unwrap_or_default();
-            let mut lines = journal
-                .lines()
-                .filter_map(|line| serde_json::from_str(line).ok());
-            begun = lines.any(|line: Value| line["done"].as_u64() > Some(0));
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let halfway = is_halfway(&env, &mut run, "f", images.end + 20);
         run.kill().unwrap();
         run.wait().unwrap();
-        if begun && !env.path("f").exists() {
+        if halfway {
             break;
         }
         assert!(images.end < 5000, "no run takes long enough");
         images = images.end..4 * images.end;
-        fs::remove_file(env.path("f")).unwrap();
-        fs::remove_dir_all(env.path("out")).unwrap();
+        for left in ["f", "f.part", "f.journal"] {
+            let _ = fs::remove_file(env.path(left));
+        }
+        let _ = fs::remove_dir_all(env.path("out"));
     }
     assert!(!env.path("out").exists());
     let output = env.run(&arguments("out"));

@@ -326,6 +326,7 @@ fn layers_views_and_element_types() {
 /// A million images, without the network.
 #[test]
 #[ignore = "measures memory, so it runs alone: cargo test --release --test library million_rows -- --ignored --nocapture"]
+#[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 fn a_million_rows_are_written_in_bounded_memory() {
     const IMAGES: usize = 1_000_000;
     const MIB: usize = 1 << 20;
@@ -384,6 +385,7 @@ fn synthetic(index: usize) -> Item {
 /// What the guide says about the memory of the list of images.
 #[test]
 #[ignore = "measures memory, so it runs alone: cargo test --release --test library list_of_images -- --ignored --nocapture"]
+#[expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 fn the_list_of_images_takes_little_memory() {
     const IMAGES: usize = 20_000;
     let folder = tempfile::tempdir().unwrap();
