@@ -73,9 +73,9 @@ pub struct ExtractSummary {
 
 /// The features of `items`, in their order; the next batch is decoded while the network works on one.
 ///
-/// An image that cannot be read, or on which the network fails, is an error in its place. Rows are the
-/// same to the last bit if the images, the size of batches and the number of threads are; otherwise
-/// their last digits may differ, because sums over a map are split among threads.
+/// An image that cannot be read, or on which the network fails, is an error in its place and affects no
+/// other. On the CPU, rows are the same to the last bit whatever the size of the batches and the number of
+/// threads.
 ///
 /// # Errors
 /// The error of [`Layer::shape`], and that of `on_batch`, which ends the run.

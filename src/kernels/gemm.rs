@@ -12,7 +12,7 @@ use super::element::Word;
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement, RowSums};
 use super::micro::{PanelProduct, RowLayout, most_depth, multiply, packed_row};
-use super::partition::{Size, Split, TaskGrid, Tasks, Work, middle};
+use super::partition::{Groups, Size, Split, TaskGrid, Tasks, Work, middle};
 use super::scratch::with_scratch;
 use super::{Element, Isa, Kernel, MatMut, Simd};
 
@@ -222,6 +222,7 @@ fn multiply_all<W: Word>(
         rows: y.rows(),
         segment,
         tile: packed.isa.rows::<W::Element>(),
+        group_tiles: sums.is_some().then_some(TILES),
         panels: packed.panels(),
         width: packed.width,
     };
@@ -242,16 +243,16 @@ fn multiply_all<W: Word>(
         return work(y, None).run(&product);
     };
     assert_eq!(sums.len() * segment, y.rows() * packed.outputs);
-    if grid.segment_tasks == 1 {
+    if grid.groups.count == 1 {
         sums.fill(0.0);
         return work(y, Some(MatMut::new(sums, packed.outputs))).run(&product);
     }
-    let mut partial = vec![0.0; grid.row_tasks * packed.outputs];
+    let mut partial = vec![0.0; sums.len() * grid.groups.count];
     let slots = MatMut::new(&mut partial, packed.outputs);
     work(y, Some(slots)).run(&product);
     for (sums, partial) in sums
         .chunks_exact_mut(packed.outputs)
-        .zip(partial.chunks_exact(grid.segment_tasks * packed.outputs))
+        .zip(partial.chunks_exact(grid.groups.count * packed.outputs))
     {
         sums.fill(0.0);
         for partial in partial.chunks_exact(packed.outputs) {
@@ -306,7 +307,7 @@ impl<W: Word, R: Rows<W::Element>> Tasks for Product<'_, W, R> {
     }
 
     fn row(&self, task: usize) -> [usize; 2] {
-        [self.grid.start(task), task * self.grid.task_segments]
+        [self.grid.start(task), self.grid.first_group(task)]
     }
 
     fn column(&self, task: usize) -> usize {
@@ -339,6 +340,7 @@ impl<W: Word, R: Rows<W::Element>> Tasks for Product<'_, W, R> {
             isa.run(Task {
                 product: self,
                 first,
+                first_group: self.grid.first_group(rows.start),
                 panels,
                 y,
                 sums,
@@ -363,6 +365,8 @@ impl<W: Word, R> Product<'_, W, R> {
 struct Task<'a, W: Word, R> {
     product: &'a Product<'a, W, R>,
     first: usize,
+    /// The number of its first group, if groups of rows are summed.
+    first_group: usize,
     panels: Range<usize>,
     y: MatMut<'a, W::Element>,
     sums: Option<MatMut<'a>>,
@@ -389,32 +393,35 @@ impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
     #[inline(always)]
     fn run_vectors<S: Simd, const VECTORS: usize>(mut self, simd: S) {
         let grid = self.product.grid;
+        if let Some(sums) = &self.sums {
+            for index in 0..sums.rows() {
+                let row = |group| grid.group_start(self.first_group + group) - self.first;
+                let group = row(index)..row(index + 1);
+                self.multiply_group::<S, VECTORS>(simd, group, index);
+            }
+            return;
+        }
         let rows = self.y.rows();
         let mut start = 0;
         while start < rows {
-            let segment = start / grid.segment;
-            let end = rows.min((segment + 1) * grid.segment);
-            let tiles = (end - start).div_ceil(S::ROWS);
-            let count = tiles.div_ceil(TILES);
-            for group in 0..count {
-                let at = |group: usize| {
-                    let tile = group * tiles / count;
-                    start + tile * (end - start) / tiles
-                };
-                let group = at(group)..at(group + 1);
-                self.multiply_group::<S, VECTORS>(simd, group, segment);
+            let end = rows.min((start / grid.segment + 1) * grid.segment);
+            let groups = Groups::new(end - start, S::ROWS, TILES);
+            for index in 0..groups.count {
+                let group = start + groups.start(index)..start + groups.start(index + 1);
+                self.multiply_group::<S, VECTORS>(simd, group, index);
             }
             start = end;
         }
     }
 
-    /// Multiplies a group of rows, packed together, with all panels.
+    /// Multiplies a group of rows, packed together, with all panels. `index` is the row of its sums, if
+    /// there are any.
     #[inline(always)]
     fn multiply_group<S: Simd, const VECTORS: usize>(
         &mut self,
         simd: S,
         group: Range<usize>,
-        segment: usize,
+        index: usize,
     ) {
         let Product { packed, rows, .. } = self.product;
         let source = self.first + group.start..self.first + group.end;
@@ -471,7 +478,7 @@ impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
                     bias: (inputs.start == 0).then_some(bias),
                     last: last && (!has_partial_sums || after.is_none()),
                     relu: last && self.product.placement.relu,
-                    sums: sums.map(|sums| &mut sums.row(segment)[column..column + columns]),
+                    sums: sums.map(|sums| &mut sums.row(index)[column..column + columns]),
                 };
                 multiply::<S, W, VECTORS>(simd, product);
             }

@@ -130,9 +130,43 @@ pub(super) struct Size {
     pub segment: Option<usize>,
     /// Most rows of a tile.
     pub tile: usize,
+    /// Most tiles of a group, if the rows of each group are summed.
+    pub group_tiles: Option<usize>,
     /// Panels of weights, and outputs per panel.
     pub panels: usize,
     pub width: usize,
+}
+
+/// A division of rows into groups of whole tiles.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Groups {
+    rows: usize,
+    tiles: usize,
+    pub count: usize,
+}
+
+impl Groups {
+    /// Tiles of at most `tile` rows, groups of at most `most` tiles.
+    pub(super) fn new(rows: usize, tile: usize, most: usize) -> Self {
+        let tiles = rows.div_ceil(tile);
+        let count = tiles.div_ceil(most);
+        Self { rows, tiles, count }
+    }
+
+    /// An even number of groups, if there are several, so that two tasks can have the same.
+    fn even(self) -> Self {
+        let odd = self.count > 1 && self.count % 2 == 1;
+        Self {
+            count: self.count + usize::from(odd),
+            ..self
+        }
+    }
+
+    /// First row of a group.
+    pub(super) fn start(self, group: usize) -> usize {
+        let tile = group * self.tiles / self.count;
+        tile * self.rows / self.tiles
+    }
 }
 
 /// The tasks: `row_tasks` times `panel_tasks`.
@@ -147,6 +181,9 @@ pub(super) struct TaskGrid {
     pub segment_tasks: usize,
     /// Segments per task, at most; 1 also where a segment has several tasks.
     pub task_segments: usize,
+    /// What tasks have whole ones of, in each segment: rows or, where groups of them are summed, groups.
+    /// They depend on the segment alone, so sums do not depend on the number of threads.
+    pub groups: Groups,
 }
 
 impl TaskGrid {
@@ -155,6 +192,10 @@ impl TaskGrid {
             Some(segment) if size.rows > segment => (segment, size.rows / segment),
             _ => (size.rows, 1),
         };
+        let groups = match size.group_tiles {
+            Some(most) => Groups::new(segment, size.tile, most).even(),
+            None => Groups::new(segment, 1, 1),
+        };
         let whole = Self {
             row_tasks: 1,
             panel_tasks: 1,
@@ -162,6 +203,7 @@ impl TaskGrid {
             segment,
             segment_tasks: 1,
             task_segments: segments,
+            groups,
         };
         let panel_tasks = size.panels * size.width / TASK_OUTPUTS;
         let wanted = TASKS * threads;
@@ -182,6 +224,7 @@ impl TaskGrid {
             segment: rows,
             segment_tasks: 1,
             task_segments: 1,
+            groups: Groups::new(rows, 1, 1),
         }
     }
 
@@ -191,7 +234,7 @@ impl TaskGrid {
     fn best(self, segment_tasks: usize, panel_tasks: usize, wanted: usize, threads: usize) -> Self {
         let (segments, panels) = (self.task_segments, self.task_panels);
         let several = (1..=segments.div_ceil(wanted)).map(|count| (1, count));
-        let single = (2..=segment_tasks.min(wanted)).map(|tasks| (tasks, 1));
+        let single = (2..=segment_tasks.min(wanted).min(self.groups.count)).map(|tasks| (tasks, 1));
         let rows = several
             .chain(single)
             .map(|(segment_tasks, task_segments)| Self {
@@ -212,7 +255,8 @@ impl TaskGrid {
         });
         let share = (segments * self.segment * panels).div_ceil(threads);
         let cost = |grid: &Self| {
-            let rows = (grid.task_segments * grid.segment).div_ceil(grid.segment_tasks);
+            let groups = (grid.task_segments * grid.groups.count).div_ceil(grid.segment_tasks);
+            let rows = (groups * grid.segment).div_ceil(grid.groups.count);
             let busiest = grid.tasks().div_ceil(threads) * rows * grid.task_panels;
             let steps = busiest * STEPS / share;
             (steps, grid.tasks().abs_diff(wanted), grid.panel_tasks)
@@ -226,9 +270,20 @@ impl TaskGrid {
 
     /// First row of a task.
     pub(super) fn start(&self, task: usize) -> usize {
-        let (group, task) = (task / self.segment_tasks, task % self.segment_tasks);
-        let first = group * self.task_segments * self.segment;
-        first + task * self.segment / self.segment_tasks
+        self.group_start(self.first_group(task))
+    }
+
+    /// First group of a task, of those of all segments.
+    pub(super) fn first_group(&self, task: usize) -> usize {
+        let (segment, task) = (task / self.segment_tasks, task % self.segment_tasks);
+        let first = segment * self.task_segments * self.groups.count;
+        first + task * self.groups.count / self.segment_tasks
+    }
+
+    /// First row of a group of those of all segments.
+    pub(super) fn group_start(&self, group: usize) -> usize {
+        let (segment, group) = (group / self.groups.count, group % self.groups.count);
+        segment * self.segment + self.groups.start(group)
     }
 }
 
@@ -245,13 +300,20 @@ mod tests {
             segments.map(|segments| (rows, segments))
         });
         let rows = rows.flat_map(|rows| [1, 2, 3, 8, 16, 64].map(|panels| (rows, panels)));
-        rows.flat_map(|((segment, segments), panels)| {
+        let sizes = rows.flat_map(|((segment, segments), panels)| {
             [(14, 32), (6, 16), (6, 4)].map(|(tile, width)| Size {
                 rows: segment * segments,
                 segment: Some(segment),
                 tile,
+                group_tiles: None,
                 panels,
                 width,
+            })
+        });
+        sizes.flat_map(|size| {
+            [None, Some(1), Some(8)].map(|group_tiles| Size {
+                group_tiles,
+                ..size
             })
         })
     }
@@ -300,6 +362,7 @@ mod tests {
                 rows,
                 segment: None,
                 tile: 14,
+                group_tiles: None,
                 panels,
                 width: 32,
             };

@@ -220,6 +220,7 @@ fn direct_convolution_and_its_sums() {
     }
 }
 
+/// Neither the number of threads nor that of images changes a bit, so the sums are added in one order.
 #[test]
 fn enough_rows_for_every_way_to_cut_them() {
     for (inputs, outputs, shape) in [
@@ -231,38 +232,41 @@ fn enough_rows_for_every_way_to_cut_them() {
         (2, 3, [1, 110, 110]),
     ] {
         let case = Case::new(dense(inputs, outputs, 1), shape);
-        let segment = shape[1] * shape[2];
-        for threads in [1, 2, 3, 8, 70] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            pool.build().unwrap().install(|| {
-                let isa = Isa::best();
-                let conv = DirectConv::new(isa, &case.filters, &case.bias, case.geometry);
-                let run = || {
-                    let mut sums = vec![f32::NAN; shape[0] * outputs];
-                    let mut y = vec![f32::NAN; case.exact.len()];
-                    let row_sums = RowSums {
+        let [images, height, width] = shape;
+        let segment = height * width;
+        for isa in Isa::available() {
+            let conv = DirectConv::new(isa, &case.filters, &case.bias, case.geometry);
+            let run = |images: usize, threads| {
+                let mut sums = vec![f32::NAN; images * outputs];
+                let mut y = vec![f32::NAN; images * segment * outputs];
+                let epilogue = Epilogue {
+                    activation: None,
+                    sums: Some(RowSums {
                         segment,
                         sums: &mut sums,
-                    };
-                    let epilogue = Epilogue {
-                        activation: None,
-                        sums: Some(row_sums),
-                    };
-                    conv.run(&case.x, shape, &mut y, epilogue);
-                    (y, sums)
+                    }),
                 };
-                let (y, sums) = run();
-                case.check(isa, &y, None, 1e-6 * (inputs as f64).sqrt());
-                let allowed = 1e-5 * case.scale() * segment as f64;
-                for (found, exact) in sums.iter().zip(case.sums(None)) {
-                    assert!((f64::from(*found) - exact).abs() <= allowed);
+                let x = &case.x[..images * segment * inputs];
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                let pool = pool.build().unwrap();
+                pool.install(|| conv.run(x, [images, height, width], &mut y, epilogue));
+                (y, sums)
+            };
+            let (y, sums) = run(images, 1);
+            case.check(isa, &y, None, 1e-6 * (inputs as f64).sqrt());
+            let allowed = 1e-5 * case.scale() * segment as f64;
+            for (found, exact) in sums.iter().zip(case.sums(None)) {
+                assert!((f64::from(*found) - exact).abs() <= allowed);
+            }
+            for threads in [1, 2, 3, 8, 70] {
+                for images in [1, images] {
+                    let (y_again, sums_again) = run(images, threads);
+                    assert!(
+                        y_again == y[..y_again.len()] && sums_again == sums[..images * outputs],
+                        "{isa:?}: {images} images, {threads} threads"
+                    );
                 }
-                assert_eq!(
-                    (y, sums),
-                    run(),
-                    "not the same twice with {threads} threads"
-                );
-            });
+            }
         }
     }
 }

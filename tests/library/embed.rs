@@ -96,15 +96,6 @@ fn checkpoints_always(start: Start) -> WriterOptions {
     options
 }
 
-/// Sums over a map are split among threads, which may differ between batches of different sizes.
-#[track_caller]
-fn close(found: &[f32], expected: &[f32]) {
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(expected) {
-        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
-    }
-}
-
 #[test]
 fn rows_do_not_depend_on_the_batch() {
     let (model, folder) = (demo(), folder(&NAMES));
@@ -114,14 +105,7 @@ fn rows_do_not_depend_on_the_batch() {
     let bad: Vec<bool> = whole.iter().map(Result::is_err).collect();
     assert_eq!(bad, [false, true, false, false, false, false, false]);
     for batch_size in [2, 3, 8] {
-        let found = rows(&model, &data, &options(batch_size));
-        assert_eq!(found, rows(&model, &data, &options(batch_size)));
-        for (found, whole) in found.iter().zip(&whole) {
-            match (found, whole) {
-                (Ok(found), Ok(whole)) => close(found, whole),
-                (found, whole) => assert_eq!(found, whole),
-            }
-        }
+        assert_eq!(rows(&model, &data, &options(batch_size)), whole);
     }
     let decode = options(1).decode;
     for (item, row) in data.items.iter().zip(&whole) {
@@ -158,7 +142,7 @@ fn an_interrupted_run_resumes_to_the_same_bytes() {
         let whole = write(&at("a"), &model, &data, &options(Start::Replace), None).unwrap();
         let whole = whole.unwrap();
         assert_eq!((whole.rows, whole.failed), (6, 1));
-        for stop_after in [0, 2, 4, 6, 7] {
+        for stop_after in [0, 1, 2, 4, 7] {
             let run = |start, stop| write(&at("b"), &model, &data, &options(start), stop);
             run(Start::Replace, Some(stop_after)).unwrap();
             let again = run(Start::New, None);
@@ -195,7 +179,7 @@ fn an_interrupted_run_resumes_to_the_same_bytes() {
             .map(|row| file.path(row).into_owned())
             .collect();
         assert_eq!(paths, NAMES);
-        let expected: Vec<f32> = rows(&model, &data, &super::embed::options(2))
+        let expected: Vec<f32> = rows(&model, &data, &super::embed::options(8))
             .into_iter()
             .filter_map(Result::ok)
             .flatten()

@@ -440,7 +440,8 @@ fn every_card_has_a_golden_file_and_a_test() {
     }
 }
 
-/// Images do not affect each other: one at a time gives the same as a batch.
+/// Images do not affect each other, and neither do threads: one image at a time, or with another number
+/// of threads, gives the same as a batch to the last bit.
 #[test]
 fn a_batch_equals_its_images() {
     for (arch, h, w) in [
@@ -453,13 +454,21 @@ fn a_batch_equals_its_images() {
         let network = load(&plan, formula::weights(&plan).0);
         let (images, _) = formula::rgb_images(3, h, w);
         let batch = network.forward(&images).unwrap();
-        for i in 0..3 {
-            let alone = network.forward(&images.narrow(0, i, 1).unwrap()).unwrap();
-            let there = batch.narrow(0, i, 1).unwrap();
-            let difference = largest(&(alone - &there).unwrap());
-            assert!(
-                difference <= 1e-5 * largest(&there),
-                "{arch}, image {i}: {difference}"
+        for threads in [1, 2, 3, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            let forward = |images: &Tensor| network.forward(images).unwrap();
+            let [again, second] = pool
+                .build()
+                .unwrap()
+                .install(|| [forward(&images), forward(&images.narrow(0, 1, 1).unwrap())]);
+            let differences = [
+                (again - &batch).unwrap(),
+                (second - batch.narrow(0, 1, 1).unwrap()).unwrap(),
+            ];
+            assert_eq!(
+                differences.map(|x| largest(&x)),
+                [0.0; 2],
+                "{arch}, {threads} threads"
             );
         }
         let pair = [0, 2].map(|i| batch.narrow(0, i, 1).unwrap());
@@ -486,8 +495,7 @@ fn a_batch_of_large_images_equals_its_images() {
                 let image = images.narrow(0, i, 1).unwrap();
                 let alone = network.forward(&image).unwrap();
                 let there = batch.narrow(0, i, 1).unwrap();
-                let difference = largest(&(alone - &there).unwrap());
-                assert!(difference <= 1e-5 * largest(&there), "{i}: {difference}");
+                assert_eq!(largest(&(alone - there).unwrap()), 0.0, "image {i}");
             }
             let names = |images: &Tensor| -> Vec<String> {
                 let times = network.layer_times(images).unwrap();
