@@ -119,7 +119,7 @@ fn validate(samples: &Samples<'_>) -> serde_json::Value {
     let start = Instant::now();
     let validation = cross_validate(samples, &options, |_, _| ()).unwrap();
     let validated = start.elapsed().as_secs_f64();
-    let curve = learning_curve(samples, &validation, &options).unwrap();
+    let curve = learning_curve(samples, &validation, &options, |_, _| ()).unwrap();
     let drawn = start.elapsed().as_secs_f64();
     let head = fit(samples, validation.strength, &options).unwrap();
     let all = start.elapsed().as_secs_f64();

@@ -25,7 +25,7 @@ pub struct ModelCard<'a> {
     pub head: &'a HeadInfo,
     /// Whether only the classifier is written.
     pub head_only: bool,
-    /// The data sets that it was learned from.
+    /// The names of the data sets that it was learned from.
     pub data: &'a [String],
     /// How it was learned and tested.
     pub options: &'a TrainOptions,
@@ -95,10 +95,6 @@ impl ModelCard<'_> {
         {
             writeln!(f, "base_model: {}", Quoted(repo))?;
         }
-        writeln!(f, "datasets:")?;
-        for data in self.data {
-            writeln!(f, "- {}", Quoted(data))?;
-        }
         writeln!(f, "metrics:\n- accuracy\n---\n")
     }
 
@@ -148,7 +144,7 @@ impl ModelCard<'_> {
         if let Some(nested) = self.nested {
             row(
                 f,
-                "the same, nested: also the strength is chosen without the images tested",
+                "nested cross-validation: the strength, too, is chosen without the images tested",
                 nested,
             )?;
         }
@@ -160,12 +156,16 @@ impl ModelCard<'_> {
             Some(temperature) => writeln!(
                 f,
                 "Probabilities are best calibrated if the logits are divided by the temperature \
-                 {temperature:.4} (in `senet.temperature` of config.json, or in head.safetensors). Neither \
-                 `senet` nor timm divides by it.\n"
+                 {temperature:.4} (stored as {}). Neither `senet` nor timm divides by it.\n",
+                if self.head_only {
+                    "`temperature` in the metadata of head.safetensors"
+                } else {
+                    "`senet.temperature` in config.json"
+                }
             )?,
             None => writeln!(
                 f,
-                "No temperature from 0.25 to 4 makes the probabilities better.\n"
+                "No temperature from 0.25 to 4 calibrates the probabilities better.\n"
             )?,
         }
         writeln!(f, "{}\n", verdict(self.curve))
@@ -206,6 +206,9 @@ impl Display for ModelCard<'_> {
         self.figures(f)?;
         writeln!(f, "## Training\n")?;
         let report = self.cross_validation;
+        for data in self.data {
+            writeln!(f, "- Data: {}", Escaped(data))?;
+        }
         writeln!(
             f,
             "- Images: {} of {}",
@@ -275,7 +278,7 @@ pub fn verdict(curve: &LearningCurve) -> String {
         ),
         Verdict::Saturated => "More images of this kind would hardly help.".to_owned(),
         Verdict::Unclear => {
-            "There are too few images to tell whether more of them would help.".to_owned()
+            "It is unclear whether more images would help: the effect of the last doubling is within chance.".to_owned()
         }
     }
 }

@@ -29,8 +29,11 @@ pub struct Head {
 /// Accuracy of classifiers that are only compared; see [`Objective::is_minimum`].
 pub(super) const SEARCH: f64 = 3e-2;
 
-/// And of the one that is kept.
-const FINAL: f64 = 1e-4;
+/// And of the one that is kept, where sums in f32 allow it.
+const FINAL: f64 = 1e-5;
+
+/// What they have to allow for a classifier to count as converged.
+const CONVERGED: f64 = 1e-4;
 
 /// The classifier of all images: multinomial logistic regression on standardised features, with a
 /// penalty on the squared weights and none on the biases. `strength` is scikit-learn's `C`.
@@ -94,8 +97,17 @@ impl<'a> Path<'a> {
         )?;
         let mut head = self.scaler.fold(&self.parameters)?;
         head.iterations = minimum.iterations;
-        head.converged = minimum.reached;
+        head.converged = minimum.reached || self.is_close();
         Ok(head)
+    }
+
+    /// Whether the parameters, which came as close to the minimum as they could, are close enough.
+    fn is_close(&self) -> bool {
+        let mut gradient = vec![0.0; self.parameters.len()];
+        self.objective.evaluate(&self.parameters, &mut gradient);
+        let accuracy = self.accuracy.max(CONVERGED);
+        self.objective
+            .is_minimum(&self.parameters, &gradient, accuracy)
     }
 }
 

@@ -53,7 +53,8 @@ pub enum Verdict {
 }
 
 /// Repeats the cross-validation of the chosen strength with shares of the training images, the
-/// smaller of which are part of the larger.
+/// smaller of which are part of the larger. `progress` is called with the number of fits that are done, and of
+/// all.
 ///
 /// # Errors
 /// [`TrainError::Overflow`], [`TrainError::Stopped`].
@@ -61,8 +62,10 @@ pub fn learning_curve(
     samples: &Samples<'_>,
     validation: &CrossValidation,
     options: &TrainOptions,
+    mut progress: impl FnMut(usize, usize),
 ) -> Result<LearningCurve, TrainError> {
     let folds = &validation.folds;
+    let mut done = 0;
     let mut points = Vec::new();
     let mut half = Vec::new();
     for share in SHARES {
@@ -76,6 +79,8 @@ pub fn learning_curve(
             for (&image, answer) in tested.iter().zip(predict(samples, &head, &tested)) {
                 right[image] = answer.rank == 1;
             }
+            done += 1;
+            progress(done, SHARES.len() * folds.count);
         }
         points.push(CurvePoint::new(&right, images, folds.count));
         half = right;

@@ -39,6 +39,7 @@ mod tensors;
 #[cfg(unix)]
 mod terminal;
 mod train;
+mod train_features;
 mod version;
 mod weights_files;
 #[cfg(unix)]

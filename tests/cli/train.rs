@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 
 use image::{GrayImage, Luma};
 use serde_json::Value;
 
-use super::embed::is_halfway;
+use super::common::fashion_mnist;
 use super::env::Env;
+use super::eval_data::archive;
 
 /// What images show: rings, or stripes of two directions; each image is another one of its class.
 pub(super) const CLASSES: [&str; 3] = ["ring", "stripes 2", "stripes 10"];
@@ -42,14 +42,14 @@ pub(super) fn shapes(env: &Env, folder: &str, numbers: std::ops::Range<usize>) {
 }
 
 /// Exit code, the object on the last line, and the messages.
-fn train(env: &Env, arguments: &[&str]) -> (i32, Value, String) {
+pub(super) fn train(env: &Env, arguments: &[&str]) -> (i32, Value, String) {
     let output = env.run(&[&["train", "-m", "demo", "-q", "--json"], arguments].concat());
     let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let messages = String::from_utf8(output.stderr).unwrap();
     (output.status.code().unwrap(), report, messages)
 }
 
-fn files(env: &Env, folder: &str) -> Vec<(String, Vec<u8>)> {
+pub(super) fn files(env: &Env, folder: &str) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(env.path(folder)).unwrap();
     let mut files: Vec<_> = entries
         .map(|entry| {
@@ -63,7 +63,7 @@ fn files(env: &Env, folder: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// No temporary file or directory is left.
-fn nothing_left(env: &Env) {
+pub(super) fn nothing_left(env: &Env) {
     let entries = fs::read_dir(env.path("")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let left: Vec<String> = names.filter(|name| name.starts_with(".senet")).collect();
@@ -129,20 +129,6 @@ fn a_model_is_learned_and_works_at_once() {
         page.contains("Strength (C)") && !page.contains("http:"),
         "{page}"
     );
-}
-
-#[test]
-fn the_same_command_writes_the_same_files_with_any_number_of_threads() {
-    let env = Env::new();
-    shapes(&env, "data", 0..8);
-    let (code, _, messages) = train(
-        &env,
-        &["data", "-o", "one", "--threads", "1", "--augment", "flip"],
-    );
-    assert_eq!(code, 0, "{messages}");
-    let options = ["data", "-o", "three", "--threads", "3", "--augment", "flip"];
-    assert_eq!(train(&env, &options).0, 0);
-    assert!(files(&env, "one") == files(&env, "three"));
 }
 
 #[test]
@@ -221,6 +207,11 @@ fn what_cannot_be_learned_writes_nothing() {
         env.write(&format!("broken/a/{number}.png"), "no image");
         env.write(&format!("broken/b/{number}.png"), "no image");
     }
+    env.write("left/a/1.png", picture(0, 1));
+    env.write("left/a/2.png", picture(0, 2));
+    env.write("left/b/1.png", picture(1, 1));
+    env.write("left/b/2.png", "no image");
+    env.image("ankle-boot.png", "other/boot/a.png");
     env.write("data.features", "no features");
     for (name, arguments) in [
         ("one-class", &["one"][..]),
@@ -228,6 +219,9 @@ fn what_cannot_be_learned_writes_nothing() {
         ("few-images", &["few"]),
         ("equal-features", &["equal"]),
         ("nothing-readable", &["broken"]),
+        ("few-readable", &["left"]),
+        ("no-data", &["nowhere"]),
+        ("other-classes", &["data", "--val", "other"]),
         ("one-fold", &["data", "--folds", "1"]),
         ("no-strength", &["data", "--strength", "0"]),
         ("no-column", &["data", "--group-by", "patient"]),
@@ -297,65 +291,6 @@ fn a_directory_is_replaced_only_on_request_and_as_a_whole() {
 }
 
 #[test]
-fn images_that_fail_are_listed_and_the_others_learned_from() {
-    let env = Env::new();
-    shapes(&env, "data", 0..6);
-    env.write("data/ring/broken.png", "no image");
-    for _ in 0..2 {
-        let options = ["data", "-o", "out", "--force", "--features", "f"];
-        let (code, report, messages) = train(&env, &options);
-        assert_eq!(code, 1, "{messages}");
-        assert!(messages.contains("ring/broken.png"), "{messages}");
-        assert_eq!(report["failed"], 1);
-        assert_eq!(report["errors"][0]["image"], "ring/broken.png");
-        assert_eq!(report["cross_validation"]["failed"], 1);
-        assert_eq!(report["classes"][0]["images"], 6);
-    }
-    // The file keeps features of images that are known by their paths; new ones are added.
-    fs::remove_file(env.path("data/ring/broken.png")).unwrap();
-    fs::remove_file(env.path("data/ring/001.png")).unwrap();
-    env.write("data/ring/new.png", picture(0, 9));
-    let output = env.run(&[
-        "train",
-        "data",
-        "-m",
-        "demo",
-        "-o",
-        "kept",
-        "--features",
-        "f",
-        "--json",
-    ]);
-    let messages = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        messages.contains("17 of 18 images have their features in f"),
-        "{messages}"
-    );
-    let (code, again, _) = train(&env, &["data", "-o", "anew"]);
-    assert_eq!(code, 0);
-    let mut kept: Value = serde_json::from_slice(&output.stdout).unwrap();
-    kept["directory"] = "anew".into();
-    assert_eq!(kept, again);
-    // Other preprocessing gives other features.
-    env.check(
-        "train-other-features",
-        &[
-            "train",
-            "data",
-            "-m",
-            "demo",
-            "-o",
-            "x",
-            "--features",
-            "f",
-            "--img-size",
-            "32",
-            "-q",
-        ],
-    );
-}
-
-#[test]
 fn groups_and_small_classes() {
     let env = Env::new();
     shapes(&env, "data", 0..3);
@@ -383,57 +318,120 @@ fn groups_and_small_classes() {
     assert_eq!((code, &report["folds"]), (0, &Value::from(3)), "{messages}");
 }
 
-/// Killed while it computes features, the same command then writes what it would have written.
 #[test]
-#[cfg(unix)]
-fn a_killed_run_goes_on_and_writes_the_same_file() {
+fn archives_are_learned_from_like_folders() {
     let env = Env::new();
-    shapes(&env, "data", 0..10);
-    let arguments = |out| ["train", "data", "-m", "demo", "-o", out, "--features", "f"];
-    let mut images = 10..60;
-    // How many take longer than the time between two checkpoints depends on the machine.
-    loop {
-        for index in images.clone() {
-            env.image("large.jpg", &format!("data/{}/{index}.jpg", CLASSES[0]));
-        }
-        let mut run = env.command(&arguments("out"));
-        let mut run = run
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let halfway = is_halfway(&env, &mut run, "f", images.end + 20);
-        run.kill().unwrap();
-        run.wait().unwrap();
-        if halfway {
-            break;
-        }
-        assert!(images.end < 5000, "no run takes long enough");
-        images = images.end..4 * images.end;
-        for left in ["f", "f.part", "f.journal"] {
-            let _ = fs::remove_file(env.path(left));
-        }
-        let _ = fs::remove_dir_all(env.path("out"));
-    }
-    assert!(!env.path("out").exists());
-    let output = env.run(&arguments("out"));
+    shapes(&env, "data", 0..6);
+    let mut images: Vec<(String, String, Vec<u8>)> = CLASSES
+        .iter()
+        .enumerate()
+        .flat_map(|(class, name)| {
+            (0..6).map(move |number| {
+                let path = format!("{name}/{number:03}.png");
+                (path, name.replace(' ', "_"), picture(class, number))
+            })
+        })
+        .collect();
+    // In the order of folders, so that the folds are the same.
+    images.sort();
+    let folders: Vec<(&str, &[u8])> = images
+        .iter()
+        .map(|(path, _, bytes)| (&**path, &**bytes))
+        .collect();
+    env.write("data.tar", archive(&folders));
+    // Samples of WebDataset: image and class have one name.
+    let samples: Vec<(String, &[u8])> = images
+        .iter()
+        .enumerate()
+        .flat_map(|(number, (_, class, bytes))| {
+            let name = format!("{number:04}");
+            [
+                (name.clone() + ".png", &**bytes),
+                (name + ".cls", class.as_bytes()),
+            ]
+        })
+        .collect();
+    let samples: Vec<(&str, &[u8])> = samples
+        .iter()
+        .map(|(name, bytes)| (&**name, *bytes))
+        .collect();
+    env.write("samples.tar", archive(&samples));
+    let figures = |data: &str| {
+        let (code, report, messages) = train(&env, &[data, "-o", &format!("of-{data}")]);
+        assert_eq!(code, 0, "{messages}");
+        let classes: Vec<Value> = report["classes"].as_array().unwrap().clone();
+        assert_eq!(classes.len(), 3);
+        assert!(classes.iter().all(|class| class["images"] == 6));
+        [
+            report["strengths"].clone(),
+            report["cross_validation"]["loss"].clone(),
+        ]
+    };
+    let expected = figures("data");
+    assert_eq!(figures("data.tar"), expected);
+    assert_eq!(figures("samples.tar"), expected);
+}
+
+#[test]
+#[cfg(feature = "parquet")]
+fn tables_are_learned_from() {
+    let env = Env::new();
+    // Twice, as some classes have one image in it.
+    let table = fs::read(super::env::data("eval/pictures.parquet")).unwrap();
+    env.write("t.parquet", &table);
+    env.write("u.parquet", &table);
+    let (code, report, messages) = train(&env, &["t.parquet", "u.parquet", "-o", "out"]);
     assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
+        (code, &report["failed"]),
+        (1, &Value::from(2)),
+        "{messages}"
     );
-    fs::remove_file(env.path("f")).unwrap();
-    assert_eq!(env.run(&arguments("whole")).status.code(), Some(0));
-    assert!(files(&env, "out") == files(&env, "whole"));
-    nothing_left(&env);
+    assert!(messages.contains("t.parquet/3: "), "{messages}");
+    assert_eq!(report["folds"], 2);
+}
+
+/// Of 10,000 images, 300 have a wrong label.
+#[test]
+#[ignore = "needs Debian's dataset-fashion-mnist; cargo test --release --test cli fashion -- --ignored --nocapture"]
+#[expect(
+    clippy::print_stderr,
+    reason = "the figure is what the test is run for"
+)]
+fn wrong_labels_of_fashion_mnist_are_doubted_first() {
+    let env = Env::new();
+    let (images, labels) = fashion_mnist::test_set();
+    let mut wrong = std::collections::HashSet::new();
+    for (index, (grey, label)) in images.iter().zip(&labels).enumerate() {
+        let is_wrong = index % 100 % 33 == 7;
+        let label = if is_wrong {
+            (usize::from(*label) + 1 + index / 33 % 9) % 10
+        } else {
+            usize::from(*label)
+        };
+        let path = format!("{label}/{index:05}.png");
+        let place = env.path(&format!("set/{path}"));
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        let image = GrayImage::from_raw(28, 28, grey.clone()).unwrap();
+        image.save(place).unwrap();
+        if is_wrong {
+            wrong.insert(path);
+        }
+    }
+    assert_eq!(wrong.len(), 300);
+    let (code, report, messages) = train(&env, &["set", "-o", "out"]);
+    assert_eq!(code, 0, "{messages}");
+    let doubts = report["doubts"].as_array().unwrap().iter().take(300);
+    let found = doubts.filter(|doubt| wrong.contains(doubt["image"].as_str().unwrap()));
+    let found = found.count();
+    eprintln!("{found} of 300 wrong labels are among the first 300 doubts");
+    assert!(found >= 180);
 }
 
 /// The guide's commands run as they are written.
 #[test]
 #[cfg(unix)]
-#[ignore = "needs Python and Debian's dataset-fashion-mnist; cargo test --release --test cli guide_to_training -- --ignored"]
-fn the_guide_to_training_runs() {
+#[ignore = "needs Python and Debian's dataset-fashion-mnist; cargo test --release --test cli fashion -- --ignored"]
+fn the_guide_to_training_runs_on_fashion_mnist() {
     let env = Env::new();
     std::os::unix::fs::symlink(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"),

@@ -165,7 +165,7 @@ fn nothing_depends_on_the_number_of_threads() {
             options.strengths = vec![0.01, 1.0];
             options.folds = 3;
             let validation = cross_validate(&samples, &options, |_, _| ()).unwrap();
-            let curve = learning_curve(&samples, &validation, &options).unwrap();
+            let curve = learning_curve(&samples, &validation, &options, |_, _| ()).unwrap();
             let head = fit(&samples, validation.strength, &options).unwrap();
             (validation, curve, head)
         })
@@ -328,7 +328,7 @@ fn features_without_information_give_no_more_than_chance() {
         .count();
     // Chance is 300, four standard deviations are 60.
     assert!((240..=360).contains(&right), "{right}");
-    let curve = learning_curve(&data.samples(), &validation, &options).unwrap();
+    let curve = learning_curve(&data.samples(), &validation, &options, |_, _| ()).unwrap();
     assert_ne!(curve.verdict, Verdict::MoreHelps);
 }
 
@@ -359,7 +359,7 @@ fn more_images_help_until_they_do_not() {
     let options = TrainOptions::default();
     let verdict = |data: &Data| {
         let validation = cross_validate(&data.samples(), &options, |_, _| ()).unwrap();
-        let curve = learning_curve(&data.samples(), &validation, &options).unwrap();
+        let curve = learning_curve(&data.samples(), &validation, &options, |_, _| ()).unwrap();
         assert_eq!(curve.points.len(), 4);
         assert!(curve.points.is_sorted_by(|a, b| a.images < b.images));
         curve.verdict
@@ -418,6 +418,14 @@ fn the_same_image_in_two_classes_is_found() {
     stopped.stop = Some(Arc::new(AtomicBool::new(true)));
     let error = conflicting_duplicates(&data.samples(), 0.97, &stopped).unwrap_err();
     assert_eq!(error, TrainError::Stopped);
+}
+
+#[test]
+fn what_all_images_have_in_common_makes_none_alike() {
+    let mut data = Data::new(300, 20, 3, 2.0, 13);
+    data.features.iter_mut().for_each(|x| *x += 100.0);
+    let pairs = conflicting_duplicates(&data.samples(), 0.97, &TrainOptions::default()).unwrap();
+    assert_eq!(pairs, []);
 }
 
 /// Images of some folds, as a data set of their own.

@@ -19,10 +19,10 @@ use crate::train::TrainOptions;
     senet train images/ --labels labels.csv --group-by patient -o moles\n  \
     senet train photos/ -m se-resnet50 -o birds --head-only\n  \
     senet classify -m se-resnet50 --head birds/head.safetensors new.jpg\n\n\
-    The network stays as it is, but for its last layer: multinomial logistic regression on the features\n\
-    before it. DIR opens in `senet` and, for networks that timm has, in timm:\n\
-    timm.create_model(\"local-dir:DIR\", pretrained=True). If an image cannot be read, the model is learned\n\
-    from the others, and the exit code is 1.")]
+    The network stays as it is, but for its last layer: multinomial logistic regression on the\n\
+    features before it. DIR opens in `senet` and, for networks that timm has, in timm:\n\
+    timm.create_model(\"local-dir:DIR\", pretrained=True). If an image cannot be read, the model is\n\
+    learned from the others, and the exit code is 1.")]
 pub(in crate::cli) struct Arguments {
     /// Directories with one subdirectory of images per class; tar archives (.tar, .tar.gz) of such
     /// directories or in WebDataset format; Parquet files (builds with the feature parquet); or
@@ -38,7 +38,8 @@ pub(in crate::cli) struct Arguments {
     /// Write only the classifier, DIR/head.safetensors, for `--model MODEL --head FILE`
     #[arg(long)]
     pub(super) head_only: bool,
-    /// Also measure the model on these images, which it does not learn from
+    /// Also measure the model on these images, which it does not learn from (labelled by `--labels`, they
+    /// are measured by `senet eval -m DIR`)
     #[arg(long, value_name = "DATA2")]
     pub(super) val: Vec<PathBuf>,
     /// File with the class of each image: lines of NAME CLASS (separated by a tab, comma or space), where
@@ -68,7 +69,7 @@ pub(in crate::cli) struct Arguments {
     /// Also learn from the mirror image of each image
     #[arg(long, value_name = "AUGMENTATION")]
     pub(super) augment: Option<Augmentation>,
-    /// Number that the folds are chosen by
+    /// Seed of the random division into folds
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) seed: u64,
     /// Keep the features of the images in FILE, and take from it those that are there: of an interrupted

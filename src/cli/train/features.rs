@@ -163,9 +163,10 @@ fn gather(
 ) -> Features {
     let rows: HashMap<&[u8], usize> = file.paths().zip(0..).collect();
     let width = file.width() / views.count();
+    let values = || Vec::with_capacity(data.items.len() * width);
     let mut features = Features {
-        values: Vec::new(),
-        flipped: (views.count() > 1).then(Vec::new),
+        values: values(),
+        flipped: (views.count() > 1).then(values),
         width,
         items: Vec::new(),
         failures: Vec::new(),

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use indicatif::ProgressBar;
+
 use super::features::Features;
 use crate::cli::output::Messages;
 use crate::error::Error;
@@ -13,7 +15,7 @@ use crate::train::{
     conflicting_duplicates, cross_validate, fit, label_doubts, learning_curve,
 };
 
-/// The cosine of features from which on two images with different labels are reported.
+/// The cosine of standardised features from which on two images with different labels are reported.
 pub(super) const ALIKE: f64 = 0.99;
 /// The most images whose pairs are compared: the work grows with the square of their number.
 const MOST_COMPARED: usize = 50_000;
@@ -42,6 +44,11 @@ pub(super) struct Lesson<'a> {
     pub groups: Option<&'a [usize]>,
     pub header: &'a Header,
     pub options: &'a TrainOptions,
+}
+
+fn show(bar: &ProgressBar, done: usize, all: usize) {
+    bar.set_length(all as u64);
+    bar.set_position(done as u64);
 }
 
 impl Lesson<'_> {
@@ -75,12 +82,13 @@ impl Lesson<'_> {
             samples = samples.with_flipped(flipped)?;
         }
         let start = Instant::now();
-        let bar = messages.bar(0, "{bar:30.cyan/dim} {pos} of {len} fits  {eta}");
-        let chosen = cross_validate(&samples, self.options, |done, all| {
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-        });
-        bar.finish_and_clear();
+        let bar = |what: &str| {
+            let template = format!("{{bar:30.cyan/dim}} {{pos}} of {{len}} {what}  {{eta}}");
+            messages.bar(0, &template)
+        };
+        let fits = bar("fits");
+        let chosen = cross_validate(&samples, self.options, |done, all| show(&fits, done, all));
+        fits.finish_and_clear();
         let chosen = chosen?;
         if let Some(few) = chosen.folds.few {
             let name = &self.labels.entries[few.class].name;
@@ -101,7 +109,12 @@ impl Lesson<'_> {
                 chosen.strength
             ));
         }
-        let curve = learning_curve(&samples, &chosen, self.options)?;
+        let fits = bar("fits for the learning curve");
+        let curve = learning_curve(&samples, &chosen, self.options, |done, all| {
+            show(&fits, done, all)
+        });
+        fits.finish_and_clear();
+        let curve = curve?;
         messages.note(format!(
             "classifiers learned and tested in {:.1} s",
             start.elapsed().as_secs_f64()

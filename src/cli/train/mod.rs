@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use anyhow::anyhow;
 pub(super) use arguments::Arguments;
 use features::features;
 use learn::{Learned, Lesson};
@@ -22,8 +23,8 @@ use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::eval::page::{Alike, Doubtful, Page, Thumbnail, Training, surest_mistakes};
 use crate::eval::{
-    Classes, Dataset, DatasetOptions, DiscoverOptions, Discovered, EvalOptions, Evaluation, Header,
-    Member, Record, Report, ReportContext,
+    Classes, Dataset, DatasetOptions, DiscoverOptions, Discovered, EvalError, EvalOptions,
+    Evaluation, Header, Member, Record, Report, ReportContext,
 };
 use crate::labels::LabelSet;
 use crate::model::{HeadFile, HeadInfo, Model, ModelOptions};
@@ -60,8 +61,11 @@ pub(super) fn run(
     let validation = match &arguments.val[..] {
         [] => None,
         paths => {
-            let options = DatasetOptions::default();
-            let data = Dataset::open(paths, &classes, &options).map_err(Error::from)?;
+            let options = DatasetOptions {
+                allow_empty: true,
+                ..DatasetOptions::default()
+            };
+            let data = Dataset::open(paths, &classes, &options).map_err(not_learned)?;
             note_data(&data, messages);
             Some(data)
         }
@@ -181,6 +185,16 @@ pub(super) fn run(
         ));
     }
     Ok(if all == 0 { SUCCESS } else { SOME_FAILED })
+}
+
+/// The advice of `senet eval` about unknown classes is about its own options.
+fn not_learned(error: EvalError) -> anyhow::Error {
+    match error {
+        EvalError::UnknownClasses { .. } => {
+            anyhow!("{error}; `--val` takes images of classes that are learned")
+        }
+        error => Error::from(error).into(),
+    }
 }
 
 fn note_data(data: &Dataset, messages: Messages) {

@@ -236,10 +236,10 @@ impl<'a> Facts<'a> {
             fact("Folds", learned.chosen.folds.count.to_string()),
         ];
         if let Some(nested) = &learned.nested {
-            facts.push(fact("Nested", accuracy(nested)));
+            facts.push(fact("Nested top-1", accuracy(nested)));
         }
         if let Some(validation) = self.validation {
-            facts.push(fact("Validation", accuracy(validation)));
+            facts.push(fact("Validation top-1", accuracy(validation)));
         }
         facts.push(fact("Learning curve", verdict(&learned.curve)));
         let small = self.small();
