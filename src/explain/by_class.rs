@@ -55,8 +55,8 @@ pub struct ModuleReport {
     /// The share of that variance that lies between the means of the classes, from 0 to 1 (η²); `None` if
     /// nothing varies.
     pub between_share: Option<f64>,
-    /// The same without what would be there by chance (ε², Kelley 1935): images that do not depend on
-    /// their class give 0 on average. `None` if no class has two images, or nothing varies.
+    /// The same without what would be there by chance (ε², Kelley 1935), and 0 where chance alone would
+    /// give more. `None` if no class has two images, or nothing varies.
     pub adjusted_share: Option<f64>,
     /// The figures in words.
     pub verdict: Verdict,
@@ -73,11 +73,13 @@ pub struct ModuleReport {
 pub enum Verdict {
     /// Nearly the same for every image: a standard deviation below [`ModuleReport::CONSTANT`].
     Constant,
-    /// They distinguish classes: an adjusted share of at least [`ModuleReport::DISTINGUISHES`].
+    /// They distinguish classes: an adjusted share of at least [`ModuleReport::DISTINGUISHES`], and more
+    /// than chance gives.
     Classes,
     /// They vary between images, but little between classes.
     Images,
-    /// There are too few images or classes to tell.
+    /// There are too few images or classes to tell: chance alone may give more than
+    /// [`ModuleReport::DISTINGUISHES`].
     Unknown,
 }
 
@@ -184,7 +186,9 @@ impl GatesByClass {
         let groups = self.classes.len();
         let adjusted_share = between_share
             .filter(|_| groups > 1 && images > groups)
-            .map(|share| 1.0 - (1.0 - share) * (count - 1.0) / (images - groups) as f64);
+            .map(|share| 1.0 - (1.0 - share) * (count - 1.0) / (images - groups) as f64)
+            .map(|share| share.max(0.0));
+        let by_chance = chance(images, groups);
         let std = (total / module.channels as f64).sqrt();
         ModuleReport {
             module: module.clone(),
@@ -196,13 +200,25 @@ impl GatesByClass {
                 _ if images < 2 => Verdict::Unknown,
                 _ if std < ModuleReport::CONSTANT => Verdict::Constant,
                 None => Verdict::Unknown,
-                Some(share) if share >= ModuleReport::DISTINGUISHES => Verdict::Classes,
+                Some(share) if share >= ModuleReport::DISTINGUISHES.max(by_chance) => {
+                    Verdict::Classes
+                }
+                Some(_) if by_chance > ModuleReport::DISTINGUISHES => Verdict::Unknown,
                 Some(_) => Verdict::Images,
             },
             overall,
             means: by_class,
         }
     }
+}
+
+/// The adjusted share that classes without any influence on a gate rarely exceed: two standard deviations.
+/// η² then has a beta distribution, Beta((k - 1) / 2, (n - k) / 2) for n images of k classes, and ε² is
+/// (n - 1) / (n - k) times as wide. A module has many gates, whose mean varies less.
+fn chance(images: usize, classes: usize) -> f64 {
+    let within = images.saturating_sub(classes) as f64;
+    let between = classes.saturating_sub(1) as f64;
+    2.0 * (2.0 * between / (within * (images + 1) as f64)).sqrt()
 }
 
 #[cfg(test)]
@@ -242,8 +258,8 @@ mod tests {
         assert!((first.means[1][0] - 0.6).abs() < 1e-6);
         assert!((first.overall[0] - 0.4).abs() < 1e-6);
         assert!(second.between_share.unwrap() < 1e-9);
-        assert!((second.adjusted_share.unwrap() + 0.5).abs() < 1e-6);
-        assert_eq!(second.verdict, Verdict::Images);
+        assert_eq!(second.adjusted_share, Some(0.0));
+        assert_eq!(second.verdict, Verdict::Unknown);
         assert_eq!(third.between_share, None);
         assert_eq!(third.verdict, Verdict::Constant);
     }
@@ -257,5 +273,41 @@ mod tests {
         let report = gates.report();
         assert_eq!(report.modules[0].between_share, Some(1.0));
         assert_eq!(report.modules[0].verdict, Verdict::Unknown);
+    }
+    #[test]
+    fn gates_that_ignore_the_class_are_not_said_to_distinguish_classes() {
+        // By splitmix64, whatever the class.
+        let mut state = 0_u64;
+        let mut random = move || {
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ (z >> 31)) >> 40) as f32 / (1_u32 << 24) as f32
+        };
+        for (images, classes, verdict) in [
+            (6, 2, Verdict::Unknown),
+            (30, 10, Verdict::Unknown),
+            (60, 2, Verdict::Images),
+            (200, 10, Verdict::Images),
+        ] {
+            let (mut wrong, mut shares) = (0, 0.0);
+            for _ in 0..200 {
+                let mut gates = GatesByClass::new(&[module(1)]);
+                for image in 0..images {
+                    gates.add(image % classes, &[vec![random()]]);
+                }
+                let report = gates.report();
+                let share = report.modules[0].adjusted_share.unwrap();
+                assert!((0.0..=1.0).contains(&share));
+                shares += share / 200.0;
+                wrong += usize::from(report.modules[0].verdict != verdict);
+            }
+            // One gate alone; two standard deviations are exceeded by some per cent.
+            assert!(
+                wrong <= 16,
+                "{wrong} of 200 for {images} images of {classes} classes"
+            );
+            assert!(shares < chance(images, classes), "{shares}");
+        }
     }
 }

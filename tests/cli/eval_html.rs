@@ -186,15 +186,11 @@ fn browse(folder: &Path, page: &str, more: &[&str]) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-#[test]
-#[ignore = "needs Debian's chromium; cargo test --test cli browser -- --ignored"]
-fn a_browser_renders_it_without_errors_requests_or_overflow() {
-    let env = Env::new();
-    set(&env);
-    env.run(&eval(&["--results", "a.jsonl", "--expect"]));
-    let folder = env.path("");
+/// That a browser renders the page without errors, requests, broken images or overflow, narrow and wide, and with
+/// so many drawings.
+pub(super) fn check_in_browser(env: &Env, page: &str, drawings: usize) {
     // The page itself allows no script, so a page around it inspects it.
-    let look = "<body style='margin:0'><iframe src='report.html' style='border:0' width='WIDTH' height='5000'>\
+    let look = "<body style='margin:0'><iframe src='PAGE' style='border:0' width='WIDTH' height='5000'>\
         </iframe><script>onload = () => { \
         const page = document.querySelector('iframe').contentDocument; \
         const edge = page.documentElement.clientWidth; \
@@ -206,13 +202,14 @@ fn a_browser_renders_it_without_errors_requests_or_overflow() {
         const drawn = page.querySelectorAll('svg').length; \
         document.body.dataset.found = JSON.stringify({wide, broken, loaded, drawn}); }</script>";
     for width in ["400", "1200"] {
-        env.write("look.html", look.replace("WIDTH", width));
+        let look = look.replace("PAGE", page).replace("WIDTH", width);
+        env.write("look.html", look);
         let arguments = [
             "--dump-dom",
             "--allow-file-access-from-files",
             "--window-size=1300,900",
         ];
-        let (document, log) = browse(&folder, "look.html", &arguments);
+        let (document, log) = browse(&env.path(""), "look.html", &arguments);
         assert!(!log.contains("CONSOLE"), "{log}");
         let found = document
             .split("data-found=\"")
@@ -227,12 +224,19 @@ fn a_browser_renders_it_without_errors_requests_or_overflow() {
             (&found["broken"], &found["loaded"]),
             (&0.into(), &Value::Array(vec![]))
         );
-        assert_eq!(
-            found["drawn"],
-            2 + 5,
-            "a diagram, a map and the bars of five classes"
-        );
+        assert_eq!(found["drawn"], drawings);
     }
+}
+
+#[test]
+#[ignore = "needs Debian's chromium; cargo test --test cli browser -- --ignored"]
+fn a_browser_renders_it_without_errors_requests_or_overflow() {
+    let env = Env::new();
+    set(&env);
+    env.run(&eval(&["--results", "a.jsonl", "--expect"]));
+    let folder = env.path("");
+    // A diagram, a map and the bars of five classes.
+    check_in_browser(&env, "report.html", 2 + 5);
     let arguments = ["--screenshot=page.png", "--window-size=1200,2000"];
     let (_, log) = browse(&folder, "report.html", &arguments);
     assert!(!log.contains("CONSOLE"), "{log}");

@@ -1,10 +1,15 @@
 //! `senet explain`: maps, overlays, pages and gates.
 
 use std::fs;
+use std::path::Path;
 
+use senet::model::{HeadFile, HeadInfo};
+use senet::preprocess::{CropMode, InputSpec, Interpolation};
+use senet::weights::Weights;
 use serde_json::Value;
 
 use super::env::{Env, json_rows};
+use super::eval_html::check_in_browser;
 
 /// The embedded model on these arguments.
 fn demo<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -116,6 +121,69 @@ fn a_difference_is_that_of_two_maps() {
 }
 
 #[test]
+fn the_classifier_of_a_head_is_what_is_explained() {
+    let env = Env::new();
+    env.image("ankle-boot.png", "boot.png");
+    let file = "models/weights/seresnet20.fashion_mnist.safetensors";
+    let weights = Weights::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let info = HeadInfo {
+        model: "seresnet20.fashion_mnist".into(),
+        weights: weights.fingerprint().unwrap(),
+        input: InputSpec {
+            size: [32, 32],
+            crop_pct: 1.0,
+            crop_mode: CropMode::Center,
+            interpolation: Interpolation::Bilinear,
+            mean: [0.286; 3],
+            std: [0.353; 3],
+            test_size: None,
+            test_crop_pct: None,
+        },
+        exif: true,
+        labels: vec!["left".into(), "right".into()],
+        temperature: None,
+    };
+    let weight: Vec<f32> = (0..128).map(|place| (place % 7) as f32 * 0.1).collect();
+    let head = HeadFile::new(info, &weight, &[0.5, -1.5]).unwrap();
+    env.write("head.safetensors", head.to_bytes().unwrap());
+    let head = [
+        "boot.png",
+        "--head",
+        "head.safetensors",
+        "-k",
+        "2",
+        "--json",
+    ];
+    let explained = json_rows(&env.run(&demo(&head)).stdout).remove(0);
+    let classify = [&["classify", "-m", "demo", "-q"], &head[..]].concat();
+    let classified = json_rows(&env.run(&classify).stdout).remove(0);
+    assert_eq!(explained["model"], classified["model"]);
+    for place in [0, 1] {
+        let explanation = &explained["explanations"][place];
+        let prediction = &classified["predictions"][place];
+        assert_eq!(explanation["label"], prediction["label"]);
+        let bias = if explanation["label"] == "left" {
+            0.5
+        } else {
+            -1.5
+        };
+        assert_eq!(number(&explanation["bias"]), bias);
+        assert_eq!(
+            explanation["cam"].as_array().unwrap().len(),
+            8,
+            "of 32 pixels"
+        );
+        let sum = mean(&explanation["cam"]) + bias;
+        assert!((sum - number(&prediction["logit"])).abs() < 1e-4);
+    }
+    // A file that is read is not replaced.
+    let replaced = env.run(&demo(
+        &[&head[..], &["--html", "head.safetensors"]].concat(),
+    ));
+    assert_eq!(replaced.status.code(), Some(2));
+}
+
+#[test]
 fn overlays_have_the_size_of_the_image_as_it_is_seen_and_share_no_name() {
     let env = Env::new();
     env.image("exif-6.jpg", "one/a.jpg");
@@ -182,7 +250,7 @@ fn a_page_has_images_maps_and_failures() {
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
     assert!(page.contains("<h2>&lt;b&gt;.png</h2>") && !page.contains("<b>.png"));
     assert_eq!(page.matches("data:image/jpeg;base64,").count(), 3);
-    assert!(page.contains("4 cells covered: the highest"));
+    assert!(page.contains("covering the top 4 cells changes the probability by"));
     assert!(page.contains("cannot decode this PNG"));
     // It is known before the run that a page cannot be written.
     let refused = env.run(&demo(&["<b>.png", "--html", "missing/why.html"]));
@@ -245,6 +313,30 @@ fn gates_by_class() {
         assert!(page.contains(text), "{text}");
     }
     assert_eq!(page.matches("<svg class=\"gates\"").count(), 3);
+    // A class without images has no line, and is named.
+    let chosen = ["--class", "Bag", "--class", "Dress"];
+    let output = env.run(
+        &[
+            &[
+                "explain",
+                "-m",
+                "demo",
+                "--gates",
+                "set",
+                "--html",
+                "gates.html",
+            ],
+            &chosen[..],
+        ]
+        .concat(),
+    );
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        messages.contains("note: no image of `Dress`: the page does not draw it\n"),
+        "{messages}"
+    );
+    let page = fs::read_to_string(env.path("gates.html")).unwrap();
+    assert!(page.contains("</i>Bag") && !page.contains("</i>Ankle boot"));
 }
 
 #[test]
@@ -271,4 +363,53 @@ fn bad_arguments() {
     );
     env.check("explain-nothing", &demo(&[]));
     assert!(!env.path("maps").exists());
+}
+
+/// The arguments of the command in the guide that begins so, and what it shows as its output.
+fn in_the_guide(start: &str) -> (Vec<&'static str>, &'static str) {
+    let guide: &'static str = include_str!("../../src/guide/explain.md");
+    let command = guide.lines().find(|line| line.starts_with(start)).unwrap();
+    let (_, output) = guide.split_once(command).unwrap();
+    let arguments = command.split(' ').skip(2).collect();
+    (arguments, output[1..].split("```").next().unwrap())
+}
+
+#[test]
+fn the_guide_shows_what_is_printed() {
+    let env = Env::new();
+    env.image("ankle-boot.png", "tests/data/pictures/ankle-boot.png");
+    let (arguments, expected) = in_the_guide("$ senet explain tests/data");
+    let output = env.run(&arguments);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+}
+
+#[test]
+#[ignore = "needs Debian's dataset-fashion-mnist; cargo test --release --test cli fashion -- --ignored"]
+fn gates_of_fashion_mnist_are_those_of_the_guide() {
+    let env = Env::new();
+    let (images, labels) = super::common::fashion_mnist::test_set();
+    for (index, (pixels, label)) in images.into_iter().zip(labels).enumerate() {
+        let image = image::GrayImage::from_raw(28, 28, pixels).unwrap();
+        let path = env.path(&format!("fashion-mnist/{label}/{index:05}.png"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image.save(path).unwrap();
+    }
+    let (arguments, expected) = in_the_guide("$ senet explain --gates");
+    let output = env.run(&arguments);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    assert!(env.path("gates.html").exists());
+}
+
+#[test]
+#[ignore = "needs Debian's chromium; cargo test --test cli browser -- --ignored"]
+fn a_browser_renders_the_page_of_explanations() {
+    let env = Env::new();
+    env.image("ankle-boot.png", "set/Bag/a.png");
+    env.image("exif-6.jpg", "set/Dress/b.jpg");
+    env.write(&format!("set/Dress/{}.png", "long".repeat(40)), b"broken");
+    let arguments = ["set", "--gates", "set", "--html", "why.html"];
+    let output = env.run(&demo(&[&arguments[..], &["--versus", "Coat"]].concat()));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    // The colours, a scale for each map, a figure for each stage and a bar for each module.
+    check_in_browser(&env, "why.html", 1 + 2 + 3 + 9);
 }

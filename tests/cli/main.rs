@@ -17,6 +17,7 @@ mod eval_html;
 mod eval_stream;
 mod eval_table;
 mod explain;
+mod explain_place;
 mod formats;
 mod guide;
 mod lists;

@@ -12,7 +12,7 @@ use crate::cli::inputs::is_stdin;
 use crate::error::Error;
 use crate::eval::Classes;
 
-/// Show which parts of an image speak for a class, and what the gates of a network do
+/// Explain answers: class activation maps of images, and the gates of SE and SK modules
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     senet explain photo.jpg -o maps\n  \
@@ -20,8 +20,8 @@ use crate::eval::Classes;
     senet explain photo.jpg --versus goldfish --check\n  \
     senet explain photos/ -m senet154 --html why.html\n  \
     senet explain --gates imagenet/val --limit 5000 --html gates.html\n\n\
-    A map is exact: the mean of its cells plus the bias is the logit. If an image cannot be read, its row\n\
-    has the error instead of explanations, and the exit code is 1.")]
+    A map is exact: the mean of its cells plus the bias is the logit. If an image cannot be read, its\n\
+    row has the error instead of explanations, and the exit code is 1.")]
 pub(in crate::cli) struct Arguments {
     /// Image files, directories (searched recursively), https:// URLs, or - for one image on standard
     /// input
@@ -31,23 +31,24 @@ pub(in crate::cli) struct Arguments {
     #[arg(short = 'k', long, value_name = "K", conflicts_with = "class",
         value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) top_k: Option<u32>,
-    /// Explain this class, by name, WordNet id or index; may be repeated. In --gates, draw it
+    /// Explain this class: a name, WordNet id or index; may be repeated. With --gates, draw it on the
+    /// page
     #[arg(long, value_name = "CLASS")]
     pub(super) class: Vec<String>,
-    /// Explain the difference to this class: what speaks for the one and not for the other
+    /// Map the difference between the logits of the explained class and of this one
     #[arg(long, value_name = "CLASS")]
     pub(super) versus: Option<String>,
-    /// Check each map: cover the highest tenth of its cells, and a random tenth, and compare the
-    /// probability
+    /// Check each map by occlusion: print how much the probability changes when the top tenth of the
+    /// cells is covered, and when a random tenth is
     #[arg(long)]
     pub(super) check: bool,
-    /// Write each map over its image to this directory, as PNG
+    /// Write each map as a PNG to this directory, drawn over its image
     #[arg(short, long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Write a page with images, maps, the most probable classes and the check
+    /// Write an HTML page with the images, their maps, the most probable classes and the occlusion check
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
-    /// In JSON, also print all gates instead of their figures alone
+    /// In JSON, also print the value of every gate
     #[arg(long)]
     pub(super) full: bool,
     /// Average the gates by class over labelled images, as for `senet eval`; may be repeated
@@ -117,7 +118,9 @@ impl Arguments {
     /// All files that are read.
     pub(super) fn kept(&self) -> Vec<&Path> {
         let lists = [&self.selection.labels, &self.selection.class_map];
-        let lists = lists.into_iter().chain([&self.model.weights]);
+        let lists = lists
+            .into_iter()
+            .chain([&self.model.weights, &self.model.head]);
         let single = lists.filter_map(Option::as_deref);
         let places = self.inputs.iter().chain(&self.data);
         places.map(PathBuf::as_path).chain(single).collect()

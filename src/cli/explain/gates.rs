@@ -96,6 +96,16 @@ pub(super) fn average(
 }
 
 impl Averaged {
+    /// Notes which of the `chosen` classes have no image, so no line on the page.
+    pub(super) fn note_missing(&self, model: &Model, chosen: &[usize], messages: Messages) {
+        for &class in chosen {
+            if !self.report.classes.iter().any(|c| c.index == class) {
+                let name = &model.spec().labels.entries[class].name;
+                messages.note(format!("no image of `{name}`: the page does not draw it"));
+            }
+        }
+    }
+
     /// The section of the page, with lines for `chosen` classes, or else for those with the most images.
     pub(super) fn page(&self, model: &Model, chosen: &[usize]) -> PageGates<'_> {
         let report = &self.report;

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::eval::Dataset;
 use crate::explain::Explainer;
 use crate::explain::page::{Page, PageImage};
+use crate::hub::HubOptions;
 use crate::model::{Model, OutputActivation};
 pub(super) use arguments::Arguments;
 use gates::{ClassGates, ModuleRow};
@@ -41,17 +42,8 @@ pub(super) fn run(
     let page = arguments.html.as_deref();
     let page = page.map(|path| Output::new(path, &arguments.kept()));
     let page = page.transpose()?;
-    let out = arguments.out.as_deref();
-    let overlays = out
-        .map(|folder| Overlays::new(folder, &inputs))
-        .transpose()?;
-    let hub = session::hub_options(arguments.model.offline)?;
-    let hub = session::source(hub, &arguments.source)?;
-    let overrides = arguments.preprocess.input.overrides();
-    let (name, from) = (&arguments.model.model, &arguments.source);
-    let spec = session::find_at(name, from, &overrides, &hub, messages)?;
-    spec.transform().map_err(Error::from)?;
-    let labels = spec.labels.clone();
+    let (found, hub) = find(arguments, messages)?;
+    let labels = found.spec.labels.clone();
     let classes = arguments.selection.classes(&labels)?;
     let wanted = arguments.wanted(&classes)?;
     let data = match arguments.data.is_empty() {
@@ -61,10 +53,13 @@ pub(super) fn run(
             Some(Dataset::open(&arguments.data, &classes, &options).map_err(Error::from)?)
         }
     };
-    let options = session::open_device(&arguments.model.device, &spec.name, messages)?;
-    let weights = arguments.model.weights.as_deref();
-    let weights = session::open_weights(&spec, weights, &hub, messages)?;
-    let model = session::load(spec, &weights, &options, messages)?;
+    let out = arguments.out.as_deref();
+    let overlays = out
+        .map(|folder| Overlays::new(folder, &inputs))
+        .transpose()?;
+    let options = session::open_device(&arguments.model.device, &found.spec.name, messages)?;
+    let weights = found.open_weights(arguments.model.weights.as_deref(), &hub, messages)?;
+    let model = session::load(found.spec, &weights, &options, messages)?;
     let explainer = Explainer::new(model.network(), &weights).map_err(Error::from)?;
     drop(weights);
     if data.is_some() && explainer.modules().is_empty() {
@@ -101,18 +96,17 @@ pub(super) fn run(
     }
     let written = match &page {
         Some(page) if outcome != INTERRUPTED => {
-            let chosen = &wanted.classes;
-            let gates = gates.as_ref().map(|gates| gates.page(&model, chosen));
-            page.replace(
-                Page {
-                    model: &model.spec().name,
-                    images: &shown.images,
-                    more: shown.more,
-                    gates,
-                }
-                .to_string()
-                .as_bytes(),
-            )
+            let gates = gates.as_ref();
+            if let Some(gates) = gates {
+                gates.note_missing(&model, &wanted.classes, messages);
+            }
+            let document = Page {
+                model: &model.spec().name,
+                images: &shown.images,
+                more: shown.more,
+                gates: gates.map(|gates| gates.page(&model, &wanted.classes)),
+            };
+            page.replace(document.to_string().as_bytes())
         }
         _ => Ok(()),
     };
@@ -126,6 +120,22 @@ pub(super) fn run(
     // The results do not depend on what could not be written beside them.
     written?;
     Ok(outcome)
+}
+
+/// The model that the arguments name, with the classifier of `--head`, and where its weights come from.
+fn find(
+    arguments: &Arguments,
+    messages: Messages,
+) -> anyhow::Result<(session::FoundModel, HubOptions)> {
+    let hub = session::hub_options(arguments.model.offline)?;
+    let hub = session::source(hub, &arguments.source)?;
+    let overrides = arguments.preprocess.input.overrides();
+    let name = &arguments.model.model;
+    let spec = session::find_at(name, &arguments.source, &overrides, &hub, messages)?;
+    let head = arguments.model.head.as_deref();
+    let found = session::FoundModel::new(spec, head, &overrides)?;
+    found.spec.transform().map_err(Error::from)?;
+    Ok((found, hub))
 }
 
 fn note_activation(model: &Model, messages: Messages) {

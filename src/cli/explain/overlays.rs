@@ -32,7 +32,10 @@ impl Overlays {
     /// # Errors
     /// If it cannot be made.
     pub(super) fn new(folder: &Path, inputs: &[Input]) -> Result<Self, Error> {
-        fs::create_dir_all(folder).map_err(|error| unwritable(folder, error))?;
+        fs::create_dir_all(folder).map_err(|error| match folder.exists() {
+            true => unwritable(folder, std::io::ErrorKind::NotADirectory.into()),
+            false => unwritable(folder, error),
+        })?;
         Ok(Self {
             folder: folder.to_owned(),
             given: HashSet::new(),

@@ -207,7 +207,7 @@ impl Explanation {
             Some(other) => {
                 let versus = escaped(&other.label);
                 let percent_other = other.probability * 100.0;
-                format!("  {percent:6.2}%  {name}, and not {versus} ({percent_other:.2}%)")
+                format!("  {percent:6.2}%  {name} versus {versus} ({percent_other:.2}%)")
             }
         };
         results.line(line)?;
@@ -217,7 +217,7 @@ impl Explanation {
         };
         let form = match self.cam.form {
             Form::Exact => "",
-            Form::Gradient => ", by the gradient at this image",
+            Form::Gradient => ", gradient at this image",
         };
         results.line(format!(
             "{INDENT}{what} {logit:.3} = {:.3} (mean of the map{form}) {} {:.3} (bias)",
@@ -227,12 +227,12 @@ impl Explanation {
         ))?;
         let ([y, x], [height, width]) = (self.peak, place.size);
         results.line(format!(
-            "{INDENT}highest at x {x:.0}, y {y:.0} of {width} x {height} px"
+            "{INDENT}peak at x {x:.0}, y {y:.0} of {width} x {height} pixels"
         ))?;
         if let Some(check) = &self.check {
             let points = |drop: f64| -drop * 100.0;
             results.line(format!(
-                "{INDENT}with the highest tenth covered {:+.2} points, with a random tenth {:+.2}",
+                "{INDENT}occlusion check: probability {:+.2} points without the top tenth, {:+.2} without a random tenth",
                 points(check.top_drop),
                 points(check.random_drop)
             ))?;

@@ -16,12 +16,15 @@ const TALL: f64 = 150.0;
 const FLOOR: f64 = TOP + TALL;
 const HEIGHT: f64 = FLOOR + 22.0;
 
+/// Classes that have a line of their own: there are as many colours.
+const LINES: usize = 6;
+
 /// The gates of a data set, and which classes to draw.
 #[derive(Clone, Debug)]
 pub struct PageGates<'a> {
     /// All figures.
     pub report: &'a GateReport,
-    /// The classes that have a line: their place in [`GateReport::classes`], and their name.
+    /// The classes to draw, at most the first six: their place in [`GateReport::classes`], and their name.
     pub lines: Vec<(usize, String)>,
 }
 
@@ -31,6 +34,8 @@ pub(super) struct Gates<'a> {
     images: Images,
     classes: Count,
     legend: Vec<&'a str>,
+    /// Classes for which there is no colour left.
+    undrawn: Count,
     figures: Vec<Figure<'a>>,
     rows: Vec<ModuleView<'a>>,
 }
@@ -77,7 +82,8 @@ impl<'a> Gates<'a> {
         Self {
             images: Images(report.images),
             classes: Count(report.classes.len()),
-            legend: gates.lines.iter().map(|(_, name)| &**name).collect(),
+            legend: drawn(gates).map(|(_, name)| &**name).collect(),
+            undrawn: Count(gates.lines.len().saturating_sub(LINES)),
             figures: last
                 .map(|place| Figure::new(&modules[place], gates))
                 .collect(),
@@ -86,12 +92,13 @@ impl<'a> Gates<'a> {
     }
 }
 
+fn drawn<'a>(gates: &'a PageGates<'_>) -> impl Iterator<Item = &'a (usize, String)> {
+    gates.lines.iter().take(LINES)
+}
+
 impl<'a> Figure<'a> {
     fn new(module: &'a ModuleReport, gates: &PageGates<'_>) -> Self {
-        let lines = gates
-            .lines
-            .iter()
-            .map(|&(place, _)| line(&module.means[place]));
+        let lines = drawn(gates).map(|&(place, _)| line(&module.means[place]));
         let tick = |value: f64, label| Tick {
             y: Px(y(value)),
             label_y: Px(y(value) + 4.0),

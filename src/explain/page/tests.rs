@@ -67,11 +67,11 @@ fn a_page_is_well_formed_whatever_the_names() {
     assert!(!page.contains("<script") && !page.contains("NaN"));
     for text in [
         "5 images explained",
-        "the highest -25.00 points, random ones +1.50 (mean of 10)",
-        "Logit 3.500: mean 4.000, bias -0.500, by the gradient",
+        "by -25.00 points, covering as many at random by +1.50 (mean of 10)",
+        "Logit 3.500: mean 4.000, bias -0.500 (gradient at this image)",
         "Difference 3.500",
         "<span>-9.00</span><span>9.00</span>",
-        "and 3 more",
+        "3 more images were explained; this page shows the first 2",
         "d=\"M34.0 83.0L1032.0 45.5\"",
     ] {
         assert!(page.contains(text), "{text} is missing");
@@ -90,4 +90,32 @@ fn pictures_have_the_size_of_a_page() {
         let image = Picture::scaled(&RgbImage::new(from.0, from.1));
         assert_eq!(image.dimensions(), to);
     }
+}
+
+#[test]
+fn more_classes_than_colours_are_counted() {
+    let module = Module {
+        name: "layer1.0.se".into(),
+        block: "layer1.0".into(),
+        stage: 1,
+        kind: ModuleKind::Se,
+        channels: 1,
+    };
+    let mut gates = GatesByClass::new(&[module]);
+    (0..9).for_each(|class| gates.add(class, &[vec![0.5]]));
+    let report = gates.report();
+    let lines = (0..9).map(|class| (class, format!("class {class}")));
+    let page = Page {
+        model: "model",
+        images: &[],
+        more: 0,
+        gates: Some(PageGates {
+            report: &report,
+            lines: lines.collect(),
+        }),
+    };
+    let page = page.to_string();
+    well_formed(&page);
+    assert!(page.contains("</i>class 5</span> <span>and 3 more, not drawn</span>"));
+    assert_eq!(page.matches("<path class=\"line c").count(), 6);
 }
