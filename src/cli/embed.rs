@@ -1,5 +1,6 @@
 //! `senet embed`: features of every image of a data set, in a file.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
@@ -23,36 +24,37 @@ use crate::model::Model;
     senet embed photos/ -m se-resnet50 -o photos.safetensors --append  # photos that came later\n  \
     senet embed photos/ a.jpg more.tar --l2 --dtype f16 -o all.npy\n  \
     senet embed photos/ --layer stage5 -o maps.safetensors\n\n\
-    Images that fail have no row: FILE.errors.jsonl lists them, and the exit code is 1. Until the file\n\
-    is whole it is called FILE.part, and FILE.journal says how far the run has come.")]
+    An image that fails has no row: FILE.errors.jsonl lists it, and the exit code is 1. While the run\n\
+    lasts, rows are in FILE.part, and FILE.journal says how far it has come.")]
 pub(super) struct Arguments {
     /// Image files; directories (searched recursively); tar archives (.tar, .tar.gz); Parquet files
     /// (builds with the feature parquet); directories of archives; or - for a tar archive on standard
     /// input
     #[arg(value_name = "DATA", required = true)]
     data: Vec<PathBuf>,
-    /// File to write. Its extension says the format: .safetensors, .npy (paths in FILE.paths.txt),
+    /// File to write, in the format of its extension: .safetensors, .npy (paths in FILE.paths.txt),
     /// .jsonl, or .parquet (builds with the feature parquet)
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
-    /// Features of which layer: pooled (the classifier's input), logits, or the map of stage1 (the stem)
-    /// to stage5, of half the height and width each
+    /// Layer whose output is written: pooled (the classifier's input), logits, or a map, from stage1
+    /// (the stem) to stage5
     #[arg(long, value_name = "LAYER", default_value_t)]
     layer: Layer,
     /// Divide the features of each image by their Euclidean length
     #[arg(long)]
     l2: bool,
-    /// How features are stored; f16 only in .safetensors and .npy
+    /// Type of the stored numbers; f16 only in .safetensors and .npy
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     dtype: Dtype,
-    /// Resume an interrupted run; starts a new one if there is none, and keeps a whole file as it is
+    /// Continue an interrupted run, or start a new one if there is none. A whole .safetensors file is
+    /// checked and kept
     #[arg(long)]
     resume: bool,
-    /// Keep the rows of FILE and add those of images whose path it lacks; starts a new file if there is
-    /// none. Only for .safetensors
+    /// Keep the rows of FILE and add those of images whose path is not in it; without FILE, start a new
+    /// one. Only for .safetensors
     #[arg(long)]
     append: bool,
-    /// Replace FILE, and what an interrupted run left
+    /// Replace FILE, and discard an interrupted run
     #[arg(long, conflicts_with_all = ["resume", "append"])]
     force: bool,
     /// Images per forward pass [default: 8, on a GPU 64]
@@ -112,7 +114,7 @@ pub(super) fn run(arguments: &Arguments, messages: Messages) -> anyhow::Result<u
     let header = header.map_err(Error::from)?;
     let opened = FeatureWriter::open(&arguments.out, header, &data.items, &writer_options);
     match opened.map_err(Error::from)? {
-        Opened::Whole(file) => Ok(keep(&file, messages)),
+        Opened::Whole(file) => Ok(keep(&file, arguments.append, data.items.len(), messages)),
         Opened::Writer(writer) => write(&arguments.out, *writer, &model, &options, messages),
     }
 }
@@ -149,21 +151,35 @@ fn check(arguments: &Arguments) -> anyhow::Result<WriterOptions> {
     Ok(options)
 }
 
-/// Leaves a whole file as it is.
-fn keep(file: &FeatureFile, messages: Messages) -> u8 {
+/// Leaves a whole file as it is, which has a row for each of the images that did not fail.
+fn keep(file: &FeatureFile, append: bool, images: usize, messages: Messages) -> u8 {
     let path = file.source().display();
-    messages.note(format!(
-        "{path} is whole: no image lacks a row that can have one"
-    ));
-    match file.has_errors() {
-        false => SUCCESS,
-        true => {
-            messages.note(format!(
-                "{path}.errors.jsonl lists the images without a row"
-            ));
-            SOME_FAILED
-        }
+    if append {
+        messages.note(format!(
+            "{path} already has the rows of {}, which it knows by path",
+            counted(images)
+        ));
+        return SUCCESS;
     }
+    messages.note(format!("{path} is whole"));
+    match images.saturating_sub(file.len()) {
+        0 => SUCCESS,
+        failed => note_failed(path, failed, messages),
+    }
+}
+
+fn note_failed(path: impl Display, failed: usize, messages: Messages) -> u8 {
+    messages.note(format!(
+        "{} failed: {path}.errors.jsonl lists {}",
+        counted(failed),
+        if failed == 1 { "it" } else { "them" }
+    ));
+    SOME_FAILED
+}
+
+/// Images and their number.
+fn counted(images: usize) -> String {
+    format!("{images} image{}", if images == 1 { "" } else { "s" })
 }
 
 fn write(
@@ -173,12 +189,20 @@ fn write(
     options: &ExtractOptions,
     messages: Messages,
 ) -> anyhow::Result<u8> {
+    if writer.known() > 0 {
+        messages.note(format!(
+            "{} already has the rows of {} of {}, which it knows by path",
+            out.display(),
+            writer.known(),
+            counted(writer.known() + writer.images())
+        ));
+    }
     let remaining = writer.remaining();
     let done = writer.images() - remaining.len();
     if done > 0 {
         messages.note(format!(
-            "{done} of {} images were done before",
-            writer.images()
+            "{done} of {} were done before",
+            counted(writer.images())
         ));
     }
     let bar = messages.bar(
@@ -204,9 +228,9 @@ fn write(
         writer.save().map_err(Error::from)?;
         let left = writer.remaining().len();
         messages.note(format!(
-            "interrupted after {} of {} images; continue it with --resume",
+            "interrupted after {} of {}; continue with --resume",
             writer.images() - left,
-            writer.images()
+            counted(writer.images())
         ));
         return Ok(INTERRUPTED);
     }
@@ -225,21 +249,19 @@ fn finish(
     let written = writer.finish().map_err(Error::from)?;
     let seconds = summary.elapsed.as_secs_f64();
     messages.note(format!(
-        "{images} images in {seconds:.1} s, {:.0} a second; the network took {:.1} s",
+        "{} in {seconds:.1} s, {:.0} a second; the network took {:.1} s",
+        counted(images),
         images as f64 / seconds.max(f64::MIN_POSITIVE),
         summary.network.as_secs_f64()
     ));
     let path = out.display();
     messages.note(format!(
-        "{path} has {} rows of {shape} features",
-        written.rows
+        "{path} has {} row{} of {shape} features",
+        written.rows,
+        if written.rows == 1 { "" } else { "s" }
     ));
-    if written.failed == 0 {
-        return Ok(SUCCESS);
+    match written.failed {
+        0 => Ok(SUCCESS),
+        failed => Ok(note_failed(path, failed, messages)),
     }
-    messages.note(format!(
-        "{} images failed: {path}.errors.jsonl lists them",
-        written.failed
-    ));
-    Ok(SOME_FAILED)
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::device::DeviceError;
-use crate::embed::EmbedError;
+use crate::embed::{EmbedError, Format};
 use crate::error::Error;
 use crate::eval::{EvalError, FolderOrder, LabelIds, NUMBER_OF_A_CLASS, Numbering, Warning};
 use crate::hub::{HubError, Location};
@@ -99,11 +99,18 @@ fn hub(error: &HubError) -> Option<String> {
 
 fn embed(error: &EmbedError) -> Option<&'static str> {
     let text = match error {
-        EmbedError::Exists { .. } => {
-            "replace it with `--force`, add images to it with `--append`, or use another name"
-        }
+        EmbedError::Exists { path } => match Format::of(path) {
+            Ok(Format::Safetensors) => {
+                "replace it with `--force`, add images to it with `--append`, or use another name"
+            }
+            _ => "replace it with `--force`, or use another name",
+        },
         EmbedError::Unfinished { .. } => {
             "continue it with `--resume`, or start anew with `--force`"
+        }
+        EmbedError::Lacks { .. } => "`--append` adds them",
+        EmbedError::Unwritable { error, .. } if error.kind() == io::ErrorKind::StorageFull => {
+            "free some space; a run that had begun continues with `--resume`"
         }
         EmbedError::Mismatch { .. } => {
             "give the options and the data that the file was written with, or start anew with `--force`"

@@ -56,7 +56,9 @@ impl Container {
         }
         let with_paths = paths.map(|paths| text(header, count, Place::Header(paths)).len());
         let with_paths = with_paths.filter(|length| *length <= longest);
-        let length = with_paths.unwrap_or_else(|| text(header, count, Place::Tensors(bytes)).len());
+        // With the most padding between the paths and their offsets.
+        let tensors = || Place::Tensors(bytes + OFFSET_BYTES - 1);
+        let length = with_paths.unwrap_or_else(|| text(header, count, tensors()).len());
         Self {
             start: (LENGTH_BYTES + length).next_multiple_of(ALIGNMENT),
             paths_are_tensors: with_paths.is_none(),
@@ -181,4 +183,46 @@ fn text(header: &FeatureHeader, count: usize, place: Place) -> String {
     header.insert("__metadata__".to_owned(), Value::Object(metadata));
     header.append(&mut tensors);
     Value::Object(header).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FeatureFile;
+    use super::*;
+    use crate::eval::{Item, Source};
+
+    /// The padding between paths and offsets can make the header's numbers longer by a digit.
+    #[test]
+    fn the_header_fits_whatever_the_lengths() {
+        let fields = r#"{"senet_features": 1, "model": "m", "weights": "", "precision": "f32", "exif": true,
+            "input": {"size": [1, 1], "crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic",
+            "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}, "scale_16bit": false, "layer": "pooled", "views": "one",
+            "l2": false, "dtype": "f32", "shape": [1]}"#;
+        let mut header: FeatureHeader = serde_json::from_str(fields).unwrap();
+        for length in 990..1001 {
+            let item = Item {
+                index: 0,
+                name: "n".repeat(length),
+                name_bytes: None,
+                source: Source::Nothing("test".into()),
+                labels: Vec::new(),
+            };
+            let names = Names {
+                old: None,
+                items: &[&item],
+                failed: &[],
+            };
+            for model in 1..=ALIGNMENT {
+                header.model = "m".repeat(model);
+                let container = Container::new(&header, names, 0);
+                let mut rest = Vec::new();
+                let beginning = container.finish(&header, names, &mut rest).unwrap();
+                let file = tempfile::NamedTempFile::new().unwrap();
+                let bytes = [&*beginning, &1.5_f32.to_le_bytes(), &*rest].concat();
+                std::fs::write(file.path(), bytes).unwrap();
+                let file = FeatureFile::open(file.path()).unwrap();
+                assert_eq!((file.path(0).len(), &*file.row(0)), (length, &[1.5][..]));
+            }
+        }
+    }
 }

@@ -46,9 +46,9 @@ pub enum EmbedError {
         path: String,
     },
     /// Another run has the file open.
-    #[error("another run is writing to {path}")]
+    #[error("another run is writing {path}")]
     InUse {
-        /// The file.
+        /// The file of features, or the journal beside it.
         path: String,
     },
     /// A file that cannot be read.
@@ -90,6 +90,20 @@ pub enum EmbedError {
         expected: String,
         /// What was found instead.
         found: String,
+    },
+    /// A whole file without a row for images that have not failed.
+    #[error(
+        "{path} is whole, but the data has {count} {} without a row, the first one {}",
+        if *count == 1 { "image" } else { "images" },
+        excerpt(first)
+    )]
+    Lacks {
+        /// The file.
+        path: String,
+        /// Images that it lacks.
+        count: usize,
+        /// The path of the first one.
+        first: String,
     },
     /// An extension that says no format.
     #[error(
@@ -143,6 +157,7 @@ impl EmbedError {
             Self::Mismatch { .. } => {
                 "features of one file have to come from one model, its weights and one preprocessing"
             }
+            Self::Lacks { .. } => "append them",
             Self::Twice { .. } => "give the directory that both lie in, so that their paths differ",
             Self::Append { .. } => "write another file, or embed all images again",
             Self::LineBreak { .. } => "write a .safetensors file, which takes any path",

@@ -66,13 +66,6 @@ impl FeatureFile {
         &self.path
     }
 
-    /// Whether there is a list of images that failed beside it.
-    pub fn has_errors(&self) -> bool {
-        // Beside the file itself, also where a link leads to it.
-        let file = self.path.canonicalize();
-        beside(file.as_ref().unwrap_or(&self.path), ".errors.jsonl").exists()
-    }
-
     /// What its rows are of.
     pub fn header(&self) -> &FeatureHeader {
         &self.header

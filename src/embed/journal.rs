@@ -141,6 +141,29 @@ impl Journal {
     }
 }
 
+/// Whether a run is writing the journal.
+pub(super) fn is_locked(path: &Path) -> bool {
+    let file = File::open(path);
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Shows `each` the images in a list of errors, which is empty if there is no such file.
+pub(super) fn read_failures(path: &Path, mut each: impl FnMut(Failure)) -> Result<(), EmbedError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(EmbedError::unreadable(path))?,
+    };
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(EmbedError::unreadable(path))?;
+        let failure = serde_json::from_str(&line).map_err(|error| EmbedError::Damaged {
+            path: path.display().to_string(),
+            problem: error.to_string(),
+        })?;
+        each(failure);
+    }
+    Ok(())
+}
+
 /// What is in a journal, up to its last checkpoint.
 pub(super) struct Content {
     pub(super) task: Option<Task>,

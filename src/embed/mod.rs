@@ -15,11 +15,13 @@ mod format;
 mod header;
 mod journal;
 mod json;
+mod kept;
 mod layer;
 mod names;
 mod npy;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod places;
 mod writer;
 
 pub use error::EmbedError;

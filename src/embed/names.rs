@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
+use sha2::{Digest, Sha256};
+
 use super::FeatureFile;
+use crate::digest::hexadecimal;
 use crate::eval::Item;
 
 /// The images of a file of features, in the order of its rows.
@@ -25,5 +28,14 @@ impl<'a> Names<'a> {
         let new = new.filter(move |(place, _)| failed.next_if(|next| *next == place).is_none());
         old.map(Cow::Borrowed)
             .chain(new.map(|(_, item)| item.path()))
+    }
+    /// SHA-256 of all paths.
+    pub(super) fn fingerprint(self) -> String {
+        let mut hash = Sha256::new();
+        for name in self.iter() {
+            hash.update((name.len() as u64).to_le_bytes());
+            hash.update(&name);
+        }
+        hexadecimal(&hash.finalize())
     }
 }

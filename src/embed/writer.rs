@@ -3,21 +3,18 @@
 //! Rows go into `FILE.part`, behind the space for the header. `FILE.journal` says how many of them count.
 //! When all images are done the paths and the header are added and the file gets its name.
 
-use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
 use super::container::LONGEST_HEADER;
-use super::file::beside;
 use super::format::Layout;
 use super::journal::{self, Failure, Journal, Progress, State, Task};
+use super::kept;
 use super::names::Names;
+use super::places::Places;
 use super::{Batch, EmbedError, FeatureFile, FeatureHeader, FeatureType, Format};
-use crate::digest::hexadecimal;
 use crate::eval::Item;
 use crate::files::{self, Target};
 
@@ -102,6 +99,8 @@ pub struct FeatureWriter<'a> {
     layout: Layout,
     /// The images to run: those that the file which is appended to lacks.
     items: Vec<&'a Item>,
+    /// Images that are not run, because that file has them.
+    known: usize,
     old: Option<FeatureFile>,
     part: BufWriter<File>,
     journal: Journal,
@@ -129,9 +128,9 @@ impl<'a> FeatureWriter<'a> {
     ///
     /// # Errors
     /// [`EmbedError::Exists`] and [`EmbedError::Unfinished`] by [`WriterOptions::start`],
-    /// [`EmbedError::Mismatch`] if what is there is of something else, [`EmbedError::InUse`],
-    /// [`EmbedError::Damaged`]; [`EmbedError::Twice`] if one of two images of one path cannot be
-    /// appended.
+    /// [`EmbedError::Mismatch`] if what is there is of something else, [`EmbedError::Lacks`] if a whole
+    /// file that would be resumed lacks images, [`EmbedError::InUse`], [`EmbedError::Damaged`];
+    /// [`EmbedError::Twice`] if one of two images of one path cannot be appended.
     pub fn open(
         path: impl AsRef<Path>,
         header: FeatureHeader,
@@ -143,6 +142,7 @@ impl<'a> FeatureWriter<'a> {
         let places = Places::new(path)?;
         let unfinished = places.check(path, options)?;
         let mut items: Vec<&Item> = items.into_iter().collect();
+        let images = items.len();
         let keeps = options.append || options.start == Start::Resume && !unfinished;
         let old = match keeps {
             true => places.old(path, &header)?,
@@ -150,14 +150,14 @@ impl<'a> FeatureWriter<'a> {
         };
         let old = match old {
             Some(old) if options.append => {
-                let has_new = lacking(&old, &mut items)?;
-                if !has_new && !unfinished {
+                kept::keep_new(&old, &mut items)?;
+                if items.is_empty() && !unfinished {
                     return Ok(Opened::Whole(Box::new(old)));
                 }
                 Some(old)
             }
             Some(old) => {
-                is_of(&old, &items)?;
+                kept::check_whole(&old, &places.errors, &items)?;
                 return Ok(Opened::Whole(Box::new(old)));
             }
             None => None,
@@ -171,7 +171,7 @@ impl<'a> FeatureWriter<'a> {
             header: header.clone(),
             format: options.format,
             images: items.len(),
-            list: fingerprint(names),
+            list: names.fingerprint(),
             appends_to: old.as_ref().map(FeatureFile::len),
         };
         let layout = Layout::new(options.format, &header, names, options.longest_header)?;
@@ -190,6 +190,7 @@ impl<'a> FeatureWriter<'a> {
             places,
             header,
             layout,
+            known: images - items.len(),
             items,
             old,
             journal,
@@ -230,9 +231,14 @@ impl<'a> FeatureWriter<'a> {
         &self.header
     }
 
-    /// Number of images in the whole run, with those that were done before.
+    /// Number of images in the whole run, with those that were done before it was interrupted.
     pub fn images(&self) -> usize {
         self.items.len()
+    }
+
+    /// Number of images that are not run, because the file that is appended to has a row for their path.
+    pub fn known(&self) -> usize {
+        self.known
     }
 
     /// Adds the rows of the next images.
@@ -344,8 +350,7 @@ impl<'a> FeatureWriter<'a> {
             .layout
             .finish(&self.header, names, &mut self.part, files);
         finished.map_err(EmbedError::unwritable(&self.path))?;
-        let removed = fs::remove_file(&self.places.journal);
-        removed.map_err(EmbedError::unwritable(&self.places.journal))?;
+        self.places.remove_journal()?;
         Ok(Written {
             rows: self.state.progress.rows,
             failed: self.state.failed.len(),
@@ -377,132 +382,3 @@ impl<'a> FeatureWriter<'a> {
 
 /// Bytes that are written at once.
 const BUFFER: usize = 1 << 20;
-
-/// The file and those beside it.
-#[derive(Clone, Debug)]
-struct Places {
-    file: PathBuf,
-    part: PathBuf,
-    journal: PathBuf,
-    errors: PathBuf,
-}
-
-impl Places {
-    fn new(path: &Path) -> Result<Self, EmbedError> {
-        let file = match Target::find(path).map_err(EmbedError::unwritable(path))? {
-            Target::File(file) => file,
-            Target::Stream(_) => {
-                let error = io::Error::other("it is not a regular file");
-                return Err(EmbedError::unwritable(path)(error));
-            }
-        };
-        Ok(Self {
-            part: beside(&file, ".part"),
-            journal: beside(&file, ".journal"),
-            errors: beside(&file, ".errors.jsonl"),
-            file,
-        })
-    }
-
-    /// Whether a run is to be resumed.
-    fn check(&self, path: &Path, options: &WriterOptions) -> Result<bool, EmbedError> {
-        let shown = || path.display().to_string();
-        if self.file.exists() && !self.part.exists() && self.journal.exists() {
-            // The run was killed between its last two steps, or before its first one.
-            let removed = fs::remove_file(&self.journal);
-            removed.map_err(EmbedError::unwritable(&self.journal))?;
-        }
-        let unfinished = self.part.exists() || self.journal.exists();
-        match options.start {
-            Start::New if unfinished => Err(EmbedError::Unfinished { path: shown() }),
-            Start::New if self.file.exists() && !options.append => {
-                Err(EmbedError::Exists { path: shown() })
-            }
-            Start::New | Start::Replace => Ok(false),
-            // A whole file of another format does not say what it is of.
-            Start::Resume
-                if !unfinished && self.file.exists() && options.format != Format::Safetensors =>
-            {
-                Err(EmbedError::Exists { path: shown() })
-            }
-            Start::Resume => Ok(unfinished),
-        }
-    }
-
-    /// The file that is there, if there is one and its features are of the same kind.
-    fn old(&self, path: &Path, header: &FeatureHeader) -> Result<Option<FeatureFile>, EmbedError> {
-        if !self.file.exists() {
-            return Ok(None);
-        }
-        let old = FeatureFile::open(path)?;
-        header.check_same(old.header(), path)?;
-        Ok(Some(old))
-    }
-
-    /// The file that rows are added to, with those that count: so many bytes of it.
-    fn part(&self, length: u64, begins: bool) -> Result<File, EmbedError> {
-        let open = || {
-            let mut options = OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(begins)
-                .open(&self.part)?;
-            let found = file.metadata()?.len();
-            if begins || found >= length {
-                file.set_len(length)?;
-            }
-            file.seek(SeekFrom::End(0))?;
-            Ok((file, found))
-        };
-        let (file, found) = open().map_err(EmbedError::unwritable(&self.part))?;
-        if !begins && found < length {
-            return Err(EmbedError::Damaged {
-                path: self.part.display().to_string(),
-                problem: format!(
-                    "expected the {length} bytes of the last checkpoint, found {found}"
-                ),
-            });
-        }
-        Ok(file)
-    }
-}
-
-/// Keeps the images that the file lacks, and says whether there are any.
-fn lacking(old: &FeatureFile, items: &mut Vec<&Item>) -> Result<bool, EmbedError> {
-    let known: HashSet<&[u8]> = old.paths().collect();
-    items.retain(|item| !known.contains(&*item.path()));
-    let mut new = HashSet::new();
-    match items.iter().find(|item| !new.insert(item.path())) {
-        Some(item) => Err(EmbedError::Twice {
-            image: item.name.clone(),
-        }),
-        None => Ok(!items.is_empty()),
-    }
-}
-
-/// Whether the rows of a whole file are those of the images, without some that failed.
-fn is_of(file: &FeatureFile, items: &[&Item]) -> Result<(), EmbedError> {
-    let mut items = items.iter();
-    for path in file.paths() {
-        if !items.any(|item| *item.path() == *path) {
-            return Err(EmbedError::Mismatch {
-                path: file.source().display().to_string(),
-                field: "list of images",
-                expected: "that of the data".to_owned(),
-                found: format!("one with `{}`", String::from_utf8_lossy(path)),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// SHA-256 of all paths.
-fn fingerprint(names: Names<'_>) -> String {
-    let mut hash = Sha256::new();
-    for name in names.iter() {
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(&name);
-    }
-    hexadecimal(&hash.finalize())
-}

@@ -246,7 +246,14 @@ fn what_is_there_is_not_lost() {
     env.check("embed-whole", &run(&["a.safetensors", "--resume"]));
     assert_eq!(fs::read(env.path("a.safetensors")).unwrap(), bytes);
     env.image("wide.png", "photos/z.png");
+    env.check("embed-lacks", &run(&["a.safetensors", "--resume"]));
     let (code, messages) = embed(&env, &["-o", "a.safetensors", "--append"]);
+    assert!(
+        messages.contains(
+            "a.safetensors already has the rows of 5 of 7 images, which it knows by path"
+        ),
+        "{messages}"
+    );
     assert_eq!(code, 1, "c.png fails again: {messages}");
     assert_eq!(
         paths(&open(&env, "a.safetensors")),
@@ -257,10 +264,35 @@ fn what_is_there_is_not_lost() {
     assert_eq!((code, &*messages), (0, ""));
     assert_eq!(open(&env, "a.safetensors").len(), 7);
     assert!(!env.path("a.safetensors.errors.jsonl").exists());
+    // In another order than that of the data.
+    let (code, messages) = embed(&env, &["-o", "a.safetensors", "--resume"]);
+    assert_eq!(code, 0, "{messages}");
+    assert!(messages.contains("a.safetensors is whole"), "{messages}");
+    // Another image of a path that the file has is not left out silently.
+    env.image("grey.png", "other/a.png");
+    let append = [
+        "embed",
+        "other",
+        "-m",
+        "demo",
+        "-o",
+        "a.safetensors",
+        "--append",
+    ];
+    env.check("embed-known", &append);
     let (code, messages) = embed(&env, &["-o", "a.safetensors", "--force"]);
     assert_eq!(code, 0, "{messages}");
     // Now in the order of the data.
     assert_eq!(paths(&open(&env, "a.safetensors"))[2], "c.png");
+}
+
+#[test]
+fn an_array_does_not_say_what_it_is_of() {
+    let env = pictures();
+    let (code, messages) = embed(&env, &["-o", "a.npy"]);
+    assert_eq!(code, 1, "{messages}");
+    let again = ["embed", "photos", "-m", "demo", "-o", "a.npy", "--resume"];
+    env.check("embed-array-exists", &again);
 }
 
 #[test]
@@ -373,7 +405,7 @@ fn resume(env: &Env, name: &str) {
     assert!(messages.contains("is unfinished"), "{messages}");
     let (code, messages) = embed(env, &["-o", name, "--resume"]);
     assert_eq!(code, 1, "{messages}");
-    assert!(messages.contains("images were done before"), "{messages}");
+    assert!(messages.contains(" were done before"), "{messages}");
     embed(env, &["-o", "whole.safetensors"]);
     for end in ["", ".errors.jsonl"] {
         let [whole, resumed] = ["whole.safetensors", name]
@@ -393,6 +425,25 @@ fn a_killed_run_is_resumed_to_the_same_bytes() {
 
 #[cfg(unix)]
 #[test]
+fn two_runs_do_not_write_one_file() {
+    let (env, mut run) = started("a.safetensors", Env::command);
+    let stopped = Command::new("kill")
+        .args(["-STOP", &run.id().to_string()])
+        .status();
+    assert!(stopped.unwrap().success());
+    for start in ["--quiet", "--resume", "--force", "--append"] {
+        let (code, messages) = embed(&env, &["-o", "a.safetensors", start]);
+        assert_eq!(code, 2, "{messages}");
+        let expected = "another run is writing a.safetensors";
+        assert!(messages.contains(expected), "{start}: {messages}");
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    resume(&env, "a.safetensors");
+}
+
+#[cfg(unix)]
+#[test]
 fn an_interrupted_run_can_be_resumed() {
     let (env, run) = started("a.safetensors", Env::interruptible);
     let sent = Command::new("kill")
@@ -402,6 +453,6 @@ fn an_interrupted_run_can_be_resumed() {
     let output = run.wait_with_output().unwrap();
     let messages = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{messages}");
-    assert!(messages.contains("continue it with --resume"), "{messages}");
+    assert!(messages.contains("continue with --resume"), "{messages}");
     resume(&env, "a.safetensors");
 }
