@@ -7,6 +7,8 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +113,7 @@ impl Journal {
             .create(true)
             .open(path)
             .map_err(EmbedError::unwritable(path))?;
-        match file.try_lock() {
+        match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(EmbedError::InUse {
@@ -144,7 +146,22 @@ impl Journal {
 /// Whether a run is writing the journal.
 pub(super) fn is_locked(path: &Path) -> bool {
     let file = File::open(path);
-    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    file.is_ok_and(|file| matches!(lock(&file), Err(TryLockError::WouldBlock)))
+}
+
+/// Locks a journal. A run that was killed, and a process that is being started, may hold it for another
+/// moment.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    const MOMENT: Duration = Duration::from_millis(500);
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if start.elapsed() < MOMENT => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            locked => return locked,
+        }
+    }
 }
 
 /// Shows `each` the images in a list of errors, which is empty if there is no such file.

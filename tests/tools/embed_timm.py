@@ -3,7 +3,8 @@
     embed_timm.py SENET
 
 SENET is the program. The classifier's input is compared with `forward_head(..., pre_logits=True)`, its output
-with the model's, and the maps with those of `features_only=True`. Needs timm, safetensors, Pillow and NumPy.
+with the model's, and the maps with those of `features_only=True`. Batches and threads must not change a bit. Needs
+timm, safetensors, Pillow and NumPy.
 """
 
 import subprocess
@@ -71,16 +72,12 @@ def check(architecture, folder):
     for level, expected in enumerate(levels(batch)):
         compare(f"stage{level + 1}", features(folder, f"stage{level + 1}"), expected)
 
-    # Sums over a map are split among threads, by the number of threads and images.
     expected = (folder / "pooled.safetensors").read_bytes()
-    embed(folder, "again.safetensors")
-    assert (folder / "again.safetensors").read_bytes() == expected
     for number in [1, 3]:
         for option in ["--batch-size", "--threads"]:
             embed(folder, "other.safetensors", "--force", option, str(number))
-            with safe_open(folder / "other.safetensors", "np") as file:
-                found = file.get_tensor("features")
-            compare(f"{option} {number}", found, model.forward_head(last, pre_logits=True))
+            assert (folder / "other.safetensors").read_bytes() == expected, (option, number)
+    print("  the same bytes with other batches and threads")
 
 
 for architecture in ARCHITECTURES:
