@@ -19,7 +19,9 @@ const LICENSES: [&str; 4] = ["apache-2.0", "mit", "bsd-3-clause", "cc-by-nc-4.0"
 pub struct ModelCard<'a> {
     /// The model that gives the features.
     pub base: &'a ModelSpec,
-    /// License of its weights, as far as it is known.
+    /// The name of the file whose weights it has, if these are not its own.
+    pub weights_file: Option<&'a str>,
+    /// License of the weights, as far as it is known.
     pub license: Option<&'a str>,
     /// The classifier.
     pub head: &'a HeadInfo,
@@ -90,7 +92,8 @@ impl ModelCard<'_> {
         if self.is_for_timm() {
             writeln!(f, "- timm")?;
         }
-        if let WeightsSource::Reference(reference) = &self.base.weights
+        if self.weights_file.is_none()
+            && let WeightsSource::Reference(reference) = &self.base.weights
             && let Some(repo) = &reference.repo
         {
             writeln!(f, "base_model: {}", Quoted(repo))?;
@@ -197,9 +200,13 @@ impl Display for ModelCard<'_> {
         writeln!(f, "# Image classifier of {} classes\n", thousands(classes))?;
         writeln!(
             f,
-            "A classifier on the features of {}, whose other layers are unchanged: multinomial logistic \
+            "A classifier on the features of {}{}, whose other layers are unchanged: multinomial logistic \
              regression, learned by `senet train` {}.\n",
             Escaped(&self.base.name),
+            match self.weights_file {
+                Some(file) => format!(" with the weights of {}", Escaped(file)),
+                None => String::new(),
+            },
             env!("CARGO_PKG_VERSION")
         )?;
         self.usage(f)?;

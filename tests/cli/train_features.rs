@@ -118,8 +118,21 @@ fn features_of_something_else_are_refused() {
         assert!(!env.path("x").exists(), "{name}");
         assert!(fs::read(env.path("f")).unwrap() == kept, "{name}");
     }
+    // The card of other weights does not say that they are the model's own.
+    let card = || fs::read_to_string(env.path("x/README.md")).unwrap();
+    let weights = ["--weights", "other.safetensors"];
+    assert_eq!(
+        train(&env, &[&["data", "-o", "x"], &weights[..]].concat()).0,
+        0
+    );
+    assert!(
+        card().contains("with the weights of other.safetensors"),
+        "{}",
+        card()
+    );
+    assert!(card().contains("license: unknown"), "{}", card());
     let options = ["--features", "f", "--img-size", "32", "-q"];
-    let command = ["train", "data", "-m", "demo", "-o", "x"];
+    let command = ["train", "data", "-m", "demo", "-o", "y"];
     env.check("train-other-features", &[&command[..], &options].concat());
 }
 

@@ -5,7 +5,7 @@
     python tests/tools/train_sklearn.py target/release/senet target/release/deps/train-0123456789abcdef [NAME ...]
 
 For each data set, both choose the best of the same strengths by the same folds, and their accuracies may differ
-by 0.3 points. scikit-learn gets the features in f64: in f32 its fits of large C end early. Both fit all images with one strength, and their coefficients may differ by 1e-3. The data sets:
+by 0.3 points. scikit-learn gets a tolerance of 1e-7: with the usual one, fits of large C may end early and be worse. Both fit all images with one strength, and their coefficients may differ by 1e-3. The data sets:
 
     digits      scikit-learn's digits as images of 8 x 8 pixels: 1,797, 10 classes
     fashion     4,000 images of Fashion-MNIST, 10 classes
@@ -113,10 +113,10 @@ def run(program, folder, x, y):
     return json.loads(done.stdout), load_file(head)
 
 
-def grid_search(x, y, folds):
+def grid_search(x, y, folds, **options):
     """scikit-learn's search over the same strengths and folds, and the seconds that it takes."""
     search = GridSearchCV(
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        make_pipeline(StandardScaler(), LogisticRegression(**options)),
         {"logisticregression__C": STRENGTHS},
         cv=PredefinedSplit(folds),
     )
@@ -139,7 +139,7 @@ def compare(name, senet, program, folder):
         assert report["strength"] == ours["strength"]
         assert np.allclose([row["loss"] for row in report["strengths"]], [score[2] for score in ours["scores"]])
 
-    search, seconds = grid_search(x.astype(np.float64), y, ours["folds"])
+    search, seconds = grid_search(x.astype(np.float64), y, ours["folds"], tol=1e-7, max_iter=10_000)
     # Folds differ in size by an image, which their mean ignores.
     sizes = np.bincount(ours["folds"])
     by_fold = np.array([search.cv_results_[f"split{i}_test_score"] for i in range(len(sizes))])
@@ -166,8 +166,9 @@ def compare(name, senet, program, folder):
     print(f"  {ours['seconds']['all']:.2f} s with nested cross-validation, learning curve and final fit "
           f"({ours['seconds']['cross_validation']:.2f} cross-validation), scikit-learn's grid search {seconds:.2f} s", flush=True)
     if name == "time":
-        search, seconds = grid_search(x, y, ours["folds"])
-        print(f"  in f32, scikit-learn takes {seconds:.2f} s for a top-1 of {100 * search.best_score_:.2f}", flush=True)
+        search, seconds = grid_search(x, y, ours["folds"], max_iter=1000)
+        best = 100 * search.best_score_
+        print(f"  in f32 and with the usual tolerance, scikit-learn takes {seconds:.2f} s for a top-1 of {best:.2f}", flush=True)
     return points <= 0.3 and far <= 1e-3
 
 

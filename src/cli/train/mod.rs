@@ -136,11 +136,15 @@ pub(super) fn run(
             }
         }
     };
-    let own = arguments.weights.is_none();
-    let license = own.then(|| license(&spec)).flatten();
+    let weights_file = arguments.weights.as_deref().map(name);
+    let license = match &weights_file {
+        Some(_) => None,
+        None => license(&spec),
+    };
     let names: Vec<String> = arguments.data.iter().map(|path| name(path)).collect();
     let card = ModelCard {
         base: &spec,
+        weights_file: weights_file.as_deref(),
         license: license.as_deref(),
         head: head.info(),
         head_only: arguments.head_only,
@@ -343,7 +347,7 @@ fn validate(
     Ok(Some(evaluation.runs()[0].report(&[1, 5])))
 }
 
-/// The name of a data set in the card.
+/// The name of a data set or file in the card.
 fn name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str());
     name.to_string_lossy().into_owned()
