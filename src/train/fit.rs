@@ -27,7 +27,7 @@ pub struct Head {
 }
 
 /// Accuracy of classifiers that are only compared; see [`Objective::is_minimum`].
-pub(super) const SEARCH: f64 = 3e-2;
+pub(super) const SEARCH: f64 = 3e-3;
 
 /// And of the one that is kept, where sums in f32 allow it.
 const FINAL: f64 = 1e-5;
