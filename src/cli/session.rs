@@ -191,7 +191,6 @@ pub(super) fn open_all(
 }
 
 /// As [`open_all`], for a command that takes one model.
-#[allow(dead_code, reason = "no such command opens a model this way yet")]
 pub(super) fn open(
     arguments: &ModelArgs,
     from: &SourceArgs,
