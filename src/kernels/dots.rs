@@ -126,7 +126,15 @@ fn multiply<S: Simd, const N: usize>(simd: S, row: &[f32], vectors: [&[f32]; N])
     for v in 0..N {
         let mut lanes = [0.0; MAX_LANES];
         simd.store(simd.add(sums[v][0], sums[v][1]), &mut lanes);
-        products[v] = lanes[..S::LANES].iter().sum();
+        // By halves: additions one after the other would delay the next row.
+        let mut half = S::LANES / 2;
+        while half > 0 {
+            for lane in 0..half {
+                lanes[lane] += lanes[lane + half];
+            }
+            half /= 2;
+        }
+        products[v] = lanes[0];
     }
     products
 }

@@ -29,9 +29,23 @@ pub enum SimilarError {
         /// Their number.
         count: usize,
     },
+    /// A file of another kind, or a damaged one.
+    #[error("{file} is not a file of features: {problem}")]
+    NoFeatures {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A format that has features alone.
+    #[error("{file} does not say which model, weights and preprocessing its features come from")]
+    NoHeader {
+        /// The file.
+        file: String,
+    },
     /// Features of another model, other weights or another preprocessing than those they are compared with.
     #[error(
-        "{file} has other features: its {field} is {}, expected {}",
+        "the features in {file} cannot be compared: {field} {}, expected {}",
         excerpt(found),
         excerpt(expected)
     )]
@@ -62,6 +76,9 @@ impl SimilarError {
                 "features can be compared only if they come from one model, its weights and one preprocessing"
                     .to_owned(),
             ),
+            Self::NoFeatures { .. } | Self::NoHeader { .. } => {
+                Some("`senet embed` writes files that can be searched, with the extension .safetensors".to_owned())
+            }
             Self::NoValues | Self::TooMany { .. } | Self::Stopped => None,
         }
     }

@@ -13,10 +13,7 @@ use crate::kernels::{Isa, MOST_VECTORS, PackedRows, dots};
 
 /// Bytes of the vectors that are read at a time, so that they are still in a cache when they are compared with
 /// the last query.
-const BLOCK: usize = 1 << 18;
-
-/// As [`BLOCK`], where the queries are packed.
-const PACKED_BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 20;
 
 /// A vector that is near to a query.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -71,8 +68,7 @@ pub fn nearest(
         isa,
     };
     let none = || vec![Best::new(k); measured.len()];
-    let block = if many { PACKED_BLOCK } else { BLOCK };
-    let rows = (block / (width * size_of::<f32>())).clamp(1, vectors.len());
+    let rows = (BLOCK / (width * size_of::<f32>())).clamp(1, vectors.len());
     let best = (0..vectors.len().div_ceil(rows))
         .into_par_iter()
         .map(|block| block * rows..((block + 1) * rows).min(vectors.len()))

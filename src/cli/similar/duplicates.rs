@@ -21,14 +21,14 @@ pub(super) fn run(
 ) -> anyhow::Result<u8> {
     session::set_threads(arguments.threads)?;
     let new = arguments.new.as_deref().map(|path| {
-        let new = FeatureFile::open(path)?;
+        let new = super::open(path)?;
         // How values are stored does not matter to their cosine, nor does the length of the vectors.
         let mut header = new.header().clone();
         (header.dtype, header.l2) = (file.header().dtype, file.header().l2);
-        file.header().check_same(&header, path)?;
-        Ok(new)
+        file.header().check_same(&header, path).map_err(foreign)?;
+        anyhow::Ok(new)
     });
-    let new = new.transpose().map_err(foreign)?;
+    let new = new.transpose()?;
     let stop = session::stop_on_interrupt()?;
     let bar = messages.bar(0, "{bar:30.cyan/dim} {percent} % of all pairs  {eta}");
     let mut watch = |progress: Progress| {

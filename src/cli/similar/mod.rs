@@ -5,7 +5,7 @@ mod query;
 mod rows;
 mod sheet;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -14,7 +14,7 @@ use super::eval::Output;
 use super::format::FormatArgs;
 use super::output::{Messages, Results};
 use crate::device::DeviceChoice;
-use crate::embed::{EmbedError, FeatureFile};
+use crate::embed::{EmbedError, FeatureFile, Format};
 use crate::error::Error;
 use crate::preprocess::DecodeOptions;
 use crate::similar::SimilarError;
@@ -78,6 +78,9 @@ pub(super) struct Arguments {
     /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own
     #[arg(short, long, value_name = "FILE", conflicts_with = "duplicates")]
     weights: Option<PathBuf>,
+    /// Classifier that the features were computed with, as in `senet embed --head`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duplicates", "num_classes"])]
+    head: Option<PathBuf>,
     /// Device to run on: auto (CUDA, then Metal, then CPU), cpu, cuda, cuda:N or metal
     #[arg(
         long,
@@ -108,12 +111,28 @@ pub(super) fn run(
     let kept: Vec<_> = kept.into_iter().flatten().collect();
     let page = arguments.html.as_deref();
     let page = page.map(|path| Output::new(path, &kept)).transpose()?;
-    let file = FeatureFile::open(&arguments.features).map_err(Error::from)?;
+    let file = open(&arguments.features)?;
     if arguments.duplicates {
         duplicates::run(arguments, &file, page, messages, results)
     } else {
         query::run(arguments, &file, page, messages, results)
     }
+}
+
+/// Opens a file of features.
+fn open(path: &Path) -> Result<FeatureFile, Error> {
+    FeatureFile::open(path).map_err(|error| match error {
+        EmbedError::Damaged {
+            path: file,
+            problem,
+        } => Error::from(match Format::of(path) {
+            Ok(Format::Npy | Format::JsonLines | Format::Parquet) => {
+                SimilarError::NoHeader { file }
+            }
+            _ => SimilarError::NoFeatures { file, problem },
+        }),
+        error => Error::from(error),
+    })
 }
 
 /// The error of a file of features whose header is not the expected one.

@@ -1,11 +1,12 @@
 //! The neighbours of images.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::rows::QueryRow;
 use super::{Arguments, foreign, search_error, sheet};
@@ -14,6 +15,7 @@ use crate::cli::eval::Output;
 use crate::cli::inputs::{self, Input};
 use crate::cli::output::{Messages, Results};
 use crate::cli::rows::RowError;
+use crate::cli::session::FoundModel;
 use crate::cli::{INTERRUPTED, SOME_FAILED, SUCCESS, args, session};
 use crate::embed::{ExtractOptions, FeatureFile, FeatureHeader, features};
 use crate::error::Error;
@@ -30,6 +32,9 @@ const BATCH: usize = 8;
 
 /// Queries that are compared in one pass over the file.
 const QUERIES: usize = 256;
+
+/// Neighbours that are kept during a pass: fewer queries are compared at once if each has many.
+const NEIGHBORS: usize = 1 << 20;
 
 pub(super) fn run(
     arguments: &Arguments,
@@ -120,12 +125,20 @@ fn open(
         )
     };
     let hub = session::source(session::hub_options(arguments.offline)?, &arguments.source)?;
-    let name = arguments.model.as_deref().unwrap_or(&header.model);
+    let head = arguments.head.as_deref();
+    let name = match (&arguments.model, header.model.split_once(" with ")) {
+        (Some(name), _) => name,
+        (None, Some((base, _))) if head.is_some() => base,
+        (None, Some((base, head))) if !Path::new(&header.model).exists() => bail!(
+            "the features in {} are of {base} with the classifier in {head}: give that file as `--head`",
+            file.source().display()
+        ),
+        _ => &header.model,
+    };
     let (from, overrides) = (&arguments.source, Overrides::default());
-    let mut spec =
-        session::find_at(name, from, &overrides, &hub, messages).with_context(of_file)?;
-    // Of a directory or repository, which may have moved, the weights decide.
-    if spec.name != header.model && spec.config.is_none() {
+    let spec = session::find_at(name, from, &overrides, &hub, messages).with_context(of_file)?;
+    // Of a directory, a repository or a classifier, which may have moved, the weights decide.
+    if head.is_none() && spec.name != header.model && spec.config.is_none() {
         return Err(Error::from(SimilarError::Foreign {
             file: file.source().display().to_string(),
             field: "model",
@@ -134,16 +147,17 @@ fn open(
         })
         .into());
     }
-    spec.input = header.input.clone();
+    let mut found = FoundModel::new(spec, head, &overrides)?;
+    found.spec.input = header.input.clone();
     let device = DeviceArgs {
         device: arguments.device,
         precision: PrecisionChoice::Exactly(header.precision),
         threads: arguments.threads,
     };
-    let place = session::open_device(&device, &spec.name, messages).with_context(of_file)?;
-    let weights = session::open_weights(&spec, arguments.weights.as_deref(), &hub, messages)?;
+    let place = session::open_device(&device, &found.spec.name, messages).with_context(of_file)?;
+    let weights = found.open_weights(arguments.weights.as_deref(), &hub, messages)?;
     let fingerprint = weights.fingerprint().map_err(Error::from)?;
-    let model = session::load(spec, &weights, &place, messages)?;
+    let model = session::load(found.spec, &weights, &place, messages)?;
     let own = FeatureHeader::new(&model, fingerprint, options, header.dtype);
     let mut own = own.map_err(Error::from)?;
     own.model.clone_from(&header.model);
@@ -178,6 +192,8 @@ impl Search<'_> {
             inputs.len() as u64,
             "{bar:30.cyan/dim} {pos} of {len} images  {rate}  {eta}",
         );
+        let neighbors = self.file.len().min(self.arguments.top_k as usize).max(1);
+        let queries = (NEIGHBORS / neighbors).clamp(1, QUERIES);
         let (mut kept, mut waiting) = (Vec::new(), Vec::new());
         let (mut done, mut failed) = (0, 0);
         for batch in batches {
@@ -187,7 +203,7 @@ impl Search<'_> {
             let end = batch.first + batch.outcomes.len();
             waiting.extend(features(self.model, self.options, BATCH, batch));
             bar.set_position(end as u64);
-            if waiting.len() < QUERIES && end < inputs.len() {
+            if waiting.len() < queries && end < inputs.len() {
                 continue;
             }
             let rows = self.rows(done, std::mem::take(&mut waiting))?;

@@ -65,10 +65,13 @@ impl Pictures {
     }
 }
 
-fn more(count: usize, what: &str) -> Option<String> {
-    let plural = if count == 1 { "" } else { "s" };
-    (count > 0).then(|| format!("and {} more {what}{plural}", thousands(count)))
+/// How many are left out, of what is called so if there is one of it, or several.
+fn more(count: usize, [one, several]: [&str; 2]) -> Option<String> {
+    let what = if count == 1 { one } else { several };
+    (count > 0).then(|| format!("and {} more {what}", thousands(count)))
 }
+
+const IMAGES: [&str; 2] = ["image", "images"];
 
 fn lead(file: &FeatureFile) -> String {
     let header = file.header();
@@ -98,7 +101,6 @@ pub(super) fn of_queries(
         };
         let mut section = Section {
             heading: row.image.clone(),
-            pictures: vec![query],
             ..Section::default()
         };
         match &row.answer {
@@ -108,8 +110,9 @@ pub(super) fn of_queries(
                 let shown: Vec<_> = shown
                     .map(|n| (&n.image, format!("{:.4}", n.similarity)))
                     .collect();
+                section.pictures.push(query);
                 section.pictures.extend(pictures.pictures(&shown));
-                section.more = more(neighbors.len() - shown.len(), "image");
+                section.more = more(neighbors.len() - shown.len(), IMAGES);
             }
         }
         section
@@ -118,7 +121,7 @@ pub(super) fn of_queries(
         title: "Similar images".to_owned(),
         lead: lead(file),
         sections: sections.collect(),
-        more: more(count - rows.len(), "query").map(|text| text.replace("querys", "queries")),
+        more: more(count - rows.len(), ["query", "queries"]),
     }
 }
 
@@ -149,16 +152,16 @@ pub(super) fn of_groups(
             heading: row.heading(),
             error: None,
             pictures: pictures.pictures(&images),
-            more: more(row.images.len() - images.len(), "image"),
+            more: more(row.images.len() - images.len(), IMAGES),
         }
     });
     Sheet {
-        title: format!("Near-duplicates from {threshold} on"),
+        title: format!("Near-duplicates: similarity {threshold} or more"),
         lead: format!(
-            "{}; below each image, its similarity to the most similar one of its group",
+            "{}. Below each image is its similarity to the most similar one in its group.",
             lead(file)
         ),
         sections: sections.collect(),
-        more: more(count - rows.len(), "group"),
+        more: more(count - rows.len(), ["group", "groups"]),
     }
 }
