@@ -353,7 +353,8 @@ fn a_million_rows_are_written_in_bounded_memory() {
     // A pointer to each image, and the header as long as it may hold the paths.
     assert!(pushing < 200, "{pushing} MiB");
     assert!(finishing < 200, "{finishing} MiB");
-    assert!(reading < 64, "{reading} MiB");
+    // The header's JSON, the list of paths in it, and the paths, of at most 64 MB each.
+    assert!(reading < 200, "{reading} MiB");
 }
 
 fn synthetic(index: usize) -> Item {
