@@ -363,10 +363,29 @@ fn by_number(
     numbered: Option<Numbered>,
     multi_label: bool,
 ) -> Result<Labels, EvalError> {
+    let images = with_places(images, list, labels.len())?;
+    let all = images.len();
+    let labelled: Vec<_> = images
+        .into_iter()
+        .map(|(image, place)| (image, labels[place].clone()))
+        .filter(|(_, labels)| multi_label || !labels.is_empty())
+        .collect();
+    Ok(Labels {
+        left_out: all - labelled.len(),
+        labelled,
+        numbered,
+        empty: Vec::new(),
+    })
+}
+
+/// The place in `list`, from 0, of each image: the line that its name ends in, which counts from 1.
+pub(super) fn with_places(
+    images: Vec<Found>,
+    list: &Path,
+    lines: usize,
+) -> Result<Vec<(Found, usize)>, EvalError> {
     let mut names: HashMap<usize, String> = HashMap::new();
-    let mut labelled = Vec::new();
-    let mut left_out = 0;
-    for image in images {
+    let place = |image: Found| {
         let wrong = |reason: String| EvalError::Numbered {
             path: list.display().to_string(),
             image: image.name.clone(),
@@ -374,28 +393,18 @@ fn by_number(
         };
         let number = number(&image.inner)
             .ok_or_else(|| wrong("has no number at the end of its name".into()))?;
-        let right = number.checked_sub(1).and_then(|place| labels.get(place));
-        let right =
-            right.ok_or_else(|| wrong(format!("has a number outside of 1 to {}", labels.len())))?;
+        let place = number.checked_sub(1).filter(|&place| place < lines);
+        let place = place.ok_or_else(|| wrong(format!("has a number outside of 1 to {lines}")))?;
         if let Some(other) = names.insert(number, image.name.clone()) {
             return Err(wrong(format!("has the same number as {other}")));
         }
-        if right.is_empty() && !multi_label {
-            left_out += 1;
-        } else {
-            labelled.push((image, right.clone()));
-        }
-    }
-    Ok(Labels {
-        labelled,
-        left_out,
-        numbered,
-        empty: Vec::new(),
-    })
+        Ok((image, place))
+    };
+    images.into_iter().map(place).collect()
 }
 
 /// The number that a name ends in, before its extension.
-pub(super) fn number(name: &str) -> Option<usize> {
+fn number(name: &str) -> Option<usize> {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let digits = stem.len() - stem.bytes().rev().take_while(u8::is_ascii_digit).count();
     stem[digits..].parse().ok()

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Named;
 use crate::eval::find::Found;
-use crate::eval::label::{Places, not_there, number, numbers};
+use crate::eval::label::{Places, not_there, numbers, with_places};
 use crate::eval::lists::{self, Entry, Place, cells};
 use crate::eval::names::composed;
 use crate::eval::{Classes, EvalError};
@@ -194,23 +194,9 @@ fn by_name(
 
 /// Gives the image whose name ends in n the n-th number, from 1, as its class.
 fn by_number(found: Vec<Found>, list: &Path, numbers: &[usize]) -> Result<Vec<Named>, EvalError> {
-    let mut names: BTreeMap<usize, String> = BTreeMap::new();
-    let mut named = Vec::new();
-    for image in found {
-        let wrong = |reason: String| EvalError::Numbered {
-            path: list.display().to_string(),
-            image: image.name.clone(),
-            reason,
-        };
-        let number = number(&image.inner)
-            .ok_or_else(|| wrong("has no number at the end of its name".into()))?;
-        let class = number.checked_sub(1).and_then(|place| numbers.get(place));
-        let class = class
-            .ok_or_else(|| wrong(format!("has a number outside of 1 to {}", numbers.len())))?;
-        if let Some(other) = names.insert(number, image.name.clone()) {
-            return Err(wrong(format!("has the same number as {other}")));
-        }
-        named.push((image, class.to_string(), None));
-    }
-    Ok(named)
+    let images = with_places(found, list, numbers.len())?;
+    let named = images.into_iter();
+    Ok(named
+        .map(|(image, place)| (image, numbers[place].to_string(), None))
+        .collect())
 }
