@@ -11,7 +11,7 @@ use super::output::{Messages, human_bytes};
 use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
 use crate::embed::{
     EmbedError, ExtractOptions, ExtractSummary, FeatureFile, FeatureHeader, FeatureType,
-    FeatureWriter, Format, Layer, Opened, Start, WriterOptions, extract,
+    FeatureWriter, Format, Layer, Opened, Start, WriterOptions, check_images, extract,
 };
 use crate::error::Error;
 use crate::eval::Dataset;
@@ -112,6 +112,10 @@ pub(super) fn run(arguments: &Arguments, messages: Messages) -> anyhow::Result<u
     };
     let header = FeatureHeader::new(&model, weights, &options, arguments.dtype.into());
     let header = header.map_err(Error::from)?;
+    if arguments.append || arguments.resume {
+        let same = check_images(&arguments.out, &header, &model, &data.items, &options);
+        same.map_err(Error::from)?;
+    }
     let opened = FeatureWriter::open(&arguments.out, header, &data.items, &writer_options);
     match opened.map_err(Error::from)? {
         Opened::Whole(file) => Ok(keep(&file, arguments.append, data.items.len(), messages)),

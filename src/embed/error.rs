@@ -91,6 +91,17 @@ pub enum EmbedError {
         /// What was found instead.
         found: String,
     },
+    /// A row that is not of the image that has its path.
+    #[error(
+        "{path} holds other features of {} than the image has now",
+        excerpt(image)
+    )]
+    OtherImage {
+        /// The file.
+        path: String,
+        /// The path of the image.
+        image: String,
+    },
     /// A whole file without a row for images that have not failed.
     #[error(
         "{path} is whole, but the data has {count} {} without a row, the first one {}",
@@ -156,6 +167,9 @@ impl EmbedError {
             Self::Unfinished { .. } => "resume the run, or start it anew",
             Self::Mismatch { .. } => {
                 "features of one file have to come from one model, its weights and one preprocessing"
+            }
+            Self::OtherImage { .. } => {
+                "the image has changed, or the file is of other images with the same paths: write another file"
             }
             Self::Lacks { .. } => "append them",
             Self::Twice { .. } => "give the directory that both lie in, so that their paths differ",

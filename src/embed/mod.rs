@@ -22,6 +22,7 @@ mod npy;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod places;
+mod sample;
 mod writer;
 
 pub use error::EmbedError;
@@ -32,4 +33,5 @@ pub use file::FeatureFile;
 pub use format::Format;
 pub use header::{FeatureHeader, FeatureType};
 pub use layer::Layer;
+pub use sample::check_images;
 pub use writer::{FeatureWriter, Opened, Start, WriterOptions, Written};

@@ -268,6 +268,12 @@ fn what_is_there_is_not_lost() {
     let (code, messages) = embed(&env, &["-o", "a.safetensors", "--resume"]);
     assert_eq!(code, 0, "{messages}");
     assert!(messages.contains("a.safetensors is whole"), "{messages}");
+    let (code, messages) = embed(&env, &["-o", "a.safetensors", "--append"]);
+    assert_eq!(code, 0, "{messages}");
+    assert!(
+        messages.contains("a.safetensors already has the rows of 7 images"),
+        "{messages}"
+    );
     // Another image of a path that the file has is not left out silently.
     env.image("grey.png", "other/a.png");
     let append = [
@@ -279,7 +285,7 @@ fn what_is_there_is_not_lost() {
         "a.safetensors",
         "--append",
     ];
-    env.check("embed-known", &append);
+    env.check("embed-other-image", &append);
     let (code, messages) = embed(&env, &["-o", "a.safetensors", "--force"]);
     assert_eq!(code, 0, "{messages}");
     // Now in the order of the data.

@@ -118,6 +118,20 @@ fn features_of_something_else_are_refused() {
         assert!(!env.path("x").exists(), "{name}");
         assert!(fs::read(env.path("f")).unwrap() == kept, "{name}");
     }
+    // Other images with the same paths.
+    for (class, name) in CLASSES.iter().enumerate() {
+        for number in 0..3 {
+            let other = picture((class + 1) % 3, number + 3);
+            env.write(&format!("others/{name}/{number:03}.png"), other);
+        }
+    }
+    let (code, _, messages) = train(&env, &["others", "-o", "x", "--features", "f"]);
+    assert_eq!(code, 2, "{messages}");
+    assert!(
+        messages.contains("f holds other features of") && messages.contains("`--features`"),
+        "{messages}"
+    );
+    assert!(fs::read(env.path("f")).unwrap() == kept);
     // The card of other weights does not say that they are the model's own.
     let card = || fs::read_to_string(env.path("x/README.md")).unwrap();
     let weights = ["--weights", "other.safetensors"];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use senet::Model;
 use senet::embed::{
     Batch, EmbedError, ExtractOptions, FeatureFile, FeatureHeader, FeatureType, FeatureWriter,
-    Format, Layer, Opened, Start, WriterOptions, Written, extract,
+    Format, Layer, Opened, Start, WriterOptions, Written, check_images, extract,
 };
 use senet::eval::{Dataset, Item, Source};
 use senet::hub::HubOptions;
@@ -211,6 +211,33 @@ fn later_images_are_appended() {
     assert_eq!(few.rows(0..4), all.rows(0..4));
     let paths: Vec<_> = (0..6).map(|row| all.path(row).into_owned()).collect();
     assert_eq!(paths, NAMES);
+}
+
+/// A file knows images by their paths, which those of another data set may have as well.
+#[test]
+fn other_images_with_the_same_paths_are_noticed() {
+    let (model, folder, others) = (demo(), folder(&NAMES), folder(&NAMES[..1]));
+    let data = Dataset::unlabelled(&[folder.path()]).unwrap();
+    let path = folder.path().join("features");
+    let options = options(8);
+    write(&path, &model, &data, &checkpoints_always(Start::New), None).unwrap();
+    let header = header(&model, &options, FeatureType::F32);
+    let check = |path: &Path, items: &[Item]| check_images(path, &header, &model, items, &options);
+    check(&path, &data.items).unwrap();
+    // No file, and no image that the file has.
+    check(&folder.path().join("nothing"), &data.items).unwrap();
+    check(&path, &[]).unwrap();
+    // One that cannot be read any more is not another one.
+    fs::write(folder.path().join(NAMES[1]), "no picture").unwrap();
+    check(&path, &data.items).unwrap();
+    let name = NAMES[0];
+    fs::copy(pictures().join(NAMES[5]), others.path().join(name)).unwrap();
+    let other = Dataset::unlabelled(&[others.path()]).unwrap();
+    let error = check(&path, &other.items).unwrap_err();
+    assert!(
+        matches!(&error, EmbedError::OtherImage { image, .. } if image == name),
+        "{error}"
+    );
 }
 
 #[test]

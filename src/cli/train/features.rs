@@ -14,7 +14,7 @@ use crate::cli::output::Messages;
 use crate::cli::session;
 use crate::embed::{
     EmbedError, ExtractOptions, FeatureFile, FeatureHeader, FeatureType, FeatureWriter, Opened,
-    Start, WriterOptions, extract,
+    Start, WriterOptions, check_images, extract,
 };
 use crate::error::Error;
 use crate::eval::{Dataset, Item};
@@ -68,6 +68,7 @@ pub(super) fn features(
         append: true,
         ..WriterOptions::default()
     };
+    check_images(&path, &header, model, &data.items, &options).map_err(unusable)?;
     let opened = FeatureWriter::open(&path, header, &data.items, &writing).map_err(unusable)?;
     let (file, failures) = match opened {
         Opened::Whole(file) => {
@@ -130,7 +131,9 @@ pub(super) fn features(
 /// The advice of `senet embed` is about its own options.
 fn unusable(error: EmbedError) -> anyhow::Error {
     match error {
-        EmbedError::Mismatch { .. } | EmbedError::Damaged { .. } => {
+        EmbedError::Mismatch { .. }
+        | EmbedError::Damaged { .. }
+        | EmbedError::OtherImage { .. } => {
             anyhow!("{error}: give another file as `--features`, or delete this one")
         }
         error => Error::from(error).into(),
