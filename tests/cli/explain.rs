@@ -260,6 +260,29 @@ fn a_page_has_images_maps_and_failures() {
     assert_eq!(replaced.status.code(), Some(2));
 }
 
+/// Images whose gates cannot be averaged take nothing from those that are explained.
+#[test]
+fn explanations_stay_if_all_images_of_gates_fail() {
+    let env = Env::new();
+    env.image("ankle-boot.png", "boot.png");
+    env.write("set/Bag/broken.png", b"\x89PNG\r\n\x1a\nno more");
+    let gates = ["--gates", "set", "--json", "--html", "why.html"];
+    let output = env.run(&demo(&[&["boot.png"], &gates[..]].concat()));
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{messages}");
+    assert!(messages.contains("none of the 1 images of `--gates` could be read"));
+    assert_eq!(json_rows(&output.stdout).len(), 1);
+    assert!(
+        fs::read_to_string(env.path("why.html"))
+            .unwrap()
+            .contains("boot.png")
+    );
+    fs::remove_file(env.path("why.html")).unwrap();
+    let output = env.run(&demo(&gates));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty() && !env.path("why.html").exists());
+}
+
 #[test]
 fn gates_by_class() {
     let env = Env::new();

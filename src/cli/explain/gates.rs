@@ -29,7 +29,8 @@ pub(super) struct Averaged {
     pub(super) stopped: bool,
 }
 
-/// Averages the gates of the images of a data set. Images that fail are reported on standard error.
+/// Averages the gates of the images of a data set; `None` if all of them failed. Images that fail are
+/// reported on standard error.
 pub(super) fn average(
     model: &Model,
     explainer: &Explainer<'_>,
@@ -37,7 +38,7 @@ pub(super) fn average(
     decode: &DecodeOptions,
     stop: &AtomicBool,
     messages: Messages,
-) -> anyhow::Result<Averaged> {
+) -> anyhow::Result<Option<Averaged>> {
     let transform = model.transform().map_err(Error::from)?;
     let prepare = |item: &Item, slot: &mut [f32]| {
         let image = item.source.open(decode);
@@ -86,13 +87,16 @@ pub(super) fn average(
         messages.note(note);
     }
     if done == failed && !stopped {
-        anyhow::bail!("none of the {failed} images could be read");
+        messages.failure(format!(
+            "none of the {failed} images of `--gates` could be read"
+        ));
+        return Ok(None);
     }
-    Ok(Averaged {
+    Ok(Some(Averaged {
         report: gates.report(),
         failed,
         stopped,
-    })
+    }))
 }
 
 impl Averaged {

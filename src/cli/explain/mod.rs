@@ -13,7 +13,7 @@ use super::eval::Output;
 use super::format::Rows;
 use super::inputs::{self, Input};
 use super::output::{Messages, Results};
-use super::{INTERRUPTED, SOME_FAILED, SUCCESS, session};
+use super::{INTERRUPTED, NOTHING_DONE, SOME_FAILED, SUCCESS, session};
 use crate::error::Error;
 use crate::eval::Dataset;
 use crate::explain::Explainer;
@@ -81,12 +81,14 @@ pub(super) fn run(
         Some(data) if outcome != INTERRUPTED => {
             let decode = arguments.preprocess.decode_options();
             let gates = gates::average(&model, &explainer, data, &decode, &stop, messages)?;
-            if gates.stopped {
-                outcome = INTERRUPTED;
-            } else if gates.failed > 0 {
-                outcome = SOME_FAILED;
+            match &gates {
+                // Then nothing has a result.
+                None if inputs.is_empty() => return Ok(NOTHING_DONE),
+                Some(gates) if gates.stopped => outcome = INTERRUPTED,
+                Some(gates) if gates.failed == 0 => {}
+                _ => outcome = SOME_FAILED,
             }
-            (!gates.stopped).then_some(gates)
+            gates.filter(|gates| !gates.stopped)
         }
         _ => None,
     };
