@@ -270,7 +270,7 @@ fn explanations_stay_if_all_images_of_gates_fail() {
     let output = env.run(&demo(&[&["boot.png"], &gates[..]].concat()));
     let messages = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{messages}");
-    assert!(messages.contains("none of the 1 images of `--gates` could be read"));
+    assert!(messages.contains("no image of `--gates` could be read: all 1 failed"));
     assert_eq!(json_rows(&output.stdout).len(), 1);
     assert!(
         fs::read_to_string(env.path("why.html"))

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::fs;
 
-use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
+use super::common::exif;
 use super::env::{Env, json_rows};
 use super::eval_data::twin;
 
@@ -58,7 +59,7 @@ fn brightness(env: &Env) {
 }
 
 /// Grey, with a white square.
-fn picture() -> RgbImage {
+fn stored() -> RgbImage {
     let [height, width] = STORED;
     let is_near = |pixel: u32, centre: f64| (f64::from(pixel) + 0.5 - centre).abs() < EDGE / 2.0;
     RgbImage::from_fn(width, height, |x, y| {
@@ -67,21 +68,6 @@ fn picture() -> RgbImage {
             false => Rgb([128; 3]),
         }
     })
-}
-
-/// A PNG with this EXIF orientation.
-fn png(image: &RgbImage, orientation: u8) -> Vec<u8> {
-    let mut exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
-    exif.push(orientation);
-    exif.extend([0; 6]);
-    let mut bytes = Vec::new();
-    let mut encoder = image::codecs::png::PngEncoder::new(&mut bytes);
-    encoder.set_exif_metadata(exif).unwrap();
-    let (width, height) = image.dimensions();
-    encoder
-        .write_image(image, width, height, ExtendedColorType::Rgb8)
-        .unwrap();
-    bytes
 }
 
 /// The size of the image as it is seen, and the centre of the square in it (Exif 2.32, tag 274).
@@ -107,11 +93,11 @@ fn pair(value: &Value) -> [f64; 2] {
 fn a_bright_square_is_found_whatever_the_crop_and_the_orientation() {
     let env = Env::new();
     brightness(&env);
-    let picture = picture();
+    let stored = stored();
     for orientation in 1..=8 {
         env.write(
             &format!("set/{orientation}.png"),
-            png(&picture, orientation),
+            exif::png(&stored, orientation),
         );
     }
     for mode in ["center", "squash", "border"] {

@@ -2,6 +2,7 @@
 // Each test program uses some of them.
 #![allow(dead_code)]
 
+pub(crate) mod exif;
 pub(crate) mod fashion_mnist;
 pub(crate) mod hub_server;
 pub(crate) mod snapshots;

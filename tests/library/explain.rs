@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use candle_core::Device;
-use image::{ExtendedColorType, ImageEncoder, Rgb};
+use image::Rgb;
 use safetensors::tensor::{Dtype, TensorView};
 use senet::explain::{CLOSED, Cam, Explainer, Form, GateSummary, HeatMap, Scale};
 use senet::nets::{
@@ -18,6 +18,7 @@ use senet::preprocess::{
 use senet::weights::Weights;
 use serde::Deserialize;
 
+use crate::common::exif;
 use crate::networks::{formula, mobile, plan};
 
 /// What tests/tools/make_cam.py wrote.
@@ -377,28 +378,14 @@ fn other_paddings_move_the_cells() {
     assert!(off.iter().all(|off| (0.4..0.6).contains(off)), "{off:?}");
 }
 
-/// A PNG whose EXIF data say that it is to be turned by 90° clockwise.
-fn turned(image: &RgbImage) -> Vec<u8> {
-    let mut exif = b"MM\0*\0\0\0\x08\0\x01".to_vec();
-    // Orientation, a SHORT: 6.
-    exif.extend(b"\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0");
-    let mut bytes = Vec::new();
-    let mut encoder = image::codecs::png::PngEncoder::new(&mut bytes);
-    encoder.set_exif_metadata(exif).unwrap();
-    let (width, height) = image.dimensions();
-    encoder
-        .write_image(image, width, height, ExtendedColorType::Rgb8)
-        .unwrap();
-    bytes
-}
-
 #[test]
 fn a_turned_image_is_explained_as_it_is_seen() {
     // As stored; turned clockwise, the left edge is on top.
     let stored = square([300, 400], [100.0, 150.0], 30.0);
     let mut options = DecodeOptions::default();
     options.exif = true;
-    let image = decode(&turned(&stored), &options).unwrap();
+    // To be turned by 90° clockwise.
+    let image = decode(&exif::png(&stored, 6), &options).unwrap();
     assert_eq!(image.dimensions(), (300, 400));
     let place = [150.0, 200.0];
     let [y, x] = place.map(|place| place as u32);

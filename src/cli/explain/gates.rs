@@ -88,7 +88,7 @@ pub(super) fn average(
     }
     if done == failed && !stopped {
         messages.failure(format!(
-            "none of the {failed} images of `--gates` could be read"
+            "no image of `--gates` could be read: all {failed} failed"
         ));
         return Ok(None);
     }

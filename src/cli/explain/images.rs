@@ -8,7 +8,7 @@ use super::row::{ExplainRow, Explained, Explanation, Place};
 use crate::cli::inputs::Input;
 use crate::cli::rows::RowError;
 use crate::error::Error;
-use crate::explain::page::{Answer, PageImage, PageMap, Picture};
+use crate::explain::page::{Answer, EmbeddedImage, PageImage, PageMap};
 use crate::explain::{Cam, Check, Explainer, HeatMap, Observation, Scale, check};
 use crate::hub::HubOptions;
 use crate::model::Model;
@@ -162,7 +162,7 @@ impl<'a> Images<'a> {
     }
 
     fn on_page(&self, input: &Input, found: &Found) -> PageImage {
-        let photo = Picture::scaled(&found.image);
+        let photo = EmbeddedImage::scaled(&found.image);
         let label = |class: usize| self.model.spec().labels.entries[class].name.clone();
         let best = self.model.best(&found.observed.logits, ANSWERS);
         let probabilities = self.model.probabilities(&found.observed.logits);
@@ -175,12 +175,12 @@ impl<'a> Images<'a> {
             form: target.cam.form,
             range: target.cam.range(),
             scale: self.scale(),
-            picture: Picture::of(&self.heat(found, target).draw(&photo)),
+            embedded: EmbeddedImage::of(&self.heat(found, target).draw(&photo)),
             check: target.check,
         });
         PageImage {
             name: input.to_string(),
-            picture: Some(Picture::of(&photo)),
+            embedded: Some(EmbeddedImage::of(&photo)),
             maps: maps.collect(),
             answers: best
                 .iter()

@@ -87,12 +87,12 @@ pub(super) fn run(
         thousands(images)
     ));
     if let Some(page) = page {
-        let pictures = sheet::Pictures::new(&arguments.data, messages)?;
+        let finder = sheet::ImageFinder::new(&arguments.data, messages)?;
         let shown = rows.take(sheet::SECTIONS);
         let shown: Vec<GroupRow> = shown
             .map(|(number, group)| GroupRow::new(number, group, image))
             .collect();
-        let sheet = sheet::of_groups(&shown, groups.len(), arguments.threshold, file, &pictures);
+        let sheet = sheet::of_groups(&shown, groups.len(), arguments.threshold, file, &finder);
         page.replace(sheet.to_string().as_bytes())?;
     }
     Ok(SUCCESS)

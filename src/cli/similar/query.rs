@@ -86,8 +86,8 @@ pub(super) fn run(
     if let Some(page) = page {
         let thumbnails = thumbnails.into_inner();
         let thumbnails = thumbnails.unwrap_or_else(PoisonError::into_inner);
-        let pictures = sheet::Pictures::new(&arguments.data, messages)?;
-        let sheet = sheet::of_queries(&rows, inputs.len(), thumbnails, file, &pictures);
+        let finder = sheet::ImageFinder::new(&arguments.data, messages)?;
+        let sheet = sheet::of_queries(&rows, inputs.len(), thumbnails, file, &finder);
         page.replace(sheet.to_string().as_bytes())?;
     }
     Ok(code)

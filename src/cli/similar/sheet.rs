@@ -13,22 +13,22 @@ use crate::error::Error;
 use crate::eval::page::Thumbnail;
 use crate::eval::{Dataset, Source};
 use crate::preprocess::DecodeOptions;
-use crate::similar::page::{Picture, Section, Sheet};
+use crate::similar::page::{Section, Sheet, SheetImage};
 use crate::text::thousands;
 
 /// Queries or groups on a sheet.
 pub(super) const SECTIONS: usize = 200;
 
 /// Images of a query or group.
-const PICTURES: usize = 24;
+const IMAGES_SHOWN: usize = 24;
 
 /// Where the images are.
-pub(super) struct Pictures {
+pub(super) struct ImageFinder {
     /// By their paths; `None` if they are files below the current directory.
     sources: Option<HashMap<PathBuf, Source>>,
 }
 
-impl Pictures {
+impl ImageFinder {
     /// Finds the images of a data set.
     pub(super) fn new(data: &[PathBuf], messages: Messages) -> Result<Self, Error> {
         if data.is_empty() {
@@ -54,14 +54,14 @@ impl Pictures {
         Thumbnail::new(&decoded.ok()?)
     }
 
-    fn pictures(&self, images: &[(&Image, String)]) -> Vec<Picture> {
-        let pictures = images.par_iter().map(|(image, caption)| Picture {
+    fn images(&self, images: &[(&Image, String)]) -> Vec<SheetImage> {
+        let shown = images.par_iter().map(|(image, caption)| SheetImage {
             path: image.path.clone(),
             caption: caption.clone(),
             is_query: false,
             thumbnail: self.thumbnail(image),
         });
-        pictures.collect()
+        shown.collect()
     }
 }
 
@@ -90,10 +90,10 @@ pub(super) fn of_queries(
     count: usize,
     mut thumbnails: BTreeMap<usize, Thumbnail>,
     file: &FeatureFile,
-    pictures: &Pictures,
+    finder: &ImageFinder,
 ) -> Sheet {
     let sections = rows.iter().enumerate().map(|(index, row)| {
-        let query = Picture {
+        let query = SheetImage {
             path: row.image.clone(),
             caption: "query".to_owned(),
             is_query: true,
@@ -106,12 +106,12 @@ pub(super) fn of_queries(
         match &row.answer {
             Answer::Error(error) => section.error = Some(error.clone()),
             Answer::Neighbors(neighbors) => {
-                let shown = neighbors.iter().take(PICTURES);
+                let shown = neighbors.iter().take(IMAGES_SHOWN);
                 let shown: Vec<_> = shown
                     .map(|n| (&n.image, format!("{:.4}", n.similarity)))
                     .collect();
-                section.pictures.push(query);
-                section.pictures.extend(pictures.pictures(&shown));
+                section.images.push(query);
+                section.images.extend(finder.images(&shown));
                 section.more = more(neighbors.len() - shown.len(), IMAGES);
             }
         }
@@ -131,7 +131,7 @@ pub(super) fn of_groups(
     count: usize,
     threshold: f64,
     file: &FeatureFile,
-    pictures: &Pictures,
+    finder: &ImageFinder,
 ) -> Sheet {
     let sections = rows.iter().map(|row| {
         // The best similarity of each image.
@@ -141,7 +141,7 @@ pub(super) fn of_groups(
                 best[place] = best[place].max(pair.similarity);
             }
         }
-        let images = row.images.iter().zip(best).take(PICTURES);
+        let images = row.images.iter().zip(best).take(IMAGES_SHOWN);
         let images: Vec<_> = images
             .map(|(image, best)| {
                 let new = if image.new { ", new" } else { "" };
@@ -151,7 +151,7 @@ pub(super) fn of_groups(
         Section {
             heading: row.heading(),
             error: None,
-            pictures: pictures.pictures(&images),
+            images: finder.images(&images),
             more: more(row.images.len() - images.len(), IMAGES),
         }
     });

@@ -3,15 +3,15 @@
 //! As the page of an evaluation, it is self-contained and loads nothing, its content security policy forbids that,
 //! all text is escaped, and it is well-formed XML.
 
+mod embedded;
 mod gates;
-mod picture;
 
 use std::fmt;
 
 use askama::Template;
 
+pub use embedded::EmbeddedImage;
 pub use gates::PageGates;
-pub use picture::Picture;
 
 use super::{Check, Form, Scale};
 use crate::eval::page::STYLE;
@@ -37,7 +37,7 @@ pub struct PageImage {
     /// Its path.
     pub name: String,
     /// The image itself.
-    pub picture: Option<Picture>,
+    pub embedded: Option<EmbeddedImage>,
     /// What the network sees in it.
     pub maps: Vec<PageMap>,
     /// The most probable classes.
@@ -75,7 +75,7 @@ pub struct PageMap {
     /// The colours of the drawing.
     pub scale: Scale,
     /// The map over the image.
-    pub picture: Picture,
+    pub embedded: EmbeddedImage,
     /// Whether the map is right.
     pub check: Option<Check>,
 }
@@ -85,7 +85,7 @@ impl PageImage {
     pub fn failed(name: String, error: String) -> Self {
         Self {
             name,
-            picture: None,
+            embedded: None,
             maps: Vec::new(),
             answers: Vec::new(),
             error: Some(error),

@@ -19,7 +19,7 @@ fn map(versus: Option<String>) -> PageMap {
             None => Scale::Sequential,
         },
         versus,
-        picture: Picture::of(&RgbImage::new(30, 20)),
+        embedded: EmbeddedImage::of(&RgbImage::new(30, 20)),
         check: Some(Check {
             cells: 5,
             top_drop: 0.25,
@@ -44,7 +44,7 @@ fn a_page_is_well_formed_whatever_the_names() {
     let report = gates.report();
     let image = PageImage {
         name: HOSTILE.into(),
-        picture: Some(Picture::of(&RgbImage::new(30, 20))),
+        embedded: Some(EmbeddedImage::of(&RgbImage::new(30, 20))),
         maps: vec![map(None), map(Some(HOSTILE.into()))],
         answers: vec![Answer {
             label: HOSTILE.into(),
@@ -80,14 +80,14 @@ fn a_page_is_well_formed_whatever_the_names() {
 }
 
 #[test]
-fn pictures_have_the_size_of_a_page() {
+fn images_have_the_size_of_a_page() {
     for (from, to) in [
         ((28, 28), (224, 224)),
         ((1, 3), (75, 225)),
         ((300, 200), (300, 200)),
         ((4000, 1000), (448, 112)),
     ] {
-        let image = Picture::scaled(&RgbImage::new(from.0, from.1));
+        let image = EmbeddedImage::scaled(&RgbImage::new(from.0, from.1));
         assert_eq!(image.dimensions(), to);
     }
 }

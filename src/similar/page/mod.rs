@@ -29,14 +29,14 @@ pub struct Section {
     /// Why there are none.
     pub error: Option<String>,
     /// The images.
-    pub pictures: Vec<Picture>,
+    pub images: Vec<SheetImage>,
     /// What is left out.
     pub more: Option<String>,
 }
 
 /// An image.
 #[derive(Clone, Debug, Default)]
-pub struct Picture {
+pub struct SheetImage {
     /// Its path.
     pub path: String,
     /// A few words above the path.

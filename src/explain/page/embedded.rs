@@ -12,9 +12,9 @@ const SMALLEST: u32 = 224;
 
 /// A JPEG image of at most 448 pixels an edge.
 #[derive(Clone, Debug)]
-pub struct Picture(Option<Thumbnail>);
+pub struct EmbeddedImage(Option<Thumbnail>);
 
-impl Picture {
+impl EmbeddedImage {
     /// The image at the size of a page: large ones are reduced, of small ones the pixels are enlarged.
     pub fn scaled(image: &RgbImage) -> RgbImage {
         let longest = image.width().max(image.height());
