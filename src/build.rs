@@ -1,7 +1,7 @@
-//! Embeds the cards, the architectures, the label files and the small weights under `models/`.
+//! Embeds the cards, the label files and the small weights under `models/`.
 //!
 //! Writes a table of file names and contents for each kind into `OUT_DIR`, so a new file in
-//! `models/` needs no other change.
+//! `models/` needs no other change. A file in the wrong place is an error: it would be left out silently.
 #![allow(
     clippy::print_stdout,
     reason = "cargo reads a build script's standard output"
@@ -10,34 +10,48 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-fn main() -> io::Result<()> {
+/// Directories of `models/` that are not families of networks.
+const OTHERS: [&str; 2] = ["labels", "weights"];
+
+fn main() {
     println!("cargo::rerun-if-changed=models");
+    if let Err(error) = embed() {
+        println!("cargo::error={error}");
+    }
+}
+
+fn embed() -> io::Result<()> {
     let models = required("CARGO_MANIFEST_DIR")?.join("models");
     let out = required("OUT_DIR")?;
-    let cards = files(&models, "toml")?;
-    fs::write(
-        out.join("cards.rs"),
-        table("CARDS: &[(&str, &str)]", "include_str", &cards),
-    )?;
-    let architectures = files(&models.join("architectures"), "toml")?;
-    fs::write(
-        out.join("architectures.rs"),
-        table(
-            "ARCHITECTURES: &[(&str, &str)]",
-            "include_str",
-            &architectures,
+    let (mut cards, mut architectures) = (Vec::new(), Vec::new());
+    for family in families(&models)? {
+        // Only a checkpoint's name has a tag after a dot.
+        let (tagged, plain): (Vec<_>, Vec<_>) = files(&family, &["toml"])?
+            .into_iter()
+            .partition(|path| Path::new(&stem(path)).extension().is_some());
+        cards.extend(tagged);
+        architectures.extend(plain);
+    }
+    let labels = files(&models.join("labels"), &["tsv", "txt"])?;
+    let sets: Vec<_> = labels.into_iter().filter(|path| has(path, "tsv")).collect();
+    let weights = files(&models.join("weights"), &["safetensors"])?;
+    let by_family = |path: &Path| format!("{}/{}", name(path.parent().unwrap_or(path)), name(path));
+    let texts = "&[(&str, &str)]";
+    for (file, source) in [
+        ("cards.rs", table("CARDS", texts, &cards, by_family)),
+        (
+            "architectures.rs",
+            table("ARCHITECTURES", texts, &architectures, by_family),
         ),
-    )?;
-    let labels = files(&models.join("labels"), "tsv")?;
-    fs::write(
-        out.join("labels.rs"),
-        table("LABELS: &[(&str, &str)]", "include_str", &labels),
-    )?;
-    let weights = files(&models.join("weights"), "safetensors")?;
-    fs::write(
-        out.join("weights.rs"),
-        table("WEIGHTS: &[(&str, &[u8])]", "include_bytes", &weights),
-    )
+        ("labels.rs", table("LABELS", texts, &sets, name)),
+        (
+            "weights.rs",
+            table("WEIGHTS", "&[(&str, &[u8])]", &weights, name),
+        ),
+    ] {
+        fs::write(out.join(file), source)?;
+    }
+    Ok(())
 }
 
 fn required(variable: &str) -> io::Result<PathBuf> {
@@ -46,28 +60,79 @@ fn required(variable: &str) -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other(format!("cargo did not set {variable}")))
 }
 
-/// Files of `folder` with that extension, sorted by name; none where the folder is absent.
-fn files(folder: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
+/// The directories of the families, sorted.
+fn families(models: &Path) -> io::Result<Vec<PathBuf>> {
+    let (folders, files): (Vec<_>, Vec<_>) =
+        entries(models)?.into_iter().partition(|path| path.is_dir());
+    match files.iter().find(|path| name(path) != "README.md") {
+        Some(stray) => Err(misplaced(stray, "a card is in its family's directory")),
+        None => Ok(folders
+            .into_iter()
+            .filter(|path| !OTHERS.contains(&&*name(path)))
+            .collect()),
     }
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|found| found == extension) {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
-/// A static of file names and contents.
-fn table(declaration: &str, include: &str, files: &[PathBuf]) -> String {
-    let mut source = format!("static {declaration} = &[\n");
+/// The files of a directory, sorted; each has one of these extensions.
+fn files(folder: &Path, extensions: &[&str]) -> io::Result<Vec<PathBuf>> {
+    let files = entries(folder)?;
+    let fits = |path: &Path| path.is_file() && extensions.iter().any(|known| has(path, known));
+    match files.iter().find(|path| !fits(path)) {
+        Some(stray) => Err(misplaced(
+            stray,
+            &format!("expected files that end in .{}", extensions.join(" or .")),
+        )),
+        None => Ok(files),
+    }
+}
+
+fn misplaced(path: &Path, expected: &str) -> io::Error {
+    io::Error::other(format!(
+        "{} is in the wrong place: {expected}",
+        path.display()
+    ))
+}
+
+/// What a directory holds but hidden files, sorted.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let named = |error| io::Error::other(format!("cannot read {}: {error}", folder.display()));
+    let paths = fs::read_dir(folder).map_err(named)?;
+    let mut paths = paths
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| !name(path).starts_with('.'));
+    paths.sort();
+    Ok(paths)
+}
+
+fn has(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found == extension)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// A static of names and contents.
+fn table(variable: &str, kind: &str, files: &[PathBuf], key: impl Fn(&Path) -> String) -> String {
+    let include = if kind.contains("u8") {
+        "include_bytes"
+    } else {
+        "include_str"
+    };
+    let mut source = format!("static {variable}: {kind} = &[\n");
     for path in files {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        source += &format!("    ({name:?}, {include}!({path:?})),\n");
+        source += &format!("    ({:?}, {include}!({path:?})),\n", key(path));
     }
     source + "];\n"
 }

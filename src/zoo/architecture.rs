@@ -1,8 +1,8 @@
-//! Topologies without a published checkpoint: one file each under `models/architectures/`.
+//! Topologies without a published checkpoint: a file without a tag, `models/<family>/<architecture>.toml`.
 
 use serde::{Deserialize, Serialize};
 
-use super::card::{TensorsTable, toml_error};
+use super::card::{TensorsTable, split_path, toml_error};
 use super::{Card, CardError, check};
 use crate::nets::{Naming, NetworkSpec};
 use crate::preprocess::InputSpec;
@@ -12,6 +12,8 @@ use crate::preprocess::InputSpec;
 pub struct Architecture {
     /// Name in timm, without a tag.
     pub name: String,
+    /// The family of networks: the file's directory, such as `se-resnet`.
+    pub family: String,
     /// Trainable parameters with the classes of [`labels`](Self::labels).
     pub params: usize,
     /// The topology.
@@ -28,10 +30,10 @@ pub struct Architecture {
 const LABELS: &str = "imagenet-1k";
 
 impl Architecture {
-    /// Reads and checks `text`, the content of the file called `file`.
+    /// Reads and checks `text`, the content of the file `family/architecture.toml`.
     ///
     /// # Errors
-    /// [`CardError::Toml`] with the line, or [`CardError::Field`].
+    /// [`CardError::FileName`], [`CardError::Toml`] with the line, or [`CardError::Field`].
     pub fn parse(file: &str, text: &str) -> Result<Self, CardError> {
         let architecture = Self::read(file, text)?;
         check::architecture(&architecture, file)?;
@@ -40,10 +42,12 @@ impl Architecture {
 
     /// As [`Architecture::parse`], without the checks beyond the types of the fields.
     pub(super) fn read(file: &str, text: &str) -> Result<Self, CardError> {
+        let (family, name) = split_path(file)?;
         let parsed: ArchitectureFile =
             toml::from_str(text).map_err(|error| toml_error(file, text, &error))?;
         Ok(Self {
-            name: file.trim_end_matches(".toml").to_owned(),
+            name: name.to_owned(),
+            family: family.to_owned(),
             params: parsed.params,
             network: parsed.network,
             naming: parsed.tensors.naming,
@@ -57,6 +61,7 @@ impl From<&Card> for Architecture {
     fn from(card: &Card) -> Self {
         Self {
             name: card.name.architecture().to_owned(),
+            family: card.family.clone(),
             params: card.params,
             network: card.network.clone(),
             naming: card.naming,

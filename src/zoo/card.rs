@@ -76,6 +76,8 @@ pub struct Published {
 pub struct Card {
     /// Full name, from the file's name.
     pub name: CardName,
+    /// The family of networks: the file's directory, such as `se-resnet`.
+    pub family: String,
     /// SPDX expression for the weights.
     pub license: String,
     /// arXiv identifiers: the architecture first, then the training recipe.
@@ -107,8 +109,8 @@ pub struct Card {
 }
 
 impl Card {
-    /// Reads a card and checks it as far as one card alone can be checked. `file` is its name,
-    /// `architecture.tag.toml`.
+    /// Reads a card and checks it as far as one card alone can be checked. `file` is its path under
+    /// `models/`, `family/architecture.tag.toml`.
     ///
     /// # Errors
     /// [`CardError::FileName`], [`CardError::Toml`] with the line, or [`CardError::Field`].
@@ -120,16 +122,15 @@ impl Card {
 
     /// As [`Card::parse`], without the checks beyond the types of the fields.
     pub(super) fn read(file: &str, text: &str) -> Result<Self, CardError> {
-        let name = file
-            .strip_suffix(".toml")
-            .and_then(CardName::parse)
-            .ok_or_else(|| CardError::FileName {
-                file: file.to_owned(),
-            })?;
+        let (family, stem) = split_path(file)?;
+        let name = CardName::parse(stem).ok_or_else(|| CardError::FileName {
+            file: file.to_owned(),
+        })?;
         let parsed: CardFile =
             toml::from_str(text).map_err(|error| toml_error(file, text, &error))?;
         Ok(Self {
             name,
+            family: family.to_owned(),
             license: parsed.license,
             paper: parsed.paper,
             origin: parsed.origin,
@@ -147,10 +148,23 @@ impl Card {
         })
     }
 
-    /// Name of the file that holds the card.
+    /// Path under `models/` of the file that holds the card.
     pub(crate) fn file(&self) -> String {
-        format!("{}.toml", self.name)
+        format!("{}/{}.toml", self.family, self.name)
     }
+}
+
+/// Family and name of a file under `models/`: `se-resnet` and `seresnet50.a1_in1k`.
+pub(super) fn split_path(file: &str) -> Result<(&str, &str), CardError> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let parts = file
+        .strip_suffix(".toml")
+        .and_then(|path| path.split_once('/'));
+    parts
+        .filter(|(family, _)| !family.is_empty() && family.chars().all(allowed))
+        .ok_or_else(|| CardError::FileName {
+            file: file.to_owned(),
+        })
 }
 
 /// A card as it is in the file.

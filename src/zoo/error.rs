@@ -60,10 +60,13 @@ pub enum CardError {
         /// How many of them are recommended.
         found: usize,
     },
-    #[error("card {file}: expected a file name of the form `architecture.tag.toml`")]
+    #[error(
+        "models/{file}: expected `family/architecture.tag.toml`, or without the tag for a topology without \
+         weights"
+    )]
     /// The file's name is not a model's name.
     FileName {
-        /// The file's name.
+        /// Path of the file under `models/`.
         file: String,
     },
     /// No model has that name.

@@ -1,6 +1,6 @@
 //! Model cards: everything known about a checkpoint, and the names that users may give it.
 //!
-//! A [`Card`] is one file `models/<architecture>.<tag>.toml`, described in `models/README.md` and
+//! A [`Card`] is one file `models/<family>/<architecture>.<tag>.toml`, described in `models/README.md` and
 //! compiled into the program; the [`Zoo`] holds all of them and resolves names. An [`Architecture`] is a
 //! topology without a checkpoint. A directory or Hub repository with timm's `config.json` needs no card.
 //! Both lead to a [`ModelSpec`], which is all that the layers above need in order to load a model.

@@ -17,6 +17,8 @@ use senet::verify::{Expected, Golden, VerifyReport};
 use senet::weights::Weights;
 use serde::Deserialize;
 
+use crate::zoo::card_files;
+
 mod files;
 pub(crate) mod formula;
 mod gpu;
@@ -130,7 +132,9 @@ fn spec(arch: &str) -> (NetworkSpec, Naming) {
             spec.runs.iter_mut().for_each(|run| run.reduced = None);
         });
     }
-    let card = cards().into_iter().find(|path| architecture(path) == arch);
+    let card = card_files()
+        .into_iter()
+        .find(|path| architecture(path) == arch);
     let card = card.unwrap_or_else(|| panic!("{arch} has no card"));
     let card: Card = toml::from_str(&std::fs::read_to_string(card).unwrap()).unwrap();
     (card.network, card.tensors.naming)
@@ -145,21 +149,6 @@ fn edited(arch: &str, change: impl Fn(&mut ResnetSpec)) -> (NetworkSpec, Naming)
         }
         other => panic!("{other:?}"),
     }
-}
-
-/// All cards, and the files of architectures without a card.
-fn cards() -> Vec<PathBuf> {
-    let models = root().join("models");
-    let files = [models.join("architectures"), models];
-    files
-        .into_iter()
-        .flat_map(|folder| std::fs::read_dir(folder).unwrap())
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "toml")
-        })
-        .collect()
 }
 
 /// A card is called `architecture.tag.toml`.
@@ -422,7 +411,7 @@ fn other_input_channels() {
 #[test]
 fn every_card_has_a_golden_file_and_a_test() {
     let tested: BTreeSet<&str> = ARCHITECTURES.iter().map(|(name, _)| *name).collect();
-    for card in cards() {
+    for card in card_files() {
         let name = architecture(&card);
         assert!(
             tested.contains(name.as_str()) != NOT_RUN.contains(&name.as_str()),

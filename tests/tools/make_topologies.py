@@ -30,7 +30,7 @@ def entry(name):
 
 
 def main():
-    files = [*(ROOT / "models").glob("*.toml"), *(ROOT / "models/architectures").glob("*.toml")]
+    files = (ROOT / "models").glob("*/*.toml")
     names = sorted({file.name.split(".")[0] for file in files} - {"seresnet20"})
     lines = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(entry(name))}" for name in names)
     OUT.write_text(f'{{"timm": "{timm.__version__}", "architectures": {{\n  {lines}\n}}}}\n')

@@ -28,12 +28,14 @@ import torch
 from make_golden import ROOT, build, formula_images, load_formula_weights, write_verify_golden
 from safetensors.torch import save_file
 
+# A file without a tag after a dot is a topology without weights.
+CARDS = {card.stem: card for card in (ROOT / "models").glob("*/*.*.toml")}
 CLASSES = {"imagenet-1k": 1000, "imagenet-12k": 11821, "fashion-mnist": 10}
 
 
 def check(name, program, batch, test_size):
     """The table's row for one checkpoint; None instead of numbers if the program failed."""
-    card = tomllib.loads((ROOT / "models" / f"{name}.toml").read_text())
+    card = tomllib.loads(CARDS[name].read_text())
     height, width = test_size and card["input"].get("test_size") or card["input"]["size"]
     row = {"name": name, "size": f"{height}x{width}", "ok": False}
     with tempfile.TemporaryDirectory(prefix="senet-verify-") as folder:
@@ -70,7 +72,7 @@ def main():
     args = parser.parse_args()
     if not args.program.is_file():
         sys.exit(f"{args.program} does not exist: cargo build --release, or --program")
-    names = args.names or sorted(card.stem for card in (ROOT / "models").glob("*.toml"))
+    names = args.names or sorted(CARDS)
 
     def number(value):
         return "-" if value is None else f"{value:.1e}"

@@ -2,13 +2,12 @@
 
 use senet::zoo::{Card, CardError, Zoo};
 
-use super::text_of;
+use super::{card_file, text_of};
 
 /// Replaces `from`, which must be there, by `to` in a card and returns the error.
 fn broken(name: &str, from: &str, to: &str) -> CardError {
-    let text = text_of(name);
+    let (file, text) = card_file(name);
     assert!(text.contains(from), "{name} lacks {from}");
-    let file = format!("{name}.toml");
     match Card::parse(&file, &text.replacen(from, to, 1)) {
         Err(error) => error,
         Ok(_) => panic!("{name} with {to:?} for {from:?} was accepted"),
@@ -120,7 +119,7 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
                 field: found,
                 reason,
             } => {
-                assert_eq!(file, format!("{name}.toml"));
+                assert_eq!(file, format!("se-resnext/{name}.toml"));
                 assert_eq!(found, field, "{to}: {reason}");
                 assert!(!reason.is_empty());
             }
@@ -146,7 +145,7 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
 #[test]
 fn unknown_missing_and_mistyped_fields_are_errors_with_the_line() {
     let name = "seresnet50.ra2_in1k";
-    let text = text_of(name);
+    let (file, text) = card_file(name);
     for table in [
         "",
         "[network]\nkind = \"resnet\"\n",
@@ -172,8 +171,7 @@ fn unknown_missing_and_mistyped_fields_are_errors_with_the_line() {
     }
     // Every line except optional fields is required, and the error for a missing one names the
     // field.
-    let file = "seresnet50.ra2_in1k.toml";
-    let parse = |lines: &[&str]| Card::parse(file, &lines.join("\n"));
+    let parse = |lines: &[&str]| Card::parse(&file, &lines.join("\n"));
     let lines: Vec<&str> = text.lines().collect();
     for (index, line) in lines.iter().enumerate() {
         // The runs take several lines; see `errors_name_the_run`.
@@ -190,7 +188,7 @@ fn unknown_missing_and_mistyped_fields_are_errors_with_the_line() {
             Ok(_) => assert!(optional, "{line} is not needed"),
             Err(error) => {
                 let message = error.to_string();
-                assert!(!optional && message.contains(file), "{message}");
+                assert!(!optional && message.contains(&file), "{message}");
                 // Without its first half, a pair is named by the second.
                 let other = match key {
                     "test_size" => "test_crop_pct",
@@ -257,25 +255,24 @@ fn a_network_begins_with_its_kind() {
 #[test]
 fn modules_without_channels_are_refused() {
     let name = "seresnet50.ra2_in1k";
-    let text = text_of(name);
+    let (file, text) = card_file(name);
     let lines = text.lines().map(|line| match line.split_once(", reduced") {
         Some((before, _)) => format!("{before} }},\n"),
         None => format!("{line}\n"),
     });
-    let error = Card::parse(&format!("{name}.toml"), &lines.collect::<String>()).unwrap_err();
+    let error = Card::parse(&file, &lines.collect::<String>()).unwrap_err();
     assert!(error.to_string().contains("field `network.se`"), "{error}");
 }
 
 #[test]
 fn damaged_cards_never_panic() {
-    let file = "seresnext26ts.ch_in1k.toml";
-    let text = text_of("seresnext26ts.ch_in1k");
+    let (file, text) = card_file("seresnext26ts.ch_in1k");
     let mut accepted = 0;
     for end in 0..text.len() {
         if let Some(cut) = text.get(..end) {
-            match Card::parse(file, cut) {
+            match Card::parse(&file, cut) {
                 Ok(_) => accepted += 1,
-                Err(error) => assert!(error.to_string().contains(file), "{error}"),
+                Err(error) => assert!(error.to_string().contains(&file), "{error}"),
             }
         }
     }
@@ -286,7 +283,7 @@ fn damaged_cards_never_panic() {
         let at = seed.wrapping_mul(7919) % bytes.len();
         bytes[at] = b"0-\"[]{}=.\n#x9"[seed % 13];
         if let Ok(changed) = String::from_utf8(bytes) {
-            let _ = Card::parse(file, &changed);
+            let _ = Card::parse(&file, &changed);
         }
     }
 }
@@ -294,13 +291,17 @@ fn damaged_cards_never_panic() {
 #[test]
 fn a_card_is_named_by_its_file() {
     for file in [
-        "seresnet50.toml",
-        "a.b.c.toml",
-        "SE.b.toml",
-        ".b.toml",
-        "a..toml",
-        "a.b",
-        "a/b.c.toml",
+        "se/seresnet50.toml",
+        "se/a.b.c.toml",
+        "se/SE.b.toml",
+        "se/.b.toml",
+        "se/a..toml",
+        "se/a.b",
+        "se/a/b.c.toml",
+        "a.b.toml",
+        "/a.b.toml",
+        "SE/a.b.toml",
+        "../a.b.toml",
         "toml",
     ] {
         assert!(
@@ -313,7 +314,7 @@ fn a_card_is_named_by_its_file() {
 #[test]
 fn cards_of_one_architecture_must_agree() {
     let (a1, a2) = (text_of("seresnet50.a1_in1k"), text_of("seresnet50.a2_in1k"));
-    let parse = |a: &str, b: &str| Zoo::parse([("s.a1.toml", a), ("s.a2.toml", b)]);
+    let parse = |a: &str, b: &str| Zoo::parse([("s/s.a1.toml", a), ("s/s.a2.toml", b)]);
     let recommended = a1.replacen("params", "recommended = true\nparams", 1);
     assert_eq!(
         parse(&recommended, &a2)
@@ -333,7 +334,7 @@ fn cards_of_one_architecture_must_agree() {
             }) => {
                 assert_eq!(
                     (files, number),
-                    (vec!["s.a1.toml".into(), "s.a2.toml".into()], found)
+                    (vec!["s/s.a1.toml".into(), "s/s.a2.toml".into()], found)
                 );
             }
             other => panic!("{other:?}"),
@@ -348,7 +349,7 @@ fn cards_of_one_architecture_must_agree() {
         }) => {
             assert_eq!(
                 (first.as_str(), second.as_str()),
-                ("s.a1.toml", "s.a2.toml")
+                ("s/s.a1.toml", "s/s.a2.toml")
             );
             assert_eq!(field, "network.stem_pool");
         }

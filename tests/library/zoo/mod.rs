@@ -22,25 +22,43 @@ fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
 }
 
-/// The text of a card, to be changed.
+/// Every file of a card or of a topology without weights.
+pub(crate) fn card_files() -> Vec<PathBuf> {
+    let folders = fs::read_dir(models()).unwrap();
+    let folders = folders
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir());
+    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap());
+    files
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+        .collect()
+}
+
+/// Path under `models/` of a card, and its text, to be changed.
+fn card_file(name: &str) -> (String, String) {
+    let card = zoo().get(name).unwrap_or_else(|| panic!("no {name}"));
+    let file = format!("{}/{name}.toml", card.family);
+    let text = fs::read_to_string(models().join(&file)).unwrap();
+    (file, text)
+}
+
 fn text_of(name: &str) -> String {
-    fs::read_to_string(models().join(format!("{name}.toml"))).unwrap()
+    card_file(name).1
 }
 
 #[test]
 fn the_zoo_holds_every_file() {
-    let stems: BTreeSet<String> = fs::read_dir(models())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
-        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+    let files: BTreeSet<PathBuf> = card_files().into_iter().collect();
+    let cards = zoo().cards().iter();
+    let cards = cards.map(|card| format!("{}/{}.toml", card.family, card.name));
+    let untrained = zoo().untrained().iter();
+    let untrained = untrained.map(|known| format!("{}/{}.toml", known.family, known.name));
+    let known: BTreeSet<PathBuf> = cards
+        .chain(untrained)
+        .map(|file| models().join(file))
         .collect();
-    let names: BTreeSet<String> = zoo()
-        .cards()
-        .iter()
-        .map(|card| card.name.to_string())
-        .collect();
-    assert_eq!(names, stems);
+    assert_eq!(known, files);
 }
 
 #[test]
