@@ -1,7 +1,8 @@
-//! What promises the contents of a file: SHA-256 for large files, git's SHA-1 for small ones.
+//! What promises the contents of a file: SHA-256 for large files, git's SHA-1 for small ones, plain SHA-1
+//! for some authors' releases.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use sha1::Sha1;
@@ -14,6 +15,8 @@ pub(crate) enum Digest {
     Sha256(String),
     /// SHA-1 of the contents as git stores them: 40 digits.
     GitBlob(String),
+    /// SHA-1 of the contents: 40 digits.
+    Sha1(String),
 }
 
 impl Digest {
@@ -32,6 +35,7 @@ impl Digest {
         match self {
             Self::Sha256(_) => "SHA-256",
             Self::GitBlob(_) => "git SHA-1",
+            Self::Sha1(_) => "SHA-1",
         }
     }
 
@@ -39,14 +43,16 @@ impl Digest {
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Sha256(digits) if digits.len() < 64 => format!("{digits}…"),
-            Self::Sha256(digits) | Self::GitBlob(digits) => digits.clone(),
+            Self::Sha256(digits) | Self::GitBlob(digits) | Self::Sha1(digits) => digits.clone(),
         }
     }
 
     /// Whether `found`, all digits of the same kind, keeps the promise.
     pub(crate) fn matches(&self, found: &str) -> bool {
         match self {
-            Self::Sha256(digits) | Self::GitBlob(digits) => found.starts_with(digits.as_str()),
+            Self::Sha256(digits) | Self::GitBlob(digits) | Self::Sha1(digits) => {
+                found.starts_with(digits.as_str())
+            }
         }
     }
 
@@ -55,6 +61,7 @@ impl Digest {
         match self {
             Self::Sha256(_) => sha256(path),
             Self::GitBlob(_) => git_blob(path),
+            Self::Sha1(_) => sha1(path),
         }
     }
 }
@@ -71,6 +78,12 @@ pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     Ok(hexadecimal(&hasher.finalize()))
 }
 
+fn sha1(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha1::new();
+    read_all(File::open(path)?, |bytes| hasher.update(bytes))?;
+    Ok(hexadecimal(&hasher.finalize()))
+}
+
 /// <https://git-scm.com/book/en/v2/Git-Internals-Git-Objects>: the kind and the length come first.
 fn git_blob(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
@@ -80,13 +93,34 @@ fn git_blob(path: &Path) -> io::Result<String> {
     Ok(hexadecimal(&hasher.finalize()))
 }
 
+/// Copies all bytes of `from` to `to`, and returns their SHA-1 in 40 lower-case hexadecimal digits.
+pub(crate) fn copy_with_sha1(from: impl Read, to: &mut impl Write) -> io::Result<String> {
+    let mut hasher = Sha1::new();
+    try_read_all(from, |bytes| {
+        hasher.update(bytes);
+        to.write_all(bytes)
+    })?;
+    Ok(hexadecimal(&hasher.finalize()))
+}
+
 /// Hands all bytes to `take`, in pieces.
-fn read_all(mut file: impl Read, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+fn read_all(file: impl Read, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    try_read_all(file, |bytes| {
+        take(bytes);
+        Ok(())
+    })
+}
+
+/// As [`read_all`], until `take` fails.
+fn try_read_all(
+    mut file: impl Read,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let mut buffer = vec![0; 128 * 1024];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(count) => take(&buffer[..count]),
+            Ok(count) => take(&buffer[..count])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -111,6 +145,9 @@ mod tests {
             sha256.matches(&found) && found.ends_with("6be03"),
             "{found}"
         );
+        // `sha1sum x`
+        let sha1 = Digest::Sha1("f572d396fae9206628714fb2ce00f72e94f2258f".to_owned());
+        assert_eq!(sha1.of_file(&path).unwrap(), sha1.shown());
         assert_eq!(Digest::of_etag("abc-1"), None);
     }
 }

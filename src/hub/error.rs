@@ -224,6 +224,17 @@ pub enum HubError {
         found: String,
     },
 
+    /// A release is not the archive that it should be. Nothing was kept.
+    #[error("{location} is not a zip archive of the file `{member}`: {problem}")]
+    Archive {
+        /// The archive.
+        location: Box<Location>,
+        /// The file that should be in it.
+        member: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
     /// The file is not in the cache and no request may be made.
     #[error("offline, {}", absent(location, cache))]
     Offline {
@@ -312,6 +323,7 @@ impl HubError {
             | Self::BadToken
             | Self::Authorities { .. }
             | Self::Checksum { .. }
+            | Self::Archive { .. }
             | Self::Offline { .. }
             | Self::TooLarge { .. }
             | Self::Foreign { .. }

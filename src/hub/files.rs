@@ -27,6 +27,16 @@ pub(crate) fn is_leftover(name: &str) -> bool {
         .is_some_and(|(process, count)| is_number(process) && is_number(count))
 }
 
+/// Name of the file that an unfinished one becomes, whichever of [`incomplete`] and [`temporary_path`] named
+/// it.
+pub(crate) fn finished_name(name: &str) -> &str {
+    let rest = name.strip_suffix(INCOMPLETE).unwrap_or(name);
+    match rest.rsplit_once('.') {
+        Some((finished, _)) if is_leftover(name) => finished,
+        _ => rest,
+    }
+}
+
 #[cfg(unix)]
 pub(crate) fn has_other_names(metadata: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::nlink(metadata) > 1

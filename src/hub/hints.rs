@@ -91,7 +91,7 @@ impl HubError {
             Self::Interrupted { .. } | Self::Length { .. } => {
                 "try again".to_owned()
             }
-            Self::Checksum { .. } => {
+            Self::Checksum { .. } | Self::Archive { .. } => {
                 "nothing was kept: try again; if it happens again, \
                  the file has changed at its source and must not be used"
                     .to_owned()

@@ -17,6 +17,7 @@
 
 mod address;
 mod answer;
+mod archive;
 mod authorities;
 pub(crate) mod cache;
 mod error;
@@ -48,7 +49,8 @@ pub use lockfile::{LockedFile, Lockfile};
 pub use options::{DEFAULT_ENDPOINT, HubOptions, Patience};
 pub use progress::Progress;
 pub use proxy::Proxies;
-pub(crate) use release::{ReleaseFile, release_name};
+pub use release::Release;
+pub(crate) use release::ReleaseFile;
 pub(crate) use remote::{RemoteFile, known_files};
 
 /// The branch if no revision is named.
@@ -96,9 +98,9 @@ pub fn replace(
 /// # Errors
 /// As [`ensure`].
 pub fn replace_release(
-    url: &str,
+    release: Release<'_>,
     options: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<PathBuf, HubError> {
-    ReleaseFile::new(url, options)?.replace(progress)
+    ReleaseFile::new(release, options)?.replace(progress)
 }

@@ -151,19 +151,7 @@ impl Partial {
     /// # Errors
     /// [`HubError::NoSpace`]. A disk that does not report its free space passes.
     pub(super) fn check_space(&self, size: u64) -> Result<(), HubError> {
-        let needed = size.saturating_sub(self.len);
-        let Ok(available) = fs4::available_space(&self.path) else {
-            return Ok(());
-        };
-        if needed == 0 || needed.saturating_add(RESERVE) <= available {
-            return Ok(());
-        }
-        Err(HubError::NoSpace {
-            folder: self.path.parent().unwrap_or(&self.path).to_owned(),
-            needed,
-            reserve: RESERVE,
-            available,
-        })
+        check_space(&self.path, size.saturating_sub(self.len))
     }
 
     /// Gives the file its name, once its bytes are on the disk: a crash must not leave a short file
@@ -179,6 +167,25 @@ impl Partial {
     pub(super) fn discard(mut self) {
         self.kept = false;
     }
+}
+
+/// Fails if there is not enough space for `needed` more bytes on the disk of the file at `path`.
+///
+/// # Errors
+/// [`HubError::NoSpace`]. A disk that does not report its free space passes.
+pub(super) fn check_space(path: &Path, needed: u64) -> Result<(), HubError> {
+    let Ok(available) = fs4::available_space(path) else {
+        return Ok(());
+    };
+    if needed == 0 || needed.saturating_add(RESERVE) <= available {
+        return Ok(());
+    }
+    Err(HubError::NoSpace {
+        folder: path.parent().unwrap_or(path).to_owned(),
+        needed,
+        reserve: RESERVE,
+        available,
+    })
 }
 
 impl Drop for Partial {

@@ -1,11 +1,13 @@
 //! Files that authors publish outside the hub, such as the assets of a GitHub release.
 //!
 //! They are kept in `release/` of the program's own cache. The name of such a file contains the first
-//! digits of its SHA-256 (`senet154-c7b49a05.pth`); see [`release_digits`].
+//! digits of its SHA-256 (`senet154-c7b49a05.pth`); see [`release_digits`]. Where the address is that of a
+//! zip archive, the file inside is kept, under its own name, which contains the first digits of its SHA-1.
 
 use std::path::PathBuf;
 
 use super::address::without_password;
+use super::archive;
 use super::cache::LOCKS;
 use super::file_lock::FileLock;
 use super::files::check_place;
@@ -20,13 +22,46 @@ use crate::weights::release_digits;
 
 /// Folder of the release files in the program's own cache.
 pub(crate) const FOLDER: &str = "release";
+/// What the name of an archive adds to that of the file inside.
+const ARCHIVE: &str = ".zip";
+
+/// A file that authors publish outside the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release<'a> {
+    /// Its address, or that of a zip archive around it.
+    pub url: &'a str,
+    /// SHA-1 of the file in 40 hexadecimal digits, where the address is that of an archive.
+    pub sha1: Option<&'a str>,
+}
+
+impl<'a> Release<'a> {
+    /// Name of the file in the cache, or `None` if it cannot be that of one: it has digits of the hash that
+    /// is expected.
+    pub(crate) fn name(&self) -> Option<&'a str> {
+        let (name, digits) = release_name(self.url)?;
+        match self.sha1 {
+            None => (!name.ends_with(ARCHIVE)).then_some(name),
+            Some(sha1) => name
+                .strip_suffix(ARCHIVE)
+                .filter(|_| sha1.starts_with(digits)),
+        }
+    }
+
+    /// What the contents of the file have to be.
+    pub(crate) fn digest(&self) -> Option<Digest> {
+        let (_, digits) = release_name(self.url)?;
+        Some(match self.sha1 {
+            None => Digest::Sha256(digits.to_owned()),
+            Some(sha1) => Digest::Sha1(sha1.to_owned()),
+        })
+    }
+}
 
 /// A release file, with its place in the cache.
 pub(crate) struct ReleaseFile<'a> {
     options: &'a HubOptions,
     url: &'a str,
-    /// The first digits of its SHA-256.
-    digits: &'a str,
+    digest: Digest,
     path: PathBuf,
     location: Location,
     /// The entry in the lockfile.
@@ -37,12 +72,19 @@ impl<'a> ReleaseFile<'a> {
     /// # Errors
     /// [`HubError::BadName`] for an address without digits of a SHA-256; [`HubError::NotLocked`] where
     /// there is a lockfile without this file.
-    pub(crate) fn new(url: &'a str, options: &'a HubOptions) -> Result<Self, HubError> {
-        let (name, digits) = release_name(url).ok_or_else(|| HubError::BadName {
-            what: "the release file",
-            value: url.to_owned(),
-            expected: "an address whose file name has a `-`, 8 or more digits of the SHA-256, and an extension",
-        })?;
+    pub(crate) fn new(release: Release<'a>, options: &'a HubOptions) -> Result<Self, HubError> {
+        let url = release.url;
+        let (name, digest) = release
+            .name()
+            .zip(release.digest())
+            .ok_or_else(|| HubError::BadName {
+                what: "the release file",
+                value: url.to_owned(),
+                expected: match release.sha1 {
+                    None => "an address whose file name has a `-`, 8 or more digits of the SHA-256, and an extension",
+                    Some(_) => "an address whose file name has a `-`, 8 or more digits of the SHA-1, an extension, and `.zip`",
+                },
+            })?;
         let location = Location::Release {
             url: without_password(url),
         };
@@ -56,7 +98,7 @@ impl<'a> ReleaseFile<'a> {
         Ok(Self {
             options,
             url,
-            digits,
+            digest,
             path: options.own_cache.join(FOLDER).join(name),
             location,
             locked,
@@ -110,25 +152,54 @@ impl<'a> ReleaseFile<'a> {
         progress: &dyn Progress,
     ) -> Result<(), HubError> {
         let client = self.client()?;
-        let expected = Expected {
-            digests: vec![Digest::Sha256(self.digits.to_owned())],
-            ..Expected::default()
-        };
         let name = self.location.file_name();
-        let lock = FileLock::acquire(&lock_path(name, self.options), || progress.wait(name))?;
+        let lock = self.path.file_name().unwrap_or_default();
+        let lock = lock_path(&lock.to_string_lossy(), self.options);
+        let lock = FileLock::acquire(&lock, || progress.wait(name))?;
         if is_here() {
             return Ok(());
         }
         check_place(&self.options.own_cache, &self.path, |_| false)?;
         let mut partial = Partial::open(&self.path, &lock)?;
+        let result = self.receive(&client, &mut partial, progress);
+        match result {
+            Ok(()) if self.is_archive() => partial.discard(),
+            Ok(()) => partial.finish(&self.path)?,
+            Err(HubError::Checksum { .. } | HubError::Archive { .. }) => partial.discard(),
+            Err(_) => {}
+        }
+        result
+    }
+
+    fn is_archive(&self) -> bool {
+        matches!(self.digest, Digest::Sha1(_))
+    }
+
+    /// Completes `partial`, and unpacks the file if it is an archive.
+    fn receive(
+        &self,
+        client: &Client<'_>,
+        partial: &mut Partial,
+        progress: &dyn Progress,
+    ) -> Result<(), HubError> {
+        let mut expected = Expected::default();
+        if !self.is_archive() {
+            expected.digests = vec![self.digest.clone()];
+        }
+        let mut resumed = partial.len() > 0;
         let patience = &self.options.patience;
-        match transfer::complete(&client, &expected, &mut partial, patience, progress) {
-            Ok(_) => partial.finish(&self.path),
-            Err(error) => {
-                if let HubError::Checksum { .. } = error {
-                    partial.discard();
+        loop {
+            transfer::complete(client, &expected, partial, patience, progress)?;
+            if !self.is_archive() {
+                return Ok(());
+            }
+            match archive::unpack(&self.location, partial.path(), &self.digest, &self.path) {
+                // What an earlier attempt left may belong to another version, or was damaged in a crash.
+                Err(HubError::Checksum { .. } | HubError::Archive { .. }) if resumed => {
+                    resumed = false;
+                    partial.restart()?;
                 }
-                Err(error)
+                result => return result,
             }
         }
     }
@@ -148,9 +219,9 @@ pub(crate) fn lock_path(name: &str, options: &HubOptions) -> PathBuf {
     options.own_cache.join(LOCKS).join(format!("{name}.lock"))
 }
 
-/// The file name of a release's address and the digits of the SHA-256 in it, or `None` if it cannot
+/// The file name of a release's address and the digits of a hash in it, or `None` if it cannot
 /// be one: the name becomes that of a file in the cache.
-pub(crate) fn release_name(url: &str) -> Option<(&str, &str)> {
+fn release_name(url: &str) -> Option<(&str, &str)> {
     let (_, rest) = url.split_once("://")?;
     let (_, name) = rest.rsplit_once('/')?;
     let plain = name
@@ -180,5 +251,18 @@ mod tests {
         ] {
             assert_eq!(release_name(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_archive_holds_the_file_without_its_ending() {
+        let sha1 = "8dace12e6aaac68d3c272f52b2513a5b40a4f959";
+        let name = |url, sha1| Release { url, sha1 }.name();
+        let url = "https://example.org/v0.0.486/seresnet10-1202-8dace12e.pth.zip";
+        assert_eq!(name(url, Some(sha1)), Some("seresnet10-1202-8dace12e.pth"));
+        assert_eq!(name(url, None), None);
+        let plain = "https://example.org/seresnet10-1202-8dace12e.pth";
+        assert_eq!(name(plain, Some(sha1)), None);
+        let other = "https://example.org/seresnet10-1202-8dace12f.pth.zip";
+        assert_eq!(name(other, Some(sha1)), None);
     }
 }

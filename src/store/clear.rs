@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::scan::{CachedFile, CachedRepo, CachedRevision, scan_repo};
 use super::sweep::{Removal, Room, sweep};
 use crate::hub::file_lock::FileLock;
-use crate::hub::files::{INCOMPLETE, entries, incomplete, is_unfinished, same_file};
+use crate::hub::files::{INCOMPLETE, entries, finished_name, incomplete, is_unfinished, same_file};
 use crate::hub::release::{FOLDER, lock_path};
 use crate::hub::{HubError, HubOptions};
 
@@ -218,9 +218,8 @@ pub fn reclaimable_releases(options: &HubOptions) -> Result<Vec<Reclaimable>, Hu
     let removal = sweep_releases(options, &is_unfinished, false)?;
     let items = removal.gone.into_iter().map(|(path, size)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.strip_suffix(INCOMPLETE).unwrap_or(&name);
         Reclaimable {
-            locks: vec![lock_path(name, options)],
+            locks: vec![lock_path(finished_name(&name), options)],
             size,
             kind: ReclaimableKind::Partial,
             path,

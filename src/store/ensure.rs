@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::fit::explain_mismatch;
 use super::pick::{PickError, Picked, pick};
 use crate::error::{Error, Result};
-use crate::hub::{HubError, HubOptions, Progress, ReleaseFile, RemoteFile, known_files};
+use crate::hub::{HubError, HubOptions, Progress, Release, ReleaseFile, RemoteFile, known_files};
 use crate::nets::NetError;
 use crate::weights::{Weights, files_of, shard_names};
 use crate::zoo::{ModelSpec, WeightsRef};
@@ -35,8 +35,8 @@ impl<'a> Source<'a> {
         Ok(Self::Hub(file.pinned(reference.sha256.as_deref())))
     }
 
-    fn release(url: &'a str, hub: &'a HubOptions) -> Result<Self, HubError> {
-        Ok(Self::Release(ReleaseFile::new(url, hub)?))
+    fn release(release: Release<'a>, hub: &'a HubOptions) -> Result<Self, HubError> {
+        Ok(Self::Release(ReleaseFile::new(release, hub)?))
     }
 
     fn find(&self) -> Option<PathBuf> {
@@ -87,9 +87,9 @@ fn sources<'a>(
     let of_repo = |file: &str| Source::hub(reference, file, hub);
     let has_twin = is_open(reference) && reference.file() == safetensors;
     let repo = reference.repo.as_ref();
-    let release = reference.release.as_deref();
+    let release = reference.released();
     let first = repo.map(|_| (false, of_repo(reference.file())));
-    let release = release.map(|url| (true, Source::release(url, hub)));
+    let release = release.map(|release| (true, Source::release(release, hub)));
     let second = has_twin.then(|| (false, of_repo(pickle)));
     [first, release, second].into_iter().flatten()
 }
@@ -171,13 +171,14 @@ fn release_instead(
     hub: &HubOptions,
     progress: &dyn Progress,
 ) -> Result<PathBuf> {
-    let (Error::NoClassifier { file, .. }, Some(url)) = (&error, &reference.release) else {
+    let (Error::NoClassifier { file, .. }, Some(release)) = (&error, reference.released()) else {
         return Err(error);
     };
     progress.note(&format!(
-        "{file} lacks the classifier: using the authors' release file instead, {url}"
+        "{file} lacks the classifier: using the authors' release file instead, {}",
+        release.url
     ));
-    Ok(ReleaseFile::new(url, hub)?.ensure(progress)?)
+    Ok(ReleaseFile::new(release, hub)?.ensure(progress)?)
 }
 
 /// Length in bytes of all files that [`ensure`] would download, as far as their server reports it. Of

@@ -7,7 +7,7 @@ use super::pick::may_hold_weights;
 use super::scan::{CachedFile, CachedRepo, fingerprint, scan, scan_releases};
 use crate::bounded;
 use crate::error::Result;
-use crate::hub::{self, HubOptions, LockedFile};
+use crate::hub::{HubOptions, LockedFile, Release};
 use crate::zoo::{CONFIG_FILE, ModelSpec, Overrides, WeightsRef, WeightsSource, Zoo};
 
 /// The repositories of checkpoints in the cache, by name.
@@ -47,6 +47,18 @@ pub struct CachedRelease {
     pub file: CachedFile,
     /// Its address, where a card names it.
     pub url: Option<String>,
+    /// SHA-1 of the file, where the address is that of an archive around it.
+    pub sha1: Option<String>,
+}
+
+impl CachedRelease {
+    /// Where the file came from, if a card says so.
+    pub fn release(&self) -> Option<Release<'_>> {
+        Some(Release {
+            url: self.url.as_deref()?,
+            sha1: self.sha1.as_deref(),
+        })
+    }
 }
 
 /// The release files in the cache, by name.
@@ -55,18 +67,16 @@ pub struct CachedRelease {
 /// If the cache cannot be read.
 pub fn list_releases(hub: &HubOptions) -> Result<Vec<CachedRelease>> {
     let cards = Zoo::builtin()?.cards();
-    let with_url = |file: CachedFile| {
-        let mut urls = cards
-            .iter()
-            .filter_map(|card| card.weights.release.as_ref());
-        let is_its =
-            |url: &&String| hub::release_name(url).is_some_and(|(name, _)| name == file.name);
+    let with_source = |file: CachedFile| {
+        let mut releases = cards.iter().filter_map(|card| card.weights.released());
+        let release = releases.find(|release| release.name() == Some(&file.name));
         CachedRelease {
-            url: urls.find(is_its).cloned(),
+            url: release.map(|release| release.url.to_owned()),
+            sha1: release.and_then(|release| Some(release.sha1?.to_owned())),
             file,
         }
     };
-    Ok(scan_releases(hub)?.into_iter().map(with_url).collect())
+    Ok(scan_releases(hub)?.into_iter().map(with_source).collect())
 }
 
 /// Commits that cards name: no branch points to them, yet they are needed.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::ensure::{ensure, is_open};
 use super::pick::pick_in;
 use crate::error::Result;
-use crate::hub::{self, HubOptions, LockedFile, Lockfile, Progress};
+use crate::hub::{HubOptions, LockedFile, Lockfile, Progress};
 use crate::weights::{Weights, check_release, files_of};
 use crate::zoo::{ModelSpec, WeightsRef, WeightsSource, embedded_weights};
 
@@ -88,10 +88,11 @@ fn listed<'a>(reference: &WeightsRef, lock: &'a Lockfile) -> Vec<&'a LockedFile>
 
 /// A file named like the authors' release must be that release.
 fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
-    let release = reference.release.as_deref().and_then(hub::release_name);
     let name = path.file_name().and_then(|name| name.to_str());
-    if let Some((_, digits)) = release.filter(|(release, _)| name == Some(*release)) {
-        check_release(path, digits)?;
+    let release = reference.released();
+    let release = release.filter(|release| name.is_some() && name == release.name());
+    if let Some(digest) = release.and_then(|release| release.digest()) {
+        check_release(path, &digest)?;
     }
     Ok(Weights::open(path)?)
 }

@@ -139,10 +139,8 @@ fn release_model(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let cards = Zoo::builtin().ok()?.cards().iter();
     let mut named = cards.filter(|card| {
-        let release = card.weights.release.as_deref();
-        release
-            .and_then(hub::release_name)
-            .is_some_and(|(file, _)| file == name)
+        let release = card.weights.released();
+        release.and_then(|release| release.name()) == Some(name)
     });
     named.next().map(|card| card.name.to_string())
 }
@@ -191,6 +189,7 @@ pub fn at_revision(spec: &mut ModelSpec, revision: &str) -> Result<()> {
             reference.revision = Some(revision.to_owned());
             reference.sha256 = None;
             reference.release = None;
+            reference.sha1 = None;
             Ok(())
         }
         _ => Err(Error::Hub(HubError::NoRepository {

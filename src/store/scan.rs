@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use walkdir::WalkDir;
 
+use super::list::CachedRelease;
 use crate::digest::{self, Digest};
 use crate::hub::cache::{LOCKS, is_commit, read_commit};
 use crate::hub::files::{disk, entries, is_unfinished, length, plain, same_file};
@@ -269,13 +270,15 @@ pub fn scan_releases(options: &HubOptions) -> Result<Vec<CachedFile>, HubError> 
     Ok(files.collect())
 }
 
-/// Compares a release file with the digits in its name.
+/// Compares a release file with the digest that its card or the digits in its name promise.
 ///
 /// # Errors
 /// [`HubError::Disk`].
-pub fn check_release(file: &CachedFile) -> Result<Integrity, HubError> {
-    match release_digits(&file.name) {
-        Some(digits) => check_contents(&file.path, &Digest::Sha256(digits.to_owned())),
+pub fn check_release(release: &CachedRelease) -> Result<Integrity, HubError> {
+    let of_card = release.release().and_then(|release| release.digest());
+    let of_name = || release_digits(&release.file.name).map(|d| Digest::Sha256(d.to_owned()));
+    match of_card.or_else(of_name) {
+        Some(digest) => check_contents(&release.file.path, &digest),
         None => Ok(Integrity::Unknown),
     }
 }

@@ -152,14 +152,16 @@ pub enum WeightsError {
         /// The dtype in the file.
         found: DType,
     },
-    /// The content is not what the release's file name promises.
-    #[error("`{file}` has SHA-256 {found}, expected it to begin with {expected}")]
+    /// The content is not what the release's file name or its card promises.
+    #[error("`{file}` has {kind} {found}, expected {expected}")]
     HashMismatch {
         /// Path.
         file: String,
-        /// The digits in the release's file name.
+        /// `SHA-256` or `SHA-1`.
+        kind: &'static str,
+        /// All digits, or the first ones with a `…`.
         expected: String,
-        /// SHA-256 of the content.
+        /// That of the content.
         found: String,
     },
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::WeightsError;
-use crate::digest;
+use crate::digest::Digest;
 
 /// Fewest digits that make a file name a promise about its content.
 const MIN_DIGITS: usize = 8;
@@ -25,23 +25,26 @@ pub(crate) fn release_digits(file_name: &str) -> Option<&str> {
     })
 }
 
-/// Compares the content of a release file with the digits in its name, as `check_hash` of `torch.hub`
+/// Compares the content of a release file with its digest, such as the digits in its name, as `check_hash` of `torch.hub`
 /// does after a download.
 ///
 /// # Errors
 /// [`WeightsError::HashMismatch`], [`WeightsError::Unreadable`].
-pub(crate) fn check_release(path: &Path, digits: &str) -> Result<(), WeightsError> {
+pub(crate) fn check_release(path: &Path, digest: &Digest) -> Result<(), WeightsError> {
     let file = || path.display().to_string();
-    let found = digest::sha256(path).map_err(|error| WeightsError::Unreadable {
-        file: file(),
-        error,
-    })?;
-    if found.starts_with(digits) {
+    let found = digest
+        .of_file(path)
+        .map_err(|error| WeightsError::Unreadable {
+            file: file(),
+            error,
+        })?;
+    if digest.matches(&found) {
         return Ok(());
     }
     Err(WeightsError::HashMismatch {
         file: file(),
-        expected: digits.to_owned(),
+        kind: digest.kind(),
+        expected: digest.shown(),
         found,
     })
 }
@@ -79,13 +82,14 @@ mod tests {
         std::fs::write(&path, b"abc").unwrap();
         // FIPS 180-2, appendix B.1.
         let sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        check_release(&path, "ba7816bf").unwrap();
-        check_release(&path, sha).unwrap();
-        match check_release(&path, "ce0d4300") {
+        let sha256 = |digits: &str| Digest::Sha256(digits.to_owned());
+        check_release(&path, &sha256("ba7816bf")).unwrap();
+        check_release(&path, &sha256(sha)).unwrap();
+        match check_release(&path, &sha256("ce0d4300")) {
             Err(WeightsError::HashMismatch {
                 expected, found, ..
             }) => {
-                assert_eq!((expected.as_str(), found.as_str()), ("ce0d4300", sha));
+                assert_eq!((expected.as_str(), found.as_str()), ("ce0d4300…", sha));
             }
             other => panic!("{other:?}"),
         }

@@ -40,6 +40,7 @@ pub use shards::files_of;
 pub(crate) use shards::shard_names;
 use state_dict::{Entry, StateDict, plain_name};
 pub(crate) use write::small_file;
+pub(crate) use zip::OnlyMember;
 
 use crate::digest::hexadecimal;
 

@@ -1,4 +1,5 @@
-//! The members of a zip archive as `torch.save` writes it: stored, never compressed.
+//! The members of a zip archive as `torch.save` writes it: stored, never compressed. And the one member of
+//! an archive that carries a weights file, stored or deflated.
 //!
 //! PyTorch always adds a zip64 record, even to small archives, and reads it in place of the shorter
 //! end record; the directory is where that record says, counted from the start of the file. A reader
@@ -22,6 +23,9 @@ const LOCATOR: (&[u8], usize) = (b"PK\x06\x07", 20);
 const END64: (&[u8], usize) = (b"PK\x06\x06", 56);
 const DIRECTORY_ENTRY: (&[u8], usize) = (b"PK\x01\x02", 46);
 const LOCAL_HEADER: (&[u8], usize) = (MAGIC, 30);
+/// Methods of compression.
+const STORED: u16 = 0;
+const DEFLATED: u16 = 8;
 /// The extra field that holds what does not fit into 32 bits.
 const ZIP64_FIELD: u16 = 1;
 
@@ -104,11 +108,52 @@ impl<'a> Members<'a> {
     }
 }
 
+/// The content of an archive that was made to carry one file.
+pub(crate) struct OnlyMember<'a> {
+    /// Name of the file.
+    pub(crate) name: &'a [u8],
+    /// Its bytes, or the deflated ones.
+    pub(crate) stored: &'a [u8],
+    pub(crate) is_deflated: bool,
+    /// Length of the file, as the archive says.
+    pub(crate) length: u64,
+}
+
+impl<'a> OnlyMember<'a> {
+    /// Finds the member of the archive in `bytes`.
+    ///
+    /// # Errors
+    /// What is wrong with the archive.
+    pub(crate) fn find(bytes: &'a [u8]) -> Result<Self, String> {
+        let (count, mut rest) = directory(bytes)
+            .ok_or("it is no zip archive, or is cut short: the directory is missing")?;
+        if count != 1 {
+            return Err(format!("expected one member, found {count}"));
+        }
+        let entry = Entry::read(&mut rest).ok_or("its directory is damaged")?;
+        if entry.encrypted || !matches!(entry.method, STORED | DEFLATED) {
+            return Err(
+                "the member is encrypted or compressed by another method than deflate".into(),
+            );
+        }
+        let stored = entry.stored_place(bytes).and_then(|(start, length)| {
+            let [start, length] = [start, length].map(usize::try_from);
+            bytes.get(start.ok()?..)?.get(..length.ok()?)
+        });
+        Ok(Self {
+            name: entry.name,
+            stored: stored.ok_or("the member is not inside the archive, which may be cut short")?,
+            is_deflated: entry.method == DEFLATED,
+            length: entry.length,
+        })
+    }
+}
+
 /// One entry of the directory.
 struct Entry<'a> {
     name: &'a [u8],
-    /// Neither compressed nor encrypted.
-    plain: bool,
+    method: u16,
+    encrypted: bool,
     stored_length: u64,
     length: u64,
     /// Where the member's own header is.
@@ -125,7 +170,8 @@ impl<'a> Entry<'a> {
         *rest = tail.get(comment..)?;
         let mut entry = Self {
             name,
-            plain: u16_at(fixed, 10) == 0 && u16_at(fixed, 8) & 1 == 0,
+            method: u16_at(fixed, 10),
+            encrypted: u16_at(fixed, 8) & 1 != 0,
             stored_length: u32_at(fixed, 20).into(),
             length: u32_at(fixed, 24).into(),
             header: u32_at(fixed, 42).into(),
@@ -149,18 +195,24 @@ impl<'a> Entry<'a> {
         Some(entry)
     }
 
-    /// Where the content is, or `None` if it is not inside `archive`.
+    /// Where the content is, or `None` if it is not inside `archive`; `Some(None)` if it is compressed or
+    /// encrypted.
     fn place(&self, archive: &[u8]) -> Option<Option<Place>> {
-        if !self.plain {
+        if self.method != STORED || self.encrypted {
             return Some(None);
         }
+        let place = self.stored_place(archive)?;
+        (self.stored_length == self.length).then_some(Some(place))
+    }
+
+    /// Where the bytes are that stand for the content, or `None` if they are not inside `archive`.
+    fn stored_place(&self, archive: &[u8]) -> Option<Place> {
         let header = record(archive, self.header, LOCAL_HEADER)?;
         // PyTorch aligns the data by an extra field that the directory does not mention.
         let [name, extra] = [26, 28].map(|at| u64::from(u16_at(header, at)));
         let start = self.header + LOCAL_HEADER.1 as u64 + name + extra;
-        let end = start.checked_add(self.length)?;
-        let fits = end <= archive.len() as u64 && self.stored_length == self.length;
-        fits.then_some(Some((start, self.length)))
+        let end = start.checked_add(self.stored_length)?;
+        (end <= archive.len() as u64).then_some((start, self.stored_length))
     }
 }
 

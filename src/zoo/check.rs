@@ -2,7 +2,6 @@
 
 use super::resolve::hub_name;
 use super::{Architecture, Card, CardError, WeightsRef};
-use crate::hub::release_name;
 use crate::labels::LabelSet;
 use crate::nets::NetError;
 use crate::preprocess::{ImageError, InputSpec, MAX_INPUT_SIZE, Transform};
@@ -101,6 +100,7 @@ fn weights(weights: &WeightsRef) -> Result<(), Problem> {
         file,
         sha256,
         release,
+        sha1,
         embedded,
     } = weights;
     if repo.is_none() && release.is_none() && embedded.is_none() {
@@ -118,13 +118,14 @@ fn weights(weights: &WeightsRef) -> Result<(), Problem> {
     if repo.is_some() != file.is_some() {
         return Err(("weights.file", "`repo` and `file` go together".into()));
     }
-    for (field, value, digits) in [
-        ("weights.revision", revision, 40),
-        ("weights.sha256", sha256, 64),
+    for (field, value, digits, of, owner) in [
+        ("weights.revision", revision, 40, repo, "repo"),
+        ("weights.sha256", sha256, 64, repo, "repo"),
+        ("weights.sha1", sha1, 40, release, "release"),
     ] {
         let Some(value) = value else { continue };
-        if repo.is_none() {
-            return Err((field, "needs `repo`".into()));
+        if of.is_none() {
+            return Err((field, format!("needs `{owner}`")));
         }
         if value.len() != digits || !is_hex(value) {
             return Err((
@@ -140,10 +141,15 @@ fn weights(weights: &WeightsRef) -> Result<(), Problem> {
             return Err((field, format!("expected a plain file name, found `{file}`")));
         }
     }
-    match release {
-        Some(url) if !url.starts_with("https://") || release_name(url).is_none() => {
+    match weights.released() {
+        Some(release) if !release.url.starts_with("https://") || release.name().is_none() => {
+            let ending = match sha1 {
+                Some(sha1) => format!("-{}.pth.zip", &sha1[..8]),
+                None => "-<hash>.pth".to_owned(),
+            };
+            let url = release.url;
             let reason =
-                format!("expected an https address that ends like `-<hash>.pth`, found `{url}`");
+                format!("expected an https address that ends like `{ending}`, found `{url}`");
             Err(("weights.release", reason))
         }
         _ => Ok(()),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hub::DEFAULT_REVISION;
+use crate::hub::{DEFAULT_REVISION, Release};
 
 /// Weights file of timm's repositories; the default if a card names no file.
 pub const DEFAULT_FILE: &str = "model.safetensors";
@@ -24,9 +24,13 @@ pub struct WeightsRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// The authors' release file outside the hub. Its name has the first digits of its SHA-256,
-    /// as `torch.hub` expects them: `senet154-c7b49a05.pth`.
+    /// as `torch.hub` expects them: `senet154-c7b49a05.pth`. Where it is a zip archive around the weights
+    /// file, they are those of `sha1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// SHA-1 of the weights file inside the release, 40 hexadecimal digits, where the release is a zip archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha1: Option<String>,
     /// File under `models/weights/` that is part of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedded: Option<String>,
@@ -36,6 +40,14 @@ impl WeightsRef {
     /// File name in the repository.
     pub fn file(&self) -> &str {
         self.file.as_deref().unwrap_or(DEFAULT_FILE)
+    }
+
+    /// The authors' release file.
+    pub fn released(&self) -> Option<Release<'_>> {
+        Some(Release {
+            url: self.release.as_deref()?,
+            sha1: self.sha1.as_deref(),
+        })
     }
 
     /// Branch, tag or commit of the repository.

@@ -13,8 +13,8 @@ use crate::cli::rows::RowError;
 use crate::cli::transfers::Transfers;
 use crate::cli::{SOME_FAILED, SUCCESS};
 use crate::error::Error;
-use crate::hub::{self, HubError, HubOptions};
-use crate::store::{self, CachedRelease, Integrity};
+use crate::hub::{self, HubError, HubOptions, Release};
+use crate::store::{self, Integrity};
 
 pub(super) fn run(
     models: &[String],
@@ -47,16 +47,17 @@ pub(super) fn run(
             }
         }
     }
-    for CachedRelease { file, url } in &releases {
-        let fetch = |url: &str| {
-            let progress = transfers.progress(&file.name);
-            hub::replace_release(url, hub, &progress)
+    for release in &releases {
+        let name = &release.file.name;
+        let fetch = |source: Release<'_>| {
+            let progress = transfers.progress(name);
+            hub::replace_release(source, hub, &progress)
         };
-        let fetch = url.as_ref().map(|url| move || fetch(url));
+        let fetch = release.release().map(|source| move || fetch(source));
         let repair = fetch.as_ref().filter(|_| repair);
         let repair = repair.map(|fetch| fetch as &Repair<'_>);
-        let row = CacheFileRow::new(None, None, &file.name);
-        tally.add(row, store::check_release(file), repair, &mut rows)?;
+        let row = CacheFileRow::new(None, None, name);
+        tally.add(row, store::check_release(release), repair, &mut rows)?;
     }
     let Tally { good, bad } = tally;
     let files = if good == 1 { "file" } else { "files" };

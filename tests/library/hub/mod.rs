@@ -1,5 +1,6 @@
 //! Downloads from a hub on 127.0.0.1: what ends up in the cache, and the errors when they fail.
 
+mod archive;
 mod cache;
 mod clear;
 #[cfg(unix)]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use senet::hub::{HubError, Location, replace_release};
+use senet::hub::{HubError, Location, Release, replace_release};
 use senet::zoo::WeightsRef;
 
 use super::cache::Recorder;
@@ -117,11 +117,15 @@ fn a_damaged_release_is_kept_until_the_right_one_is_complete() {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, "pickles").unwrap();
     server.set(Mode::Busy(404));
-    let error = replace_release(&url, &setup.options, &()).unwrap_err();
+    let release = Release {
+        url: &url,
+        sha1: None,
+    };
+    let error = replace_release(release, &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::NotFound { .. }), "{error:?}");
     assert_eq!(fs::read(&path).unwrap(), b"pickles");
     server.set(Mode::Direct);
-    let again = replace_release(&url, &setup.options, &()).unwrap();
+    let again = replace_release(release, &setup.options, &()).unwrap();
     assert_eq!(
         (&again, fs::read(&path).unwrap()),
         (&path, b"pickled".to_vec())
