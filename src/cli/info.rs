@@ -281,6 +281,7 @@ fn reference_fields(reference: &WeightsRef) -> Vec<(&'static str, String)> {
         fields.push(("hub", format!("{repo}{}, {file}", at.unwrap_or_default())));
     }
     fields.extend(reference.release.iter().map(|url| ("release", url.clone())));
+    fields.extend(reference.sha1.iter().map(|sha1| ("sha1", sha1.clone())));
     fields.extend(
         reference
             .sha256

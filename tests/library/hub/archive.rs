@@ -314,11 +314,11 @@ fn a_lockfile_names_the_archive_and_holds_the_file() {
         format!("version = 1\n[[file]]\nrelease = \"{url}\"\nsize = 3000\nsha256 = \"{sha256}\"\n")
     };
     fs::write(&lock, entry(&sha256(&inner))).unwrap();
-    published.setup.options.locked = Some(Lockfile::read(&lock).unwrap());
+    published.setup.options.locked = Some(Lockfile::read(&lock).unwrap().into());
     let path = published.download().unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&lock, entry(&sha256(b"other"))).unwrap();
-    published.setup.options.locked = Some(Lockfile::read(&lock).unwrap());
+    published.setup.options.locked = Some(Lockfile::read(&lock).unwrap().into());
     let error = published.download().unwrap_err();
     assert!(matches!(error, HubError::NotAsLocked { .. }), "{error:?}");
 }

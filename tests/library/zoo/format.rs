@@ -93,6 +93,31 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
             "release = \"https://a.b/c-01234567.pth?raw=1\"\nfile =",
             "weights.release",
         ),
+        (
+            "file =",
+            "release = \"https://a.b/c-01234567.pth.zip\"\nfile =",
+            "weights.release",
+        ),
+        (
+            "file =",
+            "release = \"https://a.b/c-01234567.pth.zip\"\nsha1 = \"01234567\"\nfile =",
+            "weights.sha1",
+        ),
+        (
+            "file =",
+            "release = \"https://a.b/c-01234568.pth.zip\"\nsha1 = \"0123456789012345678901234567890123456789\"\nfile =",
+            "weights.release",
+        ),
+        (
+            "file =",
+            "release = \"https://a.b/c-01234567.pth\"\nsha1 = \"0123456789012345678901234567890123456789\"\nfile =",
+            "weights.release",
+        ),
+        (
+            "file =",
+            "sha1 = \"0123456789012345678901234567890123456789\"\nfile =",
+            "weights.sha1",
+        ),
         ("size = [224, 224]", "size = [0, 224]", "input.size"),
         ("crop_pct = 0.875", "crop_pct = 1.3", "input.crop_pct"),
         ("crop_pct = 0.875", "crop_pct = 0.0", "input.crop_pct"),
