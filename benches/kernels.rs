@@ -15,8 +15,8 @@
 use std::time::Instant;
 
 use senet::kernels::{
-    Bf16, ConvGeometry, DirectConv, Element, Epilogue, GroupedConv, Isa, Padding, TileSize,
-    Winograd, peak_flops,
+    Bf16, ConvGeometry, DirectConv, Element, Epilogue, GroupedConv, Isa, KernelShape, Padding,
+    TileSize, Winograd, peak_flops,
 };
 
 const ROUNDS: usize = 41;
@@ -96,6 +96,7 @@ fn measure<T: Element>(isa: Isa, peak: f64, shape: [usize; 6], name: &str) {
         inputs,
         outputs,
         kernel_size,
+        shape: KernelShape::Square,
         stride,
         padding: Padding::Each(kernel_size / 2),
         dilation: 1,

@@ -58,11 +58,14 @@ pub fn modules(plan: &Plan) -> Vec<Module> {
 }
 
 fn of_block(stage: usize, block: &BlockPlan) -> impl Iterator<Item = Module> + '_ {
-    let steps = block.steps.iter().filter_map(|step| match step {
-        StepPlan::Se(se) => Some((ModuleKind::Se, &se.name, se.channels)),
-        StepPlan::Sk(sk) => Some((ModuleKind::Sk, &sk.attention, sk.channels)),
-        StepPlan::Conv(_) | StepPlan::AvgPool => None,
-    });
+    let steps = block
+        .flat_steps()
+        .into_iter()
+        .filter_map(|step| match step {
+            StepPlan::Se(se) => Some((ModuleKind::Se, &se.name, se.channels)),
+            StepPlan::Sk(sk) => Some((ModuleKind::Sk, &sk.attention, sk.channels)),
+            _ => None,
+        });
     let of_sum = block.sum.iter().filter_map(|sum| sum.se.as_ref());
     let of_sum = of_sum.map(|se| (ModuleKind::Se, &se.name, se.channels));
     steps

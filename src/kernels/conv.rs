@@ -79,7 +79,7 @@ impl<T: Element> Conv<T> {
     /// If a slice does not fit.
     pub fn run(&self, x: &[T], size: [usize; 3], y: &mut [T], sums: Option<&mut [f32]>) {
         let [_, height, width] = size;
-        let segment = self.geometry.output(height) * self.geometry.output(width);
+        let segment = self.geometry.output_size([height, width]).iter().product();
         let epilogue = Epilogue {
             activation: self.activation,
             sums: sums.map(|sums| RowSums { segment, sums }),

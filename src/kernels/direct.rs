@@ -21,11 +21,11 @@ pub struct DirectConv<T: Element = f32> {
 
 /// Inputs of a row of taps, in whole words: the weight of what is added is 0.
 fn tap_row<T: Element>(geometry: &ConvGeometry) -> usize {
-    (geometry.kernel_size * geometry.inputs).next_multiple_of(T::Word::INPUTS)
+    (geometry.kernel()[1] * geometry.inputs).next_multiple_of(T::Word::INPUTS)
 }
 
 impl<T: Element> DirectConv<T> {
-    /// From filters `[outputs, inputs, kernel, kernel]` and one bias per output.
+    /// From filters `[outputs, inputs, kernel height, kernel width]` and one bias per output.
     ///
     /// # Panics
     /// If the lengths do not fit the geometry, or it has groups.
@@ -33,24 +33,24 @@ impl<T: Element> DirectConv<T> {
         let ConvGeometry {
             inputs,
             outputs,
-            kernel_size,
             groups,
             ..
         } = geometry;
-        let taps = kernel_size * kernel_size;
+        let [height, width] = geometry.kernel();
+        let taps = height * width;
         assert_eq!(
             (groups, bias.len(), filters.len()),
             (1, outputs, outputs * inputs * taps)
         );
         // A window's inputs in the order in which they lie in the map: tap by tap.
         let tap_row = tap_row::<T>(&geometry);
-        let packed = Packed::new(isa, kernel_size * tap_row, bias, |output, row| {
+        let packed = Packed::new(isa, height * tap_row, bias, |output, row| {
             let filter = &filters[output * inputs * taps..][..inputs * taps];
             if taps == 1 {
                 return row[..inputs].copy_from_slice(filter);
             }
             let rows = row.chunks_exact_mut(tap_row);
-            let rows = rows.flat_map(|row| row.chunks_exact_mut(inputs).take(kernel_size));
+            let rows = rows.flat_map(|row| row.chunks_exact_mut(inputs).take(width));
             for (tap, row) in rows.enumerate() {
                 let weights = filter.iter().skip(tap).step_by(taps);
                 row.iter_mut()
@@ -84,7 +84,8 @@ impl<T: Element> DirectConv<T> {
             stride,
             ..
         } = self.geometry;
-        let output = [self.geometry.output(height), self.geometry.output(width)];
+        let output = self.geometry.output_size([height, width]);
+        let [down, across] = self.geometry.axes();
         assert_eq!(x.len(), batch * height * width * inputs);
         assert_eq!(y.len(), batch * output[0] * output[1] * outputs);
         if kernel_size == 1 && stride == 1 && output == [height, width] {
@@ -94,7 +95,7 @@ impl<T: Element> DirectConv<T> {
             x,
             size: [height, width],
             output,
-            zeros: [height, width].map(|size| self.geometry.zeros(size)[0]),
+            zeros: [down.zeros(height)[0], across.zeros(width)[0]],
             geometry: self.geometry,
         };
         gemm(&self.packed, &windows, y, epilogue);
@@ -152,12 +153,13 @@ impl<T: Element> Windows<'_, T> {
             dilation,
             ..
         } = self.geometry;
-        let width = (neighbours - 1) * stride + kernel_size;
-        let depth = kernel_size * tap_row::<T>(&self.geometry);
+        let [kernel_height, kernel_width] = self.geometry.kernel();
+        let width = (neighbours - 1) * stride + kernel_width;
+        let depth = kernel_height * tap_row::<T>(&self.geometry);
         (kernel_size > 1 && dilation == 1 && depth <= most_depth::<T>()).then_some(RowLayout {
             stride: stride * inputs,
-            runs: kernel_size,
-            run: kernel_size * inputs,
+            runs: kernel_height,
+            run: kernel_width * inputs,
             run_stride: width * inputs,
         })
     }
@@ -212,15 +214,15 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
         }
         let ConvGeometry {
             inputs,
-            kernel_size,
             stride,
             dilation,
             ..
         } = self.geometry;
+        let kernel_width = self.geometry.kernel()[1];
         let ([height, width], [above, before]) = (self.size, self.zeros);
         let row_len = const { packed_row::<T>() };
         let tap_row = tap_row::<T>(&self.geometry);
-        let added = tap_row - kernel_size * inputs;
+        let added = tap_row - kernel_width * inputs;
         for (row, to) in rows.zip(packed.chunks_mut(row_len)) {
             let (pixel, image) = (
                 row % (self.output[0] * self.output[1]),
@@ -239,7 +241,7 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
                 let inside = y >= above && y < height + above && x >= before && x < width + before;
                 // Without dilation the taps of a filter's row are neighbours in the map, too.
                 let taps = if dilation == 1 && inside {
-                    (kernel_size - tap_x).min(width + before - x)
+                    (kernel_width - tap_x).min(width + before - x)
                 } else {
                     1
                 };
@@ -253,7 +255,7 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
                 at += run;
                 channel = 0;
                 tap_x += taps;
-                if tap_x == kernel_size {
+                if tap_x == kernel_width {
                     (tap_y, tap_x) = (tap_y + 1, 0);
                     if added > 0 && at < depth.len() {
                         to[at..at + added].fill(T::zeroed());

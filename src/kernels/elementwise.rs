@@ -17,6 +17,8 @@ const TASK: usize = 1 << 14;
 pub enum Elementwise<'a, T = f32> {
     /// `y * gate`, one factor per channel.
     Scale(&'a [f32]),
+    /// `activation(y)`.
+    Activate(Activation),
     /// `activation(y * gate + shortcut)`.
     AddShortcut {
         /// One factor per channel.
@@ -44,7 +46,7 @@ impl<T: Element> Elementwise<'_, T> {
         let map = match self {
             Self::AddShortcut { shortcut, .. } => Some(shortcut),
             Self::Select { other, .. } => Some(other),
-            Self::Scale(_) => None,
+            Self::Scale(_) | Self::Activate(_) => None,
         };
         assert!(map.is_none_or(|map| map.len() == y.len()));
         let size = (TASK / channels).max(1) * channels;
@@ -112,6 +114,7 @@ impl<T: Element> Kernel for Task<'_, T> {
                 let other = map.map_or(x, |map| simd.load_some(&map[lanes.clone()]));
                 let result = match operation {
                     Elementwise::Scale(gate) => simd.mul(x, simd.load_some(&gate[lanes.clone()])),
+                    Elementwise::Activate(activation) => activate(simd, x, activation),
                     Elementwise::AddShortcut {
                         gate, activation, ..
                     } => {

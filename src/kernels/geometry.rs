@@ -10,16 +10,31 @@ pub enum Padding {
     Same,
 }
 
-/// What a two-dimensional convolution with a square kernel is made of, besides its weights.
+/// The sides of a kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KernelShape {
+    /// As high as it is wide.
+    #[default]
+    Square,
+    /// One pixel high.
+    Row,
+    /// One pixel wide.
+    Column,
+}
+
+/// What a two-dimensional convolution is made of, besides its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvGeometry {
     /// Channels of the map that comes in.
     pub inputs: usize,
     /// Channels of the map that goes out.
     pub outputs: usize,
-    /// Pixels of a side of the kernel.
+    /// Pixels of the kernel's longer side.
     pub kernel_size: usize,
+    /// How long the other one is.
+    pub shape: KernelShape,
     pub stride: usize,
+    /// Along the kernel's longer side; along a side of one pixel there is none.
     pub padding: Padding,
     /// Pixels from one value of the kernel to the next.
     pub dilation: usize,
@@ -28,7 +43,35 @@ pub struct ConvGeometry {
 }
 
 impl ConvGeometry {
-    /// Height or width of the output for that of the input, in pixels; 0 if the kernel does not fit.
+    /// Height and width of the kernel.
+    pub fn kernel(&self) -> [usize; 2] {
+        match self.shape {
+            KernelShape::Square => [self.kernel_size; 2],
+            KernelShape::Row => [1, self.kernel_size],
+            KernelShape::Column => [self.kernel_size, 1],
+        }
+    }
+
+    /// The convolutions with square kernels that it is from top to bottom and from left to right.
+    pub fn axes(&self) -> [Self; 2] {
+        self.kernel().map(|kernel_size| Self {
+            kernel_size,
+            shape: KernelShape::Square,
+            padding: match self.padding {
+                Padding::Each(_) if kernel_size != self.kernel_size => Padding::Each(0),
+                padding => padding,
+            },
+            ..*self
+        })
+    }
+
+    /// Height and width of the output for those of the input; 0 where the kernel does not fit.
+    pub fn output_size(&self, [height, width]: [usize; 2]) -> [usize; 2] {
+        let [down, across] = self.axes();
+        [down.output(height), across.output(width)]
+    }
+
+    /// Output pixels along the kernel's longer side for those of the input; 0 if the kernel does not fit.
     pub fn output(&self, size: usize) -> usize {
         match self.padding {
             _ if size == 0 => 0,
@@ -41,7 +84,7 @@ impl ConvGeometry {
         }
     }
 
-    /// Zeros before the first and after the last of `size` pixels along an axis.
+    /// Zeros before the first and after the last of `size` pixels along the kernel's longer side.
     pub fn zeros(&self, size: usize) -> [usize; 2] {
         match self.padding {
             Padding::Each(padding) => [padding; 2],
@@ -73,10 +116,11 @@ impl ConvGeometry {
     /// Products that make up one output value.
     #[inline]
     pub fn depth(&self) -> usize {
-        self.kernel_size * self.kernel_size * self.group_inputs()
+        let [height, width] = self.kernel();
+        height * width * self.group_inputs()
     }
 
-    /// Whether no size is zero and the groups divide the channels.
+    /// Whether no size is zero, the groups divide the channels, and a kernel of groups is square.
     pub fn is_valid(&self) -> bool {
         let sizes = [
             self.inputs,
@@ -87,6 +131,7 @@ impl ConvGeometry {
             self.groups,
         ];
         !sizes.contains(&0)
+            && (self.groups == 1 || self.shape == KernelShape::Square)
             && self.inputs.is_multiple_of(self.groups)
             && self.outputs.is_multiple_of(self.groups)
     }

@@ -5,8 +5,8 @@
 use super::activation::Activation;
 use super::geometry::ConvGeometry;
 
-/// The convolution of `x`, `[n, h, w, inputs]`, with `filters`, `[outputs, inputs / groups, kernel,
-/// kernel]`, plus the bias: `[n, output(h), output(w), outputs]`.
+/// The convolution of `x`, `[n, h, w, inputs]`, with `filters`, `[outputs, inputs / groups, kernel height,
+/// kernel width]`, plus the bias: `[n, output height, output width, outputs]`.
 pub(crate) fn conv(
     x: &[f32],
     [n, h, w]: [usize; 3],
@@ -17,27 +17,27 @@ pub(crate) fn conv(
     let ConvGeometry {
         inputs,
         outputs,
-        kernel_size,
         stride,
         dilation,
         groups,
         ..
     } = geometry;
     let (cin, cout) = (inputs / groups, outputs / groups);
-    let (oh, ow) = (geometry.output(h), geometry.output(w));
+    let [oh, ow] = geometry.output_size([h, w]);
+    let ([kernel_height, kernel_width], [down, across]) = (geometry.kernel(), geometry.axes());
     // The pixel under a tap, unless it is outside of the map.
-    let pixel = |out: usize, tap: usize, size: usize| {
+    let pixel = |axis: ConvGeometry, out: usize, tap: usize, size: usize| {
         (out * stride + tap * dilation)
-            .checked_sub(geometry.zeros(size)[0])
+            .checked_sub(axis.zeros(size)[0])
             .filter(|&at| at < size)
     };
     let mut y = Vec::with_capacity(n * oh * ow * outputs);
     for (image, oy, ox, o) in indices([n, oh, ow, outputs]) {
         let mut sum = f64::from(bias[o]);
-        for (i, ky, kx, _) in indices([cin, kernel_size, kernel_size, 1]) {
-            if let (Some(iy), Some(ix)) = (pixel(oy, ky, h), pixel(ox, kx, w)) {
+        for (i, ky, kx, _) in indices([cin, kernel_height, kernel_width, 1]) {
+            if let (Some(iy), Some(ix)) = (pixel(down, oy, ky, h), pixel(across, ox, kx, w)) {
                 let value = x[((image * h + iy) * w + ix) * inputs + o / cout * cin + i];
-                let weight = filters[((o * cin + i) * kernel_size + ky) * kernel_size + kx];
+                let weight = filters[((o * cin + i) * kernel_height + ky) * kernel_width + kx];
                 sum += f64::from(value) * f64::from(weight);
             }
         }

@@ -2,8 +2,8 @@
 
 use super::reference::{self, random};
 use super::{
-    Activation, Conv, ConvGeometry, DirectConv, Element, Elementwise, Epilogue, Isa, Linear,
-    Padding, RowSums, TileSize, Winograd, Word, mean,
+    Activation, Conv, ConvGeometry, DirectConv, Element, Elementwise, Epilogue, Isa, KernelShape,
+    Linear, Padding, RowSums, TileSize, Winograd, Word, mean,
 };
 
 /// No activation, and each one.
@@ -16,6 +16,7 @@ pub(super) fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> ConvGe
         inputs,
         outputs,
         kernel_size,
+        shape: KernelShape::Square,
         stride: 1,
         padding: Padding::Each(kernel_size / 2),
         dilation: 1,
@@ -129,6 +130,26 @@ pub(super) fn cases() -> Vec<(ConvGeometry, [usize; 3])> {
             cases.push((geometry, shape));
         }
     }
+    for (kernel_size, stride, padding) in [(7, 1, 3), (3, 1, 1), (7, 2, 3), (3, 1, 0), (2, 2, 1)] {
+        for shape in [KernelShape::Row, KernelShape::Column] {
+            for (inputs, size) in [(3, [2, 9, 40]), (40, [1, 8, 7]), (130, [1, 3, 4])] {
+                for (dilation, padding) in [
+                    (1, Padding::Each(padding)),
+                    (2, Padding::Each(2 * padding)),
+                    (1, Padding::Same),
+                ] {
+                    let geometry = ConvGeometry {
+                        shape,
+                        stride,
+                        dilation,
+                        padding,
+                        ..dense(inputs, 20, kernel_size)
+                    };
+                    cases.push((geometry, size));
+                }
+            }
+        }
+    }
     for (kernel_size, stride, dilation) in [
         (3, 2, 1),
         (5, 2, 1),
@@ -179,6 +200,35 @@ fn same_padding_puts_the_odd_zero_last() {
         );
     }
     assert_eq!(geometry(3, 2).output(0), 0);
+}
+
+/// A side of one pixel has no padding.
+#[test]
+fn rows_and_columns_are_padded_along_themselves() {
+    let row = ConvGeometry {
+        shape: KernelShape::Row,
+        ..dense(1, 1, 7)
+    };
+    let column = ConvGeometry {
+        shape: KernelShape::Column,
+        ..row
+    };
+    assert_eq!(row.kernel(), [1, 7]);
+    assert_eq!(row.output_size([9, 12]), [9, 12]);
+    assert_eq!(column.output_size([12, 9]), [12, 9]);
+    let padding = Padding::Each(0);
+    assert_eq!(ConvGeometry { padding, ..row }.output_size([9, 12]), [9, 6]);
+    assert_eq!(
+        ConvGeometry { padding, ..column }.output_size([9, 12]),
+        [3, 12]
+    );
+    let grouped = ConvGeometry {
+        inputs: 2,
+        outputs: 2,
+        groups: 2,
+        ..row
+    };
+    assert!(row.is_valid() && !grouped.is_valid());
 }
 
 #[test]
@@ -429,6 +479,11 @@ pub(super) fn check_elementwise<T: Element>(maps: impl Fn(usize, u32) -> Vec<f32
                         reference::activate(sum, activation)
                     });
                 }
+            }
+            for activation in Activation::ALL {
+                check(Elementwise::Activate(activation), &|i, _| {
+                    activation.value(wide(&y, i))
+                });
             }
             check(Elementwise::Scale(&first), &|i, c| {
                 wide(&y, i) * wide(&first, c)

@@ -9,7 +9,7 @@ use crate::nn::Pool;
 /// A convolution of stride 2 with a kernel of odd size is centred on every second pixel, the first included:
 /// so the first cell of a ResNet lies at the corner of the image, and not in the middle of its first 32 pixels
 /// (Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019).
-/// Branches are followed, not shortcuts.
+/// Branches are followed, not shortcuts; of parallel branches the first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Grid {
     /// From top to bottom.
@@ -39,39 +39,51 @@ impl Plan {
     pub fn grid(&self, height: usize, width: usize) -> Result<Grid, NetError> {
         self.check_size(height, width)?;
         Ok(Grid {
-            rows: Axis::of(self, height),
-            columns: Axis::of(self, width),
+            rows: Axis::of(self, height, 0),
+            columns: Axis::of(self, width, 1),
         })
     }
 }
 
 impl Axis {
-    fn of(plan: &Plan, size: usize) -> Self {
+    /// `edge` is 0 from top to bottom and 1 from left to right.
+    fn of(plan: &Plan, size: usize, edge: usize) -> Self {
         let mut axis = Self {
             cells: size,
             first: 0.5,
             step: 1.0,
             size,
         };
-        plan.stem.iter().for_each(|conv| axis.conv(conv));
+        plan.stem.iter().for_each(|conv| axis.conv(conv, edge));
         if let Some(pool) = plan.stem_pool.pool() {
             axis.pool(pool);
         }
-        for step in plan.blocks().flat_map(|block| &block.steps) {
-            match step {
-                StepPlan::Conv(conv) => axis.conv(conv),
-                StepPlan::AvgPool => axis.pool(Pool::Average),
-                StepPlan::Se(_) => {}
-                // Its paths have the same centre.
-                StepPlan::Sk(sk) => axis.conv(&sk.paths[0]),
-            }
-        }
-        plan.head_conv.iter().for_each(|conv| axis.conv(conv));
+        plan.blocks()
+            .for_each(|block| axis.steps(&block.steps, edge));
+        plan.head_conv.iter().for_each(|conv| axis.conv(conv, edge));
         axis
     }
 
-    fn conv(&mut self, conv: &ConvPlan) {
-        let geometry = &conv.geometry;
+    fn steps(&mut self, steps: &[StepPlan], edge: usize) {
+        for step in steps {
+            match step {
+                StepPlan::Conv(conv) => self.conv(conv, edge),
+                StepPlan::Pool(pool) => self.pool(*pool),
+                // Its paths have the same centre.
+                StepPlan::Sk(sk) => self.conv(&sk.paths[0], edge),
+                StepPlan::Branches(branches) => {
+                    branches
+                        .first()
+                        .into_iter()
+                        .for_each(|steps| self.steps(steps, edge));
+                }
+                StepPlan::Se(_) | StepPlan::Shuffle(_) | StepPlan::Activate(_) => {}
+            }
+        }
+    }
+
+    fn conv(&mut self, conv: &ConvPlan, edge: usize) {
+        let geometry = &conv.geometry.axes()[edge];
         let reach = geometry.dilation * (geometry.kernel_size - 1);
         let [before, _] = geometry.zeros(self.cells);
         self.window(reach, before, geometry.stride);
@@ -79,12 +91,8 @@ impl Axis {
     }
 
     fn pool(&mut self, pool: Pool) {
-        let (reach, before) = match pool {
-            Pool::MaxPad => (2, 1),
-            Pool::MaxCeil => (2, 0),
-            Pool::Average | Pool::AverageCeil => (1, 0),
-        };
-        self.window(reach, before, 2);
+        let windows = pool.windows();
+        self.window(windows.size - 1, windows.padding, windows.stride);
         self.cells = pool.output(self.cells);
     }
 

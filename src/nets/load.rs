@@ -113,14 +113,21 @@ impl<'a> Loader<'a> {
         work: impl FnOnce(&mut [f32], Vec<f32>) -> Result<R, NetError>,
     ) -> Result<R, NetError> {
         let name = format!("{}.weight", plan.name);
+        let own_bias = || self.values(&format!("{}.bias", plan.name));
         let norm = match &plan.shift {
             Shift::Norm(norm) => Some(self.norm(norm)?),
-            Shift::Bias => None,
+            Shift::BiasAndNorm(norm) => Some(self.norm(norm)?.after_bias(&own_bias()?)),
+            Shift::Bias | Shift::ScaledBias(_) => None,
         };
         self.with(&name, |filters| {
-            let bias = match &norm {
-                Some(norm) => norm.fold(filters),
-                None => self.values(&format!("{}.bias", plan.name))?,
+            let bias = match (&norm, &plan.shift) {
+                (Some(norm), _) => norm.fold(filters),
+                (None, Shift::ScaledBias(factor)) => {
+                    let scaled = |value: f32| (f64::from(value) * factor) as f32;
+                    filters.iter_mut().for_each(|value| *value = scaled(*value));
+                    own_bias()?.into_iter().map(scaled).collect()
+                }
+                (None, _) => own_bias()?,
             };
             // Folding leaves NaN and infinity as they are. A tiny variance or a huge scale can overflow
             // f32 although the file is finite.

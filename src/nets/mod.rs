@@ -24,8 +24,9 @@ pub use head::Head;
 pub use names::Naming;
 pub use network::Network;
 pub use plan::{
-    Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, Plan,
-    ProjectionPlan, SePlan, Shift, ShortcutPlan, SkPlan, StemPool, StepPlan, SumPlan, TensorPlan,
+    Activation, BlockPlan, ConvGeometry, ConvPlan, KernelShape, LinearPlan, NormPlan, Padding,
+    Plan, Pool, ProjectionPlan, SePlan, Shift, ShortcutPlan, SkPlan, StemPool, StepPlan, SumPlan,
+    TensorPlan,
 };
 pub use trace::LayerTrace;
 pub use watch::{LayerTime, Observer, Point};

@@ -5,8 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::nn::Pool;
-pub use crate::nn::{Activation, ConvGeometry, Padding};
+pub use crate::nn::{Activation, ConvGeometry, KernelShape, Padding, Pool};
 
 /// The pool between stem and first stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -48,7 +47,7 @@ pub struct ConvPlan {
     pub activation: Option<Activation>,
 }
 
-/// What is added to the products of a convolution: a BatchNorm's shift or a bias, never both.
+/// What is added to the products of a convolution: a BatchNorm's shift, a bias, or both.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Shift {
@@ -56,6 +55,11 @@ pub enum Shift {
     Norm(NormPlan),
     /// The convolution's own `bias`.
     Bias,
+    /// The convolution's own `bias`, and products and bias times a factor: residual scaling
+    /// (arXiv:1602.07261, section 3.3).
+    ScaledBias(f64),
+    /// The convolution's own `bias`, then a BatchNorm (VGG, which has had its biases before its norms).
+    BiasAndNorm(NormPlan),
 }
 
 /// A BatchNorm.
@@ -103,18 +107,25 @@ pub struct SkPlan {
     pub reduced: usize,
 }
 
-/// One step of a block's residual branch.
+/// One step of a block.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum StepPlan {
     /// Convolution, with norm or bias, and activation.
     Conv(ConvPlan),
-    /// 2x2 average, stride 2, size rounded down.
-    AvgPool,
+    /// Maximum or mean of windows.
+    Pool(Pool),
     /// Squeeze-and-excitation inside the branch.
     Se(SePlan),
     /// Selective-kernel unit.
     Sk(Box<SkPlan>),
+    /// Branches that all begin with the same map and end with maps of the same size, whose channels are
+    /// put side by side. A branch without steps is the map itself.
+    Branches(Vec<Vec<StepPlan>>),
+    /// The channels, so many runs of equal length, dealt out in turn (arXiv:1707.01083, section 3.1).
+    Shuffle(usize),
+    /// An activation that does not follow a convolution or a sum.
+    Activate(Activation),
 }
 
 /// What is added to a block's branch.
@@ -152,7 +163,7 @@ pub struct SumPlan {
 pub struct BlockPlan {
     /// Prefix of its tensors, such as `layer1.0`.
     pub name: String,
-    /// The branch, which begins with a convolution.
+    /// The branch.
     pub steps: Vec<StepPlan>,
     /// `None` for a block without a shortcut.
     pub sum: Option<SumPlan>,
@@ -197,7 +208,28 @@ pub struct TensorPlan {
     pub parameter: bool,
 }
 
+impl StepPlan {
+    /// Calls `visit` with every step, and for branches with theirs instead.
+    fn each<'a>(steps: &'a [Self], visit: &mut impl FnMut(&'a Self)) {
+        for step in steps {
+            match step {
+                Self::Branches(branches) => {
+                    branches.iter().for_each(|steps| Self::each(steps, visit))
+                }
+                step => visit(step),
+            }
+        }
+    }
+}
+
 impl BlockPlan {
+    /// All steps in running order, those of parallel branches one branch after the other.
+    pub fn flat_steps(&self) -> Vec<&StepPlan> {
+        let mut all = Vec::new();
+        StepPlan::each(&self.steps, &mut |step| all.push(step));
+        all
+    }
+
     pub(super) fn projection(&self) -> Option<&ProjectionPlan> {
         match &self.sum.as_ref()?.shortcut {
             ShortcutPlan::Projection(projection) => Some(projection),
@@ -212,12 +244,15 @@ impl Plan {
         let mut list = TensorList(Vec::new());
         self.stem.iter().for_each(|conv| list.conv(conv));
         for block in self.blocks() {
-            for step in &block.steps {
+            for step in block.flat_steps() {
                 match step {
                     StepPlan::Conv(conv) => list.conv(conv),
-                    StepPlan::AvgPool => {}
                     StepPlan::Se(se) => list.se(se),
                     StepPlan::Sk(sk) => list.sk(sk),
+                    StepPlan::Pool(_)
+                    | StepPlan::Branches(_)
+                    | StepPlan::Shuffle(_)
+                    | StepPlan::Activate(_) => {}
                 }
             }
             let se = block.sum.iter().filter_map(|sum| sum.se.as_ref());
@@ -292,21 +327,19 @@ impl TensorList {
     }
 
     fn conv(&mut self, conv: &ConvPlan) {
-        let ConvGeometry {
-            outputs,
-            kernel_size,
-            ..
-        } = conv.geometry;
-        let shape = [
-            outputs,
-            conv.geometry.group_inputs(),
-            kernel_size,
-            kernel_size,
-        ];
+        let outputs = conv.geometry.outputs;
+        let [height, width] = conv.geometry.kernel();
+        let shape = [outputs, conv.geometry.group_inputs(), height, width];
         self.parameter(format!("{}.weight", conv.name), &shape);
         match &conv.shift {
             Shift::Norm(norm) => self.norm(norm, outputs),
-            Shift::Bias => self.parameter(format!("{}.bias", conv.name), &[outputs]),
+            Shift::Bias | Shift::ScaledBias(_) => {
+                self.parameter(format!("{}.bias", conv.name), &[outputs]);
+            }
+            Shift::BiasAndNorm(norm) => {
+                self.parameter(format!("{}.bias", conv.name), &[outputs]);
+                self.norm(norm, outputs);
+            }
         }
     }
 

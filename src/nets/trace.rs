@@ -161,14 +161,9 @@ impl Walk {
         }
     }
 
-    /// The size of a layer's output. `output` computes it for one axis: 0 if no window fits.
-    fn output(
-        &self,
-        layer: &str,
-        size: Size,
-        output: impl Fn(usize) -> usize,
-    ) -> Result<Size, NetError> {
-        match (output(size.0), output(size.1)) {
+    /// The size of a layer's output, of which a side is 0 if no window fits.
+    fn fits(&self, layer: &str, size: Size, output: Size) -> Result<Size, NetError> {
+        match output {
             (0, _) | (_, 0) => {
                 let reason = format!("a map of {}x{} is too small", size.0, size.1);
                 Err(self.fail(layer, reason))
@@ -179,10 +174,12 @@ impl Walk {
 
     fn conv(&mut self, conv: &ConvPlan, size: Size) -> Result<Size, NetError> {
         let ConvPlan { name, geometry, .. } = conv;
-        let (height, width) = self.output(name, size, |size| geometry.output(size))?;
+        let [down, across] = geometry.axes();
+        let out = (down.output(size.0), across.output(size.1));
+        let (height, width) = self.fits(name, size, out)?;
         let outputs = geometry.outputs;
-        let area = geometry.kernel_size * geometry.kernel_size;
-        let values = (geometry.inputs * area)
+        let [kernel_height, kernel_width] = geometry.kernel();
+        let values = (geometry.inputs * kernel_height * kernel_width)
             .max(outputs)
             .saturating_mul(height)
             .saturating_mul(width);
@@ -190,7 +187,8 @@ impl Walk {
         let weights = outputs * geometry.depth();
         let shifts = match conv.shift {
             Shift::Norm(_) => 2 * outputs,
-            Shift::Bias => outputs,
+            Shift::Bias | Shift::ScaledBias(_) => outputs,
+            Shift::BiasAndNorm(_) => 3 * outputs,
         };
         self.layer(
             format_args!("{name}"),
@@ -203,13 +201,25 @@ impl Walk {
     }
 
     fn stem_pool(&mut self, pool: StemPool, channels: usize, size: Size) -> Result<Size, NetError> {
-        let Some(pool) = pool.pool() else {
-            return Ok(size);
-        };
-        let (height, width) = self.output("the stem's pool", size, |size| pool.output(size))?;
+        match pool.pool() {
+            Some(pool) => self.pool(pool, "stem pool", channels, size),
+            None => Ok(size),
+        }
+    }
+
+    fn pool(
+        &mut self,
+        pool: Pool,
+        name: &str,
+        channels: usize,
+        size: Size,
+    ) -> Result<Size, NetError> {
+        let out = (pool.output(size.0), pool.output(size.1));
+        let (height, width) = self.fits(name, size, out)?;
+        let kind = format_args!("{}", kind(pool));
         self.layer(
-            format_args!("stem pool"),
-            format_args!("{}", kind(pool)),
+            format_args!("{name}"),
+            kind,
             [channels, height, width],
             0,
             0,
@@ -259,38 +269,88 @@ impl Walk {
         Ok(out)
     }
 
-    /// The channels and the size of a block's output.
-    fn block(
+    /// The channels and the size of what the steps of the block `block` make of a map.
+    fn steps(
         &mut self,
-        block: &BlockPlan,
+        steps: &[StepPlan],
+        block: &str,
         mut channels: usize,
         size: Size,
     ) -> Result<(usize, Size), NetError> {
         let mut out = size;
-        for step in &block.steps {
+        for step in steps {
             match step {
                 StepPlan::Conv(conv) => {
                     out = self.conv(conv, out)?;
                     channels = conv.geometry.outputs;
                 }
-                StepPlan::AvgPool => {
-                    let name = format!("{}.pool", block.name);
-                    out = self.output(&name, out, |size| Pool::Average.output(size))?;
-                    self.layer(
-                        format_args!("{name}"),
-                        format_args!("{}", kind(Pool::Average)),
-                        [channels, out.0, out.1],
-                        0,
-                        0,
-                    );
+                StepPlan::Pool(pool) => {
+                    out = self.pool(*pool, &format!("{block}.pool"), channels, out)?;
                 }
                 StepPlan::Se(se) => self.se(se),
                 StepPlan::Sk(sk) => {
                     out = self.sk(sk, out)?;
                     channels = sk.channels;
                 }
+                StepPlan::Branches(branches) => {
+                    (channels, out) = self.branches(branches, block, channels, out)?;
+                }
+                StepPlan::Shuffle(groups) => {
+                    let name = format!("{block}.shuffle");
+                    let kind = format_args!("shuffle g{groups}");
+                    self.layer(format_args!("{name}"), kind, [channels, out.0, out.1], 0, 0);
+                }
+                StepPlan::Activate(_) => {}
             }
         }
+        Ok((channels, out))
+    }
+
+    /// As [`Walk::steps`], of parallel branches.
+    fn branches(
+        &mut self,
+        branches: &[Vec<StepPlan>],
+        block: &str,
+        channels: usize,
+        size: Size,
+    ) -> Result<(usize, Size), NetError> {
+        let mut joined = 0;
+        let mut out = None;
+        for steps in branches {
+            let (outputs, side) = self.steps(steps, block, channels, size)?;
+            joined += outputs;
+            let first = *out.get_or_insert(side);
+            if side != first {
+                let reason = format!(
+                    "one branch gives {}x{} and another {}x{}",
+                    first.0, first.1, side.0, side.1
+                );
+                return Err(self.fail(block, reason));
+            }
+        }
+        let out = out.unwrap_or(size);
+        self.largest = self
+            .largest
+            .max(joined.saturating_mul(out.0).saturating_mul(out.1));
+        let kind = format_args!("join {}", branches.len());
+        self.layer(
+            format_args!("{block}.join"),
+            kind,
+            [joined, out.0, out.1],
+            0,
+            0,
+        );
+        Ok((joined, out))
+    }
+
+    /// The channels and the size of a block's output.
+    fn block(
+        &mut self,
+        block: &BlockPlan,
+        channels: usize,
+        size: Size,
+    ) -> Result<(usize, Size), NetError> {
+        let (channels, out) = self.steps(&block.steps, &block.name, channels, size)?;
         if let Some(se) = block.sum.as_ref().and_then(|sum| sum.se.as_ref()) {
             self.se(se);
         }
@@ -301,14 +361,8 @@ impl Walk {
         if shortcut.avg_pool {
             // Rounded up, unlike the anti-aliased branch: odd maps make the two differ.
             let name = format!("{}.shortcut pool", block.name);
-            side = self.output(&name, size, |size| Pool::AverageCeil.output(size))?;
-            self.layer(
-                format_args!("{name}"),
-                format_args!("{}", kind(Pool::AverageCeil)),
-                [shortcut.conv.geometry.inputs, side.0, side.1],
-                0,
-                0,
-            );
+            let inputs = shortcut.conv.geometry.inputs;
+            side = self.pool(Pool::AverageCeil, &name, inputs, size)?;
         }
         side = self.conv(&shortcut.conv, side)?;
         if side == out {
@@ -329,13 +383,13 @@ struct Kind<'a>(&'a ConvGeometry);
 impl fmt::Display for Kind<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ConvGeometry {
-            kernel_size,
             stride,
             groups,
             dilation,
             ..
         } = *self.0;
-        write!(f, "conv {kernel_size}x{kernel_size}")?;
+        let [height, width] = self.0.kernel();
+        write!(f, "conv {height}x{width}")?;
         for (sign, value) in [(" /", stride), (" g", groups), (" d", dilation)] {
             if value != 1 {
                 write!(f, "{sign}{value}")?;
@@ -349,6 +403,12 @@ fn kind(pool: Pool) -> &'static str {
     match pool {
         Pool::MaxPad => "max pool 3x3 /2",
         Pool::MaxCeil => "max pool 3x3 /2 ceil",
+        Pool::MaxValid => "max pool 3x3 /2 valid",
+        Pool::MaxSame => "max pool 3x3",
+        Pool::MaxHalf => "max pool 2x2 /2",
+        Pool::AveragePad => "avg pool 3x3 /2",
+        Pool::AverageSame => "avg pool 3x3",
+        Pool::AverageInside => "avg pool 3x3 inside",
         Pool::Average => "avg pool 2x2 /2",
         Pool::AverageCeil => "avg pool 2x2 /2 ceil",
     }

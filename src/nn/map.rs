@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor, bail};
 
-use super::{Engine, Precision, Work, candle, cpu};
+use super::{Activation, Engine, Precision, Work, candle, cpu};
 use crate::kernels::{Bf16, Element, Isa, Pool};
 
 /// What computes a network's layers.
@@ -178,6 +178,61 @@ impl Map {
         }
     }
 
+    /// The channels of several maps side by side, scaled by a gate `[N, C]` if there is one.
+    ///
+    /// # Errors
+    /// If there are no maps, their sizes or backends differ, or the device fails.
+    pub fn join(maps: &[&Self], gate: Option<&Tensor>) -> Result<Self> {
+        match maps.first() {
+            Some(Self::Bf16(_)) => {
+                let maps = all(maps, |map| match map {
+                    Self::Bf16(map) => Some(map),
+                    _ => None,
+                });
+                cpu::join(&maps?, gate).map(Self::Bf16)
+            }
+            Some(Self::Candle(_)) => {
+                let maps = all(maps, |map| match map {
+                    Self::Candle(map) => Some(map),
+                    _ => None,
+                });
+                candle::join(&maps?, gate).map(Self::Candle)
+            }
+            _ => {
+                let maps = all(maps, |map| match map {
+                    Self::Cpu(map) => Some(map),
+                    _ => None,
+                });
+                cpu::join(&maps?, gate).map(Self::Cpu)
+            }
+        }
+    }
+
+    /// The channels, `groups` runs of equal length, dealt out in turn: the first of each run, then the
+    /// second of each.
+    ///
+    /// # Errors
+    /// If the groups do not divide the channels or the device fails.
+    pub fn shuffle(&self, groups: usize) -> Result<Self> {
+        match self {
+            Self::Cpu(map) => cpu::shuffle(map, groups).map(Self::Cpu),
+            Self::Bf16(map) => cpu::shuffle(map, groups).map(Self::Bf16),
+            Self::Candle(x) => candle::shuffle(x, groups).map(Self::Candle),
+        }
+    }
+
+    /// `activation(map)`, in the map's own memory.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn activate(self, activation: Activation) -> Result<Self> {
+        match self {
+            Self::Cpu(map) => cpu::activate(map, activation).map(Self::Cpu),
+            Self::Bf16(map) => cpu::activate(map, activation).map(Self::Bf16),
+            Self::Candle(x) => candle::activate(x, activation).map(Self::Candle),
+        }
+    }
+
     /// `map * gate`, with a factor per channel of each image, `[N, C]`, in the map's own memory.
     ///
     /// # Errors
@@ -189,6 +244,12 @@ impl Map {
             Self::Candle(x) => candle::scale(x, gate).map(Self::Candle),
         }
     }
+}
+
+/// The maps, if `of` finds all of them in its backend.
+fn all<'a, M>(maps: &[&'a Map], of: impl Fn(&'a Map) -> Option<&'a M>) -> Result<Vec<&'a M>> {
+    let maps: Option<Vec<_>> = maps.iter().map(|map| of(map)).collect();
+    maps.ok_or_else(mismatch)
 }
 
 /// The maps as one batch, if all are of one backend.

@@ -31,4 +31,4 @@ pub use se::SqueezeExcite;
 pub use shortcut::add_shortcut;
 pub use sk::KernelAttention;
 
-pub use crate::kernels::{Activation, ConvGeometry, Isa, Padding, Pool};
+pub use crate::kernels::{Activation, ConvGeometry, Isa, KernelShape, Padding, Pool};

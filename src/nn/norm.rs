@@ -16,6 +16,19 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
+    /// The norm that makes of products what this one makes of products with a bias.
+    ///
+    /// # Panics
+    /// If the biases and the vectors differ in length.
+    #[must_use]
+    pub fn after_bias(mut self, bias: &[f32]) -> Self {
+        assert_eq!(bias.len(), self.running_mean.len());
+        for (mean, &bias) in self.running_mean.iter_mut().zip(bias) {
+            *mean -= f64::from(bias);
+        }
+        self
+    }
+
     /// Scales the filters of the convolution before it in place and returns the bias with which the
     /// convolution alone computes both. `filters` has equally many values per output channel.
     ///

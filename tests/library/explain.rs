@@ -8,8 +8,8 @@ use image::Rgb;
 use safetensors::tensor::{Dtype, TensorView};
 use senet::explain::{CLOSED, Cam, Explainer, Form, GateSummary, HeatMap, Scale};
 use senet::nets::{
-    Activation, BlockPlan, ConvGeometry, ConvPlan, Grid, LinearPlan, Network, Padding, Plan, Shift,
-    StemPool, StepPlan,
+    Activation, BlockPlan, ConvGeometry, ConvPlan, Grid, KernelShape, LinearPlan, Network, Padding,
+    Plan, Shift, StemPool, StepPlan,
 };
 use senet::nn::Precision;
 use senet::preprocess::{
@@ -214,6 +214,7 @@ fn conv(inputs: usize, kernel_size: usize, stride: usize, padding: Padding) -> C
         inputs,
         outputs: 1,
         kernel_size,
+        shape: KernelShape::Square,
         stride,
         padding,
         dilation: 1,

@@ -287,12 +287,7 @@ fn pools_equal_those_in_f32_rounded() {
     for isa in Isa::available() {
         for shape in [[1, 2, 2, 1], [2, 5, 4, 19], [3, 7, 7, 64]] {
             let x = random_bf16(shape.iter().product(), 1);
-            for pool in [
-                Pool::MaxPad,
-                Pool::MaxCeil,
-                Pool::Average,
-                Pool::AverageCeil,
-            ] {
+            for pool in Pool::ALL {
                 let [n, h, w, channels] = shape;
                 let len = n * pool.output(h) * pool.output(w) * channels;
                 let (mut exact, mut found) = (vec![0.0; len], vec![Bf16::default(); len]);

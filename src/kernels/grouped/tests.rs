@@ -4,7 +4,7 @@ use super::GroupedConv;
 use crate::kernels::activation::Activation;
 use crate::kernels::bf16;
 use crate::kernels::epilogue::Epilogue;
-use crate::kernels::geometry::{ConvGeometry, Padding};
+use crate::kernels::geometry::{ConvGeometry, KernelShape, Padding};
 use crate::kernels::reference::{self, random};
 use crate::kernels::simd::Isa;
 
@@ -13,6 +13,7 @@ fn geometry(inputs: usize, outputs: usize, groups: usize) -> ConvGeometry {
         inputs,
         outputs,
         kernel_size: 3,
+        shape: KernelShape::Square,
         stride: 1,
         padding: Padding::Each(1),
         dilation: 1,
@@ -125,6 +126,7 @@ fn any_kernel_stride_padding_and_dilation() {
                 inputs,
                 outputs,
                 kernel_size,
+                shape: KernelShape::Square,
                 stride,
                 padding,
                 dilation,

@@ -24,7 +24,7 @@ use super::gemm::{Packed, depth_chunks};
 use super::micro::{PanelProduct, RowLayout, multiply, packed_stride};
 use super::partition::{Split, Tasks, Work, middle};
 use super::scratch::with_scratch;
-use super::{ConvGeometry, Isa, Kernel, MatMut, Padding, Simd};
+use super::{ConvGeometry, Isa, Kernel, KernelShape, MatMut, Padding, Simd};
 
 /// Output pixels along one side of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,7 @@ impl Winograd {
             geometry.dilation,
             geometry.groups,
         ) == (3, 1, 1, 1)
+            && geometry.shape == KernelShape::Square
             && !matches!(geometry.padding, Padding::Each(3..))
     }
 

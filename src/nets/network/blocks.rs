@@ -27,9 +27,36 @@ pub(super) struct Block {
 #[derive(Debug)]
 enum Step {
     Conv(Named<Conv>),
-    AvgPool,
+    Pool(Pool),
     Se(Named<SqueezeExcite>),
     Sk(Box<Sk>),
+    Branches(Vec<Vec<Step>>),
+    Shuffle(usize),
+    Activate(Activation),
+}
+
+/// The map between two steps.
+enum Flow<'a> {
+    /// The block's input, which others need, too.
+    Input(&'a Map),
+    Made(Map),
+}
+
+impl Flow<'_> {
+    fn map(&self) -> &Map {
+        match self {
+            Self::Input(map) => map,
+            Self::Made(map) => map,
+        }
+    }
+
+    /// The map, to be changed in place.
+    fn made(self) -> Result<Map, NetError> {
+        match self {
+            Self::Input(map) => Ok(Map::join(&[map], None)?),
+            Self::Made(map) => Ok(map),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -85,27 +112,9 @@ impl Named<Conv> {
 
 impl Block {
     pub(super) fn load(plan: &BlockPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
-        let step = |step: &StepPlan| -> Result<Step, NetError> {
-            Ok(match step {
-                StepPlan::Conv(conv) => Step::Conv(Named::conv(conv, loader)?),
-                StepPlan::AvgPool => Step::AvgPool,
-                StepPlan::Se(se) => Step::Se(Named::se(se, loader)?),
-                StepPlan::Sk(sk) => Step::Sk(Box::new(Sk {
-                    paths: [
-                        Named::conv(&sk.paths[0], loader)?,
-                        Named::conv(&sk.paths[1], loader)?,
-                    ],
-                    split_input: sk.split_input,
-                    attention: Named {
-                        name: sk.attention.clone(),
-                        layer: loader.attention(sk)?,
-                    },
-                })),
-            })
-        };
         // Parallel within a block, too: the last stage's blocks are too large to balance well.
         let (steps, sum) = rayon::join(
-            || plan.steps.par_iter().map(step).collect::<Result<_, _>>(),
+            || Step::load_all(&plan.steps, loader),
             || {
                 plan.sum
                     .as_ref()
@@ -127,42 +136,14 @@ impl Block {
             }
             Some(Shortcut::Identity) | None => None,
         };
-        let mut branch = None;
-        let mut squeeze = None;
-        for (index, step) in self.steps.iter().enumerate() {
-            let y = branch.as_ref().unwrap_or(x);
-            let squeezed = match self.steps.get(index + 1) {
-                Some(next) => matches!(next, Step::Se(_)),
-                None => self.sum.as_ref().is_some_and(|sum| sum.se.is_some()),
-            };
-            branch = Some(match step {
-                Step::Conv(conv) if squeezed => {
-                    let (y, mean) = conv.forward_squeezed(y, watch)?;
-                    squeeze = Some(mean);
-                    y
-                }
-                Step::Conv(conv) => conv.forward(y, watch)?,
-                Step::AvgPool => {
-                    let y = y.pool(Pool::Average)?;
-                    watch.lap(&self.name, ".pool")?;
-                    y
-                }
-                Step::Se(se) => {
-                    let gate = se.gate(y, squeeze.take(), watch)?;
-                    match branch.take() {
-                        Some(y) => y.scale(&gate)?,
-                        None => return Err(empty_branch()),
-                    }
-                }
-                Step::Sk(sk) => sk.forward(y, watch)?,
-            });
-        }
-        let y = branch.ok_or_else(empty_branch)?;
+        let of_sum = self.sum.as_ref().is_some_and(|sum| sum.se.is_some());
+        let (y, squeeze) = run(&self.steps, Flow::Input(x), of_sum, &self.name, watch)?;
+        let y = y.made()?;
         let Some(sum) = &self.sum else {
             return Ok(y);
         };
         let gate = match &sum.se {
-            Some(se) => Some(se.gate(&y, squeeze, watch)?),
+            Some(se) => Some(se.gate(&squeeze_of(&y, squeeze)?, watch)?),
             None => None,
         };
         let shortcut = projected.as_ref().unwrap_or(x);
@@ -172,9 +153,119 @@ impl Block {
     }
 }
 
-/// For a block that no planner makes: its branch does not begin with a convolution.
-fn empty_branch() -> NetError {
-    NetError::spec("block", "a block's branch begins with a convolution")
+/// What the steps of the block `block` make of a map, and its squeeze if the module that needs it follows and
+/// the last step has it at hand.
+fn run<'a>(
+    steps: &[Step],
+    x: Flow<'a>,
+    squeezed: bool,
+    block: &str,
+    watch: &mut Watch<'_, '_>,
+) -> Result<(Flow<'a>, Option<Tensor>), NetError> {
+    let mut flow = x;
+    let mut squeeze = None;
+    let mut steps = steps.iter().peekable();
+    while let Some(step) = steps.next() {
+        let squeezed = match steps.peek() {
+            Some(next) => matches!(next, Step::Se(_)),
+            None => squeezed,
+        };
+        let x = flow.map();
+        flow = Flow::Made(match step {
+            Step::Conv(conv) if squeezed => {
+                let (y, mean) = conv.forward_squeezed(x, watch)?;
+                squeeze = Some(mean);
+                y
+            }
+            Step::Conv(conv) => conv.forward(x, watch)?,
+            Step::Pool(pool) => {
+                let y = x.pool(*pool)?;
+                watch.lap(block, ".pool")?;
+                y
+            }
+            Step::Se(se) => {
+                let mean = squeeze_of(x, squeeze.take())?;
+                flow.made()?.scale(&se.gate(&mean, watch)?)?
+            }
+            Step::Sk(sk) => sk.forward(x, watch)?,
+            Step::Branches(branches) => {
+                let mut ends = Vec::with_capacity(branches.len());
+                let mut means = Vec::new();
+                for steps in branches {
+                    let (end, mean) = run(steps, Flow::Input(x), squeezed, block, watch)?;
+                    if squeezed {
+                        means.push(squeeze_of(end.map(), mean)?);
+                    }
+                    ends.push(end);
+                }
+                if squeezed {
+                    squeeze = Some(Tensor::cat(&means, 1)?);
+                }
+                // The module's factors on the way: the map is written once.
+                let mut gate = None;
+                if let Some(Step::Se(se)) = steps.next_if(|next| matches!(next, Step::Se(_)))
+                    && let Some(mean) = squeeze.take()
+                {
+                    gate = Some(se.gate(&mean, watch)?);
+                }
+                let ends: Vec<&Map> = ends.iter().map(Flow::map).collect();
+                let y = Map::join(&ends, gate.as_ref())?;
+                watch.lap(block, ".join")?;
+                y
+            }
+            Step::Shuffle(groups) => {
+                let y = x.shuffle(*groups)?;
+                watch.lap(block, ".shuffle")?;
+                y
+            }
+            Step::Activate(activation) => flow.made()?.activate(*activation)?,
+        });
+    }
+    Ok((flow, squeeze))
+}
+
+/// The mean of each channel, unless it is known already.
+fn squeeze_of(map: &Map, known: Option<Tensor>) -> Result<Tensor, NetError> {
+    match known {
+        Some(mean) => Ok(mean),
+        None => Ok(map.mean()?),
+    }
+}
+
+impl Step {
+    fn load_all(plans: &[StepPlan], loader: &Loader<'_>) -> Result<Vec<Self>, NetError> {
+        plans
+            .par_iter()
+            .map(|plan| Self::load(plan, loader))
+            .collect()
+    }
+
+    fn load(plan: &StepPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
+        Ok(match plan {
+            StepPlan::Conv(conv) => Self::Conv(Named::conv(conv, loader)?),
+            StepPlan::Pool(pool) => Self::Pool(*pool),
+            StepPlan::Se(se) => Self::Se(Named::se(se, loader)?),
+            StepPlan::Sk(sk) => Self::Sk(Box::new(Sk {
+                paths: [
+                    Named::conv(&sk.paths[0], loader)?,
+                    Named::conv(&sk.paths[1], loader)?,
+                ],
+                split_input: sk.split_input,
+                attention: Named {
+                    name: sk.attention.clone(),
+                    layer: loader.attention(sk)?,
+                },
+            })),
+            StepPlan::Branches(branches) => {
+                let branches = branches
+                    .par_iter()
+                    .map(|plans| Self::load_all(plans, loader));
+                Self::Branches(branches.collect::<Result<_, _>>()?)
+            }
+            StepPlan::Shuffle(groups) => Self::Shuffle(*groups),
+            StepPlan::Activate(activation) => Self::Activate(*activation),
+        })
+    }
 }
 
 impl Sum {
@@ -219,17 +310,9 @@ impl Named<SqueezeExcite> {
     }
 
     /// The gate of `y`, whose mean may have been computed already.
-    fn gate(
-        &self,
-        y: &Map,
-        squeeze: Option<Tensor>,
-        watch: &mut Watch<'_, '_>,
-    ) -> Result<Tensor, NetError> {
-        let squeeze = match squeeze {
-            Some(squeeze) => squeeze,
-            None => y.mean()?,
-        };
-        let gate = self.layer.gate(&squeeze)?;
+    /// The gate of a map whose squeeze, the mean of each channel, is this.
+    fn gate(&self, squeeze: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
+        let gate = self.layer.gate(squeeze)?;
         watch.lap_on(&self.name, || self.layer.fc1.kernel())?;
         watch.see(Point::Gate(&self.name), &gate)?;
         Ok(gate)

@@ -83,11 +83,11 @@ fn depthwise(p: &Params, operands: &Operands<'_>, i: u32, _: f32) -> f32 {
     let (channel, image) = (plane / p.batch, plane % p.batch);
     let map = (channel / p.multiplier * p.batch + image) * p.height;
     let mut sum = at(operands.bias, channel).unwrap_or(0.0);
-    for ky in 0..p.kernel_size {
-        for kx in 0..p.kernel_size {
+    for ky in 0..p.kernel_height {
+        for kx in 0..p.kernel_width {
             let (y, x) = (pixel(row, ky, p.top, p), pixel(column, kx, p.left, p));
             if y < p.height && x < p.width {
-                let tap = (channel * p.kernel_size + ky) * p.kernel_size + kx;
+                let tap = (channel * p.kernel_height + ky) * p.kernel_width + kx;
                 let value = operands.x[((map + y) * p.width + x) as usize];
                 sum += value * operands.factors[tap as usize];
             }
@@ -100,8 +100,8 @@ fn unfold(p: &Params, operands: &Operands<'_>, i: u32, _: f32) -> f32 {
     let (column, row) = (i % p.out_width, i / p.out_width % p.out_height);
     let image = i / (p.out_width * p.out_height) % p.batch;
     let tap = i / p.inner;
-    let (kx, ky) = (tap % p.kernel_size, tap / p.kernel_size % p.kernel_size);
-    let channel = tap / (p.kernel_size * p.kernel_size);
+    let (kx, ky) = (tap % p.kernel_width, tap / p.kernel_width % p.kernel_height);
+    let channel = tap / (p.kernel_height * p.kernel_width);
     let (y, x) = (pixel(row, ky, p.top, p), pixel(column, kx, p.left, p));
     if y < p.height && x < p.width {
         operands.x[(((channel * p.batch + image) * p.height + y) * p.width + x) as usize]
@@ -121,9 +121,9 @@ fn weigh(p: &Params, operands: &Operands<'_>, i: u32, y: f32) -> f32 {
 fn pool(p: &Params, operands: &Operands<'_>, i: u32, _: f32) -> f32 {
     let (column, row) = (i % p.out_width, i / p.out_width % p.out_height);
     let map = i / (p.out_width * p.out_height) * p.height;
-    let mut values = (0..p.kernel_size * p.kernel_size).filter_map(|tap| {
-        let y = (row * p.stride + tap / p.kernel_size).wrapping_sub(p.top);
-        let x = (column * p.stride + tap % p.kernel_size).wrapping_sub(p.left);
+    let mut values = (0..p.kernel_height * p.kernel_width).filter_map(|tap| {
+        let y = (row * p.stride + tap / p.kernel_width).wrapping_sub(p.top);
+        let x = (column * p.stride + tap % p.kernel_width).wrapping_sub(p.left);
         let inside = y < p.height && x < p.width;
         inside.then(|| operands.x[((map + y) * p.width + x) as usize])
     });
@@ -139,6 +139,11 @@ fn pool(p: &Params, operands: &Operands<'_>, i: u32, _: f32) -> f32 {
         })
     } else {
         let (sum, count) = values.fold((0.0, 0), |(sum, count), value| (sum + value, count + 1));
-        sum / count as f32
+        let pixels = if p.counts_padding == 1 {
+            p.kernel_height * p.kernel_width
+        } else {
+            count
+        };
+        sum / pixels as f32
     }
 }

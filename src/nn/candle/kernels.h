@@ -21,13 +21,15 @@ struct Params {
     uint width;
     uint out_height;    // of the map that is computed
     uint out_width;
-    uint kernel_size;
+    uint kernel_height;
+    uint kernel_width;
     uint stride;
     uint dilation;
     uint top;           // padding above the map
     uint left;          // padding left of it
     uint multiplier;    // of a depthwise convolution: channels computed for each channel read
     uint is_max;        // of a pool: 1 for the maximum, 0 for the mean
+    uint counts_padding; // of a mean: 1 if it is over all pixels of a window, 0 over those on the map
     uint count;         // values to compute
     uint activation;    // 0 for none, otherwise an index into Activation::ALL plus 1
     uint operands;      // bits of the optional operands that there are
@@ -152,7 +154,7 @@ KERNEL(squeeze) OPERANDS {
 }
 
 // A convolution whose groups have one input channel, with bias and activation. The filters are
-// [channels, kernel_size, kernel_size].
+// [channels, kernel_height, kernel_width].
 KERNEL(depthwise) OPERANDS {
     uint i = INDEX;
     if (i >= p.count) {
@@ -164,18 +166,18 @@ KERNEL(depthwise) OPERANDS {
     uint channel = plane / p.batch;
     uint image = plane % p.batch;
     uint map = (channel / p.multiplier * p.batch + image) * p.height * p.width;
-    uint filter = channel * p.kernel_size * p.kernel_size;
+    uint filter = channel * p.kernel_height * p.kernel_width;
     float sum = p.operands & HAS_BIAS ? bias[channel] : 0.0f;
-    for (uint ky = 0; ky < p.kernel_size; ky++) {
+    for (uint ky = 0; ky < p.kernel_height; ky++) {
         // Above the map and left of it, the difference wraps around to a large number.
         uint iy = row + ky * p.dilation - p.top;
         if (iy >= p.height) {
             continue;
         }
-        for (uint kx = 0; kx < p.kernel_size; kx++) {
+        for (uint kx = 0; kx < p.kernel_width; kx++) {
             uint ix = column + kx * p.dilation - p.left;
             if (ix < p.width) {
-                float factor = factors[filter + ky * p.kernel_size + kx];
+                float factor = factors[filter + ky * p.kernel_width + kx];
                 sum += load(x[map + iy * p.width + ix]) * factor;
             }
         }
@@ -183,8 +185,8 @@ KERNEL(depthwise) OPERANDS {
     y[i] = store(activate(sum, p.activation));
 }
 
-// The values under each tap of a convolution: [channels * kernel_size^2, batch * out_height * out_width],
-// of which the channels are those of x. Outside of the map there are zeros.
+// The values under each tap of a convolution: [channels * kernel_height * kernel_width, batch * out_height *
+// out_width], of which the channels are those of x. Outside of the map there are zeros.
 KERNEL(unfold) OPERANDS {
     uint i = INDEX;
     if (i >= p.count) {
@@ -194,9 +196,9 @@ KERNEL(unfold) OPERANDS {
     uint oy = i / p.out_width % p.out_height;
     uint image = i / (p.out_width * p.out_height) % p.batch;
     uint tap = i / p.inner;
-    uint kx = tap % p.kernel_size;
-    uint ky = tap / p.kernel_size % p.kernel_size;
-    uint channel = tap / (p.kernel_size * p.kernel_size);
+    uint kx = tap % p.kernel_width;
+    uint ky = tap / p.kernel_width % p.kernel_height;
+    uint channel = tap / (p.kernel_height * p.kernel_width);
     uint iy = oy * p.stride + ky * p.dilation - p.top;
     uint ix = ox * p.stride + kx * p.dilation - p.left;
     bool inside = iy < p.height && ix < p.width;
@@ -215,7 +217,7 @@ KERNEL(weigh) OPERANDS {
     y[i] = store(load(y[i]) * factors[at] + load(other[i]) * factors[at + p.channels]);
 }
 
-// The maximum or the mean of each window, counting the pixels that are on the map.
+// The maximum or the mean of each window.
 KERNEL(pool) OPERANDS {
     uint i = INDEX;
     if (i >= p.count) {
@@ -227,8 +229,8 @@ KERNEL(pool) OPERANDS {
     float most = 0.0f;
     float sum = 0.0f;
     uint pixels = 0;
-    for (uint ky = 0; ky < p.kernel_size; ky++) {
-        for (uint kx = 0; kx < p.kernel_size; kx++) {
+    for (uint ky = 0; ky < p.kernel_height; ky++) {
+        for (uint kx = 0; kx < p.kernel_width; kx++) {
             uint iy = row + ky - p.top;
             uint ix = column + kx - p.left;
             if (iy < p.height && ix < p.width) {
@@ -239,6 +241,9 @@ KERNEL(pool) OPERANDS {
                 pixels++;
             }
         }
+    }
+    if (p.counts_padding) {
+        pixels = p.kernel_height * p.kernel_width;
     }
     y[i] = store(p.is_max ? most : sum / (float)pixels);
 }

@@ -126,16 +126,18 @@ impl Conv {
                 geometry.inputs
             );
         }
-        let size = [height, width].map(|size| geometry.output(size));
+        let size = geometry.output_size([height, width]);
         if size.contains(&0) {
             bail!("a map of {height}x{width} is too small for {geometry:?}");
         }
+        let ([kernel_height, kernel_width], [down, across]) = (geometry.kernel(), geometry.axes());
         Ok(Params {
-            kernel_size: geometry.kernel_size as u32,
+            kernel_height: kernel_height as u32,
+            kernel_width: kernel_width as u32,
             stride: geometry.stride as u32,
             dilation: geometry.dilation as u32,
-            top: geometry.zeros(height)[0] as u32,
-            left: geometry.zeros(width)[0] as u32,
+            top: down.zeros(height)[0] as u32,
+            left: across.zeros(width)[0] as u32,
             multiplier: (geometry.outputs / geometry.inputs) as u32,
             ..params(x, geometry.outputs, size)?
         })
@@ -338,7 +340,7 @@ pub(super) fn scale(mut map: Map, gate: &Tensor) -> Result<Map> {
     Ok(map)
 }
 
-/// `activation((map + bias) * gate + shortcut)` in the map's memory.
+/// `activation((map + bias) * gate + shortcut)` in the map's memory, of which each part may be missing.
 fn scale_and_add(
     map: &mut Map,
     gate: Option<&Tensor>,
@@ -385,6 +387,50 @@ pub(super) fn channels(x: &Map, start: usize, count: usize) -> Result<Map> {
     })
 }
 
+/// The channels of the maps side by side, scaled by a gate if there is one.
+pub(super) fn join(maps: &[&Map], gate: Option<&Tensor>) -> Result<Map> {
+    let Some(first) = maps.first() else {
+        bail!("no maps to join");
+    };
+    let engine = &first.engine;
+    let parts = maps.iter().map(|map| map.settled());
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    engine.reserve(parts.iter().map(Tensor::elem_count).sum(), engine.dtype())?;
+    let values = Tensor::cat(&parts, 0)?;
+    engine.record(parts.len() as u64, &[&values, &values]);
+    let mut map = Map {
+        values,
+        bias: None,
+        engine: engine.clone(),
+    };
+    if gate.is_some() {
+        scale_and_add(&mut map, gate, None, None)?;
+    }
+    Ok(map)
+}
+
+/// The channels, `groups` runs of equal length, dealt out in turn.
+pub(super) fn shuffle(x: &Map, groups: usize) -> Result<Map> {
+    let values = x.settled()?;
+    let (channels, batch, height, width) = values.dims4()?;
+    if groups == 0 || !channels.is_multiple_of(groups) {
+        bail!("{channels} channels do not divide into {groups} groups");
+    }
+    let runs = values.reshape((groups, channels / groups, batch * height * width))?;
+    let values = x.engine.copy(&runs.transpose(0, 1)?)?;
+    Ok(Map {
+        values: values.reshape((channels, batch, height, width))?,
+        bias: None,
+        engine: x.engine.clone(),
+    })
+}
+
+/// In the map's memory.
+pub(super) fn activate(mut map: Map, activation: Activation) -> Result<Map> {
+    scale_and_add(&mut map, None, None, Some(activation))?;
+    Ok(map)
+}
+
 pub(super) fn pool(pool: Pool, x: &Map) -> Result<Map> {
     let values = x.settled()?;
     let (channels, batch, height, width) = values.dims4()?;
@@ -393,12 +439,16 @@ pub(super) fn pool(pool: Pool, x: &Map) -> Result<Map> {
         bail!("a map of {height}x{width} is too small to pool");
     }
     let shape = (channels, batch, size[0], size[1]);
+    let windows = pool.windows();
+    let (side, padding) = (windows.size as u32, windows.padding as u32);
     let params = Params {
-        kernel_size: if pool.is_max() { 3 } else { 2 },
-        stride: 2,
-        top: u32::from(pool == Pool::MaxPad),
-        left: u32::from(pool == Pool::MaxPad),
+        kernel_height: side,
+        kernel_width: side,
+        stride: windows.stride as u32,
+        top: padding,
+        left: padding,
         is_max: u32::from(pool.is_max()),
+        counts_padding: u32::from(pool.counts_padding()),
         ..params(&values, channels, size)?
     };
     let launch = Launch::new(Kernel::Pool, params);

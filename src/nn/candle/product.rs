@@ -34,15 +34,11 @@ fn blocks(geometry: &ConvGeometry) -> usize {
 /// Filters `[outputs, inputs / groups, k, k]` as `[blocks, outputs per block, inputs per block * k * k]`.
 fn block_diagonal(filters: &[f32], geometry: &ConvGeometry, blocks: usize) -> Vec<f32> {
     let ConvGeometry {
-        inputs,
-        outputs,
-        kernel_size,
-        groups,
-        ..
+        outputs, groups, ..
     } = *geometry;
     let merged = groups / blocks;
     let group_outputs = outputs / groups;
-    let group_depth = inputs / groups * kernel_size * kernel_size;
+    let group_depth = geometry.depth();
     let depth = merged * group_depth;
     let mut merged_filters = vec![0.0; outputs * depth];
     let rows = merged_filters.chunks_exact_mut(depth);
@@ -85,6 +81,7 @@ impl Product {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::KernelShape;
 
     #[test]
     fn blocks_have_at_least_64_outputs_or_all() {
@@ -102,6 +99,7 @@ mod tests {
                 inputs: outputs,
                 outputs,
                 kernel_size: 3,
+                shape: KernelShape::Square,
                 stride: 1,
                 padding: Padding::Each(1),
                 dilation: 1,
@@ -121,6 +119,7 @@ mod tests {
             inputs: 4,
             outputs: 4,
             kernel_size: 1,
+            shape: KernelShape::Square,
             stride: 1,
             padding: Padding::Each(0),
             dilation: 1,

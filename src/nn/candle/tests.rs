@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::*;
-use crate::kernels::{Padding, reference};
+use crate::kernels::{KernelShape, Padding, reference};
 use crate::nn::Precision;
 
 fn engine(precision: Precision) -> Engine {
@@ -60,19 +60,31 @@ fn geometries() -> impl Iterator<Item = ConvGeometry> {
         (3, 2, 1, Padding::Same),
         (7, 2, 1, Padding::Each(3)),
     ];
-    channels
+    let square = channels
         .into_iter()
         .flat_map(move |(inputs, outputs, groups)| {
             windows.map(|(kernel_size, stride, dilation, padding)| ConvGeometry {
                 inputs,
                 outputs,
                 kernel_size,
+                shape: KernelShape::Square,
                 stride,
                 padding,
                 dilation,
                 groups,
             })
-        })
+        });
+    let long = [KernelShape::Row, KernelShape::Column].map(|shape| ConvGeometry {
+        inputs: 5,
+        outputs: 12,
+        kernel_size: 5,
+        shape,
+        stride: 1,
+        padding: Padding::Each(2),
+        dilation: 1,
+        groups: 1,
+    });
+    square.chain(long)
 }
 
 #[test]
@@ -208,15 +220,38 @@ fn channels_are_copied() {
 }
 
 #[test]
+fn joined_and_shuffled_channels_are_those_of_the_cpu() {
+    let engine = engine(Precision::F32);
+    let (first, a) = random_map(&engine, [2, 3, 4, 6], 1);
+    let (second, b) = random_map(&engine, [2, 3, 4, 3], 2);
+    let gate = reference::random(18, 3);
+    let gates = Tensor::from_slice(&gate, (2, 9), &Device::Cpu).unwrap();
+    let pixels = a.chunks(6).zip(b.chunks(3));
+    let exact: Vec<f32> = pixels.flat_map(|(a, b)| [a, b].concat()).collect();
+    let y = join(&[&first, &second], None).unwrap();
+    assert_eq!(channels_last(&y), exact);
+    let y = join(&[&first, &second], Some(&gates)).unwrap();
+    let scaled = exact.iter().enumerate();
+    let scaled = scaled.map(|(i, x)| f64::from(x * gate[i / 108 * 9 + i % 9]));
+    assert_close(&channels_last(&y), scaled, 1e-6, "scaled");
+    let mut exact = vec![0.0; a.len()];
+    crate::kernels::shuffle(&a, 6, 3, &mut exact);
+    assert_eq!(channels_last(&shuffle(&first, 3).unwrap()), exact);
+    let y = activate(first, Activation::Relu).unwrap();
+    let exact: Vec<f32> = a.iter().map(|x| x.max(0.0)).collect();
+    assert_eq!(channels_last(&y), exact);
+    assert!(shuffle(&second, 2).is_err());
+    assert!(join(&[], None).is_err());
+}
+
+#[test]
 fn pools_match_those_of_the_cpu() {
     let engine = engine(Precision::F32);
-    for kind in [
-        Pool::MaxPad,
-        Pool::MaxCeil,
-        Pool::Average,
-        Pool::AverageCeil,
-    ] {
+    for kind in Pool::ALL {
         for [h, w] in [[2, 2], [2, 3], [3, 2], [5, 4], [7, 7], [8, 6], [9, 12]] {
+            if kind.output(h.min(w)) == 0 {
+                continue;
+            }
             let (map, values) = random_map(&engine, [2, h, w, 3], 1);
             // Negative values only, so that a padding of zeros would show.
             let shift = Tensor::full(-2f32, (3, 2, h, w), &Device::Cpu).unwrap();
@@ -272,6 +307,7 @@ fn work_is_counted() {
         inputs: 2,
         outputs: 3,
         kernel_size: 3,
+        shape: KernelShape::Square,
         stride: 1,
         padding: Padding::Each(1),
         dilation: 1,

@@ -62,7 +62,7 @@ fn conv_with<T: Element>(conv: &Conv<T>, x: &Map<T>, sums: Option<&mut [f32]>) -
         let inputs = geometry.inputs;
         bail!("expected a map of {inputs} channels, found {channels}");
     }
-    let (h, w) = (geometry.output(height), geometry.output(width));
+    let [h, w] = geometry.output_size([height, width]);
     let mut y = x.engine.map([batch, h, w, geometry.outputs]);
     let size = [batch, height, width];
     conv.run(&x.values()?, size, y.values_mut()?, sums);
@@ -195,6 +195,56 @@ pub(super) fn channels<T: Element>(x: &Map<T>, start: usize, count: usize) -> Re
         y.copy_from_slice(&x[start..start + count]);
     }
     Ok(y)
+}
+
+/// The channels of the maps side by side, scaled by a gate if there is one.
+pub(super) fn join<T: Element>(maps: &[&Map<T>], gate: Option<&Tensor>) -> Result<Map<T>> {
+    let Some(first) = maps.first() else {
+        bail!("no maps to join");
+    };
+    if maps.iter().any(|map| map.dims[..3] != first.dims[..3]) {
+        bail!("the maps differ in shape");
+    }
+    let [batch, height, width, _] = first.dims;
+    let channels = maps.iter().map(|map| map.channels()).sum();
+    let mut joined = first.engine.map([batch, height, width, channels]);
+    let gates = gate.map(|gate| gates(gate, &joined, 1)).transpose()?;
+    let values = maps.iter().map(|map| map.values());
+    let values = values.collect::<Result<Vec<_>>>()?;
+    let image = joined.image_len().max(1);
+    let isa = first.engine.isa();
+    for (n, y) in joined.values_mut()?.chunks_exact_mut(image).enumerate() {
+        let parts: Vec<_> = maps
+            .iter()
+            .zip(&values)
+            .map(|(map, values)| {
+                let len = map.image_len();
+                (&values[n * len..][..len], map.channels())
+            })
+            .collect();
+        let gate = gates
+            .as_ref()
+            .map(|gates| &gates[n * channels..][..channels]);
+        kernels::join(isa, &parts, gate, y);
+    }
+    Ok(joined)
+}
+
+/// The channels, `groups` runs of equal length, dealt out in turn.
+pub(super) fn shuffle<T: Element>(x: &Map<T>, groups: usize) -> Result<Map<T>> {
+    let channels = x.channels();
+    if groups == 0 || !channels.is_multiple_of(groups) {
+        bail!("{channels} channels do not divide into {groups} groups");
+    }
+    let mut y = x.engine.map(x.dims);
+    kernels::shuffle(&x.values()?, channels, groups, y.values_mut()?);
+    Ok(y)
+}
+
+/// In the map's memory.
+pub(super) fn activate<T: Element>(mut map: Map<T>, activation: Activation) -> Result<Map<T>> {
+    each_image(&mut map, |_| Elementwise::Activate(activation))?;
+    Ok(map)
 }
 
 /// The images of several maps as one batch.

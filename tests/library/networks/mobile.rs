@@ -2,8 +2,8 @@
 //! timm (`build_mobile` of `tests/tools/make_golden.py`).
 
 use senet::nets::{
-    Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, Plan, SePlan,
-    Shift, ShortcutPlan, StemPool, StepPlan, SumPlan,
+    Activation, BlockPlan, ConvGeometry, ConvPlan, KernelShape, LinearPlan, NormPlan, Padding,
+    Plan, SePlan, Shift, ShortcutPlan, StemPool, StepPlan, SumPlan,
 };
 
 use super::{check_recorded, formula, load, notice, recorded};
@@ -53,6 +53,7 @@ fn conv(name: &str, norm: Option<&str>, shape: Shape, activation: Option<Activat
             inputs,
             outputs,
             kernel_size,
+            shape: KernelShape::Square,
             stride,
             padding: Padding::Same,
             dilation: 1,

@@ -4,8 +4,8 @@ use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
 use crate::nets::families::Family;
 use crate::nets::names::{Branch, ConvName, Names};
 use crate::nets::plan::{
-    Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, ProjectionPlan,
-    SePlan, Shift, ShortcutPlan, SkPlan, StepPlan, SumPlan,
+    Activation, BlockPlan, ConvGeometry, ConvPlan, KernelShape, LinearPlan, NormPlan, Padding,
+    Pool, ProjectionPlan, SePlan, Shift, ShortcutPlan, SkPlan, StepPlan, SumPlan,
 };
 use crate::nets::{NetError, Plan};
 
@@ -214,7 +214,7 @@ impl Planner<'_> {
             StepPlan::Conv(self.conv(place.conv(names[1]), geometry))
         });
         if on(StrideOn::AvgAfterConv2) == 2 {
-            steps.push(StepPlan::AvgPool);
+            steps.push(StepPlan::Pool(Pool::Average));
         }
         let se = self.se(place, SePosition::BeforeLastConv, width)?;
         steps.extend(se.map(StepPlan::Se));
@@ -322,6 +322,7 @@ fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> ConvGeometry {
         inputs,
         outputs,
         kernel_size,
+        shape: KernelShape::Square,
         stride: 1,
         padding: Padding::Each(kernel_size / 2),
         dilation: 1,
