@@ -248,7 +248,7 @@ fn direct_convolution_and_its_sums() {
                 case.check(isa, &y, activation, bound);
 
                 let [n, h, w] = case.shape;
-                let segment = case.geometry.output(h) * case.geometry.output(w);
+                let segment = case.geometry.output_size([h, w]).iter().product();
                 let mut sums = vec![f32::NAN; n * case.geometry.outputs];
                 let row_sums = RowSums {
                     segment,
