@@ -44,7 +44,6 @@ fn main() {
 
 fn time(architecture: &str) {
     let card = Zoo::builtin()
-        .unwrap()
         .default_of(architecture)
         .expect("a built-in architecture");
     let spec = ModelSpec::from_card(card).unwrap();

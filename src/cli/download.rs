@@ -181,8 +181,8 @@ pub(super) fn run(
 
 /// The names of all models to download, without duplicates.
 fn names(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
-    let zoo = Zoo::builtin().map_err(Error::from)?;
-    let all = || zoo.cards().iter().map(|card| card.name.to_string());
+    let zoo = Zoo::builtin();
+    let all = || zoo.names().map(ToString::to_string);
     let mut names: Vec<String> = Vec::new();
     let mut push = |name: String| {
         if !names.contains(&name) {

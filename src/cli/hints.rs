@@ -274,7 +274,6 @@ fn card(error: &CardError) -> Option<String> {
                 .to_owned()
         }
         CardError::Field { field, .. } => return field_step(field),
-        CardError::Builtin(error) => return card(error),
         _ => return None,
     })
 }

@@ -102,7 +102,7 @@ pub(super) fn run(
     }
     let overrides = arguments.input.overrides();
     let (spec, hub) = session::find_from(&arguments.model, &overrides, &arguments.hub, messages)?;
-    let card = Zoo::builtin().map_err(Error::from)?.get(&spec.name);
+    let card = Zoo::builtin().get(&spec.name);
     let plan = spec
         .network
         .plan(spec.naming, spec.classes())

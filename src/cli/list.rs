@@ -58,7 +58,7 @@ struct CheckpointRow<'a> {
 pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Result<u8> {
     let hub = session::hub_options(true)?;
     let wanted = arguments.filter.as_deref().map(squash);
-    let zoo = Zoo::builtin().map_err(Error::from)?;
+    let zoo = Zoo::builtin();
     let matches = |name: &str| {
         let wanted = wanted.as_ref();
         wanted.is_none_or(|wanted| squash(name).contains(wanted))
@@ -66,8 +66,8 @@ pub(super) fn run(arguments: &Arguments, results: &mut Results) -> anyhow::Resul
     if arguments.architectures {
         return list_architectures(arguments, zoo, matches, results);
     }
-    let cards = zoo.cards().iter();
-    let cards: Vec<&Card> = cards
+    let cards: Vec<&Card> = zoo
+        .cards()
         .filter(|card| matches(&card.name.to_string()))
         .collect();
     if let (Some(filter), true) = (&arguments.filter, cards.is_empty()) {
@@ -92,8 +92,8 @@ fn list_architectures(
     matches: impl Fn(&str) -> bool,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let untrained = zoo.untrained().iter().map(|known| known.name.as_str());
-    let mut names: Vec<&str> = zoo.architectures().into_iter().chain(untrained).collect();
+    let all = zoo.architectures().into_iter();
+    let mut names: Vec<&str> = all.chain(zoo.untrained_names()).collect();
     names.retain(|name| matches(name));
     names.sort_unstable();
     if let (Some(filter), true) = (&arguments.filter, names.is_empty()) {
@@ -142,8 +142,7 @@ impl Row for ArchitectureRow {
 }
 
 fn architecture_row(known: Architecture, zoo: &Zoo) -> Result<ArchitectureRow, NetError> {
-    let cards = zoo.cards().iter().map(|card| &card.name);
-    let of_it = cards.filter(|name| name.architecture() == known.name);
+    let of_it = zoo.names().filter(|name| name.architecture() == known.name);
     Ok(ArchitectureRow {
         checkpoints: of_it.map(ToString::to_string).collect(),
         num_features: known.network.plan(known.naming, 1)?.num_features(),

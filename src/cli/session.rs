@@ -74,7 +74,7 @@ pub(super) fn find_at(
     let Some(revision) = from.revision.as_deref() else {
         return find(name, overrides, hub, messages);
     };
-    if let Some((repo, own)) = store::named_repository(name)? {
+    if let Some((repo, own)) = store::named_repository(name) {
         if own.is_some() {
             bail!("`{name}` has a revision of its own: `--revision {revision}` contradicts it");
         }

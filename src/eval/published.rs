@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Answer, Interval, Record};
 use crate::preprocess::InputSpec;
-use crate::zoo::{CardError, Published, Zoo};
+use crate::zoo::{Published, Zoo};
 
 /// A model's published accuracy, and whether the measurement agrees with it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -37,13 +37,10 @@ impl Comparison {
 }
 
 /// The published accuracy of the built-in model `name` with this preprocessing, if there is one.
-///
-/// # Errors
-/// As [`Zoo::builtin`].
-pub fn published(name: &str, input: &InputSpec) -> Result<Option<&'static Published>, CardError> {
-    let card = Zoo::builtin()?.get(name);
+pub fn published(name: &str, input: &InputSpec) -> Option<&'static Published> {
+    let card = Zoo::builtin().get(name)?;
     let same = |published: &&Published| {
         published.size == input.size && (published.crop_pct - input.crop_pct).abs() < 1e-9
     };
-    Ok(card.and_then(|card| card.published.iter().find(same)))
+    card.published.iter().find(same)
 }

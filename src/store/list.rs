@@ -15,18 +15,12 @@ use crate::zoo::{CONFIG_FILE, ModelSpec, Overrides, WeightsRef, WeightsSource, Z
 /// # Errors
 /// If a cache cannot be read.
 pub fn list(hub: &HubOptions) -> Result<Vec<CachedRepo>> {
-    let zoo = Zoo::builtin()?;
     let repos = scan(hub)?.into_iter();
-    Ok(repos.filter(|repo| is_checkpoint(repo, zoo)).collect())
+    Ok(repos.filter(is_checkpoint).collect())
 }
 
-fn is_checkpoint(repo: &CachedRepo, zoo: &Zoo) -> bool {
-    let of_card = |name: &str| {
-        zoo.cards()
-            .iter()
-            .any(|card| card.weights.repo.as_deref() == Some(name))
-    };
-    if of_card(&repo.repo) {
+fn is_checkpoint(repo: &CachedRepo) -> bool {
+    if Zoo::builtin().of_repository(&repo.repo).is_some() {
         return true;
     }
     let files = repo.revisions.iter().flat_map(|revision| &revision.files);
@@ -66,10 +60,9 @@ impl CachedRelease {
 /// # Errors
 /// If the cache cannot be read.
 pub fn list_releases(hub: &HubOptions) -> Result<Vec<CachedRelease>> {
-    let cards = Zoo::builtin()?.cards();
     let with_source = |file: CachedFile| {
-        let mut releases = cards.iter().filter_map(|card| card.weights.released());
-        let release = releases.find(|release| release.name() == Some(&file.name));
+        let card = Zoo::builtin().of_release_file(&file.name);
+        let release = card.and_then(|card| card.weights.released());
         CachedRelease {
             url: release.map(|release| release.url.to_owned()),
             sha1: release.and_then(|release| Some(release.sha1?.to_owned())),
@@ -80,14 +73,11 @@ pub fn list_releases(hub: &HubOptions) -> Result<Vec<CachedRelease>> {
 }
 
 /// Commits that cards name: no branch points to them, yet they are needed.
-///
-/// # Errors
-/// If the built-in cards are wrong, which the program's tests rule out.
-pub fn pinned_commits() -> Result<BTreeSet<String>> {
-    let cards = Zoo::builtin()?.cards().iter();
-    Ok(cards
+pub fn pinned_commits() -> BTreeSet<String> {
+    let cards = Zoo::builtin().mentioning("revision = ");
+    cards
         .filter_map(|card| card.weights.revision.clone())
-        .collect())
+        .collect()
 }
 
 /// The entries of a lockfile for everything that [`list`] finds, and the release files of cards. Every
@@ -136,11 +126,6 @@ pub fn lock(hub: &HubOptions) -> Result<Vec<LockedFile>> {
 }
 
 fn is_weights(name: &str) -> bool {
-    let of_card = || {
-        let zoo = Zoo::builtin().ok()?;
-        zoo.cards()
-            .iter()
-            .find(|card| card.weights.file.as_deref() == Some(name))
-    };
-    may_hold_weights(name) || of_card().is_some()
+    let mut mentioning = Zoo::builtin().mentioning(name);
+    may_hold_weights(name) || mentioning.any(|card| card.weights.file.as_deref() == Some(name))
 }

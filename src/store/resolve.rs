@@ -41,7 +41,7 @@ pub fn resolve(
     if is_path && path.is_dir() {
         return directory(path, overrides);
     }
-    match Zoo::builtin()?.resolve(name) {
+    match Zoo::builtin().resolve(name) {
         Ok(Selection::Card { card, note }) => {
             let mut spec = ModelSpec::from_card(card)?;
             spec.set(overrides);
@@ -78,14 +78,11 @@ pub fn resolve(
 
 /// The repository and the revision in `hf-hub:organisation/name[@revision]` or in the web address of
 /// the same; `None` for any other name.
-///
-/// # Errors
-/// If the built-in cards are wrong, which the program's tests rule out.
 #[cfg(feature = "cli")]
-pub(crate) fn named_repository(name: &str) -> Result<Option<(String, Option<String>)>> {
-    match Zoo::builtin()?.resolve(name) {
-        Ok(Selection::Hub { repo, revision, .. }) => Ok(Some((repo, revision))),
-        _ => Ok(None),
+pub(crate) fn named_repository(name: &str) -> Option<(String, Option<String>)> {
+    match Zoo::builtin().resolve(name) {
+        Ok(Selection::Hub { repo, revision, .. }) => Some((repo, revision)),
+        _ => None,
     }
 }
 
@@ -137,12 +134,8 @@ fn file_as_model(path: &Path) -> Option<CardError> {
 /// The checkpoint whose release file has the name of the file at `path`.
 fn release_model(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
-    let cards = Zoo::builtin().ok()?.cards().iter();
-    let mut named = cards.filter(|card| {
-        let release = card.weights.released();
-        release.and_then(|release| release.name()) == Some(name)
-    });
-    named.next().map(|card| card.name.to_string())
+    let card = Zoo::builtin().of_release_file(name);
+    card.map(|card| card.name.to_string())
 }
 
 fn repository(

@@ -53,15 +53,15 @@ pub fn license(spec: &ModelSpec) -> Option<String> {
         let license = config.pointer("/pretrained_cfg/license")?.as_str()?;
         return Some(license.to_owned());
     }
-    let card = Zoo::builtin().ok()?.get(&spec.name)?;
+    let card = Zoo::builtin().get(&spec.name)?;
     Some(card.license.clone())
 }
 
 impl ModelCard<'_> {
     fn is_for_timm(&self) -> bool {
-        let zoo = Zoo::builtin().ok();
-        let known = zoo.and_then(|zoo| Some(zoo.is_in_timm(zoo.architecture_of(self.base)?)));
-        known.unwrap_or_default() && !self.head_only
+        let zoo = Zoo::builtin();
+        let known = zoo.architecture_of(self.base);
+        known.is_some_and(|name| zoo.is_in_timm(name)) && !self.head_only
     }
 
     fn front_matter(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -67,7 +67,7 @@ pub(super) fn config(
     let unknown = || DirectoryError::NoArchitecture {
         model: base.name.clone(),
     };
-    let architecture = Zoo::builtin()?.architecture_of(base).ok_or_else(unknown)?;
+    let architecture = Zoo::builtin().architecture_of(base).ok_or_else(unknown)?;
     let channels = base.channels();
     let input = &info.input;
     let [height, width] = input.size;

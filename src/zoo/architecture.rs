@@ -55,6 +55,11 @@ impl Architecture {
             labels: LABELS.to_owned(),
         })
     }
+
+    /// The name of the architecture in that file.
+    pub(super) fn name_of(file: &str) -> Result<String, CardError> {
+        split_path(file).map(|(_, name)| name.to_owned())
+    }
 }
 
 impl From<&Card> for Architecture {

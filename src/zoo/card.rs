@@ -122,15 +122,12 @@ impl Card {
 
     /// As [`Card::parse`], without the checks beyond the types of the fields.
     pub(super) fn read(file: &str, text: &str) -> Result<Self, CardError> {
-        let (family, stem) = split_path(file)?;
-        let name = CardName::parse(stem).ok_or_else(|| CardError::FileName {
-            file: file.to_owned(),
-        })?;
+        let name = Self::name_of(file)?;
         let parsed: CardFile =
             toml::from_str(text).map_err(|error| toml_error(file, text, &error))?;
         Ok(Self {
             name,
-            family: family.to_owned(),
+            family: split_path(file)?.0.to_owned(),
             license: parsed.license,
             paper: parsed.paper,
             origin: parsed.origin,
@@ -145,6 +142,14 @@ impl Card {
             input: parsed.input,
             labels: parsed.labels.set,
             published: parsed.published,
+        })
+    }
+
+    /// The name of the card in that file.
+    pub(super) fn name_of(file: &str) -> Result<CardName, CardError> {
+        let (_, name) = split_path(file)?;
+        CardName::parse(name).ok_or_else(|| CardError::FileName {
+            file: file.to_owned(),
         })
     }
 

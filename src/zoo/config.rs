@@ -93,15 +93,15 @@ impl ModelSpec {
         // Before 2023 all fields were at the top level, and timm used another name for the labels.
         let pretrained = nested.unwrap_or(root);
 
-        let zoo = Zoo::builtin()?;
+        let zoo = Zoo::builtin();
         origin::check(root)?;
         let architecture: String = root.required("architecture", "a name")?;
         // timm ignores a tag, and accepts its former names.
         let named = split_tag(&architecture).0;
         let named = present_name(named).map_or(named, |name| split_tag(name).0);
         let Some(mut standard) = zoo.architecture(named) else {
-            let untrained = zoo.untrained().iter().map(|known| known.name.as_str());
-            let suggestions = near(named, zoo.architectures().into_iter().chain(untrained));
+            let all = zoo.architectures().into_iter();
+            let suggestions = near(named, all.chain(zoo.untrained_names()));
             return Err(CardError::UnknownArchitecture {
                 file,
                 architecture,

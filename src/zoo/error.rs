@@ -184,9 +184,6 @@ pub enum CardError {
     /// The label set cannot be used.
     #[error(transparent)]
     Labels(#[from] LabelError),
-    /// A bug in the program: its tests parse the same cards.
-    #[error("a built-in card is wrong: {0}")]
-    Builtin(&'static CardError),
 }
 
 impl CardError {
@@ -230,7 +227,6 @@ impl CardError {
                 "a model's directory holds config.json and the weights, as timm saves them".into(),
             ),
             Self::Labels(error) => error.hint(),
-            Self::Builtin(error) => error.hint(),
             Self::UnknownModel { .. }
             | Self::UnknownArchitecture { .. }
             | Self::UnknownCheckpoint { .. }

@@ -10,6 +10,7 @@ mod architecture;
 mod card;
 mod check;
 mod config;
+mod entry;
 mod error;
 mod overrides;
 mod registry;
@@ -32,8 +33,8 @@ pub use weights_ref::{DEFAULT_FILE, WeightsRef};
 
 include!(concat!(env!("OUT_DIR"), "/weights.rs"));
 
-/// The model that is used if none is named: of the ImageNet-1k checkpoints below 30 million parameters,
-/// the one with the highest published top-1 accuracy.
+/// The model that is used if none is named: of the SE-ResNets and SE-ResNeXts below 30 million parameters
+/// that know ImageNet-1k, the one with the highest published top-1 accuracy.
 pub const DEFAULT_MODEL: &str = "seresnext50_32x4d.racm_in1k";
 
 /// What `demo` means: the small network whose weights are part of the program.

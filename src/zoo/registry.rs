@@ -5,40 +5,42 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use super::entry::{Entry, File, entries, read_all};
 use super::resolve::split_tag;
-use super::{Architecture, Card, CardError, ModelSpec};
+use super::{Architecture, Card, CardError, CardName, ModelSpec};
 
 include!(concat!(env!("OUT_DIR"), "/cards.rs"));
 include!(concat!(env!("OUT_DIR"), "/architectures.rs"));
 
-/// A set of cards that agree with each other, and architectures without one, sorted by name.
+/// A set of cards that agree with each other, and architectures without one, sorted by name. A file is
+/// parsed when it is needed: a name needs the cards of its architecture, of some hundred.
 #[derive(Clone, Debug)]
 pub struct Zoo {
-    cards: Vec<Card>,
-    untrained: Vec<Architecture>,
+    cards: Vec<Entry<CardName, Card>>,
+    untrained: Vec<Entry<String, Architecture>>,
 }
 
-static BUILTIN: LazyLock<Result<Zoo, CardError>> = LazyLock::new(|| {
-    let read = |(file, text): &(&str, &str)| Architecture::read(file, text);
-    Ok(Zoo {
-        untrained: ARCHITECTURES.iter().map(read).collect::<Result<_, _>>()?,
-        ..Zoo::read(CARDS, Card::read)?
-    })
+static BUILTIN: LazyLock<Zoo> = LazyLock::new(|| {
+    Zoo::new(
+        CARDS.iter().map(|&(file, text)| (file, text.into())),
+        ARCHITECTURES
+            .iter()
+            .map(|&(file, text)| (file, text.into())),
+    )
+    .unwrap_or_else(|error| panic!("{error}"))
 });
 
-type ReadCard = fn(&str, &str) -> Result<Card, CardError>;
-
 impl Zoo {
-    /// The cards that are part of the program. They are parsed once and not checked: the tests do
-    /// that, and planning every network would take most of a short command's time.
+    /// The cards that are part of the program. They are not checked here: the tests do that, and
+    /// planning every network would take most of a short command's time.
     ///
-    /// # Errors
-    /// [`CardError::Builtin`] if one cannot be parsed, which the program's tests rule out.
-    pub fn builtin() -> Result<&'static Self, CardError> {
-        BUILTIN.as_ref().map_err(CardError::Builtin)
+    /// # Panics
+    /// If a card cannot be parsed, now or when it is needed, which the program's tests rule out.
+    pub fn builtin() -> &'static Self {
+        &BUILTIN
     }
 
-    /// Reads cards, given as pairs of file name and text.
+    /// Reads cards, given as pairs of a path as that under `models/` and a text.
     ///
     /// # Errors
     /// Those of [`Card::parse`]; [`CardError::Differ`] if cards of one architecture disagree about
@@ -47,9 +49,13 @@ impl Zoo {
         files: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, CardError> {
         let files: Vec<_> = files.into_iter().collect();
-        let zoo = Self::read(&files, Card::parse)?;
+        for (file, text) in &files {
+            Card::parse(file, text)?;
+        }
+        let owned = |(file, text): (&'a str, &str)| (file, text.to_owned().into());
+        let zoo = Self::new(files.into_iter().map(owned), [])?;
         let mut groups = BTreeMap::<&str, Vec<&Card>>::new();
-        for card in &zoo.cards {
+        for card in zoo.cards() {
             groups
                 .entry(card.name.architecture())
                 .or_default()
@@ -61,45 +67,71 @@ impl Zoo {
         Ok(zoo)
     }
 
-    fn read(files: &[(&str, &str)], card: ReadCard) -> Result<Self, CardError> {
-        let cards = files.iter().map(|(file, text)| card(file, text));
-        let mut cards = cards.collect::<Result<Vec<_>, _>>()?;
-        cards.sort_by(|a, b| a.name.cmp(&b.name));
+    fn new<'a>(
+        cards: impl IntoIterator<Item = File<'a>>,
+        untrained: impl IntoIterator<Item = File<'a>>,
+    ) -> Result<Self, CardError> {
         Ok(Self {
-            cards,
-            untrained: Vec::new(),
+            cards: entries(cards, Card::name_of, Card::read)?,
+            untrained: entries(untrained, Architecture::name_of, Architecture::read)?,
         })
     }
 
+    /// The names of all cards, sorted. Nothing is parsed for them.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &CardName> {
+        self.cards.iter().map(|entry| &entry.name)
+    }
+
     /// All cards, sorted by name.
-    pub fn cards(&self) -> &[Card] {
-        &self.cards
+    pub fn cards(&self) -> impl ExactSizeIterator<Item = &Card> {
+        read_all(&self.cards);
+        self.cards.iter().map(Entry::get)
     }
 
     /// The card with that full name, `architecture.tag`.
     pub fn get(&self, name: &str) -> Option<&Card> {
-        self.cards.iter().find(|card| card.name.to_string() == name)
+        let name = CardName::parse(name)?;
+        let place = self.cards.binary_search_by(|entry| entry.name.cmp(&name));
+        Some(self.cards[place.ok()?].get())
+    }
+
+    /// The cards whose files contain `text`, so that the others need not be parsed.
+    pub(crate) fn mentioning(&self, text: &str) -> impl Iterator<Item = &Card> {
+        let entries = self.cards.iter();
+        entries
+            .filter(move |entry| entry.text.contains(text))
+            .map(Entry::get)
     }
 
     /// The architectures without a published checkpoint, sorted by name.
-    pub fn untrained(&self) -> &[Architecture] {
-        &self.untrained
+    pub fn untrained(&self) -> impl ExactSizeIterator<Item = &Architecture> {
+        self.untrained.iter().map(Entry::get)
+    }
+
+    /// The names of the architectures without a published checkpoint, sorted. Nothing is parsed for
+    /// them.
+    pub fn untrained_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.untrained.iter().map(|entry| entry.name.as_str())
+    }
+
+    /// The architecture without a published checkpoint of that name.
+    pub(super) fn get_untrained(&self, name: &str) -> Option<&Architecture> {
+        let named = self.untrained.iter().find(|entry| entry.name == name);
+        named.map(Entry::get)
     }
 
     /// The architecture of that name, with or without a card.
     pub fn architecture(&self, name: &str) -> Option<Architecture> {
-        let untrained = || self.untrained.iter().find(|known| known.name == name);
         let card = self.default_of(name).map(Architecture::from);
-        card.or_else(|| untrained().cloned())
+        card.or_else(|| self.get_untrained(name).cloned())
     }
 
     /// The name of the architecture that a model has, apart from its input channels and classes.
     pub fn architecture_of(&self, spec: &ModelSpec) -> Option<&str> {
-        let untrained = self.untrained.iter().map(|known| known.name.as_str());
-        let all = self.architectures().into_iter().chain(untrained);
+        let all = self.architectures().into_iter();
         // Its own name, should there be two names for one network.
         let own = split_tag(&spec.name).0;
-        let mut all: Vec<&str> = all.collect();
+        let mut all: Vec<&str> = all.chain(self.untrained_names()).collect();
         all.sort_by_key(|name| *name != own);
         all.into_iter().find(|name| {
             self.architecture(name).is_some_and(|mut known| {
@@ -116,13 +148,9 @@ impl Zoo {
         self.architecture(architecture).is_some() && !self.of(architecture).any(own)
     }
 
-    /// Names of the architectures that have cards, sorted.
+    /// Names of the architectures that have cards, sorted. Nothing is parsed for them.
     pub fn architectures(&self) -> Vec<&str> {
-        let mut names: Vec<_> = self
-            .cards
-            .iter()
-            .map(|card| card.name.architecture())
-            .collect();
+        let mut names: Vec<_> = self.names().map(CardName::architecture).collect();
         names.dedup();
         names
     }
@@ -135,9 +163,10 @@ impl Zoo {
 
     /// Cards of one architecture.
     pub(super) fn of(&self, architecture: &str) -> impl Iterator<Item = &Card> {
-        self.cards
-            .iter()
-            .filter(move |card| card.name.architecture() == architecture)
+        let entries = self.cards.iter();
+        entries
+            .filter(move |entry| entry.name.architecture() == architecture)
+            .map(Entry::get)
     }
 }
 
@@ -191,12 +220,12 @@ mod tests {
     #[test]
     fn the_cards_of_the_program_satisfy_all_rules() {
         let checked = Zoo::parse(CARDS.iter().copied()).expect("every card is right");
-        assert_eq!(Zoo::builtin().unwrap().cards(), checked.cards());
+        assert!(Zoo::builtin().cards().eq(checked.cards()));
     }
 
     #[test]
     fn the_architecture_of_a_model_is_known_by_its_network() {
-        let zoo = Zoo::builtin().unwrap();
+        let zoo = Zoo::builtin();
         for card in zoo.cards() {
             let mut spec = ModelSpec::from_card(card).unwrap();
             let name = card.name.architecture();
@@ -219,7 +248,7 @@ mod tests {
     fn the_architectures_without_a_card_satisfy_all_rules() {
         for (file, text) in ARCHITECTURES {
             let architecture = Architecture::parse(file, text).expect("every file is right");
-            let zoo = Zoo::builtin().unwrap();
+            let zoo = Zoo::builtin();
             assert_eq!(zoo.default_of(&architecture.name), None);
             assert_eq!(
                 zoo.architecture(&architecture.name).as_ref(),

@@ -15,6 +15,9 @@ const OLD_NAMES: [(&str, &str); 5] = [
     ("seresnext26tn_32x4d", "seresnext26t_32x4d"),
 ];
 
+/// The field of a card that has Cadene's name.
+const CADENE: &str = "\ncadene = ";
+
 /// The present name of an architecture that timm formerly called `architecture`.
 pub(super) fn present_name(architecture: &str) -> Option<&'static str> {
     let key = squash(architecture);
@@ -88,8 +91,7 @@ impl Zoo {
         if let Some(folder) = strip_prefix(text, "local-dir:") {
             return Ok(Selection::Directory(folder.into()));
         }
-        let released = |card: &&Card| card.weights.release.as_deref() == Some(text);
-        let card = match self.cards().iter().find(released) {
+        let card = match self.of_release(text) {
             Some(card) => card,
             None => match address::repository(text) {
                 Some(selection) => return selection,
@@ -108,8 +110,10 @@ impl Zoo {
         let name = strip_prefix(text, "timm/").unwrap_or(text);
         let (name, tag) = split_tag(name);
         let key = squash(name);
-        let mut known = self.untrained().iter();
-        known.find(|known| squash(&known.name) == key && tag.is_none_or(|tag| tag == "untrained"))
+        let mut names = self.untrained_names();
+        let name = names.find(|known| squash(known) == key)?;
+        let fits = tag.is_none_or(|tag| tag == "untrained");
+        fits.then(|| self.get_untrained(name))?
     }
 
     fn untrained_selection<'z>(
@@ -155,18 +159,31 @@ impl Zoo {
         }
     }
 
-    fn of_repository(&self, text: &str) -> Option<&Card> {
-        self.cards()
-            .iter()
-            .find(|card| card.weights.repo.as_deref() == Some(text))
+    /// The card whose weights are in that repository of the hub.
+    pub(crate) fn of_repository(&self, repo: &str) -> Option<&Card> {
+        self.mentioning(repo)
+            .find(|card| card.weights.repo.as_deref() == Some(repo))
+    }
+
+    /// The card whose weights have that address outside the hub.
+    fn of_release(&self, url: &str) -> Option<&Card> {
+        self.mentioning(url)
+            .find(|card| card.weights.release.as_deref() == Some(url))
+    }
+
+    /// The card whose weights outside the hub have that name in the cache.
+    pub(crate) fn of_release_file(&self, file: &str) -> Option<&Card> {
+        let mut cards = self.mentioning(file);
+        cards.find(|card| {
+            let release = card.weights.released();
+            release.and_then(|release| release.name()) == Some(file)
+        })
     }
 
     fn find_cadene(&self, name: &str) -> Result<&Card, CardError> {
         self.of_cadene(name).ok_or_else(|| {
-            let names = self
-                .cards()
-                .iter()
-                .filter_map(|card| card.cadene.as_deref());
+            let cards = self.mentioning(CADENE);
+            let names = cards.filter_map(|card| card.cadene.as_deref());
             let suggestions = near(name, names)
                 .iter()
                 .map(|name| format!("cadene/{name}"))
@@ -180,8 +197,7 @@ impl Zoo {
 
     fn of_cadene(&self, name: &str) -> Option<&Card> {
         let same = |cadene: &String| squash(cadene) == squash(name);
-        self.cards()
-            .iter()
+        self.mentioning(CADENE)
             .find(|card| card.cadene.as_ref().is_some_and(same))
     }
 

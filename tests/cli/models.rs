@@ -38,7 +38,7 @@ fn architectures() {
 fn an_architecture_without_a_checkpoint_runs() {
     let env = Env::new();
     env.image("ankle-boot.png", "boot.png");
-    let known = Zoo::builtin().unwrap().architecture("skresnet50d").unwrap();
+    let known = Zoo::builtin().architecture("skresnet50d").unwrap();
     let plan = |classes| known.network.plan(known.naming, classes).unwrap();
     env.write(
         "pets/config.json",
@@ -448,7 +448,7 @@ fn a_backbone_of_a_legacy_model_names_the_release() {
 }
 
 pub(super) fn spec(name: &str) -> ModelSpec {
-    ModelSpec::from_card(Zoo::builtin().unwrap().get(name).unwrap()).unwrap()
+    ModelSpec::from_card(Zoo::builtin().get(name).unwrap()).unwrap()
 }
 
 pub(super) fn demo_plan(classes: usize) -> Plan {

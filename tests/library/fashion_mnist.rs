@@ -56,10 +56,7 @@ fn accuracy_on_all_test_images() {
     );
     assert_eq!((torch.len(), unlike_torch), (10_000, 0));
 
-    let card = Zoo::builtin()
-        .unwrap()
-        .get("seresnet20.fashion_mnist")
-        .unwrap();
+    let card = Zoo::builtin().get("seresnet20.fashion_mnist").unwrap();
     let published = &card.published[0];
     assert_eq!(published.top1, correct as f64 / 100.0);
     assert_eq!(published.top5, in_top5 as f64 / 100.0);

@@ -261,7 +261,7 @@ fn sources(
     hub: &HubOptions,
     messages: Messages,
 ) -> anyhow::Result<(String, Option<String>, Option<String>)> {
-    if let Some((repo, _)) = store::named_repository(name)? {
+    if let Some((repo, _)) = store::named_repository(name) {
         return Ok((name.to_owned(), Some(repo), None));
     }
     let spec = session::find(name, &Overrides::ALL, hub, messages)?;
@@ -311,7 +311,7 @@ fn prune(
     messages: Messages,
     results: &mut Results,
 ) -> anyhow::Result<u8> {
-    let keep = store::pinned_commits()?;
+    let keep = store::pinned_commits();
     let mut of_repos: Vec<(CachedRepo, Vec<Reclaimable>)> = Vec::new();
     for repo in store::list(hub)? {
         let items = repo.reclaimable(&keep).map_err(Error::from)?;

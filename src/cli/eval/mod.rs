@@ -122,7 +122,7 @@ fn run_eval(
 
 /// What was published for a model as it is to be run.
 fn expected(spec: &ModelSpec) -> anyhow::Result<&'static Published> {
-    let Some(published) = published(&spec.name, &spec.input).map_err(Error::from)? else {
+    let Some(published) = published(&spec.name, &spec.input) else {
         let [height, width] = spec.input.size;
         bail!(
             "nothing was published for {} at {height}x{width} px with crop_pct {} \

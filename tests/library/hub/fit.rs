@@ -29,7 +29,7 @@ impl Progress for Notes {
 }
 
 pub(super) fn spec(name: &str) -> ModelSpec {
-    ModelSpec::from_card(Zoo::builtin().unwrap().get(name).unwrap()).unwrap()
+    ModelSpec::from_card(Zoo::builtin().get(name).unwrap()).unwrap()
 }
 
 /// A safetensors file of zeros with these tensors, and one more that makes it at least `least`

@@ -35,7 +35,7 @@ fn prefixed(prefix: &str) -> Tensors {
 }
 
 fn spec() -> ModelSpec {
-    match Zoo::builtin().unwrap().resolve("demo").unwrap() {
+    match Zoo::builtin().resolve("demo").unwrap() {
         Selection::Card { card, .. } => ModelSpec::from_card(card).unwrap(),
         other => panic!("{other:?}"),
     }

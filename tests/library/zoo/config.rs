@@ -61,7 +61,7 @@ fn names(spec: &ModelSpec) -> Vec<&str> {
 #[test]
 fn the_current_layout() {
     let spec = parse(CURRENT).unwrap();
-    let card = Zoo::builtin().unwrap().get("seresnet50.ra2_in1k").unwrap();
+    let card = Zoo::builtin().get("seresnet50.ra2_in1k").unwrap();
     assert_eq!(spec.network, card.network);
     assert_eq!(spec.input, card.input);
     assert_eq!((spec.naming, spec.classes()), (Naming::Resnet, 10));
@@ -93,7 +93,7 @@ fn an_architecture_with_a_tag_or_a_former_name() {
         ("seresnext26tn_32x4d", "seresnext26t_32x4d"),
     ] {
         let spec = parse(&format!(r#"{{"architecture": "{written}"}}"#)).unwrap();
-        let card = Zoo::builtin().unwrap().default_of(meant).unwrap();
+        let card = Zoo::builtin().default_of(meant).unwrap();
         assert_eq!(spec.network, card.network, "{written}");
         assert_eq!(spec.naming, card.naming, "{written}");
     }
@@ -455,7 +455,7 @@ fn the_number_of_classes_can_be_given() {
         "numbered"
     );
 
-    let card = Zoo::builtin().unwrap().get("seresnet50.ra2_in1k").unwrap();
+    let card = Zoo::builtin().get("seresnet50.ra2_in1k").unwrap();
     let spec = ModelSpec::from_card(card).unwrap();
     let mut set = spec.clone();
     set.set(&classes(1000));
@@ -510,7 +510,7 @@ fn other_input_channels() {
 
 #[test]
 fn a_card_gives_the_same_description() {
-    for card in Zoo::builtin().unwrap().cards() {
+    for card in Zoo::builtin().cards() {
         let spec = ModelSpec::from_card(card).unwrap();
         assert_eq!(spec.name, card.name.to_string());
         assert_eq!(spec.weights, WeightsSource::Reference(card.weights.clone()));

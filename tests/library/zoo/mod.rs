@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 use senet::labels::LabelSet;
 use senet::nets::{Naming, StrideOn};
 use senet::preprocess::Interpolation;
-use senet::zoo::{Card, CardName, DEFAULT_MODEL, DEMO_MODEL, Zoo, embedded_weights};
+use senet::zoo::{
+    Card, CardName, DEFAULT_MODEL, DEMO_MODEL, Selection, WeightsRef, Zoo, embedded_weights,
+};
 
 fn zoo() -> &'static Zoo {
-    Zoo::builtin().expect("the built-in cards are right")
+    Zoo::builtin()
 }
 
 fn models() -> PathBuf {
@@ -50,9 +52,9 @@ fn text_of(name: &str) -> String {
 #[test]
 fn the_zoo_holds_every_file() {
     let files: BTreeSet<PathBuf> = card_files().into_iter().collect();
-    let cards = zoo().cards().iter();
+    let cards = zoo().cards();
     let cards = cards.map(|card| format!("{}/{}.toml", card.family, card.name));
-    let untrained = zoo().untrained().iter();
+    let untrained = zoo().untrained();
     let untrained = untrained.map(|known| format!("{}/{}.toml", known.family, known.name));
     let known: BTreeSet<PathBuf> = cards
         .chain(untrained)
@@ -90,12 +92,7 @@ fn facts_that_are_easy_to_get_wrong() {
             .relu_before
     );
 
-    let legacy = || {
-        zoo()
-            .cards()
-            .iter()
-            .filter(|card| card.naming == Naming::Senet)
-    };
+    let legacy = || zoo().cards().filter(|card| card.naming == Naming::Senet);
     assert!(legacy().count() > 0);
     for card in legacy() {
         assert!(card.name.architecture().starts_with("legacy_"));
@@ -111,12 +108,29 @@ fn facts_that_are_easy_to_get_wrong() {
 fn a_timm_repository_is_named_after_its_card() {
     let repos = zoo()
         .cards()
-        .iter()
         .filter_map(|card| Some((card, card.weights.repo.as_deref()?)));
     let timms = repos.filter_map(|(card, repo)| Some((card, repo.strip_prefix("timm/")?)));
-    assert!(timms.clone().count() > 0);
+    let mut count = 0;
     for (card, name) in timms {
         assert_eq!(name, card.name.to_string());
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
+/// Only the files that contain the text are parsed to find these.
+#[test]
+fn a_card_is_found_by_its_repository_its_release_and_cadenes_name() {
+    for card in zoo().cards() {
+        let cadene = card.cadene.as_ref().map(|name| format!("cadene/{name}"));
+        let WeightsRef { repo, release, .. } = &card.weights;
+        for text in repo.iter().chain(release).chain(&cadene) {
+            let found = zoo().resolve(text).unwrap();
+            assert!(
+                matches!(found, Selection::Card { card: found, .. } if found == card),
+                "{text}"
+            );
+        }
     }
 }
 
@@ -145,7 +159,6 @@ fn each_architecture_has_one_default() {
     for architecture in zoo().architectures() {
         let cards: Vec<&Card> = zoo()
             .cards()
-            .iter()
             .filter(|card| card.name.architecture() == architecture)
             .collect();
         let recommended = cards.iter().filter(|card| card.recommended).count();
@@ -176,7 +189,7 @@ fn the_default_model_is_the_best_small_one() {
     };
     let small = zoo()
         .cards()
-        .iter()
+        .filter(|card| ["se-resnet", "se-resnext"].contains(&&*card.family))
         .filter(|card| card.params < 30_000_000 && card.labels == "imagenet-1k");
     let first = small.max_by(|a, b| best(a).total_cmp(&best(b))).unwrap();
     assert_eq!(first.name.to_string(), DEFAULT_MODEL);
