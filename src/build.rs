@@ -7,8 +7,12 @@
     reason = "cargo reads a build script's standard output"
 )]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 
 /// Directories of `models/` that are not families of networks.
 const OTHERS: [&str; 2] = ["labels", "weights"];
@@ -43,7 +47,7 @@ fn embed() -> io::Result<()> {
             "architectures.rs",
             table("ARCHITECTURES", texts, &architectures, by_family),
         ),
-        ("labels.rs", table("LABELS", texts, &sets, name)),
+        ("labels.rs", label_sets(&sets, &out)?),
         (
             "weights.rs",
             table("WEIGHTS", "&[(&str, &[u8])]", &weights, name),
@@ -121,6 +125,25 @@ fn stem(path: &Path) -> String {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned()
+}
+
+/// A static of names, numbers of classes and compressed contents: together they are larger than everything
+/// else here, and most runs need one.
+fn label_sets(files: &[PathBuf], out: &Path) -> io::Result<String> {
+    let mut source = String::from("static LABELS: &[(&str, usize, &[u8])] = &[\n");
+    for path in files {
+        let text = fs::read_to_string(path)?;
+        let classes = text.lines().filter(|line| !line.starts_with('#')).count();
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(text.as_bytes())?;
+        let compressed = out.join(format!("{}.zlib", name(path)));
+        fs::write(&compressed, encoder.finish()?)?;
+        source += &format!(
+            "    ({:?}, {classes}, include_bytes!({compressed:?})),\n",
+            stem(path)
+        );
+    }
+    Ok(source + "];\n")
 }
 
 /// A static of names and contents.

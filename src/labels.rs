@@ -1,11 +1,13 @@
 //! Label sets: the names of a classifier's outputs.
 //!
-//! The files under `models/labels/` are compiled into the program. Lines that begin with `#` name the
-//! public source; every other line is a class, in the order of the classifier's outputs: WordNet
+//! The files under `models/labels/` are compiled into the program, compressed. Lines that begin with `#`
+//! name the public source; every other line is a class, in the order of the classifier's outputs: WordNet
 //! id, tab, names. Sets without ids have one column. `tests/tools/make_labels.py` writes the files.
 
+use std::io::Read;
 use std::sync::{LazyLock, OnceLock};
 
+use flate2::read::ZlibDecoder;
 use serde::Serialize;
 
 use crate::quote::excerpt;
@@ -84,22 +86,34 @@ impl LabelError {
     }
 }
 
-/// A built-in file, parsed on first use: most runs need one set of a thousand lines, and the largest has
-/// twelve thousand.
+/// A built-in file, decompressed and parsed on first use: most runs need one set of a thousand lines, and
+/// the largest has twenty times as many.
 struct Builtin {
     name: &'static str,
-    text: &'static str,
+    classes: usize,
+    compressed: &'static [u8],
     parsed: OnceLock<Result<LabelSet, LabelError>>,
 }
 
 static BUILTIN: LazyLock<Vec<Builtin>> = LazyLock::new(|| {
-    let set = |&(file, text): &(&'static str, &'static str)| Builtin {
-        name: file.trim_end_matches(".tsv"),
-        text,
+    let set = |&(name, classes, compressed): &(&'static str, usize, &'static [u8])| Builtin {
+        name,
+        classes,
+        compressed,
         parsed: OnceLock::new(),
     };
     LABELS.iter().map(set).collect()
 });
+
+impl Builtin {
+    fn read(&self) -> Result<LabelSet, LabelError> {
+        let mut text = String::new();
+        ZlibDecoder::new(self.compressed)
+            .read_to_string(&mut text)
+            .expect("the build script has compressed a text");
+        LabelSet::parse(self.name, &text)
+    }
+}
 
 impl LabelSet {
     /// A built-in set, such as `imagenet-1k`.
@@ -109,21 +123,17 @@ impl LabelSet {
     pub fn builtin(name: &str) -> Result<&'static Self, LabelError> {
         let set = find(name)?;
         set.parsed
-            .get_or_init(|| Self::parse(set.name, set.text))
+            .get_or_init(|| set.read())
             .as_ref()
             .map_err(Clone::clone)
     }
 
-    /// Number of classes of a built-in set, without parsing it.
+    /// Number of classes of a built-in set, without reading it.
     ///
     /// # Errors
     /// [`LabelError::Unknown`] if there is no set of that name.
     pub fn builtin_len(name: &str) -> Result<usize, LabelError> {
-        Ok(find(name)?
-            .text
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .count())
+        Ok(find(name)?.classes)
     }
 
     /// Names of the built-in sets.
