@@ -117,7 +117,7 @@ impl<'a> Loader<'a> {
         let norm = match &plan.shift {
             Shift::Norm(norm) => Some(self.norm(norm)?),
             Shift::BiasAndNorm(norm) => Some(self.norm(norm)?.after_bias(&own_bias()?)),
-            Shift::Bias | Shift::ScaledBias(_) => None,
+            Shift::Bias | Shift::ScaledBias(_) | Shift::None => None,
         };
         self.with(&name, |filters| {
             let bias = match (&norm, &plan.shift) {
@@ -127,6 +127,7 @@ impl<'a> Loader<'a> {
                     filters.iter_mut().for_each(|value| *value = scaled(*value));
                     own_bias()?.into_iter().map(scaled).collect()
                 }
+                (None, Shift::None) => vec![0.0; plan.geometry.outputs],
                 (None, _) => own_bias()?,
             };
             // Folding leaves NaN and infinity as they are. A tiny variance or a huge scale can overflow

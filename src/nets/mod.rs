@@ -16,7 +16,8 @@ mod watch;
 
 pub use error::{NetError, OtherEnds, TensorMismatch};
 pub use families::{
-    BlockKind, NetworkSpec, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem,
+    BlockKind, GateSpec, HeadSpec, InvertedResidualRun, InvertedResidualSpec, MobileBlock,
+    NetworkSpec, PaddingRule, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem,
     StrideOn,
 };
 pub use grid::{Axis, Grid};

@@ -20,6 +20,11 @@ pub enum Naming {
     Byobnet,
     /// `conv1`, `layer1.0.conv1.paths.0.conv`, `fc` (timm `sknet.py`).
     Sknet,
+    /// `stem.conv`, `s1.b1.conv1.conv`, `head.fc` (timm `regnet.py`).
+    Regnet,
+    /// `conv_stem`, `blocks.0.0.conv_pw`, `se.conv_reduce`, `classifier` (timm `efficientnet.py` and
+    /// `mobilenetv3.py`).
+    Efficientnet,
 }
 
 /// Prefix of a convolution's `weight`, and of its BatchNorm's four vectors.
@@ -30,6 +35,14 @@ pub(super) type ConvName = [&'static str; 2];
 pub(super) enum Branch {
     Basic,
     Bottleneck,
+    /// Depthwise, 1x1.
+    Separable,
+    /// 1x1, depthwise, 1x1.
+    Inverted,
+    /// kxk, 1x1.
+    Fused,
+    /// kxk.
+    Single,
 }
 
 /// The patterns of one scheme. Names inside a block are those below the block's own.
@@ -47,6 +60,8 @@ pub(super) struct Names {
     /// has no pool: timm keeps the pool's place in the `Sequential`.
     pub(super) pooled_shortcut: ConvName,
     head_conv: Option<ConvName>,
+    /// A convolution without a norm, after the pool.
+    pooled_conv: Option<&'static str>,
     pub(super) classifier: &'static str,
 }
 
@@ -101,6 +116,7 @@ const RESNET: Names = Names {
     shortcut: ["downsample.0", "downsample.1"],
     pooled_shortcut: ["downsample.1", "downsample.2"],
     head_conv: None,
+    pooled_conv: None,
     classifier: "fc",
 };
 
@@ -122,11 +138,14 @@ const SENET: Names = Names {
 };
 
 const BYOBNET: Names = Names {
-    stems: &[&[
-        ["stem.conv1.conv", "stem.conv1.bn"],
-        ["stem.conv2.conv", "stem.conv2.bn"],
-        ["stem.conv3.conv", "stem.conv3.bn"],
-    ]],
+    stems: &[
+        &[["stem.conv", "stem.bn"]],
+        &[
+            ["stem.conv1.conv", "stem.conv1.bn"],
+            ["stem.conv2.conv", "stem.conv2.bn"],
+            ["stem.conv3.conv", "stem.conv3.bn"],
+        ],
+    ],
     block: "stages.{stage}.{block}",
     branches: &[(
         Branch::Bottleneck,
@@ -144,7 +163,48 @@ const BYOBNET: Names = Names {
     shortcut: ["shortcut.conv", "shortcut.bn"],
     pooled_shortcut: ["shortcut.conv", "shortcut.bn"],
     head_conv: Some(["final_conv.conv", "final_conv.bn"]),
+    pooled_conv: None,
     classifier: "head.fc",
+};
+
+const REGNET: Names = Names {
+    stems: &[&[["stem.conv", "stem.bn"]]],
+    block: "s{stage+1}.b{block+1}",
+    branches: &[(
+        Branch::Bottleneck,
+        &[
+            ["conv1.conv", "conv1.bn"],
+            ["conv2.conv", "conv2.bn"],
+            ["conv3.conv", "conv3.bn"],
+        ],
+    )],
+    shortcut: ["downsample.conv", "downsample.bn"],
+    head_conv: Some(["final_conv.conv", "final_conv.bn"]),
+    classifier: "head.fc",
+    ..RESNET
+};
+
+const EFFICIENTNET: Names = Names {
+    stems: &[&[["conv_stem", "bn1"]]],
+    block: "blocks.{stage}.{block}",
+    branches: &[
+        (Branch::Separable, &[["conv_dw", "bn1"], ["conv_pw", "bn2"]]),
+        (
+            Branch::Inverted,
+            &[["conv_pw", "bn1"], ["conv_dw", "bn2"], ["conv_pwl", "bn3"]],
+        ),
+        (Branch::Fused, &[["conv_exp", "bn1"], ["conv_pwl", "bn2"]]),
+        (Branch::Single, &[["conv", "bn1"]]),
+    ],
+    se: Some(SeNames {
+        module: "se",
+        reduce: "conv_reduce",
+        expand: "conv_expand",
+    }),
+    head_conv: Some(["conv_head", "bn2"]),
+    pooled_conv: Some("conv_head"),
+    classifier: "classifier",
+    ..RESNET
 };
 
 const SKNET: Names = Names {
@@ -180,6 +240,8 @@ impl Naming {
             Self::Senet => &SENET,
             Self::Byobnet => &BYOBNET,
             Self::Sknet => &SKNET,
+            Self::Regnet => &REGNET,
+            Self::Efficientnet => &EFFICIENTNET,
         }
     }
 }
@@ -223,6 +285,11 @@ impl Names {
     pub(super) fn head_conv(&self) -> Result<ConvName, NetError> {
         self.head_conv
             .ok_or_else(|| missing("a convolution before the pool"))
+    }
+
+    pub(super) fn pooled_conv(&self) -> Result<&'static str, NetError> {
+        self.pooled_conv
+            .ok_or_else(|| missing("a convolution after the pool"))
     }
 }
 

@@ -47,7 +47,7 @@ pub struct ConvPlan {
     pub activation: Option<Activation>,
 }
 
-/// What is added to the products of a convolution: a BatchNorm's shift, a bias, or both.
+/// What is added to the products of a convolution: a BatchNorm's shift, a bias, both or nothing.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Shift {
@@ -60,6 +60,8 @@ pub enum Shift {
     ScaledBias(f64),
     /// The convolution's own `bias`, then a BatchNorm (VGG, which has had its biases before its norms).
     BiasAndNorm(NormPlan),
+    /// Nothing.
+    None,
 }
 
 /// A BatchNorm.
@@ -340,6 +342,7 @@ impl TensorList {
                 self.parameter(format!("{}.bias", conv.name), &[outputs]);
                 self.norm(norm, outputs);
             }
+            Shift::None => {}
         }
     }
 

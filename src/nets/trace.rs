@@ -189,6 +189,7 @@ impl Walk {
             Shift::Norm(_) => 2 * outputs,
             Shift::Bias | Shift::ScaledBias(_) => outputs,
             Shift::BiasAndNorm(_) => 3 * outputs,
+            Shift::None => 0,
         };
         self.layer(
             format_args!("{name}"),

@@ -17,11 +17,14 @@ use senet::verify::{Expected, Golden, VerifyReport};
 use senet::weights::Weights;
 use serde::Deserialize;
 
+use list::{ARCHITECTURES, NOT_RUN};
+
 use crate::zoo::card_files;
 
 mod files;
 pub(crate) mod formula;
 mod gpu;
+mod list;
 pub(crate) mod mobile;
 
 /// Another order of summation may differ by this multiple of timm's own single-precision error.
@@ -323,72 +326,6 @@ fn errors_in_bf16() {
         }
     }
 }
-
-/// Architectures, and the kernels that a GPU launches for one image.
-macro_rules! architectures {
-    ($($arch:ident $launches:literal,)*) => {
-        const ARCHITECTURES: &[(&str, u64)] = &[$((stringify!($arch), $launches)),*];
-        mod against_timm {
-            $(#[test] fn $arch() { super::check(stringify!($arch)); })*
-        }
-    };
-}
-
-architectures! {
-    legacy_senet154 625,
-    legacy_seresnet18 113,
-    legacy_seresnet34 209,
-    legacy_seresnet50 214,
-    legacy_seresnet101 418,
-    legacy_seresnet152 622,
-    legacy_seresnext26_32x4d 115,
-    legacy_seresnext50_32x4d 211,
-    legacy_seresnext101_32x4d 415,
-    senet154 625,
-    resnet50 147,
-    resnext50_32x4d 147,
-    resnetrs50 219,
-    resnetrs101 423,
-    seresnet20 112,
-    seresnet32 178,
-    seresnet56 310,
-    seresnet33ts 166,
-    seresnet50 211,
-    seresnet152d 625,
-    seresnext26d_32x4d 121,
-    seresnext26t_32x4d 121,
-    seresnext26ts 137,
-    seresnext50_32x4d 211,
-    seresnext101_32x4d 415,
-    seresnext101_32x8d 415,
-    seresnext101_64x4d 415,
-    seresnext101d_32x8d 421,
-    seresnextaa101d_32x8d 424,
-    seresnextaa201d_32x8d 832,
-    skresnet18 201,
-    skresnet34 385,
-    skresnext50_32x4d 371,
-    // Without a checkpoint; the deeper ones differ from these only in the number of blocks.
-    seresnet18 105,
-    seresnet50t 217,
-    seresnetaa50d 220,
-    skresnet50 403,
-    skresnet50d 409,
-}
-
-/// Their tensors are compared with timm's in plan.rs.
-const NOT_RUN: [&str; 10] = [
-    "resnetrs152",
-    "resnetrs200",
-    "resnetrs270",
-    "resnetrs350",
-    "resnetrs420",
-    "seresnet101",
-    "seresnet152",
-    "seresnet200d",
-    "seresnet269d",
-    "seresnet34",
-];
 
 /// Grey images, and inputs that do not come from images.
 #[test]

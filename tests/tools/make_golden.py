@@ -90,7 +90,8 @@ def uniform(name, count):
 def closes_branch(name, names):
     """Whether this is the scale of the last BatchNorm before a residual sum."""
     module = name.removesuffix(".weight")
-    if not module.startswith(("layer1.", "layer2.", "layer3.", "layer4.", "stages.")):
+    if not module.startswith(("layer1.", "layer2.", "layer3.", "layer4.", "stages.",
+                              "s1.", "s2.", "s3.", "s4.", "blocks.")):
         return False
     if module.endswith((".bn3", ".conv3.bn", ".conv3_1x1.bn", ".conv2.bn")):
         return True
@@ -204,7 +205,7 @@ def points(model):
     if "layer0" in modules:
         found |= {"stem": ("layer0", same), "stem_pool": ("pool0", same)}
     elif "stem" in modules:
-        found["stem"] = ("stem.conv3", same)
+        found["stem"] = ("stem.conv3" if "stem.conv3" in modules else "stem", same)
         if "stem.pool" in modules:
             found["stem_pool"] = ("stem.pool", same)
     elif isinstance(model, SeResNetCifar):
@@ -215,12 +216,14 @@ def points(model):
         found["stem"] = ("maxpool", same)
     else:
         found |= {"stem": ("act1", same), "stem_pool": ("maxpool", same)}
-    for i in range(4):
-        for name in (f"layer{i + 1}", f"stages.{i}", f"blocks.{i}"):
+    for i in range(7):
+        for name in (f"layer{i + 1}", f"stages.{i}", f"s{i + 1}", f"blocks.{i}"):
             if name in modules:
                 found[f"stage{i + 1}"] = (name, same)
     if "final_conv.conv" in modules:
         found["final_conv"] = ("final_conv", same)
+    elif "conv_head" in modules and "bn2" in modules:
+        found["final_conv"] = ("bn2", same)
     for name in modules:
         if name.endswith(".fc2"):
             found["gate." + name.removesuffix(".fc2")] = (name, lambda x: x.sigmoid().flatten(1))

@@ -39,6 +39,10 @@ def main():
     imagenet("imagenet-1k", "ImageNet-1k (ILSVRC 2012)", "imagenet_synsets.txt", lemmas)
     imagenet("imagenet-12k", "ImageNet-12k, timm's subset of ImageNet's release of fall 2011",
              "imagenet12k_synsets.txt", lemmas)
+    imagenet("imagenet-21k", "ImageNet-21k, the release of fall 2011 in the order of Google's checkpoints",
+             "imagenet21k_goog_synsets.txt", lemmas)
+    imagenet("imagenet-21k-miil", "ImageNet-21k-P, the release of fall 2011 without rare classes (arXiv:2104.10972)",
+             "imagenet21k_miil_synsets.txt", lemmas)
     write("fashion-mnist", ["Fashion-MNIST (arXiv:1708.07747)",
                             "Source: https://github.com/zalandoresearch/fashion-mnist (MIT)"], FASHION)
 

@@ -3,7 +3,9 @@
 //! A family is a spec with its own fields and a planner that turns it into a [`Plan`]; nothing after the
 //! plan knows about families.
 
+mod inverted_residual;
 mod resnet;
+mod shared;
 
 use std::fmt;
 
@@ -11,9 +13,13 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use resnet::{
-    BlockKind, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem, StrideOn,
+pub use inverted_residual::{
+    GateSpec, HeadSpec, InvertedResidualRun, InvertedResidualSpec, MobileBlock, PaddingRule,
 };
+pub use resnet::{
+    BlockKind, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, StrideOn,
+};
+pub use shared::Stem;
 
 use super::names::{Names, Naming};
 use super::{NetError, Plan};
@@ -23,14 +29,17 @@ use super::{NetError, Plan};
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum NetworkSpec {
-    /// ResNet, SE-ResNet, SE-ResNeXt, SENet-154, SKNet, ResNet-RS.
+    /// ResNet, SE-ResNet, SE-ResNeXt, SENet-154, SKNet, ResNet-RS, RegNetY, RegNetZ.
     Resnet(ResnetSpec),
+    /// MobileNetV3, EfficientNet and their relatives.
+    InvertedResidual(InvertedResidualSpec),
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Resnet,
+    InvertedResidual,
 }
 
 /// What every family's spec provides.
@@ -63,6 +72,7 @@ impl NetworkSpec {
     pub fn set_inputs(&mut self, channels: usize) {
         match self {
             Self::Resnet(spec) => spec.set_inputs(channels),
+            Self::InvertedResidual(spec) => spec.set_inputs(channels),
         }
     }
 
@@ -75,12 +85,14 @@ impl NetworkSpec {
     pub fn as_resnet(&self) -> Option<&ResnetSpec> {
         match self {
             Self::Resnet(spec) => Some(spec),
+            Self::InvertedResidual(_) => None,
         }
     }
 
     fn family(&self) -> &dyn Family {
         match self {
             Self::Resnet(spec) => spec,
+            Self::InvertedResidual(spec) => spec,
         }
     }
 }
@@ -105,6 +117,9 @@ impl<'de> Deserialize<'de> for NetworkSpec {
                 let fields = MapAccessDeserializer::new(map);
                 Ok(match kind {
                     Kind::Resnet => NetworkSpec::Resnet(Deserialize::deserialize(fields)?),
+                    Kind::InvertedResidual => {
+                        NetworkSpec::InvertedResidual(Deserialize::deserialize(fields)?)
+                    }
                 })
             }
         }

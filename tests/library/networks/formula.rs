@@ -37,7 +37,10 @@ fn closes_branch(name: &str, names: &BTreeSet<&str>) -> bool {
     let Some(module) = name.strip_suffix(".weight") else {
         return false;
     };
-    let in_block = ["layer1.", "layer2.", "layer3.", "layer4.", "stages."];
+    let in_block = [
+        "layer1.", "layer2.", "layer3.", "layer4.", "stages.", "s1.", "s2.", "s3.", "s4.",
+        "blocks.",
+    ];
     if !in_block.iter().any(|prefix| module.starts_with(prefix)) {
         return false;
     }

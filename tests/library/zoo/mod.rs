@@ -201,6 +201,8 @@ fn label_sets_are_complete() {
     for (name, classes) in [
         ("imagenet-1k", 1000),
         ("imagenet-12k", 11_821),
+        ("imagenet-21k", 21_843),
+        ("imagenet-21k-miil", 11_221),
         ("fashion-mnist", 10),
     ] {
         let set = LabelSet::builtin(name).unwrap();
@@ -239,6 +241,6 @@ fn label_sets_are_complete() {
     );
     let error = LabelSet::builtin("imagenet").unwrap_err();
     assert!(error.hint().unwrap().contains("imagenet-12k"));
-    assert_eq!(LabelSet::builtin_names().count(), 3);
+    assert_eq!(LabelSet::builtin_names().count(), 5);
     assert_eq!(LabelSet::numbered(18).entries[17].name, "class 17");
 }

@@ -1,12 +1,8 @@
 //! What a spec must satisfy before layers can be made from it.
 
-use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, StrideOn};
+use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
 use crate::nets::NetError;
-
-/// Far above any real network; keeps products in a hostile spec from overflowing.
-const MAX_CHANNELS: usize = 1 << 16;
-const MAX_BLOCKS: usize = 1000;
-const MAX_RUNS: usize = 64;
+use crate::nets::families::shared::{MAX_BLOCKS, MAX_CHANNELS, check_eps, check_runs, count};
 
 impl ResnetSpec {
     /// Checks that the fields are consistent and that every layer can be built.
@@ -14,59 +10,37 @@ impl ResnetSpec {
     /// # Errors
     /// [`NetError::Spec`] naming the first field that is wrong.
     pub(super) fn check(&self) -> Result<(), NetError> {
-        if !(1..=MAX_RUNS).contains(&self.runs.len()) {
-            let reason = format!("expected 1 to {MAX_RUNS} runs, found {}", self.runs.len());
-            return Err(NetError::spec("network.runs", reason));
-        }
-        if !(self.eps > 0.0 && self.eps < 1.0) {
-            let reason = format!("expected a number between 0 and 1, found {}", self.eps);
-            return Err(NetError::spec("network.eps", reason));
-        }
+        check_eps(self.eps)?;
         if let Some(outputs) = self.head_conv {
             count("network.head_conv", outputs, MAX_CHANNELS)?;
         }
-        self.check_stem()?;
+        self.stem.check()?;
         self.check_block()?;
         self.check_attention()?;
-        let mut stage = 0;
-        let mut inputs = self.stem.widths.last().copied().unwrap_or(0);
-        for (index, run) in self.runs.iter().enumerate() {
-            let named = |error| match error {
-                NetError::Spec { field, reason } => {
-                    NetError::spec(field, format!("run {}: {reason}", index + 1))
-                }
-                other => other,
-            };
-            self.check_run(run, stage, inputs).map_err(named)?;
-            (stage, inputs) = (run.stage, run.channels);
-        }
-        Ok(())
-    }
-
-    fn check_stem(&self) -> Result<(), NetError> {
-        let stem = &self.stem;
-        count("network.stem.inputs", stem.inputs, MAX_CHANNELS)?;
-        let convs = stem.widths.len();
-        if !(1..=8).contains(&convs) {
-            let reason = format!("expected one to eight entries, found {convs}");
-            return Err(NetError::spec("network.stem.widths", reason));
-        }
-        if stem.strides.len() != convs {
-            let reason = format!("expected {convs} entries, found {}", stem.strides.len());
-            return Err(NetError::spec("network.stem.strides", reason));
-        }
-        for (&width, &stride) in stem.widths.iter().zip(&stem.strides) {
-            count("network.stem.widths", width, MAX_CHANNELS)?;
-            count("network.stem.strides", stride, 8)?;
-        }
-        if stem.kernel.is_multiple_of(2) || stem.kernel > 31 {
-            let reason = format!("expected an odd size up to 31, found {}", stem.kernel);
-            return Err(NetError::spec("network.stem.kernel", reason));
-        }
-        Ok(())
+        check_runs(
+            &self.runs,
+            &self.stem,
+            |run| run.stage,
+            |run, inputs| {
+                self.check_run(run, inputs)?;
+                Ok(run.channels)
+            },
+        )
     }
 
     fn check_block(&self) -> Result<(), NetError> {
+        // A block without a sum has no place for what follows its last norm.
+        if self.shortcut == Shortcut::None {
+            if !self.linear_end {
+                let reason = "blocks without a shortcut end linearly";
+                return Err(NetError::spec("network.linear_end", reason));
+            }
+            if (self.se.as_ref()).is_some_and(|se| se.position == SePosition::AfterLastNorm) {
+                let reason =
+                    "blocks without a shortcut have the module before the last convolution";
+                return Err(NetError::spec("network.se.position", reason));
+            }
+        }
         if self.block == BlockKind::Basic && self.stride_on != StrideOn::Conv1 {
             let reason = "a basic block has its stride on conv1";
             return Err(NetError::spec("network.stride_on", reason));
@@ -111,18 +85,14 @@ impl ResnetSpec {
         }
     }
 
-    /// `stage` and `inputs` are the stage and the channels before the run.
-    fn check_run(&self, run: &ResnetRun, stage: usize, inputs: usize) -> Result<(), NetError> {
+    /// `inputs` are the channels before the run.
+    fn check_run(&self, run: &ResnetRun, inputs: usize) -> Result<(), NetError> {
         let ResnetRun {
             width,
             channels,
             groups,
             ..
         } = *run;
-        if run.stage != stage + 1 && (run.stage != stage || stage == 0) {
-            let reason = format!("expected stage {}, found {}", stage + 1, run.stage);
-            return Err(NetError::spec("network.runs.stage", reason));
-        }
         count("network.runs.blocks", run.blocks, MAX_BLOCKS)?;
         count("network.runs.stride", run.stride, 2)?;
         count("network.runs.width", width, MAX_CHANNELS)?;
@@ -163,13 +133,4 @@ impl ResnetSpec {
             None => Ok(()),
         }
     }
-}
-
-/// `value` is between 1 and `most`.
-fn count(field: &'static str, value: usize, most: usize) -> Result<(), NetError> {
-    if (1..=most).contains(&value) {
-        return Ok(());
-    }
-    let reason = format!("expected 1 to {most}, found {value}");
-    Err(NetError::spec(field, reason))
 }

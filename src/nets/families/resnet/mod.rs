@@ -5,6 +5,4 @@ mod check;
 mod planner;
 mod spec;
 
-pub use spec::{
-    BlockKind, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem, StrideOn,
-};
+pub use spec::{BlockKind, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, StrideOn};

@@ -2,10 +2,11 @@
 
 use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
 use crate::nets::families::Family;
+use crate::nets::families::shared::{dense, normed};
 use crate::nets::names::{Branch, ConvName, Names};
 use crate::nets::plan::{
-    Activation, BlockPlan, ConvGeometry, ConvPlan, KernelShape, LinearPlan, NormPlan, Padding,
-    Pool, ProjectionPlan, SePlan, Shift, ShortcutPlan, SkPlan, StepPlan, SumPlan,
+    Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, Pool,
+    ProjectionPlan, SePlan, ShortcutPlan, SkPlan, StepPlan, SumPlan,
 };
 use crate::nets::{NetError, Plan};
 
@@ -68,8 +69,11 @@ impl Place<'_> {
 impl Planner<'_> {
     fn plan(&self, classes: usize) -> Result<Plan, NetError> {
         let spec = self.spec;
-        let stem = self.stem()?;
-        let mut channels = stem.last().map_or(0, |conv| conv.geometry.outputs);
+        let names = self.names.stem(spec.stem.widths.len())?;
+        let stem = spec
+            .stem
+            .plan(names, |name, geometry| self.conv(name, geometry));
+        let mut channels = spec.stem.outputs();
         let mut stages: Vec<Vec<BlockPlan>> = Vec::new();
         for run in &spec.runs {
             stages.resize_with(run.stage, Vec::new);
@@ -106,34 +110,13 @@ impl Planner<'_> {
         })
     }
 
-    fn conv(&self, [name, norm]: [String; 2], geometry: ConvGeometry) -> ConvPlan {
-        ConvPlan {
-            name,
-            geometry,
-            shift: Shift::Norm(self.norm(norm)),
-            activation: Some(self.spec.activation),
-        }
+    fn conv(&self, name: [String; 2], geometry: ConvGeometry) -> ConvPlan {
+        normed(name, self.spec.eps, geometry, Some(self.spec.activation))
     }
 
     fn norm(&self, name: String) -> NormPlan {
         let eps = self.spec.eps;
         NormPlan { name, eps }
-    }
-
-    fn stem(&self) -> Result<Vec<ConvPlan>, NetError> {
-        let stem = &self.spec.stem;
-        let names = self.names.stem(stem.widths.len())?;
-        let mut inputs = stem.inputs;
-        let mut convs = Vec::with_capacity(names.len());
-        for ((name, &outputs), &stride) in names.iter().zip(&stem.widths).zip(&stem.strides) {
-            let geometry = ConvGeometry {
-                stride,
-                ..dense(inputs, outputs, stem.kernel)
-            };
-            convs.push(self.conv(name.map(str::to_owned), geometry));
-            inputs = outputs;
-        }
-        Ok(convs)
     }
 
     fn block(&self, place: Place<'_>) -> Result<BlockPlan, NetError> {
@@ -143,18 +126,23 @@ impl Planner<'_> {
             BlockKind::Bottleneck => self.bottleneck_steps(&place)?,
         };
         let outputs = place.run.channels;
+        let se = self.se(&place, SePosition::AfterLastNorm, outputs)?;
         let changes_shape = place.stride != 1 || place.inputs != outputs;
+        let shortcut = if !changes_shape {
+            Some(ShortcutPlan::Identity)
+        } else if spec.shortcut == Shortcut::None {
+            None
+        } else {
+            Some(ShortcutPlan::Projection(self.projection(&place)))
+        };
+        let sum = shortcut.map(|shortcut| SumPlan {
+            se,
+            shortcut,
+            activation: (!spec.linear_end).then_some(spec.activation),
+        });
         Ok(BlockPlan {
             steps,
-            sum: Some(SumPlan {
-                se: self.se(&place, SePosition::AfterLastNorm, outputs)?,
-                shortcut: if changes_shape {
-                    ShortcutPlan::Projection(self.projection(&place))
-                } else {
-                    ShortcutPlan::Identity
-                },
-                activation: Some(spec.activation),
-            }),
+            sum,
             name: place.name,
         })
     }
@@ -313,19 +301,5 @@ impl Planner<'_> {
             ..self.conv(place.conv(name), geometry)
         };
         ProjectionPlan { avg_pool, conv }
-    }
-}
-
-/// One group, stride 1, and a padding that keeps the resolution.
-fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> ConvGeometry {
-    ConvGeometry {
-        inputs,
-        outputs,
-        kernel_size,
-        shape: KernelShape::Square,
-        stride: 1,
-        padding: Padding::Each(kernel_size / 2),
-        dilation: 1,
-        groups: 1,
     }
 }

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::nets::families::shared::{Stem, is_pytorch_eps, pytorch_eps};
 use crate::nets::plan::{Activation, StemPool};
 
 /// Topology of a ResNet, SE-ResNet, SE-ResNeXt, SENet-154, SKNet or ResNet-RS.
@@ -26,6 +27,9 @@ pub struct ResnetSpec {
     pub shortcut: Shortcut,
     /// After the stem, inside the blocks and after each sum.
     pub activation: Activation,
+    /// No activation follows the sum (RegNetZ).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub linear_end: bool,
     /// Added to the variance in every BatchNorm.
     #[serde(default = "pytorch_eps", skip_serializing_if = "is_pytorch_eps")]
     pub eps: f64,
@@ -69,18 +73,6 @@ pub struct ResnetRun {
     pub reduced: Option<usize>,
 }
 
-/// The default of PyTorch's `BatchNorm2d`.
-const PYTORCH_EPS: f64 = 1e-5;
-
-fn pytorch_eps() -> f64 {
-    PYTORCH_EPS
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn is_pytorch_eps(eps: &f64) -> bool {
-    *eps == PYTORCH_EPS
-}
-
 fn one() -> usize {
     1
 }
@@ -99,34 +91,6 @@ pub enum BlockKind {
     Basic,
     /// 1x1, 3x3, 1x1.
     Bottleneck,
-}
-
-/// The convolutions before the first stage, each followed by BatchNorm and the activation.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stem {
-    /// Channels of the input: 3, except in fine-tunes for grey images or other sensors.
-    #[serde(default = "colours", skip_serializing_if = "is_colours")]
-    pub inputs: usize,
-    /// Kernel size of every stem convolution; the padding is half of it.
-    pub kernel: usize,
-    /// Output channels of each convolution: one for the 7x7 stem, three for the deep ("d") and
-    /// tiered ("t") stems.
-    pub widths: Vec<usize>,
-    /// Stride of each convolution; as many as `widths`.
-    pub strides: Vec<usize>,
-}
-
-/// Red, green and blue.
-const COLOURS: usize = 3;
-
-fn colours() -> usize {
-    COLOURS
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn is_colours(inputs: &usize) -> bool {
-    *inputs == COLOURS
 }
 
 /// Which layer of a block reduces the resolution.
@@ -157,6 +121,8 @@ pub enum Shortcut {
     /// Average 2x2, stride 2 (size rounded up, the border not counted), then 1x1: the "d", "t" and
     /// "aa" models.
     AvgConv1x1,
+    /// Nothing: such a block has no shortcut (RegNetZ).
+    None,
 }
 
 /// Squeeze-and-excitation: mean over the map, 1x1 with bias, `hidden`, 1x1 with bias, `gate`, scale.

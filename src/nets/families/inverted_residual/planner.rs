@@ -1,0 +1,206 @@
+//! Turns a spec into a plan.
+
+use super::{InvertedResidualRun, InvertedResidualSpec, MobileBlock, PaddingRule};
+use crate::nets::families::Family;
+use crate::nets::families::shared::{dense, normed};
+use crate::nets::names::{Branch, Names};
+use crate::nets::plan::{
+    Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, Padding, SePlan, Shift,
+    ShortcutPlan, StemPool, StepPlan, SumPlan,
+};
+use crate::nets::{NetError, Plan};
+
+impl Family for InvertedResidualSpec {
+    fn plan(&self, names: &'static Names, classes: usize) -> Result<Plan, NetError> {
+        self.check()?;
+        Planner { spec: self, names }.plan(classes)
+    }
+
+    fn inputs(&self) -> usize {
+        self.stem.inputs
+    }
+
+    fn set_inputs(&mut self, channels: usize) {
+        self.stem.inputs = channels;
+    }
+
+    fn summary(&self) -> String {
+        let each = |number: fn(&InvertedResidualRun) -> usize| {
+            self.runs.iter().map(number).collect::<Vec<_>>()
+        };
+        format!(
+            "inverted residual blocks {:?}, channels {:?}, kernels {:?}",
+            each(|run| run.blocks),
+            each(|run| run.channels),
+            each(|run| run.kernel),
+        )
+    }
+}
+
+struct Planner<'a> {
+    spec: &'a InvertedResidualSpec,
+    names: &'static Names,
+}
+
+/// A block's run, input channels, stride and name.
+struct Place<'a> {
+    run: &'a InvertedResidualRun,
+    inputs: usize,
+    stride: usize,
+    /// Prefix of the block's tensors.
+    name: String,
+}
+
+impl Planner<'_> {
+    fn plan(&self, classes: usize) -> Result<Plan, NetError> {
+        let spec = self.spec;
+        let names = self.names.stem(spec.stem.widths.len())?;
+        let stem = spec.stem.plan(names, |name, geometry| {
+            self.conv(name, geometry, Some(spec.activation))
+        });
+        let mut channels = spec.stem.outputs();
+        let mut stages: Vec<Vec<BlockPlan>> = Vec::new();
+        for run in &spec.runs {
+            stages.resize_with(run.stage, Vec::new);
+            let stage = &mut stages[run.stage - 1];
+            for index in 0..run.blocks {
+                let place = Place {
+                    run,
+                    inputs: channels,
+                    stride: if index == 0 { run.stride } else { 1 },
+                    name: self.names.block(run.stage - 1, stage.len()),
+                };
+                stage.push(self.block(place)?);
+                channels = run.channels;
+            }
+        }
+        let (mut head_conv, mut pooled_conv) = (None, None);
+        if let Some(head) = &spec.head {
+            let geometry = dense(channels, head.channels, 1);
+            if head.after_pool {
+                pooled_conv = Some(ConvPlan {
+                    name: self.names.pooled_conv()?.into(),
+                    geometry,
+                    shift: if head.bias { Shift::Bias } else { Shift::None },
+                    activation: Some(spec.activation),
+                });
+            } else {
+                let name = self.names.head_conv()?.map(str::to_owned);
+                head_conv = Some(self.conv(name, geometry, Some(spec.activation)));
+            }
+            channels = head.channels;
+        }
+        let classifier = LinearPlan {
+            name: self.names.classifier.into(),
+            inputs: channels,
+            outputs: classes,
+        };
+        Ok(Plan {
+            stem,
+            stem_pool: StemPool::None,
+            stages,
+            head_conv,
+            pooled_conv,
+            classifier,
+        })
+    }
+
+    fn conv(
+        &self,
+        name: [String; 2],
+        geometry: ConvGeometry,
+        activation: Option<Activation>,
+    ) -> ConvPlan {
+        let padding = match self.spec.padding {
+            PaddingRule::Symmetric => geometry.padding,
+            PaddingRule::Same => Padding::Same,
+        };
+        let geometry = ConvGeometry {
+            padding,
+            ..geometry
+        };
+        normed(name, self.spec.eps, geometry, activation)
+    }
+
+    fn block(&self, place: Place<'_>) -> Result<BlockPlan, NetError> {
+        let spec = self.spec;
+        let Place {
+            run,
+            inputs,
+            stride,
+            name,
+        } = place;
+        let outputs = run.channels;
+        let width = run.width.unwrap_or(inputs);
+        let strided = |inputs, outputs, groups| ConvGeometry {
+            stride,
+            groups,
+            ..dense(inputs, outputs, run.kernel)
+        };
+        let (branch, geometries) = match run.block {
+            MobileBlock::Separable => (
+                Branch::Separable,
+                vec![strided(inputs, inputs, inputs), dense(inputs, outputs, 1)],
+            ),
+            MobileBlock::Inverted => (
+                Branch::Inverted,
+                vec![
+                    dense(inputs, width, 1),
+                    strided(width, width, width),
+                    dense(width, outputs, 1),
+                ],
+            ),
+            MobileBlock::Fused => (
+                Branch::Fused,
+                vec![strided(inputs, width, 1), dense(width, outputs, 1)],
+            ),
+            MobileBlock::Conv => (Branch::Single, vec![strided(inputs, outputs, 1)]),
+        };
+        let activation = run.activation.unwrap_or(spec.activation);
+        let activated_end = spec.activation_at_end || run.block == MobileBlock::Conv;
+        let last = geometries.len() - 1;
+        let mut steps = Vec::with_capacity(geometries.len() + 1);
+        let names = self.names.branch(branch)?;
+        for (index, (geometry, names)) in geometries.into_iter().zip(names).enumerate() {
+            if index == last && index > 0 {
+                steps.extend(self.se(run, &name, width, activation)?.map(StepPlan::Se));
+            }
+            let activation = (index < last || activated_end).then_some(activation);
+            let names = names.map(|part| format!("{name}.{part}"));
+            steps.push(StepPlan::Conv(self.conv(names, geometry, activation)));
+        }
+        let sum = run.shortcut && stride == 1 && inputs == outputs;
+        Ok(BlockPlan {
+            name,
+            steps,
+            sum: sum.then_some(SumPlan {
+                se: None,
+                shortcut: ShortcutPlan::Identity,
+                activation: None,
+            }),
+        })
+    }
+
+    fn se(
+        &self,
+        run: &InvertedResidualRun,
+        block: &str,
+        channels: usize,
+        activation: Activation,
+    ) -> Result<Option<SePlan>, NetError> {
+        let (Some(se), Some(reduced)) = (&self.spec.se, run.reduced) else {
+            return Ok(None);
+        };
+        let names = self.names.se()?;
+        let name = format!("{block}.{}", names.module);
+        Ok(Some(SePlan {
+            reduce: format!("{name}.{}", names.reduce),
+            expand: format!("{name}.{}", names.expand),
+            name,
+            channels,
+            reduced,
+            hidden: se.hidden.unwrap_or(activation),
+            gate: se.gate,
+        }))
+    }
+}
