@@ -261,10 +261,17 @@ impl Table {
             .push(cells.iter().map(|cell| escaped(cell)).collect());
     }
 
+    /// A heading over the rows that follow.
+    pub(super) fn section(&mut self, title: &str) {
+        self.rows.push(Vec::new());
+        self.rows.push(vec![escaped(title)]);
+    }
+
     /// Prints the rows added since the last call, the heading in bold.
     pub(super) fn print(&mut self, results: &mut Results) -> io::Result<()> {
         for (index, line) in self.lines().iter().enumerate().skip(self.printed) {
-            let tone = if index == 0 { Tone::Bold } else { Tone::Plain };
+            let is_heading = index == 0 || self.rows[index].len() == 1;
+            let tone = if is_heading { Tone::Bold } else { Tone::Plain };
             results.pieces(&[(tone, line)])?;
         }
         self.printed = self.rows.len();
@@ -275,6 +282,8 @@ impl Table {
         let width = |column: usize| {
             self.rows
                 .iter()
+                // Not the heading of a section.
+                .filter(|row| row.len() > 1)
                 .map(|row| row[column].chars().count())
                 .max()
                 .unwrap_or(0)

@@ -1,8 +1,8 @@
 //! What commands that run a network share: threads, device, model.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,7 +21,7 @@ use crate::nn::{CandleEngine, Precision, PrecisionChoice};
 use crate::preprocess::Transform;
 use crate::store;
 use crate::weights::Weights;
-use crate::zoo::{DEFAULT_MODEL, DEMO_MODEL, ModelSpec, Overrides};
+use crate::zoo::{Card, DEFAULT_MODEL, DEMO_MODEL, ModelSpec, Overrides, Zoo};
 
 /// The settings of the environment, and `--offline`.
 pub(super) fn hub_options(offline: bool) -> anyhow::Result<HubOptions> {
@@ -98,7 +98,22 @@ pub(super) fn find(
     for note in found.note.iter().chain(&found.spec.notes) {
         messages.note(note);
     }
+    note_license(&found.spec, messages);
     Ok(found.spec)
+}
+
+/// Notes a licence with conditions, once for each model.
+fn note_license(spec: &ModelSpec, messages: Messages) {
+    static NOTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let card = Zoo::builtin().get(&spec.name);
+    let Some(note) = card.and_then(Card::license_note) else {
+        return;
+    };
+    let mut noted = NOTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !noted.contains(&note) {
+        messages.note(&note);
+        noted.push(note);
+    }
 }
 
 /// A model whose weights are open but not loaded yet.

@@ -43,6 +43,11 @@ pub(super) fn entries<'a, N: Ord, T>(
 }
 
 impl<N, T> Entry<N, T> {
+    /// The file's directory.
+    pub(super) fn family(&self) -> &str {
+        self.file.split('/').next().unwrap_or_default()
+    }
+
     /// What is in the file.
     ///
     /// # Panics
@@ -54,7 +59,7 @@ impl<N, T> Entry<N, T> {
 }
 
 /// Parses all that have not been parsed yet, with every core.
-pub(super) fn read_all<N: Sync, T: Send + Sync>(entries: &[Entry<N, T>]) {
+pub(super) fn read_all<N: Sync, T: Send + Sync>(entries: &[&Entry<N, T>]) {
     if entries.iter().all(|entry| entry.parsed.get().is_some()) {
         return;
     }

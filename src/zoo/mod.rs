@@ -12,6 +12,7 @@ mod check;
 mod config;
 mod entry;
 mod error;
+mod license;
 mod overrides;
 mod registry;
 mod resolve;

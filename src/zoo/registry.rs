@@ -1,6 +1,6 @@
 //! All cards together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -84,8 +84,27 @@ impl Zoo {
 
     /// All cards, sorted by name.
     pub fn cards(&self) -> impl ExactSizeIterator<Item = &Card> {
-        read_all(&self.cards);
+        read_all(&self.cards.iter().collect::<Vec<_>>());
         self.cards.iter().map(Entry::get)
+    }
+
+    /// The cards of which `wanted` holds, by family and full name. The others are not parsed.
+    #[cfg(feature = "cli")]
+    pub(crate) fn cards_of(&self, wanted: impl Fn(&str, &str) -> bool) -> Vec<&Card> {
+        let entries = self.cards.iter();
+        let entries: Vec<_> = entries
+            .filter(|entry| wanted(entry.family(), &entry.name.to_string()))
+            .collect();
+        read_all(&entries);
+        entries.into_iter().map(Entry::get).collect()
+    }
+
+    /// The families, sorted: the directories of the cards. Nothing is parsed for them.
+    pub fn families(&self) -> Vec<&str> {
+        let families = self.cards.iter().map(Entry::family);
+        let families = families.chain(self.untrained.iter().map(Entry::family));
+        let families: BTreeSet<&str> = families.collect();
+        families.into_iter().collect()
     }
 
     /// The card with that full name, `architecture.tag`.

@@ -3,6 +3,7 @@
 use safetensors::tensor::{Dtype, TensorView};
 use senet::nets::Plan;
 use senet::{ModelSpec, Zoo};
+use serde_json::Value;
 
 use super::common::hub_server::{COMMIT, HubServer};
 use super::env::Env;
@@ -15,6 +16,60 @@ fn list() {
     env.check("list-json", &["list", "demo", "--json"]);
     env.check("list-json-one", &["list", "fashion", "--json"]);
     env.check("list-nothing", &["list", "vgg"]);
+}
+
+#[test]
+fn a_choice_of_checkpoints() {
+    let env = Env::new();
+    let sorted = ["list", "--family", "SE-ResNeXt", "--sort"];
+    for by in ["top1", "params", "macs"] {
+        env.check(&format!("list-by-{by}"), &[&sorted[..], &[by]].concat());
+    }
+    env.check("list-license", &["list", "--license", "CC-BY-NC-4.0"]);
+    env.check("list-family-unknown", &["list", "--family", "vgg"]);
+    env.check("list-too-large", &["list", "demo", "--max-params", "many"]);
+    env.check(
+        "list-none-fits",
+        &["list", "--family", "senet", "--max-params", "10M"],
+    );
+    env.check(
+        "list-sorted-architectures",
+        &["list", "--architectures", "--sort", "macs"],
+    );
+    let names = |arguments: &[&str]| {
+        let output = env.run(&[&["list", "--json"], arguments].concat());
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let rows = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.collect::<Vec<_>>()
+    };
+    for row in names(&["--max-params", "10M", "--license", "permissive"]) {
+        assert!(row["params"].as_u64().unwrap() <= 10_000_000, "{row}");
+        assert!(!row["license"].as_str().unwrap().contains("nc"), "{row}");
+    }
+    // The accuracies on other classes come after all on ImageNet-1k's.
+    let all = names(&["--sort", "top1"]);
+    let first = all
+        .iter()
+        .position(|row| row["labels"] != "imagenet-1k")
+        .unwrap();
+    assert!(
+        all[first..]
+            .iter()
+            .all(|row| row["labels"] != "imagenet-1k")
+    );
+    assert_eq!(all.len(), Zoo::builtin().names().len());
+}
+
+/// Said on stderr, once, and not with `--quiet`.
+#[test]
+fn a_licence_with_conditions_is_noted() {
+    let env = Env::new();
+    let arguments = ["download", "regnety_160.swag_ft_in1k", "--offline"];
+    env.check("download-license", &arguments);
+    let output = env.run(&[&arguments[..], &["-q"]].concat());
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("commercial"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use senet::Zoo;
-use senet::zoo::{Card, Published};
+use senet::zoo::{Architecture, Card, Published};
 
 /// The models of the short table.
 const RECOMMENDED: &[&str] = &[
@@ -40,8 +40,12 @@ fn models<'a>(cards: impl Iterator<Item = &'a Card>) -> String {
             .gmacs
             .map_or_else(String::new, |gmacs| format!("{gmacs:.2}"));
         let params = card.params as f64 / 1e6;
+        let license = match card.is_permissive() {
+            true => String::new(),
+            false => format!("; licence: {}", card.license),
+        };
         text += &format!(
-            "| {name} | {params:.2} M | {gmacs} | {} | {} |\n",
+            "| {name} | {params:.2} M | {gmacs} | {} | {}{license} |\n",
             card.input.size[0],
             accuracy(card)
         );
@@ -59,15 +63,29 @@ fn accuracy(card: &Card) -> String {
     }
 }
 
-fn architectures() -> String {
-    let mut text =
-        String::from("| architecture | parameters (1000 classes) | input |\n|---|--:|--:|\n");
-    for architecture in Zoo::builtin().untrained() {
-        let params = architecture.params as f64 / 1e6;
-        let size = architecture.input.size[0];
-        text += &format!("| `{}` | {params:.2} M | {size} |\n", architecture.name);
+/// A table for each family, and the families' topologies without weights.
+fn families() -> String {
+    let zoo = Zoo::builtin();
+    let mut text = String::new();
+    for family in zoo.families() {
+        text += &format!("### {family}\n\n");
+        let cards: Vec<&Card> = zoo.cards().filter(|card| card.family == family).collect();
+        if !cards.is_empty() {
+            text += &models(cards.into_iter());
+            text.push('\n');
+        }
+        let untrained = zoo.untrained().filter(|known| known.family == family);
+        let untrained: Vec<String> = untrained.map(topology).collect();
+        if !untrained.is_empty() {
+            text += &format!("No published weights: {}.\n\n", untrained.join(", "));
+        }
     }
-    text
+    text.trim_end().to_owned() + "\n"
+}
+
+fn topology(known: &Architecture) -> String {
+    let params = known.params as f64 / 1e6;
+    format!("`{}` ({params:.2} M, {})", known.name, known.input.size[0])
 }
 
 /// Compares the table called `name` in `file` with `expected`, or writes it.
@@ -101,9 +119,7 @@ fn the_short_table_is_fresh() {
 
 #[test]
 fn the_tables_of_models_are_fresh() {
-    let cards = Zoo::builtin().cards();
-    compare("models/README.md", "models", &models(cards));
-    compare("models/README.md", "architectures", &architectures());
+    compare("models/README.md", "models", &families());
 }
 
 /// Rustdoc checks the links of the guides.

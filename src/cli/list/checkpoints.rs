@@ -1,0 +1,188 @@
+//! The checkpoints: by family, or sorted.
+
+use std::ffi::OsString;
+
+use serde::Serialize;
+
+use super::Sort;
+use crate::cli::format::{FormatArgs, Row, cell, shape};
+use crate::cli::output::{Results, Table};
+use crate::hub::HubOptions;
+use crate::quote::path_bytes;
+use crate::store;
+use crate::zoo::{Card, Published, Zoo};
+
+#[derive(Serialize)]
+struct CheckpointRow<'a> {
+    name: String,
+    recommended: bool,
+    params: usize,
+    gmacs: Option<f64>,
+    size: [usize; 2],
+    published: &'a [Published],
+    embedded: bool,
+    /// Path of the file in the cache.
+    cached: Option<String>,
+    /// In base64, where its path is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_bytes: Option<String>,
+    family: &'a str,
+    labels: &'a str,
+    license: &'a str,
+    #[serde(skip)]
+    raw_cached: OsString,
+    #[serde(skip)]
+    best: Option<&'a Published>,
+}
+
+impl<'a> CheckpointRow<'a> {
+    fn new(card: &'a Card, hub: &HubOptions) -> Self {
+        let cached = store::find(&card.weights, hub);
+        let default = Zoo::builtin().default_of(card.name.architecture());
+        Self {
+            name: card.name.to_string(),
+            recommended: default.is_some_and(|default| default.name == card.name),
+            params: card.params,
+            gmacs: card.gmacs,
+            size: card.input.size,
+            published: &card.published,
+            embedded: card.weights.embedded.is_some(),
+            cached_bytes: cached.as_deref().and_then(path_bytes),
+            cached: cached.as_ref().map(|path| path.display().to_string()),
+            family: &card.family,
+            labels: &card.labels,
+            license: &card.license,
+            raw_cached: cached.map_or_else(OsString::new, OsString::from),
+            best: best(card),
+        }
+    }
+
+    fn cells(&self, card: &Card) -> Vec<String> {
+        let figure =
+            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.2}"));
+        let best = self.best;
+        vec![
+            self.name.clone(),
+            if self.recommended { "*" } else { "" }.into(),
+            figure(Some(self.params as f64 / 1e6)),
+            figure(self.gmacs),
+            self.size[0].to_string(),
+            figure(best.map(|best| best.top1)),
+            figure(best.map(|best| best.top5)),
+            best.map_or_else(|| "-".into(), |best| best.size[0].to_string()),
+            self.remarks(card),
+        ]
+    }
+
+    /// What most checkpoints lack: a file on this machine, other classes, a licence with conditions.
+    fn remarks(&self, card: &Card) -> String {
+        let state = match (self.embedded, &self.cached) {
+            (true, _) => Some("built in"),
+            (false, Some(_)) => Some("cached"),
+            (false, None) => None,
+        };
+        let labels = (!is_comparable(card)).then_some(self.labels);
+        let license = (!card.is_permissive()).then_some(self.license);
+        let remarks: Vec<&str> = [state, labels, license].into_iter().flatten().collect();
+        remarks.join(", ")
+    }
+}
+
+impl Row for CheckpointRow<'_> {
+    const COLUMNS: &'static [&'static str] = &[
+        "name",
+        "recommended",
+        "params",
+        "gmacs",
+        "size",
+        "top1",
+        "top5",
+        "published_size",
+        "embedded",
+        "cached",
+        "family",
+        "labels",
+        "license",
+    ];
+
+    fn records(&self) -> Vec<Vec<OsString>> {
+        vec![vec![
+            cell(&self.name),
+            cell(self.recommended),
+            cell(self.params),
+            cell(self.gmacs),
+            shape(&self.size),
+            cell(self.best.map(|best| best.top1)),
+            cell(self.best.map(|best| best.top5)),
+            self.best.map(|best| shape(&best.size)).unwrap_or_default(),
+            cell(self.embedded),
+            self.raw_cached.clone(),
+            cell(self.family),
+            cell(self.labels),
+            cell(self.license),
+        ]]
+    }
+}
+
+/// The published figures with the highest top-1 accuracy.
+fn best(card: &Card) -> Option<&Published> {
+    card.published
+        .iter()
+        .max_by(|a, b| a.top1.total_cmp(&b.top1))
+}
+
+/// Whether its accuracy is that on ImageNet-1k, so that it can be compared with most others.
+fn is_comparable(card: &Card) -> bool {
+    card.labels == "imagenet-1k"
+}
+
+/// Sorts by family and name unless something else is asked for.
+pub(super) fn sort(cards: &mut [&Card], by: Option<Sort>) {
+    match by {
+        None => cards.sort_by(|a, b| (&a.family, &a.name).cmp(&(&b.family, &b.name))),
+        Some(Sort::Top1) => cards.sort_by(|a, b| {
+            let order = |card: &Card| (!is_comparable(card), best(card).is_none());
+            let top1 = |card: &Card| best(card).map_or(0.0, |best| best.top1);
+            order(a).cmp(&order(b)).then(top1(b).total_cmp(&top1(a)))
+        }),
+        Some(Sort::Params) => cards.sort_by_key(|card| card.params),
+        Some(Sort::Macs) => cards.sort_by(|a, b| {
+            let macs = |card: &Card| card.gmacs.unwrap_or(f64::INFINITY);
+            macs(a).total_cmp(&macs(b))
+        }),
+    }
+}
+
+pub(super) fn list(
+    cards: &[&Card],
+    grouped: bool,
+    format: &FormatArgs,
+    hub: &HubOptions,
+    results: &mut Results,
+) -> anyhow::Result<()> {
+    let mut rows = format.rows::<CheckpointRow<'_>>(results)?;
+    let mut table = Table::new(&[
+        "model",
+        "",
+        ">params M",
+        ">GMACs",
+        ">input",
+        ">top-1",
+        ">top-5",
+        ">at",
+        "",
+    ]);
+    let mut family = "";
+    for card in cards {
+        let row = CheckpointRow::new(card, hub);
+        rows.write(&row, |_| {
+            if grouped && family != card.family {
+                family = &card.family;
+                table.section(family);
+            }
+            table.row(row.cells(card));
+            Ok(())
+        })?;
+    }
+    rows.text(|results| Ok(table.print(results)?))
+}
