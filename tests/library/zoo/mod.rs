@@ -1,5 +1,6 @@
 //! The built-in cards and label sets, the names they are found by, and models without a card.
 
+mod checkpoints;
 mod config;
 mod format;
 mod names;
