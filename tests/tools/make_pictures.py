@@ -34,6 +34,8 @@ EXPECTED = DATA / "preprocess"
 
 IMAGENET = dict(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
 FASHION = dict(mean=[0.2860] * 3, std=[0.3530] * 3)
+HALF = dict(mean=[0.5] * 3, std=[0.5] * 3)
+UNIT = dict(mean=[0.0] * 3, std=[1.0] * 3)
 SPECS = {
     "bicubic-224-875": dict(size=[224, 224], crop_pct=0.875, interpolation="bicubic", **IMAGENET),
     "bilinear-224-875": dict(size=[224, 224], crop_pct=0.875, interpolation="bilinear", **IMAGENET),
@@ -48,6 +50,11 @@ SPECS = {
     "squash-64-9": dict(size=[64, 64], crop_pct=0.9, interpolation="bicubic", crop_mode="squash", **IMAGENET),
     "squash-40x72-1": dict(size=[40, 72], crop_pct=1.0, interpolation="bilinear", crop_mode="squash", **IMAGENET),
     "border-64-1": dict(size=[64, 64], crop_pct=1.0, interpolation="bicubic", crop_mode="border", **IMAGENET),
+    # EfficientNetV2's and MobileNetV3's ways.
+    "squash-300-1-half": dict(size=[300, 300], crop_pct=1.0, interpolation="bicubic", crop_mode="squash", **HALF),
+    "bicubic-192-882-half": dict(size=[192, 192], crop_pct=0.882, interpolation="bicubic", **HALF),
+    "bilinear-224-875-half": dict(size=[224, 224], crop_pct=0.875, interpolation="bilinear", **HALF),
+    "bilinear-256-1-unit": dict(size=[256, 256], crop_pct=1.0, interpolation="bilinear", **UNIT),
     "border-65x50-9": dict(size=[65, 50], crop_pct=0.9, interpolation="bilinear", crop_mode="border", **FASHION),
 }
 SMALL_SPECS = ["bilinear-28-1", "bicubic-32-875"]
@@ -332,7 +339,9 @@ def main():
     for folder in (IMAGES, EXPECTED):
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
-            old.unlink()
+            # Other scripts write the other .json files.
+            if old.suffix != ".json":
+                old.unlink()
     files = {}
     for name, content in [*images(), ("ankle-boot.png", ankle_boot())]:
         (IMAGES / name).write_bytes(content)
