@@ -2,8 +2,8 @@
 
 use super::element::Word;
 use super::{
-    Activation, ConvGeometry, DirectConv, Element, Epilogue, GroupedConv, Isa, RowSums, TileSize,
-    Winograd,
+    Activation, ConvGeometry, DepthwiseConv, DirectConv, Element, Epilogue, GroupedConv, Isa,
+    RowSums, TileSize, Winograd,
 };
 
 /// A convolution with bias and activation on maps `[N, H, W, C]`.
@@ -19,6 +19,7 @@ enum Algorithm<T: Element> {
     Direct(DirectConv<T>),
     /// In f32 alone: in bf16 the transforms would lose digits.
     Winograd(Winograd),
+    Depthwise(DepthwiseConv<T>),
     Grouped(GroupedConv<T::Word>),
     /// For groups whose inputs do not form whole words.
     Single(GroupedConv<T::Single>),
@@ -37,7 +38,9 @@ impl<T: Element> Conv<T> {
         activation: Option<Activation>,
     ) -> Self {
         let is_whole = geometry.group_inputs().is_multiple_of(T::Word::INPUTS);
-        let algorithm = if geometry.groups > 1 && is_whole {
+        let algorithm = if DepthwiseConv::<T>::supports(&geometry) {
+            Algorithm::Depthwise(DepthwiseConv::new(isa, filters, bias, geometry))
+        } else if geometry.groups > 1 && is_whole {
             Algorithm::Grouped(GroupedConv::new(isa, filters, bias, geometry))
         } else if geometry.groups > 1 {
             Algorithm::Single(GroupedConv::new(isa, filters, bias, geometry))
@@ -67,6 +70,7 @@ impl<T: Element> Conv<T> {
                 let side = conv.size().outputs();
                 format!("winograd {side}x{side}, {}", conv.kernel())
             }
+            Algorithm::Depthwise(conv) => format!("depthwise, {}", conv.kernel()),
             Algorithm::Grouped(conv) => format!("grouped, {}", conv.kernel()),
             Algorithm::Single(conv) => format!("grouped, {}", conv.kernel()),
         }
@@ -91,6 +95,7 @@ impl<T: Element> Conv<T> {
                 let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
                 conv.run(x, size, y, epilogue);
             }
+            Algorithm::Depthwise(conv) => conv.run(x, size, y, epilogue),
             Algorithm::Grouped(conv) => conv.run(x, size, y, epilogue),
             Algorithm::Single(conv) => conv.run(x, size, y, epilogue),
         }

@@ -12,7 +12,6 @@ mod check;
 mod config;
 mod entry;
 mod error;
-mod family;
 mod license;
 mod overrides;
 mod registry;

@@ -1,0 +1,401 @@
+//! The rows of one task.
+#![allow(unsafe_code)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "plain loops of constant length, which become registers"
+)]
+
+use std::ops::Range;
+use std::ptr;
+
+use super::{Call, first_channel};
+use crate::kernels::activation::{Activation, activate};
+use crate::kernels::element::Element;
+use crate::kernels::matrix::MatMut;
+use crate::kernels::partition::{Tasks, Work};
+use crate::kernels::simd::{Kernel, MAX_LANES, Simd};
+
+/// Most outputs of a tile: with a weight they fill the 16 registers of AVX2.
+pub(super) const MOST_OUTPUTS: usize = 14;
+
+/// Most taps of a kernel.
+pub(super) const MOST_TAPS: usize = 11 * 11;
+
+/// Groups of rows and vectors of channels that one thread computes.
+pub(super) struct Task<'a, 'y, T: Element> {
+    pub(super) call: &'a Call<'a, T>,
+    pub(super) work: Work<'y, T>,
+    /// Row `i` of the map, of one vector of channels, is row `i % rows` of the ring.
+    pub(super) ring: &'a mut [f32],
+    /// The sums of a row of the output, before the activation.
+    pub(super) row: &'a mut [f32],
+}
+
+impl<T: Element> Kernel for Task<'_, '_, T> {
+    type Output = ();
+    type Element = T;
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        // What is left and right of the map stays 0.
+        self.ring.fill(0.0);
+        let groups = self.work.rows.clone();
+        let band = self.call.band(groups.len());
+        for start in groups.clone().step_by(band) {
+            for vector in self.work.columns.clone() {
+                self.vector(simd, start..groups.end.min(start + band), vector);
+            }
+        }
+    }
+}
+
+impl<T: Element> Task<'_, '_, T> {
+    /// Some groups of rows of a vector of channels.
+    #[inline(always)]
+    fn vector<S: Simd>(&mut self, simd: S, groups: Range<usize>, vector: usize) {
+        let call = self.call;
+        let conv = call.conv;
+        let geometry = &conv.geometry;
+        let [height, width] = call.size;
+        let first = first_channel(vector, S::LANES, geometry.outputs);
+        let column = first - self.work.columns.start * S::LANES;
+        let taps = geometry.depth() * S::LANES;
+        let weights = &conv.weights[vector * taps..][..taps];
+        let bias = &conv.bias[vector * S::LANES..][..S::LANES];
+        let mut ring = Ring {
+            rows: &mut *self.ring,
+            len: call.ring_row(),
+            count: call.ring_rows(),
+            end: 0,
+            slot: 0,
+        };
+        // The image whose rows are in the ring.
+        let mut image = usize::MAX;
+        let first_group = self.work.rows.start;
+        let mut pixel = call.row(groups.start)[0] - call.row(first_group)[0];
+        for group in groups {
+            let (image_of_group, rows) = call.rows(group);
+            if image_of_group != image {
+                image = image_of_group;
+                (ring.end, ring.slot) = (0, 0);
+            }
+            let mut total = [0.0; MAX_LANES];
+            for row in rows {
+                let taps = call.taps(row);
+                ring.skip_to((row * geometry.stride).saturating_sub(call.zeros[0]));
+                while ring.end < taps.end {
+                    let from = (image * height + ring.end) * width * geometry.inputs + first;
+                    ring.push(
+                        simd,
+                        &call.x[from..],
+                        [width, geometry.inputs, call.zeros[1]],
+                    );
+                }
+                let on_map = !taps.rows.is_empty();
+                simd.run(Row {
+                    call,
+                    slot: if on_map { ring.slot_of(taps.first) } else { 0 },
+                    taps: taps.rows,
+                    ring: ring.rows,
+                    weights,
+                    bias,
+                    row: self.row,
+                });
+                let width = call.output[1];
+                simd.run(Finish {
+                    row: self.row,
+                    y: self
+                        .work
+                        .y
+                        .window(pixel..pixel + width, column..column + S::LANES),
+                    activation: call.epilogue,
+                    total: self.work.sums.is_some().then_some(&mut total),
+                });
+                pixel += width;
+            }
+            if let Some(sums) = &mut self.work.sums {
+                sums.row(group - first_group)[column..][..S::LANES]
+                    .copy_from_slice(&total[..S::LANES]);
+            }
+        }
+    }
+}
+
+/// The last rows of the map, of one vector of channels.
+struct Ring<'a> {
+    rows: &'a mut [f32],
+    /// Values of a row.
+    len: usize,
+    /// Rows.
+    count: usize,
+    /// The row of the map after the last one in it, and where that will be.
+    end: usize,
+    slot: usize,
+}
+
+impl Ring<'_> {
+    /// Goes on with a row of the map, if it is a later one.
+    #[inline(always)]
+    fn skip_to(&mut self, row: usize) {
+        if row > self.end {
+            self.slot = (self.slot + row - self.end) % self.count;
+            self.end = row;
+        }
+    }
+
+    /// Where a row is.
+    #[inline(always)]
+    fn slot_of(&self, row: usize) -> usize {
+        // No more than `count` rows back.
+        let slot = self.slot + self.count - (self.end - row);
+        if slot >= self.count {
+            slot - self.count
+        } else {
+            slot
+        }
+    }
+
+    /// Copies the next row, of so many pixels of so many channels, after so many zeros.
+    #[inline(always)]
+    fn push<S: Simd, T: Element>(
+        &mut self,
+        simd: S,
+        from: &[T],
+        [width, channels, zeros]: [usize; 3],
+    ) {
+        let to = &mut self.rows[self.slot * self.len..][..self.len];
+        let pixels = (to.len() / S::LANES).saturating_sub(zeros).min(width);
+        if pixels > 0 {
+            assert!(from.len() >= (pixels - 1) * channels + S::LANES);
+            let mut to = to[zeros * S::LANES..].as_mut_ptr();
+            let mut from = from.as_ptr();
+            for _ in 0..pixels {
+                // SAFETY: there is a vector for each pixel, and the row has so many after the zeros.
+                unsafe {
+                    simd.store_unchecked(T::load(simd, from), to);
+                    to = to.wrapping_add(S::LANES);
+                    from = from.wrapping_add(channels);
+                }
+            }
+        }
+        self.end += 1;
+        self.slot += 1;
+        if self.slot == self.count {
+            self.slot = 0;
+        }
+    }
+}
+
+/// The taps of a row of the output that fall on the map.
+#[derive(Clone)]
+struct Taps {
+    /// Rows of taps.
+    rows: Range<usize>,
+    /// Row of the map under the first of them, and the row after that under the last one.
+    first: usize,
+    end: usize,
+}
+
+impl<T: Element> Call<'_, T> {
+    #[inline(always)]
+    fn taps(&self, row: usize) -> Taps {
+        let geometry = &self.conv.geometry;
+        let (height, above) = (self.size[0], self.zeros[0]);
+        // Counted from above the zeros.
+        let top = row * geometry.stride;
+        let start = above.saturating_sub(top).div_ceil(geometry.dilation);
+        let end = (height + above).saturating_sub(top);
+        let end = end.div_ceil(geometry.dilation).min(geometry.kernel_size);
+        if start >= end {
+            return Taps {
+                rows: 0..0,
+                first: 0,
+                end: 0,
+            };
+        }
+        Taps {
+            rows: start..end,
+            first: top + start * geometry.dilation - above,
+            end: top + (end - 1) * geometry.dilation - above + 1,
+        }
+    }
+}
+
+/// The sums of a row of the output: a kernel, and so a function of its own.
+struct Row<'a, T: Element> {
+    call: &'a Call<'a, T>,
+    /// The rows of taps that fall on the map, and the row of the ring under the first.
+    taps: Range<usize>,
+    slot: usize,
+    ring: &'a [f32],
+    weights: &'a [f32],
+    bias: &'a [f32],
+    row: &'a mut [f32],
+}
+
+impl<T: Element> Kernel for Row<'_, T> {
+    type Output = ();
+    type Element = T;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        match self.call.conv.geometry.stride {
+            1 => self.tiles::<S, 1>(simd),
+            2 => self.tiles::<S, 2>(simd),
+            _ => self.tiles::<S, 0>(simd),
+        }
+    }
+}
+
+impl<T: Element> Row<'_, T> {
+    /// In tiles of nearly equal width. `STRIDE` is 0 for strides that have tiles of one output.
+    #[inline(always)]
+    fn tiles<S: Simd, const STRIDE: usize>(self, simd: S) {
+        let call = self.call;
+        let geometry = &call.conv.geometry;
+        let (len, width) = (call.ring_row(), call.output[1]);
+        let (reach, kernel_size) = (call.ring_rows(), geometry.kernel_size);
+        assert!(self.ring.len() >= reach * len && self.row.len() >= width * S::LANES);
+        assert!(self.taps.end <= kernel_size && self.slot < reach);
+        assert!(self.weights.len() >= kernel_size * kernel_size * S::LANES);
+        // Where the first output finds its values, tap by tap.
+        let mut places = [ptr::null(); MOST_TAPS];
+        let mut count = 0;
+        let mut slot = self.slot;
+        for _ in self.taps.clone() {
+            let mut place = self.ring[slot * len..].as_ptr();
+            for _ in 0..kernel_size {
+                places[count] = place;
+                place = place.wrapping_add(geometry.dilation * S::LANES);
+                count += 1;
+            }
+            slot += geometry.dilation;
+            if slot >= reach {
+                slot -= reach;
+            }
+        }
+        let weights = &self.weights[self.taps.start * kernel_size * S::LANES..];
+        let bias = simd.load(self.bias);
+        let most = if STRIDE == 0 { 1 } else { MOST_OUTPUTS };
+        let tiles = width.div_ceil(most);
+        let (least, wider) = (width / tiles, width % tiles);
+        let mut start = 0;
+        for index in 0..tiles {
+            let outputs = least + usize::from(index < wider);
+            let tile = Tile {
+                places: &places[..count],
+                offset: start * geometry.stride * S::LANES,
+                weights,
+                to: self.row[start * S::LANES..].as_mut_ptr(),
+            };
+            macro_rules! of_outputs {
+                ($($outputs:literal)*) => {
+                    match outputs {
+                        // SAFETY: an output of the row reads pixels of the rows of the ring, which are as
+                        // long as all outputs reach, and there is a vector of weights for each tap and of
+                        // sums for each output.
+                        $($outputs => unsafe { tile.run::<S, $outputs, STRIDE>(simd, bias) },)*
+                        _ => unreachable!("tiles have up to 14 outputs"),
+                    }
+                };
+            }
+            if STRIDE == 0 {
+                of_outputs!(1);
+            } else {
+                of_outputs!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+            }
+            start += outputs;
+        }
+    }
+}
+
+/// A few neighbouring outputs, whose sums are kept in registers.
+struct Tile<'a> {
+    /// Where the first output of the row finds its values, tap by tap.
+    places: &'a [*const f32],
+    /// Values from there to those of the tile's first output.
+    offset: usize,
+    weights: &'a [f32],
+    to: *mut f32,
+}
+
+impl Tile<'_> {
+    /// # Safety
+    /// A vector can be read for every tap of each output, and a vector of weights for every tap; one can be
+    /// written for each output.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const OUTPUTS: usize, const STRIDE: usize>(self, simd: S, bias: S::V) {
+        let mut sums = [bias; OUTPUTS];
+        let mut weights = self.weights.as_ptr();
+        for &place in self.places {
+            // SAFETY: as the caller guarantees.
+            unsafe {
+                let place = place.add(self.offset);
+                let weight = simd.load_unchecked(weights);
+                weights = weights.add(S::LANES);
+                // Written out: a loop this long would not be unrolled, with its sums in memory.
+                macro_rules! of_each_output {
+                    ($($output:literal)*) => {
+                        $(if $output < OUTPUTS {
+                            let x = simd.load_unchecked(place.add($output * STRIDE * S::LANES));
+                            sums[$output] = simd.fma(x, weight, sums[$output]);
+                        })*
+                    };
+                }
+                of_each_output!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+            }
+        }
+        for output in 0..OUTPUTS {
+            // SAFETY: as the caller guarantees.
+            unsafe { simd.store_unchecked(sums[output], self.to.add(output * S::LANES)) };
+        }
+    }
+}
+
+/// Activates a row of sums and stores it; adds all of them to the total.
+struct Finish<'a, T> {
+    row: &'a [f32],
+    y: MatMut<'a, T>,
+    activation: Option<Activation>,
+    total: Option<&'a mut [f32; MAX_LANES]>,
+}
+
+impl<T: Element> Kernel for Finish<'_, T> {
+    type Output = ();
+    type Element = T;
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let pixels = self.y.rows();
+        assert!(self.row.len() >= pixels * S::LANES && self.y.columns() >= S::LANES);
+        let (mut from, mut to) = (self.row.as_ptr(), self.y.row_ptr(0));
+        let stride = self.y.stride();
+        let mut sum = simd.splat(0.0);
+        // A loop for each of the usual ones. A closure would not be compiled for the instruction set.
+        macro_rules! each {
+            ($x:ident => $activated:expr) => {
+                for _ in 0..pixels {
+                    // SAFETY: there is a vector for each pixel in the row and, a stride apart, in `y`.
+                    unsafe {
+                        let $x = simd.load_unchecked(from);
+                        let activated = $activated;
+                        sum = simd.add(sum, activated);
+                        T::store(simd, activated, to);
+                    }
+                    from = from.wrapping_add(S::LANES);
+                    to = to.wrapping_add(stride);
+                }
+            };
+        }
+        match self.activation {
+            None => each!(x => x),
+            Some(Activation::Relu) => each!(x => simd.relu(x)),
+            Some(Activation::Silu) => each!(x => activate(simd, x, Activation::Silu)),
+            Some(Activation::HardSwish) => each!(x => activate(simd, x, Activation::HardSwish)),
+            Some(other) => each!(x => activate(simd, x, other)),
+        }
+        if let Some(total) = self.total {
+            simd.store(simd.add(simd.load(&*total), sum), &mut *total);
+        }
+    }
+}
