@@ -15,7 +15,7 @@ use crate::zoo::Overrides;
 /// Which models, and where they run.
 #[derive(Args, Debug)]
 pub(super) struct ModelsArgs {
-    /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION];
+    /// Checkpoint, architecture, family, local directory with config.json, or hf-hub:ORG/REPO[@REVISION];
     /// repeat it to average the probabilities of several models with the same classes
     #[arg(short, long = "model", value_name = "MODEL", default_value = crate::zoo::DEFAULT_MODEL)]
     pub models: Vec<String>,
@@ -35,7 +35,7 @@ pub(super) struct ModelsArgs {
 /// Which model, and where it runs.
 #[derive(Args, Debug)]
 pub(super) struct ModelArgs {
-    /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
+    /// Checkpoint, architecture, family, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(short, long, value_name = "MODEL", default_value = crate::zoo::DEFAULT_MODEL)]
     pub model: String,
     /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own

@@ -40,7 +40,7 @@ const PARALLEL: usize = 4;
     Exit codes: 0 all models downloaded or cached, 1 some failed, 2 all failed, 130 interrupted."
 )]
 pub(super) struct Arguments {
-    /// Checkpoints, architectures or hf-hub:ORG/REPO[@REVISION]
+    /// Checkpoints, architectures, families or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL", required_unless_present_any = ["all", "filter"])]
     models: Vec<String>,
     /// Download every checkpoint of `senet list`

@@ -26,7 +26,7 @@ use crate::zoo::{Card, ModelSpec, Published, WeightsRef, WeightsSource, Zoo};
     after_help = "Examples:\n  senet info se-resnet50\n  senet info senet154 --layers --img-size 320"
 )]
 pub(super) struct Arguments {
-    /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
+    /// Checkpoint, architecture, family, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL")]
     model: String,
     /// Use this weights file instead of the model's own, and check that it fits

@@ -28,7 +28,7 @@ use crate::zoo::Overrides;
     exceeds the tolerance."
 )]
 pub(super) struct Arguments {
-    /// Checkpoint, architecture, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
+    /// Checkpoint, architecture, family, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL")]
     model: String,
     /// File of reference outputs (.safetensors)

@@ -12,6 +12,7 @@ mod check;
 mod config;
 mod entry;
 mod error;
+mod family;
 mod license;
 mod overrides;
 mod registry;

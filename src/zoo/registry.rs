@@ -89,7 +89,6 @@ impl Zoo {
     }
 
     /// The cards of which `wanted` holds, by family and full name. The others are not parsed.
-    #[cfg(feature = "cli")]
     pub(crate) fn cards_of(&self, wanted: impl Fn(&str, &str) -> bool) -> Vec<&Card> {
         let entries = self.cards.iter();
         let entries: Vec<_> = entries

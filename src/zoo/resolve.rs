@@ -61,7 +61,8 @@ pub enum Selection<'z> {
 impl Zoo {
     /// Finds what `text` means. Case, `-` and `_` do not matter. Besides full names these are
     /// understood: an architecture (its recommended checkpoint) or the beginning of its name up to
-    /// a `_` if only one fits, a former name in timm, `timm/` before any of them,
+    /// a `_` if only one fits, a family (the most accurate of its recommended checkpoints below 30 million
+    /// parameters, with a permissive licence), a former name in timm, `timm/` before any of them,
     /// `cadene/` before a name of Cadene's `pretrainedmodels`, `demo`, the repository or the release
     /// file's address of a card, `hf-hub:organisation/name`, optionally with `@revision`, the web
     /// address of such a repository, `local-dir:` before a directory, and an architecture without a
@@ -91,18 +92,27 @@ impl Zoo {
         if let Some(folder) = strip_prefix(text, "local-dir:") {
             return Ok(Selection::Directory(folder.into()));
         }
-        let card = match self.of_release(text) {
-            Some(card) => card,
-            None => match address::repository(text) {
-                Some(selection) => return selection,
-                None => match self.find_untrained(text) {
-                    Some(architecture) => return Ok(self.untrained_selection(text, architecture)),
-                    None => self.find(text)?,
-                },
-            },
-        };
+        if let Some(card) = self.of_release(text) {
+            return Ok(self.selection(text, card));
+        }
+        if let Some(selection) = address::repository(text) {
+            return selection;
+        }
+        if let Some(architecture) = self.find_untrained(text) {
+            return Ok(self.untrained_selection(text, architecture));
+        }
+        match self.find_family(strip_prefix(text, "timm/").unwrap_or(text)) {
+            Some((card, why)) => Ok(Selection::Card {
+                card,
+                note: Some(format!("{text} is {}, of this family {why}", card.name)),
+            }),
+            None => Ok(self.selection(text, self.find(text)?)),
+        }
+    }
+
+    fn selection<'z>(&'z self, text: &str, card: &'z Card) -> Selection<'z> {
         let note = (card.name.to_string() != text).then(|| self.note(text, card));
-        Ok(Selection::Card { card, note })
+        Selection::Card { card, note }
     }
 
     /// The architecture without a checkpoint that has this name, with or without timm's tag for these.
@@ -161,14 +171,15 @@ impl Zoo {
 
     /// The card whose weights are in that repository of the hub.
     pub(crate) fn of_repository(&self, repo: &str) -> Option<&Card> {
-        self.mentioning(repo)
-            .find(|card| card.weights.repo.as_deref() == Some(repo))
+        // The least that a repository's name has, lest most cards are parsed for a short word.
+        let mut cards = repo.contains('/').then(|| self.mentioning(repo))?;
+        cards.find(|card| card.weights.repo.as_deref() == Some(repo))
     }
 
     /// The card whose weights have that address outside the hub.
     fn of_release(&self, url: &str) -> Option<&Card> {
-        self.mentioning(url)
-            .find(|card| card.weights.release.as_deref() == Some(url))
+        let mut cards = url.contains("://").then(|| self.mentioning(url))?;
+        cards.find(|card| card.weights.release.as_deref() == Some(url))
     }
 
     /// The card whose weights outside the hub have that name in the cache.

@@ -29,7 +29,7 @@ const WARM_UP: u32 = 3;
     after_help = "Examples:\n  senet bench\n  senet bench se-resnet50 skresnet18 --batch-size 1,8 --json"
 )]
 pub(super) struct Arguments {
-    /// Checkpoints, architectures, local directories with config.json, or hf-hub:ORG/REPO[@REVISION]
+    /// Checkpoints, architectures, families, local directories with config.json, or hf-hub:ORG/REPO[@REVISION]
     #[arg(value_name = "MODEL", default_value = DEMO_MODEL)]
     models: Vec<String>,
     /// Use this weights file (.safetensors, .bin or .pth) instead of the model's own; for one model

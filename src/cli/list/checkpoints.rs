@@ -38,10 +38,9 @@ struct CheckpointRow<'a> {
 impl<'a> CheckpointRow<'a> {
     fn new(card: &'a Card, hub: &HubOptions) -> Self {
         let cached = store::find(&card.weights, hub);
-        let default = Zoo::builtin().default_of(card.name.architecture());
         Self {
             name: card.name.to_string(),
-            recommended: default.is_some_and(|default| default.name == card.name),
+            recommended: Zoo::builtin().is_default(card),
             params: card.params,
             gmacs: card.gmacs,
             size: card.input.size,
@@ -81,7 +80,7 @@ impl<'a> CheckpointRow<'a> {
             (false, Some(_)) => Some("cached"),
             (false, None) => None,
         };
-        let labels = (!is_comparable(card)).then_some(self.labels);
+        let labels = (!card.is_imagenet()).then_some(self.labels);
         let license = (!card.is_permissive()).then_some(self.license);
         let remarks: Vec<&str> = [state, labels, license].into_iter().flatten().collect();
         remarks.join(", ")
@@ -131,17 +130,12 @@ fn best(card: &Card) -> Option<&Published> {
         .max_by(|a, b| a.top1.total_cmp(&b.top1))
 }
 
-/// Whether its accuracy is that on ImageNet-1k, so that it can be compared with most others.
-fn is_comparable(card: &Card) -> bool {
-    card.labels == "imagenet-1k"
-}
-
 /// Sorts by family and name unless something else is asked for.
 pub(super) fn sort(cards: &mut [&Card], by: Option<Sort>) {
     match by {
         None => cards.sort_by(|a, b| (&a.family, &a.name).cmp(&(&b.family, &b.name))),
         Some(Sort::Top1) => cards.sort_by(|a, b| {
-            let order = |card: &Card| (!is_comparable(card), best(card).is_none());
+            let order = |card: &Card| (!card.is_imagenet(), best(card).is_none());
             let top1 = |card: &Card| best(card).map_or(0.0, |best| best.top1);
             order(a).cmp(&order(b)).then(top1(b).total_cmp(&top1(a)))
         }),

@@ -194,6 +194,10 @@ fn the_default_model_is_the_best_small_one() {
         .filter(|card| card.params < 30_000_000 && card.labels == "imagenet-1k");
     let first = small.max_by(|a, b| best(a).total_cmp(&best(b))).unwrap();
     assert_eq!(first.name.to_string(), DEFAULT_MODEL);
+    let Ok(Selection::Card { card, .. }) = zoo().resolve("se-resnext") else {
+        panic!("a family");
+    };
+    assert_eq!(card.name, first.name, "a family's name means the same");
     assert!(zoo().get(DEMO_MODEL).unwrap().weights.embedded.is_some());
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use senet::zoo::{CardError, Selection};
+use senet::zoo::{Card, CardError, Selection};
 
 use super::zoo;
 
@@ -68,6 +68,8 @@ fn other_names_come_with_a_note() {
             "seresnextaa101d",
             "seresnextaa101d_32x8d.sw_in12k_ft_in1k_288",
         ),
+        ("efficientnet-b0", "efficientnet_b0.ra_in1k"),
+        ("RegNetY-016", "regnety_016.tv2_in1k"),
         ("demo", "seresnet20.fashion_mnist"),
         ("Demo", "seresnet20.fashion_mnist"),
         (
@@ -169,14 +171,60 @@ fn an_architecture_without_a_checkpoint() {
 }
 
 #[test]
+fn the_name_of_a_family() {
+    for family in zoo().families() {
+        let cards = || zoo().cards().filter(|card| card.family == family);
+        let usable = |card: &&Card| card.is_imagenet() && card.is_permissive();
+        if cards().filter(usable).count() == 0 {
+            continue;
+        }
+        let Selection::Card { card, note } = zoo().resolve(family).unwrap() else {
+            panic!("{family}");
+        };
+        assert!(
+            card.family == family && usable(&card),
+            "{family}: {}",
+            card.name
+        );
+        assert_eq!(zoo().default_of(card.name.architecture()), Some(card));
+        let all = || cards().filter(usable).filter(|card| zoo().is_default(card));
+        let best = |card: &Card| card.published.iter().map(|p| p.top1).fold(0.0, f64::max);
+        let why = if card.params < 30_000_000 {
+            let small = all().filter(|card| card.params < 30_000_000);
+            assert_eq!(best(card), small.map(best).fold(0.0, f64::max), "{family}");
+            "the most accurate below 30 million parameters"
+        } else {
+            assert_eq!(
+                Some(card.params),
+                all().map(|card| card.params).min(),
+                "{family}"
+            );
+            "the smallest"
+        };
+        assert_eq!(
+            note,
+            Some(format!("{family} is {}, of this family {why}", card.name))
+        );
+    }
+    for (text, family) in [
+        ("MobileNetV3", "mobilenetv3"),
+        ("seresnet", "se-resnet"),
+        ("timm/regnety", "regnety"),
+    ] {
+        let card = zoo().get(&resolved(text).0).unwrap();
+        assert_eq!(card.family, family);
+    }
+}
+
+#[test]
 fn a_near_miss_is_an_error_with_suggestions() {
     for (text, first) in [
         ("seresent50", "seresnet50"),
         ("seresnet153", "seresnet152d"),
         ("skresnet43", "skresnet34"),
         ("cadene/se_resnet5", "cadene/se_resnet50"),
-        ("seresnet", "seresnet20"),
         ("resnet50", "seresnet50"),
+        ("resnet", "resnetrs50"),
     ] {
         let CardError::UnknownModel { name, suggestions } = refused(text) else {
             panic!("{text}: {}", refused(text));
