@@ -1,12 +1,12 @@
 //! What promises the contents of a file: SHA-256 for large files, git's SHA-1 for small ones, plain SHA-1
-//! for some authors' releases.
+//! and SHA-384 for some authors' releases.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
 use sha1::Sha1;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha384};
 
 /// A promise about the contents of a file, in lower-case hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) enum Digest {
     GitBlob(String),
     /// SHA-1 of the contents: 40 digits.
     Sha1(String),
+    /// SHA-384: 96 digits.
+    Sha384(String),
 }
 
 impl Digest {
@@ -36,6 +38,7 @@ impl Digest {
             Self::Sha256(_) => "SHA-256",
             Self::GitBlob(_) => "git SHA-1",
             Self::Sha1(_) => "SHA-1",
+            Self::Sha384(_) => "SHA-384",
         }
     }
 
@@ -43,17 +46,22 @@ impl Digest {
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Sha256(digits) if digits.len() < 64 => format!("{digits}…"),
-            Self::Sha256(digits) | Self::GitBlob(digits) | Self::Sha1(digits) => digits.clone(),
+            _ => self.digits().to_owned(),
+        }
+    }
+
+    fn digits(&self) -> &str {
+        match self {
+            Self::Sha256(digits)
+            | Self::GitBlob(digits)
+            | Self::Sha1(digits)
+            | Self::Sha384(digits) => digits,
         }
     }
 
     /// Whether `found`, all digits of the same kind, keeps the promise.
     pub(crate) fn matches(&self, found: &str) -> bool {
-        match self {
-            Self::Sha256(digits) | Self::GitBlob(digits) | Self::Sha1(digits) => {
-                found.starts_with(digits.as_str())
-            }
-        }
+        found.starts_with(self.digits())
     }
 
     /// This kind of digest of a file.
@@ -62,6 +70,7 @@ impl Digest {
             Self::Sha256(_) => sha256(path),
             Self::GitBlob(_) => git_blob(path),
             Self::Sha1(_) => sha1(path),
+            Self::Sha384(_) => sha384(path),
         }
     }
 }
@@ -74,6 +83,12 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 /// SHA-256 of a file in 64 lower-case hexadecimal digits.
 pub(crate) fn sha256(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
+    read_all(File::open(path)?, |bytes| hasher.update(bytes))?;
+    Ok(hexadecimal(&hasher.finalize()))
+}
+
+fn sha384(path: &Path) -> io::Result<String> {
+    let mut hasher = Sha384::new();
     read_all(File::open(path)?, |bytes| hasher.update(bytes))?;
     Ok(hexadecimal(&hasher.finalize()))
 }
@@ -148,6 +163,13 @@ mod tests {
         // `sha1sum x`
         let sha1 = Digest::Sha1("f572d396fae9206628714fb2ce00f72e94f2258f".to_owned());
         assert_eq!(sha1.of_file(&path).unwrap(), sha1.shown());
+        // `sha384sum x`
+        let sha384 = Digest::Sha384(
+            "1d0f284efe3edea4b9ca3bd514fa134b17eae361ccc7a1eefeff801b9bd6604e\
+             01f21f6bf249ef030599f0c218f2ba8c"
+                .to_owned(),
+        );
+        assert_eq!(sha384.of_file(&path).unwrap(), sha384.shown());
         assert_eq!(Digest::of_etag("abc-1"), None);
     }
 }

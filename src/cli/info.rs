@@ -284,6 +284,12 @@ fn reference_fields(reference: &WeightsRef) -> Vec<(&'static str, String)> {
     fields.extend(reference.sha1.iter().map(|sha1| ("sha1", sha1.clone())));
     fields.extend(
         reference
+            .sha384
+            .iter()
+            .map(|sha384| ("sha384", sha384.clone())),
+    );
+    fields.extend(
+        reference
             .sha256
             .iter()
             .map(|sha256| ("sha256", sha256.clone())),

@@ -11,8 +11,9 @@ use super::names::{Names, find, shown};
 use crate::labels::{Label, LabelSet};
 use crate::text::Lines;
 
-/// The label set that ImageNet's own numbers and subsets refer to.
-const IMAGENET: &str = "imagenet-1k";
+/// The label sets of ImageNet's classes, which its own numbers and subsets refer to: in the order of the
+/// WordNet ids, and in that of the development kit.
+const IMAGENET: [&str; 2] = ["imagenet-1k", "imagenet-1k-devkit"];
 
 /// WordNet ids in the order of ILSVRC2012_ID, which counts from 1.
 const DEVKIT: &str = include_str!("../../models/labels/ilsvrc2012-devkit.txt");
@@ -131,7 +132,7 @@ impl<'a> Classes<'a> {
     /// # Errors
     /// If the development kit's numbers are requested for a label set other than ImageNet's.
     pub fn set_label_ids(&mut self, ids: LabelIds) -> Result<(), EvalError> {
-        if ids == LabelIds::Devkit && self.set.name != IMAGENET {
+        if ids == LabelIds::Devkit && !self.is_imagenet() {
             return Err(EvalError::NotImageNet {
                 what: "the development kit's numbers",
                 set: self.set_name(),
@@ -149,7 +150,7 @@ impl<'a> Classes<'a> {
     pub fn subset(&self, name: &str) -> Result<Vec<usize>, EvalError> {
         let path = Path::new(name);
         let text = match SUBSETS.iter().find(|(subset, _)| *subset == name) {
-            Some(_) if self.set.name != IMAGENET => {
+            Some(_) if !self.is_imagenet() => {
                 return Err(EvalError::NotImageNet {
                     what: "the classes of this data set",
                     set: self.set_name(),
@@ -182,10 +183,15 @@ impl<'a> Classes<'a> {
             .find(|name| self.subset(name).is_ok_and(|subset| subset == present))
     }
 
+    fn is_imagenet(&self) -> bool {
+        IMAGENET.contains(&self.set.name.as_str())
+    }
+
     /// The development kit's classes in its order, if this is ImageNet's label set.
     pub fn devkit(&self) -> Option<&'static [usize]> {
-        static ORDER: LazyLock<Vec<usize>> = LazyLock::new(|| {
-            let set = LabelSet::builtin(IMAGENET);
+        static ORDERS: LazyLock<[Vec<usize>; 2]> = LazyLock::new(|| IMAGENET.map(order));
+        fn order(set: &str) -> Vec<usize> {
+            let set = LabelSet::builtin(set);
             let classes = set.as_ref().ok().map(|set| Classes::new(set));
             let index = |id: &str| match classes.as_ref()?.meaning(id) {
                 Meaning::Class(index) => Some(index),
@@ -193,8 +199,9 @@ impl<'a> Classes<'a> {
             };
             let ids = DEVKIT.lines().filter(|line| is_entry(line));
             ids.filter_map(index).collect()
-        });
-        (self.set.name == IMAGENET).then_some(&ORDER)
+        }
+        let set = IMAGENET.iter().position(|name| *name == self.set.name)?;
+        Some(&ORDERS[set])
     }
 
     /// The classes in a list of one number per image. How they are counted is detected if the list

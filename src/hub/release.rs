@@ -2,8 +2,10 @@
 //!
 //! They are kept in `release/` of the program's own cache. The name of such a file contains the first
 //! digits of its SHA-256 (`senet154-c7b49a05.pth`); see [`release_digits`]. Where the address is that of a
-//! zip archive, the file inside is kept, under its own name, which contains the first digits of its SHA-1.
+//! zip archive, the file inside is kept, under its own name, which contains the first digits of its SHA-1. A
+//! name without digits gets the first ones of the SHA-384 that a card has for the file.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::address::without_password;
@@ -24,6 +26,8 @@ use crate::weights::release_digits;
 pub(crate) const FOLDER: &str = "release";
 /// What the name of an archive adds to that of the file inside.
 const ARCHIVE: &str = ".zip";
+/// Digits of a SHA-384 that are put into the name of a file.
+const NAME_DIGITS: usize = 16;
 
 /// A file that authors publish outside the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,23 +36,35 @@ pub struct Release<'a> {
     pub url: &'a str,
     /// SHA-1 of the file in 40 hexadecimal digits, where the address is that of an archive.
     pub sha1: Option<&'a str>,
+    /// SHA-384 of the file in 96 hexadecimal digits, where its name has no digits.
+    pub sha384: Option<&'a str>,
 }
 
 impl<'a> Release<'a> {
     /// Name of the file in the cache, or `None` if it cannot be that of one: it has digits of the hash that
     /// is expected.
-    pub(crate) fn name(&self) -> Option<&'a str> {
+    pub(crate) fn name(&self) -> Option<Cow<'a, str>> {
+        if let Some(sha384) = self.sha384 {
+            let (stem, ending) = file_name(self.url)?.rsplit_once('.')?;
+            let digits = sha384.get(..NAME_DIGITS)?;
+            let is_plain = !stem.is_empty() && ending != &ARCHIVE[1..];
+            return is_plain.then(|| format!("{stem}-{digits}.{ending}").into());
+        }
         let (name, digits) = release_name(self.url)?;
-        match self.sha1 {
+        let name = match self.sha1 {
             None => (!name.ends_with(ARCHIVE)).then_some(name),
             Some(sha1) => name
                 .strip_suffix(ARCHIVE)
                 .filter(|_| sha1.starts_with(digits)),
-        }
+        };
+        name.map(Cow::Borrowed)
     }
 
     /// What the contents of the file have to be.
     pub(crate) fn digest(&self) -> Option<Digest> {
+        if let Some(sha384) = self.sha384 {
+            return Some(Digest::Sha384(sha384.to_owned()));
+        }
         let (_, digits) = release_name(self.url)?;
         Some(match self.sha1 {
             None => Digest::Sha256(digits.to_owned()),
@@ -99,7 +115,7 @@ impl<'a> ReleaseFile<'a> {
             options,
             url,
             digest,
-            path: options.own_cache.join(FOLDER).join(name),
+            path: options.own_cache.join(FOLDER).join(&*name),
             location,
             locked,
         })
@@ -222,12 +238,18 @@ pub(crate) fn lock_path(name: &str, options: &HubOptions) -> PathBuf {
 /// The file name of a release's address and the digits of a hash in it, or `None` if it cannot
 /// be one: the name becomes that of a file in the cache.
 fn release_name(url: &str) -> Option<(&str, &str)> {
+    let name = file_name(url)?;
+    Some((name, release_digits(name)?))
+}
+
+/// The last part of an address, if a file can have that name.
+fn file_name(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let (_, name) = rest.rsplit_once('/')?;
     let plain = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    Some((name, release_digits(name)?)).filter(|_| plain)
+    plain.then_some(name)
 }
 
 #[cfg(test)]
@@ -256,13 +278,39 @@ mod tests {
     #[test]
     fn an_archive_holds_the_file_without_its_ending() {
         let sha1 = "8dace12e6aaac68d3c272f52b2513a5b40a4f959";
-        let name = |url, sha1| Release { url, sha1 }.name();
+        let name = |url, sha1| {
+            let sha384 = None;
+            Release { url, sha1, sha384 }.name()
+        };
         let url = "https://example.org/v0.0.486/seresnet10-1202-8dace12e.pth.zip";
-        assert_eq!(name(url, Some(sha1)), Some("seresnet10-1202-8dace12e.pth"));
+        assert_eq!(
+            name(url, Some(sha1)),
+            Some("seresnet10-1202-8dace12e.pth".into())
+        );
         assert_eq!(name(url, None), None);
         let plain = "https://example.org/seresnet10-1202-8dace12e.pth";
         assert_eq!(name(plain, Some(sha1)), None);
         let other = "https://example.org/seresnet10-1202-8dace12f.pth.zip";
         assert_eq!(name(other, Some(sha1)), None);
+    }
+
+    #[test]
+    fn a_name_without_digits_gets_those_of_the_sha384() {
+        let sha384 = "b5d3a92296b83cb5".repeat(6);
+        fn release<'a>(url: &'a str, sha384: &'a str) -> Release<'a> {
+            Release {
+                url,
+                sha1: None,
+                sha384: Some(sha384),
+            }
+        }
+        let name = "SE-BN-Inception-b5d3a92296b83cb5.caffemodel";
+        let found = release("https://example.org/a/SE-BN-Inception.caffemodel", &sha384);
+        assert_eq!(found.name(), Some(name.into()));
+        assert_eq!(found.digest(), Some(Digest::Sha384(sha384.clone())));
+        for bad in ["net", "net.zip", ".caffemodel", "net.pth?raw=1", "a/"] {
+            let url = format!("https://example.org/{bad}");
+            assert_eq!(release(&url, &sha384).name(), None, "{bad}");
+        }
     }
 }

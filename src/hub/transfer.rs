@@ -91,7 +91,7 @@ fn check(location: &Location, expected: &Expected, partial: &mut Partial) -> Res
         let found = match digest {
             // Computed during the download.
             Digest::Sha256(_) => partial.sha256(),
-            Digest::GitBlob(_) | Digest::Sha1(_) => digest
+            Digest::GitBlob(_) | Digest::Sha1(_) | Digest::Sha384(_) => digest
                 .of_file(partial.path())
                 .map_err(disk("read", partial.path()))?,
         };

@@ -1,12 +1,14 @@
 //! Pooling of channels-last maps, `[N, H, W, C]`.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::element::Element;
 use super::simd::{Isa, Kernel, Simd};
 
 /// A pooling operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pool {
     /// Max 3x3, stride 2, padding 1.
     MaxPad,

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::NetError;
-use super::plan::{ConvPlan, LinearPlan, NormPlan, SePlan, Shift, SkPlan};
+use super::plan::{ConvGeometry, ConvPlan, LinearPlan, NormPlan, SePlan, Shift, SkPlan};
 use crate::nn::{Backend, BatchNorm, Conv, KernelAttention, Linear, SqueezeExcite};
 use crate::weights::Weights;
 
@@ -89,8 +89,12 @@ impl<'a> Loader<'a> {
         }
     }
 
-    pub(super) fn conv(&self, plan: &ConvPlan) -> Result<Conv, NetError> {
+    /// With the filters' input channels in reverse order if `reversed`.
+    pub(super) fn conv(&self, plan: &ConvPlan, reversed: bool) -> Result<Conv, NetError> {
         self.with_folded(plan, |filters, bias| {
+            if reversed {
+                reverse_inputs(filters, &plan.geometry);
+            }
             zero_subnormals(filters);
             Ok(Conv::new(
                 filters,
@@ -179,6 +183,16 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// Reverses the order of the input channels of filters `[outputs, inputs, height, width]`.
+fn reverse_inputs(filters: &mut [f32], geometry: &ConvGeometry) {
+    let (depth, area) = (geometry.depth(), geometry.depth() / geometry.group_inputs());
+    for filter in filters.chunks_exact_mut(depth) {
+        // Reversed as a whole and then each plane again, so that its pixels keep their order.
+        filter.reverse();
+        filter.chunks_exact_mut(area).for_each(<[f32]>::reverse);
+    }
+}
+
 /// Replaces weights that are too small for a normal number by 0. Networks with channels that died in
 /// training have many, and some CPUs take a hundred cycles for each; no logit depends on them in a digit
 /// that it has.
@@ -208,7 +222,27 @@ fn not_finite(values: &[f32]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::zero_subnormals;
+    use super::{reverse_inputs, zero_subnormals};
+    use crate::nets::plan::{ConvGeometry, KernelShape, Padding};
+
+    #[test]
+    fn reversed_inputs_keep_their_pixels() {
+        let geometry = ConvGeometry {
+            inputs: 3,
+            outputs: 2,
+            kernel_size: 2,
+            shape: KernelShape::Square,
+            stride: 1,
+            padding: Padding::Each(0),
+            dilation: 1,
+            groups: 1,
+        };
+        let mut filters: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        reverse_inputs(&mut filters, &geometry);
+        let first = [8.0, 9.0, 10.0, 11.0, 4.0, 5.0, 6.0, 7.0, 0.0, 1.0, 2.0, 3.0];
+        assert_eq!(filters[..12], first);
+        assert_eq!(filters[12..16], [20.0, 21.0, 22.0, 23.0]);
+    }
 
     #[test]
     fn subnormal_weights_become_zero() {

@@ -16,9 +16,9 @@ mod watch;
 
 pub use error::{NetError, OtherEnds, TensorMismatch};
 pub use families::{
-    BlockKind, GateSpec, HeadSpec, InvertedResidualRun, InvertedResidualSpec, MobileBlock,
-    NetworkSpec, PaddingRule, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, Stem,
-    StrideOn,
+    BlockKind, BlockSpec, GateSpec, HeadSpec, InvertedResidualRun, InvertedResidualSpec,
+    KernelSpec, LayerSpec, LayersSpec, MobileBlock, NetworkSpec, PaddingRule, ResnetRun,
+    ResnetSpec, SePosition, SeSpec, ShiftSpec, Shortcut, SkSpec, Stem, StrideOn,
 };
 pub use grid::{Axis, Grid};
 pub use head::Head;

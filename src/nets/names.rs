@@ -25,6 +25,12 @@ pub enum Naming {
     /// `conv_stem`, `blocks.0.0.conv_pw`, `se.conv_reduce`, `classifier` (timm `efficientnet.py` and
     /// `mobilenetv3.py`).
     Efficientnet,
+    /// `conv1/7x7_s2`, `inception_3a/1x1`, `inception_3a_1x1_down`, `classifier` (the SENet authors' Caffe
+    /// files). Their filters take blue before green and red.
+    Caffe,
+    /// `Conv2d_1a_3x3.conv`, `Mixed_5b.branch1x1.conv`, `Mixed_5b.se.fc1`, `fc` (torchvision `inception.py`,
+    /// timm `inception_v3.py`).
+    Inception,
 }
 
 /// Prefix of a convolution's `weight`, and of its BatchNorm's four vectors.
@@ -62,7 +68,26 @@ pub(super) struct Names {
     head_conv: Option<ConvName>,
     /// A convolution without a norm, after the pool.
     pooled_conv: Option<&'static str>,
+    /// Of networks that are written out layer by layer.
+    layers: Option<&'static LayerNames>,
     pub(super) classifier: &'static str,
+}
+
+/// What is put between and behind the names that a spec has written out.
+pub(super) struct LayerNames {
+    /// Between a block's name and that of a layer in it.
+    pub(super) separator: &'static str,
+    /// Behind the name of a convolution that has a BatchNorm.
+    pub(super) conv: &'static str,
+    /// Behind the same name for that norm; `None` where no rule gives its name.
+    pub(super) norm: Option<&'static str>,
+    /// Behind a block's name for its squeeze-and-excitation module.
+    pub(super) se: &'static str,
+    /// Behind that for the module's layers.
+    pub(super) reduce: &'static str,
+    pub(super) expand: &'static str,
+    /// The first convolution's filters take blue before green and red.
+    pub(super) bgr: bool,
 }
 
 /// A squeeze-and-excitation module, and its two layers below that.
@@ -117,6 +142,7 @@ const RESNET: Names = Names {
     pooled_shortcut: ["downsample.1", "downsample.2"],
     head_conv: None,
     pooled_conv: None,
+    layers: None,
     classifier: "fc",
 };
 
@@ -164,6 +190,7 @@ const BYOBNET: Names = Names {
     pooled_shortcut: ["shortcut.conv", "shortcut.bn"],
     head_conv: Some(["final_conv.conv", "final_conv.bn"]),
     pooled_conv: None,
+    layers: None,
     classifier: "head.fc",
 };
 
@@ -233,6 +260,41 @@ const SKNET: Names = Names {
     ..RESNET
 };
 
+/// Without names for anything that follows a rule.
+const WRITTEN_OUT: Names = Names {
+    stems: &[],
+    branches: &[],
+    se: None,
+    ..RESNET
+};
+
+const CAFFE: Names = Names {
+    layers: Some(&LayerNames {
+        separator: "/",
+        conv: "",
+        norm: Some("/bn"),
+        se: "_1x1",
+        reduce: "_down",
+        expand: "_up",
+        bgr: true,
+    }),
+    classifier: "classifier",
+    ..WRITTEN_OUT
+};
+
+const INCEPTION: Names = Names {
+    layers: Some(&LayerNames {
+        separator: ".",
+        conv: ".conv",
+        norm: Some(".bn"),
+        se: ".se",
+        reduce: ".fc1",
+        expand: ".fc2",
+        bgr: false,
+    }),
+    ..WRITTEN_OUT
+};
+
 impl Naming {
     pub(super) fn names(self) -> &'static Names {
         match self {
@@ -242,6 +304,8 @@ impl Naming {
             Self::Sknet => &SKNET,
             Self::Regnet => &REGNET,
             Self::Efficientnet => &EFFICIENTNET,
+            Self::Caffe => &CAFFE,
+            Self::Inception => &INCEPTION,
         }
     }
 }
@@ -280,6 +344,11 @@ impl Names {
     pub(super) fn selective(&self) -> Result<SelectiveNames, NetError> {
         self.selective
             .ok_or_else(|| missing("selective-kernel units"))
+    }
+
+    pub(super) fn layers(&self) -> Result<&'static LayerNames, NetError> {
+        self.layers
+            .ok_or_else(|| missing("layers that are written out"))
     }
 
     pub(super) fn head_conv(&self) -> Result<ConvName, NetError> {

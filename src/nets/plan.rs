@@ -197,6 +197,9 @@ pub struct Plan {
     pub pooled_conv: Option<ConvPlan>,
     /// The last layer.
     pub classifier: LinearPlan,
+    /// In the weights file the first convolution's filters take blue, green and red. Images have them in
+    /// the other order, so the filters' inputs are reversed when they are loaded.
+    pub bgr: bool,
 }
 
 /// One tensor of a weights file.

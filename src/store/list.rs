@@ -43,6 +43,8 @@ pub struct CachedRelease {
     pub url: Option<String>,
     /// SHA-1 of the file, where the address is that of an archive around it.
     pub sha1: Option<String>,
+    /// SHA-384 of the file, where its name has had no digits.
+    pub sha384: Option<String>,
 }
 
 impl CachedRelease {
@@ -51,6 +53,7 @@ impl CachedRelease {
         Some(Release {
             url: self.url.as_deref()?,
             sha1: self.sha1.as_deref(),
+            sha384: self.sha384.as_deref(),
         })
     }
 }
@@ -66,6 +69,7 @@ pub fn list_releases(hub: &HubOptions) -> Result<Vec<CachedRelease>> {
         CachedRelease {
             url: release.map(|release| release.url.to_owned()),
             sha1: release.and_then(|release| Some(release.sha1?.to_owned())),
+            sha384: release.and_then(|release| Some(release.sha384?.to_owned())),
             file,
         }
     };

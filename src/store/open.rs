@@ -90,7 +90,7 @@ fn listed<'a>(reference: &WeightsRef, lock: &'a Lockfile) -> Vec<&'a LockedFile>
 fn open_checked(path: &Path, reference: &WeightsRef) -> Result<Weights> {
     let name = path.file_name().and_then(|name| name.to_str());
     let release = reference.released();
-    let release = release.filter(|release| name.is_some() && name == release.name());
+    let release = release.filter(|release| name.is_some() && name == release.name().as_deref());
     if let Some(digest) = release.and_then(|release| release.digest()) {
         check_release(path, &digest)?;
     }

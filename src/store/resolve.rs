@@ -183,6 +183,7 @@ pub fn at_revision(spec: &mut ModelSpec, revision: &str) -> Result<()> {
             reference.sha256 = None;
             reference.release = None;
             reference.sha1 = None;
+            reference.sha384 = None;
             Ok(())
         }
         _ => Err(Error::Hub(HubError::NoRepository {

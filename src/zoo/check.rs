@@ -101,6 +101,7 @@ fn weights(weights: &WeightsRef) -> Result<(), Problem> {
         sha256,
         release,
         sha1,
+        sha384,
         embedded,
     } = weights;
     if repo.is_none() && release.is_none() && embedded.is_none() {
@@ -122,6 +123,7 @@ fn weights(weights: &WeightsRef) -> Result<(), Problem> {
         ("weights.revision", revision, 40, repo, "repo"),
         ("weights.sha256", sha256, 64, repo, "repo"),
         ("weights.sha1", sha1, 40, release, "release"),
+        ("weights.sha384", sha384, 96, release, "release"),
     ] {
         let Some(value) = value else { continue };
         if of.is_none() {
@@ -134,6 +136,9 @@ fn weights(weights: &WeightsRef) -> Result<(), Problem> {
             ));
         }
     }
+    if sha1.is_some() && sha384.is_some() {
+        return Err(("weights.sha384", "a release has this or `sha1`".into()));
+    }
     for (field, value) in [("weights.file", file), ("weights.embedded", embedded)] {
         let plain =
             |file: &str| !file.is_empty() && !file.contains(['/', '\\']) && !file.starts_with('.');
@@ -145,6 +150,7 @@ fn weights(weights: &WeightsRef) -> Result<(), Problem> {
         Some(release) if !release.url.starts_with("https://") || release.name().is_none() => {
             let ending = match sha1 {
                 Some(sha1) => format!("-{}.pth.zip", &sha1[..8]),
+                None if sha384.is_some() => ".caffemodel".to_owned(),
                 None => "-<hash>.pth".to_owned(),
             };
             let url = release.url;

@@ -184,10 +184,10 @@ impl Zoo {
 
     /// The card whose weights outside the hub have that name in the cache.
     pub(crate) fn of_release_file(&self, file: &str) -> Option<&Card> {
-        let mut cards = self.mentioning(file);
+        let mut cards = self.mentioning(release_digits(file)?);
         cards.find(|card| {
             let release = card.weights.released();
-            release.and_then(|release| release.name()) == Some(file)
+            release.and_then(|release| release.name()).as_deref() == Some(file)
         })
     }
 

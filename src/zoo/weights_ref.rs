@@ -31,6 +31,9 @@ pub struct WeightsRef {
     /// SHA-1 of the weights file inside the release, 40 hexadecimal digits, where the release is a zip archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha1: Option<String>,
+    /// SHA-384 of the release, 96 hexadecimal digits, where its name has no digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha384: Option<String>,
     /// File under `models/weights/` that is part of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedded: Option<String>,
@@ -47,6 +50,7 @@ impl WeightsRef {
         Some(Release {
             url: self.release.as_deref()?,
             sha1: self.sha1.as_deref(),
+            sha384: self.sha384.as_deref(),
         })
     }
 

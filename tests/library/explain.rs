@@ -180,6 +180,7 @@ fn brightness(layers: &[ConvGeometry], pool: StemPool) -> (Plan, Weights) {
         stages: vec![vec![block]],
         head_conv: None,
         pooled_conv: None,
+        bgr: false,
         classifier: LinearPlan {
             name: "fc".into(),
             inputs: 1,

@@ -5,8 +5,9 @@
     python tests/tools/make_golden.py                    # all architectures, 8 minutes of processor time
     python tests/tools/make_golden.py seresnet50 skresnet18
 
-For every architecture that has a card in models/, and for the CIFAR-style networks of train_fashion_mnist.py,
-two without SE modules and a small one of mobile blocks (`build_mobile`), one JSON file in tests/data/golden;
+For every architecture that has a card in models/ (those that timm lacks are in hosts.py), and for the CIFAR-style
+networks of train_fashion_mnist.py, two without SE modules and a small one of mobile blocks (`build_mobile`), one
+JSON file in tests/data/golden;
 for some, another one with a different number of input channels. The files hold no weights or images: both
 come from the formula below, which tests/library/networks/formula.rs computes to the same bits, and digests
 prove it. Each file has two runs of different batch and size; the sizes are odd and not square where the
@@ -36,6 +37,7 @@ from pathlib import Path
 
 import numpy as np
 import safetensors
+import hosts
 import timm
 import torch
 import torch.nn.functional as F
@@ -168,6 +170,8 @@ def build(arch, classes=None, channels=3):
         return SeResNetCifar(CIFAR[arch], classes or 10)
     if arch == MOBILE:
         return build_mobile()
+    if arch in hosts.HOSTS:
+        return hosts.HOSTS[arch]()
     return timm.create_model(arch, in_chans=channels, **({"num_classes": classes} if classes else {}))
 
 
@@ -199,6 +203,8 @@ def build_cadene(name):
 
 def points(model):
     """label -> (module whose output is recorded, function applied to it)."""
+    if hasattr(model, "points"):
+        return model.points()
     modules = dict(model.named_modules())
     same = torch.Tensor.clone
     found = {}
@@ -314,7 +320,7 @@ def make(arch, out, channels=3):
         cadene = build_cadene(CADENE[arch])
         load_formula_weights(cadene)
         cadene.double()
-    sizes = SIZES_CIFAR if arch in CIFAR else SIZES_AA if "aa" in arch else SIZES
+    sizes = SIZES_CIFAR if arch in CIFAR else SIZES_AA if "aa" in arch else hosts.SIZES.get(arch, SIZES)
     runs = []
     for n, h, w in sizes:
         images = formula_images(n, h, w, channels)
@@ -335,7 +341,7 @@ def make(arch, out, channels=3):
         assert worst[0] < 1e-5 and 0.3 < logits.abs().max() < 100
     dump({
         "architecture": arch,
-        "oracle": "train_fashion_mnist.py" if arch in CIFAR else "timm",
+        "oracle": "train_fashion_mnist.py" if arch in CIFAR else "hosts.py" if arch in hosts.HOSTS else "timm",
         "command": f"python tests/tools/make_golden.py {arch}",
         "versions": versions(),
         "classes": double["logits"].shape[1],

@@ -43,6 +43,10 @@ def main():
              "imagenet21k_goog_synsets.txt", lemmas)
     imagenet("imagenet-21k-miil", "ImageNet-21k-P, the release of fall 2011 without rare classes (arXiv:2104.10972)",
              "imagenet21k_miil_synsets.txt", lemmas)
+    devkit = [line for line in (OUT / "ilsvrc2012-devkit.txt").read_text().splitlines() if line[0] != "#"]
+    write("imagenet-1k-devkit", ["ImageNet-1k (ILSVRC 2012), in the order of the development kit",
+                                 "Order: ilsvrc2012-devkit.txt", WORDNET],
+          [f"{synset}\t{lemmas[synset]}" for synset in devkit])
     write("fashion-mnist", ["Fashion-MNIST (arXiv:1708.07747)",
                             "Source: https://github.com/zalandoresearch/fashion-mnist (MIT)"], FASHION)
 

@@ -4,6 +4,7 @@
 //! plan knows about families.
 
 mod inverted_residual;
+mod layers;
 mod resnet;
 mod shared;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use inverted_residual::{
     GateSpec, HeadSpec, InvertedResidualRun, InvertedResidualSpec, MobileBlock, PaddingRule,
 };
+pub use layers::{BlockSpec, KernelSpec, LayerSpec, LayersSpec, ShiftSpec};
 pub use resnet::{
     BlockKind, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, StrideOn,
 };
@@ -33,6 +35,8 @@ pub enum NetworkSpec {
     Resnet(ResnetSpec),
     /// MobileNetV3, EfficientNet and their relatives.
     InvertedResidual(InvertedResidualSpec),
+    /// BN-Inception and other networks that are written out layer by layer.
+    Layers(LayersSpec),
 }
 
 #[derive(Deserialize)]
@@ -40,6 +44,7 @@ pub enum NetworkSpec {
 enum Kind {
     Resnet,
     InvertedResidual,
+    Layers,
 }
 
 /// What every family's spec provides.
@@ -73,6 +78,7 @@ impl NetworkSpec {
         match self {
             Self::Resnet(spec) => spec.set_inputs(channels),
             Self::InvertedResidual(spec) => spec.set_inputs(channels),
+            Self::Layers(spec) => spec.set_inputs(channels),
         }
     }
 
@@ -85,7 +91,7 @@ impl NetworkSpec {
     pub fn as_resnet(&self) -> Option<&ResnetSpec> {
         match self {
             Self::Resnet(spec) => Some(spec),
-            Self::InvertedResidual(_) => None,
+            Self::InvertedResidual(_) | Self::Layers(_) => None,
         }
     }
 
@@ -93,6 +99,7 @@ impl NetworkSpec {
         match self {
             Self::Resnet(spec) => spec,
             Self::InvertedResidual(spec) => spec,
+            Self::Layers(spec) => spec,
         }
     }
 }
@@ -120,6 +127,7 @@ impl<'de> Deserialize<'de> for NetworkSpec {
                     Kind::InvertedResidual => {
                         NetworkSpec::InvertedResidual(Deserialize::deserialize(fields)?)
                     }
+                    Kind::Layers => NetworkSpec::Layers(Deserialize::deserialize(fields)?),
                 })
             }
         }

@@ -87,9 +87,18 @@ struct Projection {
 
 impl Named<Conv> {
     pub(super) fn conv(plan: &ConvPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
+        Self::conv_of(plan, false, loader)
+    }
+
+    /// With the filters' input channels in reverse order if `reversed`.
+    pub(super) fn conv_of(
+        plan: &ConvPlan,
+        reversed: bool,
+        loader: &Loader<'_>,
+    ) -> Result<Self, NetError> {
         Ok(Self {
             name: plan.name.clone(),
-            layer: loader.conv(plan)?,
+            layer: loader.conv(plan, reversed)?,
         })
     }
 

@@ -81,7 +81,12 @@ impl Network {
             Ok::<_, NetError>(stages)
         };
         let (stages, (others, classifier)) = rayon::join(last_to_first, || {
-            let stem = || plan.stem.iter().map(conv).collect::<Result<_, _>>();
+            let stem = || {
+                let convs = plan.stem.iter().enumerate();
+                let convs = convs
+                    .map(|(index, conv)| Named::conv_of(conv, plan.bgr && index == 0, &loader));
+                convs.collect::<Result<_, _>>()
+            };
             let one = |plan: &Option<ConvPlan>| plan.as_ref().map(conv).transpose();
             rayon::join(
                 || Ok::<_, NetError>((stem()?, one(&plan.head_conv)?, one(&plan.pooled_conv)?)),

@@ -120,6 +120,7 @@ fn a_damaged_release_is_kept_until_the_right_one_is_complete() {
     let release = Release {
         url: &url,
         sha1: None,
+        sha384: None,
     };
     let error = replace_release(release, &setup.options, &()).unwrap_err();
     assert!(matches!(error, HubError::NotFound { .. }), "{error:?}");

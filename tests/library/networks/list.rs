@@ -62,6 +62,8 @@ architectures! {
         seresnetaa50d 220,
         skresnet50 403,
         skresnet50d 409,
+        // Written out in hosts.py.
+        se_bn_inception 312,
         // regnety
         regnety_002 201,
         regnety_004 243,

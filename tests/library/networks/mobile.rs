@@ -136,6 +136,7 @@ pub(crate) fn plan() -> Plan {
             inputs: 40,
             outputs: 10,
         },
+        bgr: false,
     }
 }
 

@@ -107,6 +107,7 @@ impl Planner<'_> {
             head_conv,
             pooled_conv: None,
             classifier,
+            bgr: false,
         })
     }
 
