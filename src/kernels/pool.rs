@@ -82,8 +82,8 @@ impl Pool {
     pub fn output(self, size: usize) -> usize {
         let windows = self.windows();
         let beyond = if windows.ceil { windows.stride - 1 } else { 0 };
-        let padded = size + 2 * windows.padding + beyond;
-        (padded + windows.stride).saturating_sub(windows.size) / windows.stride
+        let padded = size.saturating_add(2 * windows.padding + beyond + windows.stride);
+        padded.saturating_sub(windows.size) / windows.stride
     }
 
     /// The pixels of window `index` along one axis.

@@ -201,7 +201,7 @@ impl WeightsError {
                      `torch.save` its state dict"
                 }
                 LooksLike::Zip | LooksLike::Unknown => {
-                    "weights are read from `.safetensors`, `.bin` and `.pth` files"
+                    "weights are read from `.safetensors`, `.bin`, `.pth` and `.caffemodel` files"
                 }
             },
             Self::Truncated { .. } | Self::Damaged { .. } | Self::HashMismatch { .. } => AGAIN,

@@ -43,7 +43,7 @@ impl fmt::Display for LooksLike {
             Self::TorchScript => "it is a TorchScript program",
             Self::Zip => "it is a zip archive without a `data.pkl`",
             Self::Pickle => "it is a pickle that `torch.save` did not write",
-            Self::Unknown => "it is neither a safetensors nor a PyTorch file",
+            Self::Unknown => "it is neither a safetensors, a PyTorch nor a Caffe file",
         })
     }
 }

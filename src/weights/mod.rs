@@ -1,8 +1,8 @@
-//! Weights files: safetensors and PyTorch, read safely.
+//! Weights files: safetensors, PyTorch and Caffe, read safely.
 //!
 //! [`Weights::open`] detects the format by the content, maps the file into memory and makes an index
-//! of its tensors. Three containers are read: safetensors, the zip archive that `torch.save` writes
-//! since PyTorch 1.6, and the stream it wrote before; an index of shards stands for all of them. Of a
+//! of its tensors. Four containers are read: safetensors, the zip archive that `torch.save` writes
+//! since PyTorch 1.6, the stream it wrote before, and Caffe's; an index of shards stands for all of them. Of a
 //! training checkpoint, the state dict that timm would load is used, and the rest is skipped. The
 //! `module.` and `_orig_mod.` that wrappers put before names are removed, whichever the format.
 //!
@@ -10,6 +10,7 @@
 //! checked against the file when it is opened, before memory is taken for it; and the work that a
 //! pickle may ask for is bounded.
 
+mod caffe;
 mod checkpoint;
 mod dtype;
 mod error;
@@ -51,7 +52,7 @@ const RELEASED_FROM: usize = 1 << 18;
 #[derive(Clone)]
 pub struct Weights {
     source: String,
-    /// One file, or all the shards of an index.
+    /// One file, with what had to be computed from it, or all the shards of an index.
     parts: Vec<Arc<Part>>,
     dict: StateDict,
     /// Other dicts of the file that may be meant.
@@ -127,6 +128,7 @@ impl Weights {
     }
 
     fn index(source: String, bytes: Bytes) -> Result<Self, WeightsError> {
+        let mut computed = None;
         let dicts = if bytes.starts_with(zip::MAGIC) {
             torch::index_zip(&source, &bytes)?
         } else if let Some(pos) = torch::legacy_start(&bytes) {
@@ -141,6 +143,13 @@ impl Weights {
                 found: vec![dict],
                 keys: None,
             }
+        } else if caffe::looks_like(&bytes) {
+            let indexed = caffe::index(&source, &bytes)?;
+            computed = Some(Bytes::Owned(indexed.computed));
+            StateDicts {
+                found: vec![indexed.dict],
+                keys: None,
+            }
         } else {
             return Err(WeightsError::NotWeights {
                 looks_like: recognise(&bytes),
@@ -153,10 +162,16 @@ impl Weights {
             dict,
             alternatives: found.flat_map(|dict| dict.unwrapped(&source)).collect(),
             keys: dicts.keys,
-            parts: vec![Arc::new(Part {
-                source: source.clone(),
-                bytes,
-            })],
+            parts: [Some(bytes), computed]
+                .into_iter()
+                .flatten()
+                .map(|bytes| {
+                    Arc::new(Part {
+                        source: source.clone(),
+                        bytes,
+                    })
+                })
+                .collect(),
             source,
         })
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::suggest::{near, squash};
 use super::{Architecture, Card, CardError, DEMO_MODEL, Zoo, address};
+use crate::weights::release_digits;
 
 /// timm's former names (`register_model_deprecations` in its `models/resnet.py`) and what it loads
 /// for them; without a tag, the architecture's recommended checkpoint.

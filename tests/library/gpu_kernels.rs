@@ -28,20 +28,22 @@ struct Params {
     width: u32,
     out_height: u32,
     out_width: u32,
-    kernel_size: u32,
+    kernel_height: u32,
+    kernel_width: u32,
     stride: u32,
     dilation: u32,
     top: u32,
     left: u32,
     multiplier: u32,
     is_max: u32,
+    counts_padding: u32,
     count: u32,
     activation: u32,
     operands: u32,
 }
 
 impl Params {
-    fn numbers(&self) -> [u32; 17] {
+    fn numbers(&self) -> [u32; 19] {
         [
             self.channels,
             self.inner,
@@ -50,13 +52,15 @@ impl Params {
             self.width,
             self.out_height,
             self.out_width,
-            self.kernel_size,
+            self.kernel_height,
+            self.kernel_width,
             self.stride,
             self.dilation,
             self.top,
             self.left,
             self.multiplier,
             self.is_max,
+            self.counts_padding,
             self.count,
             self.activation,
             self.operands,
@@ -520,7 +524,8 @@ fn squeeze() {
 fn convolution(random: &mut Random) -> Params {
     loop {
         let params = Params {
-            kernel_size: [1, 3, 5, 7][random.below(4) as usize],
+            kernel_height: [1, 3, 5, 7][random.below(4) as usize],
+            kernel_width: [1, 3, 5, 7][random.below(4) as usize],
             stride: 1 + random.below(3),
             dilation: 1 + random.below(2),
             top: random.below(4),
@@ -529,13 +534,13 @@ fn convolution(random: &mut Random) -> Params {
             ..in_place(random)
         };
         // Zeros below and to the right make up for a kernel that reaches over the border.
-        let room = |size: u32, before: u32| {
-            let reach = params.dilation * (params.kernel_size - 1) + 1;
+        let room = |size: u32, kernel: u32, before: u32| {
+            let reach = params.dilation * (kernel - 1) + 1;
             (size + 2 * before).checked_sub(reach)
         };
         let rooms = (
-            room(params.height, params.top),
-            room(params.width, params.left),
+            room(params.height, params.kernel_height, params.top),
+            room(params.width, params.kernel_width, params.left),
         );
         if let (Some(down), Some(across)) = rooms {
             let (out_height, out_width) = (down / params.stride + 1, across / params.stride + 1);
@@ -582,22 +587,28 @@ fn depthwise() {
             operands: HAS_BIAS | HAS_FACTORS,
             ..map
         };
-        let k = params.kernel_size;
+        let (k, taps) = (
+            params.kernel_width,
+            params.kernel_height * params.kernel_width,
+        );
         let operands = Operands {
             y: vec![0.0; params.count as usize],
             x: random.values(value, inputs * params.batch * params.height * params.width),
             bias: random.values(Value::F32, params.channels),
-            factors: random.values(Value::F32, params.channels * k * k),
+            factors: random.values(Value::F32, params.channels * taps),
             ..Operands::default()
         };
         let found = run(value, DEPTHWISE, &params, &operands);
         let exact = outputs(params.channels, &params).map(|[channel, image, oy, ox]| {
             let place = [channel / params.multiplier, image, oy, ox];
-            let taps = (0..k * k).map(|tap| {
+            let products = (0..taps).map(|tap| {
                 let x = under(&operands.x, &params, place, [tap / k, tap % k]);
-                x * at(&operands.factors, channel * k * k + tap)
+                x * at(&operands.factors, channel * taps + tap)
             });
-            activated(taps.sum::<f64>() + at(&operands.bias, channel), function)
+            activated(
+                products.sum::<f64>() + at(&operands.bias, channel),
+                function,
+            )
         });
         let exact: Vec<f64> = exact.collect();
         // Of sums of up to 49 products, the error is that of the largest.
@@ -618,9 +629,9 @@ fn depthwise() {
 fn unfold() {
     each_case(|value, random| {
         let map = convolution(random);
-        let k = map.kernel_size;
+        let (k, area) = (map.kernel_width, map.kernel_height * map.kernel_width);
         let params = Params {
-            count: map.channels * k * k * map.inner,
+            count: map.channels * area * map.inner,
             ..map
         };
         let operands = Operands {
@@ -629,8 +640,8 @@ fn unfold() {
             ..Operands::default()
         };
         let found = run(value, UNFOLD, &params, &operands);
-        let taps = (0..map.channels * k * k).flat_map(|row| {
-            let (channel, tap) = (row / (k * k), row % (k * k));
+        let taps = (0..map.channels * area).flat_map(|row| {
+            let (channel, tap) = (row / area, row % area);
             let x = &operands.x;
             outputs(1, &params).map(move |[_, image, oy, ox]| {
                 under(x, &params, [channel, image, oy, ox], [tap / k, tap % k])
@@ -675,15 +686,17 @@ fn weigh() {
 fn pool() {
     each_case(|value, random| {
         let map = in_place(random);
-        let kernel_size = 2 + random.below(2);
-        let before = random.below(2).min(kernel_size - 2);
-        let [out_height, out_width] = [map.height, map.width].map(|size| size.div_ceil(2));
+        let (side, stride) = (2 + random.below(2), 1 + random.below(2));
+        let before = random.below(2).min(side - 2);
+        let [out_height, out_width] = [map.height, map.width].map(|size| size.div_ceil(stride));
         let params = Params {
-            kernel_size,
-            stride: 2,
+            kernel_height: side,
+            kernel_width: side,
+            stride,
             top: before,
             left: before,
             is_max: random.below(2),
+            counts_padding: random.below(2),
             out_height,
             out_width,
             inner: map.batch * out_height * out_width,
@@ -704,17 +717,23 @@ fn pool() {
         let found = run(value, POOL, &params, &operands);
         for (found, [channel, image, oy, ox]) in found.iter().zip(outputs(map.channels, &params)) {
             let mut window = Vec::new();
-            for y in
-                (2 * oy).saturating_sub(before)..(2 * oy + kernel_size - before).min(map.height)
-            {
-                let columns =
-                    (2 * ox).saturating_sub(before)..(2 * ox + kernel_size - before).min(map.width);
+            let reach = |at: u32, size: u32| {
+                let start = stride * at;
+                start.saturating_sub(before)..(start + side - before).min(size)
+            };
+            for y in reach(oy, map.height) {
+                let columns = reach(ox, map.width);
                 for column in columns {
                     let row = (channel * map.batch + image) * map.height + y;
                     window.push(at(&operands.x, row * map.width + column));
                 }
             }
-            let mean = window.iter().sum::<f64>() / window.len() as f64;
+            let pixels = if params.counts_padding == 1 {
+                (side * side) as usize
+            } else {
+                window.len()
+            };
+            let mean = window.iter().sum::<f64>() / pixels as f64;
             let most = window.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let exact = if params.is_max == 1 { most } else { mean };
             if window.iter().any(|value| value.is_nan()) {

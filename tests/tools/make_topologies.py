@@ -10,6 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import hosts
 import timm
 import torch
 
@@ -31,7 +32,7 @@ def entry(name):
 
 def main():
     files = (ROOT / "models").glob("*/*.toml")
-    names = sorted({file.name.split(".")[0] for file in files} - {"seresnet20"})
+    names = sorted({file.name.split(".")[0] for file in files} - {"seresnet20"} - set(hosts.HOSTS))
     lines = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(entry(name))}" for name in names)
     OUT.write_text(f'{{"timm": "{timm.__version__}", "architectures": {{\n  {lines}\n}}}}\n')
 

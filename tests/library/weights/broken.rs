@@ -153,7 +153,9 @@ const ZIPS: [&str; 9] = [
 ];
 
 /// Files that are changed anywhere.
-const WHOLE: [&str; 8] = [
+const WHOLE: [&str; 10] = [
+    "new.caffemodel",
+    "old.caffemodel",
     "all.safetensors",
     "zip_protocol2.pth",
     "legacy_protocol2.pth",

@@ -1,10 +1,11 @@
 //! Weights files: those of PyTorch and safetensors are read correctly, and hostile or broken files
 //! are errors that name the fault, never a panic, a wrong tensor or a memory bomb.
 //!
-//! The files in `data/weights` are made by `tools/make_weights_files.py`.
+//! The files in `data/weights` are made by `tools/make_weights_files.py` and `tools/make_caffe.py`.
 
 mod broken;
 mod build;
+mod caffe;
 mod fit;
 mod hostile;
 mod pickled;
@@ -38,7 +39,12 @@ struct Tensor {
 }
 
 fn expected() -> BTreeMap<String, Expected> {
-    serde_json::from_slice(&std::fs::read(data("expected.json")).unwrap()).unwrap()
+    let read = |file| -> BTreeMap<String, Expected> {
+        serde_json::from_slice(&std::fs::read(data(file)).unwrap()).unwrap()
+    };
+    let mut all = read("expected.json");
+    all.extend(read("caffe.json"));
+    all
 }
 
 /// A value as Python's script writes it: JSON has no infinity.
@@ -83,7 +89,7 @@ fn values(weights: &Weights, name: &str) -> Vec<f64> {
 }
 
 #[test]
-fn every_container_holds_what_torch_saved() {
+fn every_container_holds_what_was_saved() {
     for (content, expected) in expected() {
         assert!(!expected.files.is_empty(), "{content}");
         for file in &expected.files {

@@ -246,6 +246,6 @@ fn label_sets_are_complete() {
     );
     let error = LabelSet::builtin("imagenet").unwrap_err();
     assert!(error.hint().unwrap().contains("imagenet-12k"));
-    assert_eq!(LabelSet::builtin_names().count(), 5);
+    assert_eq!(LabelSet::builtin_names().count(), 6);
     assert_eq!(LabelSet::numbered(18).entries[17].name, "class 17");
 }
