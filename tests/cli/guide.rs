@@ -193,7 +193,7 @@ fn every_field_is_in_the_guide() {
         &env,
         "info",
         &info,
-        &["file_bytes", "shards", "weights.sha256"],
+        &["file_bytes", "shards", "weights.sha1", "weights.sha256"],
     );
     let on_gpus = ["layers[].bytes", "layers[].launches", "layers[].macs"];
     check(&env, "bench", &[&["--runs", "1", "--layers"]], &on_gpus);

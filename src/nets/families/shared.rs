@@ -33,12 +33,12 @@ pub struct Stem {
 /// Red, green and blue.
 const COLOURS: usize = 3;
 
-fn colours() -> usize {
+pub(super) fn colours() -> usize {
     COLOURS
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn is_colours(inputs: &usize) -> bool {
+pub(super) fn is_colours(inputs: &usize) -> bool {
     *inputs == COLOURS
 }
 

@@ -107,7 +107,7 @@ fn lying_files_are_errors() {
     refused(network(&[chunk(2, &chunk(1, &[]))]), "V0LayerParameter");
     let name = "n".repeat(2000);
     refused(
-        network(&[layer("c", &name, "x", &[one.clone()])]),
+        network(&[layer("c", &name, "x", std::slice::from_ref(&one))]),
         "not a short text",
     );
     let good = conv(&[one]);

@@ -102,6 +102,7 @@ impl Planner<'_> {
             head_conv,
             pooled_conv,
             classifier,
+            bgr: false,
         })
     }
 

@@ -2,10 +2,8 @@
 
 use super::{BlockSpec, KernelSpec, LayerSpec, LayersSpec, ShiftSpec};
 use crate::nets::NetError;
+use crate::nets::families::shared::{MAX_BLOCKS, MAX_CHANNELS, check_eps, count};
 
-/// Far above any real network; keeps products in a hostile spec from overflowing.
-const MAX_CHANNELS: usize = 1 << 16;
-const MAX_BLOCKS: usize = 1000;
 const MAX_BRANCHES: usize = 16;
 const MAX_DEPTH: usize = 4;
 const MAX_KERNEL: usize = 31;
@@ -18,10 +16,7 @@ impl LayersSpec {
     /// [`NetError::Spec`] naming the first field that is wrong.
     pub(super) fn check(&self) -> Result<(), NetError> {
         count("network.inputs", self.inputs, MAX_CHANNELS)?;
-        if !(self.eps > 0.0 && self.eps < 1.0) {
-            let reason = format!("expected a number between 0 and 1, found {}", self.eps);
-            return Err(NetError::spec("network.eps", reason));
-        }
+        check_eps(self.eps)?;
         count("network.stem", self.stem.len(), 8)?;
         for layer in &self.stem {
             if layer.conv.is_none() {
@@ -167,14 +162,5 @@ fn name(field: &'static str, name: &str) -> Result<(), NetError> {
         "expected a name of at most {MAX_NAME} bytes, found {}",
         name.len()
     );
-    Err(NetError::spec(field, reason))
-}
-
-/// `value` is between 1 and `most`.
-fn count(field: &'static str, value: usize, most: usize) -> Result<(), NetError> {
-    if (1..=most).contains(&value) {
-        return Ok(());
-    }
-    let reason = format!("expected 1 to {most}, found {value}");
     Err(NetError::spec(field, reason))
 }

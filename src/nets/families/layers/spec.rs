@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::nets::families::shared::{colours, is_colours, is_pytorch_eps, pytorch_eps};
 use crate::nets::plan::{Activation, Pool};
 
 /// Topology of a network that no rule makes: each layer is written out, with the name that it has in
@@ -147,30 +148,6 @@ impl ShiftSpec {
     fn is_norm(&self) -> bool {
         *self == Self::Norm
     }
-}
-
-/// Red, green and blue.
-const COLOURS: usize = 3;
-
-fn colours() -> usize {
-    COLOURS
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn is_colours(inputs: &usize) -> bool {
-    *inputs == COLOURS
-}
-
-/// The default of PyTorch's `BatchNorm2d`, and of Caffe.
-const PYTORCH_EPS: f64 = 1e-5;
-
-fn pytorch_eps() -> f64 {
-    PYTORCH_EPS
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-fn is_pytorch_eps(eps: &f64) -> bool {
-    *eps == PYTORCH_EPS
 }
 
 fn one() -> usize {
