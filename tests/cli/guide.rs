@@ -184,9 +184,10 @@ fn every_field_is_in_the_guide() {
     check(&env, "explain", &explain, &["activation", "path_bytes"]);
     let gates = ["set", "-m", "demo", "--full"];
     check(&env, "explain --gates", &[&gates], &[]);
-    let info: [&[&str]; 3] = [
+    let info: [&[&str]; 4] = [
         &["demo", "--layers"],
         &["seresnext50_32x4d"],
+        &["se_bn_inception"],
         &["legacy_senet154"],
     ];
     check(
