@@ -76,6 +76,27 @@ impl<T: Element> Conv<T> {
         }
     }
 
+    /// Whether the map's channels can be scaled on the way, without a pass of their own.
+    pub fn scales(&self) -> bool {
+        matches!(&self.algorithm, Algorithm::Direct(conv) if conv.is_pointwise())
+    }
+
+    /// As [`Conv::run`] without sums, of the map times one factor for each channel of each image,
+    /// `[N, inputs]`.
+    ///
+    /// # Panics
+    /// If a slice does not fit, or the convolution does not scale.
+    pub fn run_scaled(&self, x: &[T], factors: &[f32], size: [usize; 3], y: &mut [T]) {
+        let epilogue = Epilogue {
+            activation: self.activation,
+            sums: None,
+        };
+        match &self.algorithm {
+            Algorithm::Direct(conv) => conv.run_scaled(x, factors, size, y, epilogue),
+            _ => panic!("only pointwise convolutions scale their inputs"),
+        }
+    }
+
     /// `y[N, H', W', outputs] = activation(conv(x[N, H, W, inputs]) + bias)`, and optionally the sum of
     /// each channel of each image in `sums[N, outputs]`. `size` is `[N, H, W]`.
     ///

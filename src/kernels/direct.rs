@@ -10,7 +10,7 @@ use super::element::Word;
 use super::epilogue::Epilogue;
 use super::gemm::{Packed, Rows, gemm};
 use super::micro::{RowLayout, most_depth, packed_row};
-use super::{ConvGeometry, Element, Isa, Kernel, Simd};
+use super::{ConvGeometry, Element, Isa, Kernel, Padding, Simd};
 
 /// A dense convolution of any kernel, stride, padding and dilation on maps `[N, H, W, C]`.
 #[derive(Debug)]
@@ -66,6 +66,47 @@ impl<T: Element> DirectConv<T> {
         self.packed.kernel()
     }
 
+    /// Whether its rows are the pixels of the map, whose channels can be scaled on the way.
+    pub(super) fn is_pointwise(&self) -> bool {
+        let ConvGeometry {
+            kernel_size,
+            stride,
+            padding,
+            ..
+        } = self.geometry;
+        kernel_size == 1 && stride == 1 && matches!(padding, Padding::Each(0) | Padding::Same)
+    }
+
+    /// As [`DirectConv::run`], of the map times one factor for each channel of each image, `[N, inputs]`.
+    ///
+    /// # Panics
+    /// If it is not pointwise, or the lengths do not fit.
+    pub(super) fn run_scaled(
+        &self,
+        x: &[T],
+        factors: &[f32],
+        size: [usize; 3],
+        y: &mut [T],
+        epilogue: Epilogue<'_>,
+    ) {
+        let ConvGeometry {
+            inputs, outputs, ..
+        } = self.geometry;
+        let [batch, height, width] = size;
+        let pixels = height * width;
+        assert!(self.is_pointwise());
+        assert_eq!(factors.len(), batch * inputs);
+        assert_eq!(x.len(), batch * pixels * inputs);
+        assert_eq!(y.len(), batch * pixels * outputs);
+        let rows = Scaled {
+            x,
+            factors,
+            inputs,
+            pixels,
+        };
+        gemm(&self.packed, &rows, y, epilogue);
+    }
+
     /// `y[N, H', W', outputs] = epilogue(conv(x[N, H, W, inputs]) + bias)`.
     ///
     /// # Panics
@@ -110,7 +151,13 @@ pub(super) struct Pixels<'a, T> {
 
 impl<T: Element> Rows<T> for Pixels<'_, T> {
     #[inline(always)]
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> RowLayout {
+    fn pack<S: Simd>(
+        &self,
+        _: S,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        packed: &mut [T],
+    ) -> RowLayout {
         let row_len = const { packed_row::<T>() };
         for (row, to) in rows.zip(packed.chunks_mut(row_len)) {
             let from = &self.x[row * self.inputs..][depth.start..depth.end.min(self.inputs)];
@@ -123,6 +170,44 @@ impl<T: Element> Rows<T> for Pixels<'_, T> {
     fn in_place(&self) -> Option<(&[T], usize)> {
         let words = self.inputs.is_multiple_of(T::Word::INPUTS);
         words.then_some((self.x, self.inputs))
+    }
+}
+
+/// The pixels of a map whose channels have a factor each: scaled while they are packed.
+struct Scaled<'a, T> {
+    x: &'a [T],
+    factors: &'a [f32],
+    inputs: usize,
+    /// Of an image.
+    pixels: usize,
+}
+
+impl<T: Element> Rows<T> for Scaled<'_, T> {
+    #[inline(always)]
+    fn pack<S: Simd>(
+        &self,
+        simd: S,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        packed: &mut [T],
+    ) -> RowLayout {
+        let row_len = const { packed_row::<T>() };
+        let inputs = depth.start..depth.end.min(self.inputs);
+        for (row, to) in rows.zip(packed.chunks_mut(row_len)) {
+            let from = &self.x[row * self.inputs..][inputs.clone()];
+            let factors = &self.factors[row / self.pixels * self.inputs..][inputs.clone()];
+            let mut at = 0;
+            while at + S::LANES <= from.len() {
+                let scaled = simd.mul(simd.load(&from[at..]), simd.load(&factors[at..]));
+                simd.store(scaled, &mut to[at..]);
+                at += S::LANES;
+            }
+            for at in at..from.len() {
+                to[at] = T::from_f32(from[at].to_f32() * factors[at]);
+            }
+            to[from.len()..depth.len()].fill(T::zeroed());
+        }
+        RowLayout::plain(depth.len(), row_len)
     }
 }
 
@@ -203,7 +288,13 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
     }
 
     #[inline(always)]
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> RowLayout {
+    fn pack<S: Simd>(
+        &self,
+        _: S,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        packed: &mut [T],
+    ) -> RowLayout {
         let layout = self.overlapping(rows.len()).filter(|layout| {
             rows.start / self.output[1] == (rows.end - 1) / self.output[1]
                 && layout.reach(rows.len(), T::Word::INPUTS) <= packed.len()

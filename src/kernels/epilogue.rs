@@ -68,17 +68,35 @@ impl<T: Element> Kernel for ActivateRows<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        for row in 0..self.rows.rows() {
-            let mut from = self
-                .from
-                .map(|(values, stride)| values[row * stride..].chunks(S::LANES));
-            for values in self.rows.row(row).chunks_mut(S::LANES) {
-                let x = match from.as_mut().and_then(Iterator::next) {
-                    Some(from) => simd.load_some(from),
-                    None => simd.load_some(values),
-                };
-                simd.store_some(activate(simd, x, self.activation), values);
-            }
+        // A choice for each row, not for each vector. A closure would not be compiled for the instruction set.
+        macro_rules! each {
+            ($activation:expr) => {
+                for row in 0..self.rows.rows() {
+                    let from = self.from.map(|(values, stride)| &values[row * stride..]);
+                    let values = self.rows.row(row);
+                    let mut at = 0;
+                    while at + S::LANES <= values.len() {
+                        let x = match from {
+                            Some(from) => simd.load(&from[at..]),
+                            None => simd.load(&values[at..]),
+                        };
+                        simd.store(activate(simd, x, $activation), &mut values[at..]);
+                        at += S::LANES;
+                    }
+                    if at < values.len() {
+                        let x = match from {
+                            Some(from) => simd.load_some(&from[at..]),
+                            None => simd.load_some(&values[at..]),
+                        };
+                        simd.store_some(activate(simd, x, $activation), &mut values[at..]);
+                    }
+                }
+            };
+        }
+        match self.activation {
+            Activation::Silu => each!(Activation::Silu),
+            Activation::HardSwish => each!(Activation::HardSwish),
+            other => each!(other),
         }
     }
 }

@@ -159,7 +159,13 @@ pub(super) fn depth_chunks<W: Word>(depth: usize) -> impl Iterator<Item = Range<
 pub(super) trait Rows<T>: Sync {
     /// Packs the inputs `depth` of `rows` into `packed`, which has room for as many rows of
     /// [`packed_row`] values, and returns their layout there.
-    fn pack(&self, rows: Range<usize>, depth: Range<usize>, packed: &mut [T]) -> RowLayout;
+    fn pack<S: Simd>(
+        &self,
+        simd: S,
+        rows: Range<usize>,
+        depth: Range<usize>,
+        packed: &mut [T],
+    ) -> RowLayout;
 
     /// Rows of which a group should not cross the end, as they are packed together best.
     fn segment(&self) -> Option<usize> {
@@ -450,7 +456,7 @@ impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
                 let rows = &rows[source.start * stride + inputs.start..];
                 (rows, RowLayout::plain(inputs.len(), stride))
             } else {
-                let layout = rows.pack(source.clone(), inputs.clone(), self.packed);
+                let layout = rows.pack(simd, source.clone(), inputs.clone(), self.packed);
                 (&*self.packed, layout)
             };
             for panel in self.panels.clone() {

@@ -84,6 +84,28 @@ impl Conv {
         }
     }
 
+    /// Whether [`Conv::forward_gated`] takes no longer than [`Conv::forward`].
+    pub fn scales(&self) -> bool {
+        match &self.0 {
+            Layer::Cpu(conv) => conv.scales(),
+            Layer::Bf16(conv) => conv.scales(),
+            Layer::Candle(_) => false,
+        }
+    }
+
+    /// The convolution of a map whose channels are multiplied by a gate, `[N, C]`, on the way.
+    ///
+    /// # Errors
+    /// As [`Conv::forward`], or if the convolution does not [scale](Conv::scales).
+    pub fn forward_gated(&self, x: &Map, gate: &Tensor) -> Result<Map> {
+        match (&self.0, x) {
+            _ if !self.scales() => bail!("this convolution does not scale its inputs"),
+            (Layer::Cpu(conv), Map::Cpu(x)) => cpu::conv_gated(conv, x, gate).map(Map::Cpu),
+            (Layer::Bf16(conv), Map::Bf16(x)) => cpu::conv_gated(conv, x, gate).map(Map::Bf16),
+            _ => Err(mismatch()),
+        }
+    }
+
     /// The convolved map and its squeeze, the mean of each channel: `[N, C]`.
     ///
     /// # Errors

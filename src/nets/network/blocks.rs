@@ -108,6 +108,17 @@ impl Named<Conv> {
         Ok(y)
     }
 
+    fn forward_gated(
+        &self,
+        x: &Map,
+        gate: &Tensor,
+        watch: &mut Watch<'_, '_>,
+    ) -> Result<Map, NetError> {
+        let y = self.layer.forward_gated(x, gate)?;
+        watch.lap_on(&self.name, || self.layer.kernel())?;
+        Ok(y)
+    }
+
     pub(super) fn forward_squeezed(
         &self,
         x: &Map,
@@ -194,7 +205,17 @@ fn run<'a>(
             }
             Step::Se(se) => {
                 let mean = squeeze_of(x, squeeze.take())?;
-                flow.made()?.scale(&se.gate(&mean, watch)?)?
+                let gate = se.gate(&mean, watch)?;
+                let scales = |next: &&Step| matches!(next, Step::Conv(conv) if conv.layer.scales());
+                match steps.next_if(scales) {
+                    // On the way into the next convolution: the map is not written again.
+                    Some(Step::Conv(conv)) => conv.forward_gated(x, &gate, watch)?,
+                    _ => {
+                        let y = flow.made()?.scale(&gate)?;
+                        watch.lap(block, ".scale")?;
+                        y
+                    }
+                }
             }
             Step::Sk(sk) => sk.forward(x, watch)?,
             Step::Branches(branches) => {

@@ -73,6 +73,21 @@ pub(super) fn conv<T: Element>(conv: &Conv<T>, x: &Map<T>) -> Result<Map<T>> {
     conv_with(conv, x, None)
 }
 
+/// The convolution of the map with each channel times its gate, `[N, C]`; for a convolution that scales.
+pub(super) fn conv_gated<T: Element>(conv: &Conv<T>, x: &Map<T>, gate: &Tensor) -> Result<Map<T>> {
+    let [batch, height, width, channels] = x.dims;
+    let geometry = conv.geometry();
+    if channels != geometry.inputs {
+        let inputs = geometry.inputs;
+        bail!("expected a map of {inputs} channels, found {channels}");
+    }
+    let gates = gates(gate, x, 1)?;
+    let mut y = x.engine.map([batch, height, width, geometry.outputs]);
+    let size = [batch, height, width];
+    conv.run_scaled(&x.values()?, &gates, size, y.values_mut()?);
+    Ok(y)
+}
+
 /// The convolved map, and the mean of each channel.
 pub(super) fn conv_squeezed<T: Element>(conv: &Conv<T>, x: &Map<T>) -> Result<(Map<T>, Tensor)> {
     let (batch, outputs) = (x.dims[0], conv.geometry().outputs);
