@@ -18,7 +18,7 @@ use crate::quote::path_bytes;
 use crate::store;
 use crate::text::thousands;
 use crate::weights::shard_names;
-use crate::zoo::{Card, ModelSpec, Published, WeightsRef, WeightsSource, Zoo};
+use crate::zoo::{Card, ModelSpec, Published, WeightsRef, WeightsSource, Zoo, accuracies};
 
 /// Show a model's architecture, input, accuracy, weights and licence
 #[derive(Args, Debug)]
@@ -212,7 +212,7 @@ fn fields(
     fields.extend(input_fields(&spec.input, spec.channels()));
     for published in card.iter().flat_map(|card| &card.published) {
         let at = format!("{} crop {}", size(published.size), published.crop_pct);
-        let figures = format!("top-1 {} %, top-5 {} %", published.top1, published.top5);
+        let figures = accuracies(published.top1, published.top5);
         fields.push((
             "published",
             format!("{figures} at {at} ({})", published.source),

@@ -4,18 +4,19 @@ use serde::Serialize;
 
 use super::{Answer, Interval, Record};
 use crate::preprocess::InputSpec;
-use crate::zoo::{Published, Zoo};
+use crate::zoo::{Published, Zoo, accuracies};
 
 /// A model's published accuracy, and whether the measurement agrees with it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// In per cent.
     pub top1: f64,
-    /// In per cent.
-    pub top5: f64,
+    /// In per cent, where it was published too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top5: Option<f64>,
     /// The table and its version.
     pub source: String,
-    /// Whether both lie in the measured confidence intervals.
+    /// Whether they lie in the measured confidence intervals.
     pub agrees: bool,
 }
 
@@ -31,8 +32,15 @@ impl Comparison {
             top1: published.top1,
             top5: published.top5,
             source: published.source.clone(),
-            agrees: !answers.is_empty() && within(1, published.top1) && within(5, published.top5),
+            agrees: !answers.is_empty()
+                && within(1, published.top1)
+                && published.top5.is_none_or(|top5| within(5, top5)),
         }
+    }
+
+    /// Both accuracies in words.
+    pub(crate) fn accuracies(&self) -> String {
+        accuracies(self.top1, self.top5)
     }
 }
 

@@ -3,11 +3,14 @@
 //! A planner looks up the names of its layers in the table and never asks which scheme it is. A scheme
 //! has no row for layers that its source file lacks; a plan that needs such a row is rejected.
 
+mod pytorchcv;
+
 use serde::{Deserialize, Serialize};
 
 use super::NetError;
+use pytorchcv::{PYTORCHCV, PYTORCHCV_CIFAR, PYTORCHCV_SENET};
 
-/// Whose tensor names a weights file uses: the timm source file that defines the model.
+/// Whose tensor names a weights file uses: the timm source file that defines the model, or pytorchcv's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -31,6 +34,15 @@ pub enum Naming {
     /// `Conv2d_1a_3x3.conv`, `Mixed_5b.branch1x1.conv`, `Mixed_5b.se.fc1`, `fc` (torchvision `inception.py`,
     /// timm `inception_v3.py`).
     Inception,
+    /// `features.init_block.conv.conv`, `features.stage1.unit1.body.conv1.conv`, `output` (pytorchcv,
+    /// `seresnet.py`, `seresnext.py`).
+    Pytorchcv,
+    /// The same without a pool: `features.init_block.conv` (pytorchcv, `seresnet_cifar.py`).
+    #[serde(rename = "pytorchcv_cifar")]
+    PytorchcvCifar,
+    /// The same with three convolutions in the stem, and `output.fc` (pytorchcv, `senet.py`).
+    #[serde(rename = "pytorchcv_senet")]
+    PytorchcvSenet,
 }
 
 /// Prefix of a convolution's `weight`, and of its BatchNorm's four vectors.
@@ -296,6 +308,19 @@ const INCEPTION: Names = Names {
 };
 
 impl Naming {
+    /// Whether the scheme is one of timm's.
+    pub(crate) fn is_timms(self) -> bool {
+        matches!(
+            self,
+            Self::Resnet
+                | Self::Senet
+                | Self::Byobnet
+                | Self::Sknet
+                | Self::Regnet
+                | Self::Efficientnet
+        )
+    }
+
     pub(super) fn names(self) -> &'static Names {
         match self {
             Self::Resnet => &RESNET,
@@ -306,6 +331,9 @@ impl Naming {
             Self::Efficientnet => &EFFICIENTNET,
             Self::Caffe => &CAFFE,
             Self::Inception => &INCEPTION,
+            Self::Pytorchcv => &PYTORCHCV,
+            Self::PytorchcvCifar => &PYTORCHCV_CIFAR,
+            Self::PytorchcvSenet => &PYTORCHCV_SENET,
         }
     }
 }

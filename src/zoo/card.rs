@@ -65,10 +65,17 @@ pub struct Published {
     pub interpolation: Interpolation,
     /// Per cent of the validation images.
     pub top1: f64,
-    /// Per cent of the validation images.
-    pub top5: f64,
+    /// Per cent of the validation images, where it was published too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top5: Option<f64>,
     /// The table that has the figure, with its version.
     pub source: String,
+}
+
+/// Both accuracies in words, as far as they are known.
+pub(crate) fn accuracies(top1: f64, top5: Option<f64>) -> String {
+    let top5 = top5.map(|top5| format!(", top-5 {top5} %"));
+    format!("top-1 {top1} %{}", top5.unwrap_or_default())
 }
 
 /// Everything that is known about one checkpoint. `models/README.md` describes the fields.

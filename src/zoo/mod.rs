@@ -22,6 +22,7 @@ mod suggest;
 mod weights_ref;
 
 pub use architecture::Architecture;
+pub(crate) use card::accuracies;
 pub use card::{Card, CardName, Published};
 pub(crate) use config::CONFIG_FILE;
 pub use error::CardError;

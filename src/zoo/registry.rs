@@ -159,11 +159,12 @@ impl Zoo {
         })
     }
 
-    /// Whether timm has the architecture of this name: all but those of networks that were trained for
-    /// this program.
+    /// Whether timm has the architecture of this name: all but pytorchcv's and those of networks that were
+    /// trained for this program.
     pub fn is_in_timm(&self, architecture: &str) -> bool {
         let own = |card: &Card| card.weights.embedded.is_some();
-        self.architecture(architecture).is_some() && !self.of(architecture).any(own)
+        let known = self.architecture(architecture);
+        known.is_some_and(|known| known.naming.is_timms()) && !self.of(architecture).any(own)
     }
 
     /// Names of the architectures that have cards, sorted. Nothing is parsed for them.
@@ -257,7 +258,9 @@ mod tests {
                 (found.network, found.naming),
                 (card.network.clone(), card.naming)
             );
-            assert_eq!(zoo.is_in_timm(name), name != "seresnet20");
+            let own = ["seresnet20", "se_bn_inception"].contains(&name)
+                || card.name.tag().starts_with("osmr_");
+            assert_eq!(zoo.is_in_timm(name), !own, "{name}");
         }
         assert!(zoo.is_in_timm("seresnet101") && !zoo.is_in_timm("none"));
     }

@@ -1,5 +1,7 @@
 //! Names that resemble what was typed.
 
+use std::cmp::Reverse;
+
 /// Far longer than any model's name; the distance takes time proportional to the product of the lengths.
 const MAX_LENGTH: usize = 64;
 const SHOWN: usize = 5;
@@ -11,7 +13,8 @@ pub(crate) fn squash(name: &str) -> String {
 }
 
 /// Up to five of `names` that `text` may mean, nearest first: those that contain it or
-/// are contained in it, then those a few typing errors away.
+/// are contained in it, then those a few typing errors away; of several equally near ones, first those
+/// that begin in the same way.
 pub(super) fn near<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let key = squash(text);
     if key.len() < 3 || key.len() > MAX_LENGTH {
@@ -21,17 +24,27 @@ pub(super) fn near<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> 
     for name in names {
         let other = squash(name);
         let apart = distance(&key, &other);
-        let related = other.contains(&key) || key.contains(&other);
+        let related = holds(&other, &key) || holds(&key, &other);
         if related || apart <= (key.len() / 4).clamp(1, 3) {
-            found.push((!related, apart, name));
+            let same = key.bytes().zip(other.bytes());
+            let same = same.take_while(|(a, b)| a == b).count();
+            found.push((!related, apart, Reverse(same), name));
         }
     }
     found.sort();
     found
         .into_iter()
         .take(SHOWN)
-        .map(|(_, _, name)| name.to_owned())
+        .map(|(.., name)| name.to_owned())
         .collect()
+}
+
+/// Whether `long` contains `short`, and not as a part of a longer number at its end.
+fn holds(long: &str, short: &str) -> bool {
+    let is_digit = |c: char| c.is_ascii_digit();
+    long.match_indices(short).any(|(at, _)| {
+        !short.ends_with(is_digit) || !long[at + short.len()..].starts_with(is_digit)
+    })
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours between two texts (the optimal
@@ -85,6 +98,12 @@ mod tests {
         );
         assert_eq!(near("seresent50", names)[0], "seresnet50");
         assert_eq!(near("resnet50", names).len(), 3);
+        let numbered = ["seresnet10", "legacy_seresnet101", "seresnet152d"];
+        assert_eq!(
+            near("seresnet101", numbered),
+            ["legacy_seresnet101", "seresnet10"]
+        );
+        assert_eq!(near("seresnet153", numbered)[0], "seresnet152d");
         assert!(near("vit", names).is_empty());
         assert!(near(&"seresnet50".repeat(100), names).is_empty());
     }

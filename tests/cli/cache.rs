@@ -146,6 +146,12 @@ fn release_files_of_cards_are_known() {
     env.check("release-list", &["cache", "list"]);
     let model = "legacy_seresnet50";
     env.check("release-verify", &["cache", "verify", model, "-q"]);
+    // Of a file that came in an archive, the card knows the SHA-1.
+    let archived = ".cache/senet/release/seresnet10-1202-8dace12e.pth";
+    env.write(archived, "damaged");
+    let verify = ["cache", "verify", "seresnet10", "--json", "-q"];
+    env.check("release-verify-sha1", &verify);
+    fs::remove_file(env.path(archived)).unwrap();
     let output = env.run(&["cache", "verify", "--repair"]);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).unwrap();

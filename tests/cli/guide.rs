@@ -189,6 +189,7 @@ fn every_field_is_in_the_guide() {
         &["seresnext50_32x4d"],
         &["se_bn_inception"],
         &["legacy_senet154"],
+        &["senet16"],
     ];
     check(
         &env,

@@ -3,14 +3,14 @@
 //! Weights and images come from a formula, so that the recorded numbers in `tests/data/golden` are
 //! all that is stored. `tests/tools/make_golden.py` makes them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 use senet::nets::{
     Activation, BlockPlan, Naming, Network, NetworkSpec, Padding, Plan, Point, ResnetSpec,
-    ShortcutPlan, StemPool, StepPlan, SumPlan,
+    ShortcutPlan, StemPool, StepPlan, SumPlan, TensorPlan,
 };
 use senet::nn::{Backend, CandleEngine, Isa, Precision};
 use senet::verify::{Expected, Golden, VerifyReport};
@@ -114,10 +114,9 @@ fn spec(arch: &str) -> (NetworkSpec, Naming) {
     struct Tensors {
         naming: Naming,
     }
-    // The deeper networks of He et al.'s section 4.2 have no weights and so no card.
+    // A deeper network of He et al.'s section 4.2 with timm's names has no weights and so no card.
     if let Some(blocks) = match arch {
         "seresnet32" => Some(5),
-        "seresnet56" => Some(9),
         _ => None,
     } {
         return edited("seresnet20", |spec| {
@@ -325,6 +324,46 @@ fn errors_in_bf16() {
             println!("{arch} {n}x{h}x{w}: {found:.4}, PyTorch {torch:.4}");
         }
     }
+}
+
+/// Networks of timm's with the tensor names of pytorchcv.
+const RENAMED: [(&str, &str); 6] = [
+    ("pytorchcv_senet154", "senet154"),
+    ("pytorchcv_seresnet101b", "seresnet101"),
+    ("pytorchcv_seresnet50b", "seresnet50"),
+    ("pytorchcv_seresnext101_32x4d", "seresnext101_32x4d"),
+    ("pytorchcv_seresnext101_64x4d", "seresnext101_64x4d"),
+    ("pytorchcv_seresnext50_32x4d", "seresnext50_32x4d"),
+];
+
+/// The network is timm's, and its tensors under pytorchcv's names give the same logits.
+#[test]
+fn renamed_networks_are_those_of_timm() {
+    for (ours, timms) in RENAMED {
+        assert_eq!(spec(ours).0, spec(timms).0, "{ours}");
+    }
+    let (ours, timms) = (plan("pytorchcv_seresnet50b", 7), plan("seresnet50", 7));
+    let (weights, _) = formula::weights(&timms);
+    let weights = Weights::from_bytes("formula", weights).unwrap();
+    let values = |(ours, timms): (&TensorPlan, &TensorPlan)| {
+        assert_eq!(ours.shape, timms.shape);
+        let values = weights.f32(&timms.name).unwrap();
+        let tensor = Tensor::from_vec(values, ours.shape.clone(), &Device::Cpu).unwrap();
+        (ours.name.clone(), tensor)
+    };
+    let renamed: HashMap<String, Tensor> = (ours.tensors().iter())
+        .zip(&timms.tensors())
+        .map(values)
+        .collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    candle_core::safetensors::save(&renamed, file.path()).unwrap();
+    let renamed = Weights::open(file.path()).unwrap();
+    let (images, _) = formula::images([2, 3, 63, 49]);
+    let logits = |plan: &Plan, weights: &Weights| -> Logits {
+        let network = Network::load(plan, weights, &Device::Cpu, Precision::F32).unwrap();
+        network.forward(&images).unwrap().to_vec2().unwrap()
+    };
+    assert_eq!(logits(&ours, &renamed), logits(&timms, &weights));
 }
 
 /// Grey images, and inputs that do not come from images.

@@ -112,9 +112,51 @@ struct Topology {
     digest: String,
 }
 
-/// Networks that timm lacks: that of Fashion-MNIST, and those of tests/tools/hosts.py, whose parameters and
-/// tensors are in their golden files.
-const NOT_IN_TIMM: [&str; 2] = ["seresnet20", "se_bn_inception"];
+/// Names and shapes of all tensors match pytorchcv's; tests/tools/pytorchcv_nets.py recorded them.
+#[test]
+fn every_file_of_pytorchcv_has_its_tensors() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pytorchcv.json");
+    let mut expected: BTreeMap<String, (usize, String)> =
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let of_pytorchcv = |card: &&Card| card.name.tag().starts_with("osmr_");
+    for card in cards().filter(of_pytorchcv) {
+        let url = card.weights.release.as_ref().unwrap();
+        let file = url.rsplit('/').next().unwrap();
+        let name = file.split('-').next().unwrap();
+        let (params, digest) = expected.remove(name).unwrap();
+        let plan = plan(card);
+        let mut lines: Vec<String> = plan
+            .tensors()
+            .iter()
+            .map(|tensor| format!("{} {:?}", tensor.name, tensor.shape))
+            .collect();
+        lines.sort_unstable();
+        // 64-bit FNV-1a.
+        let found = lines
+            .join("\n")
+            .bytes()
+            .fold(0xCBF2_9CE4_8422_2325, |hash: u64, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+            });
+        assert_eq!(
+            (plan.param_count(), format!("{found:016x}")),
+            (params, digest),
+            "{}",
+            card.name
+        );
+        // The digits in the name are the error: top-5 on ImageNet, else top-1.
+        let error: f64 = file.split('-').nth(1).unwrap().parse().unwrap();
+        let published = &card.published[0];
+        let accuracy = published.top5.unwrap_or(published.top1);
+        assert!(
+            (100.0 - error / 100.0 - accuracy).abs() < 1e-9,
+            "{}",
+            card.name
+        );
+    }
+    expected.retain(|name, _| !name.starts_with("sepre"));
+    assert!(expected.is_empty(), "without a card: {expected:?}");
+}
 
 /// Names and shapes of all tensors match timm's, with a published checkpoint and without.
 #[test]
@@ -124,7 +166,7 @@ fn every_architecture_has_the_tensors_of_timm() {
     let zoo = Zoo::builtin();
     let mut names: BTreeSet<&str> = zoo.architectures().into_iter().collect();
     names.extend(zoo.untrained_names());
-    names.retain(|name| !NOT_IN_TIMM.contains(name));
+    names.retain(|name| zoo.is_in_timm(name));
     assert_eq!(
         names,
         expected.architectures.keys().map(String::as_str).collect()

@@ -54,7 +54,10 @@ fn models<'a>(cards: impl Iterator<Item = &'a Card>) -> String {
 }
 
 fn accuracy(card: &Card) -> String {
-    let figures = |p: &Published| format!("{:.2} / {:.2} at {}", p.top1, p.top5, p.size[0]);
+    let figures = |p: &Published| {
+        let top5 = p.top5.map(|top5| format!(" / {top5:.2}"));
+        format!("{:.2}{} at {}", p.top1, top5.unwrap_or_default(), p.size[0])
+    };
     let all: Vec<String> = card.published.iter().map(figures).collect();
     if all.is_empty() {
         "not published".into()

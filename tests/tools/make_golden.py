@@ -5,9 +5,9 @@
     python tests/tools/make_golden.py                    # all architectures, 8 minutes of processor time
     python tests/tools/make_golden.py seresnet50 skresnet18
 
-For every architecture that has a card in models/ (those that timm lacks are in hosts.py), and for the CIFAR-style
-networks of train_fashion_mnist.py, two without SE modules and a small one of mobile blocks (`build_mobile`), one
-JSON file in tests/data/golden;
+For every architecture that has a card in models/ (those that timm lacks are in hosts.py and pytorchcv_nets.py), and
+for the CIFAR-style networks of train_fashion_mnist.py, two without SE modules and a small one of mobile blocks
+(`build_mobile`), one JSON file in tests/data/golden;
 for some, another one with a different number of input channels. The files hold no weights or images: both
 come from the formula below, which tests/library/networks/formula.rs computes to the same bits, and digests
 prove it. Each file has two runs of different batch and size; the sizes are odd and not square where the
@@ -45,10 +45,11 @@ from safetensors.torch import save_file
 from timm.models._efficientnet_blocks import SqueezeExcite
 from timm.models._efficientnet_builder import decode_arch_def, round_channels
 from timm.models.mobilenetv3 import MobileNetV3
+from pytorchcv_nets import PytorchcvNet
 from train_fashion_mnist import SeResNetCifar
 
 ROOT = Path(__file__).resolve().parents[2]
-CIFAR = {"seresnet20": (3, 3, 3), "seresnet32": (5, 5, 5), "seresnet56": (9, 9, 9)}
+CIFAR = {"seresnet20": (3, 3, 3), "seresnet32": (5, 5, 5)}
 # Without SE modules, so without a card.
 PLAIN = ("resnet50", "resnext50_32x4d")
 # Made by hand in tests/library/networks/mobile.rs.
@@ -66,6 +67,9 @@ CADENE = {
 SIZES = ((2, 75, 64), (1, 47, 33))
 SIZES_AA = ((2, 65, 63), (1, 34, 95))
 SIZES_CIFAR = ((2, 28, 28), (1, 33, 30))
+SIZES_PYTORCHCV = ((2, 33, 30), (1, 28, 27))
+# Of networks with more modules, those of the last block of each stage are recorded.
+MOST_GATES = 60
 # Input channels other than 3.
 CHANNELS = {"legacy_seresnet18": (1,), "seresnext26t_32x4d": (1, 4), "skresnet18": (4,)}
 PROBES = {"vector": 64, "map": 16, "gate": 4}
@@ -92,7 +96,7 @@ def uniform(name, count):
 def closes_branch(name, names):
     """Whether this is the scale of the last BatchNorm before a residual sum."""
     module = name.removesuffix(".weight")
-    if not module.startswith(("layer1.", "layer2.", "layer3.", "layer4.", "stages.",
+    if not module.startswith(("layer1.", "layer2.", "layer3.", "layer4.", "stages.", "features.stage",
                               "s1.", "s2.", "s3.", "s4.", "blocks.")):
         return False
     if module.endswith((".bn3", ".conv3.bn", ".conv3_1x1.bn", ".conv2.bn")):
@@ -160,6 +164,11 @@ def load_formula_weights(model):
 
 
 # ---------------------------------------------------------------- the networks
+def pytorchcv():
+    """The architectures whose cards name a file of pytorchcv's."""
+    return {card.name.split(".")[0] for card in (ROOT / "models").glob("**/*.osmr_*.toml")}
+
+
 def architectures():
     found = {card.name.split(".")[0] for card in (ROOT / "models").glob("**/*.toml")}
     return sorted(found | set(CIFAR) | set(PLAIN) | {MOBILE})
@@ -172,6 +181,8 @@ def build(arch, classes=None, channels=3):
         return build_mobile()
     if arch in hosts.HOSTS:
         return hosts.HOSTS[arch]()
+    if arch in pytorchcv():
+        return PytorchcvNet(arch.removeprefix("pytorchcv_"), classes)
     return timm.create_model(arch, in_chans=channels, **({"num_classes": classes} if classes else {}))
 
 
@@ -216,6 +227,13 @@ def points(model):
             found["stem_pool"] = ("stem.pool", same)
     elif isinstance(model, SeResNetCifar):
         found["stem"] = ("bn1", F.relu)
+    elif isinstance(model, PytorchcvNet):
+        norm = [name for name in modules if name.startswith("features.init_block") and name.endswith("bn")][-1]
+        found["stem"] = (norm, F.relu)
+        if model.pool is not None:
+            found["stem_pool"] = ("pool", same)
+        if "features.post_activ.bn" in modules:
+            found["final_conv"] = ("features.post_activ.bn", F.relu)
     elif "conv_stem" in modules:
         found["stem"] = ("bn1", same)
     elif isinstance(modules.get("maxpool.0"), torch.nn.Conv2d):  # ResNet-RS: a convolution, norm and activation instead of the pool
@@ -226,6 +244,9 @@ def points(model):
         for name in (f"layer{i + 1}", f"stages.{i}", f"s{i + 1}", f"blocks.{i}"):
             if name in modules:
                 found[f"stage{i + 1}"] = (name, same)
+        if isinstance(model, PytorchcvNet) and f"features.stage{i + 1}" in modules:
+            last = list(modules[f"features.stage{i + 1}"].children())[-1]
+            found[f"stage{i + 1}"] = (next(name for name in modules if modules[name] is last), same)
     if "final_conv.conv" in modules:
         found["final_conv"] = ("final_conv", same)
     elif "conv_head" in modules and "bn2" in modules:
@@ -233,12 +254,20 @@ def points(model):
     for name in modules:
         if name.endswith(".fc2"):
             found["gate." + name.removesuffix(".fc2")] = (name, lambda x: x.sigmoid().flatten(1))
+        elif name.endswith(".se.conv2"):
+            found["gate." + name.removesuffix(".conv2")] = (name, lambda x: x.sigmoid().flatten(1))
         elif name.endswith(".conv_expand"):
             module = name.removesuffix(".conv_expand")
             found["gate." + module] = (name, lambda x, gate=modules[module].gate: gate(x).flatten(1))
         elif name.endswith(".fc_select"):  # the module itself returns the softmax [N, 2, C, 1, 1]
             found["gate." + name.removesuffix(".fc_select")] = (name.removesuffix(".fc_select"),
                                                                 lambda x: x.flatten(2).clone())
+    gates = [label for label in found if label.startswith("gate.")]
+    if len(gates) > MOST_GATES:
+        stage = [label.rsplit(".", 2)[0] for label in gates]
+        for label, here, after in zip(gates, stage, stage[1:]):
+            if here == after:
+                del found[label]
     return found
 
 
@@ -321,6 +350,8 @@ def make(arch, out, channels=3):
         load_formula_weights(cadene)
         cadene.double()
     sizes = SIZES_CIFAR if arch in CIFAR else SIZES_AA if "aa" in arch else hosts.SIZES.get(arch, SIZES)
+    if isinstance(model, PytorchcvNet) and model.pool is None:
+        sizes = SIZES_PYTORCHCV
     runs = []
     for n, h, w in sizes:
         images = formula_images(n, h, w, channels)
@@ -341,7 +372,8 @@ def make(arch, out, channels=3):
         assert worst[0] < 1e-5 and 0.3 < logits.abs().max() < 100
     dump({
         "architecture": arch,
-        "oracle": "train_fashion_mnist.py" if arch in CIFAR else "hosts.py" if arch in hosts.HOSTS else "timm",
+        "oracle": "train_fashion_mnist.py" if arch in CIFAR else "hosts.py" if arch in hosts.HOSTS
+                  else "pytorchcv_nets.py" if arch in pytorchcv() else "timm",
         "command": f"python tests/tools/make_golden.py {arch}",
         "versions": versions(),
         "classes": double["logits"].shape[1],

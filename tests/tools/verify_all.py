@@ -6,7 +6,7 @@
 
 To be quick, the tests compare small images. This script takes each card of models/ at
 its stated size (with --test-size at the larger one, if it has one), makes weights by the
-formula of make_golden.py (same requirements), lets timm compute the golden file in single and double
+formula of make_golden.py (same requirements), lets timm or pytorchcv_nets.py compute the golden file in single and double
 precision, runs the program on both and prints a table. It needs no download; the files of one
 checkpoint, up to 0.6 GB, are deleted before the next.
 
@@ -30,7 +30,8 @@ from safetensors.torch import save_file
 
 # A file without a tag after a dot is a topology without weights.
 CARDS = {card.stem: card for card in (ROOT / "models").glob("*/*.*.toml")}
-CLASSES = {"imagenet-1k": 1000, "imagenet-12k": 11821, "imagenet-21k": 21843, "imagenet-21k-miil": 11221, "fashion-mnist": 10}
+CLASSES = {"imagenet-1k": 1000, "imagenet-12k": 11821, "imagenet-21k": 21843, "imagenet-21k-miil": 11221,
+           "fashion-mnist": 10, "cifar-10": 10, "cifar-100": 100, "cub-200": 200, "svhn": 10}
 
 
 def check(name, program, batch, test_size):

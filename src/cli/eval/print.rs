@@ -360,9 +360,8 @@ pub(in crate::cli) fn pair(pair: &Pair, results: &mut Results) -> anyhow::Result
 
 fn verdict(published: &Comparison) -> String {
     format!(
-        "top-1 {} %, top-5 {} % ({}): {}",
-        published.top1,
-        published.top5,
+        "{} ({}): {}",
+        published.accuracies(),
         published.source,
         if published.agrees {
             "agrees"

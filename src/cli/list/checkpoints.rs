@@ -67,7 +67,7 @@ impl<'a> CheckpointRow<'a> {
             figure(self.gmacs),
             self.size[0].to_string(),
             figure(best.map(|best| best.top1)),
-            figure(best.map(|best| best.top5)),
+            figure(best.and_then(|best| best.top5)),
             best.map_or_else(|| "-".into(), |best| best.size[0].to_string()),
             self.remarks(card),
         ]
@@ -112,7 +112,7 @@ impl Row for CheckpointRow<'_> {
             cell(self.gmacs),
             shape(&self.size),
             cell(self.best.map(|best| best.top1)),
-            cell(self.best.map(|best| best.top5)),
+            cell(self.best.and_then(|best| best.top5)),
             self.best.map(|best| shape(&best.size)).unwrap_or_default(),
             cell(self.embedded),
             self.raw_cached.clone(),

@@ -89,7 +89,7 @@ fn page_with(
     let report = Report::new(&header, records, &[1, 5]);
     let comparison = Comparison {
         top1: 81.5,
-        top5: 95.25,
+        top5: Some(95.25),
         source: SCRIPT.into(),
         agrees: false,
     };

@@ -38,8 +38,17 @@ fn closes_branch(name: &str, names: &BTreeSet<&str>) -> bool {
         return false;
     };
     let in_block = [
-        "layer1.", "layer2.", "layer3.", "layer4.", "stages.", "s1.", "s2.", "s3.", "s4.",
+        "layer1.",
+        "layer2.",
+        "layer3.",
+        "layer4.",
+        "stages.",
+        "s1.",
+        "s2.",
+        "s3.",
+        "s4.",
         "blocks.",
+        "features.stage",
     ];
     if !in_block.iter().any(|prefix| module.starts_with(prefix)) {
         return false;

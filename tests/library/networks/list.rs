@@ -39,7 +39,6 @@ architectures! {
         resnetrs101 423,
         seresnet20 112,
         seresnet32 178,
-        seresnet56 310,
         seresnet33ts 166,
         seresnet50 211,
         seresnet152d 625,
@@ -149,6 +148,26 @@ architectures! {
         regnetz_d32 348,
         regnetz_d8 348,
         regnetz_e8 431,
+        // pytorchcv
+        seresnet10 61,
+        seresnet12 72,
+        seresnet14 83,
+        seresnet16 94,
+        pytorchcv_seresnet18 105,
+        seresnet26 149,
+        seresnetbc26b 115,
+        seresnetbc38b 163,
+        pytorchcv_seresnet50 214,
+        pytorchcv_seresnet101 418,
+        pytorchcv_seresnet152 622,
+        senet16 73,
+        senet28 121,
+        pytorchcv_seresnet20 112,
+        seresnet56 310,
+        seresnet110 607,
+        seresnet164bn 663,
+        seresnet272bn 1095,
+        seresnet542bn 2175,
     } large {
         regnety_320 299,
         regnety_640 299,
@@ -160,8 +179,14 @@ architectures! {
     }
 }
 
-/// Their tensors are compared with timm's in plan.rs.
-pub(super) const NOT_RUN: [&str; 10] = [
+/// Their tensors are compared with timm's in plan.rs; `RENAMED` says which networks pytorchcv's are.
+pub(super) const NOT_RUN: [&str; 16] = [
+    "pytorchcv_senet154",
+    "pytorchcv_seresnet101b",
+    "pytorchcv_seresnet50b",
+    "pytorchcv_seresnext101_32x4d",
+    "pytorchcv_seresnext101_64x4d",
+    "pytorchcv_seresnext50_32x4d",
     "resnetrs152",
     "resnetrs200",
     "resnetrs270",

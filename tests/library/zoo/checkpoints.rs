@@ -39,7 +39,9 @@ fn expected(card: &Card) -> BTreeMap<&'static str, String> {
         assert_eq!(height, width, "{}", card.name);
         format!(
             "{:.3}/{:.3}@{height}/{:?}",
-            entry.top1, entry.top5, entry.crop_pct
+            entry.top1,
+            entry.top5.unwrap(),
+            entry.crop_pct
         )
     });
     let optional = |text: Option<String>| text.unwrap_or_default();

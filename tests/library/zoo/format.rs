@@ -206,7 +206,7 @@ fn unknown_missing_and_mistyped_fields_are_errors_with_the_line() {
         else {
             continue;
         };
-        let optional = ["recommended", "gmacs", "test_crop_pct"].contains(&key);
+        let optional = ["recommended", "gmacs", "test_crop_pct", "top5"].contains(&key);
         let mut without = lines.clone();
         without.remove(index);
         match parse(&without) {
