@@ -184,7 +184,7 @@ fn every_field_is_in_the_guide() {
     check(&env, "explain", &explain, &["activation", "path_bytes"]);
     let gates = ["set", "-m", "demo", "--full"];
     check(&env, "explain --gates", &[&gates], &[]);
-    let info: [&[&str]; 4] = [
+    let info: [&[&str]; 5] = [
         &["demo", "--layers"],
         &["seresnext50_32x4d"],
         &["se_bn_inception"],
