@@ -157,7 +157,7 @@ fn run(command: Command, messages: Messages, results: &mut Results) -> anyhow::R
         Command::Similar(arguments) => similar::run(&arguments, messages, results)?,
         Command::Explain(arguments) => explain::run(&arguments, messages, results)?,
         Command::Bench(arguments) => bench::run(&arguments, messages, results)?,
-        Command::List(arguments) => list::run(&arguments, results)?,
+        Command::List(arguments) => list::run(&arguments, messages, results)?,
         Command::Info(arguments) => info::run(&arguments, messages, results)?,
         Command::Download(arguments) => download::run(&arguments, messages, results)?,
         Command::Cache(arguments) => cache::run(&arguments, messages, results)?,

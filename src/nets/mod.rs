@@ -11,6 +11,7 @@ mod load;
 mod names;
 mod network;
 mod plan;
+mod random;
 mod trace;
 mod watch;
 
@@ -29,5 +30,6 @@ pub use plan::{
     Plan, Pool, ProjectionPlan, SePlan, Shift, ShortcutPlan, SkPlan, StemPool, StepPlan, SumPlan,
     TensorPlan,
 };
+pub use random::random_weights;
 pub use trace::LayerTrace;
 pub use watch::{LayerTime, Observer, Point};

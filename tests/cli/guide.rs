@@ -174,8 +174,11 @@ fn every_field_is_in_the_guide() {
         &["-m", "demo", "-m", "./failing", "set", "--members"],
     ];
     check(&env, "classify", &classify, &["path_bytes"]);
-    check(&env, "list", &[&[]], &["cached_bytes"]);
+    let measured = ["fashion", "--measure", "--threads", "2"];
+    check(&env, "list", &[&[], &measured], &["cached_bytes"]);
     check(&env, "list --architectures", &[&[]], &[]);
+    let measured = ["lcnet_050", "--measure", "--threads", "2"];
+    check(&env, "list --pareto", &[&measured], &[]);
     let explain: [&[&str]; 3] = [
         &["-m", "demo", "set", "--full", "-o", "maps"],
         &["-m", "demo", "set", "--versus", "9", "--check"],
@@ -195,7 +198,7 @@ fn every_field_is_in_the_guide() {
         &env,
         "info",
         &info,
-        &["file_bytes", "shards", "weights.sha1", "weights.sha256"],
+        &["file_bytes", "shards", "weights.sha256"],
     );
     let on_gpus = ["layers[].bytes", "layers[].launches", "layers[].macs"];
     check(&env, "bench", &[&["--runs", "1", "--layers"]], &on_gpus);
@@ -270,11 +273,12 @@ fn every_column_is_in_the_guide() {
     env.run(&["embed", "set", "-m", "demo", "-o", "set.safetensors"]);
     other(&env);
     let both = ["missing.png", "-m", "demo", "-m", "./other", "--members"];
-    let commands: [(&str, &[&str]); 18] = [
+    let commands: [(&str, &[&str]); 19] = [
         ("classify", &["missing.png", "-m", "demo"]),
         ("classify", &both),
         ("list", &["fashion"]),
         ("list --architectures", &["resnet50"]),
+        ("list --pareto", &["lcnet"]),
         ("info", &["demo", "--layers"]),
         ("download", &["demo"]),
         ("cache list", &[]),

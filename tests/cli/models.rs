@@ -1,5 +1,7 @@
 //! `senet list`, `info`, `download`, and models that are not built in.
 
+use std::fs;
+
 use safetensors::tensor::{Dtype, TensorView};
 use senet::nets::Plan;
 use senet::{ModelSpec, Zoo};
@@ -50,16 +52,57 @@ fn a_choice_of_checkpoints() {
     }
     // The accuracies on other classes come after all on ImageNet-1k's.
     let all = names(&["--sort", "top1"]);
-    let first = all
-        .iter()
-        .position(|row| row["labels"] != "imagenet-1k")
-        .unwrap();
-    assert!(
-        all[first..]
-            .iter()
-            .all(|row| row["labels"] != "imagenet-1k")
-    );
+    let others = |row: &Value| !row["labels"].as_str().unwrap().starts_with("imagenet-1k");
+    assert!(all.is_sorted_by_key(others) && others(all.last().unwrap()));
     assert_eq!(all.len(), Zoo::builtin().names().len());
+}
+
+#[test]
+fn checkpoints_that_no_other_beats() {
+    let env = Env::new();
+    let pareto = ["list", "--pareto", "--family", "se-resnext"];
+    env.check("list-pareto", &pareto);
+    env.check("list-pareto-macs", &["list", "resnext", "--pareto=macs"]);
+    env.check("list-pareto-nothing", &["list", "fashion", "--pareto"]);
+    env.check("list-pareto-speed", &["list", "--pareto=speed"]);
+    env.check("list-svg-alone", &["list", "--svg", "a.svg"]);
+    let output = env.run(&[&pareto[..], &["--svg", "a.svg"]].concat());
+    assert_eq!(output.status.code(), Some(0));
+    let svg = fs::read_to_string(env.path("a.svg")).unwrap();
+    let zoo = Zoo::builtin().cards();
+    let known = zoo
+        .filter(|card| card.family == "se-resnext")
+        .map(|card| card.published.len());
+    assert_eq!(svg.matches("<circle").count(), known.sum::<usize>());
+}
+
+/// A network is timed with random weights.
+#[test]
+fn measured() {
+    let env = Env::new();
+    let rows = |arguments: &[&str]| {
+        let output = env.run(
+            &[
+                &["list", "--measure", "--threads", "2", "--json"],
+                arguments,
+            ]
+            .concat(),
+        );
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let times = lines.lines().map(|line| {
+            let row: Value = serde_json::from_str(line).unwrap();
+            row["ms"].as_f64().unwrap()
+        });
+        times.collect::<Vec<_>>()
+    };
+    let sorted = rows(&["tinynet", "--max-params", "2.5M", "--sort", "speed"]);
+    assert!(
+        sorted.len() > 1 && sorted.is_sorted() && sorted[0] > 0.0,
+        "{sorted:?}"
+    );
+    let best = rows(&["tinynet_e", "--pareto"]);
+    assert_eq!(best.len(), 1);
 }
 
 /// Said on stderr, once, and not with `--quiet`.

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 use senet::nets::{
     Activation, BlockPlan, Naming, Network, NetworkSpec, Padding, Plan, Point, ResnetSpec,
-    ShortcutPlan, StemPool, StepPlan, SumPlan, TensorPlan,
+    ShortcutPlan, StemPool, StepPlan, SumPlan, TensorPlan, random_weights,
 };
 use senet::nn::{Backend, CandleEngine, Isa, Precision};
 use senet::verify::{Expected, Golden, VerifyReport};
@@ -381,6 +381,23 @@ fn other_input_channels() {
         let plan = spec.plan(naming, recorded.classes).unwrap();
         assert_eq!(plan.inputs(), inputs);
         check_recorded(arch, plan, &recorded);
+    }
+}
+
+/// Weights for measurements of speed: nothing overflows, and nothing becomes subnormal.
+#[test]
+fn random_weights_keep_magnitudes() {
+    for arch in ["lcnet_050", "seresnet20", "skresnet18", "resnetrs50"] {
+        let plan = plan(arch, 10);
+        let weights = random_weights(&plan).unwrap();
+        let network = Network::load(&plan, &weights, &Device::Cpu, Precision::F32).unwrap();
+        let shape = (1, plan.inputs(), 64, 64);
+        let ones = vec![1.0_f32; 64 * 64 * plan.inputs()];
+        let x = Tensor::from_vec(ones, shape, &Device::Cpu).unwrap();
+        let logits = network.forward(&x).unwrap().flatten_all().unwrap();
+        let logits = logits.to_vec1::<f32>().unwrap();
+        let fine = |logit: &f32| (1e-6..1e6).contains(&logit.abs());
+        assert!(logits.iter().all(fine), "{arch}: {logits:?}");
     }
 }
 

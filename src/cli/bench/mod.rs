@@ -208,7 +208,7 @@ fn input(model: &Model, batch: usize) -> anyhow::Result<Tensor> {
 }
 
 /// The median of at least one value.
-fn median(times: &[f64]) -> f64 {
+pub(super) fn median(times: &[f64]) -> f64 {
     let mut sorted = times.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

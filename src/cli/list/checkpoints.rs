@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use serde::Serialize;
 
 use super::Sort;
+use super::measure::Times;
 use crate::cli::format::{FormatArgs, Row, cell, shape};
 use crate::cli::output::{Results, Table};
 use crate::hub::HubOptions;
@@ -29,6 +30,9 @@ struct CheckpointRow<'a> {
     family: &'a str,
     labels: &'a str,
     license: &'a str,
+    /// Only with `--measure`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ms: Option<f64>,
     #[serde(skip)]
     raw_cached: OsString,
     #[serde(skip)]
@@ -36,7 +40,7 @@ struct CheckpointRow<'a> {
 }
 
 impl<'a> CheckpointRow<'a> {
-    fn new(card: &'a Card, hub: &HubOptions) -> Self {
+    fn new(card: &'a Card, times: &Times, hub: &HubOptions) -> Self {
         let cached = store::find(&card.weights, hub);
         Self {
             name: card.name.to_string(),
@@ -51,26 +55,31 @@ impl<'a> CheckpointRow<'a> {
             family: &card.family,
             labels: &card.labels,
             license: &card.license,
+            ms: times.of((card, card.input.size)),
             raw_cached: cached.map_or_else(OsString::new, OsString::from),
             best: best(card),
         }
     }
 
-    fn cells(&self, card: &Card) -> Vec<String> {
+    fn cells(&self, card: &Card, timed: bool) -> Vec<String> {
         let figure =
             |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.2}"));
         let best = self.best;
-        vec![
+        let mut cells = vec![
             self.name.clone(),
             if self.recommended { "*" } else { "" }.into(),
             figure(Some(self.params as f64 / 1e6)),
             figure(self.gmacs),
+        ];
+        cells.extend(timed.then(|| figure(self.ms)));
+        cells.extend([
             self.size[0].to_string(),
             figure(best.map(|best| best.top1)),
             figure(best.and_then(|best| best.top5)),
             best.map_or_else(|| "-".into(), |best| best.size[0].to_string()),
             self.remarks(card),
-        ]
+        ]);
+        cells
     }
 
     /// What most checkpoints lack: a file on this machine, other classes, a licence with conditions.
@@ -102,6 +111,7 @@ impl Row for CheckpointRow<'_> {
         "family",
         "labels",
         "license",
+        "ms",
     ];
 
     fn records(&self) -> Vec<Vec<OsString>> {
@@ -119,6 +129,7 @@ impl Row for CheckpointRow<'_> {
             cell(self.family),
             cell(self.labels),
             cell(self.license),
+            cell(self.ms),
         ]]
     }
 }
@@ -131,7 +142,7 @@ fn best(card: &Card) -> Option<&Published> {
 }
 
 /// Sorts by family and name unless something else is asked for.
-pub(super) fn sort(cards: &mut [&Card], by: Option<Sort>) {
+pub(super) fn sort(cards: &mut [&Card], by: Option<Sort>, times: &Times) {
     match by {
         None => cards.sort_by(|a, b| (&a.family, &a.name).cmp(&(&b.family, &b.name))),
         Some(Sort::Top1) => cards.sort_by(|a, b| {
@@ -144,37 +155,35 @@ pub(super) fn sort(cards: &mut [&Card], by: Option<Sort>) {
             let macs = |card: &Card| card.gmacs.unwrap_or(f64::INFINITY);
             macs(a).total_cmp(&macs(b))
         }),
+        Some(Sort::Speed) => cards.sort_by(|a, b| {
+            let ms = |card: &Card| times.of((card, card.input.size)).unwrap_or(f64::INFINITY);
+            ms(a).total_cmp(&ms(b))
+        }),
     }
 }
 
 pub(super) fn list(
     cards: &[&Card],
     grouped: bool,
+    times: &Times,
     format: &FormatArgs,
     hub: &HubOptions,
     results: &mut Results,
 ) -> anyhow::Result<()> {
     let mut rows = format.rows::<CheckpointRow<'_>>(results)?;
-    let mut table = Table::new(&[
-        "model",
-        "",
-        ">params M",
-        ">GMACs",
-        ">input",
-        ">top-1",
-        ">top-5",
-        ">at",
-        "",
-    ]);
+    let mut headings = vec!["model", "", ">params M", ">GMACs"];
+    headings.extend(times.any().then_some(">ms"));
+    headings.extend([">input", ">top-1", ">top-5", ">at", ""]);
+    let mut table = Table::new(&headings);
     let mut family = "";
     for card in cards {
-        let row = CheckpointRow::new(card, hub);
+        let row = CheckpointRow::new(card, times, hub);
         rows.write(&row, |_| {
             if grouped && family != card.family {
                 family = &card.family;
                 table.section(family);
             }
-            table.row(row.cells(card));
+            table.row(row.cells(card, times.any()));
             Ok(())
         })?;
     }
