@@ -19,7 +19,7 @@ use senet::weights::Weights;
 use serde::Deserialize;
 
 use crate::common::exif;
-use crate::networks::{formula, mobile, plan};
+use crate::networks::{formula, plan};
 
 /// What tests/tools/make_cam.py wrote.
 #[derive(Deserialize)]
@@ -52,13 +52,6 @@ fn recorded() -> Vec<Explained> {
     recorded.networks
 }
 
-fn plan_of(architecture: &str) -> Plan {
-    match architecture {
-        mobile::MOBILE => mobile::plan(),
-        _ => plan(architecture, 1000),
-    }
-}
-
 /// The network, and the weights that it was loaded from.
 fn loaded(plan: &Plan, precision: Precision) -> (Network, Weights) {
     let weights = Weights::from_bytes("formula", formula::weights(plan).0).unwrap();
@@ -70,7 +63,7 @@ fn loaded(plan: &Plan, precision: Precision) -> (Network, Weights) {
 fn maps_and_gates_are_those_of_pytorch() {
     for expected in recorded() {
         let arch = &expected.architecture;
-        let (network, weights) = loaded(&plan_of(arch), Precision::F32);
+        let (network, weights) = loaded(&plan(arch, 1000), Precision::F32);
         let explainer = Explainer::new(&network, &weights).unwrap();
         let (input, _) = formula::images(expected.input);
         let observed = &explainer.observe(&input).unwrap()[0];
@@ -90,7 +83,7 @@ fn maps_and_gates_are_those_of_pytorch() {
                 "{arch}"
             );
             assert!((cam.bias - expected.biases[place]).abs() < 1e-4, "{arch}");
-            let form = if arch == mobile::MOBILE {
+            let form = if arch.starts_with("tf_mobilenetv3") {
                 Form::Gradient
             } else {
                 Form::Exact
@@ -131,7 +124,7 @@ fn maps_and_gates_are_those_of_pytorch() {
 #[test]
 fn in_bf16_mean_and_bias_are_close_to_the_logit() {
     for expected in recorded() {
-        let (network, weights) = loaded(&plan_of(&expected.architecture), Precision::Bf16);
+        let (network, weights) = loaded(&plan(&expected.architecture, 1000), Precision::Bf16);
         let explainer = Explainer::new(&network, &weights).unwrap();
         let (input, _) = formula::images(expected.input);
         let observed = &explainer.observe(&input).unwrap()[0];
@@ -154,7 +147,7 @@ fn in_bf16_mean_and_bias_are_close_to_the_logit() {
 #[test]
 fn the_weights_of_another_network_are_refused() {
     let (network, _) = loaded(&plan("seresnet20", 10), Precision::F32);
-    let (_, others) = loaded(&mobile::plan(), Precision::F32);
+    let (_, others) = loaded(&plan("tf_mobilenetv3_small_100", 10), Precision::F32);
     assert!(Explainer::new(&network, &others).is_err());
 }
 

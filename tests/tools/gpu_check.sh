@@ -40,7 +40,7 @@ if [ "$device" = cpu ]; then
   size=64
   runs=2
   export SENET_TEST_SIZE=32 SENET_TEST_BATCHES=1,3 SENET_TEST_ROUNDS=3
-  few=legacy_seresnet18,seresnext26ts,skresnet18,mobile
+  few=legacy_seresnet18,seresnext26ts,skresnet18,tf_mobilenetv3_small_100
   networks=(seresnext26ts legacy_seresnet18)
 else
   precisions=(f32 tf32 bf16)
@@ -48,7 +48,7 @@ else
   size=224
   runs=20
   few=
-  networks=(seresnext50_32x4d senet154)
+  networks=(seresnext50_32x4d senet154 efficientnet_b0 regnety_016)
 fi
 [ "$device" = metal ] && precisions=(f32 bf16)
 
@@ -97,7 +97,7 @@ joined() {
 
 note "part $part" "$("$SENET" version | head -1) on $device"
 step devices 20 "$SENET" devices --json
-[ -e "$out/${networks[1]}.safetensors" ] ||
+[ -e "$out/${networks[-1]}.safetensors" ] ||
   SENET_TEST_NETWORKS=$(joined "${networks[@]}") step weights 60 bash -c 'tests write_weights'
 
 if [ "$part" = 1 ]; then
@@ -111,7 +111,7 @@ if [ "$part" = 1 ]; then
     bench "$network" f32 "${batches[0]},${batches[-1]}"
   done
   if command -v compute-sanitizer >/dev/null; then
-    step memcheck 60 env SENET_TEST_NETWORKS=mobile SENET_TEST_PRECISIONS=f32 \
+    step memcheck 60 env SENET_TEST_NETWORKS=tf_mobilenetv3_small_100 SENET_TEST_PRECISIONS=f32 \
       compute-sanitizer --tool memcheck --track-stream-ordered-races all --error-exitcode 9 "$TESTS" --ignored --exact --nocapture \
       networks::gpu::goldens
   else
@@ -137,7 +137,7 @@ else
   fi
   if command -v compute-sanitizer >/dev/null; then
     for tool in racecheck initcheck synccheck; do
-      step "$tool" 60 env SENET_TEST_NETWORKS=mobile SENET_TEST_PRECISIONS=f32 \
+      step "$tool" 60 env SENET_TEST_NETWORKS=tf_mobilenetv3_small_100 SENET_TEST_PRECISIONS=f32 \
         compute-sanitizer --tool "$tool" --error-exitcode 9 "$TESTS" --ignored --exact --nocapture \
         networks::gpu::goldens
     done

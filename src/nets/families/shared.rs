@@ -98,6 +98,19 @@ impl Stem {
     }
 }
 
+/// Joins runs that follow each other and look alike to people, such as those that differ in the module alone:
+/// numbers of blocks, and what the runs have in common.
+pub(super) fn alike<T: PartialEq>(runs: impl Iterator<Item = (usize, T)>) -> Vec<(usize, T)> {
+    let mut joined: Vec<(usize, T)> = Vec::new();
+    for (blocks, row) in runs {
+        match joined.last_mut() {
+            Some((count, last)) if *last == row => *count += blocks,
+            _ => joined.push((blocks, row)),
+        }
+    }
+    joined
+}
+
 /// A convolution whose BatchNorm adds `eps` to the variance.
 pub(super) fn normed(
     [name, norm]: [String; 2],

@@ -37,52 +37,70 @@ fn closes_branch(name: &str, names: &BTreeSet<&str>) -> bool {
     let Some(module) = name.strip_suffix(".weight") else {
         return false;
     };
-    let in_block = [
-        "layer1.",
-        "layer2.",
-        "layer3.",
-        "layer4.",
-        "stages.",
-        "s1.",
-        "s2.",
-        "s3.",
-        "s4.",
-        "blocks.",
-        "features.stage",
-    ];
-    if !in_block.iter().any(|prefix| module.starts_with(prefix)) {
+    let has = |name: String| names.contains(name.as_str());
+    if let Some((block, norm)) = module.split_once(".bn")
+        && block.starts_with("blocks.")
+    {
+        let fused = has(format!("{block}.conv_exp.weight"));
+        return !block.ends_with(".0") && (norm == "3" || (norm == "2" && fused));
+    }
+    let in_layer = ["layer1.", "layer2.", "layer3.", "layer4.", "features.stage"];
+    let in_stage = ["stages.", "s1.", "s2.", "s3.", "s4."];
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| module.starts_with(prefix));
+    if !starts(&in_layer) && !starts(&in_stage) {
         return false;
     }
     let last = [".bn3", ".conv3.bn", ".conv3_1x1.bn", ".conv2.bn"];
     if last.iter().any(|suffix| module.ends_with(suffix)) {
-        return true;
+        let parts = if module.starts_with("stages.") { 3 } else { 2 };
+        let block = module.split('.').take(parts).collect::<Vec<_>>().join(".");
+        let first = starts(&in_stage) && (block.ends_with(".0") || block.ends_with(".b1"));
+        let projected = ["shortcut", "downsample"]
+            .into_iter()
+            .any(|side| has(format!("{block}.{side}.conv.weight")));
+        return projected || !first;
     }
     module
         .strip_suffix(".bn2")
-        .is_some_and(|block| !names.contains(format!("{block}.bn3.weight").as_str()))
+        .is_some_and(|block| !has(format!("{block}.bn3.weight")))
 }
 
 fn centre_and_spread(name: &str, shape: &[usize], names: &BTreeSet<&str>) -> (f64, f64) {
     if shape.len() >= 2 {
-        let gain = match name.rsplit('.').nth(1) {
-            Some("fc1") => 1.5,
-            Some("fc_reduce") => 1.0,
-            Some("fc_select") => 0.5,
-            _ => 2.0,
-        };
         let fan_in: usize = shape[1..].iter().product();
-        return (0.0, (3.0 * gain / fan_in as f64).sqrt());
+        return (0.0, (3.0 * gain(name, names) / fan_in as f64).sqrt());
     }
     if name.ends_with(".running_var") {
         (1.25, 0.75)
     } else if name.ends_with(".weight") {
-        if closes_branch(name, names) {
-            (0.3, 0.1)
-        } else {
-            (1.0, 0.5)
+        match closes_branch(name, names) {
+            false => (1.0, 0.5),
+            true if name.starts_with("blocks.") => (0.12, 0.04),
+            true => (0.3, 0.1),
         }
     } else {
         (0.0, 0.3)
+    }
+}
+
+fn gain(name: &str, names: &BTreeSet<&str>) -> f64 {
+    let leaf = name.rsplit('.').nth(1);
+    let block = name.rsplitn(3, '.').nth(2);
+    if let Some(block) = block.filter(|_| name.starts_with("blocks.")) {
+        let has = |leaf: &str| names.contains(format!("{block}.{leaf}.weight").as_str());
+        let (gated, separable) = (has("se.conv_reduce"), !has("conv_pwl"));
+        match leaf {
+            Some("conv_pwl") => return if gated { 4.0 } else { 2.0 },
+            Some("conv_pw") if separable => return if gated { 4.0 } else { 3.0 },
+            Some("conv_dw") => return if separable { 3.0 } else { 2.0 },
+            _ => {}
+        }
+    }
+    match leaf {
+        Some("fc1") => 1.5,
+        Some("fc_reduce") => 1.0,
+        Some("fc_select") => 0.5,
+        _ => 2.0,
     }
 }
 

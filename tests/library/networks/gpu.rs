@@ -69,7 +69,6 @@ fn goldens() {
     let names = variable("SENET_TEST_NETWORKS", "");
     let chosen = |arch: &str| names.is_empty() || names.split(',').any(|name| name == arch);
     let all = ARCHITECTURES.iter().copied();
-    let all = all.chain([(mobile::MOBILE, mobile::LAUNCHES)]);
     let all: Vec<_> = all.filter(|(arch, _)| chosen(arch)).collect();
     assert!(!all.is_empty(), "there is no network called {names}");
     let mut failed = Vec::new();
@@ -77,14 +76,11 @@ fn goldens() {
         let engine = engine(precision);
         for &(arch, expected) in &all {
             let recorded = recorded(arch);
-            let plan = match arch {
-                mobile::MOBILE => mobile::plan(),
-                arch => plan(arch, recorded.classes),
-            };
+            let plan = plan(arch, recorded.classes);
             let weights = Weights::from_bytes("formula", formula::weights(&plan).0).unwrap();
             let network =
                 Network::load_on(&plan, &weights, Backend::Candle(engine.clone())).unwrap();
-            let counted = super::launches(&network, &engine, 1);
+            let counted = device::launches(&network, &engine, 1);
             let mut ok = counted == expected;
             let mut most: f64 = 0.0;
             for run in &recorded.runs {

@@ -2,7 +2,7 @@
 
 use super::{InvertedResidualRun, InvertedResidualSpec, MobileBlock, PaddingRule};
 use crate::nets::families::Family;
-use crate::nets::families::shared::{dense, normed};
+use crate::nets::families::shared::{alike, dense, normed};
 use crate::nets::names::{Branch, Names};
 use crate::nets::plan::{
     Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, Padding, SePlan, Shift,
@@ -25,14 +25,14 @@ impl Family for InvertedResidualSpec {
     }
 
     fn summary(&self) -> String {
-        let each = |number: fn(&InvertedResidualRun) -> usize| {
-            self.runs.iter().map(number).collect::<Vec<_>>()
-        };
+        let runs = self.runs.iter();
+        let rows = alike(runs.map(|run| (run.blocks, [run.stage, run.channels, run.kernel])));
+        let each = |index: usize| rows.iter().map(|(_, row)| row[index]).collect::<Vec<_>>();
+        let blocks: Vec<usize> = rows.iter().map(|(blocks, _)| *blocks).collect();
         format!(
-            "inverted residual blocks {:?}, channels {:?}, kernels {:?}",
-            each(|run| run.blocks),
-            each(|run| run.channels),
-            each(|run| run.kernel),
+            "inverted residual blocks {blocks:?}, channels {:?}, kernels {:?}",
+            each(1),
+            each(2),
         )
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
 use crate::nets::families::Family;
-use crate::nets::families::shared::{dense, normed};
+use crate::nets::families::shared::{alike, dense, normed};
 use crate::nets::names::{Branch, ConvName, Names};
 use crate::nets::plan::{
     Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, Pool,
@@ -25,16 +25,20 @@ impl Family for ResnetSpec {
     }
 
     fn summary(&self) -> String {
-        let each =
-            |number: fn(&ResnetRun) -> usize| self.runs.iter().map(number).collect::<Vec<_>>();
+        let runs = self.runs.iter();
+        let rows = alike(runs.map(|run| {
+            let row = [run.stage, run.channels, run.width, run.groups];
+            (run.blocks, row)
+        }));
+        let each = |index: usize| rows.iter().map(|(_, row)| row[index]).collect::<Vec<_>>();
+        let blocks: Vec<usize> = rows.iter().map(|(blocks, _)| *blocks).collect();
         let mut text = format!(
-            "{:?} blocks {:?}, channels {:?}, widths {:?}",
+            "{:?} blocks {blocks:?}, channels {:?}, widths {:?}",
             self.block,
-            each(|run| run.blocks),
-            each(|run| run.channels),
-            each(|run| run.width)
+            each(1),
+            each(2)
         );
-        let groups = each(|run| run.groups);
+        let groups = each(3);
         if groups.iter().any(|&groups| groups > 1) {
             text += &format!(", groups {groups:?}");
         }
