@@ -229,8 +229,9 @@ fn check_recorded(arch: &str, plan: Plan, recorded: &Recorded) {
 
 /// Largest error of a logit in bf16, over the largest logit.
 const BF16_ERROR: f64 = 0.006;
-/// Or this multiple of the error that PyTorch's bf16 has, if that is more.
-const BF16_SLACK: f64 = 1.3;
+/// Or this multiple of the error that PyTorch's bf16 has, if that is more: the largest error of a few logits is a
+/// matter of chance, and deep networks magnify it.
+const BF16_SLACK: f64 = 2.0;
 
 /// Logits of images.
 type Logits = Vec<Vec<f32>>;
