@@ -188,9 +188,10 @@ impl<'a> Explainer<'a> {
 
 /// The point at which a network shows the map that it pools.
 fn last_map(plan: &Plan) -> Point<'static> {
-    match plan.head_conv {
-        Some(_) => Point::FinalConv,
-        None => Point::Stage(plan.stages.len()),
+    if plan.head_conv.is_some() || plan.ending.is_some() {
+        Point::FinalConv
+    } else {
+        Point::Stage(plan.stages.len())
     }
 }
 

@@ -77,7 +77,10 @@ impl Axis {
                         .into_iter()
                         .for_each(|steps| self.steps(steps, edge));
                 }
-                StepPlan::Se(_) | StepPlan::Shuffle(_) | StepPlan::Activate(_) => {}
+                StepPlan::Se(_)
+                | StepPlan::Shuffle(_)
+                | StepPlan::Activate(_)
+                | StepPlan::Norm(_) => {}
             }
         }
     }

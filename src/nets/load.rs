@@ -4,7 +4,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::NetError;
-use super::plan::{ConvGeometry, ConvPlan, LinearPlan, NormPlan, SePlan, Shift, SkPlan};
+use super::plan::{
+    ConvGeometry, ConvPlan, KernelShape, LinearPlan, NormActPlan, NormPlan, Padding, SePlan, Shift,
+    SkPlan,
+};
 use crate::nn::{Backend, BatchNorm, Conv, KernelAttention, Linear, SqueezeExcite};
 use crate::weights::Weights;
 
@@ -142,6 +145,36 @@ impl<'a> Loader<'a> {
             }
             work(filters, bias)
         })
+    }
+
+    /// A norm and an activation as the convolution that they are: each channel by its own factor.
+    pub(super) fn norm_act(&self, plan: &NormActPlan) -> Result<Conv, NetError> {
+        let channels = plan.channels;
+        let mut factors = vec![1.0; channels];
+        let bias = self.norm(&plan.norm)?.fold(&mut factors);
+        if let Some(value) = not_finite(&factors).or_else(|| not_finite(&bias)) {
+            let name = format!("{}.weight", plan.norm.name);
+            return Err(self.not_finite(&name, value, "divided by the deviation"));
+        }
+        zero_subnormals(&mut factors);
+        let geometry = ConvGeometry {
+            inputs: channels,
+            outputs: channels,
+            kernel_size: 1,
+            shape: KernelShape::Square,
+            stride: 1,
+            padding: Padding::Each(0),
+            dilation: 1,
+            groups: channels,
+        };
+        let activation = Some(plan.activation);
+        Ok(Conv::new(
+            &factors,
+            bias,
+            geometry,
+            activation,
+            self.backend,
+        )?)
     }
 
     pub(super) fn se(&self, plan: &SePlan) -> Result<SqueezeExcite, NetError> {

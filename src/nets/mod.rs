@@ -18,17 +18,18 @@ mod watch;
 pub use error::{NetError, OtherEnds, TensorMismatch};
 pub use families::{
     BlockKind, BlockSpec, GateSpec, HeadSpec, InvertedResidualRun, InvertedResidualSpec,
-    KernelSpec, LayerSpec, LayersSpec, MobileBlock, NetworkSpec, PaddingRule, ResnetRun,
-    ResnetSpec, SePosition, SeSpec, ShiftSpec, Shortcut, SkSpec, Stem, StrideOn,
+    KernelSpec, LayerSpec, LayersSpec, MobileBlock, NetworkEnd, NetworkSpec, PaddingRule,
+    PreresnetShortcut, PreresnetSpec, ResnetRun, ResnetSpec, SePosition, SeSpec, ShiftSpec,
+    Shortcut, SkSpec, Stem, StrideOn,
 };
 pub use grid::{Axis, Grid};
 pub use head::Head;
 pub use names::Naming;
 pub use network::Network;
 pub use plan::{
-    Activation, BlockPlan, ConvGeometry, ConvPlan, KernelShape, LinearPlan, NormPlan, Padding,
-    Plan, Pool, ProjectionPlan, SePlan, Shift, ShortcutPlan, SkPlan, StemPool, StepPlan, SumPlan,
-    TensorPlan,
+    Activation, BlockPlan, ConvGeometry, ConvPlan, EndingPlan, KernelShape, LinearPlan,
+    NormActPlan, NormPlan, Padding, Plan, Pool, ProjectionPlan, SePlan, Shift, ShortcutPlan,
+    SkPlan, StemPool, StepPlan, SumPlan, TensorPlan,
 };
 pub use random::random_weights;
 pub use trace::LayerTrace;

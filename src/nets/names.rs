@@ -8,7 +8,7 @@ mod pytorchcv;
 use serde::{Deserialize, Serialize};
 
 use super::NetError;
-use pytorchcv::{PYTORCHCV, PYTORCHCV_CIFAR, PYTORCHCV_SENET};
+use pytorchcv::{PYTORCHCV, PYTORCHCV_CIFAR, PYTORCHCV_PRERESNET, PYTORCHCV_SENET};
 
 /// Whose tensor names a weights file uses: the timm source file that defines the model, or pytorchcv's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -43,6 +43,12 @@ pub enum Naming {
     /// The same with three convolutions in the stem, and `output.fc` (pytorchcv, `senet.py`).
     #[serde(rename = "pytorchcv_senet")]
     PytorchcvSenet,
+    /// `features.init_block.conv`, `features.post_activ.bn`, and projections without a norm (pytorchcv,
+    /// `sepreresnet.py`).
+    #[serde(rename = "pytorchcv_preresnet")]
+    PytorchcvPreresnet,
+    /// `stem`, `s1.b1.norm1`, `s1.b1.conv1`, `head.fc` (timm `regnet.py`, pre-activated).
+    Regnetv,
 }
 
 /// Prefix of a convolution's `weight`, and of its BatchNorm's four vectors.
@@ -80,6 +86,8 @@ pub(super) struct Names {
     head_conv: Option<ConvName>,
     /// A convolution without a norm, after the pool.
     pooled_conv: Option<&'static str>,
+    /// The norm between the last block and the pool.
+    last_norm: Option<&'static str>,
     /// Of networks that are written out layer by layer.
     layers: Option<&'static LayerNames>,
     pub(super) classifier: &'static str,
@@ -154,6 +162,7 @@ const RESNET: Names = Names {
     pooled_shortcut: ["downsample.1", "downsample.2"],
     head_conv: None,
     pooled_conv: None,
+    last_norm: None,
     layers: None,
     classifier: "fc",
 };
@@ -202,6 +211,7 @@ const BYOBNET: Names = Names {
     pooled_shortcut: ["shortcut.conv", "shortcut.bn"],
     head_conv: Some(["final_conv.conv", "final_conv.bn"]),
     pooled_conv: None,
+    last_norm: None,
     layers: None,
     classifier: "head.fc",
 };
@@ -242,6 +252,7 @@ const EFFICIENTNET: Names = Names {
     }),
     head_conv: Some(["conv_head", "bn2"]),
     pooled_conv: Some("conv_head"),
+    last_norm: None,
     classifier: "classifier",
     ..RESNET
 };
@@ -307,6 +318,18 @@ const INCEPTION: Names = Names {
     ..WRITTEN_OUT
 };
 
+const REGNETV: Names = Names {
+    stems: &[&[["stem", ""]]],
+    // Of each convolution, the norm before it.
+    branches: &[(
+        Branch::Bottleneck,
+        &[["conv1", "norm1"], ["conv2", "norm2"], ["conv3", "norm3"]],
+    )],
+    shortcut: ["downsample", ""],
+    pooled_shortcut: ["downsample.1", ""],
+    ..REGNET
+};
+
 impl Naming {
     /// Whether the scheme is one of timm's.
     pub(crate) fn is_timms(self) -> bool {
@@ -318,6 +341,7 @@ impl Naming {
                 | Self::Sknet
                 | Self::Regnet
                 | Self::Efficientnet
+                | Self::Regnetv
         )
     }
 
@@ -334,6 +358,8 @@ impl Naming {
             Self::Pytorchcv => &PYTORCHCV,
             Self::PytorchcvCifar => &PYTORCHCV_CIFAR,
             Self::PytorchcvSenet => &PYTORCHCV_SENET,
+            Self::PytorchcvPreresnet => &PYTORCHCV_PRERESNET,
+            Self::Regnetv => &REGNETV,
         }
     }
 }
@@ -377,6 +403,11 @@ impl Names {
     pub(super) fn layers(&self) -> Result<&'static LayerNames, NetError> {
         self.layers
             .ok_or_else(|| missing("layers that are written out"))
+    }
+
+    pub(super) fn last_norm(&self) -> Result<&'static str, NetError> {
+        self.last_norm
+            .ok_or_else(|| missing("a norm before the pool"))
     }
 
     pub(super) fn head_conv(&self) -> Result<ConvName, NetError> {

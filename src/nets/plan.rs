@@ -109,6 +109,17 @@ pub struct SkPlan {
     pub reduced: usize,
 }
 
+/// A BatchNorm that no convolution can take in, and the activation after it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NormActPlan {
+    /// The norm.
+    pub norm: NormPlan,
+    /// Channels of the map.
+    pub channels: usize,
+    /// Applied after it.
+    pub activation: Activation,
+}
+
 /// One step of a block.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -128,6 +139,8 @@ pub enum StepPlan {
     Shuffle(usize),
     /// An activation that does not follow a convolution or a sum.
     Activate(Activation),
+    /// A norm that does not follow a convolution alone.
+    Norm(NormActPlan),
 }
 
 /// What is added to a block's branch.
@@ -136,6 +149,8 @@ pub enum StepPlan {
 pub enum ShortcutPlan {
     /// The block's input as it is.
     Identity,
+    /// The block's input after [`BlockPlan::entry`].
+    Activated,
     /// A convolution that makes the shapes equal.
     Projection(ProjectionPlan),
 }
@@ -165,10 +180,22 @@ pub struct SumPlan {
 pub struct BlockPlan {
     /// Prefix of its tensors, such as `layer1.0`.
     pub name: String,
+    /// What the branch and a projection begin with (arXiv:1603.05027, figure 4e).
+    pub entry: Option<NormActPlan>,
     /// The branch.
     pub steps: Vec<StepPlan>,
     /// `None` for a block without a shortcut.
     pub sum: Option<SumPlan>,
+}
+
+/// What ends a network of pre-activated blocks, whose last sum is neither normed nor activated.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum EndingPlan {
+    /// An activation alone.
+    Activate(Activation),
+    /// A norm and an activation.
+    Norm(NormActPlan),
 }
 
 /// The classifier, with bias.
@@ -191,6 +218,8 @@ pub struct Plan {
     pub stem_pool: StemPool,
     /// The blocks of each stage.
     pub stages: Vec<Vec<BlockPlan>>,
+    /// Between the last stage and what follows: what ends a network of pre-activated blocks.
+    pub ending: Option<EndingPlan>,
     /// Before the global average pool.
     pub head_conv: Option<ConvPlan>,
     /// After it, on the single pixel that it leaves.
@@ -238,7 +267,7 @@ impl BlockPlan {
     pub(super) fn projection(&self) -> Option<&ProjectionPlan> {
         match &self.sum.as_ref()?.shortcut {
             ShortcutPlan::Projection(projection) => Some(projection),
-            ShortcutPlan::Identity => None,
+            ShortcutPlan::Identity | ShortcutPlan::Activated => None,
         }
     }
 }
@@ -249,8 +278,10 @@ impl Plan {
         let mut list = TensorList(Vec::new());
         self.stem.iter().for_each(|conv| list.conv(conv));
         for block in self.blocks() {
+            block.entry.iter().for_each(|entry| list.norm_act(entry));
             for step in block.flat_steps() {
                 match step {
+                    StepPlan::Norm(norm) => list.norm_act(norm),
                     StepPlan::Conv(conv) => list.conv(conv),
                     StepPlan::Se(se) => list.se(se),
                     StepPlan::Sk(sk) => list.sk(sk),
@@ -264,6 +295,9 @@ impl Plan {
             se.for_each(|se| list.se(se));
             let projection = block.projection();
             projection.iter().for_each(|side| list.conv(&side.conv));
+        }
+        if let Some(EndingPlan::Norm(norm)) = &self.ending {
+            list.norm_act(norm);
         }
         let head = self.head_conv.iter().chain(&self.pooled_conv);
         head.for_each(|conv| list.conv(conv));
@@ -329,6 +363,10 @@ impl TensorList {
                 parameter,
             });
         }
+    }
+
+    fn norm_act(&mut self, plan: &NormActPlan) {
+        self.norm(&plan.norm, plan.channels);
     }
 
     fn conv(&mut self, conv: &ConvPlan) {

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::NetError;
 use super::plan::{
-    BlockPlan, ConvPlan, LinearPlan, Plan, SePlan, Shift, SkPlan, StemPool, StepPlan,
+    BlockPlan, ConvPlan, EndingPlan, LinearPlan, NormActPlan, Plan, SePlan, Shift, SkPlan,
+    StemPool, StepPlan,
 };
 use crate::nn::{ConvGeometry, Pool};
 
@@ -105,6 +106,9 @@ impl Walk {
                 (channels, size) = self.block(block, channels, size)?;
             }
             self.stages.push([channels, size.0, size.1]);
+        }
+        if let Some(EndingPlan::Norm(norm)) = &plan.ending {
+            self.norm(norm, size);
         }
         if let Some(conv) = &plan.head_conv {
             size = self.conv(conv, size)?;
@@ -239,6 +243,17 @@ impl Walk {
         );
     }
 
+    fn norm(&mut self, plan: &NormActPlan, (height, width): Size) {
+        let channels = plan.channels;
+        self.layer(
+            format_args!("{}", plan.norm.name),
+            format_args!("batch norm"),
+            [channels, height, width],
+            2 * channels,
+            0,
+        );
+    }
+
     fn se(&mut self, se: &SePlan) {
         self.vector(format_args!("{}", se.reduce), se.channels, se.reduced, true);
         self.vector(format_args!("{}", se.expand), se.reduced, se.channels, true);
@@ -302,6 +317,7 @@ impl Walk {
                     self.layer(format_args!("{name}"), kind, [channels, out.0, out.1], 0, 0);
                 }
                 StepPlan::Activate(_) => {}
+                StepPlan::Norm(norm) => self.norm(norm, out),
             }
         }
         Ok((channels, out))
@@ -351,6 +367,9 @@ impl Walk {
         channels: usize,
         size: Size,
     ) -> Result<(usize, Size), NetError> {
+        if let Some(entry) = &block.entry {
+            self.norm(entry, size);
+        }
         let (channels, out) = self.steps(&block.steps, &block.name, channels, size)?;
         if let Some(se) = block.sum.as_ref().and_then(|sum| sum.se.as_ref()) {
             self.se(se);

@@ -17,7 +17,8 @@ pub enum Point<'a> {
     StemPool,
     /// After the last block of a stage, counted from 1.
     Stage(usize),
-    /// After the final 1x1 convolution, where there is one.
+    /// After the final 1x1 convolution, or the norm or activation that ends a network of pre-activated
+    /// blocks, where there is one.
     FinalConv,
     /// A module's gate: `[N, C]` factors of an SE module, `[N, 2, C]` weights of an SK unit. The
     /// name is the module's in the weights file, such as `layer1.0.se` or `layer1.0.conv1.attn`.

@@ -163,6 +163,7 @@ fn brightness(layers: &[ConvGeometry], pool: StemPool) -> (Plan, Weights) {
     let mut convs: Vec<ConvPlan> = layers.iter().enumerate().map(conv).collect();
     let stem = convs.remove(0);
     let block = BlockPlan {
+        entry: None,
         name: "block".into(),
         steps: convs.into_iter().map(StepPlan::Conv).collect(),
         sum: None,
@@ -171,6 +172,7 @@ fn brightness(layers: &[ConvGeometry], pool: StemPool) -> (Plan, Weights) {
         stem: vec![stem],
         stem_pool: pool,
         stages: vec![vec![block]],
+        ending: None,
         head_conv: None,
         pooled_conv: None,
         bgr: false,

@@ -32,6 +32,7 @@ def entry(name):
 
 def main():
     files = (ROOT / "models").glob("*/*.toml")
+    files = (file for file in files if ".osmr_" not in file.name)  # pytorchcv's
     names = sorted({file.name.split(".")[0] for file in files} - {"seresnet20"} - set(hosts.HOSTS))
     lines = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(entry(name))}" for name in names)
     OUT.write_text(f'{{"timm": "{timm.__version__}", "architectures": {{\n  {lines}\n}}}}\n')

@@ -5,6 +5,7 @@
 
 mod inverted_residual;
 mod layers;
+mod preresnet;
 mod resnet;
 mod shared;
 
@@ -18,6 +19,7 @@ pub use inverted_residual::{
     GateSpec, HeadSpec, InvertedResidualRun, InvertedResidualSpec, MobileBlock, PaddingRule,
 };
 pub use layers::{BlockSpec, KernelSpec, LayerSpec, LayersSpec, ShiftSpec};
+pub use preresnet::{NetworkEnd, PreresnetShortcut, PreresnetSpec};
 pub use resnet::{
     BlockKind, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, StrideOn,
 };
@@ -37,6 +39,8 @@ pub enum NetworkSpec {
     InvertedResidual(InvertedResidualSpec),
     /// BN-Inception and other networks that are written out layer by layer.
     Layers(LayersSpec),
+    /// SE-PreResNet, RegNetV.
+    Preresnet(PreresnetSpec),
 }
 
 #[derive(Deserialize)]
@@ -45,6 +49,7 @@ enum Kind {
     Resnet,
     InvertedResidual,
     Layers,
+    Preresnet,
 }
 
 /// What every family's spec provides.
@@ -77,6 +82,7 @@ impl NetworkSpec {
     pub fn set_inputs(&mut self, channels: usize) {
         match self {
             Self::Resnet(spec) => spec.set_inputs(channels),
+            Self::Preresnet(spec) => spec.set_inputs(channels),
             Self::InvertedResidual(spec) => spec.set_inputs(channels),
             Self::Layers(spec) => spec.set_inputs(channels),
         }
@@ -91,13 +97,14 @@ impl NetworkSpec {
     pub fn as_resnet(&self) -> Option<&ResnetSpec> {
         match self {
             Self::Resnet(spec) => Some(spec),
-            Self::InvertedResidual(_) | Self::Layers(_) => None,
+            Self::InvertedResidual(_) | Self::Layers(_) | Self::Preresnet(_) => None,
         }
     }
 
     fn family(&self) -> &dyn Family {
         match self {
             Self::Resnet(spec) => spec,
+            Self::Preresnet(spec) => spec,
             Self::InvertedResidual(spec) => spec,
             Self::Layers(spec) => spec,
         }
@@ -124,6 +131,7 @@ impl<'de> Deserialize<'de> for NetworkSpec {
                 let fields = MapAccessDeserializer::new(map);
                 Ok(match kind {
                     Kind::Resnet => NetworkSpec::Resnet(Deserialize::deserialize(fields)?),
+                    Kind::Preresnet => NetworkSpec::Preresnet(Deserialize::deserialize(fields)?),
                     Kind::InvertedResidual => {
                         NetworkSpec::InvertedResidual(Deserialize::deserialize(fields)?)
                     }

@@ -35,6 +35,7 @@ pub(super) const PYTORCHCV: Names = Names {
     pooled_shortcut: ["identity_conv.conv", "identity_conv.bn"],
     head_conv: None,
     pooled_conv: None,
+    last_norm: None,
     layers: None,
     classifier: "output",
 };
@@ -61,4 +62,12 @@ pub(super) const PYTORCHCV_SENET: Names = Names {
     ]],
     classifier: "output.fc",
     ..PYTORCHCV
+};
+
+pub(super) const PYTORCHCV_PRERESNET: Names = Names {
+    // In the branches, the norm comes before the convolution of its name.
+    shortcut: ["identity_conv", ""],
+    pooled_shortcut: ["identity_conv", ""],
+    last_norm: Some("features.post_activ.bn"),
+    ..PYTORCHCV_CIFAR
 };

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use crate::nets::NetError;
 use crate::nets::load::Loader;
 use crate::nets::plan::{
-    BlockPlan, ConvPlan, ProjectionPlan, SePlan, ShortcutPlan, StepPlan, SumPlan,
+    BlockPlan, ConvPlan, EndingPlan, NormActPlan, ProjectionPlan, SePlan, ShortcutPlan, StepPlan,
+    SumPlan,
 };
 use crate::nets::watch::{Point, Watch};
 use crate::nn::{self, Activation, Conv, KernelAttention, Map, Pool, SqueezeExcite};
@@ -20,6 +21,7 @@ pub(super) struct Named<T> {
 #[derive(Debug)]
 pub(super) struct Block {
     name: String,
+    entry: Option<Named<Conv>>,
     steps: Vec<Step>,
     sum: Option<Sum>,
 }
@@ -59,6 +61,38 @@ impl Flow<'_> {
     }
 }
 
+/// What follows the last block.
+#[derive(Debug)]
+pub(super) enum Ending {
+    Activate(Activation),
+    Norm(Named<Conv>),
+}
+
+impl Ending {
+    pub(super) fn load(plan: &EndingPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
+        Ok(match plan {
+            EndingPlan::Activate(activation) => Self::Activate(*activation),
+            EndingPlan::Norm(norm) => Self::Norm(Named::norm(norm, loader)?),
+        })
+    }
+
+    /// The ended map and its squeeze.
+    pub(super) fn forward(
+        &self,
+        x: Map,
+        watch: &mut Watch<'_, '_>,
+    ) -> Result<(Map, Tensor), NetError> {
+        match self {
+            Self::Norm(norm) => norm.forward_squeezed(&x, watch),
+            Self::Activate(activation) => {
+                let y = x.activate(*activation)?;
+                let mean = y.mean()?;
+                Ok((y, mean))
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Sk {
     paths: [Named<Conv>; 2],
@@ -76,6 +110,7 @@ struct Sum {
 #[derive(Debug)]
 enum Shortcut {
     Identity,
+    Activated,
     Projection(Projection),
 }
 
@@ -99,6 +134,13 @@ impl Named<Conv> {
         Ok(Self {
             name: plan.name.clone(),
             layer: loader.conv(plan, reversed)?,
+        })
+    }
+
+    pub(super) fn norm(plan: &NormActPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
+        Ok(Self {
+            name: plan.norm.name.clone(),
+            layer: loader.norm_act(plan)?,
         })
     }
 
@@ -144,20 +186,29 @@ impl Block {
         );
         Ok(Self {
             name: plan.name.clone(),
+            entry: match &plan.entry {
+                Some(entry) => Some(Named::norm(entry, loader)?),
+                None => None,
+            },
             steps: steps?,
             sum: sum?,
         })
     }
 
     pub(super) fn forward(&self, x: &Map, watch: &mut Watch<'_, '_>) -> Result<Map, NetError> {
+        let entered = match &self.entry {
+            Some(entry) => Some(entry.forward(x, watch)?),
+            None => None,
+        };
+        let begin = entered.as_ref().unwrap_or(x);
         let projected = match self.sum.as_ref().map(|sum| &sum.shortcut) {
             Some(Shortcut::Projection(projection)) => {
-                Some(projection.forward(x, &self.name, watch)?)
+                Some(projection.forward(begin, &self.name, watch)?)
             }
-            Some(Shortcut::Identity) | None => None,
+            Some(Shortcut::Identity | Shortcut::Activated) | None => None,
         };
         let of_sum = self.sum.as_ref().is_some_and(|sum| sum.se.is_some());
-        let (y, squeeze) = run(&self.steps, Flow::Input(x), of_sum, &self.name, watch)?;
+        let (y, squeeze) = run(&self.steps, Flow::Input(begin), of_sum, &self.name, watch)?;
         let y = y.made()?;
         let Some(sum) = &self.sum else {
             return Ok(y);
@@ -166,7 +217,11 @@ impl Block {
             Some(se) => Some(se.gate(&squeeze_of(&y, squeeze)?, watch)?),
             None => None,
         };
-        let shortcut = projected.as_ref().unwrap_or(x);
+        let shortcut = match (&sum.shortcut, &projected) {
+            (Shortcut::Activated, _) => begin,
+            (_, Some(projected)) => projected,
+            (_, None) => x,
+        };
         let y = nn::add_shortcut(y, gate.as_ref(), shortcut, sum.activation)?;
         watch.lap(&self.name, ".tail")?;
         Ok(y)
@@ -294,6 +349,7 @@ impl Step {
             }
             StepPlan::Shuffle(groups) => Self::Shuffle(*groups),
             StepPlan::Activate(activation) => Self::Activate(*activation),
+            StepPlan::Norm(norm) => Self::Conv(Named::norm(norm, loader)?),
         })
     }
 }
@@ -307,6 +363,7 @@ impl Sum {
             },
             shortcut: match &plan.shortcut {
                 ShortcutPlan::Identity => Shortcut::Identity,
+                ShortcutPlan::Activated => Shortcut::Activated,
                 ShortcutPlan::Projection(ProjectionPlan { avg_pool, conv }) => {
                     Shortcut::Projection(Projection {
                         avg_pool: *avg_pool,

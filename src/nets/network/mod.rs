@@ -16,7 +16,7 @@ use super::plan::{BlockPlan, ConvPlan, Plan};
 use super::watch::{Clock, LayerTime, Observer, Point, Watch};
 use crate::nn::{Backend, Conv, Linear, Precision};
 use crate::weights::Weights;
-use blocks::{Block, Named};
+use blocks::{Block, Ending, Named};
 
 /// Most values of a map on other devices than the CPU, 1 GiB in f32: their kernels count with 31 bits, and
 /// a larger map is not computed faster.
@@ -29,6 +29,7 @@ pub struct Network {
     backend: Backend,
     stem: Vec<Named<Conv>>,
     stages: Vec<Vec<Block>>,
+    ending: Option<Ending>,
     head_conv: Option<Named<Conv>>,
     pooled_conv: Option<Named<Conv>>,
     classifier: Linear,
@@ -89,14 +90,19 @@ impl Network {
             };
             let one = |plan: &Option<ConvPlan>| plan.as_ref().map(conv).transpose();
             rayon::join(
-                || Ok::<_, NetError>((stem()?, one(&plan.head_conv)?, one(&plan.pooled_conv)?)),
+                || {
+                    let ending = plan.ending.as_ref().map(|plan| Ending::load(plan, &loader));
+                    let head = (one(&plan.head_conv)?, one(&plan.pooled_conv)?);
+                    Ok::<_, NetError>((stem()?, ending.transpose()?, head))
+                },
                 || loader.classifier(&plan.classifier),
             )
         });
-        let (stem, head_conv, pooled_conv) = others?;
+        let (stem, ending, (head_conv, pooled_conv)) = others?;
         Ok(Self {
             stem,
             stages: stages?,
+            ending,
             head_conv,
             pooled_conv,
             classifier: classifier?,

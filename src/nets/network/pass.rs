@@ -128,10 +128,18 @@ impl Network {
                 x
             }
         };
-        let x = self.run_stages(last, x, watch)?;
-        let mut features = match &self.head_conv {
-            Some(conv) => {
-                let (x, features) = conv.forward_squeezed(&x, watch)?;
+        let mut x = self.run_stages(last, x, watch)?;
+        let mut features = None;
+        if let Some(ending) = &self.ending {
+            let (y, mean) = ending.forward(x, watch)?;
+            (x, features) = (y, Some(mean));
+        }
+        if let Some(conv) = &self.head_conv {
+            let (y, mean) = conv.forward_squeezed(&x, watch)?;
+            (x, features) = (y, Some(mean));
+        }
+        let mut features = match features {
+            Some(features) => {
                 watch.see_map(Point::FinalConv, &x)?;
                 features
             }

@@ -99,6 +99,7 @@ impl Planner<'_> {
             stem,
             stem_pool: StemPool::None,
             stages,
+            ending: None,
             head_conv,
             pooled_conv,
             classifier,
@@ -172,6 +173,7 @@ impl Planner<'_> {
         }
         let sum = run.shortcut && stride == 1 && inputs == outputs;
         Ok(BlockPlan {
+            entry: None,
             name,
             steps,
             sum: sum.then_some(SumPlan {

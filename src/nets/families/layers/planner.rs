@@ -67,6 +67,7 @@ impl Planner<'_> {
             stem,
             stem_pool: StemPool::None,
             stages,
+            ending: None,
             head_conv: None,
             pooled_conv: None,
             classifier: LinearPlan {
@@ -104,7 +105,16 @@ impl Planner<'_> {
             let reason = format!("{name}: {outputs} channels are added to {inputs}");
             return Err(NetError::spec("network.blocks.residual", reason));
         }
-        Ok((BlockPlan { name, steps, sum }, outputs))
+        let entry = None;
+        Ok((
+            BlockPlan {
+                name,
+                entry,
+                steps,
+                sum,
+            },
+            outputs,
+        ))
     }
 
     /// The steps of layers below `block`, and their output channels.

@@ -108,6 +108,7 @@ impl Planner<'_> {
             stem,
             stem_pool: spec.stem_pool,
             stages,
+            ending: None,
             head_conv,
             pooled_conv: None,
             classifier,
@@ -146,6 +147,7 @@ impl Planner<'_> {
             activation: (!spec.linear_end).then_some(spec.activation),
         });
         Ok(BlockPlan {
+            entry: None,
             steps,
             sum,
             name: place.name,

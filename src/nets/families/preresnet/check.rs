@@ -1,0 +1,86 @@
+//! What a spec must satisfy before layers can be made from it.
+
+use super::PreresnetSpec;
+use crate::nets::NetError;
+use crate::nets::families::resnet::{BlockKind, ResnetRun, SePosition, StrideOn};
+use crate::nets::families::shared::{MAX_BLOCKS, MAX_CHANNELS, check_eps, check_runs, count};
+
+impl PreresnetSpec {
+    /// Checks that the fields are consistent and that every layer can be built.
+    ///
+    /// # Errors
+    /// [`NetError::Spec`] naming the first field that is wrong.
+    pub(super) fn check(&self) -> Result<(), NetError> {
+        check_eps(self.eps)?;
+        self.stem.check()?;
+        self.check_block()?;
+        check_runs(
+            &self.runs,
+            &self.stem,
+            |run| run.stage,
+            |run, inputs| {
+                self.check_run(run, inputs)?;
+                Ok(run.channels)
+            },
+        )
+    }
+
+    fn check_block(&self) -> Result<(), NetError> {
+        let allowed = match self.block {
+            BlockKind::Basic => self.stride_on == StrideOn::Conv1,
+            BlockKind::Bottleneck => self.stride_on != StrideOn::AvgAfterConv2,
+        };
+        if !allowed {
+            let reason = "expected conv1, or conv2 of a bottleneck";
+            return Err(NetError::spec("network.stride_on", reason));
+        }
+        let reduced = self.runs.iter().any(|run| run.reduced.is_some());
+        match &self.se {
+            Some(_) if !reduced => {
+                let reason = "no run has `reduced`, the channels inside the module";
+                Err(NetError::spec("network.se", reason))
+            }
+            None if reduced => {
+                let reason = "the channels inside a module, but there is no `se`";
+                Err(NetError::spec("network.runs.reduced", reason))
+            }
+            Some(se) if se.relu_before => {
+                let reason = "there is no ReLU before the module of a pre-activated block";
+                Err(NetError::spec("network.se.relu_before", reason))
+            }
+            Some(se)
+                if se.position == SePosition::BeforeLastConv && self.block == BlockKind::Basic =>
+            {
+                let reason = "only a bottleneck has a narrow map before its last convolution";
+                Err(NetError::spec("network.se.position", reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_run(&self, run: &ResnetRun, inputs: usize) -> Result<(), NetError> {
+        count("network.runs.blocks", run.blocks, MAX_BLOCKS)?;
+        count("network.runs.stride", run.stride, 2)?;
+        count("network.runs.width", run.width, MAX_CHANNELS)?;
+        count("network.runs.channels", run.channels, MAX_CHANNELS)?;
+        count("network.runs.groups", run.groups, MAX_CHANNELS)?;
+        if let Some(reduced) = run.reduced {
+            count("network.runs.reduced", reduced, MAX_CHANNELS)?;
+        }
+        if run.conv1_width.is_some() {
+            let reason = "a pre-activated block has one width, given by `width`";
+            return Err(NetError::spec("network.runs.conv1_width", reason));
+        }
+        let grouped = match self.block {
+            BlockKind::Bottleneck => [run.width; 2],
+            BlockKind::Basic => [inputs, run.width],
+        };
+        match grouped.iter().find(|&channels| channels % run.groups != 0) {
+            Some(uneven) => {
+                let reason = format!("{uneven} channels do not divide into {} groups", run.groups);
+                Err(NetError::spec("network.runs.groups", reason))
+            }
+            None => Ok(()),
+        }
+    }
+}
