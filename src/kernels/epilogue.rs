@@ -69,26 +69,50 @@ impl<T: Element> Kernel for ActivateRows<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         // A choice for each row, not for each vector. A closure would not be compiled for the instruction set.
+        macro_rules! load_from {
+            ($from:expr, $values:expr, $at:expr) => {
+                match $from {
+                    Some(from) => simd.load(&from[$at..]),
+                    None => simd.load(&$values[$at..]),
+                }
+            };
+        }
+        macro_rules! activate_row {
+            ($activation:expr, $from:expr, $values:expr) => {{
+                let (from, values) = ($from, $values);
+                // The last vector overlaps the one before it, so it is loaded before that one is stored.
+                let last = values.len().checked_sub(S::LANES);
+                let end = match last {
+                    Some(at) => Some(load_from!(from, values, at)),
+                    None => None,
+                };
+                let mut at = 0;
+                while at + S::LANES <= values.len() {
+                    let x = load_from!(from, values, at);
+                    simd.store(activate(simd, x, $activation), &mut values[at..]);
+                    at += S::LANES;
+                }
+                if let (Some(last), Some(x)) = (last, end) {
+                    if at < values.len() {
+                        simd.store(activate(simd, x, $activation), &mut values[last..]);
+                    }
+                } else {
+                    let x = match from {
+                        Some(from) => simd.load_some(from),
+                        None => simd.load_some(&*values),
+                    };
+                    simd.store_some(activate(simd, x, $activation), values);
+                }
+            }};
+        }
         macro_rules! each {
             ($activation:expr) => {
-                for row in 0..self.rows.rows() {
-                    let from = self.from.map(|(values, stride)| &values[row * stride..]);
-                    let values = self.rows.row(row);
-                    let mut at = 0;
-                    while at + S::LANES <= values.len() {
-                        let x = match from {
-                            Some(from) => simd.load(&from[at..]),
-                            None => simd.load(&values[at..]),
-                        };
-                        simd.store(activate(simd, x, $activation), &mut values[at..]);
-                        at += S::LANES;
-                    }
-                    if at < values.len() {
-                        let x = match from {
-                            Some(from) => simd.load_some(&from[at..]),
-                            None => simd.load_some(&values[at..]),
-                        };
-                        simd.store_some(activate(simd, x, $activation), &mut values[at..]);
+                if let (None, Some(values)) = (self.from, self.rows.contiguous()) {
+                    activate_row!($activation, None::<&[f32]>, values);
+                } else {
+                    for row in 0..self.rows.rows() {
+                        let from = self.from.map(|(values, stride)| &values[row * stride..]);
+                        activate_row!($activation, from, self.rows.row(row));
                     }
                 }
             };

@@ -37,7 +37,7 @@ pub(super) struct Packed<W = f32> {
     vectors: usize,
     width: usize,
     words: Aligned<W>,
-    /// One per output, padded to whole panels.
+    /// One per output, padded to whole panels or, in the last one, to a whole vector.
     bias: Vec<f32>,
 }
 
@@ -53,7 +53,7 @@ impl<W: Word> Packed<W> {
         bias: &[f32],
         row: impl Fn(usize, &mut [f32]),
     ) -> Self {
-        let mut packed = Self::zeros(isa, depth, bias);
+        let mut packed = Self::empty(isa, depth, bias, true);
         let stride = depth + SPREAD;
         let mut rows = vec![0.0; packed.width * stride];
         for panel in 0..packed.panels() {
@@ -67,23 +67,28 @@ impl<W: Word> Packed<W> {
         packed
     }
 
-    /// With all weights 0, to be filled panel by panel.
+    /// With all weights 0, to be filled panel by panel, all panels of the same width.
     pub(super) fn zeros(isa: Isa, depth: usize, bias: &[f32]) -> Self {
+        Self::empty(isa, depth, bias, false)
+    }
+
+    /// With all weights 0. If `narrow`, the last panel has a single vector where its outputs fit in one.
+    fn empty(isa: Isa, depth: usize, bias: &[f32], narrow: bool) -> Self {
         assert!(depth.is_multiple_of(W::INPUTS));
         let lanes = isa.lanes::<W::Element>();
         let outputs = bias.len();
         let vectors = if outputs > lanes { 2 } else { 1 };
         let width = vectors * lanes;
-        let panels = outputs.div_ceil(width);
+        let unit = if narrow { lanes } else { width };
         let mut padded = bias.to_vec();
-        padded.resize(panels * width, 0.0);
+        padded.resize(outputs.next_multiple_of(unit), 0.0);
         Self {
             isa,
             depth,
             outputs,
             vectors,
             width,
-            words: Aligned::zeros(panels * width * (depth / W::INPUTS)),
+            words: Aligned::zeros(padded.len() * (depth / W::INPUTS)),
             bias: padded,
         }
     }
@@ -94,7 +99,8 @@ impl<W: Word> Packed<W> {
         let columns = width.min(self.outputs - panel * width);
         for inputs in depth_chunks::<W>(self.depth) {
             let rows = &rows[inputs.start..columns * stride];
-            let words = self.panel_mut(&inputs, panel).chunks_exact_mut(width);
+            let panel_width = self.panel_width(panel);
+            let words = self.panel_mut(&inputs, panel).chunks_exact_mut(panel_width);
             for (word, words) in words.enumerate() {
                 for (column, to) in words.iter_mut().take(columns).enumerate() {
                     *to = W::pack(&rows[column * stride + word * W::INPUTS..]);
@@ -119,7 +125,7 @@ impl<W: Word> Packed<W> {
     }
 
     pub(super) fn panels(&self) -> usize {
-        self.bias.len() / self.width
+        self.bias.len().div_ceil(self.width)
     }
 
     pub(super) fn width(&self) -> usize {
@@ -144,7 +150,13 @@ impl<W: Word> Packed<W> {
     fn place(&self, inputs: &Range<usize>, panel: usize) -> Range<usize> {
         let words = inputs.len() / W::INPUTS;
         let start = inputs.start / W::INPUTS * self.bias.len() + panel * self.width * words;
-        start..start + self.width * words
+        start..start + self.panel_width(panel) * words
+    }
+
+    /// The outputs of a panel, with those that are added.
+    #[inline(always)]
+    fn panel_width(&self, panel: usize) -> usize {
+        self.width.min(self.bias.len() - panel * self.width)
     }
 }
 
@@ -486,7 +498,11 @@ impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
                     relu: last && self.product.placement.relu,
                     sums: sums.map(|sums| &mut sums.row(index)[column..column + columns]),
                 };
-                multiply::<S, W, VECTORS>(simd, product);
+                if packed.panel_width(panel) < packed.width {
+                    multiply::<S, W, 1>(simd, product);
+                } else {
+                    multiply::<S, W, VECTORS>(simd, product);
+                }
             }
         }
         if let Some(activation) = after {

@@ -67,6 +67,15 @@ impl<'a, T> MatMut<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(start, columns) }
     }
 
+    /// All values, if no others lie between the rows.
+    #[inline(always)]
+    pub(super) fn contiguous(&mut self) -> Option<&mut [T]> {
+        (self.stride == self.columns).then(|| {
+            // SAFETY: the rows follow each other, borrowed from `self` alone.
+            unsafe { std::slice::from_raw_parts_mut(self.start, self.rows * self.columns) }
+        })
+    }
+
     /// A view of some of the rows and columns, which borrows `self`.
     ///
     /// # Panics

@@ -233,10 +233,42 @@ fn multiply_tiles<S: Simd, W: Word, const VECTORS: usize>(simd: S, product: Pane
         for r in 0..if last || !narrow { copied } else { 0 } {
             let row = y.row(start + r);
             // SAFETY: `rows_of` wrote `height` rows of `width` values.
-            unsafe { ptr::copy_nonoverlapping(whole.add(r * width), row.as_mut_ptr(), columns) };
+            unsafe { copy_columns(whole.add(r * width), row.as_mut_ptr(), columns) };
         }
         next = [0, 1].map(|i| next[i].wrapping_add(steps[i] * depth));
         start += height;
+    }
+}
+
+/// Copies a row of results, in pieces of a constant size: a call of `memcpy` would take longer.
+///
+/// # Safety
+/// So many values are valid for reading and for writing.
+#[inline(always)]
+unsafe fn copy_columns<T: Copy>(from: *const T, to: *mut T, columns: usize) {
+    const PIECE: usize = 8;
+    macro_rules! piece {
+        ($at:expr) => {
+            // SAFETY: the piece ends with the columns.
+            unsafe {
+                let values = from.add($at).cast::<[T; PIECE]>().read_unaligned();
+                to.add($at).cast::<[T; PIECE]>().write_unaligned(values);
+            }
+        };
+    }
+    if columns < PIECE {
+        // SAFETY: as the caller guarantees.
+        unsafe { ptr::copy_nonoverlapping(from, to, columns) };
+        return;
+    }
+    let mut at = 0;
+    while at + PIECE <= columns {
+        piece!(at);
+        at += PIECE;
+    }
+    if at < columns {
+        // It overlaps the one before it.
+        piece!(columns - PIECE);
     }
 }
 
