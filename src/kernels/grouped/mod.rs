@@ -30,6 +30,7 @@ pub struct GroupedConv<W = f32> {
     /// With words as inputs: a pair of channels counts as one.
     geometry: ConvGeometry,
     lanes: usize,
+    layout: VectorLayout,
     /// `[vectors, kernel, inputs / groups, kernel, lanes]`: vertical taps before the inputs, horizontal
     /// ones after.
     weights: Vec<W>,
@@ -42,6 +43,57 @@ pub struct GroupedConv<W = f32> {
     /// Whether vectors are computed two at a time: if both have the same operands and there are
     /// registers for their sums.
     pairs: bool,
+}
+
+/// Which channels the vectors have.
+#[derive(Clone, Copy, Debug)]
+enum VectorLayout {
+    /// One after the other, whatever their groups.
+    Channels { lanes: usize },
+    /// As many in each group as it takes: the last one of a group is full, too, and overlaps the one before it.
+    Groups {
+        vectors: usize,
+        lanes: usize,
+        outputs: usize,
+    },
+}
+
+impl VectorLayout {
+    /// Vectors of their own for groups that fill some, but not a whole number.
+    fn new(geometry: &ConvGeometry, lanes: usize) -> Self {
+        let outputs = geometry.group_outputs();
+        if outputs > lanes && !outputs.is_multiple_of(lanes) {
+            let vectors = outputs.div_ceil(lanes);
+            Self::Groups {
+                vectors,
+                lanes,
+                outputs,
+            }
+        } else {
+            Self::Channels { lanes }
+        }
+    }
+
+    /// Vectors of all groups.
+    fn count(self, geometry: &ConvGeometry) -> usize {
+        match self {
+            Self::Channels { lanes } => geometry.outputs.div_ceil(lanes),
+            Self::Groups { vectors, .. } => geometry.groups * vectors,
+        }
+    }
+
+    /// The first channel of a vector.
+    #[inline(always)]
+    fn channel(self, vector: usize) -> usize {
+        match self {
+            Self::Channels { lanes } => vector * lanes,
+            Self::Groups {
+                vectors,
+                lanes,
+                outputs,
+            } => vector / vectors * outputs + (vector % vectors * lanes).min(outputs - lanes),
+        }
+    }
 }
 
 /// Most bytes of a task's weights for each vector that it computes at a time: half of a usual L1
@@ -65,19 +117,27 @@ impl<W: Word> GroupedConv<W> {
         assert!(geometry.group_inputs().is_multiple_of(W::INPUTS));
         let lanes = isa.lanes::<W::Element>();
         let rows = isa.rows::<W::Element>();
-        let filters = filters.chunks_exact(geometry.depth()).enumerate();
+        let filter_len = geometry.depth();
         let geometry = ConvGeometry {
             inputs: geometry.inputs / W::INPUTS,
             ..geometry
         };
-        let vectors = geometry.outputs.div_ceil(lanes);
+        let layout = VectorLayout::new(&geometry, lanes);
+        let vectors = layout.count(&geometry);
         let (kernel_size, cin) = (geometry.kernel_size, geometry.group_inputs());
         let taps = kernel_size * kernel_size;
 
         let mut weights = vec![W::zeroed(); vectors * geometry.depth() * lanes];
         let mut word = vec![0.0; W::INPUTS];
-        for (channel, filter) in filters {
-            let (vector, lane) = (channel / lanes, channel % lanes);
+        let mut padded = vec![0.0; vectors * lanes];
+        let places = (0..vectors).flat_map(|vector| (0..lanes).map(move |lane| (vector, lane)));
+        for (vector, lane) in places {
+            let channel = layout.channel(vector) + lane;
+            if channel >= geometry.outputs {
+                continue;
+            }
+            padded[vector * lanes + lane] = bias[channel];
+            let filter = &filters[channel * filter_len..][..filter_len];
             for (j, filter) in filter.chunks_exact(W::INPUTS * taps).enumerate() {
                 for tap in 0..taps {
                     let weights_of_tap = filter.iter().skip(tap).step_by(taps);
@@ -93,17 +153,16 @@ impl<W: Word> GroupedConv<W> {
         let pairs = rows >= 14
             && geometry.group_outputs().is_multiple_of(2 * lanes)
             && Sharing::of(&geometry).0 != Sharing::None;
-        let mut padded = bias.to_vec();
-        padded.resize(vectors * lanes, 0.0);
         Self {
             isa,
             geometry,
             lanes,
+            layout,
             weights,
             bias: padded,
             zeros: vec![W::zeroed(); geometry.inputs],
             sources: (0..vectors)
-                .map(|vector| Source::new(&geometry, vector * lanes, lanes))
+                .map(|vector| Source::new(&geometry, layout.channel(vector), lanes))
                 .collect(),
             pairs,
         }
@@ -185,7 +244,10 @@ impl<W: Word> Tasks for Call<'_, W> {
 
     fn split(&self, rows: &Range<usize>, vectors: &Range<usize>) -> Option<Split> {
         let depth = self.conv.geometry.depth();
-        let unit = 1 + usize::from(self.conv.pairs);
+        let unit = match self.conv.layout {
+            VectorLayout::Groups { vectors, .. } => vectors,
+            VectorLayout::Channels { .. } => 1 + usize::from(self.conv.pairs),
+        };
         let weights = vectors.len() * depth * self.conv.lanes;
         if vectors.len() > unit && weights * size_of::<W>() > NEAR * unit {
             let half = (vectors.len() / 2).next_multiple_of(unit);
@@ -201,7 +263,7 @@ impl<W: Word> Tasks for Call<'_, W> {
     }
 
     fn column(&self, vector: usize) -> usize {
-        vector * self.conv.lanes
+        self.conv.layout.channel(vector)
     }
 
     fn run(&self, task: Work<'_, W::Element>) {

@@ -269,7 +269,7 @@ impl<W: Word> Task<'_, '_, W> {
                     self.call.plain(simd, outputs, vector, [bias; P], operand)
                 }
             };
-            let channel = (vector - self.vectors.start) * S::LANES;
+            let channel = conv.layout.channel(vector) - conv.layout.channel(self.vectors.start);
             let sums = self.call.activated(simd, sums);
             for (p, sum) in sums.into_iter().enumerate() {
                 let y = &mut self.y.row(first + p * outputs.spacing)[channel..];
