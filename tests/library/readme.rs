@@ -10,13 +10,19 @@ use senet::zoo::{Architecture, Card, Published};
 
 /// The models of the short table.
 const RECOMMENDED: &[&str] = &[
+    "efficientnet_b0.ra_in1k",
     "legacy_senet154.in1k",
+    "mobilenetv3_large_100.ra_in1k",
+    "regnety_016.tv2_in1k",
+    "regnetz_e8.ra3_in1k",
+    "se_bn_inception.caffe_in1k",
     "seresnet152d.ra2_in1k",
     "seresnet20.fashion_mnist",
     "seresnext26ts.ch_in1k",
     "seresnext50_32x4d.racm_in1k",
     "seresnextaa101d_32x8d.sw_in12k_ft_in1k_288",
     "seresnextaa201d_32x8d.sw_in12k_ft_in1k_384",
+    "tf_efficientnetv2_s.in21k_ft_in1k",
 ];
 
 fn root() -> PathBuf {
