@@ -12,7 +12,7 @@ use pytorchcv::{PYTORCHCV, PYTORCHCV_CIFAR, PYTORCHCV_PRERESNET, PYTORCHCV_SENET
 
 /// Whose tensor names a weights file uses: the timm source file that defines the model, or pytorchcv's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Naming {
     /// `conv1`, `layer1.0.conv1`, `se.fc1`, `fc` (timm `resnet.py`).
@@ -34,18 +34,21 @@ pub enum Naming {
     /// `Conv2d_1a_3x3.conv`, `Mixed_5b.branch1x1.conv`, `Mixed_5b.se.fc1`, `fc` (torchvision `inception.py`,
     /// timm `inception_v3.py`).
     Inception,
+    /// `conv2d_1a.conv`, `repeat.0.branch0.conv`, `repeat.0.se.fc1`, `classif` (timm `inception_resnet_v2.py`).
+    InceptionResnet,
+    /// `features.0`, `features.3.fc1`, `pre_logits.fc1`, `head.fc` (timm `vgg.py`, with modules between the layers).
+    Vgg,
+    /// `features.stage1.unit1.compress_conv1`, `.se.conv1`, `output` (pytorchcv `shufflenet.py`).
+    Shufflenet,
     /// `features.init_block.conv.conv`, `features.stage1.unit1.body.conv1.conv`, `output` (pytorchcv,
     /// `seresnet.py`, `seresnext.py`).
     Pytorchcv,
     /// The same without a pool: `features.init_block.conv` (pytorchcv, `seresnet_cifar.py`).
-    #[serde(rename = "pytorchcv_cifar")]
     PytorchcvCifar,
     /// The same with three convolutions in the stem, and `output.fc` (pytorchcv, `senet.py`).
-    #[serde(rename = "pytorchcv_senet")]
     PytorchcvSenet,
     /// `features.init_block.conv`, `features.post_activ.bn`, and projections without a norm (pytorchcv,
     /// `sepreresnet.py`).
-    #[serde(rename = "pytorchcv_preresnet")]
     PytorchcvPreresnet,
     /// `stem`, `s1.b1.norm1`, `s1.b1.conv1`, `head.fc` (timm `regnet.py`, pre-activated).
     Regnetv,
@@ -253,6 +256,11 @@ const EFFICIENTNET: Names = Names {
     head_conv: Some(["conv_head", "bn2"]),
     pooled_conv: Some("conv_head"),
     last_norm: None,
+    layers: Some(&LayerNames {
+        reduce: ".conv_reduce",
+        expand: ".conv_expand",
+        ..IN_FULL
+    }),
     classifier: "classifier",
     ..RESNET
 };
@@ -330,6 +338,38 @@ const REGNETV: Names = Names {
     ..REGNET
 };
 
+const INCEPTION_RESNET: Names = Names {
+    classifier: "classif",
+    ..INCEPTION
+};
+
+/// Names that a spec has in full.
+const IN_FULL: LayerNames = LayerNames {
+    separator: ".",
+    conv: "",
+    norm: None,
+    se: ".se",
+    reduce: ".fc1",
+    expand: ".fc2",
+    bgr: false,
+};
+
+const VGG: Names = Names {
+    layers: Some(&IN_FULL),
+    classifier: "head.fc",
+    ..WRITTEN_OUT
+};
+
+const SHUFFLENET: Names = Names {
+    layers: Some(&LayerNames {
+        reduce: ".conv1",
+        expand: ".conv2",
+        ..IN_FULL
+    }),
+    classifier: "output",
+    ..WRITTEN_OUT
+};
+
 impl Naming {
     /// Whether the scheme is one of timm's.
     pub(crate) fn is_timms(self) -> bool {
@@ -355,6 +395,9 @@ impl Naming {
             Self::Efficientnet => &EFFICIENTNET,
             Self::Caffe => &CAFFE,
             Self::Inception => &INCEPTION,
+            Self::InceptionResnet => &INCEPTION_RESNET,
+            Self::Vgg => &VGG,
+            Self::Shufflenet => &SHUFFLENET,
             Self::Pytorchcv => &PYTORCHCV,
             Self::PytorchcvCifar => &PYTORCHCV_CIFAR,
             Self::PytorchcvSenet => &PYTORCHCV_SENET,

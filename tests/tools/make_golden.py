@@ -89,6 +89,8 @@ def uniform(name, count):
 def closes_branch(name, names):
     """Whether this is the scale of the last BatchNorm before a residual sum."""
     module = name.removesuffix(".weight")
+    if module.endswith(".expand_bn3"):
+        return True
     block, _, norm = module.partition(".bn") if module.startswith("blocks.") else (module, "", "")
     if norm:  # MobileNetV3 and EfficientNet: the first block of a stage has no sum, nor do separable ones
         fused = f"{block}.conv_exp.weight" in names

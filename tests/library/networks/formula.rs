@@ -37,6 +37,9 @@ fn closes_branch(name: &str, names: &BTreeSet<&str>) -> bool {
     let Some(module) = name.strip_suffix(".weight") else {
         return false;
     };
+    if module.ends_with(".expand_bn3") {
+        return true;
+    }
     let has = |name: String| names.contains(name.as_str());
     if let Some((block, norm)) = module.split_once(".bn")
         && block.starts_with("blocks.")

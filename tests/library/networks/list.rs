@@ -63,6 +63,9 @@ architectures! {
         skresnet50d 409,
         // Written out in hosts.py.
         se_bn_inception 312,
+        se_inception_v3 0,
+        se_mobilenetv1 0,
+        se_shufflenetv1_g3 0,
         // regnety
         regnety_002 201,
         regnety_004 243,
