@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::entry::{Entry, File, entries, read_all};
 use super::resolve::split_tag;
 use super::{Architecture, Card, CardError, CardName, ModelSpec};
+use crate::nets::NetworkSpec;
 
 include!(concat!(env!("OUT_DIR"), "/cards.rs"));
 include!(concat!(env!("OUT_DIR"), "/architectures.rs"));
@@ -159,12 +160,14 @@ impl Zoo {
         })
     }
 
-    /// Whether timm has the architecture of this name: all but pytorchcv's and those of networks that were
-    /// trained for this program.
+    /// Whether timm has the architecture of this name: all but pytorchcv's, those that are written out layer
+    /// by layer, and those of networks that were trained for this program.
     pub fn is_in_timm(&self, architecture: &str) -> bool {
         let own = |card: &Card| card.weights.embedded.is_some();
-        let known = self.architecture(architecture);
-        known.is_some_and(|known| known.naming.is_timms()) && !self.of(architecture).any(own)
+        let of_timm = |known: Architecture| {
+            known.naming.is_timms() && !matches!(known.network, NetworkSpec::Layers(_))
+        };
+        self.architecture(architecture).is_some_and(of_timm) && !self.of(architecture).any(own)
     }
 
     /// Names of the architectures that have cards, sorted. Nothing is parsed for them.

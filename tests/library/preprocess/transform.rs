@@ -3,6 +3,9 @@
 use std::time::{Duration, Instant};
 
 use senet::preprocess::{CropMode, ImageError, InputSpec, Interpolation, RgbImage, Transform};
+use senet::zoo::Zoo;
+
+use super::golden::tensor;
 
 fn spec() -> InputSpec {
     InputSpec {
@@ -31,6 +34,26 @@ fn extreme_shapes_stay_cheap() {
         );
     }
     assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+/// What Caffe's networks see: values from 0 to 255 less the means of their training data. Red comes first here;
+/// the network turns its filters around.
+#[test]
+fn caffes_values_are_those_of_the_image_less_the_means() {
+    let card = Zoo::builtin().get("se_bn_inception.caffe_in1k").unwrap();
+    let transform = Transform::new(&card.input).unwrap();
+    for value in [0, 1, 127, 255] {
+        let image = RgbImage::from_pixel(224, 224, image::Rgb([value, 255 - value, value]));
+        let planes = tensor(&transform, &image);
+        for (plane, (value, mean)) in planes.chunks_exact(224 * 224).zip([
+            (value, 123.0),
+            (255 - value, 117.0),
+            (value, 104.0),
+        ]) {
+            let exact = f32::from(value) - mean;
+            assert!(plane.iter().all(|found| (found - exact).abs() < 3e-5));
+        }
+    }
 }
 
 #[test]
