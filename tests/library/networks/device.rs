@@ -2,10 +2,14 @@
 
 use super::*;
 
-/// The kernels that a GPU launches for a batch of small images.
+/// The kernels that a GPU launches for a batch of images as small as the network takes.
 pub(super) fn launches(network: &Network, engine: &CandleEngine, batch: usize) -> u64 {
     let before = engine.work().launches;
-    let (x, _) = formula::images([batch, network.plan().inputs(), 32, 32]);
+    let plan = network.plan();
+    let mut sizes = [32, 96, 224].into_iter();
+    let size = sizes.find(|&size| plan.check_size(size, size).is_ok());
+    let size = size.unwrap();
+    let (x, _) = formula::images([batch, plan.inputs(), size, size]);
     network.forward(&x).unwrap();
     engine.work().launches - before
 }
