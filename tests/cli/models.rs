@@ -125,7 +125,7 @@ fn architectures() {
     );
     env.check(
         "list-architectures-nothing",
-        &["list", "vgg", "--architectures"],
+        &["list", "densenet", "--architectures"],
     );
     env.check("info-untrained", &["info", "seresnet101"]);
     env.check("download-untrained", &["download", "seresnet101"]);
