@@ -63,7 +63,7 @@ architectures! {
         skresnet50d 409,
         // Written out in hosts.py.
         se_bn_inception 312,
-        se_inception_v3 0,
+        se_inception_v3 410,
         se_mobilenetv1 124,
         se_shufflenetv1_g3 196,
         // regnety
@@ -190,8 +190,8 @@ architectures! {
         seresnet272bn 1095,
         seresnet542bn 2175,
     } large {
-        se_inception_resnet_v2 0,
-        se_vgg16_bn 0,
+        se_inception_resnet_v2 902,
+        se_vgg16_bn 132,
         regnety_320 299,
         regnety_640 299,
         regnety_1280 397,
