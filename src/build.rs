@@ -1,7 +1,8 @@
 //! Embeds the cards, the label files and the small weights under `models/`.
 //!
 //! Writes a table of file names and contents for each kind into `OUT_DIR`, so a new file in
-//! `models/` needs no other change. A file in the wrong place is an error: it would be left out silently.
+//! `models/` needs no other change. Texts are compressed: together they are larger than most of the program,
+//! and a run needs few of them. A file in the wrong place is an error: it would be left out silently.
 #![allow(
     clippy::print_stdout,
     reason = "cargo reads a build script's standard output"
@@ -27,31 +28,37 @@ fn main() {
 fn embed() -> io::Result<()> {
     let models = required("CARGO_MANIFEST_DIR")?.join("models");
     let out = required("OUT_DIR")?;
-    let (mut cards, mut architectures) = (Vec::new(), Vec::new());
-    for family in families(&models)? {
-        // Only a checkpoint's name has a tag after a dot.
-        let (tagged, plain): (Vec<_>, Vec<_>) = files(&family, &["toml"])?
-            .into_iter()
-            .partition(|path| Path::new(&stem(path)).extension().is_some());
-        cards.extend(tagged);
-        architectures.extend(plain);
+    let (mut texts, mut cards, mut architectures) = (String::new(), String::new(), String::new());
+    let families = families(&models)?;
+    for (index, family) in families.iter().enumerate() {
+        let mut text = String::new();
+        for path in files(family, &["toml"])? {
+            let start = text.len();
+            text += &fs::read_to_string(&path)?;
+            let file = format!("{}/{}", name(family), name(&path));
+            let entry = format!("    ({file:?}, {index}, {start}..{}),\n", text.len());
+            // Only a checkpoint's name has a tag after a dot.
+            match Path::new(&stem(&path)).extension() {
+                Some(_) => cards += &entry,
+                None => architectures += &entry,
+            }
+        }
+        let compressed = compress(&text, &out.join(name(family)))?;
+        texts += &format!("    Compressed::new(include_bytes!({compressed:?})),\n");
     }
+    let kind = "&[(&str, usize, std::ops::Range<usize>)]";
+    let count = families.len();
+    let families = format!(
+        "static TEXTS: [Compressed; {count}] = [\n{texts}];\nstatic CARDS: {kind} = &[\n{cards}];\n\
+         static ARCHITECTURES: {kind} = &[\n{architectures}];\n"
+    );
     let labels = files(&models.join("labels"), &["tsv", "txt"])?;
     let sets: Vec<_> = labels.into_iter().filter(|path| has(path, "tsv")).collect();
     let weights = files(&models.join("weights"), &["safetensors"])?;
-    let by_family = |path: &Path| format!("{}/{}", name(path.parent().unwrap_or(path)), name(path));
-    let texts = "&[(&str, &str)]";
     for (file, source) in [
-        ("cards.rs", table("CARDS", texts, &cards, by_family)),
-        (
-            "architectures.rs",
-            table("ARCHITECTURES", texts, &architectures, by_family),
-        ),
+        ("families.rs", families),
         ("labels.rs", label_sets(&sets, &out)?),
-        (
-            "weights.rs",
-            table("WEIGHTS", "&[(&str, &[u8])]", &weights, name),
-        ),
+        ("weights.rs", table(&weights)),
     ] {
         fs::write(out.join(file), source)?;
     }
@@ -127,17 +134,13 @@ fn stem(path: &Path) -> String {
         .into_owned()
 }
 
-/// A static of names, numbers of classes and compressed contents: together they are larger than everything
-/// else here, and most runs need one.
+/// A static of names, numbers of classes and compressed contents.
 fn label_sets(files: &[PathBuf], out: &Path) -> io::Result<String> {
     let mut source = String::from("static LABELS: &[(&str, usize, &[u8])] = &[\n");
     for path in files {
         let text = fs::read_to_string(path)?;
         let classes = text.lines().filter(|line| !line.starts_with('#')).count();
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(text.as_bytes())?;
-        let compressed = out.join(format!("{}.zlib", name(path)));
-        fs::write(&compressed, encoder.finish()?)?;
+        let compressed = compress(&text, &out.join(format!("labels-{}", stem(path))))?;
         source += &format!(
             "    ({:?}, {classes}, include_bytes!({compressed:?})),\n",
             stem(path)
@@ -146,16 +149,20 @@ fn label_sets(files: &[PathBuf], out: &Path) -> io::Result<String> {
     Ok(source + "];\n")
 }
 
+/// Writes the text in zlib's format, and returns the file.
+fn compress(text: &str, path: &Path) -> io::Result<PathBuf> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text.as_bytes())?;
+    let path = path.with_extension("zlib");
+    fs::write(&path, encoder.finish()?)?;
+    Ok(path)
+}
+
 /// A static of names and contents.
-fn table(variable: &str, kind: &str, files: &[PathBuf], key: impl Fn(&Path) -> String) -> String {
-    let include = if kind.contains("u8") {
-        "include_bytes"
-    } else {
-        "include_str"
-    };
-    let mut source = format!("static {variable}: {kind} = &[\n");
+fn table(files: &[PathBuf]) -> String {
+    let mut source = String::from("static WEIGHTS: &[(&str, &[u8])] = &[\n");
     for path in files {
-        source += &format!("    ({:?}, {include}!({path:?})),\n", key(path));
+        source += &format!("    ({:?}, include_bytes!({path:?})),\n", name(path));
     }
     source + "];\n"
 }

@@ -1,17 +1,62 @@
 //! Files that are parsed when they are needed.
 
-use std::borrow::Cow;
+use std::io::Read as _;
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread;
 
+use flate2::read::ZlibDecoder;
+
 use super::CardError;
+
+/// The files of a family, one after another, compressed: they repeat each other.
+#[derive(Debug)]
+pub(super) struct Compressed {
+    bytes: &'static [u8],
+    text: OnceLock<String>,
+}
+
+impl Compressed {
+    pub(super) const fn new(bytes: &'static [u8]) -> Self {
+        Self {
+            bytes,
+            text: OnceLock::new(),
+        }
+    }
+
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| {
+            let mut text = String::new();
+            ZlibDecoder::new(self.bytes)
+                .read_to_string(&mut text)
+                .expect("the build script has compressed a text");
+            text
+        })
+    }
+}
+
+/// The text of a file.
+#[derive(Clone, Debug)]
+pub(super) enum Text {
+    Own(String),
+    Part(&'static Compressed, Range<usize>),
+}
+
+impl Text {
+    fn get(&self) -> &str {
+        match self {
+            Self::Own(text) => text,
+            Self::Part(family, range) => &family.text()[range.clone()],
+        }
+    }
+}
 
 /// A file under `models/`, whose name is known without parsing it.
 #[derive(Clone, Debug)]
 pub(super) struct Entry<N, T> {
     pub(super) name: N,
-    file: String,
-    pub(super) text: Cow<'static, str>,
+    pub(super) file: String,
+    text: Text,
     read: Read<T>,
     parsed: OnceLock<T>,
 }
@@ -20,7 +65,7 @@ pub(super) struct Entry<N, T> {
 type Read<T> = fn(&str, &str) -> Result<T, CardError>;
 
 /// Path under `models/`, and text.
-pub(super) type File<'a> = (&'a str, Cow<'static, str>);
+pub(super) type File<'a> = (&'a str, Text);
 
 /// The files, sorted by name.
 pub(super) fn entries<'a, N: Ord, T>(
@@ -43,6 +88,10 @@ pub(super) fn entries<'a, N: Ord, T>(
 }
 
 impl<N, T> Entry<N, T> {
+    pub(super) fn text(&self) -> &str {
+        self.text.get()
+    }
+
     /// The file's directory.
     pub(super) fn family(&self) -> &str {
         self.file.split('/').next().unwrap_or_default()
@@ -53,7 +102,8 @@ impl<N, T> Entry<N, T> {
     /// # Panics
     /// If it cannot be parsed. The program's tests parse every file.
     pub(super) fn get(&self) -> &T {
-        let read = || (self.read)(&self.file, &self.text).unwrap_or_else(|error| panic!("{error}"));
+        let read =
+            || (self.read)(&self.file, self.text()).unwrap_or_else(|error| panic!("{error}"));
         self.parsed.get_or_init(read)
     }
 }

@@ -1,17 +1,17 @@
 //! All cards together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::entry::{Entry, File, entries, read_all};
+use super::entry::{Compressed, Entry, File, Text, entries, read_all};
 use super::resolve::split_tag;
 use super::{Architecture, Card, CardError, CardName, ModelSpec};
 use crate::nets::NetworkSpec;
 
-include!(concat!(env!("OUT_DIR"), "/cards.rs"));
-include!(concat!(env!("OUT_DIR"), "/architectures.rs"));
+include!(concat!(env!("OUT_DIR"), "/families.rs"));
 
 /// A set of cards that agree with each other, and architectures without one, sorted by name. A file is
 /// parsed when it is needed: a name needs the cards of its architecture, of some hundred.
@@ -22,13 +22,11 @@ pub struct Zoo {
 }
 
 static BUILTIN: LazyLock<Zoo> = LazyLock::new(|| {
-    Zoo::new(
-        CARDS.iter().map(|&(file, text)| (file, text.into())),
-        ARCHITECTURES
-            .iter()
-            .map(|&(file, text)| (file, text.into())),
-    )
-    .unwrap_or_else(|error| panic!("{error}"))
+    let text = |(file, family, part): &(&'static str, usize, Range<usize>)| {
+        (*file, Text::Part(&TEXTS[*family], part.clone()))
+    };
+    Zoo::new(CARDS.iter().map(text), ARCHITECTURES.iter().map(text))
+        .unwrap_or_else(|error| panic!("{error}"))
 });
 
 impl Zoo {
@@ -53,7 +51,7 @@ impl Zoo {
         for (file, text) in &files {
             Card::parse(file, text)?;
         }
-        let owned = |(file, text): (&'a str, &str)| (file, text.to_owned().into());
+        let owned = |(file, text): (&'a str, &str)| (file, Text::Own(text.to_owned()));
         let zoo = Self::new(files.into_iter().map(owned), [])?;
         let mut groups = BTreeMap::<&str, Vec<&Card>>::new();
         for card in zoo.cards() {
@@ -118,7 +116,7 @@ impl Zoo {
     pub(crate) fn mentioning(&self, text: &str) -> impl Iterator<Item = &Card> {
         let entries = self.cards.iter();
         entries
-            .filter(move |entry| entry.text.contains(text))
+            .filter(move |entry| entry.text().contains(text))
             .map(Entry::get)
     }
 
@@ -241,7 +239,9 @@ mod tests {
 
     #[test]
     fn the_cards_of_the_program_satisfy_all_rules() {
-        let checked = Zoo::parse(CARDS.iter().copied()).expect("every card is right");
+        let files = Zoo::builtin().cards.iter();
+        let files = files.map(|entry| (&*entry.file, entry.text()));
+        let checked = Zoo::parse(files).expect("every card is right");
         assert!(Zoo::builtin().cards().eq(checked.cards()));
     }
 
@@ -270,8 +270,9 @@ mod tests {
 
     #[test]
     fn the_architectures_without_a_card_satisfy_all_rules() {
-        for (file, text) in ARCHITECTURES {
-            let architecture = Architecture::parse(file, text).expect("every file is right");
+        for entry in &Zoo::builtin().untrained {
+            let architecture = Architecture::parse(&entry.file, entry.text());
+            let architecture = architecture.expect("every file is right");
             let zoo = Zoo::builtin();
             assert_eq!(zoo.default_of(&architecture.name), None);
             assert_eq!(
