@@ -91,7 +91,7 @@ impl Run {
 
 /// The root of the project. Where cargo runs the tests it is not the one that they were compiled in, if the
 /// folder was moved.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR");
     here.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from)
 }

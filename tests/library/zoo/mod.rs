@@ -8,7 +8,7 @@ mod values;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use senet::labels::LabelSet;
 use senet::nets::{Naming, StrideOn};
@@ -22,7 +22,7 @@ fn zoo() -> &'static Zoo {
 }
 
 fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
+    crate::networks::root().join("models")
 }
 
 /// Every file of a card or of a topology without weights.
