@@ -7,6 +7,7 @@ mod inverted_residual;
 mod layers;
 mod preresnet;
 mod resnet;
+mod runs;
 mod shared;
 
 use std::fmt;

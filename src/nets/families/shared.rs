@@ -11,7 +11,6 @@ use crate::nets::plan::{
 /// Far above any real network; keeps products in a hostile spec from overflowing.
 pub(super) const MAX_CHANNELS: usize = 1 << 16;
 pub(super) const MAX_BLOCKS: usize = 1000;
-const MAX_RUNS: usize = 64;
 const MAX_KERNEL: usize = 31;
 
 /// The convolutions before the first stage, each followed by BatchNorm and the activation.
@@ -98,19 +97,6 @@ impl Stem {
     }
 }
 
-/// Joins runs that follow each other and look alike to people, such as those that differ in the module alone:
-/// numbers of blocks, and what the runs have in common.
-pub(super) fn alike<T: PartialEq>(runs: impl Iterator<Item = (usize, T)>) -> Vec<(usize, T)> {
-    let mut joined: Vec<(usize, T)> = Vec::new();
-    for (blocks, row) in runs {
-        match joined.last_mut() {
-            Some((count, last)) if *last == row => *count += blocks,
-            _ => joined.push((blocks, row)),
-        }
-    }
-    joined
-}
-
 /// A convolution whose BatchNorm adds `eps` to the variance.
 pub(super) fn normed(
     [name, norm]: [String; 2],
@@ -164,37 +150,4 @@ pub(super) fn check_eps(eps: f64) -> Result<(), NetError> {
     }
     let reason = format!("expected a number between 0 and 1, found {eps}");
     Err(NetError::spec("network.eps", reason))
-}
-
-/// Checks each run with `check`, which gets the channels before it and returns those after it, and that
-/// the stages follow each other.
-pub(super) fn check_runs<R>(
-    runs: &[R],
-    stem: &Stem,
-    stage: impl Fn(&R) -> usize,
-    check: impl Fn(&R, usize) -> Result<usize, NetError>,
-) -> Result<(), NetError> {
-    if !(1..=MAX_RUNS).contains(&runs.len()) {
-        let reason = format!("expected 1 to {MAX_RUNS} runs, found {}", runs.len());
-        return Err(NetError::spec("network.runs", reason));
-    }
-    let (mut before, mut inputs) = (0, stem.outputs());
-    for (index, run) in runs.iter().enumerate() {
-        let found = stage(run);
-        let follows = if found == before + 1 || (found == before && before > 0) {
-            Ok(())
-        } else {
-            let reason = format!("expected stage {}, found {found}", before + 1);
-            Err(NetError::spec("network.runs.stage", reason))
-        };
-        let checked = follows.and_then(|()| check(run, inputs));
-        inputs = checked.map_err(|error| match error {
-            NetError::Spec { field, reason } => {
-                NetError::spec(field, format!("run {}: {reason}", index + 1))
-            }
-            other => other,
-        })?;
-        before = found;
-    }
-    Ok(())
 }

@@ -2,9 +2,8 @@
 
 use super::{InvertedResidualRun, InvertedResidualSpec, MobileBlock};
 use crate::nets::NetError;
-use crate::nets::families::shared::{
-    MAX_BLOCKS, MAX_CHANNELS, check_eps, check_runs, count, kernel,
-};
+use crate::nets::families::runs;
+use crate::nets::families::shared::{MAX_BLOCKS, MAX_CHANNELS, check_eps, count, kernel};
 
 impl InvertedResidualSpec {
     /// Checks that the fields are consistent and that every layer can be built.
@@ -25,15 +24,9 @@ impl InvertedResidualSpec {
             let reason = "no run has `reduced`, the channels inside the module";
             return Err(NetError::spec("network.se", reason));
         }
-        check_runs(
-            &self.runs,
-            &self.stem,
-            |run| run.stage,
-            |run, _| {
-                self.check_run(run)?;
-                Ok(run.channels)
-            },
-        )
+        runs::check(&self.runs, self.stem.outputs(), |run, _| {
+            self.check_run(run)
+        })
     }
 
     fn check_run(&self, run: &InvertedResidualRun) -> Result<(), NetError> {

@@ -2,7 +2,8 @@
 
 use super::{InvertedResidualRun, InvertedResidualSpec, MobileBlock, PaddingRule};
 use crate::nets::families::Family;
-use crate::nets::families::shared::{alike, dense, normed};
+use crate::nets::families::runs;
+use crate::nets::families::shared::{dense, normed};
 use crate::nets::names::{Branch, Names};
 use crate::nets::plan::{
     Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, Padding, SePlan, Shift,
@@ -26,7 +27,7 @@ impl Family for InvertedResidualSpec {
 
     fn summary(&self) -> String {
         let runs = self.runs.iter();
-        let rows = alike(runs.map(|run| (run.blocks, [run.stage, run.channels, run.kernel])));
+        let rows = runs::alike(runs.map(|run| (run.blocks, [run.stage, run.channels, run.kernel])));
         let each = |index: usize| rows.iter().map(|(_, row)| row[index]).collect::<Vec<_>>();
         let blocks: Vec<usize> = rows.iter().map(|(blocks, _)| *blocks).collect();
         format!(
@@ -42,14 +43,7 @@ struct Planner<'a> {
     names: &'static Names,
 }
 
-/// A block's run, input channels, stride and name.
-struct Place<'a> {
-    run: &'a InvertedResidualRun,
-    inputs: usize,
-    stride: usize,
-    /// Prefix of the block's tensors.
-    name: String,
-}
+type Place<'a> = runs::Place<'a, InvertedResidualRun>;
 
 impl Planner<'_> {
     fn plan(&self, classes: usize) -> Result<Plan, NetError> {
@@ -58,22 +52,10 @@ impl Planner<'_> {
         let stem = spec.stem.plan(names, |name, geometry| {
             self.conv(name, geometry, Some(spec.activation))
         });
-        let mut channels = spec.stem.outputs();
-        let mut stages: Vec<Vec<BlockPlan>> = Vec::new();
-        for run in &spec.runs {
-            stages.resize_with(run.stage, Vec::new);
-            let stage = &mut stages[run.stage - 1];
-            for index in 0..run.blocks {
-                let place = Place {
-                    run,
-                    inputs: channels,
-                    stride: if index == 0 { run.stride } else { 1 },
-                    name: self.names.block(run.stage - 1, stage.len()),
-                };
-                stage.push(self.block(place)?);
-                channels = run.channels;
-            }
-        }
+        let (stages, mut channels) =
+            runs::stages(&spec.runs, self.names, spec.stem.outputs(), |place| {
+                self.block(place)
+            })?;
         let (mut head_conv, mut pooled_conv) = (None, None);
         if let Some(head) = &spec.head {
             let geometry = dense(channels, head.channels, 1);
@@ -130,7 +112,7 @@ impl Planner<'_> {
             run,
             inputs,
             stride,
-            name,
+            ..
         } = place;
         let outputs = run.channels;
         let width = run.width.unwrap_or(inputs);
@@ -165,16 +147,16 @@ impl Planner<'_> {
         let names = self.names.branch(branch)?;
         for (index, (geometry, names)) in geometries.into_iter().zip(names).enumerate() {
             if index == last && index > 0 {
-                steps.extend(self.se(run, &name, width, activation)?.map(StepPlan::Se));
+                steps.extend(self.se(&place, width, activation)?.map(StepPlan::Se));
             }
             let activation = (index < last || activated_end).then_some(activation);
-            let names = names.map(|part| format!("{name}.{part}"));
+            let names = names.map(|part| place.below(part));
             steps.push(StepPlan::Conv(self.conv(names, geometry, activation)));
         }
         let sum = run.shortcut && stride == 1 && inputs == outputs;
         Ok(BlockPlan {
             entry: None,
-            name,
+            name: place.name,
             steps,
             sum: sum.then_some(SumPlan {
                 se: None,
@@ -186,24 +168,18 @@ impl Planner<'_> {
 
     fn se(
         &self,
-        run: &InvertedResidualRun,
-        block: &str,
+        place: &Place<'_>,
         channels: usize,
         activation: Activation,
     ) -> Result<Option<SePlan>, NetError> {
-        let (Some(se), Some(reduced)) = (&self.spec.se, run.reduced) else {
+        let (Some(se), Some(reduced)) = (&self.spec.se, place.run.reduced) else {
             return Ok(None);
         };
-        let names = self.names.se()?;
-        let name = format!("{block}.{}", names.module);
-        Ok(Some(SePlan {
-            reduce: format!("{name}.{}", names.reduce),
-            expand: format!("{name}.{}", names.expand),
-            name,
-            channels,
-            reduced,
-            hidden: se.hidden.unwrap_or(activation),
-            gate: se.gate,
-        }))
+        let activations = [se.hidden.unwrap_or(activation), se.gate];
+        Ok(Some(place.se(
+            self.names.se()?,
+            [channels, reduced],
+            activations,
+        )))
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::nets::families::runs::Run;
 use crate::nets::families::shared::{Stem, is_pytorch_eps, pytorch_eps};
 use crate::nets::plan::Activation;
 
@@ -66,6 +67,24 @@ pub struct InvertedResidualRun {
     /// `false` where the input is not added although its shape would allow it.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub shortcut: bool,
+}
+
+impl Run for InvertedResidualRun {
+    fn stage(&self) -> usize {
+        self.stage
+    }
+
+    fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    fn stride(&self) -> usize {
+        self.stride
+    }
+
+    fn channels(&self) -> usize {
+        self.channels
+    }
 }
 
 fn yes() -> bool {

@@ -3,7 +3,8 @@
 use super::PreresnetSpec;
 use crate::nets::NetError;
 use crate::nets::families::resnet::{BlockKind, ResnetRun, SePosition, StrideOn};
-use crate::nets::families::shared::{MAX_BLOCKS, MAX_CHANNELS, check_eps, check_runs, count};
+use crate::nets::families::runs;
+use crate::nets::families::shared::{MAX_BLOCKS, MAX_CHANNELS, check_eps, count};
 
 impl PreresnetSpec {
     /// Checks that the fields are consistent and that every layer can be built.
@@ -14,15 +15,9 @@ impl PreresnetSpec {
         check_eps(self.eps)?;
         self.stem.check()?;
         self.check_block()?;
-        check_runs(
-            &self.runs,
-            &self.stem,
-            |run| run.stage,
-            |run, inputs| {
-                self.check_run(run, inputs)?;
-                Ok(run.channels)
-            },
-        )
+        runs::check(&self.runs, self.stem.outputs(), |run, inputs| {
+            self.check_run(run, inputs)
+        })
     }
 
     fn check_block(&self) -> Result<(), NetError> {

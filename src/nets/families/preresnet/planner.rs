@@ -3,7 +3,8 @@
 
 use super::{NetworkEnd, PreresnetShortcut, PreresnetSpec};
 use crate::nets::families::Family;
-use crate::nets::families::resnet::{BlockKind, ResnetRun, SePosition, StrideOn};
+use crate::nets::families::resnet::{self, BlockKind, ResnetRun, SePosition, StrideOn};
+use crate::nets::families::runs;
 use crate::nets::families::shared::{dense, normed};
 use crate::nets::names::{Branch, ConvName, Names};
 use crate::nets::plan::{
@@ -27,20 +28,7 @@ impl Family for PreresnetSpec {
     }
 
     fn summary(&self) -> String {
-        let each =
-            |number: fn(&ResnetRun) -> usize| self.runs.iter().map(number).collect::<Vec<_>>();
-        let mut text = format!(
-            "pre-activated {:?} blocks {:?}, channels {:?}, widths {:?}",
-            self.block,
-            each(|run| run.blocks),
-            each(|run| run.channels),
-            each(|run| run.width)
-        );
-        let groups = each(|run| run.groups);
-        if groups.iter().any(|&groups| groups > 1) {
-            text += &format!(", groups {groups:?}");
-        }
-        text.to_lowercase()
+        format!("pre-activated {}", resnet::summary(self.block, &self.runs))
     }
 }
 
@@ -49,20 +37,7 @@ struct Planner<'a> {
     names: &'static Names,
 }
 
-/// A block's run, input channels, stride and name.
-struct Place<'a> {
-    run: &'a ResnetRun,
-    inputs: usize,
-    stride: usize,
-    /// Prefix of the block's tensors.
-    name: String,
-}
-
-impl Place<'_> {
-    fn below(&self, name: &str) -> String {
-        format!("{}.{name}", self.name)
-    }
-}
+type Place<'a> = runs::Place<'a, ResnetRun>;
 
 impl Planner<'_> {
     fn plan(&self, classes: usize) -> Result<Plan, NetError> {
@@ -74,22 +49,10 @@ impl Planner<'_> {
         if let Some(last) = stem.last_mut().filter(|_| spec.bare_stem) {
             (last.shift, last.activation) = (Shift::None, None);
         }
-        let mut channels = spec.stem.outputs();
-        let mut stages: Vec<Vec<BlockPlan>> = Vec::new();
-        for run in &spec.runs {
-            stages.resize_with(run.stage, Vec::new);
-            let stage = &mut stages[run.stage - 1];
-            for index in 0..run.blocks {
-                let place = Place {
-                    run,
-                    inputs: channels,
-                    stride: if index == 0 { run.stride } else { 1 },
-                    name: self.names.block(run.stage - 1, stage.len()),
-                };
-                stage.push(self.block(place)?);
-                channels = run.channels;
-            }
-        }
+        let (stages, channels) =
+            runs::stages(&spec.runs, self.names, spec.stem.outputs(), |place| {
+                self.block(place)
+            })?;
         let ending = match spec.end {
             NetworkEnd::None => None,
             NetworkEnd::Activation => Some(EndingPlan::Activate(spec.activation)),
@@ -227,17 +190,12 @@ impl Planner<'_> {
         let (Some(se), Some(reduced)) = (se, place.run.reduced) else {
             return Ok(None);
         };
-        let names = self.names.se()?;
-        let name = place.below(names.module);
-        Ok(Some(SePlan {
-            reduce: format!("{name}.{}", names.reduce),
-            expand: format!("{name}.{}", names.expand),
-            name,
-            channels,
-            reduced,
-            hidden: se.hidden,
-            gate: se.gate,
-        }))
+        let activations = [se.hidden, se.gate];
+        Ok(Some(place.se(
+            self.names.se()?,
+            [channels, reduced],
+            activations,
+        )))
     }
 
     fn projection(&self, place: &Place<'_>) -> ProjectionPlan {

@@ -2,7 +2,8 @@
 
 use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
 use crate::nets::NetError;
-use crate::nets::families::shared::{MAX_BLOCKS, MAX_CHANNELS, check_eps, check_runs, count};
+use crate::nets::families::runs;
+use crate::nets::families::shared::{MAX_BLOCKS, MAX_CHANNELS, check_eps, count};
 
 impl ResnetSpec {
     /// Checks that the fields are consistent and that every layer can be built.
@@ -17,15 +18,9 @@ impl ResnetSpec {
         self.stem.check()?;
         self.check_block()?;
         self.check_attention()?;
-        check_runs(
-            &self.runs,
-            &self.stem,
-            |run| run.stage,
-            |run, inputs| {
-                self.check_run(run, inputs)?;
-                Ok(run.channels)
-            },
-        )
+        runs::check(&self.runs, self.stem.outputs(), |run, inputs| {
+            self.check_run(run, inputs)
+        })
     }
 
     fn check_block(&self) -> Result<(), NetError> {

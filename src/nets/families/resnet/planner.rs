@@ -2,8 +2,9 @@
 
 use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
 use crate::nets::families::Family;
-use crate::nets::families::shared::{alike, dense, normed};
-use crate::nets::names::{Branch, ConvName, Names};
+use crate::nets::families::runs;
+use crate::nets::families::shared::{dense, normed};
+use crate::nets::names::{Branch, Names};
 use crate::nets::plan::{
     Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, Pool,
     ProjectionPlan, SePlan, ShortcutPlan, SkPlan, StepPlan, SumPlan,
@@ -25,25 +26,28 @@ impl Family for ResnetSpec {
     }
 
     fn summary(&self) -> String {
-        let runs = self.runs.iter();
-        let rows = alike(runs.map(|run| {
-            let row = [run.stage, run.channels, run.width, run.groups];
-            (run.blocks, row)
-        }));
-        let each = |index: usize| rows.iter().map(|(_, row)| row[index]).collect::<Vec<_>>();
-        let blocks: Vec<usize> = rows.iter().map(|(blocks, _)| *blocks).collect();
-        let mut text = format!(
-            "{:?} blocks {blocks:?}, channels {:?}, widths {:?}",
-            self.block,
-            each(1),
-            each(2)
-        );
-        let groups = each(3);
-        if groups.iter().any(|&groups| groups > 1) {
-            text += &format!(", groups {groups:?}");
-        }
-        text.to_lowercase()
+        summary(self.block, &self.runs)
     }
+}
+
+/// One line for people.
+pub(in crate::nets::families) fn summary(block: BlockKind, runs: &[ResnetRun]) -> String {
+    let rows = runs::alike(runs.iter().map(|run| {
+        let row = [run.stage, run.channels, run.width, run.groups];
+        (run.blocks, row)
+    }));
+    let each = |index: usize| rows.iter().map(|(_, row)| row[index]).collect::<Vec<_>>();
+    let blocks: Vec<usize> = rows.iter().map(|(blocks, _)| *blocks).collect();
+    let mut text = format!(
+        "{block:?} blocks {blocks:?}, channels {:?}, widths {:?}",
+        each(1),
+        each(2)
+    );
+    let groups = each(3);
+    if groups.iter().any(|&groups| groups > 1) {
+        text += &format!(", groups {groups:?}");
+    }
+    text.to_lowercase()
 }
 
 struct Planner<'a> {
@@ -51,24 +55,7 @@ struct Planner<'a> {
     names: &'static Names,
 }
 
-/// A block's run, input channels, stride and name.
-struct Place<'a> {
-    run: &'a ResnetRun,
-    inputs: usize,
-    stride: usize,
-    /// Prefix of the block's tensors.
-    name: String,
-}
-
-impl Place<'_> {
-    fn conv(&self, [conv, norm]: ConvName) -> [String; 2] {
-        [self.below(conv), self.below(norm)]
-    }
-
-    fn below(&self, name: &str) -> String {
-        format!("{}.{name}", self.name)
-    }
-}
+type Place<'a> = runs::Place<'a, ResnetRun>;
 
 impl Planner<'_> {
     fn plan(&self, classes: usize) -> Result<Plan, NetError> {
@@ -77,22 +64,10 @@ impl Planner<'_> {
         let stem = spec
             .stem
             .plan(names, |name, geometry| self.conv(name, geometry));
-        let mut channels = spec.stem.outputs();
-        let mut stages: Vec<Vec<BlockPlan>> = Vec::new();
-        for run in &spec.runs {
-            stages.resize_with(run.stage, Vec::new);
-            let stage = &mut stages[run.stage - 1];
-            for index in 0..run.blocks {
-                let place = Place {
-                    run,
-                    inputs: channels,
-                    stride: if index == 0 { run.stride } else { 1 },
-                    name: self.names.block(run.stage - 1, stage.len()),
-                };
-                stage.push(self.block(place)?);
-                channels = run.channels;
-            }
-        }
+        let (stages, mut channels) =
+            runs::stages(&spec.runs, self.names, spec.stem.outputs(), |place| {
+                self.block(place)
+            })?;
         let mut head_conv = None;
         if let Some(outputs) = spec.head_conv {
             let name = self.names.head_conv()?.map(str::to_owned);
@@ -171,11 +146,14 @@ impl Planner<'_> {
                 groups: place.run.groups,
                 ..dense(place.inputs, width, 3)
             };
-            StepPlan::Conv(self.conv(place.conv(names[0]), geometry))
+            StepPlan::Conv(self.conv(names[0].map(|part| place.below(part)), geometry))
         };
         let last = ConvPlan {
             activation: self.branch_end(),
-            ..self.conv(place.conv(names[1]), dense(width, outputs, 3))
+            ..self.conv(
+                names[1].map(|part| place.below(part)),
+                dense(width, outputs, 3),
+            )
         };
         Ok(vec![first, StepPlan::Conv(last)])
     }
@@ -196,7 +174,9 @@ impl Planner<'_> {
             stride: on(StrideOn::Conv1),
             ..dense(place.inputs, narrow, 1)
         };
-        let mut steps = vec![StepPlan::Conv(self.conv(place.conv(names[0]), geometry))];
+        let mut steps = vec![StepPlan::Conv(
+            self.conv(names[0].map(|part| place.below(part)), geometry),
+        )];
         let stride = on(StrideOn::Conv2);
         steps.push(if spec.sk.is_some() {
             StepPlan::Sk(Box::new(self.selective(place, 2, narrow, stride)?))
@@ -206,7 +186,7 @@ impl Planner<'_> {
                 groups: place.run.groups,
                 ..dense(narrow, width, 3)
             };
-            StepPlan::Conv(self.conv(place.conv(names[1]), geometry))
+            StepPlan::Conv(self.conv(names[1].map(|part| place.below(part)), geometry))
         });
         if on(StrideOn::AvgAfterConv2) == 2 {
             steps.push(StepPlan::Pool(Pool::Average));
@@ -215,7 +195,10 @@ impl Planner<'_> {
         steps.extend(se.map(StepPlan::Se));
         steps.push(StepPlan::Conv(ConvPlan {
             activation: self.branch_end(),
-            ..self.conv(place.conv(names[2]), dense(width, outputs, 1))
+            ..self.conv(
+                names[2].map(|part| place.below(part)),
+                dense(width, outputs, 1),
+            )
         }));
         Ok(steps)
     }
@@ -270,17 +253,12 @@ impl Planner<'_> {
         let (Some(se), Some(reduced)) = (se, place.run.reduced) else {
             return Ok(None);
         };
-        let names = self.names.se()?;
-        let name = place.below(names.module);
-        Ok(Some(SePlan {
-            reduce: format!("{name}.{}", names.reduce),
-            expand: format!("{name}.{}", names.expand),
-            name,
-            channels,
-            reduced,
-            hidden: se.hidden,
-            gate: se.gate,
-        }))
+        let activations = [se.hidden, se.gate];
+        Ok(Some(place.se(
+            self.names.se()?,
+            [channels, reduced],
+            activations,
+        )))
     }
 
     fn projection(&self, place: &Place<'_>) -> ProjectionPlan {
@@ -305,7 +283,7 @@ impl Planner<'_> {
         };
         let conv = ConvPlan {
             activation: None,
-            ..self.conv(place.conv(name), geometry)
+            ..self.conv(name.map(|part| place.below(part)), geometry)
         };
         ProjectionPlan { avg_pool, conv }
     }

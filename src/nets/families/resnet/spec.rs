@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::nets::families::runs::Run;
 use crate::nets::families::shared::{Stem, is_pytorch_eps, pytorch_eps};
 use crate::nets::plan::{Activation, StemPool};
 
@@ -71,6 +72,24 @@ pub struct ResnetRun {
     /// C/16 differently: `senet.py` divides, `resnet.py` takes the nearest multiple of 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reduced: Option<usize>,
+}
+
+impl Run for ResnetRun {
+    fn stage(&self) -> usize {
+        self.stage
+    }
+
+    fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    fn stride(&self) -> usize {
+        self.stride
+    }
+
+    fn channels(&self) -> usize {
+        self.channels
+    }
 }
 
 fn one() -> usize {
