@@ -43,6 +43,20 @@ pub struct ConvGeometry {
 }
 
 impl ConvGeometry {
+    /// A square kernel, one group, stride 1, and a padding that keeps the resolution.
+    pub fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> Self {
+        Self {
+            inputs,
+            outputs,
+            kernel_size,
+            shape: KernelShape::Square,
+            stride: 1,
+            padding: Padding::Each(kernel_size / 2),
+            dilation: 1,
+            groups: 1,
+        }
+    }
+
     /// Height and width of the kernel.
     pub fn kernel(&self) -> [usize; 2] {
         match self.shape {

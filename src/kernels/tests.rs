@@ -11,19 +11,6 @@ pub(super) fn activations() -> impl Iterator<Item = Option<Activation>> {
     std::iter::once(None).chain(Activation::ALL.map(Some))
 }
 
-pub(super) fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> ConvGeometry {
-    ConvGeometry {
-        inputs,
-        outputs,
-        kernel_size,
-        shape: KernelShape::Square,
-        stride: 1,
-        padding: Padding::Each(kernel_size / 2),
-        dilation: 1,
-        groups: 1,
-    }
-}
-
 pub(super) struct Case {
     pub(super) geometry: ConvGeometry,
     pub(super) shape: [usize; 3],
@@ -112,7 +99,7 @@ pub(super) fn cases() -> Vec<(ConvGeometry, [usize; 3])> {
                     stride,
                     dilation,
                     padding: Padding::Each(kernel_size / 2 * dilation),
-                    ..dense(inputs, outputs, kernel_size)
+                    ..ConvGeometry::dense(inputs, outputs, kernel_size)
                 };
                 cases.push((geometry, shape));
             }
@@ -125,7 +112,7 @@ pub(super) fn cases() -> Vec<(ConvGeometry, [usize; 3])> {
             let geometry = ConvGeometry {
                 stride,
                 padding: Padding::Each(padding),
-                ..dense(3, 20, kernel_size)
+                ..ConvGeometry::dense(3, 20, kernel_size)
             };
             cases.push((geometry, shape));
         }
@@ -143,7 +130,7 @@ pub(super) fn cases() -> Vec<(ConvGeometry, [usize; 3])> {
                         stride,
                         dilation,
                         padding,
-                        ..dense(inputs, 20, kernel_size)
+                        ..ConvGeometry::dense(inputs, 20, kernel_size)
                     };
                     if !geometry.output_size([size[1], size[2]]).contains(&0) {
                         cases.push((geometry, size));
@@ -165,7 +152,7 @@ pub(super) fn cases() -> Vec<(ConvGeometry, [usize; 3])> {
                 stride,
                 dilation,
                 padding: Padding::Same,
-                ..dense(5, 20, kernel_size)
+                ..ConvGeometry::dense(5, 20, kernel_size)
             };
             cases.push((geometry, shape));
         }
@@ -178,7 +165,7 @@ fn same_padding_puts_the_odd_zero_last() {
     let geometry = |kernel_size, stride| ConvGeometry {
         stride,
         padding: Padding::Same,
-        ..dense(1, 1, kernel_size)
+        ..ConvGeometry::dense(1, 1, kernel_size)
     };
     for (kernel_size, stride, size, output, zeros) in [
         (3, 1, 7, 7, [1, 1]),
@@ -209,7 +196,7 @@ fn same_padding_puts_the_odd_zero_last() {
 fn rows_and_columns_are_padded_along_themselves() {
     let row = ConvGeometry {
         shape: KernelShape::Row,
-        ..dense(1, 1, 7)
+        ..ConvGeometry::dense(1, 1, 7)
     };
     let column = ConvGeometry {
         shape: KernelShape::Column,
@@ -283,7 +270,7 @@ fn enough_rows_for_every_way_to_cut_them() {
         (520, 70, [1, 14, 14]),
         (2, 3, [1, 110, 110]),
     ] {
-        let case = Case::new(dense(inputs, outputs, 1), shape);
+        let case = Case::new(ConvGeometry::dense(inputs, outputs, 1), shape);
         let [images, height, width] = shape;
         let segment = height * width;
         for isa in Isa::available() {
@@ -338,7 +325,7 @@ fn winograd_stays_within_its_bounds() {
             for padding in paddings.into_iter().chain([Padding::Same]) {
                 let geometry = ConvGeometry {
                     padding,
-                    ..dense(inputs, outputs, 3)
+                    ..ConvGeometry::dense(inputs, outputs, 3)
                 };
                 let case = Case::new(geometry, shape);
                 for isa in Isa::available() {
@@ -372,7 +359,7 @@ fn any_geometry_finds_a_convolution_that_computes_it() {
     ] {
         let geometry = ConvGeometry {
             groups,
-            ..dense(inputs, outputs, kernel_size)
+            ..ConvGeometry::dense(inputs, outputs, kernel_size)
         };
         let case = Case::new(geometry, [2, 6, 5]);
         for (isa, activation) in
@@ -395,7 +382,7 @@ fn any_geometry_finds_a_convolution_that_computes_it() {
 fn what_is_not_finite_stays_so() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         for kernel_size in [1, 3] {
-            let geometry = dense(32, 32, kernel_size);
+            let geometry = ConvGeometry::dense(32, 32, kernel_size);
             let mut case = Case::new(geometry, [1, 9, 9]);
             case.x[(4 * 9 + 4) * 32 + 7] = value;
             for isa in Isa::available() {

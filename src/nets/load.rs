@@ -5,8 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::NetError;
 use super::plan::{
-    ConvGeometry, ConvPlan, KernelShape, LinearPlan, NormActPlan, NormPlan, Padding, SePlan, Shift,
-    SkPlan,
+    ConvGeometry, ConvPlan, LinearPlan, NormActPlan, NormPlan, SePlan, Shift, SkPlan,
 };
 use crate::nn::{Backend, BatchNorm, Conv, KernelAttention, Linear, SqueezeExcite};
 use crate::weights::Weights;
@@ -158,14 +157,8 @@ impl<'a> Loader<'a> {
         }
         zero_subnormals(&mut factors);
         let geometry = ConvGeometry {
-            inputs: channels,
-            outputs: channels,
-            kernel_size: 1,
-            shape: KernelShape::Square,
-            stride: 1,
-            padding: Padding::Each(0),
-            dilation: 1,
             groups: channels,
+            ..ConvGeometry::dense(channels, channels, 1)
         };
         let activation = Some(plan.activation);
         Ok(Conv::new(
@@ -256,20 +249,11 @@ fn not_finite(values: &[f32]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::{reverse_inputs, zero_subnormals};
-    use crate::nets::plan::{ConvGeometry, KernelShape, Padding};
+    use crate::nets::plan::ConvGeometry;
 
     #[test]
     fn reversed_inputs_keep_their_pixels() {
-        let geometry = ConvGeometry {
-            inputs: 3,
-            outputs: 2,
-            kernel_size: 2,
-            shape: KernelShape::Square,
-            stride: 1,
-            padding: Padding::Each(0),
-            dilation: 1,
-            groups: 1,
-        };
+        let geometry = ConvGeometry::dense(3, 2, 2);
         let mut filters: Vec<f32> = (0..24).map(|i| i as f32).collect();
         reverse_inputs(&mut filters, &geometry);
         let first = [8.0, 9.0, 10.0, 11.0, 4.0, 5.0, 6.0, 7.0, 0.0, 1.0, 2.0, 3.0];

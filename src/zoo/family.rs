@@ -24,9 +24,9 @@ impl Card {
 }
 
 impl Zoo {
-    /// The card that a family's name selects, unless it is also an architecture's, and why: of the architectures' recommended checkpoints for
-    /// ImageNet-1k under a permissive licence, the most accurate below 30 million parameters; if none is
-    /// that small, the smallest.
+    /// The card that a family's name selects, unless it is also an architecture's, and why: of the
+    /// architectures' recommended checkpoints for ImageNet-1k under a permissive licence, the most accurate
+    /// below 30 million parameters; if none is that small, the smallest.
     pub(super) fn find_family(&self, name: &str) -> Option<(&Card, &'static str)> {
         let is_it = |known: &&str| squash(known) == squash(name);
         let family = self.families().into_iter().find(is_it)?;

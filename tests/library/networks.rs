@@ -229,9 +229,11 @@ fn check_recorded(arch: &str, plan: Plan, recorded: &Recorded) {
 
 /// Largest error of a logit in bf16, over the largest logit.
 const BF16_ERROR: f64 = 0.006;
-/// Or this multiple of the error that PyTorch's bf16 has, if that is more: the largest error of a few logits is a
-/// matter of chance, and deep networks magnify it.
-const BF16_SLACK: f64 = 2.0;
+/// Or this multiple of the error that PyTorch's bf16 has, if that is more.
+const BF16_SLACK: f64 = 1.3;
+/// The same for networks of inverted residual blocks, whose weights magnify every error: the largest of a few
+/// logits is a matter of chance.
+const BF16_SLACK_INVERTED: f64 = 2.0;
 
 /// Logits of images.
 type Logits = Vec<Vec<f32>>;
@@ -265,10 +267,16 @@ fn error([exact, found]: &[Logits; 2]) -> (f64, f64) {
 
 /// In bf16 the logits are close to those in f32, and answers that are not close to another are the same.
 fn check_bf16(arch: &str, plan: &Plan, weights: &Weights, recorded: &Recorded) {
+    let inverted = plan.blocks().any(|block| block.name.starts_with("blocks."));
+    let slack = if inverted {
+        BF16_SLACK_INVERTED
+    } else {
+        BF16_SLACK
+    };
     let logits = in_both_precisions(plan, weights, recorded);
     for (run, logits) in recorded.runs.iter().zip(&logits) {
         let (largest, error) = error(logits);
-        let allowed = BF16_ERROR.max(BF16_SLACK * run.bf16_error);
+        let allowed = BF16_ERROR.max(slack * run.bf16_error);
         assert!(error <= allowed, "{arch} {:?} in bf16: {error}", run.input);
         assert!(error > 1e-5, "{arch} was not computed in bf16");
         let [exact, found] = logits;

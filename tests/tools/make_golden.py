@@ -372,9 +372,13 @@ def make(arch, out, channels=3):
         assert all(torch.isfinite(t).all() for t in double.values())
         if n > 1:  # weights under which the image matters up to the end
             assert (logits[0] - logits[1]).abs().max() > 0.005 * logits.abs().max()
-        # A gate multiplies what is large before its sigmoid.
-        assert all(t["error"] < (1e-2 if label.startswith("gate.") else 1e-3) * t["stats"][2] for label, t in tensors.items())
-        assert 0.3 < logits.abs().max() < 1000
+        if any(name.startswith("blocks.") for name in weights):
+            # Their maps grow with the depth, and a gate multiplies what is large before its sigmoid.
+            assert all(t["error"] < (1e-2 if label.startswith("gate.") else 1e-3) * t["stats"][2]
+                       for label, t in tensors.items())
+            assert 0.3 < logits.abs().max() < 1000
+        else:
+            assert worst[0] < 1e-5 and 0.3 < logits.abs().max() < 100
     dump({
         "architecture": arch,
         "oracle": "train_fashion_mnist.py" if arch in CIFAR else "hosts.py" if arch in hosts.HOSTS

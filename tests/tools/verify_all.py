@@ -6,8 +6,8 @@
 
 To be quick, the tests compare small images. This script takes each card of models/ at
 its stated size (with --test-size at the larger one, if it has one), makes weights by the
-formula of make_golden.py (same requirements), lets timm or pytorchcv_nets.py compute the golden file in single and double
-precision, runs the program on both and prints a table. It needs no download; the files of one
+formula of make_golden.py (same requirements), lets timm or pytorchcv_nets.py compute the golden file
+in single and double precision, runs the program on both and prints a table. It needs no download; the files of one
 checkpoint, up to 0.6 GB, are deleted before the next.
 
 Checkpoints of one architecture with the same input size and number of classes are one network, so they are checked

@@ -88,7 +88,8 @@ impl Times {
         if times.code == INTERRUPTED {
             let done = times.milliseconds.len();
             messages.note(format!(
-                "interrupted: the others than these {done} are not timed"
+                "interrupted: {} timed, the others left out",
+                counted(done)
             ));
         }
         Ok(times)

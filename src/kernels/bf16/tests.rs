@@ -3,7 +3,7 @@
 
 use super::Bf16;
 use crate::kernels::reference::{self, random};
-use crate::kernels::tests::{Case, activations, cases, check_elementwise, check_linear, dense};
+use crate::kernels::tests::{Case, activations, cases, check_elementwise, check_linear};
 use crate::kernels::{
     Activation, Conv, ConvGeometry, Elementwise, Isa, Mixed, Padding, Pool, convert,
     to_channels_last,
@@ -180,7 +180,7 @@ fn dense_convolutions() {
         (130, 64, 3, [1, 9, 8]),
         (64, 64, 3, [2, 14, 14]),
     ] {
-        check_conv(dense(inputs, outputs, kernel_size), shape);
+        check_conv(ConvGeometry::dense(inputs, outputs, kernel_size), shape);
     }
     // Odd rows of taps, to which a zero is added, in several chunks.
     for (inputs, outputs, kernel_size, stride, dilation) in [
@@ -193,7 +193,7 @@ fn dense_convolutions() {
             stride,
             dilation,
             padding: Padding::Each(kernel_size / 2 * dilation),
-            ..dense(inputs, outputs, kernel_size)
+            ..ConvGeometry::dense(inputs, outputs, kernel_size)
         };
         check_conv(geometry, [2, 5, 4]);
     }
@@ -205,7 +205,7 @@ fn convolutions_of_every_activation() {
     {
         let geometry = ConvGeometry {
             groups,
-            ..dense(inputs, outputs, kernel_size)
+            ..ConvGeometry::dense(inputs, outputs, kernel_size)
         };
         let case = Case::of(geometry, [1, 6, 5], random_bf16);
         for (isa, activation) in
@@ -227,7 +227,11 @@ fn convolutions_of_every_activation() {
 fn results_do_not_depend_on_the_threads() {
     for (inputs, outputs, kernel_size, shape) in [(520, 70, 1, [1, 14, 14]), (64, 96, 3, [3, 9, 9])]
     {
-        let case = Case::of(dense(inputs, outputs, kernel_size), shape, random_bf16);
+        let case = Case::of(
+            ConvGeometry::dense(inputs, outputs, kernel_size),
+            shape,
+            random_bf16,
+        );
         let isa = Isa::best();
         let conv = Conv::<Bf16>::new(isa, &case.filters, &case.bias, case.geometry, None);
         let mut results = [1, 2, 3, 8].map(|threads| {
@@ -250,7 +254,7 @@ fn what_is_not_finite_stays_where_it_is() {
     {
         let geometry = ConvGeometry {
             groups,
-            ..dense(inputs, inputs, kernel_size)
+            ..ConvGeometry::dense(inputs, inputs, kernel_size)
         };
         let case = Case::of(geometry, [1, 9, 9], random_bf16);
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
@@ -314,7 +318,7 @@ fn windows_that_fill_the_packed_rows() {
     let geometry = ConvGeometry {
         stride: 173,
         padding: Padding::Each(0),
-        ..dense(96, 4, 3)
+        ..ConvGeometry::dense(96, 4, 3)
     };
     check_conv(geometry, [1, 3, 176]);
 }
@@ -325,7 +329,7 @@ fn padding_as_in_tensorflow() {
         let geometry = ConvGeometry {
             stride,
             padding: Padding::Same,
-            ..dense(3, 20, kernel_size)
+            ..ConvGeometry::dense(3, 20, kernel_size)
         };
         check_conv(geometry, [2, 9, 8]);
     }

@@ -128,7 +128,7 @@ impl<T: Element> DepthwiseConv<T> {
             size: [h, w],
             output: [oh, ow],
             zeros: [h, w].map(|size| geometry.zeros(size)[0]),
-            epilogue: epilogue.activation,
+            activation: epilogue.activation,
             groups,
             task: (operations / (TASKS * rayon::current_num_threads())).max(TASK),
         };
@@ -181,7 +181,7 @@ struct Call<'a, T: Element> {
     output: [usize; 2],
     /// Above the map and to its left.
     zeros: [usize; 2],
-    epilogue: Option<super::Activation>,
+    activation: Option<super::Activation>,
     /// Of the rows of an image of the output.
     groups: Groups,
     /// Vector operations of a task.

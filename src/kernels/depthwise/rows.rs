@@ -108,7 +108,7 @@ impl<T: Element> Task<'_, '_, T> {
                         .work
                         .y
                         .window(pixel..pixel + width, column..column + S::LANES),
-                    activation: call.epilogue,
+                    activation: call.activation,
                     total: self.work.sums.is_some().then_some(&mut total),
                 });
                 pixel += width;

@@ -6,15 +6,21 @@ use crate::nets::plan::{Activation, BlockPlan, SePlan};
 
 const MAX_RUNS: usize = 64;
 
+/// What the runs of every family have.
+#[derive(Clone, Copy)]
+pub(super) struct Numbers {
+    /// From 1.
+    pub(super) stage: usize,
+    pub(super) blocks: usize,
+    /// Of the first block; the others keep the resolution.
+    pub(super) stride: usize,
+    /// Output channels of the blocks.
+    pub(super) channels: usize,
+}
+
 /// Equal blocks in a row.
 pub(super) trait Run {
-    /// From 1.
-    fn stage(&self) -> usize;
-    fn blocks(&self) -> usize;
-    /// Of the first block; the others keep the resolution.
-    fn stride(&self) -> usize;
-    /// Output channels of the blocks.
-    fn channels(&self) -> usize;
+    fn numbers(&self) -> Numbers;
 }
 
 /// A block's run, input channels, stride and name.
@@ -61,16 +67,17 @@ pub(super) fn stages<R: Run>(
 ) -> Result<(Vec<Vec<BlockPlan>>, usize), NetError> {
     let mut stages: Vec<Vec<BlockPlan>> = Vec::new();
     for run in runs {
-        stages.resize_with(run.stage(), Vec::new);
-        let stage = &mut stages[run.stage() - 1];
-        for index in 0..run.blocks() {
+        let numbers = run.numbers();
+        stages.resize_with(numbers.stage, Vec::new);
+        let stage = &mut stages[numbers.stage - 1];
+        for index in 0..numbers.blocks {
             stage.push(block(Place {
                 run,
                 inputs: channels,
-                stride: if index == 0 { run.stride() } else { 1 },
-                name: names.block(run.stage() - 1, stage.len()),
+                stride: if index == 0 { numbers.stride } else { 1 },
+                name: names.block(numbers.stage - 1, stage.len()),
             })?);
-            channels = run.channels();
+            channels = numbers.channels;
         }
     }
     Ok((stages, channels))
@@ -89,7 +96,11 @@ pub(super) fn check<R: Run>(
     }
     let mut before = 0;
     for (index, run) in runs.iter().enumerate() {
-        let found = run.stage();
+        let Numbers {
+            stage: found,
+            channels,
+            ..
+        } = run.numbers();
         let follows = if found == before + 1 || (found == before && before > 0) {
             Ok(())
         } else {
@@ -103,7 +114,7 @@ pub(super) fn check<R: Run>(
             }
             other => other,
         })?;
-        (before, inputs) = (found, run.channels());
+        (before, inputs) = (found, channels);
     }
     Ok(())
 }

@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nets::NetError;
 use crate::nets::names::ConvName;
-use crate::nets::plan::{
-    Activation, ConvGeometry, ConvPlan, KernelShape, NormPlan, Padding, Shift,
-};
+use crate::nets::plan::{Activation, ConvGeometry, ConvPlan, NormPlan, Shift};
 
 /// Far above any real network; keeps products in a hostile spec from overflowing.
 pub(super) const MAX_CHANNELS: usize = 1 << 16;
@@ -88,7 +86,7 @@ impl Stem {
         for ((name, &outputs), &stride) in names.iter().zip(&self.widths).zip(&self.strides) {
             let geometry = ConvGeometry {
                 stride,
-                ..dense(inputs, outputs, self.kernel)
+                ..ConvGeometry::dense(inputs, outputs, self.kernel)
             };
             convs.push(conv(name.map(str::to_owned), geometry));
             inputs = outputs;
@@ -109,20 +107,6 @@ pub(super) fn normed(
         geometry,
         shift: Shift::Norm(NormPlan { name: norm, eps }),
         activation,
-    }
-}
-
-/// One group, stride 1, and a padding that keeps the resolution.
-pub(super) fn dense(inputs: usize, outputs: usize, kernel_size: usize) -> ConvGeometry {
-    ConvGeometry {
-        inputs,
-        outputs,
-        kernel_size,
-        shape: KernelShape::Square,
-        stride: 1,
-        padding: Padding::Each(kernel_size / 2),
-        dilation: 1,
-        groups: 1,
     }
 }
 

@@ -396,7 +396,6 @@ impl Named<SqueezeExcite> {
         })
     }
 
-    /// The gate of `y`, whose mean may have been computed already.
     /// The gate of a map whose squeeze, the mean of each channel, is this.
     fn gate(&self, squeeze: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
         let gate = self.layer.gate(squeeze)?;

@@ -56,6 +56,13 @@ pub(super) fn to_tensor<T: Element>(x: &Map<T>) -> Result<Tensor> {
 
 /// The convolved map, and optionally the sums of its channels in `sums`, `[N, outputs]`.
 fn conv_with<T: Element>(conv: &Conv<T>, x: &Map<T>, sums: Option<&mut [f32]>) -> Result<Map<T>> {
+    let (mut y, size) = output(conv, x)?;
+    conv.run(&x.values()?, size, y.values_mut()?, sums);
+    Ok(y)
+}
+
+/// A map for the output of a convolution, and batch and size of its input.
+fn output<T: Element>(conv: &Conv<T>, x: &Map<T>) -> Result<(Map<T>, [usize; 3])> {
     let [batch, height, width, channels] = x.dims;
     let geometry = conv.geometry();
     if channels != geometry.inputs {
@@ -63,10 +70,8 @@ fn conv_with<T: Element>(conv: &Conv<T>, x: &Map<T>, sums: Option<&mut [f32]>) -
         bail!("expected a map of {inputs} channels, found {channels}");
     }
     let [h, w] = geometry.output_size([height, width]);
-    let mut y = x.engine.map([batch, h, w, geometry.outputs]);
-    let size = [batch, height, width];
-    conv.run(&x.values()?, size, y.values_mut()?, sums);
-    Ok(y)
+    let y = x.engine.map([batch, h, w, geometry.outputs]);
+    Ok((y, [batch, height, width]))
 }
 
 pub(super) fn conv<T: Element>(conv: &Conv<T>, x: &Map<T>) -> Result<Map<T>> {
@@ -75,15 +80,8 @@ pub(super) fn conv<T: Element>(conv: &Conv<T>, x: &Map<T>) -> Result<Map<T>> {
 
 /// The convolution of the map with each channel times its gate, `[N, C]`; for a convolution that scales.
 pub(super) fn conv_gated<T: Element>(conv: &Conv<T>, x: &Map<T>, gate: &Tensor) -> Result<Map<T>> {
-    let [batch, height, width, channels] = x.dims;
-    let geometry = conv.geometry();
-    if channels != geometry.inputs {
-        let inputs = geometry.inputs;
-        bail!("expected a map of {inputs} channels, found {channels}");
-    }
+    let (mut y, size) = output(conv, x)?;
     let gates = gates(gate, x, 1)?;
-    let mut y = x.engine.map([batch, height, width, geometry.outputs]);
-    let size = [batch, height, width];
     conv.run_scaled(&x.values()?, &gates, size, y.values_mut()?);
     Ok(y)
 }

@@ -3,7 +3,7 @@
 use super::{InvertedResidualRun, InvertedResidualSpec, MobileBlock, PaddingRule};
 use crate::nets::families::Family;
 use crate::nets::families::runs;
-use crate::nets::families::shared::{dense, normed};
+use crate::nets::families::shared::normed;
 use crate::nets::names::{Branch, Names};
 use crate::nets::plan::{
     Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, Padding, SePlan, Shift,
@@ -58,7 +58,7 @@ impl Planner<'_> {
             })?;
         let (mut head_conv, mut pooled_conv) = (None, None);
         if let Some(head) = &spec.head {
-            let geometry = dense(channels, head.channels, 1);
+            let geometry = ConvGeometry::dense(channels, head.channels, 1);
             if head.after_pool {
                 pooled_conv = Some(ConvPlan {
                     name: self.names.pooled_conv()?.into(),
@@ -119,24 +119,30 @@ impl Planner<'_> {
         let strided = |inputs, outputs, groups| ConvGeometry {
             stride,
             groups,
-            ..dense(inputs, outputs, run.kernel)
+            ..ConvGeometry::dense(inputs, outputs, run.kernel)
         };
         let (branch, geometries) = match run.block {
             MobileBlock::Separable => (
                 Branch::Separable,
-                vec![strided(inputs, inputs, inputs), dense(inputs, outputs, 1)],
+                vec![
+                    strided(inputs, inputs, inputs),
+                    ConvGeometry::dense(inputs, outputs, 1),
+                ],
             ),
             MobileBlock::Inverted => (
                 Branch::Inverted,
                 vec![
-                    dense(inputs, width, 1),
+                    ConvGeometry::dense(inputs, width, 1),
                     strided(width, width, width),
-                    dense(width, outputs, 1),
+                    ConvGeometry::dense(width, outputs, 1),
                 ],
             ),
             MobileBlock::Fused => (
                 Branch::Fused,
-                vec![strided(inputs, width, 1), dense(width, outputs, 1)],
+                vec![
+                    strided(inputs, width, 1),
+                    ConvGeometry::dense(width, outputs, 1),
+                ],
             ),
             MobileBlock::Conv => (Branch::Single, vec![strided(inputs, outputs, 1)]),
         };

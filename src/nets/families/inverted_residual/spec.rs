@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::nets::families::runs::Run;
+use crate::nets::families::runs::{Numbers, Run};
 use crate::nets::families::shared::{Stem, is_pytorch_eps, pytorch_eps};
 use crate::nets::plan::Activation;
 
@@ -70,20 +70,13 @@ pub struct InvertedResidualRun {
 }
 
 impl Run for InvertedResidualRun {
-    fn stage(&self) -> usize {
-        self.stage
-    }
-
-    fn blocks(&self) -> usize {
-        self.blocks
-    }
-
-    fn stride(&self) -> usize {
-        self.stride
-    }
-
-    fn channels(&self) -> usize {
-        self.channels
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            stage: self.stage,
+            blocks: self.blocks,
+            stride: self.stride,
+            channels: self.channels,
+        }
     }
 }
 

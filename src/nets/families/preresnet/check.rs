@@ -4,7 +4,7 @@ use super::PreresnetSpec;
 use crate::nets::NetError;
 use crate::nets::families::resnet::{BlockKind, ResnetRun, SePosition, StrideOn};
 use crate::nets::families::runs;
-use crate::nets::families::shared::{MAX_BLOCKS, MAX_CHANNELS, check_eps, count};
+use crate::nets::families::shared::check_eps;
 
 impl PreresnetSpec {
     /// Checks that the fields are consistent and that every layer can be built.
@@ -54,14 +54,7 @@ impl PreresnetSpec {
     }
 
     fn check_run(&self, run: &ResnetRun, inputs: usize) -> Result<(), NetError> {
-        count("network.runs.blocks", run.blocks, MAX_BLOCKS)?;
-        count("network.runs.stride", run.stride, 2)?;
-        count("network.runs.width", run.width, MAX_CHANNELS)?;
-        count("network.runs.channels", run.channels, MAX_CHANNELS)?;
-        count("network.runs.groups", run.groups, MAX_CHANNELS)?;
-        if let Some(reduced) = run.reduced {
-            count("network.runs.reduced", reduced, MAX_CHANNELS)?;
-        }
+        run.check_counts()?;
         if run.conv1_width.is_some() {
             let reason = "a pre-activated block has one width, given by `width`";
             return Err(NetError::spec("network.runs.conv1_width", reason));

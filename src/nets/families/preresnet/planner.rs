@@ -3,9 +3,9 @@
 
 use super::{NetworkEnd, PreresnetShortcut, PreresnetSpec};
 use crate::nets::families::Family;
-use crate::nets::families::resnet::{self, BlockKind, ResnetRun, SePosition, StrideOn};
+use crate::nets::families::resnet::{self, BlockKind, Place, ResnetRun, SePosition, StrideOn};
 use crate::nets::families::runs;
-use crate::nets::families::shared::{dense, normed};
+use crate::nets::families::shared::normed;
 use crate::nets::names::{Branch, ConvName, Names};
 use crate::nets::plan::{
     BlockPlan, ConvGeometry, ConvPlan, EndingPlan, LinearPlan, NormActPlan, NormPlan,
@@ -36,8 +36,6 @@ struct Planner<'a> {
     spec: &'a PreresnetSpec,
     names: &'static Names,
 }
-
-type Place<'a> = runs::Place<'a, ResnetRun>;
 
 impl Planner<'_> {
     fn plan(&self, classes: usize) -> Result<Plan, NetError> {
@@ -169,13 +167,25 @@ impl Planner<'_> {
         };
         match self.spec.block {
             BlockKind::Basic => vec![
-                strided(dense(place.inputs, width, 3), place.stride, groups),
-                dense(width, channels, 3),
+                strided(
+                    ConvGeometry::dense(place.inputs, width, 3),
+                    place.stride,
+                    groups,
+                ),
+                ConvGeometry::dense(width, channels, 3),
             ],
             BlockKind::Bottleneck => vec![
-                strided(dense(place.inputs, width, 1), on(StrideOn::Conv1), 1),
-                strided(dense(width, width, 3), on(StrideOn::Conv2), groups),
-                dense(width, channels, 1),
+                strided(
+                    ConvGeometry::dense(place.inputs, width, 1),
+                    on(StrideOn::Conv1),
+                    1,
+                ),
+                strided(
+                    ConvGeometry::dense(width, width, 3),
+                    on(StrideOn::Conv2),
+                    groups,
+                ),
+                ConvGeometry::dense(width, channels, 1),
             ],
         }
     }
@@ -186,16 +196,7 @@ impl Planner<'_> {
         position: SePosition,
         channels: usize,
     ) -> Result<Option<SePlan>, NetError> {
-        let se = self.spec.se.as_ref().filter(|se| se.position == position);
-        let (Some(se), Some(reduced)) = (se, place.run.reduced) else {
-            return Ok(None);
-        };
-        let activations = [se.hidden, se.gate];
-        Ok(Some(place.se(
-            self.names.se()?,
-            [channels, reduced],
-            activations,
-        )))
+        resnet::module(self.spec.se.as_ref(), self.names, place, position, channels)
     }
 
     fn projection(&self, place: &Place<'_>) -> ProjectionPlan {
@@ -208,7 +209,7 @@ impl Planner<'_> {
         };
         let geometry = ConvGeometry {
             stride: if avg_pool { 1 } else { place.stride },
-            ..dense(place.inputs, place.run.channels, 1)
+            ..ConvGeometry::dense(place.inputs, place.run.channels, 1)
         };
         ProjectionPlan {
             avg_pool,

@@ -5,6 +5,24 @@ use crate::nets::NetError;
 use crate::nets::families::runs;
 use crate::nets::families::shared::{MAX_BLOCKS, MAX_CHANNELS, check_eps, count};
 
+impl ResnetRun {
+    /// Checks each number by itself.
+    ///
+    /// # Errors
+    /// [`NetError::Spec`] naming the first field that is wrong.
+    pub(in crate::nets::families) fn check_counts(&self) -> Result<(), NetError> {
+        count("network.runs.blocks", self.blocks, MAX_BLOCKS)?;
+        count("network.runs.stride", self.stride, 2)?;
+        count("network.runs.width", self.width, MAX_CHANNELS)?;
+        count("network.runs.channels", self.channels, MAX_CHANNELS)?;
+        count("network.runs.groups", self.groups, MAX_CHANNELS)?;
+        match self.reduced {
+            Some(reduced) => count("network.runs.reduced", reduced, MAX_CHANNELS),
+            None => Ok(()),
+        }
+    }
+}
+
 impl ResnetSpec {
     /// Checks that the fields are consistent and that every layer can be built.
     ///
@@ -82,20 +100,7 @@ impl ResnetSpec {
 
     /// `inputs` are the channels before the run.
     fn check_run(&self, run: &ResnetRun, inputs: usize) -> Result<(), NetError> {
-        let ResnetRun {
-            width,
-            channels,
-            groups,
-            ..
-        } = *run;
-        count("network.runs.blocks", run.blocks, MAX_BLOCKS)?;
-        count("network.runs.stride", run.stride, 2)?;
-        count("network.runs.width", width, MAX_CHANNELS)?;
-        count("network.runs.channels", channels, MAX_CHANNELS)?;
-        count("network.runs.groups", groups, MAX_CHANNELS)?;
-        if let Some(reduced) = run.reduced {
-            count("network.runs.reduced", reduced, MAX_CHANNELS)?;
-        }
+        run.check_counts()?;
         if let Some(width) = run.conv1_width {
             count("network.runs.conv1_width", width, MAX_CHANNELS)?;
             if self.block == BlockKind::Basic {

@@ -5,5 +5,5 @@ mod check;
 mod planner;
 mod spec;
 
-pub(super) use planner::summary;
+pub(super) use planner::{Place, module, summary};
 pub use spec::{BlockKind, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, SkSpec, StrideOn};

@@ -1,9 +1,9 @@
 //! Turns a spec into a plan.
 
-use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, Shortcut, StrideOn};
+use super::{BlockKind, ResnetRun, ResnetSpec, SePosition, SeSpec, Shortcut, StrideOn};
 use crate::nets::families::Family;
 use crate::nets::families::runs;
-use crate::nets::families::shared::{dense, normed};
+use crate::nets::families::shared::normed;
 use crate::nets::names::{Branch, Names};
 use crate::nets::plan::{
     Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, Pool,
@@ -50,14 +50,43 @@ pub(in crate::nets::families) fn summary(block: BlockKind, runs: &[ResnetRun]) -
     text.to_lowercase()
 }
 
+/// The module of a block at `position`, if it has one there.
+pub(in crate::nets::families) fn module(
+    se: Option<&SeSpec>,
+    names: &Names,
+    place: &Place<'_>,
+    position: SePosition,
+    channels: usize,
+) -> Result<Option<SePlan>, NetError> {
+    let se = se.filter(|se| se.position == position);
+    let (Some(se), Some(reduced)) = (se, place.run.reduced) else {
+        return Ok(None);
+    };
+    let activations = [se.hidden, se.gate];
+    Ok(Some(place.se(
+        names.se()?,
+        [channels, reduced],
+        activations,
+    )))
+}
+
 struct Planner<'a> {
     spec: &'a ResnetSpec,
     names: &'static Names,
 }
 
-type Place<'a> = runs::Place<'a, ResnetRun>;
+pub(in crate::nets::families) type Place<'a> = runs::Place<'a, ResnetRun>;
 
 impl Planner<'_> {
+    fn se(
+        &self,
+        place: &Place<'_>,
+        position: SePosition,
+        channels: usize,
+    ) -> Result<Option<SePlan>, NetError> {
+        module(self.spec.se.as_ref(), self.names, place, position, channels)
+    }
+
     fn plan(&self, classes: usize) -> Result<Plan, NetError> {
         let spec = self.spec;
         let names = self.names.stem(spec.stem.widths.len())?;
@@ -71,7 +100,7 @@ impl Planner<'_> {
         let mut head_conv = None;
         if let Some(outputs) = spec.head_conv {
             let name = self.names.head_conv()?.map(str::to_owned);
-            head_conv = Some(self.conv(name, dense(channels, outputs, 1)));
+            head_conv = Some(self.conv(name, ConvGeometry::dense(channels, outputs, 1)));
             channels = outputs;
         }
         let classifier = LinearPlan {
@@ -144,7 +173,7 @@ impl Planner<'_> {
             let geometry = ConvGeometry {
                 stride: place.stride,
                 groups: place.run.groups,
-                ..dense(place.inputs, width, 3)
+                ..ConvGeometry::dense(place.inputs, width, 3)
             };
             StepPlan::Conv(self.conv(names[0].map(|part| place.below(part)), geometry))
         };
@@ -152,7 +181,7 @@ impl Planner<'_> {
             activation: self.branch_end(),
             ..self.conv(
                 names[1].map(|part| place.below(part)),
-                dense(width, outputs, 3),
+                ConvGeometry::dense(width, outputs, 3),
             )
         };
         Ok(vec![first, StepPlan::Conv(last)])
@@ -172,7 +201,7 @@ impl Planner<'_> {
         };
         let geometry = ConvGeometry {
             stride: on(StrideOn::Conv1),
-            ..dense(place.inputs, narrow, 1)
+            ..ConvGeometry::dense(place.inputs, narrow, 1)
         };
         let mut steps = vec![StepPlan::Conv(
             self.conv(names[0].map(|part| place.below(part)), geometry),
@@ -184,7 +213,7 @@ impl Planner<'_> {
             let geometry = ConvGeometry {
                 stride,
                 groups: place.run.groups,
-                ..dense(narrow, width, 3)
+                ..ConvGeometry::dense(narrow, width, 3)
             };
             StepPlan::Conv(self.conv(names[1].map(|part| place.below(part)), geometry))
         });
@@ -197,7 +226,7 @@ impl Planner<'_> {
             activation: self.branch_end(),
             ..self.conv(
                 names[2].map(|part| place.below(part)),
-                dense(width, outputs, 1),
+                ConvGeometry::dense(width, outputs, 1),
             )
         }));
         Ok(steps)
@@ -228,7 +257,7 @@ impl Planner<'_> {
                 padding: Padding::Each(index + 1),
                 dilation: index + 1,
                 groups: place.run.groups,
-                ..dense(path_inputs, outputs, 3)
+                ..ConvGeometry::dense(path_inputs, outputs, 3)
             };
             self.conv(names.paths[index].map(numbered), geometry)
         };
@@ -241,24 +270,6 @@ impl Planner<'_> {
             channels: outputs,
             reduced: place.run.reduced.unwrap_or(0),
         })
-    }
-
-    fn se(
-        &self,
-        place: &Place<'_>,
-        position: SePosition,
-        channels: usize,
-    ) -> Result<Option<SePlan>, NetError> {
-        let se = self.spec.se.as_ref().filter(|se| se.position == position);
-        let (Some(se), Some(reduced)) = (se, place.run.reduced) else {
-            return Ok(None);
-        };
-        let activations = [se.hidden, se.gate];
-        Ok(Some(place.se(
-            self.names.se()?,
-            [channels, reduced],
-            activations,
-        )))
     }
 
     fn projection(&self, place: &Place<'_>) -> ProjectionPlan {
@@ -279,7 +290,7 @@ impl Planner<'_> {
         let outputs = place.run.channels;
         let geometry = ConvGeometry {
             stride: if avg_pool { 1 } else { place.stride },
-            ..dense(place.inputs, outputs, kernel_size)
+            ..ConvGeometry::dense(place.inputs, outputs, kernel_size)
         };
         let conv = ConvPlan {
             activation: None,

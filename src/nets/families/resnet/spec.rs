@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::nets::families::runs::Run;
+use crate::nets::families::runs::{Numbers, Run};
 use crate::nets::families::shared::{Stem, is_pytorch_eps, pytorch_eps};
 use crate::nets::plan::{Activation, StemPool};
 
@@ -75,20 +75,13 @@ pub struct ResnetRun {
 }
 
 impl Run for ResnetRun {
-    fn stage(&self) -> usize {
-        self.stage
-    }
-
-    fn blocks(&self) -> usize {
-        self.blocks
-    }
-
-    fn stride(&self) -> usize {
-        self.stride
-    }
-
-    fn channels(&self) -> usize {
-        self.channels
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            stage: self.stage,
+            blocks: self.blocks,
+            stride: self.stride,
+            channels: self.channels,
+        }
     }
 }
 
