@@ -248,7 +248,7 @@ def points(model):
             found[f"stage{i + 1}"] = (next(name for name in modules if modules[name] is last), same)
     if "final_conv.conv" in modules:
         found["final_conv"] = ("final_conv", same)
-    elif isinstance(modules.get("final_conv"), torch.nn.SiLU):  # RegNetV
+    elif isinstance(modules.get("final_conv"), torch.nn.SiLU):  # RegNetV, regnetz_040
         found["final_conv"] = ("final_conv", same)
     elif "conv_head" in modules and "bn2" in modules:
         found["final_conv"] = ("bn2", same)

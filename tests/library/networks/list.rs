@@ -145,6 +145,7 @@ architectures! {
         fbnetv3_d 308,
         fbnetv3_g 354,
         // regnetz
+        regnetz_040 396,
         regnetz_040_h 397,
         regnetz_b16 313,
         regnetz_c16 313,

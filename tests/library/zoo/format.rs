@@ -33,6 +33,11 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
         ),
         (
             "kind = \"resnet\"",
+            "kind = \"resnet\"\nfinal_activation = true",
+            "network.final_activation",
+        ),
+        (
+            "kind = \"resnet\"",
             "kind = \"resnet\"\neps = 0.0",
             "network.eps",
         ),

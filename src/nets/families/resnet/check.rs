@@ -33,6 +33,14 @@ impl ResnetSpec {
         if let Some(outputs) = self.head_conv {
             count("network.head_conv", outputs, MAX_CHANNELS)?;
         }
+        if self.final_activation && !self.linear_end {
+            let reason = "an activation already follows the last block's sum";
+            return Err(NetError::spec("network.final_activation", reason));
+        }
+        if self.final_activation && self.head_conv.is_some() {
+            let reason = "an activation already follows the last convolution";
+            return Err(NetError::spec("network.final_activation", reason));
+        }
         self.stem.check()?;
         self.check_block()?;
         self.check_attention()?;

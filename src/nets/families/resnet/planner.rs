@@ -6,7 +6,7 @@ use crate::nets::families::runs;
 use crate::nets::families::shared::normed;
 use crate::nets::names::{Branch, Names};
 use crate::nets::plan::{
-    Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, NormPlan, Padding, Pool,
+    Activation, BlockPlan, ConvGeometry, ConvPlan, EndingPlan, LinearPlan, NormPlan, Padding, Pool,
     ProjectionPlan, SePlan, ShortcutPlan, SkPlan, StepPlan, SumPlan,
 };
 use crate::nets::{NetError, Plan};
@@ -97,6 +97,7 @@ impl Planner<'_> {
             runs::stages(&spec.runs, self.names, spec.stem.outputs(), |place| {
                 self.block(place)
             })?;
+        let ending = (spec.final_activation).then_some(EndingPlan::Activate(spec.activation));
         let mut head_conv = None;
         if let Some(outputs) = spec.head_conv {
             let name = self.names.head_conv()?.map(str::to_owned);
@@ -112,7 +113,7 @@ impl Planner<'_> {
             stem,
             stem_pool: spec.stem_pool,
             stages,
-            ending: None,
+            ending,
             head_conv,
             pooled_conv: None,
             classifier,

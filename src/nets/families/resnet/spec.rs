@@ -31,6 +31,9 @@ pub struct ResnetSpec {
     /// No activation follows the sum (RegNetZ).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub linear_end: bool,
+    /// The activation follows the last stage, before the pooling (regnetz_040).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub final_activation: bool,
     /// Added to the variance in every BatchNorm.
     #[serde(default = "pytorch_eps", skip_serializing_if = "is_pytorch_eps")]
     pub eps: f64,
