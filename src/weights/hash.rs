@@ -26,8 +26,7 @@ pub(crate) fn release_digits(file_name: &str) -> Option<&str> {
 }
 
 /// Compares the content of a release file with its digest, such as the digits in its name, as `check_hash` of
-/// `torch.hub`
-/// does after a download.
+/// `torch.hub` does after a download.
 ///
 /// # Errors
 /// [`WeightsError::HashMismatch`], [`WeightsError::Unreadable`].

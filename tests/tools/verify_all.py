@@ -34,7 +34,8 @@ from safetensors.torch import save_file
 # A file without a tag after a dot is a topology without weights.
 CARDS = {card.stem: card for card in (ROOT / "models").glob("*/*.*.toml")}
 CLASSES = {"imagenet-1k": 1000, "imagenet-12k": 11821, "imagenet-21k": 21843, "imagenet-21k-miil": 11221,
-           "fashion-mnist": 10, "cifar-10": 10, "cifar-100": 100, "cub-200": 200, "svhn": 10}
+           "fashion-mnist": 10, "cifar-10": 10, "cifar-100": 100, "cub-200": 200, "svhn": 10,
+           "imagenet-1k-devkit": 1000}
 
 
 def check(name, program, batch, test_size):

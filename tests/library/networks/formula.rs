@@ -180,7 +180,8 @@ pub(crate) fn images([n, channels, h, w]: [usize; 4]) -> (Tensor, String) {
         let (down, right) = (slope.at(2 * plane), slope.at(2 * plane + 1));
         for y in 0..h {
             for x in 0..w {
-                let patch = patch.at((plane * PATCHES + y / 8) * PATCHES + x / 8);
+                let [row, column] = [y, x].map(|at| at / 8 % PATCHES);
+                let patch = patch.at((plane * PATCHES + row) * PATCHES + column);
                 let noise = noise.at((plane * h + y) * w + x);
                 let texture =
                     0.6 * (down * ramp(y, h) + right * ramp(x, w)) + 0.6 * patch + 0.6 * noise;

@@ -38,6 +38,11 @@ fn a_wrong_value_is_an_error_with_file_and_field() {
         ),
         (
             "kind = \"resnet\"",
+            "kind = \"resnet\"\nlinear_end = true\nhead_conv = 8\nfinal_activation = true",
+            "network.final_activation",
+        ),
+        (
+            "kind = \"resnet\"",
             "kind = \"resnet\"\neps = 0.0",
             "network.eps",
         ),
