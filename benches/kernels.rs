@@ -22,7 +22,7 @@ use senet::kernels::{
 const ROUNDS: usize = 41;
 
 /// Side of the map, inputs, outputs, kernel size, stride, groups.
-const SHAPES: [[usize; 6]; 50] = [
+const SHAPES: [[usize; 6]; 70] = [
     [224, 3, 64, 7, 2, 1],
     [56, 64, 64, 1, 1, 1],
     [56, 64, 256, 1, 1, 1],
@@ -49,6 +49,27 @@ const SHAPES: [[usize; 6]; 50] = [
     [56, 128, 256, 3, 1, 64],
     [28, 256, 512, 3, 1, 64],
     [14, 512, 1024, 3, 1, 64],
+    // Groups of 8, 16, 24, 56, 64, 72, 112 and 232 channels: RegNetY.
+    [14, 1024, 1024, 3, 1, 32],
+    [28, 104, 104, 3, 1, 13],
+    [28, 112, 112, 3, 1, 7],
+    [14, 256, 256, 3, 1, 16],
+    [56, 48, 48, 3, 1, 2],
+    [28, 120, 120, 3, 1, 5],
+    [14, 336, 336, 3, 1, 14],
+    [7, 888, 888, 3, 1, 37],
+    [56, 168, 168, 3, 1, 3],
+    [28, 448, 448, 3, 1, 8],
+    [14, 896, 896, 3, 1, 16],
+    [7, 2016, 2016, 3, 1, 36],
+    [28, 192, 192, 3, 1, 3],
+    [14, 512, 512, 3, 1, 8],
+    [14, 576, 576, 3, 1, 8],
+    [56, 224, 224, 3, 1, 2],
+    [28, 448, 448, 3, 1, 4],
+    [14, 896, 896, 3, 1, 8],
+    [28, 696, 696, 3, 1, 3],
+    [14, 1392, 1392, 3, 1, 6],
     // Depthwise: MobileNetV3-Large, EfficientNet-B0 and, at 288 pixels, -B3.
     [112, 16, 16, 3, 1, 16],
     [112, 64, 64, 3, 2, 64],
@@ -147,19 +168,19 @@ fn measure<T: Element>(isa: Isa, peak: f64, shape: [usize; 6], name: &str) {
     if DepthwiseConv::<T>::supports(&geometry) {
         let conv = DepthwiseConv::<T>::new(isa, &filters, &bias, geometry);
         let times = time(|| conv.run(&x, size, &mut y, Epilogue::default()));
-        report("depthwise", times);
+        return report("depthwise", times);
     }
     if groups > 1 && geometry.group_inputs().is_multiple_of(T::Word::INPUTS) {
         let conv = GroupedConv::<T::Word>::new(isa, &filters, &bias, geometry);
         let times = time(|| conv.run(&x, size, &mut y, Epilogue::default()));
-        return report("grouped", times);
-    }
-    if groups > 1 {
+        report("grouped", times);
+    } else if groups == 1 {
+        let conv = DirectConv::<T>::new(isa, &filters, &bias, geometry);
+        let times = time(|| conv.run(&x, size, &mut y, Epilogue::default()));
+        report("direct", times);
+    } else {
         return;
     }
-    let conv = DirectConv::<T>::new(isa, &filters, &bias, geometry);
-    let times = time(|| conv.run(&x, size, &mut y, Epilogue::default()));
-    report("direct", times);
     let Some(x) = bytemuck::try_cast_slice(&x)
         .ok()
         .filter(|_| !T::NARROW && Winograd::supports(&geometry))

@@ -40,12 +40,12 @@ impl<T: Element> Conv<T> {
         let is_whole = geometry.group_inputs().is_multiple_of(T::Word::INPUTS);
         let algorithm = if DepthwiseConv::<T>::supports(&geometry) {
             Algorithm::Depthwise(DepthwiseConv::new(isa, filters, bias, geometry))
+        } else if let Some(size) = tile_size(isa, &geometry).filter(|_| !T::NARROW) {
+            Algorithm::Winograd(Winograd::new(isa, filters, bias, geometry, size))
         } else if geometry.groups > 1 && is_whole {
             Algorithm::Grouped(GroupedConv::new(isa, filters, bias, geometry))
         } else if geometry.groups > 1 {
             Algorithm::Single(GroupedConv::new(isa, filters, bias, geometry))
-        } else if let Some(size) = tile_size(isa, &geometry).filter(|_| !T::NARROW) {
-            Algorithm::Winograd(Winograd::new(isa, filters, bias, geometry, size))
         } else {
             Algorithm::Direct(DirectConv::new(isa, filters, bias, geometry))
         };
@@ -129,16 +129,18 @@ impl<T: Element> Conv<T> {
 /// dominate where there are many of them and the maps are small, and the faster the machine
 /// multiplies, the sooner they do (`cargo bench --bench kernels`).
 fn tile_size(isa: Isa, geometry: &ConvGeometry) -> Option<TileSize> {
-    const FEWEST_INPUTS: usize = 16;
+    // Narrower groups are faster with vectors of several of them.
+    let fewest = if geometry.groups == 1 { 16 } else { 24 };
+    let (inputs, outputs) = (geometry.group_inputs(), geometry.group_outputs());
     // With 16 values per vector the weights become the bottleneck sooner.
     let most_for_four = if isa.lanes::<f32>() >= 16 {
         128 * 128
     } else {
         256 * 256
     };
-    if !Winograd::supports(geometry) || geometry.inputs < FEWEST_INPUTS {
+    if !Winograd::supports(geometry) || inputs < fewest {
         None
-    } else if geometry.inputs * geometry.outputs <= most_for_four {
+    } else if inputs * outputs <= most_for_four {
         Some(TileSize::Four)
     } else {
         Some(TileSize::Two)

@@ -53,7 +53,7 @@ impl<W: Word> Packed<W> {
         bias: &[f32],
         row: impl Fn(usize, &mut [f32]),
     ) -> Self {
-        let mut packed = Self::empty(isa, depth, bias, true);
+        let mut packed = Self::zeros(isa, depth, bias);
         let stride = depth + SPREAD;
         let mut rows = vec![0.0; packed.width * stride];
         for panel in 0..packed.panels() {
@@ -67,21 +67,16 @@ impl<W: Word> Packed<W> {
         packed
     }
 
-    /// With all weights 0, to be filled panel by panel, all panels of the same width.
+    /// With all weights 0, to be filled panel by panel. The last panel has a single vector where its outputs fit
+    /// in one.
     pub(super) fn zeros(isa: Isa, depth: usize, bias: &[f32]) -> Self {
-        Self::empty(isa, depth, bias, false)
-    }
-
-    /// With all weights 0. If `narrow`, the last panel has a single vector where its outputs fit in one.
-    fn empty(isa: Isa, depth: usize, bias: &[f32], narrow: bool) -> Self {
         assert!(depth.is_multiple_of(W::INPUTS));
         let lanes = isa.lanes::<W::Element>();
         let outputs = bias.len();
         let vectors = if outputs > lanes { 2 } else { 1 };
         let width = vectors * lanes;
-        let unit = if narrow { lanes } else { width };
         let mut padded = bias.to_vec();
-        padded.resize(outputs.next_multiple_of(unit), 0.0);
+        padded.resize(outputs.next_multiple_of(lanes), 0.0);
         Self {
             isa,
             depth,
@@ -155,7 +150,7 @@ impl<W: Word> Packed<W> {
 
     /// The outputs of a panel, with those that are added.
     #[inline(always)]
-    fn panel_width(&self, panel: usize) -> usize {
+    pub(super) fn panel_width(&self, panel: usize) -> usize {
         self.width.min(self.bias.len() - panel * self.width)
     }
 }

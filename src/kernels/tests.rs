@@ -312,7 +312,19 @@ fn enough_rows_for_every_way_to_cut_them() {
 
 #[test]
 fn winograd_stays_within_its_bounds() {
-    for (inputs, outputs) in [(1, 1), (3, 5), (16, 16), (20, 33), (64, 64), (260, 8)] {
+    for (inputs, outputs, groups) in [
+        (1, 1, 1),
+        (3, 5, 1),
+        (16, 16, 1),
+        (20, 33, 1),
+        (64, 64, 1),
+        (260, 8, 1),
+        (9, 15, 3),
+        (48, 48, 2),
+        (80, 56, 4),
+        (144, 216, 3),
+        (336, 336, 14),
+    ] {
         for shape in [
             [1, 1, 1],
             [2, 3, 5],
@@ -325,6 +337,7 @@ fn winograd_stays_within_its_bounds() {
             for padding in paddings.into_iter().chain([Padding::Same]) {
                 let geometry = ConvGeometry {
                     padding,
+                    groups,
                     ..ConvGeometry::dense(inputs, outputs, 3)
                 };
                 let case = Case::new(geometry, shape);
