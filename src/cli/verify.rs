@@ -24,8 +24,9 @@ use crate::zoo::Overrides;
 #[command(
     after_help = "Example:\n  senet verify seresnet50.ra2_in1k --golden golden.safetensors --weights model.safetensors\n\n\
     The golden file holds the tensor `input` and the reference's outputs for it: `logits`, \
-    `pre_logits`, their `_f64` versions, `stage.*` and `gate.*`. The exit code is 1 if a difference \
-    exceeds the tolerance."
+    `pre_logits`, their `_f64` versions, `stage.*` and `gate.*`. For the last two, it may hold the reference's own \
+    error in single precision, as `error.stage.*` and `error.gate.*`. The exit code is 1 if a difference exceeds the \
+    tolerance."
 )]
 pub(super) struct Arguments {
     /// Checkpoint, architecture, family, local directory with config.json, or hf-hub:ORG/REPO[@REVISION]
@@ -37,7 +38,8 @@ pub(super) struct Arguments {
     /// Use this weights file instead of the model's own
     #[arg(short, long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Largest allowed difference of a logit; for other tensors, relative to their largest value
+    /// Largest allowed difference of a logit; for other tensors, relative to their largest value, and at least
+    /// twenty times the reference's own error where the golden file states it
     /// [default: the one in the golden file's JSON report, or 0.001; in tf32 and bf16, 0.006 times the
     /// largest logit, and 0.05 for other tensors]
     #[arg(long, value_name = "DIFFERENCE", value_parser = positive)]

@@ -13,6 +13,7 @@
 //! | `stage.<name>.probe_index`, `.probe` | indices into the flattened tensor, and the values there |
 //! | `stage.<name>.full` | the whole tensor |
 //! | `gate.<module>` | `[N, C]` (SE) or `[N, 2, C]` (SK) |
+//! | `error.stage.<name>`, `error.gate.<module>` | the reference's own error: the largest difference between its single and double precision |
 //!
 //! `tests/tools/make_golden.py` writes such files. Next to `NAME.safetensors` there may be a
 //! `NAME.json` whose `suggested_atol_f32` is the tolerance of the logits.
@@ -34,6 +35,10 @@ use crate::weights::WeightsError;
 /// Tolerance of the logits where neither the caller nor the golden file's report gives one: correct
 /// implementations differ by up to some 1e-4 in single precision, wrong ones by 0.1 and more.
 pub const DEFAULT_TOLERANCE: f64 = 1e-3;
+
+/// Tolerance of a tensor other than the logits over the reference's own error, where the golden file has it:
+/// the factor between `suggested_atol_f32` and the same error of the logits.
+pub const TIMES_REFERENCE_ERROR: f64 = 20.0;
 
 /// Tolerance in a lower precision than f32, over the largest expected logit: bf16 keeps 8 binary digits, and
 /// the roundings of some hundred layers partly cancel.

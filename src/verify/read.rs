@@ -1,10 +1,10 @@
 //! Reads golden files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Device, Tensor};
 
-use super::{Expected, Golden, VerifyError};
+use super::{Expected, Golden, TIMES_REFERENCE_ERROR, VerifyError};
 use crate::weights::Weights;
 
 /// The largest magnitude of a golden file's logits.
@@ -36,7 +36,10 @@ impl Golden {
     /// Reads a golden file.
     ///
     /// `tolerance` is the absolute tolerance of the logits. The other tensors get the same tolerance
-    /// relative to their largest magnitude, because their scales differ.
+    /// relative to their largest magnitude, because their scales differ. If the file states the
+    /// reference's own error in single precision for a tensor, that tensor is allowed
+    /// [`TIMES_REFERENCE_ERROR`] of it where this is more: the error of a gate depends on what goes into
+    /// its sigmoid, and its magnitude says nothing about that.
     ///
     /// # Errors
     /// [`VerifyError::Missing`] without `input` or `logits`, [`VerifyError::Malformed`] if entries
@@ -47,8 +50,13 @@ impl Golden {
         let mut expected = Vec::new();
         let mut unknown = Vec::new();
         let mut stages = BTreeSet::new();
+        let mut errors = BTreeMap::new();
         for name in file.names() {
             if name == "input" {
+                continue;
+            }
+            if let Some(tensor) = name.strip_prefix("error.") {
+                errors.insert(tensor, reader.error(name)?);
                 continue;
             }
             match name
@@ -96,9 +104,11 @@ impl Golden {
             entry.tolerance = if entry.point == "logits" {
                 tolerance
             } else {
-                tolerance * relative
+                let own = errors.remove(entry.name.as_str()).unwrap_or(0.0);
+                f64::max(tolerance * relative, TIMES_REFERENCE_ERROR * own)
             };
         }
+        unknown.extend(errors.into_keys().map(|tensor| format!("error.{tensor}")));
         Ok(Self {
             input,
             expected,
@@ -139,6 +149,15 @@ impl Reader<'_> {
             shape,
             &Device::Cpu,
         )?)
+    }
+
+    /// The reference's own error for a tensor.
+    fn error(&self, name: &str) -> Result<f64, VerifyError> {
+        match self.file.f64(name)?[..] {
+            [error] if error >= 0.0 && error.is_finite() => Ok(error),
+            [error] => Err(self.malformed(name, "a finite number, at least 0", error.to_string())),
+            ref values => Err(self.malformed(name, "one value", values.len().to_string())),
+        }
     }
 
     /// A tensor that is stored whole.

@@ -105,6 +105,57 @@ fn measured() {
     assert_eq!(best.len(), 1);
 }
 
+/// What was timed until then is listed; if that is nothing, the note alone says so.
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_lists_what_has_been_timed() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::{Command, Stdio};
+    let env = Env::new();
+    for (kind, wait) in [
+        ("--pareto", false),
+        ("--pareto", true),
+        ("--sort=speed", true),
+    ] {
+        let arguments = ["list", "--measure", "--threads", "1", "--json", kind];
+        let mut child = env
+            .interruptible(&arguments)
+            .stdout(fs::File::create(env.path("rows")).unwrap())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // All networks take minutes.
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut notes = String::new();
+        stderr.read_line(&mut notes).unwrap();
+        assert!(notes.contains("timed with random weights"), "{notes}");
+        if wait {
+            std::thread::sleep(std::time::Duration::from_secs(3));
+        }
+        let id = child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status();
+        assert!(sent.unwrap().success());
+        stderr.read_to_string(&mut notes).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{notes}");
+        assert!(!notes.contains("error"), "{notes}");
+        let said = notes.split_once("interrupted: ").unwrap().1;
+        let timed: usize = said.split_once(' ').unwrap().0.parse().unwrap();
+        let rows = fs::read_to_string(env.path("rows")).unwrap();
+        let rows = rows
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let rows = rows.filter(|row| row["ms"].is_number()).count();
+        match kind {
+            "--pareto" => assert!(
+                rows <= timed && (rows > 0) == (timed > 0),
+                "{rows} of {timed}"
+            ),
+            _ => assert_eq!(rows, timed),
+        }
+        assert!(timed < 200);
+    }
+}
+
 /// Said on stderr, once, and not with `--quiet`.
 #[test]
 fn a_licence_with_conditions_is_noted() {

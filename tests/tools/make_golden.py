@@ -396,7 +396,8 @@ def write_verify_golden(model, images, path, settings):
     """A golden file as `senet verify --golden` reads it, and its .json next to it.
 
     `path` is the .safetensors file; the tolerance of the logits is twenty times the error of
-    PyTorch's own single precision, and at least 1e-4.
+    PyTorch's own single precision, and at least 1e-4. Gates and stages have that error stored with them,
+    because a gate's does not follow from its size: what goes into the sigmoid can be many times as large.
     """
     single, double = both_precisions(model, images)
     tensors = {"input": images}
@@ -404,7 +405,10 @@ def write_verify_golden(model, images, path, settings):
         if label in ("logits", "pre_logits"):
             tensors[label] = x
             tensors[label + "_f64"] = double[label]
-        elif label.startswith("gate."):
+            continue
+        name = label if label.startswith("gate.") else f"stage.{label}"
+        tensors[f"error.{name}"] = (x.double() - double[label]).abs().max().reshape(1)
+        if label.startswith("gate."):
             tensors[label] = x
         else:
             index = probe_index(x, 64)

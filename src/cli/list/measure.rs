@@ -88,7 +88,7 @@ impl Times {
         if times.code == INTERRUPTED {
             let done = times.milliseconds.len();
             messages.note(format!(
-                "interrupted: {} timed, the others left out",
+                "interrupted: {} timed, the others not",
                 counted(done)
             ));
         }

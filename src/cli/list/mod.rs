@@ -97,6 +97,10 @@ pub(super) fn run(
         true => Times::measure(points, &arguments.device, messages)?,
         false => Times::default(),
     };
+    if by_speed && !times.any() && times.code != SUCCESS {
+        // Interrupted before the first, or all have failed: both are said, and there is nothing to compare.
+        return Ok(times.code);
+    }
     match cost {
         Some(cost) => {
             let svg = arguments.svg.as_deref();

@@ -121,6 +121,65 @@ fn a_changed_number_fails_only_its_row() {
     }
 }
 
+/// A gate's magnitude says nothing about what goes into its sigmoid, so the reference's own error counts where
+/// it is larger; for each tensor its own.
+#[test]
+fn a_tensor_is_allowed_twenty_times_the_error_of_the_reference() {
+    let state = |tensors: &mut BTreeMap<String, Stored>, tensor: &str, error: f64| {
+        let stated = Stored {
+            dtype: Dtype::F64,
+            shape: vec![1],
+            data: error.to_le_bytes().to_vec(),
+        };
+        tensors.insert(format!("error.{tensor}"), stated);
+    };
+    let gate = "gate.layer3.2.se";
+    for (error, tensor, ok) in [
+        (1e-12, gate, false),
+        (0.9e-4, gate, false),
+        (1.1e-4, gate, true),
+        (1.1e-4, "gate.layer3.1.se", false),
+    ] {
+        let report = compare(|tensors| {
+            state(tensors, gate, 0.0);
+            state(tensors, tensor, error);
+            add(tensors.get_mut(gate).unwrap(), 5, -2e-3);
+        });
+        assert_eq!(row(&report, gate).ok, ok, "{error} for {tensor}");
+        assert!(row(&report, "logits").ok && report.unknown.is_empty());
+    }
+    let stage = compare(|tensors| {
+        state(tensors, "stage.stage2", 1e-3);
+        add(tensors.get_mut("stage.stage2.probe").unwrap(), 63, 1e-2);
+    });
+    assert!(row(&stage, "stage.stage2").ok);
+
+    let report = compare(|tensors| state(tensors, "gate.layer7.1.se", 1.0));
+    assert_eq!(report.unknown, ["error.gate.layer7.1.se"]);
+    for (error, expected) in [
+        (f64::INFINITY, "a finite number, at least 0"),
+        (f64::NAN, "a finite number, at least 0"),
+        (-1.0, "a finite number, at least 0"),
+    ] {
+        let found = read(|tensors| state(tensors, gate, error), 1e-4).unwrap_err();
+        assert!(found.to_string().contains(expected), "{error}: {found}");
+    }
+    let two = read(
+        |tensors| {
+            state(tensors, gate, 0.0);
+            let stated = tensors.get_mut("error.gate.layer3.2.se").unwrap();
+            stated.shape = vec![2];
+            stated.data.extend(0.0_f64.to_le_bytes());
+        },
+        1e-4,
+    );
+    assert!(
+        two.unwrap_err()
+            .to_string()
+            .contains("expected one value, found 2")
+    );
+}
+
 /// A tolerance relative to infinity would accept anything.
 #[test]
 fn numbers_that_are_not_finite_are_refused() {
@@ -184,7 +243,7 @@ fn foreign_tensors_are_listed_or_fail() {
         let logits = tensors.remove("logits").unwrap();
         tensors.insert("logits_half".into(), logits);
     });
-    assert_eq!(report.unknown, ["logits_half"]);
+    assert_eq!(report.unknown, ["logits_half", "error.gate.layer2.1.se"]);
     let last = report.rows.last().unwrap();
     assert_eq!((last.tensor.as_str(), last.ok), ("gate.layer7.1.se", false));
     assert_eq!(last.note.as_deref(), Some("the network has no such tensor"));
