@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use candle_core::{DType, Device, Tensor};
 
+use crate::machine;
+
 /// The device to run on, as a user chooses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -106,7 +108,7 @@ impl DeviceDetails {
     pub fn of(device: &Device) -> Self {
         match device {
             Device::Cpu => Self {
-                name: cpu_name(),
+                name: machine::cpu(),
                 ..Self::default()
             },
             #[cfg(feature = "cuda")]
@@ -134,13 +136,6 @@ impl DeviceDetails {
             _ => Self::default(),
         }
     }
-}
-
-/// The name of the processor; the first one's, if there are several.
-fn cpu_name() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    Some(line.split_once(':')?.1.trim().to_owned())
 }
 
 impl FromStr for DeviceChoice {

@@ -71,6 +71,7 @@ pub mod hub;
 pub mod kernels;
 pub mod labels;
 mod logits;
+pub mod machine;
 pub mod model;
 pub mod nets;
 #[doc(hidden)]

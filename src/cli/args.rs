@@ -102,7 +102,7 @@ pub(super) struct DeviceArgs {
         value_parser = precision
     )]
     pub precision: PrecisionChoice,
-    /// Number of CPU threads [default: all cores]
+    /// Number of CPU threads [default: one per physical core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
@@ -173,6 +173,7 @@ pub(super) static CLIPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Reports that number.
 pub(super) fn note_clipped(messages: Messages) {
+    // Relaxed: the threads that decoded have been waited for.
     let count = CLIPPED.load(Ordering::Relaxed);
     if count > 0 {
         messages.note(format!(

@@ -6,11 +6,12 @@ use candle_core::Device;
 use clap::Args;
 use serde::Serialize;
 
+use super::SUCCESS;
 use super::format::{FormatArgs, Row, cell};
 use super::output::{Results, Table, human_bytes};
-use super::{SUCCESS, session};
 use crate::device::{DeviceChoice, DeviceDetails};
 use crate::kernels::Isa;
+use crate::machine;
 use crate::nn::Precision;
 
 /// List the devices that networks can run on, and the precisions of each
@@ -79,7 +80,7 @@ impl DeviceRow {
         let capability = details.compute_capability;
         Self {
             name: details.name,
-            threads: is_cpu.then(session::cores),
+            threads: is_cpu.then(machine::threads),
             isa: is_cpu.then(|| Isa::best().name()),
             isa_available: Isa::available().filter(|_| is_cpu).map(Isa::name).collect(),
             compute_capability: capability.map(|(major, minor)| format!("{major}.{minor}")),

@@ -15,6 +15,7 @@ use super::transfers::Transfers;
 use crate::device::{DeviceChoice, DeviceError, OpenDevice};
 use crate::error::Error;
 use crate::hub::{HubOptions, Lockfile};
+use crate::machine;
 use crate::model::{self, Attached, HeadFile, Model, ModelOptions};
 use crate::nets::NetError;
 use crate::nn::{CandleEngine, Precision, PrecisionChoice};
@@ -423,14 +424,9 @@ pub(super) fn note_faster_precision(device: &Device, precision: Precision, messa
     }
 }
 
-/// Processors that this program may use.
-pub(super) fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// One pool does all the work: decoding, preprocessing and the forward pass.
 pub(super) fn set_threads(threads: Option<u16>) -> anyhow::Result<usize> {
-    let threads = threads.map_or_else(cores, usize::from);
+    let threads = threads.map_or_else(machine::threads, usize::from);
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()
@@ -446,6 +442,7 @@ pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     }
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
+        // Relaxed: as in `is_stopped`, and of two swaps one is the second in any order.
         if flag.swap(true, Ordering::Relaxed) {
             #[expect(clippy::exit, reason = "the user has pressed Ctrl-C twice")]
             std::process::exit(i32::from(INTERRUPTED));
@@ -453,6 +450,12 @@ pub(super) fn stop_on_interrupt() -> anyhow::Result<Arc<AtomicBool>> {
     })
     .context("cannot watch for Ctrl-C")?;
     Ok(stop)
+}
+
+/// Whether Ctrl-C was pressed.
+pub(super) fn is_stopped(stop: &AtomicBool) -> bool {
+    // Relaxed: the flag is all that the handler says, and a batch more or less does not matter.
+    stop.load(Ordering::Relaxed)
 }
 
 /// The first Ctrl-C exits at once: partial downloads are kept anyway.

@@ -100,10 +100,12 @@ fn is_at(_file: &File, _path: &Path) -> bool {
 
 /// Some network file systems have no locks.
 fn is_unsupported(error: &io::Error) -> bool {
-    /// `ENOLCK` of Linux.
-    const NO_LOCKS: i32 = 37;
+    // Its number differs by system.
+    #[cfg(unix)]
+    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NOLCK) {
+        return true;
+    }
     error.kind() == io::ErrorKind::Unsupported
-        || cfg!(target_os = "linux") && error.raw_os_error() == Some(NO_LOCKS)
 }
 
 #[cfg(test)]

@@ -4,8 +4,12 @@ use bytemuck::Pod;
 #[cfg(unix)]
 use memmap2::MmapMut;
 
-/// Bytes of a cache line and of the widest vector.
-const LINE: usize = 64;
+/// Bytes of a cache line and of the widest vector. Apple's processors have the longer lines.
+const LINE: usize = if cfg!(target_arch = "aarch64") {
+    128
+} else {
+    64
+};
 
 /// Values to allocate on top, so that [`line_start`] can skip to the next cache line.
 pub const fn slack<T>() -> usize {

@@ -12,7 +12,7 @@ use super::element::Word;
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement, RowSums};
 use super::micro::{PanelProduct, RowLayout, most_depth, multiply, packed_row};
-use super::partition::{Groups, Size, Split, TaskGrid, Tasks, Work, middle};
+use super::partition::{Groups, Size, Split, TaskGrid, Tasks, Work, middle, shares};
 use super::scratch::with_scratch;
 use super::{Element, Isa, Kernel, MatMut, Simd};
 
@@ -239,7 +239,7 @@ fn multiply_all<W: Word>(
         panels: packed.panels(),
         width: packed.width,
     };
-    let grid = TaskGrid::new(size, rayon::current_num_threads());
+    let grid = TaskGrid::new(size, shares());
     let product = Product {
         packed,
         rows,

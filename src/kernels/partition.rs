@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::MatMut;
+use crate::machine;
 
 /// Rows and columns of a result that are still to be computed, in units that its [`Tasks`] choose.
 pub(super) struct Work<'a, T = f32> {
@@ -109,7 +110,16 @@ pub(super) fn middle(range: &Range<usize>) -> usize {
     range.start + range.len() / 2
 }
 
-/// Tasks per thread where possible: with more than one, no thread waits long for another.
+/// Into how many shares work is divided, each of some tasks: one for each thread. Two where some threads are
+/// slower, as they have a slower core or half of one: the last task of a slow thread then holds the others up
+/// half as long.
+pub(super) fn shares() -> usize {
+    let threads = rayon::current_num_threads();
+    let is_equal = threads <= machine::equal_threads();
+    if is_equal { threads } else { 2 * threads }
+}
+
+/// Tasks per share where possible: with more than one, no thread waits long for another.
 const TASKS: usize = 2;
 
 /// Fewest rows and outputs of a task, as long as every thread gets one.

@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 use super::element::{Element, Word};
 use super::simd::{Isa, Kernel, Simd};
 
-/// Enough to hide the latency of two FMA units, few enough for 16 registers.
-const CHAINS: usize = 12;
+/// Enough to hide the latency of two FMA units, few enough for 16 registers; on arm64, of four and for 32.
+const CHAINS: usize = if cfg!(target_arch = "aarch64") {
+    20
+} else {
+    12
+};
 const STEPS: usize = 10_000;
 const RUN: Duration = Duration::from_millis(20);
 const RUNS: usize = 5;

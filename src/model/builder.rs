@@ -22,7 +22,8 @@ pub struct ModelOptions {
     /// finds the fastest one of a CUDA device.
     pub precision: Precision,
     /// Number of threads for the network alone. By default, and where [`Model::network`] is called
-    /// directly, it runs in the [rayon] pool of its caller.
+    /// directly, it runs in the [rayon] pool of its caller. A pool that rayon makes by itself has a thread for
+    /// every logical CPU; [`machine::threads`](crate::machine::threads) says how many are best.
     pub threads: Option<usize>,
 }
 

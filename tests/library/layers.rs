@@ -14,6 +14,7 @@ const ROOMS: &[&str] = &[
     "bounded",
     "files",
     "digest",
+    "machine",
     "device",
     "labels",
     "logits",

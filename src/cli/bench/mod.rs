@@ -16,6 +16,7 @@ use crate::cli::output::{Messages, Results, Table, Tone};
 use crate::cli::{SUCCESS, session};
 use crate::error::Error;
 use crate::kernels::{Bf16, Element, Isa, peak_flops};
+use crate::machine;
 use crate::model::Model;
 use crate::nn::Precision;
 use crate::zoo::{DEMO_MODEL, ModelSpec, Overrides};
@@ -185,7 +186,7 @@ fn measure(
         isa: isa.map(Isa::name),
         gflops,
         peak_share: peak.map(|peak| gflops * 1e9 / peak),
-        peak_memory_mib: peak_memory_mib(),
+        peak_memory_mib: machine::peak().map(|bytes| bytes as f64 / f64::from(1 << 20)),
         step_times_ms: times,
         layers,
     })
@@ -217,16 +218,6 @@ pub(super) fn median(times: &[f64]) -> f64 {
     } else {
         f64::midpoint(sorted[middle - 1], sorted[middle])
     }
-}
-
-/// Peak resident memory of the process; known on Linux only.
-fn peak_memory_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
 }
 
 /// The columns are wide enough for every row, because the first is printed before the second is

@@ -89,7 +89,7 @@ pub(super) struct Arguments {
         conflicts_with = "duplicates"
     )]
     device: DeviceChoice,
-    /// Number of CPU threads [default: all cores]
+    /// Number of CPU threads [default: one per physical core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Use only cached files; never access the network

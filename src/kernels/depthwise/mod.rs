@@ -19,9 +19,10 @@ use super::element::Element;
 use super::epilogue::{Epilogue, RowSums};
 use super::geometry::ConvGeometry;
 use super::matrix::MatMut;
-use super::partition::{Groups, Split, Tasks, Work, middle};
+use super::partition::{Groups, Split, Tasks, Work, middle, shares};
 use super::scratch::with_scratch;
 use super::simd::Isa;
+use crate::machine;
 
 /// Fewest channels: those of the narrowest vector.
 const FEWEST_CHANNELS: usize = 4;
@@ -29,10 +30,10 @@ const FEWEST_CHANNELS: usize = 4;
 /// Most pixels of a group of rows, whose sums are added up by themselves, if it has several rows.
 const GROUP_PIXELS: usize = 64;
 
-/// Bytes of a map that stay in L2 next to what is made of them.
-const NEAR: usize = 400 << 10;
+/// Bytes of a map that stay in L2 next to what is made of them, of each KiB there.
+const NEAR: usize = 400;
 
-/// Tasks for each thread, and fewest vector operations of a task.
+/// Tasks for each share, and fewest vector operations of a task.
 const TASKS: usize = 2;
 const TASK: usize = 1 << 13;
 
@@ -130,7 +131,7 @@ impl<T: Element> DepthwiseConv<T> {
             zeros: [h, w].map(|size| geometry.zeros(size)[0]),
             activation: epilogue.activation,
             groups,
-            task: (operations / (TASKS * rayon::current_num_threads())).max(TASK),
+            task: (operations / (TASKS * shares())).max(TASK),
         };
         let work = |y, sums| Work {
             rows: 0..n * groups.count,
@@ -264,7 +265,8 @@ impl<T: Element> Call<'_, T> {
         let geometry = &self.conv.geometry;
         let row = geometry.stride * self.size[1] * geometry.inputs * size_of::<T>();
         let group = row * self.output[0] / self.groups.count;
-        let bands = (groups * group).div_ceil(NEAR).min(groups);
+        let near = machine::l2() / 1024 * NEAR;
+        let bands = (groups * group).div_ceil(near).min(groups);
         groups.div_ceil(bands.max(1))
     }
 

@@ -18,9 +18,10 @@ use super::elementwise::sum_rows;
 use super::epilogue::{Epilogue, Placement};
 use super::gemm::{Packed, depth_chunks};
 use super::micro::{most_depth, packed_stride};
-use super::partition::{Split, Tasks, Work, middle};
+use super::partition::{Split, Tasks, Work, middle, shares};
 use super::scratch::with_scratch;
 use super::{ConvGeometry, Isa, KernelShape, MatMut, Padding};
+use crate::machine;
 
 /// Output pixels along one side of a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +50,6 @@ impl TileSize {
         self.window() * self.window()
     }
 }
-
-/// Most bytes of transformed windows and products of groups that a task computes together.
-const NEAR: usize = 512 << 10;
 
 /// A 3x3 convolution of stride 1 and dilation 1 on maps `[N, H, W, C]`.
 #[derive(Debug)]
@@ -195,7 +193,7 @@ impl Winograd {
 
     /// Rows of tiles and panels of a task of a dense convolution.
     fn dense_task(&self, all_tile_rows: usize, tiles: usize) -> (usize, usize) {
-        let (threads, panels) = (rayon::current_num_threads(), self.panels());
+        let (threads, panels) = (shares(), self.panels());
         // Tasks by rows of tiles each read all weights; tasks by panels each transform all windows,
         // and with few panels each there would be more transforms than products.
         let is_even = all_tile_rows.next_multiple_of(threads) * 16 <= all_tile_rows * 17;
@@ -220,12 +218,14 @@ impl Winograd {
     /// Rows of tiles and panels of a task of a convolution in groups: it has whole groups, as many as stay in
     /// L2, and all rows where there are groups enough for all threads.
     fn grouped_task(&self, all_tile_rows: usize, tiles: usize) -> (usize, usize) {
-        let (tasks, panels) = (2 * rayon::current_num_threads(), self.panels());
+        let (tasks, panels) = (2 * shares(), self.panels());
         let groups = self.geometry.groups;
         let inputs = self.geometry.group_inputs();
         let values = self.size.positions() * (inputs + panels * self.filters[0].width());
         let most = self.most_tiles().min(all_tile_rows * tiles);
-        let task_groups = (NEAR / size_of::<f32>() / (values * most))
+        // Half of L2, for the transformed windows and products of the groups that a task computes together.
+        let near = machine::l2() / 2;
+        let task_groups = (near / size_of::<f32>() / (values * most))
             .min(most_depth::<f32>() / inputs)
             .min(groups.div_ceil(tasks))
             .max(1);
@@ -235,7 +235,8 @@ impl Winograd {
 
     /// Whether the weights of all positions of a dense convolution exceed L2.
     fn is_heavy(&self) -> bool {
-        self.geometry.groups == 1 && self.geometry.inputs * self.geometry.outputs > 128 * 128
+        self.geometry.groups == 1
+            && self.geometry.inputs * self.geometry.outputs > machine::l2() / 64
     }
 
     /// Most tiles of the map that a task transforms at a time: as many as L2 holds the windows and

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use candle_core::{DType, Tensor};
 
 use super::Network;
+use crate::machine;
 use crate::nets::NetError;
 use crate::nets::check::{Input, read};
 use crate::nets::watch::{Point, Watch};
@@ -18,9 +19,9 @@ const ENTRY: &str = "input";
 /// Leading stages whose activations are larger than their weights; the stem is the first.
 const FIRST_STAGES: usize = 2;
 
-/// Input pixels per thread for which the activations of the first stages fit in L2: the largest have 16
-/// values per pixel.
-const NEAR_PIXELS: usize = 1 << 15;
+/// Bytes of L2 for each input pixel of a thread: half of the largest activations of the first stages, which have
+/// 16 values per pixel.
+const NEAR_PIXEL: usize = 32;
 
 impl Network {
     pub(super) fn run(&self, x: &Tensor, watch: &mut Watch<'_, '_>) -> Result<Tensor, NetError> {
@@ -161,7 +162,8 @@ impl Network {
     fn portion(&self, x: &Tensor, watch: &Watch<'_, '_>) -> Result<Option<usize>, NetError> {
         let (batch, _, height, width) = x.dims4()?;
         let is_cpu = matches!(self.backend, Backend::Cpu(_) | Backend::Bf16(_));
-        let portion = (rayon::current_num_threads() * NEAR_PIXELS / (height * width)).max(1);
+        let portion =
+            (rayon::current_num_threads() * (machine::l2() / NEAR_PIXEL) / (height * width)).max(1);
         Ok((is_cpu && watch.observer.is_none() && portion < batch).then_some(portion))
     }
 
