@@ -1,7 +1,6 @@
 //! `senet classify`: the most probable classes of images.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -149,7 +148,7 @@ fn answer(
     let mut done = 0;
     let mut computed = Duration::ZERO;
     for batch in batches {
-        if stop.load(Ordering::Relaxed) {
+        if session::is_stopped(&stop) {
             break;
         }
         let start = Instant::now();
@@ -181,7 +180,7 @@ fn answer(
     if failed > 0 {
         messages.note(format!("{failed} of {done} images could not be classified"));
     }
-    if stop.load(Ordering::Relaxed) && done < inputs.len() {
+    if session::is_stopped(&stop) && done < inputs.len() {
         messages.note(format!(
             "interrupted after {done} of {} images",
             inputs.len()

@@ -219,6 +219,7 @@ fn in_parallel<T: Send>(
             let (next, job) = (&next, &job);
             scope.spawn(move || {
                 loop {
+                    // Relaxed: each index is given once; results go through the channel.
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(name) = names.get(index) else {
                         return;

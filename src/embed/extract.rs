@@ -102,6 +102,7 @@ pub fn extract(
     let (mut computing, mut stopped, mut outcome) = (Duration::ZERO, false, Ok(()));
     prefetch(items, batch_size, slot_len, prepare, |prepared| {
         let stop = options.stop.as_ref();
+        // Relaxed: the flag is all that is told.
         if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
             stopped = true;
             return ControlFlow::Break(());

@@ -230,6 +230,7 @@ impl<'a> Evaluation<'a> {
             multi_label: data.multi_label,
             valid: data.valid.as_deref(),
         };
+        // Sums alone, read when all threads have ended: `Relaxed` suffices.
         let (decoding, preprocessing) = (AtomicU64::new(0), AtomicU64::new(0));
         let prepare = |item: &&Item, slot: &mut [f32]| {
             let start = Instant::now();
@@ -245,6 +246,7 @@ impl<'a> Evaluation<'a> {
         let mut outcome = Ok(());
         prefetch(&items, batch_size, inputs.slot_len(), prepare, |batch| {
             let stop = options.stop.as_ref();
+            // Relaxed: the flag is all that is told.
             if stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
                 stopped = true;
                 return ControlFlow::Break(());

@@ -165,6 +165,7 @@ fn symlink(target: &Path, link: &Path) -> io::Result<()> {
 pub(crate) fn temporary_path(target: &Path) -> PathBuf {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let mut name = target.file_name().unwrap_or_default().to_owned();
+    // Relaxed: additions to one value never collide, and only the number matters.
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     name.push(format!(".{}-{count}{INCOMPLETE}", std::process::id()));
     target.with_file_name(name)

@@ -54,6 +54,7 @@ impl TrainOptions {
     }
 
     pub(super) fn check_stop(&self) -> Result<(), TrainError> {
+        // Relaxed: the flag is all that is told.
         match &self.stop {
             Some(stop) if stop.load(Ordering::Relaxed) => Err(TrainError::Stopped),
             _ => Ok(()),

@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
 use crate::cli::format::{Row, cell};
 use crate::cli::output::{Messages, Results, Table};
+use crate::cli::session;
 use crate::error::Error;
 use crate::eval::{Dataset, Item};
 use crate::explain::page::PageGates;
@@ -54,7 +55,7 @@ pub(super) fn average(
         "{bar:30.cyan/dim} {pos} of {len} images  {rate}  {eta}",
     );
     prefetch(items, BATCH, model.image_len(), prepare, |batch| {
-        if stop.load(Ordering::Relaxed) {
+        if session::is_stopped(stop) {
             stopped = true;
             return ControlFlow::Break(());
         }

@@ -6,7 +6,7 @@ mod images;
 mod overlays;
 mod row;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::args::note_clipped;
 use super::eval::Output;
@@ -182,7 +182,7 @@ fn explain_all(
     );
     let mut failed = 0;
     for (done, input) in inputs.iter().enumerate() {
-        if stop.load(Ordering::Relaxed) {
+        if session::is_stopped(stop) {
             bar.finish_and_clear();
             messages.note(format!(
                 "interrupted after {done} of {} images",

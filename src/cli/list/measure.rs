@@ -1,7 +1,7 @@
 //! How long the networks take on this machine.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
@@ -66,7 +66,7 @@ impl Times {
             "{bar:30.cyan/dim} {pos} of {len}  {msg}  {eta}",
         );
         for (card, size) in points {
-            if stop.load(Ordering::Relaxed) {
+            if session::is_stopped(&stop) {
                 times.code = INTERRUPTED;
                 break;
             }
@@ -126,7 +126,7 @@ fn time(
         // The logits are on the CPU when all is done, whatever the device.
         network.forward(&x)?;
         times.push(pass.elapsed().as_secs_f64() * 1e3);
-        if stop.load(Ordering::Relaxed) {
+        if session::is_stopped(stop) {
             break;
         }
     }

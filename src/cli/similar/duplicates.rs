@@ -1,7 +1,6 @@
 //! Groups of near-duplicates.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 
 use super::rows::{GroupRow, Image};
 use super::{Arguments, foreign, search_error, sheet};
@@ -34,7 +33,7 @@ pub(super) fn run(
     let mut watch = |progress: Progress| {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
-        match stop.load(Ordering::Relaxed) {
+        match session::is_stopped(&stop) {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }

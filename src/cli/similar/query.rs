@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
 
@@ -197,7 +196,7 @@ impl Search<'_> {
         let (mut kept, mut waiting) = (Vec::new(), Vec::new());
         let (mut done, mut failed) = (0, 0);
         for batch in batches {
-            if stop.load(Ordering::Relaxed) {
+            if session::is_stopped(&stop) {
                 break;
             }
             let end = batch.first + batch.outcomes.len();

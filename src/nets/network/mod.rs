@@ -35,7 +35,8 @@ pub struct Network {
     classifier: Linear,
     /// Most values of a map that is computed at once on other devices than the CPU.
     most_values: usize,
-    /// Most images at once there. Halved when the device has no memory left.
+    /// Most images at once there. Halved when the device has no memory left. `Relaxed`: nothing else depends
+    /// on it, and a thread that reads an old value runs out of memory once more and lowers it itself.
     most_images: AtomicUsize,
     /// How its tensors were found in the file.
     notes: Vec<String>,

@@ -19,6 +19,8 @@ pub struct Engine {
     counts: Arc<Counts>,
 }
 
+/// Each is a number by itself and orders nothing else, so `Relaxed` suffices: whoever reads a count has
+/// waited for the work, by a join, and then sees all of it.
 #[derive(Debug)]
 struct Counts {
     launches: AtomicU64,

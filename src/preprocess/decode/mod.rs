@@ -54,7 +54,8 @@ pub struct DecodeOptions {
     pub exif: bool,
     /// Divide 16-bit grey without alpha by 257. If false, it is clipped at 255, as Pillow does.
     pub scale_16bit: bool,
-    /// Counts the images in which 16-bit grey above 255 was clipped to white.
+    /// Counts the images in which 16-bit grey above 255 was clipped to white. Added to with `Relaxed`: it says
+    /// how many, once the threads that decode have been waited for, and nothing about anything else.
     pub clipped: Option<&'static AtomicU64>,
 }
 
