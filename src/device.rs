@@ -108,7 +108,7 @@ impl DeviceDetails {
     pub fn of(device: &Device) -> Self {
         match device {
             Device::Cpu => Self {
-                name: machine::cpu(),
+                name: machine::cpu_name(),
                 ..Self::default()
             },
             #[cfg(feature = "cuda")]

@@ -154,6 +154,16 @@ pub(crate) fn take_over(file: &File, replaced: &fs::Metadata) -> io::Result<()> 
     file.set_permissions(replaced.permissions())
 }
 
+/// Whether a file cannot be locked because its file system has no locks, as some of networks have none.
+pub(crate) fn has_no_locks(error: &io::Error) -> bool {
+    // Its number differs by system.
+    #[cfg(unix)]
+    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NOLCK) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::Unsupported
+}
+
 /// The folder that a path's last name lies in.
 fn folder_of(path: &Path) -> &Path {
     match path.parent() {
@@ -204,6 +214,14 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_file_system_without_locks_is_told_from_one_that_fails() {
+        use rustix::io::Errno;
+        let is_without = |errno: Errno| has_no_locks(&errno.into());
+        assert!(is_without(Errno::NOLCK) && is_without(Errno::OPNOTSUPP));
+        assert!(!is_without(Errno::IO) && !is_without(Errno::ACCESS));
     }
 
     #[test]

@@ -34,6 +34,7 @@
 //! | downloads and the cache | [`hub`] |
 //! | weights files: safetensors and PyTorch's | [`weights`] |
 //! | comparing a network with stored numbers | [`verify`] |
+//! | how many threads a pool should have | [`machine::threads`] |
 //!
 //! The directory `examples` has programs of 30 lines that classify images, compare them by their embeddings,
 //! and evaluate a model. The [guides](guide) describe the files that are read, every form of output, and all

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{EmbedError, FeatureHeader, Format};
+use crate::files::has_no_locks;
 use crate::quote::excerpt;
 
 /// The longest line: a path and an error.
@@ -120,8 +121,7 @@ impl Journal {
                     path: path.display().to_string(),
                 });
             }
-            // Some network file systems have no locks.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => {}
             Err(TryLockError::Error(error)) => return Err(EmbedError::unwritable(path)(error)),
         }
         Ok(Self {

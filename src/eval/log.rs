@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{EvalError, Header, Member, Record};
-use crate::files::{Target, open_stream};
+use crate::files::{Target, has_no_locks, open_stream};
 use crate::quote::excerpt;
 
 /// Version of the format. Version 1 had `picture`, `picture_bytes` and `pictures` for `image`,
@@ -381,8 +381,7 @@ fn locked(path: &Path, file: File) -> Result<File, EvalError> {
         Err(TryLockError::WouldBlock) => Err(EvalError::InUse {
             path: path.display().to_string(),
         }),
-        // Some network file systems have no locks.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(file),
         Err(TryLockError::Error(error)) => Err(unwritable(path, error)),
     }
 }

@@ -6,13 +6,13 @@
 //! deleting it could let two processes hold a lock of the same name.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use super::HubError;
 use super::files::{disk, foreign, kind_of};
+use crate::files::has_no_locks;
 
 /// How often a waiting process tries again.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -75,7 +75,7 @@ impl FileLock {
             Ok(()) if !is_at(&file, path) => Ok(None),
             Ok(()) => Ok(Some(Self { file: Some(file) })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) if is_unsupported(&error) => {
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => {
                 Ok(Some(Self { file: None }))
             }
             Err(TryLockError::Error(error)) => Err(disk("lock", path)(error)),
@@ -96,16 +96,6 @@ fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_at(_file: &File, _path: &Path) -> bool {
     true
-}
-
-/// Some network file systems have no locks.
-fn is_unsupported(error: &io::Error) -> bool {
-    // Its number differs by system.
-    #[cfg(unix)]
-    if rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NOLCK) {
-        return true;
-    }
-    error.kind() == io::ErrorKind::Unsupported
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The built-in model on all 10,000 test images of Fashion-MNIST, compared with PyTorch.
 
+use std::path::Path;
+
 use candle_core::Device;
 use senet::hub::HubOptions;
 use senet::nn::Precision;
@@ -100,4 +102,55 @@ fn bf16_answers_nearly_as_f32() {
     assert!((exact.1 - bf16.1).abs() <= 0.10);
     assert!(equal >= 99.7);
     assert!((exact.2 - bf16.2).abs() <= 0.002);
+}
+
+/// Probabilities of every class, in millionths, for every twentieth image: a line each. Written on x86-64
+/// with AVX-512 by `UPDATE_SNAPSHOTS=1` and the command below.
+const ANSWERS: &str = "tests/data/fashion_mnist_x86_64.txt";
+
+#[test]
+#[ignore = "needs Debian's dataset-fashion-mnist; cargo test --test library fashion_mnist::a_sample -- --ignored"]
+fn a_sample_answers_as_on_x86_64() {
+    let mut offline = HubOptions::from_env().unwrap();
+    offline.offline = true;
+    let model = Model::open("demo", &offline, &Device::Cpu).unwrap();
+    let (images, _) = images();
+    let images: Vec<RgbImage> = images.into_iter().step_by(20).collect();
+    let mut answers = Vec::new();
+    for batch in images.chunks(100) {
+        for best in model.classify(batch, 10).unwrap() {
+            let mut answer = [0.0; 10];
+            best.iter().for_each(|p| answer[p.index] = p.probability);
+            answers.push(answer);
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(ANSWERS);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        let mut text = String::new();
+        for answer in &answers {
+            let millionths = answer.map(|p| format!("{:.0}", p * 1e6));
+            text += &(millionths.join(" ") + "\n");
+        }
+        std::fs::write(&path, text).unwrap();
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    let expected: Vec<Vec<f64>> = text
+        .lines()
+        .map(|line| {
+            let numbers = line.split(' ').map(|number| number.parse::<f64>().unwrap());
+            numbers.map(|millionths| millionths / 1e6).collect()
+        })
+        .collect();
+    assert_eq!((answers.len(), expected.len()), (500, 500));
+    let class = |answer: &[f64]| (0..10).max_by(|&a, &b| answer[a].total_cmp(&answer[b]));
+    for (image, (answer, expected)) in answers.iter().zip(&expected).enumerate() {
+        assert_eq!(class(answer), class(expected), "image {}", 20 * image);
+        for (found, expected) in answer.iter().zip(expected) {
+            assert!(
+                (found - expected).abs() <= 1e-5,
+                "image {}: {answer:?}, expected {expected:?}",
+                20 * image
+            );
+        }
+    }
 }

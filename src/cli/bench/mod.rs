@@ -186,7 +186,7 @@ fn measure(
         isa: isa.map(Isa::name),
         gflops,
         peak_share: peak.map(|peak| gflops * 1e9 / peak),
-        peak_memory_mib: machine::peak().map(|bytes| bytes as f64 / f64::from(1 << 20)),
+        peak_memory_mib: machine::peak_memory().map(|bytes| bytes as f64 / f64::from(1 << 20)),
         step_times_ms: times,
         layers,
     })

@@ -1,23 +1,28 @@
-//! The name of the processor.
+//! The processor's name and this process's memory.
 
-/// The name of the processor; the first one's, if there are several.
-#[cfg(not(target_os = "macos"))]
-pub(crate) fn cpu() -> Option<String> {
-    use std::fs;
+use std::fs;
+
+/// The name of the processor, the first one's if there are several; on a board without names of processors,
+/// that of the board.
+pub(crate) fn cpu_name() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
-    // What a board's firmware calls it; only there.
     let board = fs::read_to_string("/proc/device-tree/model").ok();
     name_of(&text, board.as_deref())
 }
 
-/// As it is elsewhere, from another source.
-#[cfg(target_os = "macos")]
-pub(crate) fn cpu() -> Option<String> {
-    super::sysctl_text("machdep.cpu.brand_string")
+/// Most bytes of memory that the process had at a time.
+pub(crate) fn peak_memory() -> Option<u64> {
+    peak_of(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// Linux on arm64 has no names of processors, but numbers: who designed the core, and which one it is.
-#[cfg(not(target_os = "macos"))]
+fn peak_of(status: &str) -> Option<u64> {
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// On arm64 there are no names of processors, but numbers: who designed the core, and which one it is.
 fn name_of(cpuinfo: &str, board: Option<&str>) -> Option<String> {
     let value = |field: &str| {
         let mut lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));
@@ -43,7 +48,7 @@ fn name_of(cpuinfo: &str, board: Option<&str>) -> Option<String> {
     })
 }
 
-#[cfg(all(test, not(target_os = "macos")))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -65,5 +70,27 @@ mod tests {
         for text in ["", "garbage", "model name", "model name\t:\n"] {
             assert_eq!(name_of(text, None), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_peak_is_in_bytes() {
+        assert_eq!(
+            peak_of("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\n"),
+            Some(2 << 20)
+        );
+        for text in [
+            "",
+            "VmHWM:",
+            "VmHWM: 3 MB",
+            "VmHWM: 99999999999999999999 kB",
+        ] {
+            assert_eq!(peak_of(text), None, "{text}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_process_has_memory() {
+        assert!(peak_memory().unwrap() > 1 << 20);
     }
 }

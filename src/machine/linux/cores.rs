@@ -4,53 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::OnceLock;
-use std::thread;
 
 use super::list;
-
-/// How many threads the CPU's work is best shared among, and has in the `senet` program unless
-/// `--threads` says otherwise: one for each physical core, as two hardware threads share one core's
-/// multipliers and its caches.
-///
-/// Where a machine has fast and slow cores, the fast ones count alone: those that Intel calls performance
-/// cores, on arm64 those of at least half of the largest capacity, on Apple's machines those of the first
-/// performance level. Only cores that this thread may run on count, and on Linux no more than the quota of
-/// its control group, in whole CPUs. Where the system does not tell, every CPU is a core.
-pub fn threads() -> usize {
-    let available = thread::available_parallelism().map_or(1, usize::from);
-    physical(FAST).map_or(available, |cores| cores.clamp(1, available))
-}
-
-/// How many threads can each have a core that is about as fast as the fastest: with more, some take longer
-/// than others for the same work.
-pub(crate) fn equal_threads() -> usize {
-    static EQUAL: OnceLock<usize> = OnceLock::new();
-    *EQUAL.get_or_init(|| threads().min(physical(EQUAL_SPEED).unwrap_or(usize::MAX)))
-}
-
-/// A fast core has at least this share of the largest capacity, in per cent. Chips with three kinds of core
-/// give the middle one 60 and more, the small one 45 at most.
-pub(super) const FAST: usize = 50;
-
-/// The same of cores that are about as fast as the fastest.
-const EQUAL_SPEED: usize = 90;
-
-#[cfg(target_os = "macos")]
-fn physical(_share: usize) -> Option<usize> {
-    let [fast, all] = ["hw.perflevel0.physicalcpu", "hw.physicalcpu"].map(super::sysctl);
-    fast.or(all)
-}
-
-#[cfg(not(target_os = "macos"))]
-fn physical(share: usize) -> Option<usize> {
-    Some(fast_cores(Path::new("/"), share)?.len())
-}
 
 /// The CPUs of each fast core that this thread may run on, in a system whose files are below `root`: a core
 /// has this share of the largest capacity, in per cent. `None` if the system does not list its CPUs, as others
 /// than Linux do not.
-pub(super) fn fast_cores(root: &Path, share: usize) -> Option<Vec<BTreeSet<usize>>> {
+pub(super) fn fast(root: &Path, share: usize) -> Option<Vec<BTreeSet<usize>>> {
     let devices = root.join("sys/devices");
     // CPUs that are not online have no topology.
     let mut cpus = list::read(&devices.join("system/cpu/online"))?;
@@ -122,13 +82,14 @@ pub(super) fn number<T: FromStr>(path: &Path) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::made_up::System;
+    use crate::machine::linux::made_up::System;
+    use crate::machine::{FAST, FASTEST};
 
     const SIBLINGS: &str = "topology/thread_siblings_list";
 
     /// The CPUs of each core.
     fn cores(system: &System) -> Vec<Vec<usize>> {
-        let cores = fast_cores(system.root(), FAST).unwrap();
+        let cores = fast(system.root(), FAST).unwrap();
         let core = |cpus: BTreeSet<usize>| cpus.into_iter().collect();
         cores.into_iter().map(core).collect()
     }
@@ -185,7 +146,7 @@ mod tests {
         // Of three kinds the middle one is fast, too, if not the fastest.
         let three = with(&["250", "744", "744", "1024"]);
         assert_eq!(cores(&three), [[1], [2], [3]]);
-        let fastest = fast_cores(three.root(), EQUAL_SPEED).unwrap();
+        let fastest = fast(three.root(), FASTEST).unwrap();
         assert_eq!(fastest, [[3].into()]);
         let all = [[0], [1], [2], [3]];
         assert_eq!(cores(&with(&["1024"; 4])), all);
@@ -224,14 +185,7 @@ mod tests {
 
     #[test]
     fn a_system_that_lists_no_cpus_is_not_known() {
-        assert_eq!(fast_cores(System::new("all").root(), FAST), None);
-        assert_eq!(fast_cores(Path::new("no/such"), FAST), None);
-    }
-
-    #[test]
-    fn this_machine_has_a_thread_and_no_more_than_it_may() {
-        let available = thread::available_parallelism().unwrap().get();
-        assert!((1..=available).contains(&threads()));
-        assert!((1..=threads()).contains(&equal_threads()));
+        assert_eq!(fast(System::new("all").root(), FAST), None);
+        assert_eq!(fast(Path::new("no/such"), FAST), None);
     }
 }

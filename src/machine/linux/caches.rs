@@ -2,37 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use super::{cores, list};
+use crate::machine::FAST;
 
-/// What most processors have, from AMD's of 2022 on and Arm's servers; where the system does not tell.
-const USUAL: usize = 1 << 20;
-
-/// Bytes of the L2 cache that a fast core has to itself: its share, where several have one together. Between
-/// 256 KiB and 4 MiB, whatever the system says.
-pub(crate) fn l2() -> usize {
-    static L2: OnceLock<usize> = OnceLock::new();
-    *L2.get_or_init(|| share().unwrap_or(USUAL).clamp(USUAL / 4, 4 * USUAL))
-}
-
-#[cfg(target_os = "macos")]
-fn share() -> Option<usize> {
-    let of_fast = |name: &str| super::sysctl(&format!("hw.perflevel0.{name}"));
-    match (of_fast("l2cachesize"), of_fast("cpusperl2")) {
-        (Some(size), Some(cores)) => Some(size / cores.max(1)),
-        _ => super::sysctl("hw.l2cachesize"),
-    }
-}
-
-#[cfg(not(target_os = "macos"))]
-fn share() -> Option<usize> {
-    share_of(Path::new("/"))
-}
-
-/// The share of the first fast core that this thread may run on.
-fn share_of(root: &Path) -> Option<usize> {
-    let cores = cores::fast_cores(root, cores::FAST)?;
+/// The bytes of L2 that the first fast core has to itself: its share, where several have one together.
+pub(super) fn l2_share(root: &Path) -> Option<usize> {
+    let cores = cores::fast(root, FAST)?;
     let core = cores.first()?;
     let cache = cores::cpu_folder(&root.join("sys/devices"), *core.first()?).join("cache");
     // Of L1 there are two, and no machine has ten levels.
@@ -57,7 +33,7 @@ fn bytes(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::made_up::System;
+    use crate::machine::linux::made_up::System;
 
     /// Two cores of two hardware threads each.
     fn machine(cache: &[(&str, &str)]) -> System {
@@ -87,7 +63,7 @@ mod tests {
                 ("index3/level", "3"),
                 ("index3/size", "32768K"),
             ]);
-            share_of(system.root())
+            l2_share(system.root())
         };
         assert_eq!(of("1024K", "0,2"), Some(1 << 20));
         assert_eq!(of("2M", "0-3"), Some(1 << 20));
@@ -100,12 +76,7 @@ mod tests {
 
     #[test]
     fn a_system_that_tells_nothing_has_no_share() {
-        assert_eq!(share_of(machine(&[]).root()), None);
-        assert_eq!(share_of(Path::new("no/such")), None);
-    }
-
-    #[test]
-    fn this_machine_has_a_cache() {
-        assert!((256 << 10..=4 << 20).contains(&l2()));
+        assert_eq!(l2_share(machine(&[]).root()), None);
+        assert_eq!(l2_share(Path::new("no/such")), None);
     }
 }
