@@ -15,7 +15,7 @@
 use std::time::Instant;
 
 use senet::kernels::{
-    Bf16, ConvGeometry, DepthwiseConv, DirectConv, Element, Epilogue, GroupedConv, Isa,
+    Activation, Bf16, ConvGeometry, DepthwiseConv, DirectConv, Element, Epilogue, GroupedConv, Isa,
     KernelShape, Padding, TileSize, Winograd, Word, peak_flops,
 };
 
@@ -97,6 +97,28 @@ const SHAPES: [[usize; 6]; 70] = [
     [9, 1392, 1392, 5, 1, 1392],
 ];
 
+/// Side of the map, inputs, channels, kernel size, stride: a depthwise convolution of what a 1x1 convolution
+/// makes of the map, in MobileNetV3-Large, EfficientNet-B0 and, at 288 pixels, -B3.
+const EXPANDED: [[usize; 5]; 17] = [
+    [112, 16, 64, 3, 2],
+    [56, 24, 72, 3, 1],
+    [56, 24, 72, 5, 2],
+    [28, 40, 120, 5, 1],
+    [28, 40, 240, 3, 2],
+    [14, 80, 200, 3, 1],
+    [112, 16, 96, 3, 2],
+    [56, 24, 144, 3, 1],
+    [28, 40, 240, 5, 1],
+    [14, 80, 480, 3, 1],
+    [14, 112, 672, 5, 1],
+    [144, 24, 144, 3, 2],
+    [72, 32, 192, 3, 1],
+    [72, 32, 192, 5, 2],
+    [36, 48, 288, 5, 1],
+    [18, 96, 576, 3, 1],
+    [18, 136, 816, 5, 1],
+];
+
 fn main() {
     // Cargo adds `--bench`.
     let wanted: Vec<String> = std::env::args()
@@ -105,6 +127,58 @@ fn main() {
         .collect();
     measure_all::<f32>(&wanted);
     measure_all::<Bf16>(&wanted);
+    for shape in EXPANDED {
+        measure_expanded(shape, &wanted);
+    }
+}
+
+/// The two convolutions one after the other, and as one.
+fn measure_expanded([side, inputs, channels, kernel_size, stride]: [usize; 5], wanted: &[String]) {
+    let name = format!(
+        "f32  {side:4}x{side:<3} {inputs:5} to {channels:<5} 1x1, then {kernel_size}x{kernel_size} /{stride}"
+    );
+    if !wanted.is_empty() && !wanted.iter().any(|part| name.contains(part)) {
+        return;
+    }
+    let isa = Isa::best().of::<f32>();
+    let pointwise = ConvGeometry::dense(inputs, channels, 1);
+    let depthwise = ConvGeometry {
+        kernel_size,
+        stride,
+        padding: Padding::Each(kernel_size / 2),
+        groups: channels,
+        ..ConvGeometry::dense(channels, channels, kernel_size)
+    };
+    let values =
+        |len: usize| -> Vec<f32> { (0..len).map(|i| 0.1 * (i as f32 * 0.37).sin()).collect() };
+    let filters = [
+        values(inputs * channels),
+        values(channels * depthwise.depth()),
+    ];
+    let bias = values(channels);
+    let x = values(side * side * inputs);
+    let size = [1, side, side];
+    let mut map = vec![0.0; side * side * channels];
+    let mut y = vec![0.0; depthwise.output(side) * depthwise.output(side) * channels];
+    for activation in [Activation::HardSwish, Activation::Silu] {
+        let activation = Some(activation);
+        let epilogue = || Epilogue {
+            activation,
+            sums: None,
+        };
+        let first = DirectConv::<f32>::new(isa, &filters[0], &bias, pointwise);
+        let second = DepthwiseConv::<f32>::new(isa, &filters[1], &bias, depthwise);
+        let [apart, _] = time(|| {
+            first.run(&x, size, &mut map, epilogue());
+            second.run(&map, size, &mut y, epilogue());
+        });
+        let fused = second.expanding(&filters[0], &bias, activation);
+        let [together, _] = time(|| fused.run(&x, size, &mut y, epilogue()));
+        println!(
+            "{name} {activation:?} apart {apart:7.3} ms, together {together:7.3} ms, {:.2}",
+            together / apart
+        );
+    }
 }
 
 fn measure_all<T: Element>(wanted: &[String]) {

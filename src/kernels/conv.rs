@@ -56,7 +56,47 @@ impl<T: Element> Conv<T> {
         }
     }
 
-    /// Its sizes.
+    /// Whether a 1x1 convolution before this one is better computed with it, row by row: the map between the
+    /// two is the largest of a block, and need not be written. With few inputs alone, as its rows are read
+    /// anew for each vector of outputs (`cargo bench --bench kernels then`).
+    pub fn joins(isa: Isa, first: &ConvGeometry, second: &ConvGeometry) -> bool {
+        const MOST_INPUTS: usize = 32;
+        // With narrower vectors, sums might be rounded in another way.
+        let fills_vectors = second.inputs >= isa.lanes::<T>();
+        !T::NARROW
+            && first.is_pointwise()
+            && first.groups == 1
+            && first.outputs == second.inputs
+            && first.inputs <= MOST_INPUTS
+            && second.kernel_size > 1
+            && fills_vectors
+            && DepthwiseConv::<T>::supports(second)
+    }
+
+    /// This depthwise convolution after a 1x1 one that it [joins](Conv::joins), with filters `[channels, inputs]`.
+    ///
+    /// # Panics
+    /// If the convolution is not depthwise, or a slice does not fit it.
+    #[must_use]
+    pub fn after(self, filters: &[f32], bias: &[f32], activation: Option<Activation>) -> Self {
+        let algorithm = match self.algorithm {
+            Algorithm::Depthwise(conv) => {
+                Algorithm::Depthwise(conv.expanding(filters, bias, activation))
+            }
+            _ => panic!("only depthwise convolutions join the one before them"),
+        };
+        Self { algorithm, ..self }
+    }
+
+    /// Channels of the map that it takes.
+    pub fn inputs(&self) -> usize {
+        match &self.algorithm {
+            Algorithm::Depthwise(conv) => conv.inputs(),
+            _ => self.geometry.inputs,
+        }
+    }
+
+    /// Its sizes; of two that are joined, those of the second.
     pub fn geometry(&self) -> &ConvGeometry {
         &self.geometry
     }

@@ -10,7 +10,7 @@ use super::element::Word;
 use super::epilogue::Epilogue;
 use super::gemm::{Packed, Rows, gemm};
 use super::micro::{RowLayout, most_depth, packed_row};
-use super::{ConvGeometry, Element, Isa, Kernel, Padding, Simd};
+use super::{ConvGeometry, Element, Isa, Kernel, Simd};
 
 /// A dense convolution of any kernel, stride, padding and dilation on maps `[N, H, W, C]`.
 #[derive(Debug)]
@@ -68,13 +68,7 @@ impl<T: Element> DirectConv<T> {
 
     /// Whether its rows are the pixels of the map, whose channels can be scaled on the way.
     pub(super) fn is_pointwise(&self) -> bool {
-        let ConvGeometry {
-            kernel_size,
-            stride,
-            padding,
-            ..
-        } = self.geometry;
-        kernel_size == 1 && stride == 1 && matches!(padding, Padding::Each(0) | Padding::Same)
+        self.geometry.is_pointwise()
     }
 
     /// As [`DirectConv::run`], of the map times one factor for each channel of each image, `[N, inputs]`.

@@ -115,6 +115,12 @@ impl ConvGeometry {
         self.dilation * (self.kernel_size - 1) + 1
     }
 
+    /// Whether every output pixel is made of the input pixel in its place.
+    pub fn is_pointwise(&self) -> bool {
+        let keeps_size = matches!(self.padding, Padding::Each(0) | Padding::Same);
+        self.kernel_size == 1 && self.stride == 1 && keeps_size
+    }
+
     /// Input channels of a group.
     #[inline]
     pub fn group_inputs(&self) -> usize {

@@ -108,6 +108,26 @@ impl<'a> Loader<'a> {
         })
     }
 
+    /// Whether two convolutions, one after the other, are one layer: see [`Loader::conv_pair`].
+    pub(super) fn joins(&self, first: &ConvPlan, second: &ConvPlan) -> bool {
+        Conv::joins(&first.geometry, &second.geometry, self.backend)
+    }
+
+    /// Two convolutions that [join](Loader::joins).
+    pub(super) fn conv_pair(&self, first: &ConvPlan, second: &ConvPlan) -> Result<Conv, NetError> {
+        let conv = self.conv(second, false)?;
+        self.with_folded(first, |filters, bias| {
+            zero_subnormals(filters);
+            Ok(conv.after(
+                filters,
+                &bias,
+                first.geometry,
+                first.activation,
+                self.backend,
+            )?)
+        })
+    }
+
     /// The filters of a convolution and one bias for each output, BatchNorm folded.
     pub(super) fn folded(&self, plan: &ConvPlan) -> Result<(Vec<f32>, Vec<f32>), NetError> {
         self.with_folded(plan, |filters, bias| Ok((filters.to_vec(), bias)))

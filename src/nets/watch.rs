@@ -34,7 +34,8 @@ pub type Observer<'a> = dyn FnMut(Point<'_>, &Tensor) -> Result<(), NetError> + 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerTime {
     /// As in [`Plan::trace`](super::Plan::trace), but an SE module and the attention of an SK unit count
-    /// as one layer each; `BLOCK.tail` is a block's scale, sum and last activation.
+    /// as one layer each; `BLOCK.tail` is a block's scale, sum and last activation. Two convolutions that
+    /// are computed together have both names, with [`LayerTime::AND`] between them.
     pub name: String,
     /// What computes it, such as `direct, avx2 f32 6x16`; `None` for pools and tails.
     pub kernel: Option<String>,
@@ -42,6 +43,11 @@ pub struct LayerTime {
     pub time: Duration,
     /// What a GPU was given to do, likewise summed; `None` for our kernels on the CPU.
     pub work: Option<Work>,
+}
+
+impl LayerTime {
+    /// Between the names of two layers.
+    pub const AND: &'static str = " + ";
 }
 
 /// Optional observer and timer; free when absent.

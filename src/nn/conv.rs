@@ -53,11 +53,44 @@ impl Conv {
         }))
     }
 
+    /// Whether the backend computes the first of two convolutions faster [together](Conv::after) with the
+    /// second.
+    pub fn joins(first: &ConvGeometry, second: &ConvGeometry, backend: &Backend) -> bool {
+        match backend {
+            Backend::Cpu(engine) => cpu::Conv::<f32>::joins(engine.isa(), first, second),
+            Backend::Bf16(engine) => cpu::Conv::<Bf16>::joins(engine.isa(), first, second),
+            Backend::Candle(_) => false,
+        }
+    }
+
+    /// This convolution after one that it [joins](Conv::joins), whose arguments are those of [`Conv::new`]: a
+    /// single layer.
+    ///
+    /// # Errors
+    /// If it does not join it, or the lengths do not fit the geometry.
+    pub fn after(
+        self,
+        filters: &[f32],
+        bias: &[f32],
+        geometry: ConvGeometry,
+        activation: Option<Activation>,
+        backend: &Backend,
+    ) -> Result<Self> {
+        let fits = bias.len() == geometry.outputs && filters.len() == bias.len() * geometry.depth();
+        match self.0 {
+            Layer::Cpu(conv) if fits && Self::joins(&geometry, conv.geometry(), backend) => {
+                let conv = conv.after(filters, bias, activation);
+                Ok(Self(Layer::Cpu(Box::new(conv))))
+            }
+            _ => bail!("{geometry:?} cannot be computed together with the convolution after it"),
+        }
+    }
+
     /// Channels of the map that it takes.
     pub fn inputs(&self) -> usize {
         match &self.0 {
-            Layer::Cpu(conv) => conv.geometry().inputs,
-            Layer::Bf16(conv) => conv.geometry().inputs,
+            Layer::Cpu(conv) => conv.inputs(),
+            Layer::Bf16(conv) => conv.inputs(),
             Layer::Candle(conv) => conv.geometry().inputs,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 use senet::nets::{
-    Activation, BlockPlan, ConvPlan, Naming, Network, NetworkSpec, Padding, Plan, Point,
+    Activation, BlockPlan, ConvPlan, LayerTime, Naming, Network, NetworkSpec, Padding, Plan, Point,
     ResnetSpec, SePlan, Shift, ShortcutPlan, StemPool, StepPlan, SumPlan, TensorPlan,
     random_weights,
 };
@@ -499,6 +499,35 @@ fn a_batch_of_large_images_equals_its_images() {
             assert_eq!(names(&images), names(&images.narrow(0, 0, 1).unwrap()));
         }
     });
+}
+
+/// The first convolution of a block with few channels runs with the depthwise one, on the CPU in f32.
+#[test]
+fn layers_that_run_as_one_have_both_names() {
+    let plan = plan("mobilenetv3_small_100", 10);
+    let weights = Weights::from_bytes("formula", formula::weights(&plan).0).unwrap();
+    let trace = plan.trace(64, 64).unwrap();
+    let pairs = |backend: Backend| -> Vec<String> {
+        let network = Network::load_on(&plan, &weights, backend).unwrap();
+        let (images, _) = formula::rgb_images(1, 64, 64);
+        let times = network.layer_times(&images).unwrap();
+        let pairs = times
+            .into_iter()
+            .filter(|layer| layer.name.contains(LayerTime::AND));
+        pairs.map(|layer| layer.name).collect()
+    };
+    let [cpu, bf16] = [Precision::F32, Precision::Bf16]
+        .map(|precision| Backend::of(&Device::Cpu, precision).unwrap());
+    let found = pairs(cpu);
+    let expected: Vec<String> = ["1.0", "1.1", "2.0"]
+        .map(|block| format!("blocks.{block}.conv_pw + blocks.{block}.conv_dw"))
+        .to_vec();
+    assert_eq!(found, expected);
+    for name in found.iter().flat_map(|pair| pair.split(LayerTime::AND)) {
+        assert!(trace.iter().any(|layer| layer.name == name), "{name}");
+    }
+    assert!(pairs(bf16).is_empty());
+    assert!(pairs(Backend::Candle(candle(Precision::F32))).is_empty());
 }
 
 fn largest(x: &Tensor) -> f32 {

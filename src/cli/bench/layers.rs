@@ -10,7 +10,7 @@ use super::median;
 use crate::cli::output::{Results, Table};
 use crate::error::Error;
 use crate::model::Model;
-use crate::nets::LayerTrace;
+use crate::nets::{LayerTime, LayerTrace};
 use crate::nn::Work;
 
 /// One layer of a pass, or all layers of a kind.
@@ -63,6 +63,9 @@ pub(super) fn measure(
                 let (_, kind) = layer.name.rsplit_once('.').unwrap_or(("", &layer.name));
                 kind.to_owned()
             }
+            [first, second] if layer.name.contains(LayerTime::AND) => {
+                [&first.kind[..], &second.kind].join(LayerTime::AND)
+            }
             _ => "gate".into(),
         };
         let output = parts.last().map(|part| part.output);
@@ -86,8 +89,9 @@ pub(super) fn measure(
 /// The rows of the trace that are timed as one layer.
 fn parts<'a>(trace: &'a [LayerTrace], name: &str) -> Vec<&'a LayerTrace> {
     let inside = |part: &str| {
-        part.strip_prefix(name)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        let names = name.split(LayerTime::AND);
+        let mut rests = names.filter_map(|name| part.strip_prefix(name));
+        rests.any(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     trace.iter().filter(|part| inside(&part.name)).collect()
 }

@@ -5,6 +5,7 @@
 //! the taps read is contiguous, in f32 and in L1, wherever the map's channels lie. A row of sums is
 //! then activated, summed and stored while it is there.
 
+mod expansion;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -12,8 +13,10 @@ mod tests;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use expansion::Expansion;
 use rows::Task;
 
+use super::Activation;
 use super::aligned::Aligned;
 use super::element::Element;
 use super::epilogue::{Epilogue, RowSums};
@@ -47,7 +50,9 @@ pub struct DepthwiseConv<T: Element = f32> {
     /// `[vectors, kernel, kernel, lanes]`, in f32: there is nothing to gain from a narrower type.
     weights: Aligned,
     /// `[vectors, lanes]`.
-    bias: Vec<f32>,
+    bias: Aligned,
+    /// What makes the map, row by row; `None` where it is there.
+    expansion: Option<Expansion>,
     element: PhantomData<T>,
 }
 
@@ -74,26 +79,38 @@ impl<T: Element> DepthwiseConv<T> {
         assert_eq!((bias.len(), filters.len()), (channels, channels * taps));
         let isa = narrowed::<T>(isa, channels);
         let lanes = isa.lanes::<T>();
-        let vectors = channels.div_ceil(lanes);
-        let mut conv = Self {
+        Self {
             isa,
             geometry,
             lanes,
-            weights: Aligned::zeros(vectors * taps * lanes),
-            bias: Vec::with_capacity(vectors * lanes),
+            weights: per_vector(filters, taps, lanes),
+            bias: per_vector(bias, 1, lanes),
+            expansion: None,
             element: PhantomData,
-        };
-        let packed = conv.weights.chunks_exact_mut(taps * lanes);
-        for (vector, packed) in packed.enumerate() {
-            let first = first_channel(vector, lanes, channels);
-            conv.bias.extend_from_slice(&bias[first..][..lanes]);
-            let filters = filters[first * taps..].chunks_exact(taps).take(lanes);
-            for (lane, filter) in filters.enumerate() {
-                let weights = packed.iter_mut().skip(lane).step_by(lanes);
-                weights.zip(filter).for_each(|(to, &weight)| *to = weight);
-            }
         }
-        conv
+    }
+
+    /// The same convolution of what a 1x1 convolution with bias and activation makes of a map: of its filters,
+    /// `[channels, inputs]`, and its `bias`, `[channels]`.
+    ///
+    /// # Panics
+    /// If the slices do not fit, there are more than 512 inputs, or the type is not f32.
+    #[must_use]
+    pub fn expanding(self, filters: &[f32], bias: &[f32], activation: Option<Activation>) -> Self {
+        let channels = self.geometry.outputs;
+        assert!(!T::NARROW && bias.len() == channels && filters.len().is_multiple_of(channels));
+        assert!((1..=Expansion::MOST_INPUTS).contains(&(filters.len() / channels)));
+        let expansion = Expansion::new(self.lanes, filters, bias, activation);
+        Self {
+            expansion: Some(expansion),
+            ..self
+        }
+    }
+
+    /// Channels of the map that it takes.
+    pub fn inputs(&self) -> usize {
+        let expansion = self.expansion.as_ref();
+        expansion.map_or(self.geometry.inputs, |expansion| expansion.inputs)
     }
 
     /// Instruction set, element type and most outputs that are computed at a time.
@@ -104,10 +121,14 @@ impl<T: Element> DepthwiseConv<T> {
         } else {
             1
         };
-        format!("{isa} {} {outputs}x{}", T::NAME, self.lanes)
+        let first = match &self.expansion {
+            Some(_) => "with 1x1, ",
+            None => "",
+        };
+        format!("{first}{isa} {} {outputs}x{}", T::NAME, self.lanes)
     }
 
-    /// `y[N, H', W', channels] = epilogue(conv(x[N, H, W, channels]) + bias)`.
+    /// `y[N, H', W', channels] = epilogue(conv(x[N, H, W, inputs]) + bias)`.
     ///
     /// # Panics
     /// If a slice does not fit.
@@ -115,7 +136,7 @@ impl<T: Element> DepthwiseConv<T> {
         let geometry = &self.geometry;
         let channels = geometry.outputs;
         let (oh, ow) = (geometry.output(h), geometry.output(w));
-        assert_eq!(x.len(), n * h * w * channels);
+        assert_eq!(x.len(), n * h * w * self.inputs());
         assert_eq!(y.len(), n * oh * ow * channels);
         if y.is_empty() {
             return;
@@ -168,6 +189,22 @@ fn narrowed<T: Element>(isa: Isa, channels: usize) -> Isa {
     Isa::available().rfind(fits).unwrap_or(isa)
 }
 
+/// Filters of `taps` weights as `[vectors, taps, lanes]`.
+fn per_vector(filters: &[f32], taps: usize, lanes: usize) -> Aligned {
+    let channels = filters.len() / taps;
+    let vectors = channels.div_ceil(lanes);
+    let mut weights = Aligned::zeros(vectors * taps * lanes);
+    for (vector, packed) in weights.chunks_exact_mut(taps * lanes).enumerate() {
+        let first = first_channel(vector, lanes, channels);
+        let filters = filters[first * taps..].chunks_exact(taps).take(lanes);
+        for (lane, filter) in filters.enumerate() {
+            let weights = packed.iter_mut().skip(lane).step_by(lanes);
+            weights.zip(filter).for_each(|(to, &weight)| *to = weight);
+        }
+    }
+    weights
+}
+
 /// The first channel of a vector. The last vector is full, too: it may overlap the one before it.
 fn first_channel(vector: usize, lanes: usize, channels: usize) -> usize {
     (vector * lanes).min(channels - lanes)
@@ -182,7 +219,7 @@ struct Call<'a, T: Element> {
     output: [usize; 2],
     /// Above the map and to its left.
     zeros: [usize; 2],
-    activation: Option<super::Activation>,
+    activation: Option<Activation>,
     /// Of the rows of an image of the output.
     groups: Groups,
     /// Vector operations of a task.
@@ -263,7 +300,7 @@ impl<T: Element> Call<'_, T> {
     /// the other: of so many, as each band copies rows of its neighbours, too.
     fn band(&self, groups: usize) -> usize {
         let geometry = &self.conv.geometry;
-        let row = geometry.stride * self.size[1] * geometry.inputs * size_of::<T>();
+        let row = geometry.stride * self.size[1] * self.conv.inputs() * size_of::<T>();
         let group = row * self.output[0] / self.groups.count;
         let near = machine::l2() / 1024 * NEAR;
         let bands = (groups * group).div_ceil(near).min(groups);

@@ -84,12 +84,17 @@ impl<T: Element> Task<'_, '_, T> {
                 let taps = call.taps(row);
                 ring.skip_to((row * geometry.stride).saturating_sub(call.zeros[0]));
                 while ring.end < taps.end {
-                    let from = (image * height + ring.end) * width * geometry.inputs + first;
-                    ring.push(
-                        simd,
-                        &call.x[from..],
-                        [width, geometry.inputs, call.zeros[1]],
-                    );
+                    let row = width * conv.inputs();
+                    let from = &call.x[(image * height + ring.end) * row..][..row];
+                    let to = ring.push(width, call.zeros[1], S::LANES);
+                    match &conv.expansion {
+                        None => copy(simd, &from[first..], geometry.inputs, to),
+                        Some(expansion) => {
+                            let pixels = to.len() / S::LANES;
+                            let from = bytemuck::cast_slice(from);
+                            expansion.run(simd, vector, &from[..pixels * expansion.inputs], to);
+                        }
+                    }
                 }
                 let on_map = !taps.rows.is_empty();
                 simd.run(Row {
@@ -155,33 +160,35 @@ impl Ring<'_> {
         }
     }
 
-    /// Copies the next row, of so many pixels of so many channels, after so many zeros.
+    /// Goes on with the next row: where its pixels go, after so many zeros.
     #[inline(always)]
-    fn push<S: Simd, T: Element>(
-        &mut self,
-        simd: S,
-        from: &[T],
-        [width, channels, zeros]: [usize; 3],
-    ) {
+    fn push(&mut self, width: usize, zeros: usize, lanes: usize) -> &mut [f32] {
         let to = &mut self.rows[self.slot * self.len..][..self.len];
-        let pixels = (to.len() / S::LANES).saturating_sub(zeros).min(width);
-        if pixels > 0 {
-            assert!(from.len() >= (pixels - 1) * channels + S::LANES);
-            let mut to = to[zeros * S::LANES..].as_mut_ptr();
-            let mut from = from.as_ptr();
-            for _ in 0..pixels {
-                // SAFETY: there is a vector for each pixel, and the row has so many after the zeros.
-                unsafe {
-                    simd.store_unchecked(T::load(simd, from), to);
-                    to = to.wrapping_add(S::LANES);
-                    from = from.wrapping_add(channels);
-                }
-            }
-        }
         self.end += 1;
         self.slot += 1;
         if self.slot == self.count {
             self.slot = 0;
+        }
+        let pixels = (to.len() / lanes).saturating_sub(zeros).min(width);
+        &mut to[self.len.min(zeros * lanes)..][..pixels * lanes]
+    }
+}
+
+/// Copies a vector of each pixel of a row.
+#[inline(always)]
+fn copy<S: Simd, T: Element>(simd: S, from: &[T], channels: usize, to: &mut [f32]) {
+    let pixels = to.len() / S::LANES;
+    if pixels == 0 {
+        return;
+    }
+    assert!(from.len() >= (pixels - 1) * channels + S::LANES);
+    let (mut from, mut to) = (from.as_ptr(), to.as_mut_ptr());
+    for _ in 0..pixels {
+        // SAFETY: there is a vector for each pixel in both, in `from` so many channels apart.
+        unsafe {
+            simd.store_unchecked(T::load(simd, from), to);
+            to = to.wrapping_add(S::LANES);
+            from = from.wrapping_add(channels);
         }
     }
 }

@@ -236,3 +236,54 @@ fn neither_threads_nor_the_batch_change_a_bit() {
         }
     }
 }
+
+/// To the last bit what the two convolutions are one after the other: with a vector of channels or more, the
+/// depthwise one has the same instructions.
+#[test]
+fn an_expansion_changes_no_bit() {
+    for (inputs, channels, kernel_size, stride, padding, [n, h, w]) in [
+        (16, 64, 3, 2, Padding::Same, [2, 25, 22]),
+        (24, 72, 5, 2, Padding::Each(2), [1, 31, 29]),
+        (3, 20, 3, 1, Padding::Each(1), [2, 14, 40]),
+        (40, 33, 5, 1, Padding::Each(4), [1, 9, 3]),
+        (8, 130, 3, 1, Padding::Each(0), [3, 3, 5]),
+        (1, 17, 7, 3, Padding::Each(3), [1, 1, 1]),
+        (512, 16, 3, 1, Padding::Each(1), [1, 4, 5]),
+    ] {
+        let geometry = geometry(channels, kernel_size, stride, padding);
+        let pointwise = ConvGeometry::dense(inputs, channels, 1);
+        let shape = [n, h, w];
+        let filters = [
+            random(channels * inputs, 1),
+            random(channels * geometry.depth(), 2),
+        ];
+        let bias = [random(channels, 3), random(channels, 4)];
+        let x = random(n * h * w * inputs, 5);
+        for isa in Isa::available() {
+            for activation in activations() {
+                let of = format!("{} {inputs} {geometry:?} {activation:?}", isa.name());
+                let expand = Conv::<f32>::new(isa, &filters[0], &bias[0], pointwise, activation);
+                let mut map = vec![f32::NAN; n * h * w * channels];
+                expand.run(&x, shape, &mut map, None);
+                let conv = DepthwiseConv::<f32>::new(isa, &filters[1], &bias[1], geometry);
+                let [oh, ow] = geometry.output_size([h, w]);
+                let run = |conv: &DepthwiseConv, x: &[f32]| {
+                    let mut y = vec![f32::NAN; n * oh * ow * channels];
+                    let mut sums = vec![f32::NAN; n * channels];
+                    let epilogue = Epilogue {
+                        activation,
+                        sums: Some(RowSums {
+                            segment: oh * ow,
+                            sums: &mut sums,
+                        }),
+                    };
+                    conv.run(x, shape, &mut y, epilogue);
+                    (y, sums)
+                };
+                let expected = run(&conv, &map);
+                let conv = conv.expanding(&filters[0], &bias[0], activation);
+                assert!(run(&conv, &x) == expected, "{of}");
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@ use crate::nets::plan::{
     BlockPlan, ConvPlan, EndingPlan, NormActPlan, ProjectionPlan, SePlan, ShortcutPlan, StepPlan,
     SumPlan,
 };
-use crate::nets::watch::{Point, Watch};
+use crate::nets::watch::{LayerTime, Point, Watch};
 use crate::nn::{self, Activation, Conv, KernelAttention, Map, Pool, SqueezeExcite};
 
 #[derive(Debug)]
@@ -134,6 +134,14 @@ impl Named<Conv> {
         Ok(Self {
             name: plan.name.clone(),
             layer: loader.conv(plan, reversed)?,
+        })
+    }
+
+    /// Two convolutions as one layer.
+    fn pair(first: &ConvPlan, second: &ConvPlan, loader: &Loader<'_>) -> Result<Self, NetError> {
+        Ok(Self {
+            name: [&first.name[..], &second.name].join(LayerTime::AND),
+            layer: loader.conv_pair(first, second)?,
         })
     }
 
@@ -319,10 +327,34 @@ fn squeeze_of(map: &Map, known: Option<Tensor>) -> Result<Tensor, NetError> {
 
 impl Step {
     fn load_all(plans: &[StepPlan], loader: &Loader<'_>) -> Result<Vec<Self>, NetError> {
-        plans
-            .par_iter()
-            .map(|plan| Self::load(plan, loader))
+        Self::parts(plans, loader)
+            .into_par_iter()
+            .map(|part| match part {
+                [StepPlan::Conv(first), StepPlan::Conv(second)] => {
+                    Ok(Self::Conv(Named::pair(first, second, loader)?))
+                }
+                part => Self::load(&part[0], loader),
+            })
             .collect()
+    }
+
+    /// What each layer is made of: one step, or two convolutions.
+    fn parts<'a>(mut plans: &'a [StepPlan], loader: &Loader<'_>) -> Vec<&'a [StepPlan]> {
+        let mut parts = Vec::with_capacity(plans.len());
+        while !plans.is_empty() {
+            let count = match plans {
+                [StepPlan::Conv(first), StepPlan::Conv(second), ..]
+                    if loader.joins(first, second) =>
+                {
+                    2
+                }
+                _ => 1,
+            };
+            let (part, rest) = plans.split_at(count);
+            parts.push(part);
+            plans = rest;
+        }
+        parts
     }
 
     fn load(plan: &StepPlan, loader: &Loader<'_>) -> Result<Self, NetError> {

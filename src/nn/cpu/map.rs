@@ -11,7 +11,7 @@ use crate::kernels::{Element, Isa, line_start, slack};
 #[derive(Clone, Debug)]
 pub struct Engine<T = f32> {
     isa: Isa,
-    /// Buffers that no map uses.
+    /// Buffers that no map uses, the one that was used last at the end.
     free: Arc<Mutex<Vec<Buffer<T>>>>,
 }
 
@@ -53,14 +53,17 @@ impl<T: Element> Engine<T> {
         }))
     }
 
-    /// The smallest free buffer of at least `len` values, unless it is far too large: a small map
-    /// must not occupy the memory of a large one.
+    /// The free buffer of at least `len` values that was used last, as it may still be in the caches; unless it is
+    /// far too large: a small map must not occupy the memory of a large one.
     fn take(&self, len: usize) -> Option<Buffer<T>> {
+        const MOST: usize = 16;
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let sizes = free.iter().map(Buffer::len).enumerate();
-        let fits = sizes.filter(|&(_, size)| size >= len && size <= 2 * len.max(1 << 12));
-        let (index, _) = fits.min_by_key(|&(_, size)| size)?;
-        Some(free.swap_remove(index))
+        let fits = |buffer: &Buffer<T>| {
+            let size = buffer.len();
+            size >= len && size <= MOST * len.max(1 << 12)
+        };
+        let index = free.iter().rposition(fits)?;
+        Some(free.remove(index))
     }
 }
 

@@ -65,8 +65,8 @@ fn conv_with<T: Element>(conv: &Conv<T>, x: &Map<T>, sums: Option<&mut [f32]>) -
 fn output<T: Element>(conv: &Conv<T>, x: &Map<T>) -> Result<(Map<T>, [usize; 3])> {
     let [batch, height, width, channels] = x.dims;
     let geometry = conv.geometry();
-    if channels != geometry.inputs {
-        let inputs = geometry.inputs;
+    if channels != conv.inputs() {
+        let inputs = conv.inputs();
         bail!("expected a map of {inputs} channels, found {channels}");
     }
     let [h, w] = geometry.output_size([height, width]);
