@@ -40,6 +40,10 @@ CASES = [
     ("skresnet18", 3, "safetensors"),
     ("seresnetaa50d", 3, "safetensors"),
     ("resnetrs50", 3, "safetensors"),
+    ("regnety_002", 3, "safetensors"),
+    ("mobilenetv3_small_050", 3, "pth"),
+    ("efficientnet_b0", 3, "safetensors"),
+    ("tf_efficientnetv2_b0", 3, "half"),
 ]
 CLASSES = ["a_ring", "stripes 2", "stripes, 10"]
 SIDE = 64
