@@ -59,8 +59,8 @@ pub unsafe trait Element: Pod + Debug + Send + Sync {
 /// A weight, or the weights of a pair of inputs: what a lane multiplies at a time.
 ///
 /// # Safety
-/// Loads touch no more words or values than they say. With more than one input, [`Word::splat`] is
-/// implemented for as many.
+/// Loads touch no more words or values than they say. With more than one input, [`Word::splat`] and
+/// [`Word::load_inputs`] are implemented for as many.
 pub unsafe trait Word: Pod + Debug + Send + Sync {
     /// The type of the map.
     type Element: Element;
@@ -99,10 +99,31 @@ pub unsafe trait Word: Pod + Debug + Send + Sync {
         simd.splat(unsafe { *from }.to_f32())
     }
 
+    /// The inputs of `LANES` words.
+    ///
+    /// # Safety
+    /// `from` is valid for reading `LANES * INPUTS` values.
+    #[inline(always)]
+    unsafe fn load_inputs<S: Simd>(simd: S, from: *const Self::Element) -> S::V {
+        // SAFETY: as the caller guarantees.
+        unsafe { Self::Element::load(simd, from) }
+    }
+
     /// `sum` and, in each lane, the products of the inputs and their weights.
     #[inline(always)]
     fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V {
         simd.fma(inputs, weights, sum)
+    }
+
+    /// As [`Word::multiply_add`], with the inputs of word `E`, below 4, in all lanes.
+    #[inline(always)]
+    fn multiply_add_element<S: Simd, const E: i32>(
+        simd: S,
+        inputs: S::V,
+        weights: S::V,
+        sum: S::V,
+    ) -> S::V {
+        simd.fma_element::<E>(inputs, weights, sum)
     }
 }
 
@@ -233,8 +254,24 @@ unsafe impl Word for Pair {
     }
 
     #[inline(always)]
+    unsafe fn load_inputs<S: Simd>(simd: S, from: *const Bf16) -> S::V {
+        // SAFETY: as the caller guarantees; two values have the size of an f32.
+        unsafe { simd.load_unchecked(from.cast()) }
+    }
+
+    #[inline(always)]
     fn multiply_add<S: Simd>(simd: S, inputs: S::V, weights: S::V, sum: S::V) -> S::V {
         simd.dot(inputs, weights, sum)
+    }
+
+    #[inline(always)]
+    fn multiply_add_element<S: Simd, const E: i32>(
+        simd: S,
+        inputs: S::V,
+        weights: S::V,
+        sum: S::V,
+    ) -> S::V {
+        simd.dot_element::<E>(inputs, weights, sum)
     }
 }
 

@@ -28,13 +28,13 @@ const MOST_IN_PLACE: usize = 2048;
 const SPREAD: usize = 16;
 
 /// Weights in the order in which the micro-kernel reads them: chunks of inputs, within them panels
-/// of one or two vectors of outputs, within them word by word. Missing outputs are 0.
+/// of up to [`Isa::vectors`] vectors of outputs, within them word by word. Missing outputs are 0.
 #[derive(Debug)]
 pub(super) struct Packed<W = f32> {
     isa: Isa,
     depth: usize,
     outputs: usize,
-    vectors: usize,
+    lanes: usize,
     width: usize,
     words: Aligned<W>,
     /// One per output, padded to whole panels or, in the last one, to a whole vector.
@@ -67,13 +67,14 @@ impl<W: Word> Packed<W> {
         packed
     }
 
-    /// With all weights 0, to be filled panel by panel. The last panel has a single vector where its outputs fit
-    /// in one.
+    /// With all weights 0, to be filled panel by panel. The last panel has no more vectors than its outputs fill.
     pub(super) fn zeros(isa: Isa, depth: usize, bias: &[f32]) -> Self {
         assert!(depth.is_multiple_of(W::INPUTS));
         let lanes = isa.lanes::<W::Element>();
         let outputs = bias.len();
-        let vectors = if outputs > lanes { 2 } else { 1 };
+        let vectors = outputs
+            .div_ceil(lanes)
+            .clamp(1, isa.vectors::<W::Element>());
         let width = vectors * lanes;
         let mut padded = bias.to_vec();
         padded.resize(outputs.next_multiple_of(lanes), 0.0);
@@ -81,7 +82,7 @@ impl<W: Word> Packed<W> {
             isa,
             depth,
             outputs,
-            vectors,
+            lanes,
             width,
             words: Aligned::zeros(padded.len() * (depth / W::INPUTS)),
             bias: padded,
@@ -127,8 +128,10 @@ impl<W: Word> Packed<W> {
         self.width
     }
 
-    pub(super) fn vectors(&self) -> usize {
-        self.vectors
+    /// The vectors of a panel.
+    #[inline(always)]
+    pub(super) fn vectors(&self, panel: usize) -> usize {
+        self.panel_width(panel) / self.lanes
     }
 
     /// The weights of a panel for a chunk of inputs.
@@ -394,23 +397,13 @@ impl<W: Word, R: Rows<W::Element>> Kernel for Task<'_, W, R> {
     type Element = W::Element;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        match self.product.packed.vectors {
-            1 => self.run_vectors::<S, 1>(simd),
-            _ => self.run_vectors::<S, 2>(simd),
-        }
-    }
-}
-
-impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
-    #[inline(always)]
-    fn run_vectors<S: Simd, const VECTORS: usize>(mut self, simd: S) {
+    fn run<S: Simd>(mut self, simd: S) {
         let grid = self.product.grid;
         if let Some(sums) = &self.sums {
             for index in 0..sums.rows() {
                 let row = |group| grid.group_start(self.first_group + group) - self.first;
                 let group = row(index)..row(index + 1);
-                self.multiply_group::<S, VECTORS>(simd, group, index);
+                self.multiply_group(simd, group, index);
             }
             return;
         }
@@ -421,21 +414,18 @@ impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
             let groups = Groups::new(end - start, S::ROWS, TILES);
             for index in 0..groups.count {
                 let group = start + groups.start(index)..start + groups.start(index + 1);
-                self.multiply_group::<S, VECTORS>(simd, group, index);
+                self.multiply_group(simd, group, index);
             }
             start = end;
         }
     }
+}
 
+impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
     /// Multiplies a group of rows, packed together, with all panels. `index` is the row of its sums, if
     /// there are any.
     #[inline(always)]
-    fn multiply_group<S: Simd, const VECTORS: usize>(
-        &mut self,
-        simd: S,
-        group: Range<usize>,
-        index: usize,
-    ) {
+    fn multiply_group<S: Simd>(&mut self, simd: S, group: Range<usize>, index: usize) {
         let Product { packed, rows, .. } = self.product;
         let source = self.first + group.start..self.first + group.end;
         let in_place = rows.in_place();
@@ -493,11 +483,7 @@ impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
                     relu: last && self.product.placement.relu,
                     sums: sums.map(|sums| &mut sums.row(index)[column..column + columns]),
                 };
-                if packed.panel_width(panel) < packed.width {
-                    multiply::<S, W, 1>(simd, product);
-                } else {
-                    multiply::<S, W, VECTORS>(simd, product);
-                }
+                multiply(simd, packed.vectors(panel), product);
             }
         }
         if let Some(activation) = after {

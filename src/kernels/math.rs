@@ -48,6 +48,8 @@ mod tests {
         Exp,
         /// The larger of `x` and a constant.
         Max(f32),
+        /// `x` and the products with the second and the fourth value of a vector.
+        Elements,
     }
 
     struct Apply<'a> {
@@ -67,6 +69,11 @@ mod tests {
                 let result = match self.function {
                     Function::Exp => exp(simd, x),
                     Function::Max(other) => simd.max(simd.splat(other), x),
+                    Function::Elements => {
+                        let factors = simd.load(&[2.0, 3.0, 5.0, 7.0].repeat(4));
+                        let sum = simd.fma_element::<1>(factors, x, x);
+                        simd.fma_element::<3>(factors, x, sum)
+                    }
                 };
                 simd.store_some(result, y);
             }
@@ -132,6 +139,16 @@ mod tests {
             let function = Function::Max(f32::NAN);
             let found = isa.run(Apply { function, values });
             assert!(found.iter().all(|y| y.is_nan()));
+        }
+    }
+
+    #[test]
+    fn products_with_an_element() {
+        for isa in Isa::available() {
+            let values = &[1.0, -3.0, 0.5, 0.0, 2.0];
+            let function = Function::Elements;
+            let found = isa.run(Apply { function, values });
+            assert_eq!(found, [11.0, -33.0, 5.5, 0.0, 22.0], "{}", isa.name());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The micro-kernel of the matrix product: rows times a panel of weights, tile by tile.
 //!
-//! A tile of results is kept in registers: up to [`Simd::ROWS`] rows by one or two vectors of
-//! outputs. Each call sums over some hundred inputs.
+//! A tile of results is kept in registers: up to [`Simd::ROWS`] rows by up to [`Simd::VECTORS`] vectors
+//! of outputs. Each call sums over some hundred inputs.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
@@ -98,16 +98,23 @@ pub(super) struct PanelProduct<'a, W: Word> {
     pub sums: Option<&'a mut [f32]>,
 }
 
-/// Multiplies, with `VECTORS` vectors in a panel.
+/// Multiplies, with so many vectors in the panel.
 ///
 /// # Panics
-/// If a slice is too short, or `y` has more columns than the panel.
+/// If there are no such panels, a slice is too short, or `y` has more columns than the panel.
 #[inline(always)]
-pub(super) fn multiply<S: Simd, W: Word, const VECTORS: usize>(
-    simd: S,
-    product: PanelProduct<'_, W>,
-) {
-    simd.run(Multiply::<W, VECTORS>(product));
+pub(super) fn multiply<S: Simd, W: Word>(simd: S, vectors: usize, product: PanelProduct<'_, W>) {
+    match vectors {
+        1 => simd.run(Multiply::<W, 1>(product)),
+        2 => simd.run(Multiply::<W, 2>(product)),
+        // In a constant, so that wider panels than there are registers for are not compiled.
+        3 if const { S::VECTORS >= 3 } => {
+            if const { S::VECTORS >= 3 } {
+                simd.run(Multiply::<W, 3>(product));
+            }
+        }
+        _ => unreachable!("a panel has at most `S::VECTORS` vectors"),
+    }
 }
 
 /// A kernel, and so a function of its own: within each of its callers it would be compiled many times.
@@ -288,6 +295,28 @@ struct Tile<W: Word> {
     relu: bool,
 }
 
+/// Words of a row that are loaded at once where the machine multiplies by element.
+const FOUR: usize = 4;
+
+/// A vector of weights, `at` words into a panel of so many outputs. The first one of a cache line prefetches
+/// that line of later inputs.
+///
+/// # Safety
+/// They are valid for reading.
+#[inline(always)]
+unsafe fn load_weights<S: Simd, W: Word>(
+    simd: S,
+    panel: *const W,
+    at: usize,
+    width: usize,
+) -> S::V {
+    if (at * size_of::<W>()).is_multiple_of(LINE_BYTES) {
+        simd.prefetch(panel.wrapping_add(at + AHEAD * width).cast());
+    }
+    // SAFETY: as the caller guarantees.
+    unsafe { W::load(simd, panel.add(at)) }
+}
+
 /// Rows per base pointer: x86 addressing can add an index register times 1 or 2.
 const GROUP: usize = 3;
 
@@ -350,7 +379,7 @@ unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
             start = start.wrapping_add(run_stride);
             let mut left = run.div_ceil(W::INPUTS);
             while left > 0 {
-                let count = left.min(LINE);
+                let count = left.min(const { if S::BY_ELEMENT { 4 * LINE } else { LINE } });
                 left -= count;
                 // Once per line: a second prefetch of the same line would take a fill buffer from
                 // another.
@@ -363,14 +392,49 @@ unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
                 for (next, step) in next.iter_mut().zip(tile.steps) {
                     *next = next.wrapping_add(step * count);
                 }
-                for _ in 0..count {
+                let mut rest = count;
+                if const { S::BY_ELEMENT } {
+                    while rest >= FOUR {
+                        let mut inputs = [simd.splat(0.0); R];
+                        // Written out, as below.
+                        macro_rules! load_each_row {
+                            ($($r:literal)*) => {
+                                $(if $r < R {
+                                    let x = groups[$r / GROUP].add($r % GROUP * stride);
+                                    inputs[$r] = W::load_inputs(simd, x);
+                                })*
+                            };
+                        }
+                        load_each_row!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+                        macro_rules! of_element {
+                            ($element:literal, $($r:literal)*) => {
+                                for v in 0..VECTORS {
+                                    let at = $element * width + v * S::LANES;
+                                    let weights = load_weights(simd, panel, at, width);
+                                    $(if $r < R {
+                                        let sum = &mut sums[$r][v];
+                                        *sum = W::multiply_add_element::<S, $element>(
+                                            simd, inputs[$r], weights, *sum,
+                                        );
+                                    })*
+                                }
+                            };
+                        }
+                        of_element!(0, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+                        of_element!(1, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+                        of_element!(2, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+                        of_element!(3, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+                        panel = panel.add(FOUR * width);
+                        for group in &mut groups {
+                            *group = group.wrapping_add(FOUR * W::INPUTS);
+                        }
+                        rest -= FOUR;
+                    }
+                }
+                for _ in 0..rest {
                     let mut weights = [simd.splat(0.0); VECTORS];
                     for v in 0..VECTORS {
-                        let at = panel.add(v * S::LANES);
-                        if (v * S::LANES * size_of::<W>()).is_multiple_of(LINE_BYTES) {
-                            simd.prefetch(at.wrapping_add(AHEAD * width).cast());
-                        }
-                        weights[v] = W::load(simd, at);
+                        weights[v] = load_weights(simd, panel, v * S::LANES, width);
                     }
                     panel = panel.add(width);
                     // Written out: a loop this long would not be unrolled, with its sums in memory.

@@ -7,9 +7,9 @@ use super::direct::Pixels;
 use super::gemm::{Packed, multiply_panels};
 use super::{Isa, Kernel, Simd};
 
-/// Columns of a tile of products: a multiple of the width of any panel, and few enough that the products of a
-/// group of rows stay in L2.
-pub const COLUMNS: usize = 512;
+/// Columns of a tile of products: a multiple of the width of any panel, 12 or a power of two, and few enough
+/// that the products of a group of rows stay in L2.
+pub const COLUMNS: usize = 480;
 
 /// Products that are compared at a time.
 const RUN: usize = 64;

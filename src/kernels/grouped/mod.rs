@@ -5,6 +5,7 @@
 //! permutation of the input channels of one pixel: in each lane the `j`-th channel of the lane's
 //! group. Where all lanes are in one group, the operand is a single value in all lanes.
 
+mod by_element;
 mod operand;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,8 @@ pub struct GroupedConv<W = f32> {
     /// Whether vectors are computed two at a time: if both have the same operands and there are
     /// registers for their sums.
     pairs: bool,
+    /// Whether tiles are those of [`by_element`].
+    by_element: bool,
 }
 
 /// Which channels the vectors have.
@@ -150,9 +153,13 @@ impl<W: Word> GroupedConv<W> {
                 }
             }
         }
-        let pairs = rows >= 14
+        let shares = Sharing::of(&geometry).0 != Sharing::None;
+        // A vector then lies in one group.
+        let by_element =
+            isa.by_element::<W::Element>() && shares && geometry.group_outputs() >= lanes;
+        let pairs = (rows >= 14 || by_element)
             && geometry.group_outputs().is_multiple_of(2 * lanes)
-            && Sharing::of(&geometry).0 != Sharing::None;
+            && shares;
         Self {
             isa,
             geometry,
@@ -165,12 +172,14 @@ impl<W: Word> GroupedConv<W> {
                 .map(|vector| Source::new(&geometry, layout.channel(vector), lanes))
                 .collect(),
             pairs,
+            by_element,
         }
     }
 
     /// Instruction set, element type and tile of most outputs.
     pub fn kernel(&self) -> String {
         let (rows, columns) = match (self.pairs, self.isa.rows::<W::Element>()) {
+            _ if self.by_element => (by_element::MOST, (1 + usize::from(self.pairs)) * self.lanes),
             (true, _) => (7, 2 * self.lanes),
             (false, 14..) => (14, self.lanes),
             (false, _) if W::Element::NARROW => (4, self.lanes),

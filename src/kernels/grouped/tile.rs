@@ -64,13 +64,13 @@ impl Sharing {
 
 /// Outputs of a row, at the distance at which they share columns.
 #[derive(Clone, Copy)]
-struct Outputs {
-    sharing: Sharing,
+pub(super) struct Outputs {
+    pub(super) sharing: Sharing,
     /// The output row, counted over all images.
-    row: usize,
+    pub(super) row: usize,
     /// The first output pixel and the distance to the next, in pixels.
-    start: usize,
-    spacing: usize,
+    pub(super) start: usize,
+    pub(super) spacing: usize,
 }
 
 /// Most outputs of a tile.
@@ -81,10 +81,10 @@ const MOST_COLUMNS: usize = 2 * (MOST_OUTPUTS - 1) + 3;
 
 /// The columns that a tile needs, for each of three rows of taps. Each is valid for reading all
 /// channels of a pixel; outside of the map they are zeros.
-struct Columns<W> {
-    places: [[*const W; MOST_COLUMNS]; 3],
+pub(super) struct Columns<W> {
+    pub(super) places: [[*const W; MOST_COLUMNS]; 3],
     /// The rows of taps that fall on the map.
-    rows: Range<usize>,
+    pub(super) rows: Range<usize>,
 }
 
 impl<W: Word> Kernel for Task<'_, '_, W> {
@@ -112,6 +112,10 @@ impl<W: Word> Kernel for Task<'_, '_, W> {
                     start,
                     spacing,
                 };
+                if const { S::BY_ELEMENT } && self.call.conv.by_element {
+                    self.by_element(simd, outputs, count);
+                    continue;
+                }
                 let pairs = self.call.conv.pairs;
                 // In constants, so that tiles are compiled only where there are registers for them.
                 if const { S::ROWS >= 14 } {
@@ -312,7 +316,11 @@ impl<W: Word> Task<'_, '_, W> {
 impl<W: Word> Call<'_, W> {
     /// The results with their activation, as far as it is applied before they are stored.
     #[inline(always)]
-    fn activated<S: Simd, const P: usize>(&self, simd: S, mut sums: [S::V; P]) -> [S::V; P] {
+    pub(super) fn activated<S: Simd, const P: usize>(
+        &self,
+        simd: S,
+        mut sums: [S::V; P],
+    ) -> [S::V; P] {
         if self.placement.relu {
             for sum in &mut sums {
                 *sum = simd.relu(*sum);
@@ -378,7 +386,7 @@ impl<W: Word> Call<'_, W> {
 
     /// The first `count` columns of a tile, for kernels of three rows.
     #[inline(always)]
-    fn columns(&self, outputs: Outputs, count: usize) -> Columns<W> {
+    pub(super) fn columns(&self, outputs: Outputs, count: usize) -> Columns<W> {
         let geometry = &self.conv.geometry;
         let inputs = geometry.inputs;
         let mut columns = Columns {

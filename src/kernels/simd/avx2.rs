@@ -22,6 +22,8 @@ impl Avx2 {
 unsafe impl Simd for Avx2 {
     const LANES: usize = 8;
     const ROWS: usize = 6;
+    const VECTORS: usize = 2;
+    const BY_ELEMENT: bool = false;
     const DOT: bool = false;
     type V = __m256;
     type Lanes = __m256i;

@@ -47,6 +47,8 @@ const NO_BF16: &str = "kernels on bf16 run on AVX2 where there is no AVX512_BF16
 unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     const LANES: usize = 16;
     const ROWS: usize = 14;
+    const VECTORS: usize = 2;
+    const BY_ELEMENT: bool = false;
     const DOT: bool = BF16;
     type V = __m512;
     type Lanes = __m512i;

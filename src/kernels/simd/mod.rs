@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod pixels;
 mod portable;
@@ -34,8 +36,13 @@ pub(crate) const MAX_LANES: usize = 16;
 pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// Values in a vector.
     const LANES: usize;
-    /// Most rows of a tile that is two vectors wide.
+    /// Most rows of a tile, as wide as a panel.
     const ROWS: usize;
+    /// Vectors of the widest panel of weights, at most 3.
+    const VECTORS: usize;
+    /// Whether [`Simd::fma_element`] is an instruction: values that are multiplied with vectors are then
+    /// loaded four at a time. Vectors have 4 values there.
+    const BY_ELEMENT: bool;
     /// Whether [`Simd::dot`] is an instruction.
     const DOT: bool;
     /// A vector.
@@ -52,6 +59,13 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the machine can.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// `a[E] * b + c`, for `E` below 4.
+    #[inline(always)]
+    fn fma_element<const E: i32>(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        self.fma(element(self, a, E), b, c)
+    }
+
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// The larger of the two; NaN if either is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
@@ -80,6 +94,12 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// `c`, and in each lane the two products of a pair of bf16 in `a` with one in `b`. The order and
     /// rounding of the two sums is the machine's.
     fn dot(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// As [`Simd::dot`], of lane `E` of `a`, below 4, with every lane of `b`.
+    #[inline(always)]
+    fn dot_element<const E: i32>(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        self.dot(element(self, a, E), b, c)
+    }
 
     /// A vector of bf16, as f32.
     ///
@@ -170,6 +190,14 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     }
 }
 
+/// One of the values of a vector in every lane.
+#[inline(always)]
+fn element<S: Simd>(simd: S, x: S::V, lane: i32) -> S::V {
+    let mut lanes = [0.0; MAX_LANES];
+    simd.store(x, &mut lanes);
+    simd.splat(lanes[lane as usize])
+}
+
 /// Code that is compiled for every instruction set.
 pub trait Kernel {
     type Output;
@@ -189,6 +217,9 @@ pub struct Isa(Set);
 enum Set {
     /// Arrays, from which the compiler makes SSE2 on x86-64 and NEON on aarch64.
     Portable(Portable),
+    /// NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
     /// AVX2 with FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
@@ -214,7 +245,9 @@ impl Isa {
             avx512::Avx512::detect().map(Set::Avx512),
             avx512::Avx512::detect_bf16().map(Set::Avx512Bf16),
         ];
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        let sets = [portable, neon::Neon::detect().map(Set::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let sets = [portable];
         sets.into_iter().flatten().map(Self)
     }
@@ -236,10 +269,12 @@ impl Isa {
         })
     }
 
-    /// `portable`, `avx2`, `avx512` or `avx512bf16`.
+    /// `portable`, `neon`, `avx2`, `avx512` or `avx512bf16`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Portable(_) => "portable",
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(_) => "neon",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -277,12 +312,24 @@ impl Isa {
         self.run(Query::<T>(PhantomData)).rows
     }
 
+    /// Vectors of the widest panel of weights.
+    pub(crate) fn vectors<T: Element>(self) -> usize {
+        self.run(Query::<T>(PhantomData)).vectors
+    }
+
+    /// Whether it multiplies with one of four values that are loaded at once.
+    pub(crate) fn by_element<T: Element>(self) -> bool {
+        self.run(Query::<T>(PhantomData)).by_element
+    }
+
     /// Runs a kernel compiled for this instruction set, or for that of [`Isa::of`].
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         // In constants, so that what does not run is not compiled.
         match self.0 {
             Set::Portable(simd) => simd.run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Set::Neon(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]
@@ -309,6 +356,8 @@ impl Isa {
 struct Registers {
     lanes: usize,
     rows: usize,
+    vectors: usize,
+    by_element: bool,
     has_dot: bool,
 }
 
@@ -324,6 +373,8 @@ impl<T: Element> Kernel for Query<T> {
         Registers {
             lanes: S::LANES,
             rows: S::ROWS,
+            vectors: S::VECTORS,
+            by_element: S::BY_ELEMENT,
             has_dot: S::DOT,
         }
     }

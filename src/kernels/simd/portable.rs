@@ -16,6 +16,8 @@ fn lanewise(f: impl Fn(usize) -> f32) -> [f32; 4] {
 unsafe impl Simd for Portable {
     const LANES: usize = 4;
     const ROWS: usize = 6;
+    const VECTORS: usize = 2;
+    const BY_ELEMENT: bool = false;
     const DOT: bool = false;
     type V = [f32; 4];
     type Lanes = [u8; 4];

@@ -44,11 +44,9 @@ impl Kernel for Task<'_> {
         let at = |group: usize| first + group * (end - first) / groups;
         for group in 0..groups {
             let tiles = at(group)..at(group + 1);
-            match (self.call.conv.size, self.call.conv.filters[0].vectors()) {
-                (TileSize::Two, 1) => self.group::<S, 4, 2, 1>(simd, &tiles),
-                (TileSize::Two, _) => self.group::<S, 4, 2, 2>(simd, &tiles),
-                (TileSize::Four, 1) => self.group::<S, 6, 4, 1>(simd, &tiles),
-                (TileSize::Four, _) => self.group::<S, 6, 4, 2>(simd, &tiles),
+            match self.call.conv.size {
+                TileSize::Two => self.group::<S, 4, 2>(simd, &tiles),
+                TileSize::Four => self.group::<S, 6, 4>(simd, &tiles),
             }
         }
         if let Some(activation) = self.call.placement.after {
@@ -63,15 +61,11 @@ impl Kernel for Task<'_> {
 
 impl Task<'_> {
     #[inline(always)]
-    fn group<S: Simd, const W: usize, const M: usize, const VECTORS: usize>(
-        &mut self,
-        simd: S,
-        tiles: &Range<usize>,
-    ) {
+    fn group<S: Simd, const W: usize, const M: usize>(&mut self, simd: S, tiles: &Range<usize>) {
         for (row, tile) in tiles.clone().enumerate() {
             self.transform_window::<S, W, M>(simd, row, tile);
         }
-        self.multiply::<S, VECTORS>(simd, tiles.len());
+        self.multiply(simd, tiles.len());
         for (row, tile) in tiles.clone().enumerate() {
             self.transform_products::<S, W, M>(simd, row, tile);
         }
@@ -147,9 +141,9 @@ impl Task<'_> {
     }
 
     #[inline(always)]
-    fn multiply<S: Simd, const VECTORS: usize>(&mut self, simd: S, tiles: usize) {
+    fn multiply<S: Simd>(&mut self, simd: S, tiles: usize) {
         let conv = self.call.conv;
-        let width = VECTORS * S::LANES;
+        let width = conv.filters[0].width();
         let columns = self.panels.len() * width;
         let zeros = [0.0; 2 * MAX_LANES];
         let (inputs, panels) = (conv.geometry.group_inputs(), conv.panels());
@@ -188,11 +182,7 @@ impl Task<'_> {
                         relu: false,
                         sums: None,
                     };
-                    if panel_width < width {
-                        multiply::<S, f32, 1>(simd, product);
-                    } else {
-                        multiply::<S, f32, VECTORS>(simd, product);
-                    }
+                    multiply(simd, packed.vectors(panel), product);
                 }
             }
         }

@@ -1,0 +1,221 @@
+//! NEON: 32 registers of 4 values; with BF16, products of pairs of bf16.
+#![allow(unsafe_code)]
+
+use std::arch::aarch64::*;
+use std::arch::{asm, is_aarch64_feature_detected};
+
+use super::{Bf16, Kernel, MAX_LANES, Simd};
+
+/// Proof that the machine has NEON: made by [`Neon::detect`] alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Neon(());
+
+impl Neon {
+    pub(super) fn detect() -> Option<Self> {
+        is_aarch64_feature_detected!("neon").then_some(Self(()))
+    }
+}
+
+/// The upper halves of f32: bf16 in the places of the second of a pair.
+const UPPER: u32 = 0xffff_0000;
+
+// SAFETY of every block below: `self` proves that the machine has NEON, all that the intrinsics
+// require.
+// SAFETY: a vector has 4 values, which is LANES; loads and stores touch these alone.
+unsafe impl Simd for Neon {
+    const LANES: usize = 4;
+    const ROWS: usize = 7;
+    const VECTORS: usize = 3;
+    const BY_ELEMENT: bool = true;
+    const DOT: bool = false;
+    type V = float32x4_t;
+    type Lanes = uint8x16_t;
+
+    #[inline]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "neon")]
+        fn with_features<K: Kernel>(simd: Neon, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        // SAFETY: see above.
+        unsafe { with_features(self, kernel) }
+    }
+    #[inline(always)]
+    fn splat(self, x: f32) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vdupq_n_f32(x) }
+    }
+    #[inline(always)]
+    fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vaddq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vsubq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vmulq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+    #[inline(always)]
+    fn fma_element<const E: i32>(
+        self,
+        a: float32x4_t,
+        b: float32x4_t,
+        c: float32x4_t,
+    ) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vfmaq_laneq_f32::<E>(c, b, a) }
+    }
+    #[inline(always)]
+    fn div(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vdivq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // NaN where either is NaN, as below.
+        // SAFETY: see above.
+        unsafe { vmaxq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn clamp(self, x: float32x4_t, low: f32, high: f32) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vminq_f32(vmaxq_f32(x, vdupq_n_f32(low)), vdupq_n_f32(high)) }
+    }
+    #[inline(always)]
+    fn scale(self, x: float32x4_t, n: float32x4_t) -> float32x4_t {
+        // In two steps, because neither 2^128 nor 2^-150 is a normal value.
+        // SAFETY: see above.
+        unsafe {
+            let power =
+                |n| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127))));
+            let n = vcvtq_s32_f32(n);
+            let half = vshrq_n_s32::<1>(n);
+            let rest = vsubq_s32(n, half);
+            vmulq_f32(vmulq_f32(x, power(half)), power(rest))
+        }
+    }
+    #[inline(always)]
+    fn relu(self, x: float32x4_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vmaxq_f32(x, vdupq_n_f32(0.0)) }
+    }
+    #[inline(always)]
+    fn lanes(self, order: &[u8; MAX_LANES]) -> uint8x16_t {
+        // The four bytes of each lane.
+        // SAFETY: see above; the array has the 16 bytes that the load reads.
+        unsafe {
+            let order = vld1q_u8(order.as_ptr());
+            let lanes = vzip1q_u8(order, order);
+            let lanes = vreinterpretq_u32_u8(vzip1q_u8(lanes, lanes));
+            let bytes = vdupq_n_u32(0x0302_0100);
+            vreinterpretq_u8_u32(vaddq_u32(vshlq_n_u32::<2>(lanes), bytes))
+        }
+    }
+    #[inline(always)]
+    fn permute(self, x: float32x4_t, lanes: uint8x16_t) -> float32x4_t {
+        // SAFETY: see above.
+        unsafe { vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), lanes)) }
+    }
+    #[inline(always)]
+    fn permute_fours(self, x: float32x4_t, lanes: uint8x16_t) -> float32x4_t {
+        self.permute(x, lanes)
+    }
+    #[inline(always)]
+    fn dot(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        let c = self.fma(second(a), second(b), c);
+        self.fma(first(a), first(b), c)
+    }
+    #[inline(always)]
+    fn dot_element<const E: i32>(
+        self,
+        a: float32x4_t,
+        b: float32x4_t,
+        c: float32x4_t,
+    ) -> float32x4_t {
+        let c = self.fma_element::<E>(second(a), second(b), c);
+        self.fma_element::<E>(first(a), first(b), c)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const Bf16) -> float32x4_t {
+        // SAFETY: the caller guarantees 4 values, 8 bytes; the load need not be aligned.
+        unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(vld1_u16(from.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, x: float32x4_t, to: *mut Bf16) {
+        // As `Bf16::from_f32`.
+        // SAFETY: the caller guarantees 4 values, 8 bytes; the store need not be aligned.
+        unsafe {
+            let bits = vreinterpretq_u32_f32(x);
+            let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+            let rounded = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
+            let nan = vorrq_u32(bits, vdupq_n_u32(0x40 << 16));
+            let rounded = vbslq_u32(vceqq_f32(x, x), rounded, nan);
+            let zero = vandq_u32(bits, vdupq_n_u32(0x8000_0000));
+            let is_normal = vtstq_u32(bits, vdupq_n_u32(0x7f80_0000));
+            let rounded = vbslq_u32(is_normal, rounded, zero);
+            vst1_u16(to.cast(), vshrn_n_u32::<16>(rounded));
+        }
+    }
+    // The compiler offers no intrinsics for prefetches. None reads anything or can fault, wherever
+    // it points.
+    #[inline(always)]
+    fn prefetch(self, at: *const u8) {
+        // SAFETY: see above.
+        unsafe {
+            asm!("prfm pldl1keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags));
+        }
+    }
+    #[inline(always)]
+    fn prefetch_far(self, at: *const u8) {
+        // SAFETY: see above.
+        unsafe {
+            asm!("prfm pldl2keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags));
+        }
+    }
+    #[inline(always)]
+    fn prefetch_write(self, at: *const u8) {
+        // SAFETY: see above.
+        unsafe {
+            asm!("prfm pstl1keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_four(self, from: *const f32) -> float32x4_t {
+        // SAFETY: the caller guarantees 4 values; the load need not be aligned.
+        unsafe { vld1q_f32(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_unchecked(self, from: *const f32) -> float32x4_t {
+        // SAFETY: the caller guarantees 4 values; the load need not be aligned.
+        unsafe { vld1q_f32(from) }
+    }
+    #[inline(always)]
+    unsafe fn store_unchecked(self, x: float32x4_t, to: *mut f32) {
+        // SAFETY: the caller guarantees 4 values; the store need not be aligned.
+        unsafe { vst1q_f32(to, x) }
+    }
+}
+
+/// The first of each pair of bf16, as f32.
+#[inline(always)]
+fn first(pairs: float32x4_t) -> float32x4_t {
+    // SAFETY: whoever has pairs to multiply has a `Neon`, which proves that the machine has NEON.
+    unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(vreinterpretq_u32_f32(pairs))) }
+}
+
+/// The second of each pair of bf16, as f32.
+#[inline(always)]
+fn second(pairs: float32x4_t) -> float32x4_t {
+    // SAFETY: as above.
+    unsafe { vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(pairs), vdupq_n_u32(UPPER))) }
+}
