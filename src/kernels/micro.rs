@@ -12,6 +12,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 use super::element::{Element, Word};
+use super::simd::LINE_BYTES;
 use super::{Kernel, MAX_LANES, MatMut, Simd};
 
 /// Most inputs that a tile sums at a time. To load and store tiles seldom matters more than to keep
@@ -38,7 +39,6 @@ const AHEAD: usize = 32;
 
 /// Words of a tile's rows after which more of what comes next is prefetched: a cache line of f32.
 const LINE: usize = 16;
-pub(super) const LINE_BYTES: usize = 64;
 
 /// Most rows of a tile on any instruction set.
 const MAX_ROWS: usize = 14;
@@ -311,10 +311,58 @@ unsafe fn load_weights<S: Simd, W: Word>(
     width: usize,
 ) -> S::V {
     if (at * size_of::<W>()).is_multiple_of(LINE_BYTES) {
-        simd.prefetch(panel.wrapping_add(at + AHEAD * width).cast());
+        simd.prefetch_at(panel.cast(), (at + AHEAD * width) * size_of::<W>());
     }
     // SAFETY: as the caller guarantees.
     unsafe { W::load(simd, panel.add(at)) }
+}
+
+/// Adds the products of four words, from word `at` of the rows on.
+///
+/// # Safety
+/// They are valid for reading in each of the `R` rows, as are four words of the panel.
+#[inline(always)]
+unsafe fn four<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
+    simd: S,
+    groups: &[*const W::Element],
+    stride: usize,
+    at: usize,
+    panel: *const W,
+    sums: &mut [[S::V; VECTORS]; R],
+) {
+    let width = VECTORS * S::LANES;
+    let mut inputs = [simd.splat(0.0); R];
+    // Written out: a loop this long would not be unrolled, with its sums in memory.
+    macro_rules! load_each_row {
+        ($($r:literal)*) => {
+            $(if $r < R {
+                // SAFETY: as the caller guarantees.
+                inputs[$r] = unsafe {
+                    let row = groups[$r / GROUP].add($r % GROUP * stride);
+                    W::load_inputs(simd, row.add(at * W::INPUTS))
+                };
+            })*
+        };
+    }
+    load_each_row!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+    macro_rules! of_element {
+        ($element:literal, $($r:literal)*) => {
+            for v in 0..VECTORS {
+                // SAFETY: as the caller guarantees.
+                let weights = unsafe {
+                    load_weights(simd, panel, $element * width + v * S::LANES, width)
+                };
+                $(if $r < R {
+                    let sum = &mut sums[$r][v];
+                    *sum = W::multiply_add_element::<S, $element>(simd, inputs[$r], weights, *sum);
+                })*
+            }
+        };
+    }
+    of_element!(0, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+    of_element!(1, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+    of_element!(2, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+    of_element!(3, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
 }
 
 /// Rows per base pointer: x86 addressing can add an index register times 1 or 2.
@@ -383,9 +431,7 @@ unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
                 left -= count;
                 // Once per line: a second prefetch of the same line would take a fill buffer from
                 // another.
-                for at in (0..tile.steps[0] * count).step_by(LINE_BYTES) {
-                    simd.prefetch_far(next[0].wrapping_add(at));
-                }
+                simd.prefetch_far(next[0], tile.steps[0] * count);
                 for at in (0..tile.steps[1] * count).step_by(LINE_BYTES) {
                     simd.prefetch(next[1].wrapping_add(at));
                 }
@@ -394,36 +440,21 @@ unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
                 }
                 let mut rest = count;
                 if const { S::BY_ELEMENT } {
-                    while rest >= FOUR {
-                        let mut inputs = [simd.splat(0.0); R];
-                        // Written out, as below.
-                        macro_rules! load_each_row {
-                            ($($r:literal)*) => {
-                                $(if $r < R {
-                                    let x = groups[$r / GROUP].add($r % GROUP * stride);
-                                    inputs[$r] = W::load_inputs(simd, x);
-                                })*
-                            };
+                    // Twice as many in low tiles, where the loop would cost as much as the products.
+                    let most = const { if R <= 2 { 2 * FOUR } else { FOUR } };
+                    while rest >= most {
+                        for at in (0..most).step_by(FOUR) {
+                            let panel = panel.add(at * width);
+                            four::<S, W, R, VECTORS>(simd, &groups, stride, at, panel, &mut sums);
                         }
-                        load_each_row!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-                        macro_rules! of_element {
-                            ($element:literal, $($r:literal)*) => {
-                                for v in 0..VECTORS {
-                                    let at = $element * width + v * S::LANES;
-                                    let weights = load_weights(simd, panel, at, width);
-                                    $(if $r < R {
-                                        let sum = &mut sums[$r][v];
-                                        *sum = W::multiply_add_element::<S, $element>(
-                                            simd, inputs[$r], weights, *sum,
-                                        );
-                                    })*
-                                }
-                            };
+                        panel = panel.add(most * width);
+                        for group in &mut groups {
+                            *group = group.wrapping_add(most * W::INPUTS);
                         }
-                        of_element!(0, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-                        of_element!(1, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-                        of_element!(2, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-                        of_element!(3, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
+                        rest -= most;
+                    }
+                    if most > FOUR && rest >= FOUR {
+                        four::<S, W, R, VECTORS>(simd, &groups, stride, 0, panel, &mut sums);
                         panel = panel.add(FOUR * width);
                         for group in &mut groups {
                             *group = group.wrapping_add(FOUR * W::INPUTS);

@@ -50,7 +50,7 @@ pub use pairs::{COLUMNS, Hit, PackedRows};
 pub use peak::peak_flops;
 pub use pool::Pool;
 pub use simd::Isa;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use simd::PixelSums;
 pub use winograd::{TileSize, Winograd};
 

@@ -13,7 +13,7 @@ use image::RgbImage;
 
 use super::filter::{FRACTION_BITS, Filter, Taps};
 use super::spec::Interpolation;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::kernels::PixelSums;
 use crate::kernels::{Isa, Kernel, Simd};
 
@@ -154,10 +154,10 @@ fn resize_across(
     columns: &Range<usize>,
     taps: Option<&Taps>,
     #[cfg_attr(
-        not(target_arch = "x86_64"),
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
         expect(
             unused_variables,
-            reason = "there are instructions for it on x86-64 only"
+            reason = "there are instructions for it on x86-64 and aarch64 only"
         )
     )]
     isa: Isa,
@@ -171,7 +171,7 @@ fn resize_across(
         return result;
     };
     let span = taps.span();
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
         let taps = taps
             .iter()
@@ -186,7 +186,7 @@ fn resize_across(
 }
 
 /// Resizes the width of `rows` with SIMD.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn sum_pixels(
     sums: &PixelSums,
     source: &Raster<'_>,

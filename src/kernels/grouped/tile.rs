@@ -13,8 +13,7 @@ use crate::kernels::element::{Element, Word};
 use crate::kernels::epilogue::ActivateRows;
 use crate::kernels::geometry::ConvGeometry;
 use crate::kernels::matrix::MatMut;
-use crate::kernels::micro::LINE_BYTES;
-use crate::kernels::simd::{Kernel, MAX_LANES, Simd};
+use crate::kernels::simd::{Kernel, LINE_BYTES, MAX_LANES, Simd};
 
 /// Output rows and vectors of channels that one thread computes.
 pub(super) struct Task<'a, 'y, W: Word> {
@@ -101,9 +100,8 @@ impl<W: Word> Kernel for Task<'_, '_, W> {
             .next
             .chunks(share.next_multiple_of(line_len).max(line_len));
         for row in self.rows.clone() {
-            for line in shares.next().unwrap_or_default().chunks(line_len) {
-                simd.prefetch_far(line.as_ptr().cast());
-            }
+            let share = shares.next().unwrap_or_default();
+            simd.prefetch_far(share.as_ptr().cast(), size_of_val(share));
             for start in 0..spacing.min(self.call.output_width) {
                 let count = (self.call.output_width - start).div_ceil(spacing);
                 let outputs = Outputs {

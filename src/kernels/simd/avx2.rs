@@ -137,7 +137,7 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_permutevar_ps(x, lanes) }
     }
     #[inline(always)]
-    fn prefetch_far(self, at: *const u8) {
+    fn prefetch_line_far(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }

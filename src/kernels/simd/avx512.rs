@@ -176,7 +176,7 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_permutevar_ps(x, lanes) }
     }
     #[inline(always)]
-    fn prefetch_far(self, at: *const u8) {
+    fn prefetch_line_far(self, at: *const u8) {
         // SAFETY: a prefetch reads nothing and cannot fault, wherever it points.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
     }

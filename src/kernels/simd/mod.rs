@@ -12,17 +12,23 @@ mod avx512;
 mod neon;
 #[cfg(target_arch = "x86_64")]
 mod pixels;
+#[cfg(target_arch = "aarch64")]
+#[path = "pixels_neon.rs"]
+mod pixels;
 mod portable;
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use pixels::PixelSums;
 use portable::Portable;
 
 use super::bf16::Bf16;
 use super::element::Element;
+
+/// Bytes of a cache line.
+pub(crate) const LINE_BYTES: usize = 64;
 
 /// Lanes of the widest vector.
 pub(crate) const MAX_LANES: usize = 16;
@@ -86,8 +92,20 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
 
     /// Prefetches a cache line that will be read soon; any address is allowed.
     fn prefetch(self, at: *const u8);
+    /// As [`Simd::prefetch`], so many bytes from there.
+    #[inline(always)]
+    fn prefetch_at(self, from: *const u8, offset: usize) {
+        self.prefetch(from.wrapping_add(offset));
+    }
+    /// Prefetches the cache lines of so many bytes into L2 only; any address is allowed.
+    #[inline(always)]
+    fn prefetch_far(self, from: *const u8, bytes: usize) {
+        for at in (0..bytes).step_by(LINE_BYTES) {
+            self.prefetch_line_far(from.wrapping_add(at));
+        }
+    }
     /// As [`Simd::prefetch`], into L2 only.
-    fn prefetch_far(self, at: *const u8);
+    fn prefetch_line_far(self, at: *const u8);
     /// As [`Simd::prefetch`], for a line that will be written.
     fn prefetch_write(self, at: *const u8);
 
@@ -219,7 +237,10 @@ enum Set {
     Portable(Portable),
     /// NEON.
     #[cfg(target_arch = "aarch64")]
-    Neon(neon::Neon),
+    Neon(neon::Neon<false>),
+    /// NEON with products of bf16, for bf16; f32 has no use for them.
+    #[cfg(target_arch = "aarch64")]
+    NeonBf16(neon::Neon<true>),
     /// AVX2 with FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
@@ -246,7 +267,11 @@ impl Isa {
             avx512::Avx512::detect_bf16().map(Set::Avx512Bf16),
         ];
         #[cfg(target_arch = "aarch64")]
-        let sets = [portable, neon::Neon::detect().map(Set::Neon)];
+        let sets = [
+            portable,
+            neon::Neon::detect().map(Set::Neon),
+            neon::Neon::detect_bf16().map(Set::NeonBf16),
+        ];
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let sets = [portable];
         sets.into_iter().flatten().map(Self)
@@ -269,12 +294,14 @@ impl Isa {
         })
     }
 
-    /// `portable`, `neon`, `avx2`, `avx512` or `avx512bf16`.
+    /// `portable`, `neon`, `neonbf16`, `avx2`, `avx512` or `avx512bf16`.
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Portable(_) => "portable",
             #[cfg(target_arch = "aarch64")]
             Set::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonBf16(_) => "neonbf16",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -291,6 +318,11 @@ impl Isa {
         match self.0 {
             Set::Avx512(simd) if T::NARROW => return Self(Set::Avx2(simd.avx2())),
             Set::Avx512Bf16(simd) if !T::NARROW => return Self(Set::Avx512(simd.without_bf16())),
+            _ => {}
+        }
+        #[cfg(target_arch = "aarch64")]
+        match self.0 {
+            Set::NeonBf16(simd) if !T::NARROW => return Self(Set::Neon(simd.without_bf16())),
             _ => {}
         }
         self
@@ -330,6 +362,14 @@ impl Isa {
             Set::Portable(simd) => simd.run(kernel),
             #[cfg(target_arch = "aarch64")]
             Set::Neon(simd) => simd.run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Set::NeonBf16(simd) => {
+                if const { K::Element::NARROW } {
+                    simd.run(kernel)
+                } else {
+                    simd.without_bf16().run(kernel)
+                }
+            }
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(simd) => simd.run(kernel),
             #[cfg(target_arch = "x86_64")]

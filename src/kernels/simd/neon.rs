@@ -4,15 +4,28 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::{Bf16, Kernel, MAX_LANES, Simd};
+use super::{Bf16, Kernel, LINE_BYTES, MAX_LANES, Simd};
 
-/// Proof that the machine has NEON: made by [`Neon::detect`] alone.
+/// Proof that the machine has NEON, and with `BF16` also its products of bf16: made by `detect` and
+/// `detect_bf16` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Neon(());
+pub(super) struct Neon<const BF16: bool>(());
 
-impl Neon {
+impl Neon<false> {
     pub(super) fn detect() -> Option<Self> {
         is_aarch64_feature_detected!("neon").then_some(Self(()))
+    }
+}
+
+impl Neon<true> {
+    pub(super) fn detect_bf16() -> Option<Self> {
+        Neon::detect()?;
+        is_aarch64_feature_detected!("bf16").then_some(Self(()))
+    }
+
+    /// NEON alone.
+    pub(super) fn without_bf16(self) -> Neon<false> {
+        Neon(self.0)
     }
 }
 
@@ -22,23 +35,32 @@ const UPPER: u32 = 0xffff_0000;
 // SAFETY of every block below: `self` proves that the machine has NEON, all that the intrinsics
 // require.
 // SAFETY: a vector has 4 values, which is LANES; loads and stores touch these alone.
-unsafe impl Simd for Neon {
+unsafe impl<const BF16: bool> Simd for Neon<BF16> {
     const LANES: usize = 4;
     const ROWS: usize = 7;
     const VECTORS: usize = 3;
     const BY_ELEMENT: bool = true;
-    const DOT: bool = false;
+    const DOT: bool = BF16;
     type V = float32x4_t;
     type Lanes = uint8x16_t;
 
     #[inline]
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         #[target_feature(enable = "neon")]
-        fn with_features<K: Kernel>(simd: Neon, kernel: K) -> K::Output {
+        fn without_bf16<K: Kernel>(simd: Neon<false>, kernel: K) -> K::Output {
             kernel.run(simd)
         }
-        // SAFETY: see above.
-        unsafe { with_features(self, kernel) }
+        #[target_feature(enable = "neon,bf16")]
+        fn with_bf16<K: Kernel>(simd: Neon<true>, kernel: K) -> K::Output {
+            kernel.run(simd)
+        }
+        if const { BF16 } {
+            // SAFETY: `self`, with `BF16`, proves that the machine has the products of bf16, too.
+            unsafe { with_bf16(Neon(self.0), kernel) }
+        } else {
+            // SAFETY: see above.
+            unsafe { without_bf16(Neon(self.0), kernel) }
+        }
     }
     #[inline(always)]
     fn splat(self, x: f32) -> float32x4_t {
@@ -131,7 +153,17 @@ unsafe impl Simd for Neon {
         self.permute(x, lanes)
     }
     #[inline(always)]
-    fn dot(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+    fn dot(self, a: float32x4_t, b: float32x4_t, mut c: float32x4_t) -> float32x4_t {
+        if const { BF16 } {
+            // The compiler's intrinsics for bf16 are not stable.
+            // SAFETY: `self`, with `BF16`, proves that the machine has the instruction.
+            unsafe {
+                asm!("bfdot {c:v}.4s, {a:v}.8h, {b:v}.8h",
+                    c = inout(vreg) c, a = in(vreg) a, b = in(vreg) b,
+                    options(pure, nomem, nostack, preserves_flags));
+            }
+            return c;
+        }
         let c = self.fma(second(a), second(b), c);
         self.fma(first(a), first(b), c)
     }
@@ -140,8 +172,17 @@ unsafe impl Simd for Neon {
         self,
         a: float32x4_t,
         b: float32x4_t,
-        c: float32x4_t,
+        mut c: float32x4_t,
     ) -> float32x4_t {
+        if const { BF16 } {
+            // SAFETY: see above.
+            unsafe {
+                asm!("bfdot {c:v}.4s, {b:v}.8h, {a:v}.2h[{e}]",
+                    c = inout(vreg) c, a = in(vreg) a, b = in(vreg) b, e = const E,
+                    options(pure, nomem, nostack, preserves_flags));
+            }
+            return c;
+        }
         let c = self.fma_element::<E>(second(a), second(b), c);
         self.fma_element::<E>(first(a), first(b), c)
     }
@@ -153,17 +194,25 @@ unsafe impl Simd for Neon {
     #[inline(always)]
     unsafe fn store_bf16(self, x: float32x4_t, to: *mut Bf16) {
         // As `Bf16::from_f32`.
-        // SAFETY: the caller guarantees 4 values, 8 bytes; the store need not be aligned.
+        // SAFETY: the caller guarantees 4 values, 8 bytes; the store need not be aligned. With `BF16`, `self`
+        // proves that the machine has the instruction.
         unsafe {
             let bits = vreinterpretq_u32_f32(x);
-            let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
-            let rounded = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
-            let nan = vorrq_u32(bits, vdupq_n_u32(0x40 << 16));
-            let rounded = vbslq_u32(vceqq_f32(x, x), rounded, nan);
-            let zero = vandq_u32(bits, vdupq_n_u32(0x8000_0000));
+            // What is subnormal keeps its sign alone.
             let is_normal = vtstq_u32(bits, vdupq_n_u32(0x7f80_0000));
-            let rounded = vbslq_u32(is_normal, rounded, zero);
-            vst1_u16(to.cast(), vshrn_n_u32::<16>(rounded));
+            let bits = vbslq_u32(is_normal, bits, vandq_u32(bits, vdupq_n_u32(1 << 31)));
+            let rounded = if const { BF16 } {
+                let rounded: uint16x4_t;
+                asm!("bfcvtn {to:v}.4h, {from:v}.4s",
+                    to = out(vreg) rounded, from = in(vreg) bits, options(pure, nomem, nostack));
+                rounded
+            } else {
+                let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+                let rounded = vaddq_u32(vaddq_u32(bits, vdupq_n_u32(0x7fff)), odd);
+                let nan = vorrq_u32(bits, vdupq_n_u32(0x40 << 16));
+                vshrn_n_u32::<16>(vbslq_u32(vceqq_f32(x, x), rounded, nan))
+            };
+            vst1_u16(to.cast(), rounded);
         }
     }
     // The compiler offers no intrinsics for prefetches. None reads anything or can fault, wherever
@@ -176,7 +225,37 @@ unsafe impl Simd for Neon {
         }
     }
     #[inline(always)]
-    fn prefetch_far(self, at: *const u8) {
+    fn prefetch_at(self, from: *const u8, offset: usize) {
+        // An offset is a register, which is loaded before a loop.
+        // SAFETY: see above.
+        unsafe {
+            asm!("prfm pldl1keep, [{}, {}]", in(reg) from, in(reg) offset,
+                options(nomem, nostack, preserves_flags));
+        }
+    }
+    #[inline(always)]
+    fn prefetch_far(self, from: *const u8, bytes: usize) {
+        // Four lines at a time: where weights are used once there are as many lines as vectors of sums.
+        let (mut at, mut lines) = (from, bytes.div_ceil(LINE_BYTES));
+        while lines >= 4 {
+            // SAFETY: see above.
+            unsafe {
+                asm!("prfm pldl2keep, [{0}]",
+                    "prfm pldl2keep, [{0}, 64]",
+                    "prfm pldl2keep, [{0}, 128]",
+                    "prfm pldl2keep, [{0}, 192]",
+                    in(reg) at, options(nomem, nostack, preserves_flags));
+            }
+            at = at.wrapping_add(4 * LINE_BYTES);
+            lines -= 4;
+        }
+        for _ in 0..lines {
+            self.prefetch_line_far(at);
+            at = at.wrapping_add(LINE_BYTES);
+        }
+    }
+    #[inline(always)]
+    fn prefetch_line_far(self, at: *const u8) {
         // SAFETY: see above.
         unsafe {
             asm!("prfm pldl2keep, [{}]", in(reg) at, options(nomem, nostack, preserves_flags));

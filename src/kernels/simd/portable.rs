@@ -105,7 +105,7 @@ unsafe impl Simd for Portable {
     #[inline(always)]
     fn prefetch(self, _: *const u8) {}
     #[inline(always)]
-    fn prefetch_far(self, _: *const u8) {}
+    fn prefetch_line_far(self, _: *const u8) {}
     #[inline(always)]
     fn prefetch_write(self, _: *const u8) {}
     #[inline(always)]

@@ -1,11 +1,12 @@
 //! Some rows of tiles, of some panels.
-
+#![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
     reason = "plain loops of constant length, which become registers"
 )]
 
 use std::ops::Range;
+use std::{ptr, slice};
 
 use super::transform::{input_axis, output_axis};
 use super::{Call, TileSize};
@@ -95,29 +96,43 @@ impl Task<'_> {
         let ([height, width], [above, before]) = (self.call.size, self.call.zeros);
         let (image, top, left) = self.place(tile, M);
         let chunks = depth_chunks::<f32>(channels).count();
-        // Where each pixel of the window lies, unless it is outside of the map.
-        let mut places = [[None; W]; W];
+        // Where the channels of each pixel of the window lie, if it is on the map.
+        let mut places = [[ptr::null(); W]; W];
         for (i, places) in places.iter_mut().enumerate() {
             for (j, place) in places.iter_mut().enumerate() {
                 let (y, x) = (top + i, left + j);
                 if y >= above && x >= before && y - above < height && x - before < width {
                     let pixel = (image * height + y - above) * width + x - before;
-                    *place = Some(pixel * geometry.inputs + first);
+                    let pixel = &self.call.x[pixel * geometry.inputs + first..];
+                    *place = pixel[..channels].as_ptr();
                 }
             }
         }
+        // From one position of the window to the next.
+        let step = chunks * self.most * self.stride;
+        assert!(self.inputs.len() >= W * W * step && row < self.most);
+        assert!(self.stride >= channels.div_ceil(chunks).next_multiple_of(S::LANES));
         // Outside of the loops: it is too large for registers and would be cleared in each
         // iteration.
         let mut half = [[simd.splat(0.0); W]; W];
         for (chunk, depth) in depth_chunks::<f32>(channels).enumerate() {
-            let mut channel = depth.start;
-            while channel < depth.end {
-                let end = depth.end.min(channel + S::LANES);
+            assert!(depth.end <= channels && depth.len() <= channels.div_ceil(chunks));
+            let to = self.inputs[(chunk * self.most + row) * self.stride..].as_mut_ptr();
+            for channel in depth.clone().step_by(S::LANES) {
+                let is_whole = channel + S::LANES <= depth.end;
                 for j in 0..W {
                     let mut column = [simd.splat(0.0); W];
                     for i in 0..W {
-                        if let Some(at) = places[i][j] {
-                            column[i] = simd.load_some(&self.call.x[at + channel..at + end]);
+                        if !places[i][j].is_null() {
+                            // SAFETY: a place is valid for reading so many channels.
+                            column[i] = unsafe {
+                                let from = places[i][j].add(channel);
+                                if is_whole {
+                                    simd.load_unchecked(from)
+                                } else {
+                                    simd.load_some(slice::from_raw_parts(from, depth.end - channel))
+                                }
+                            };
                         }
                     }
                     let column = input_axis(simd, column);
@@ -128,14 +143,15 @@ impl Task<'_> {
                 for i in 0..W {
                     let values = input_axis(simd, half[i]);
                     for j in 0..W {
-                        let position = i * W + j;
-                        let at = ((position * chunks + chunk) * self.most + row) * self.stride
-                            + (channel - depth.start);
                         // Lanes past the chunk's end are zeros that are never read.
-                        simd.store(values[j], &mut self.inputs[at..at + S::LANES]);
+                        // SAFETY: for every position there is a row of `stride` values, which the chunk
+                        // fits in as whole vectors.
+                        unsafe {
+                            let to = to.add((i * W + j) * step + channel - depth.start);
+                            simd.store_unchecked(values[j], to);
+                        }
                     }
                 }
-                channel = end;
             }
         }
     }
@@ -204,20 +220,35 @@ impl Task<'_> {
         let start = self.call.pixel(self.tile_rows.start);
         // Of each group; a part of the only one has fewer.
         let outputs = self.y.columns() / self.groups.len();
+        // From one position of the window to the next.
+        let step = self.most * columns;
+        assert!(self.products.len() >= W * W * step && row < self.most);
+        let last = (self.groups.len() - 1) * conv.panels() * panel_width;
+        assert!(last + outputs.next_multiple_of(S::LANES) <= columns);
+        // Where each pixel of the tile lies, if it is on the map.
+        let mut places = [[None; M]; M];
+        for (i, places) in places.iter_mut().enumerate() {
+            for (j, place) in places.iter_mut().enumerate() {
+                if top + i < height && left + j < width {
+                    let pixel = (image * height + top + i) * width + left + j - start;
+                    *place = Some(self.y.row_ptr(pixel));
+                }
+            }
+        }
         let mut half = [[simd.splat(0.0); W]; M];
         for group in 0..self.groups.len() {
-            let from = group * conv.panels() * panel_width;
+            let from = row * columns + group * conv.panels() * panel_width;
+            let from = self.products[from..].as_ptr();
             let to = group * outputs;
-            let mut channel = 0;
-            while channel < outputs {
-                let end = outputs.min(channel + S::LANES);
+            for channel in (0..outputs).step_by(S::LANES) {
+                let is_whole = channel + S::LANES <= outputs;
                 let bias = simd.load(&conv.bias[first + to + channel..]);
                 for j in 0..W {
                     let mut column = [simd.splat(0.0); W];
                     for i in 0..W {
-                        let row = (i * W + j) * self.most + row;
-                        let at = row * columns + from + channel;
-                        column[i] = simd.load(&self.products[at..at + S::LANES]);
+                        // SAFETY: for every position there is a row of the panels of all groups.
+                        column[i] =
+                            unsafe { simd.load_unchecked(from.add((i * W + j) * step + channel)) };
                     }
                     let column = output_axis::<S, W, M>(simd, column);
                     for i in 0..M {
@@ -227,18 +258,25 @@ impl Task<'_> {
                 for i in 0..M {
                     let values = output_axis::<S, W, M>(simd, half[i]);
                     for j in 0..M {
-                        if top + i < height && left + j < width {
-                            let pixel = (image * height + top + i) * width + left + j - start;
-                            let mut value = simd.add(values[j], bias);
-                            if self.call.placement.relu {
-                                value = simd.relu(value);
+                        let Some(place) = places[i][j] else {
+                            continue;
+                        };
+                        let mut value = simd.add(values[j], bias);
+                        if self.call.placement.relu {
+                            value = simd.relu(value);
+                        }
+                        // SAFETY: a place is a row of `y`, which has the outputs of all groups.
+                        unsafe {
+                            let place = place.add(to + channel);
+                            if is_whole {
+                                simd.store_unchecked(value, place);
+                            } else {
+                                let rest = slice::from_raw_parts_mut(place, outputs - channel);
+                                simd.store_some(value, rest);
                             }
-                            let y = &mut self.y.row(pixel)[to + channel..to + end];
-                            simd.store_some(value, y);
                         }
                     }
                 }
-                channel = end;
             }
         }
     }
