@@ -348,9 +348,16 @@ unsafe fn four<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
     macro_rules! of_element {
         ($element:literal, $($r:literal)*) => {
             for v in 0..VECTORS {
+                let at = $element * width + v * S::LANES;
                 // SAFETY: as the caller guarantees.
                 let weights = unsafe {
-                    load_weights(simd, panel, $element * width + v * S::LANES, width)
+                    // Low tiles are alone in their product: with the one before, their weights were prefetched
+                    // into L2, and there the machine sees by itself where they go on.
+                    if R <= 2 {
+                        W::load(simd, panel.add(at))
+                    } else {
+                        load_weights(simd, panel, at, width)
+                    }
                 };
                 $(if $r < R {
                     let sum = &mut sums[$r][v];

@@ -143,7 +143,7 @@ fn precision() {
     };
     let cpu = json_rows(&env.run(&["devices", "--json"]).stdout);
     let available = cpu.last().unwrap()["isa_available"].to_string();
-    let has_bf16 = available.contains("avx512bf16");
+    let has_bf16 = available.contains("avx512bf16") || available.contains("neonbf16");
     let (found, note) = row(&env, &["--device", "cpu", "--precision", "auto"]);
     assert_eq!(found["device"], "cpu");
     let fastest = if has_bf16 { "bf16" } else { "f32" };

@@ -46,8 +46,9 @@ impl Expansion {
     #[inline(always)]
     pub(super) fn run<S: Simd>(&self, simd: S, vector: usize, x: &[f32], row: &mut [f32]) {
         let panel = self.inputs * S::LANES;
-        multiply::<S, f32, 1>(
+        multiply(
             simd,
+            1,
             PanelProduct {
                 rows: x,
                 layout: RowLayout::plain(self.inputs, self.inputs),
