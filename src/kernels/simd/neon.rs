@@ -1,5 +1,9 @@
 //! NEON: 32 registers of 4 values; with BF16, products of pairs of bf16.
 #![allow(unsafe_code)]
+#![allow(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "prefetches neither read nor write"
+)]
 
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
@@ -25,7 +29,7 @@ impl Neon<true> {
 
     /// NEON alone.
     pub(super) fn without_bf16(self) -> Neon<false> {
-        Neon(self.0)
+        Neon(())
     }
 }
 
@@ -56,10 +60,10 @@ unsafe impl<const BF16: bool> Simd for Neon<BF16> {
         }
         if const { BF16 } {
             // SAFETY: `self`, with `BF16`, proves that the machine has the products of bf16, too.
-            unsafe { with_bf16(Neon(self.0), kernel) }
+            unsafe { with_bf16(Neon(()), kernel) }
         } else {
             // SAFETY: see above.
-            unsafe { without_bf16(Neon(self.0), kernel) }
+            unsafe { without_bf16(Neon(()), kernel) }
         }
     }
     #[inline(always)]
