@@ -147,7 +147,7 @@ fn fit_dict(plan: &Plan, dict: Weights) -> Result<(Weights, Vec<String>), NetErr
     for tensor in &expected {
         match dict.shape(&tensor.name) {
             None => mismatch.missing.push(tensor.name.clone()),
-            Some(found) if found != tensor.shape => {
+            Some(found) if !same_values(found, &tensor.shape) => {
                 let shapes = (tensor.name.clone(), tensor.shape.clone(), found.to_vec());
                 mismatch.misshaped.push(shapes);
             }
@@ -176,6 +176,12 @@ fn fit_dict(plan: &Plan, dict: Weights) -> Result<(Weights, Vec<String>), NetErr
         ));
     }
     Ok((dict, notes))
+}
+
+/// Whether the shapes are the same, or a linear layer's and that of the 1x1 convolution that it is: torchvision's
+/// MobileNetV3 has the one where timm's has the other.
+fn same_values(found: &[usize], expected: &[usize]) -> bool {
+    found == expected || (found.len() == 2 && expected == [found, &[1, 1]].concat())
 }
 
 /// The prefix, up to a dot, that most of the known names have in the file, and how many have it; `None`

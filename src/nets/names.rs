@@ -4,11 +4,15 @@
 //! has no row for layers that its source file lacks; a plan that needs such a row is rejected.
 
 mod pytorchcv;
+mod torchvision;
 
 use serde::{Deserialize, Serialize};
 
 use super::NetError;
 use pytorchcv::{PYTORCHCV, PYTORCHCV_CIFAR, PYTORCHCV_PRERESNET, PYTORCHCV_SENET};
+use torchvision::{
+    MMPRETRAIN, TORCHVISION_EFFICIENTNET, TORCHVISION_MOBILENET, TORCHVISION_REGNET,
+};
 
 /// Whose tensor names a weights file uses: the timm source file that defines the model, or pytorchcv's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -52,6 +56,14 @@ pub enum Naming {
     PytorchcvPreresnet,
     /// `stem`, `s1.b1.norm1`, `s1.b1.conv1`, `head.fc` (timm `regnet.py`, pre-activated).
     Regnetv,
+    /// `features.0.0`, `features.4.block.2.fc1`, `classifier.0`, `classifier.3` (torchvision `mobilenetv3.py`).
+    TorchvisionMobilenet,
+    /// `features.0.0`, `features.2.0.block.2.fc1`, `classifier.1` (torchvision `efficientnet.py`).
+    TorchvisionEfficientnet,
+    /// `stem.0`, `trunk_output.block1.block1-0.f.a.0`, `fc` (torchvision `regnet.py`).
+    TorchvisionRegnet,
+    /// `backbone.layer1.0.se_layer.conv1.conv`, `head.fc` (mmpretrain `seresnet.py`).
+    Mmpretrain,
 }
 
 /// Prefix of a convolution's `weight`, and of its BatchNorm's four vectors.
@@ -76,16 +88,19 @@ pub(super) enum Branch {
 pub(super) struct Names {
     /// One row for each number of convolutions that a stem can have.
     stems: &'static [&'static [ConvName]],
-    /// `{stage}` and `{block}` count from 0, `{stage+1}` and `{block+1}` from 1.
+    /// `{stage}` and `{block}` count from 0, `{stage+1}` and `{block+1}` from 1; `{number}` counts the blocks of
+    /// all stages.
     block: &'static str,
-    /// The convolutions of a block's branch, in running order.
+    /// The convolutions of a block's branch, in running order; `{step}` counts them and the module before the last
+    /// from 0.
     branches: &'static [(Branch, &'static [ConvName])],
-    se: Option<SeNames>,
+    se: Option<SeNames<'static>>,
     selective: Option<SelectiveNames>,
     pub(super) shortcut: ConvName,
     /// The shortcut's convolution in a network whose shortcuts begin with a pool, also where a block
     /// has no pool: timm keeps the pool's place in the `Sequential`.
     pub(super) pooled_shortcut: ConvName,
+    /// `{stages}` is the number of stages.
     head_conv: Option<ConvName>,
     /// A convolution without a norm, after the pool.
     pooled_conv: Option<&'static str>,
@@ -115,10 +130,10 @@ pub(super) struct LayerNames {
 
 /// A squeeze-and-excitation module, and its two layers below that.
 #[derive(Clone, Copy)]
-pub(super) struct SeNames {
-    pub(super) module: &'static str,
-    pub(super) reduce: &'static str,
-    pub(super) expand: &'static str,
+pub(super) struct SeNames<'n> {
+    pub(super) module: &'n str,
+    pub(super) reduce: &'n str,
+    pub(super) expand: &'n str,
 }
 
 /// A selective-kernel unit: `{n}` is the number of the convolution that it replaces, from 1.
@@ -128,7 +143,7 @@ pub(super) struct SelectiveNames {
     pub(super) attention: &'static str,
 }
 
-const SE: SeNames = SeNames {
+const SE: SeNames<'static> = SeNames {
     module: "se",
     reduce: "fc1",
     expand: "fc2",
@@ -385,6 +400,17 @@ impl Naming {
         )
     }
 
+    /// Who publishes files with these names that no card is about.
+    pub fn publisher(self) -> Option<&'static str> {
+        match self {
+            Self::TorchvisionMobilenet
+            | Self::TorchvisionEfficientnet
+            | Self::TorchvisionRegnet => Some("torchvision"),
+            Self::Mmpretrain => Some("mmpretrain"),
+            _ => None,
+        }
+    }
+
     pub(super) fn names(self) -> &'static Names {
         match self {
             Self::Resnet => &RESNET,
@@ -403,6 +429,10 @@ impl Naming {
             Self::PytorchcvSenet => &PYTORCHCV_SENET,
             Self::PytorchcvPreresnet => &PYTORCHCV_PRERESNET,
             Self::Regnetv => &REGNETV,
+            Self::TorchvisionMobilenet => &TORCHVISION_MOBILENET,
+            Self::TorchvisionEfficientnet => &TORCHVISION_EFFICIENTNET,
+            Self::TorchvisionRegnet => &TORCHVISION_REGNET,
+            Self::Mmpretrain => &MMPRETRAIN,
         }
     }
 }
@@ -416,15 +446,14 @@ impl Names {
             .ok_or_else(|| missing(&format!("a stem of {convs} convolutions")))
     }
 
-    /// Prefix of a block's tensors; both numbers count from 0.
-    pub(super) fn block(&self, stage: usize, block: usize) -> String {
-        [("stage", stage), ("block", block)].iter().fold(
-            self.block.to_owned(),
-            |name, (what, number)| {
-                name.replace(&format!("{{{what}}}"), &number.to_string())
-                    .replace(&format!("{{{what}+1}}"), &(number + 1).to_string())
-            },
-        )
+    /// Prefix of a block's tensors; all numbers count from 0.
+    pub(super) fn block(&self, stage: usize, block: usize, number: usize) -> String {
+        let numbers = [("stage", stage), ("block", block), ("number", number)];
+        numbers
+            .into_iter()
+            .fold(self.block.to_owned(), |name, (what, number)| {
+                numbered(&name, what, number)
+            })
     }
 
     pub(super) fn branch(&self, branch: Branch) -> Result<&'static [ConvName], NetError> {
@@ -433,7 +462,7 @@ impl Names {
             .ok_or_else(|| missing(&format!("blocks of the kind {branch:?}")))
     }
 
-    pub(super) fn se(&self) -> Result<SeNames, NetError> {
+    pub(super) fn se(&self) -> Result<SeNames<'static>, NetError> {
         self.se
             .ok_or_else(|| missing("squeeze-and-excitation modules"))
     }
@@ -453,15 +482,22 @@ impl Names {
             .ok_or_else(|| missing("a norm before the pool"))
     }
 
-    pub(super) fn head_conv(&self) -> Result<ConvName, NetError> {
-        self.head_conv
-            .ok_or_else(|| missing("a convolution before the pool"))
+    pub(super) fn head_conv(&self, stages: usize) -> Result<[String; 2], NetError> {
+        let name = self.head_conv;
+        let name = name.ok_or_else(|| missing("a convolution before the pool"))?;
+        Ok(name.map(|part| numbered(part, "stages", stages)))
     }
 
     pub(super) fn pooled_conv(&self) -> Result<&'static str, NetError> {
         self.pooled_conv
             .ok_or_else(|| missing("a convolution after the pool"))
     }
+}
+
+/// Puts a number in the place of `{what}`, and the next in that of `{what+1}`.
+pub(super) fn numbered(name: &str, what: &str, number: usize) -> String {
+    name.replace(&format!("{{{what}}}"), &number.to_string())
+        .replace(&format!("{{{what}+1}}"), &(number + 1).to_string())
 }
 
 fn missing(what: &str) -> NetError {

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 use senet::nets::{
-    Activation, BlockPlan, ConvPlan, LayerTime, Naming, Network, NetworkSpec, Padding, Plan, Point,
-    ResnetSpec, SePlan, Shift, ShortcutPlan, StemPool, StepPlan, SumPlan, TensorPlan,
+    Activation, BlockPlan, ConvPlan, LayerTime, Naming, Network, NetworkSpec, Padding, PaddingRule,
+    Plan, Point, ResnetSpec, SePlan, Shift, ShortcutPlan, StemPool, StepPlan, SumPlan, TensorPlan,
     random_weights,
 };
 use senet::nn::{Backend, CandleEngine, Isa, Precision};
@@ -336,20 +336,58 @@ fn errors_in_bf16() {
 }
 
 /// Networks of timm's with the tensor names of pytorchcv.
-const RENAMED: [(&str, &str); 6] = [
+const RENAMED: [(&str, &str); 21] = [
+    ("mmpretrain_seresnet101", "seresnet101"),
+    ("mmpretrain_seresnet50", "seresnet50"),
     ("pytorchcv_senet154", "senet154"),
     ("pytorchcv_seresnet101b", "seresnet101"),
     ("pytorchcv_seresnet50b", "seresnet50"),
     ("pytorchcv_seresnext101_32x4d", "seresnext101_32x4d"),
     ("pytorchcv_seresnext101_64x4d", "seresnext101_64x4d"),
     ("pytorchcv_seresnext50_32x4d", "seresnext50_32x4d"),
+    ("torchvision_efficientnet_b0", "efficientnet_b0"),
+    ("torchvision_efficientnet_b1", "efficientnet_b1"),
+    ("torchvision_efficientnet_b2", "efficientnet_b2"),
+    ("torchvision_efficientnet_b3", "efficientnet_b3"),
+    ("torchvision_efficientnet_b4", "efficientnet_b4"),
+    ("torchvision_regnet_y_128gf", "regnety_1280"),
+    ("torchvision_regnet_y_16gf", "regnety_160"),
+    ("torchvision_regnet_y_1_6gf", "regnety_016"),
+    ("torchvision_regnet_y_32gf", "regnety_320"),
+    ("torchvision_regnet_y_3_2gf", "regnety_032"),
+    ("torchvision_regnet_y_400mf", "regnety_004"),
+    ("torchvision_regnet_y_800mf", "regnety_008_tv"),
+    ("torchvision_regnet_y_8gf", "regnety_080_tv"),
 ];
 
-/// The network is timm's, and its tensors under pytorchcv's names give the same logits.
+/// Networks of torchvision's with an epsilon of 0.001 and equal padding on all sides, and timm's with one of them.
+const RENAMED_EPS: [(&str, &str); 8] = [
+    ("torchvision_efficientnet_b5", "tf_efficientnet_b5"),
+    ("torchvision_efficientnet_b6", "tf_efficientnet_b6"),
+    ("torchvision_efficientnet_b7", "tf_efficientnet_b7"),
+    ("torchvision_efficientnet_v2_l", "tf_efficientnetv2_l"),
+    ("torchvision_efficientnet_v2_m", "tf_efficientnetv2_m"),
+    ("torchvision_efficientnet_v2_s", "tf_efficientnetv2_s"),
+    ("torchvision_mobilenet_v3_large", "mobilenetv3_large_100"),
+    ("torchvision_mobilenet_v3_small", "mobilenetv3_small_100"),
+];
+
+/// The network is timm's, and its tensors under other names give the same logits.
 #[test]
 fn renamed_networks_are_those_of_timm() {
     for (ours, timms) in RENAMED {
         assert_eq!(spec(ours).0, spec(timms).0, "{ours}");
+    }
+    for (ours, timms) in RENAMED_EPS {
+        let NetworkSpec::InvertedResidual(mut expected) = spec(timms).0 else {
+            panic!("{timms}");
+        };
+        (expected.eps, expected.padding) = (1e-3, PaddingRule::Symmetric);
+        assert_eq!(
+            spec(ours).0,
+            NetworkSpec::InvertedResidual(expected),
+            "{ours}"
+        );
     }
     let (ours, timms) = (plan("pytorchcv_seresnet50b", 7), plan("seresnet50", 7));
     let (weights, _) = formula::weights(&timms);

@@ -170,7 +170,24 @@ fn every_architecture_has_the_tensors_of_timm() {
         names,
         expected.architectures.keys().map(String::as_str).collect()
     );
-    for (name, topology) in &expected.architectures {
+    has_tensors(&expected.architectures);
+}
+
+/// The same for torchvision's; tests/tools/torchvision_nets.py recorded them.
+#[test]
+fn every_architecture_has_the_tensors_of_torchvision() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/torchvision.json");
+    let expected: BTreeMap<String, Topology> =
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let names = Zoo::builtin().untrained_names();
+    let names = names.filter(|name| name.starts_with("torchvision_"));
+    assert!(names.eq(expected.keys()));
+    has_tensors(&expected);
+}
+
+fn has_tensors(expected: &BTreeMap<String, Topology>) {
+    let zoo = Zoo::builtin();
+    for (name, topology) in expected {
         let known = zoo.architecture(name).unwrap();
         let plan = known.network.plan(known.naming, 1000).unwrap();
         let mut lines: Vec<String> = plan

@@ -84,9 +84,15 @@ fn families() -> String {
             text.push('\n');
         }
         let untrained = zoo.untrained().filter(|known| known.family == family);
-        let untrained: Vec<String> = untrained.map(topology).collect();
-        if !untrained.is_empty() {
-            text += &format!("No published weights: {}.\n\n", untrained.join(", "));
+        let (others, untrained): (Vec<_>, Vec<_>) =
+            untrained.partition(|known| known.naming.publisher().is_some());
+        let lists = [
+            ("No published weights", untrained),
+            ("For their own files", others),
+        ];
+        for (what, known) in lists.into_iter().filter(|(_, known)| !known.is_empty()) {
+            let known: Vec<String> = known.into_iter().map(topology).collect();
+            text += &format!("{what}: {}.\n\n", known.join(", "));
         }
     }
     text.trim_end().to_owned() + "\n"

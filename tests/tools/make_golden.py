@@ -184,6 +184,8 @@ def pytorchcv():
 
 def architectures():
     found = {card.name.split(".")[0] for card in (ROOT / "models").glob("**/*.toml")}
+    # Compared by torchvision_nets.py, and timm's network under other names.
+    found = {name for name in found if not name.startswith(("torchvision_", "mmpretrain_"))}
     return sorted(found | set(CIFAR) | set(PLAIN))
 
 

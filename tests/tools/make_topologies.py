@@ -32,6 +32,8 @@ def entry(name):
 
 def main():
     files = (ROOT / "models").glob("*/*.toml")
+    elsewhere = ("torchvision_", "mmpretrain_")
+    files = (file for file in files if not file.name.startswith(elsewhere))
     files = (file for file in files if ".osmr_" not in file.name)  # pytorchcv's
     names = sorted({file.name.split(".")[0] for file in files} - {"seresnet20"} - set(hosts.HOSTS))
     lines = ",\n  ".join(f"{json.dumps(name)}: {json.dumps(entry(name))}" for name in names)

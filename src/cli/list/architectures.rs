@@ -19,6 +19,8 @@ struct ArchitectureRow {
     size: [usize; 2],
     checkpoints: Vec<String>,
     family: String,
+    #[serde(skip)]
+    publisher: Option<&'static str>,
 }
 
 impl ArchitectureRow {
@@ -32,6 +34,7 @@ impl ArchitectureRow {
             params: known.params,
             size: known.input.size,
             family: known.family,
+            publisher: known.naming.publisher(),
         })
     }
 }
@@ -65,7 +68,10 @@ pub(super) fn list(
                 row.num_features.to_string(),
                 row.size[0].to_string(),
                 match row.checkpoints.len() {
-                    0 => "no published weights".into(),
+                    0 => row.publisher.map_or_else(
+                        || "no published weights".into(),
+                        |publisher| format!("for files of {publisher}"),
+                    ),
                     count => count.to_string(),
                 },
             ]);

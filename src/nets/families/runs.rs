@@ -40,7 +40,7 @@ impl<R> Place<'_, R> {
     /// A module on a map of so many channels.
     pub(super) fn se(
         &self,
-        names: SeNames,
+        names: SeNames<'_>,
         [channels, reduced]: [usize; 2],
         [hidden, gate]: [Activation; 2],
     ) -> SePlan {
@@ -66,6 +66,7 @@ pub(super) fn stages<R: Run>(
     block: impl Fn(Place<'_, R>) -> Result<BlockPlan, NetError>,
 ) -> Result<(Vec<Vec<BlockPlan>>, usize), NetError> {
     let mut stages: Vec<Vec<BlockPlan>> = Vec::new();
+    let mut number = 0;
     for run in runs {
         let numbers = run.numbers();
         stages.resize_with(numbers.stage, Vec::new);
@@ -75,8 +76,9 @@ pub(super) fn stages<R: Run>(
                 run,
                 inputs: channels,
                 stride: if index == 0 { numbers.stride } else { 1 },
-                name: names.block(numbers.stage - 1, stage.len()),
+                name: names.block(numbers.stage - 1, stage.len(), number),
             })?);
+            number += 1;
             channels = numbers.channels;
         }
     }

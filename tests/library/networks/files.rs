@@ -121,6 +121,37 @@ fn a_changed_number_fails_only_its_row() {
     }
 }
 
+/// torchvision's MobileNetV3 has a linear layer where the plan has a 1x1 convolution.
+#[test]
+fn a_linear_layer_is_a_convolution_of_one_pixel() {
+    let plan = plan("torchvision_mobilenet_v3_small", 10);
+    let file = formula::weights(&plan).0;
+    let reshaped = |shape: &[usize]| {
+        let file = edit(&file, |tensors| {
+            let hidden = tensors.get_mut("classifier.0.weight").unwrap();
+            assert_eq!(hidden.shape, [1024, 576, 1, 1]);
+            hidden.shape = shape.to_vec();
+        });
+        let weights = Weights::from_bytes("file", file).unwrap();
+        Network::load(
+            &plan,
+            &weights,
+            &candle_core::Device::Cpu,
+            senet::nn::Precision::F32,
+        )
+    };
+    let (images, _) = formula::images([1, 3, 32, 32]);
+    let logits = |network: Network| -> Vec<Vec<f32>> {
+        network.forward(&images).unwrap().to_vec2().unwrap()
+    };
+    let linear = logits(reshaped(&[1024, 576]).unwrap());
+    assert_eq!(linear, logits(load(&plan, file.clone())));
+    for shape in [&[576, 1024][..], &[1024, 576, 1], &[1024 * 576]] {
+        let error = reshaped(shape).err().expect("another shape");
+        assert!(error.to_string().contains("classifier.0.weight"), "{error}");
+    }
+}
+
 /// A gate's magnitude says nothing about what goes into its sigmoid, so the reference's own error counts where
 /// it is larger; for each tensor its own.
 #[test]

@@ -203,8 +203,10 @@ architectures! {
     }
 }
 
-/// Their tensors are compared with timm's in plan.rs; `RENAMED` says which networks pytorchcv's are.
-pub(super) const NOT_RUN: [&str; 16] = [
+/// Their tensors are compared with timm's in plan.rs; `RENAMED` says which networks those of others are.
+pub(super) const NOT_RUN: [&str; 39] = [
+    "mmpretrain_seresnet101",
+    "mmpretrain_seresnet50",
     "pytorchcv_senet154",
     "pytorchcv_seresnet101b",
     "pytorchcv_seresnet50b",
@@ -221,4 +223,25 @@ pub(super) const NOT_RUN: [&str; 16] = [
     "seresnet200d",
     "seresnet269d",
     "seresnet34",
+    "torchvision_efficientnet_b0",
+    "torchvision_efficientnet_b1",
+    "torchvision_efficientnet_b2",
+    "torchvision_efficientnet_b3",
+    "torchvision_efficientnet_b4",
+    "torchvision_efficientnet_b5",
+    "torchvision_efficientnet_b6",
+    "torchvision_efficientnet_b7",
+    "torchvision_efficientnet_v2_l",
+    "torchvision_efficientnet_v2_m",
+    "torchvision_efficientnet_v2_s",
+    "torchvision_mobilenet_v3_large",
+    "torchvision_mobilenet_v3_small",
+    "torchvision_regnet_y_128gf",
+    "torchvision_regnet_y_16gf",
+    "torchvision_regnet_y_1_6gf",
+    "torchvision_regnet_y_32gf",
+    "torchvision_regnet_y_3_2gf",
+    "torchvision_regnet_y_400mf",
+    "torchvision_regnet_y_800mf",
+    "torchvision_regnet_y_8gf",
 ];

@@ -4,7 +4,7 @@ use super::{InvertedResidualRun, InvertedResidualSpec, MobileBlock, PaddingRule}
 use crate::nets::families::Family;
 use crate::nets::families::runs;
 use crate::nets::families::shared::normed;
-use crate::nets::names::{Branch, Names};
+use crate::nets::names::{Branch, Names, SeNames, numbered};
 use crate::nets::plan::{
     Activation, BlockPlan, ConvGeometry, ConvPlan, LinearPlan, Padding, SePlan, Shift,
     ShortcutPlan, StemPool, StepPlan, SumPlan,
@@ -67,7 +67,7 @@ impl Planner<'_> {
                     activation: Some(spec.activation),
                 });
             } else {
-                let name = self.names.head_conv()?.map(str::to_owned);
+                let name = self.names.head_conv(stages.len())?;
                 head_conv = Some(self.conv(name, geometry, Some(spec.activation)));
             }
             channels = head.channels;
@@ -153,10 +153,11 @@ impl Planner<'_> {
         let names = self.names.branch(branch)?;
         for (index, (geometry, names)) in geometries.into_iter().zip(names).enumerate() {
             if index == last && index > 0 {
-                steps.extend(self.se(&place, width, activation)?.map(StepPlan::Se));
+                let step = steps.len();
+                steps.extend(self.se(&place, step, width, activation)?.map(StepPlan::Se));
             }
             let activation = (index < last || activated_end).then_some(activation);
-            let names = names.map(|part| place.below(part));
+            let names = names.map(|part| place.below(&numbered(part, "step", steps.len())));
             steps.push(StepPlan::Conv(self.conv(names, geometry, activation)));
         }
         let sum = run.shortcut && stride == 1 && inputs == outputs;
@@ -175,6 +176,7 @@ impl Planner<'_> {
     fn se(
         &self,
         place: &Place<'_>,
+        step: usize,
         channels: usize,
         activation: Activation,
     ) -> Result<Option<SePlan>, NetError> {
@@ -182,10 +184,11 @@ impl Planner<'_> {
             return Ok(None);
         };
         let activations = [se.hidden.unwrap_or(activation), se.gate];
-        Ok(Some(place.se(
-            self.names.se()?,
-            [channels, reduced],
-            activations,
-        )))
+        let names = self.names.se()?;
+        let names = SeNames {
+            module: &numbered(names.module, "step", step),
+            ..names
+        };
+        Ok(Some(place.se(names, [channels, reduced], activations)))
     }
 }

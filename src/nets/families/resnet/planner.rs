@@ -100,7 +100,7 @@ impl Planner<'_> {
         let ending = (spec.final_activation).then_some(EndingPlan::Activate(spec.activation));
         let mut head_conv = None;
         if let Some(outputs) = spec.head_conv {
-            let name = self.names.head_conv()?.map(str::to_owned);
+            let name = self.names.head_conv(stages.len())?;
             head_conv = Some(self.conv(name, ConvGeometry::dense(channels, outputs, 1)));
             channels = outputs;
         }
