@@ -28,7 +28,7 @@ pub enum HubError {
     NoHome,
 
     /// The card names nothing to download from, or there is no card.
-    #[error("no checkpoint of this network is published: there is nothing to download")]
+    #[error("no address of weights of this network is known: there is nothing to download")]
     NoRemote,
 
     /// A model that is not a repository has no revisions.

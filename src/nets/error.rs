@@ -132,10 +132,10 @@ impl NetError {
 pub struct TensorMismatch {
     /// Name of the file.
     pub source: String,
-    /// Names that only the network has.
-    pub missing: Vec<String>,
-    /// Names that only the file has.
-    pub unexpected: Vec<String>,
+    /// Name and shape of those that only the network has.
+    pub missing: Vec<(String, Vec<usize>)>,
+    /// Name of those that only the file has, and the shape, or the kind where it is not read.
+    pub unexpected: Vec<(String, String)>,
     /// Name, shape in the network, shape in the file.
     pub misshaped: Vec<(String, Vec<usize>, Vec<usize>)>,
     /// Prefix of the classifier's tensors.
@@ -171,7 +171,10 @@ impl TensorMismatch {
         self.unexpected.is_empty()
             && self.misshaped.is_empty()
             && !self.missing.is_empty()
-            && self.missing.iter().all(|name| self.is_classifier(name))
+            && self
+                .missing
+                .iter()
+                .all(|(name, _)| self.is_classifier(name))
     }
 
     /// The numbers of classes and of input channels, if only these differ, as after fine-tuning.
@@ -208,9 +211,21 @@ impl TensorMismatch {
         self.misshaped.is_empty()
             && !self.unexpected.is_empty()
             && !self.missing.is_empty()
-            && (self.unexpected.iter())
-                .chain(&self.missing)
+            && (self.unexpected.iter().map(|(name, _)| name))
+                .chain(self.missing.iter().map(|(name, _)| name))
                 .all(|name| self.is_classifier(name))
+    }
+
+    /// The module that all unexpected tensors are in, if nothing else differs.
+    fn extra_module(&self) -> Option<&str> {
+        let (first, _) = self.unexpected.first()?;
+        let (module, _) = first.split_once('.')?;
+        let inside = |(name, _): &(String, String)| {
+            name.strip_prefix(module)
+                .is_some_and(|rest| rest.starts_with('.'))
+        };
+        (self.missing.is_empty() && self.misshaped.is_empty() && self.unexpected.iter().all(inside))
+            .then_some(module)
     }
 
     fn hint(&self) -> Option<String> {
@@ -232,6 +247,13 @@ impl TensorMismatch {
                 "the file holds the network without its classifier, so it cannot name classes"
                     .into(),
             );
+        }
+        if let Some(module) = self.extra_module() {
+            return Some(format!(
+                "the network has no module `{0}`; if `{0}` serves only training, as an auxiliary classifier does, \
+                 save the state dict without it",
+                excerpt(module)
+            ));
         }
         const A_FEW: usize = 8;
         if self.missing.len() + self.misshaped.len() > A_FEW {
@@ -256,6 +278,10 @@ impl fmt::Display for TensorMismatch {
             format!("{name} (expected {expected:?}, found {found:?})")
         };
         let misshaped: Vec<String> = self.misshaped.iter().map(shapes).collect();
+        let missing = |(name, expected): &(String, _)| format!("{name} (expected {expected:?})");
+        let missing: Vec<String> = self.missing.iter().map(missing).collect();
+        let unexpected = |(name, found): &(String, _)| format!("{name} (found {found})");
+        let unexpected: Vec<String> = self.unexpected.iter().map(unexpected).collect();
         if let Some(prefix) = &self.removed_prefix {
             write!(f, " without the prefix `{}`", excerpt(prefix))?;
         }
@@ -267,8 +293,8 @@ impl fmt::Display for TensorMismatch {
                 excerpt(prefix)
             )?;
         }
-        write_names(f, "missing", &self.missing)?;
-        write_names(f, "unexpected", &self.unexpected)?;
+        write_names(f, "missing", &missing)?;
+        write_names(f, "unexpected", &unexpected)?;
         write_names(f, "of another shape", &misshaped)?;
         match &self.keys {
             Some(keys) => write!(f, "; {keys}"),

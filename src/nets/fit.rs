@@ -146,7 +146,7 @@ fn fit_dict(plan: &Plan, dict: Weights) -> Result<(Weights, Vec<String>), NetErr
     }
     for tensor in &expected {
         match dict.shape(&tensor.name) {
-            None => mismatch.missing.push(tensor.name.clone()),
+            None => (mismatch.missing).push((tensor.name.clone(), tensor.shape.clone())),
             Some(found) if !same_values(found, &tensor.shape) => {
                 let shapes = (tensor.name.clone(), tensor.shape.clone(), found.to_vec());
                 mismatch.misshaped.push(shapes);
@@ -154,11 +154,13 @@ fn fit_dict(plan: &Plan, dict: Weights) -> Result<(Weights, Vec<String>), NetErr
             Some(_) => {}
         }
     }
-    let unexpected = dict.names().filter(|name| !known.contains(name));
-    mismatch.unexpected = unexpected.map(str::to_owned).collect();
+    for name in dict.names().filter(|name| !known.contains(name)) {
+        let shape = dict.shape(name).unwrap_or_default();
+        (mismatch.unexpected).push((name.to_owned(), format!("{shape:?}")));
+    }
     for (name, kind, is_tensor) in dict.others() {
         if is_tensor {
-            mismatch.unexpected.push(format!("{name} ({kind})"));
+            (mismatch.unexpected).push((name.to_owned(), kind.to_string()));
         } else {
             unused.push(format!("`{}` ({kind})", excerpt(name)));
         }

@@ -116,15 +116,21 @@ impl Zoo {
         Selection::Card { card, note }
     }
 
-    /// The architecture without a checkpoint that has this name, with or without timm's tag for these.
+    /// The architecture without a checkpoint that has this name, with or without timm's tag for these. Of
+    /// torchvision's names some differ only in what [`squash`] drops.
     fn find_untrained(&self, text: &str) -> Option<&Architecture> {
         let name = strip_prefix(text, "timm/").unwrap_or(text);
         let (name, tag) = split_tag(name);
+        if tag.is_some_and(|tag| tag != "untrained") {
+            return None;
+        }
+        if let Some(exact) = self.get_untrained(name) {
+            return Some(exact);
+        }
         let key = squash(name);
-        let mut names = self.untrained_names();
-        let name = names.find(|known| squash(known) == key)?;
-        let fits = tag.is_none_or(|tag| tag == "untrained");
-        fits.then(|| self.get_untrained(name))?
+        let mut fitting = self.untrained_names().filter(|known| squash(known) == key);
+        let only = fitting.next().filter(|_| fitting.next().is_none())?;
+        self.get_untrained(only)
     }
 
     fn untrained_selection<'z>(
@@ -133,6 +139,11 @@ impl Zoo {
         architecture: &'z Architecture,
     ) -> Selection<'z> {
         let name = &architecture.name;
+        if let Some(publisher) = architecture.naming.publisher() {
+            let note =
+                format!("{text} is the architecture {name}, for files that {publisher} publishes");
+            return Selection::Architecture { architecture, note };
+        }
         let mut note =
             format!("{text} is the architecture {name}, of which no checkpoint is published");
         let near = near(name, self.architectures());

@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_SNAPSHOTS=1 cargo test --test library readme::` updates the tables.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -83,15 +84,16 @@ fn families() -> String {
             text += &models(cards.into_iter());
             text.push('\n');
         }
-        let untrained = zoo.untrained().filter(|known| known.family == family);
-        let (others, untrained): (Vec<_>, Vec<_>) =
-            untrained.partition(|known| known.naming.publisher().is_some());
-        let lists = [
-            ("No published weights", untrained),
-            ("For their own files", others),
-        ];
-        for (what, known) in lists.into_iter().filter(|(_, known)| !known.is_empty()) {
-            let known: Vec<String> = known.into_iter().map(topology).collect();
+        let mut untrained: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        for known in zoo.untrained().filter(|known| known.family == family) {
+            let of_publisher = untrained.entry(known.naming.publisher()).or_default();
+            of_publisher.push(topology(known));
+        }
+        for (publisher, known) in untrained {
+            let what = publisher.map_or_else(
+                || "No published weights".to_owned(),
+                |publisher| format!("For the files that {publisher} publishes"),
+            );
             text += &format!("{what}: {}.\n\n", known.join(", "));
         }
     }

@@ -70,7 +70,7 @@ pub(super) fn list(
                 match row.checkpoints.len() {
                     0 => row.publisher.map_or_else(
                         || "no published weights".into(),
-                        |publisher| format!("for files of {publisher}"),
+                        |publisher| format!("for {publisher}'s files"),
                     ),
                     count => count.to_string(),
                 },

@@ -238,7 +238,31 @@ fn tensors_outside_the_network_are_named() {
     ));
     refused(
         load(body(&entries)),
-        &["1 unexpected: more (a quantised tensor)"],
+        &["1 unexpected: more (found a quantised tensor)"],
+        "",
+    );
+}
+
+/// An auxiliary classifier is named, and of other differences the shapes, for who has to rename a tensor.
+#[test]
+fn names_and_shapes_of_the_others_are_said() {
+    let mut entries = own();
+    entries.push(("AuxLogits.conv0.conv.weight".to_owned(), vec![8, 16, 1, 1]));
+    entries.push(("AuxLogits.fc.bias".to_owned(), vec![10]));
+    let named = "2 unexpected: AuxLogits.conv0.conv.weight (found [8, 16, 1, 1]), AuxLogits.fc.bias (found [10])";
+    refused(load_tensors(&entries), &[named], "module `AuxLogits`");
+    entries.push(("AuxLogitsLoss".to_owned(), vec![1]));
+    refused(load_tensors(&entries), &["3 unexpected"], "");
+    let first = |name: &str| match name {
+        "conv1.weight" => "first.weight".to_owned(),
+        other => other.to_owned(),
+    };
+    refused(
+        load_tensors(&renamed(first)),
+        &[
+            "1 missing: conv1.weight (expected [16, 3, 3, 3])",
+            "1 unexpected: first.weight (found [16, 3, 3, 3])",
+        ],
         "",
     );
 }

@@ -162,6 +162,33 @@ fn an_architecture_without_a_checkpoint() {
             format!("{text} is the architecture {name}, of which no checkpoint is published");
         assert!(note.starts_with(&(expected + others)), "{note}");
     }
+    for (text, publisher) in [
+        ("torchvision_efficientnet_b0", "torchvision"),
+        ("mmpretrain-seresnet50", "mmpretrain"),
+    ] {
+        let Selection::Architecture { note, .. } = zoo().resolve(text).unwrap() else {
+            panic!("{text}");
+        };
+        assert!(
+            note.ends_with(&format!("for files that {publisher} publishes")),
+            "{note}"
+        );
+    }
+    for architecture in zoo().untrained() {
+        let Selection::Architecture {
+            architecture: found,
+            ..
+        } = zoo().resolve(&architecture.name).unwrap()
+        else {
+            panic!("{}", architecture.name);
+        };
+        assert_eq!(found.name, architecture.name);
+    }
+    // 1.6 or 16 billion multiply-adds?
+    assert!(matches!(
+        refused("torchvision-regnet-y-16gf"),
+        CardError::UnknownModel { .. }
+    ));
     for text in ["seresnet152.a1_in1k", "skresnet50.ra_in1k"] {
         assert!(
             matches!(refused(text), CardError::UnknownModel { .. }),
