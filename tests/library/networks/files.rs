@@ -147,7 +147,7 @@ fn a_linear_layer_is_a_convolution_of_one_pixel() {
     let linear = logits(reshaped(&[1024, 576]).unwrap());
     assert_eq!(linear, logits(load(&plan, file.clone())));
     for shape in [&[576, 1024][..], &[1024, 576, 1], &[1024 * 576]] {
-        let error = reshaped(shape).err().expect("another shape");
+        let error = reshaped(shape).expect_err("another shape");
         assert!(error.to_string().contains("classifier.0.weight"), "{error}");
     }
 }
