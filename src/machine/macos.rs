@@ -21,8 +21,8 @@ pub(crate) fn cpu_name() -> Option<String> {
     text("machdep.cpu.brand_string")
 }
 
-/// Most bytes of memory that the process had at a time.
-pub(crate) fn peak_memory() -> Option<u64> {
+/// Most bytes of memory that the process had at a time; `None` where the system does not tell.
+pub fn peak_memory() -> Option<u64> {
     // In bytes; Linux has KiB there, and counts what the parent process had.
     let bytes = getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss();
     u64::try_from(bytes).ok()

@@ -15,7 +15,8 @@ use linux as system;
 #[cfg(target_os = "macos")]
 use macos as system;
 
-pub(crate) use system::{cpu_name, peak_memory};
+pub(crate) use system::cpu_name;
+pub use system::peak_memory;
 
 /// A fast core has at least this share of the largest capacity, in per cent. Chips with three kinds of core
 /// give the middle one 60 and more, the small one 45 at most.

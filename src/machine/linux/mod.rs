@@ -9,7 +9,8 @@ mod process;
 
 use std::path::Path;
 
-pub(crate) use process::{cpu_name, peak_memory};
+pub(crate) use process::cpu_name;
+pub use process::peak_memory;
 
 /// Cores that this thread may run on and that have this share of the largest capacity, in per cent.
 pub(super) fn cores(share: usize) -> Option<usize> {

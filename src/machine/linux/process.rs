@@ -10,8 +10,8 @@ pub(crate) fn cpu_name() -> Option<String> {
     name_of(&text, board.as_deref())
 }
 
-/// Most bytes of memory that the process had at a time.
-pub(crate) fn peak_memory() -> Option<u64> {
+/// Most bytes of memory that the process had at a time; `None` where the system does not tell.
+pub fn peak_memory() -> Option<u64> {
     peak_of(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
