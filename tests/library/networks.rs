@@ -291,7 +291,9 @@ fn check_bf16(arch: &str, plan: &Plan, weights: &Weights, recorded: &Recorded) {
                 .enumerate()
                 .filter(|&(index, _)| index != first);
             let second = others.map(|(_, &x)| x).fold(f32::NEG_INFINITY, f32::max);
-            if f64::from(exact[first] - second) > 2.0 * BF16_ERROR * largest {
+            // Where PyTorch's own error is larger, its answers would change, too.
+            let close = 2.0 * BF16_ERROR.max(run.bf16_error) * largest;
+            if f64::from(exact[first] - second) > close {
                 assert_eq!(best(found), first, "{arch} {:?} in bf16", run.input);
             }
         }
