@@ -104,11 +104,12 @@ pub(super) struct PanelProduct<'a, W: Word> {
 /// If there are no such panels, a slice is too short, or `y` has more columns than the panel.
 #[inline(always)]
 pub(super) fn multiply<S: Simd, W: Word>(simd: S, vectors: usize, product: PanelProduct<'_, W>) {
+    assert!(vectors <= S::VECTORS);
     match vectors {
         1 => simd.run(Multiply::<W, 1>(product)),
         2 => simd.run(Multiply::<W, 2>(product)),
         // In a constant, so that wider panels than there are registers for are not compiled.
-        3 if const { S::VECTORS >= 3 } => {
+        3 => {
             if const { S::VECTORS >= 3 } {
                 simd.run(Multiply::<W, 3>(product));
             }

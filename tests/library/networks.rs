@@ -231,6 +231,9 @@ fn check_recorded(arch: &str, plan: Plan, recorded: &Recorded) {
 const BF16_ERROR: f64 = 0.006;
 /// Or this multiple of the error that PyTorch's bf16 has, if that is more.
 const BF16_SLACK: f64 = 1.3;
+/// PyTorch's own error, divided by the largest logit, from which answers in bf16 are noise: of the deepest
+/// network, EfficientNet-L2 with weights by formula.
+const BF16_NOISE: f64 = 0.125;
 /// The same for networks of inverted residual blocks, whose weights magnify every error: the largest of a few
 /// logits is a matter of chance.
 const BF16_SLACK_INVERTED: f64 = 2.0;
@@ -291,9 +294,9 @@ fn check_bf16(arch: &str, plan: &Plan, weights: &Weights, recorded: &Recorded) {
                 .enumerate()
                 .filter(|&(index, _)| index != first);
             let second = others.map(|(_, &x)| x).fold(f32::NEG_INFINITY, f32::max);
-            // Where PyTorch's own error is larger, its answers would change, too.
-            let close = 2.0 * BF16_ERROR.max(run.bf16_error) * largest;
-            if f64::from(exact[first] - second) > close {
+            if f64::from(exact[first] - second) > 2.0 * BF16_ERROR * largest
+                && run.bf16_error < BF16_NOISE
+            {
                 assert_eq!(best(found), first, "{arch} {:?} in bf16", run.input);
             }
         }

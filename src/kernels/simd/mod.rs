@@ -10,10 +10,7 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-#[cfg(target_arch = "x86_64")]
-mod pixels;
-#[cfg(target_arch = "aarch64")]
-#[path = "pixels_neon.rs"]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod pixels;
 mod portable;
 
