@@ -28,7 +28,7 @@ pub enum HubError {
     NoHome,
 
     /// The card names nothing to download from, or there is no card.
-    #[error("no address of weights of this network is known: there is nothing to download")]
+    #[error("no download address is known for this network's weights")]
     NoRemote,
 
     /// A model that is not a repository has no revisions.
