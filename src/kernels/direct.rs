@@ -6,7 +6,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::element::Word;
 use super::epilogue::Epilogue;
 use super::gemm::{Packed, Rows, gemm};
 use super::micro::{RowLayout, most_depth, packed_row};
@@ -19,9 +18,9 @@ pub struct DirectConv<T: Element = f32> {
     packed: Packed<T::Word>,
 }
 
-/// Inputs of a row of taps, in whole words: the weight of what is added is 0.
-fn tap_row<T: Element>(geometry: &ConvGeometry) -> usize {
-    (geometry.kernel()[1] * geometry.inputs).next_multiple_of(T::Word::INPUTS)
+/// Inputs of a row of taps, in whole steps: the weight of what is added is 0.
+fn tap_row(geometry: &ConvGeometry, step: usize) -> usize {
+    (geometry.kernel()[1] * geometry.inputs).next_multiple_of(step)
 }
 
 impl<T: Element> DirectConv<T> {
@@ -43,7 +42,7 @@ impl<T: Element> DirectConv<T> {
             (1, outputs, outputs * inputs * taps)
         );
         // A window's inputs in the order in which they lie in the map: tap by tap.
-        let tap_row = tap_row::<T>(&geometry);
+        let tap_row = tap_row(&geometry, isa.step::<T::Word>());
         let packed = Packed::new(isa, height * tap_row, bias, |output, row| {
             let filter = &filters[output * inputs * taps..][..inputs * taps];
             if taps == 1 {
@@ -132,6 +131,7 @@ impl<T: Element> DirectConv<T> {
             output,
             zeros: [down.zeros(height)[0], across.zeros(width)[0]],
             geometry: self.geometry,
+            step: self.packed.step(),
         };
         gemm(&self.packed, &windows, y, epilogue);
     }
@@ -162,8 +162,7 @@ impl<T: Element> Rows<T> for Pixels<'_, T> {
     }
 
     fn in_place(&self) -> Option<(&[T], usize)> {
-        let words = self.inputs.is_multiple_of(T::Word::INPUTS);
-        words.then_some((self.x, self.inputs))
+        Some((self.x, self.inputs))
     }
 }
 
@@ -213,6 +212,8 @@ struct Windows<'a, T> {
     /// Above the map and to its left.
     zeros: [usize; 2],
     geometry: ConvGeometry,
+    /// Inputs that are multiplied at a time.
+    step: usize,
 }
 
 impl<T: Element> Windows<'_, T> {
@@ -234,7 +235,7 @@ impl<T: Element> Windows<'_, T> {
         } = self.geometry;
         let [kernel_height, kernel_width] = self.geometry.kernel();
         let width = (neighbours - 1) * stride + kernel_width;
-        let depth = kernel_height * tap_row::<T>(&self.geometry);
+        let depth = kernel_height * tap_row(&self.geometry, self.step);
         (kernel_size > 1 && dilation == 1 && depth <= most_depth::<T>()).then_some(RowLayout {
             stride: stride * inputs,
             runs: kernel_height,
@@ -269,9 +270,9 @@ impl<T: Element> Windows<'_, T> {
                 .copy_from_slice(&self.x[from..][..(end - start) * inputs]);
             run[end * inputs..].fill(T::zeroed());
         }
-        // The last word of the last run may reach beyond it.
+        // The last step of the last run may reach beyond it.
         let end = layout.runs * layout.run_stride;
-        let beyond = layout.run.next_multiple_of(T::Word::INPUTS) - layout.run;
+        let beyond = layout.run.next_multiple_of(self.step) - layout.run;
         packed[end..][..beyond].fill(T::zeroed());
     }
 }
@@ -291,7 +292,7 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
     ) -> RowLayout {
         let layout = self.overlapping(rows.len()).filter(|layout| {
             rows.start / self.output[1] == (rows.end - 1) / self.output[1]
-                && layout.reach(rows.len(), T::Word::INPUTS) <= packed.len()
+                && layout.reach(rows.len(), self.step) <= packed.len()
         });
         if let Some(layout) = layout {
             self.pack_overlapping(rows.start, layout, packed);
@@ -306,7 +307,7 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
         let kernel_width = self.geometry.kernel()[1];
         let ([height, width], [above, before]) = (self.size, self.zeros);
         let row_len = const { packed_row::<T>() };
-        let tap_row = tap_row::<T>(&self.geometry);
+        let tap_row = tap_row(&self.geometry, self.step);
         let added = tap_row - kernel_width * inputs;
         for (row, to) in rows.zip(packed.chunks_mut(row_len)) {
             let (pixel, image) = (
@@ -317,7 +318,7 @@ impl<T: Element> Rows<T> for Windows<'_, T> {
                 pixel / self.output[1] * stride,
                 pixel % self.output[1] * stride,
             );
-            // What is added to a row of taps is shorter than a word, so that no chunk starts in it.
+            // What is added to a row of taps is shorter than a step, so that no chunk starts in it.
             let (mut tap_y, within) = (depth.start / tap_row, depth.start % tap_row);
             let (mut tap_x, mut channel) = (within / inputs, within % inputs);
             let mut at = 0;

@@ -127,6 +127,25 @@ pub unsafe trait Word: Pod + Debug + Send + Sync {
     }
 }
 
+/// Whether products are of blocks: two rows, two outputs and two words at a time.
+pub(super) const fn by_blocks<S: Simd, W: Word>() -> bool {
+    S::BLOCKS && W::INPUTS == 2
+}
+
+/// Inputs that products take at a time, of which there are whole ones: those of a word, or of two.
+pub(super) const fn step<S: Simd, W: Word>() -> usize {
+    if by_blocks::<S, W>() {
+        2 * W::INPUTS
+    } else {
+        W::INPUTS
+    }
+}
+
+/// [`step`] where it is largest. All others divide it.
+pub(super) const fn most_step<W: Word>() -> usize {
+    if W::INPUTS == 2 { 4 } else { W::INPUTS }
+}
+
 // SAFETY: the loads and stores are those of `Simd`.
 unsafe impl Element for f32 {
     const NAME: &'static str = "f32";

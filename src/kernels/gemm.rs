@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::aligned::Aligned;
-use super::element::Word;
+use super::element::{Word, most_step};
 use super::elementwise::sum_rows;
 use super::epilogue::{ActivateRows, Epilogue, Placement, RowSums};
 use super::micro::{PanelProduct, RowLayout, most_depth, multiply, packed_row};
@@ -28,10 +28,13 @@ const MOST_IN_PLACE: usize = 2048;
 const SPREAD: usize = 16;
 
 /// Weights in the order in which the micro-kernel reads them: chunks of inputs, within them panels
-/// of up to [`Isa::vectors`] vectors of outputs, within them word by word. Missing outputs are 0.
+/// of up to [`Isa::vectors`] vectors of outputs, within them step by step: the words of each output.
+/// Missing outputs are 0.
 #[derive(Debug)]
 pub(super) struct Packed<W = f32> {
     isa: Isa,
+    /// Inputs that are multiplied at a time.
+    step: usize,
     depth: usize,
     outputs: usize,
     lanes: usize,
@@ -46,7 +49,7 @@ impl<W: Word> Packed<W> {
     /// in the order of the inputs, as far as they are not 0.
     ///
     /// # Panics
-    /// If the inputs are not a whole number of words.
+    /// If the inputs are not a whole number of steps: [`Isa::step`].
     pub(super) fn new(
         isa: Isa,
         depth: usize,
@@ -69,7 +72,8 @@ impl<W: Word> Packed<W> {
 
     /// With all weights 0, to be filled panel by panel. The last panel has no more vectors than its outputs fill.
     pub(super) fn zeros(isa: Isa, depth: usize, bias: &[f32]) -> Self {
-        assert!(depth.is_multiple_of(W::INPUTS));
+        let step = isa.step::<W>();
+        assert!(depth.is_multiple_of(step));
         let lanes = isa.lanes::<W::Element>();
         let outputs = bias.len();
         let vectors = outputs
@@ -80,6 +84,7 @@ impl<W: Word> Packed<W> {
         padded.resize(outputs.next_multiple_of(lanes), 0.0);
         Self {
             isa,
+            step,
             depth,
             outputs,
             lanes,
@@ -95,11 +100,16 @@ impl<W: Word> Packed<W> {
         let columns = width.min(self.outputs - panel * width);
         for inputs in depth_chunks::<W>(self.depth) {
             let rows = &rows[inputs.start..columns * stride];
-            let panel_width = self.panel_width(panel);
-            let words = self.panel_mut(&inputs, panel).chunks_exact_mut(panel_width);
-            for (word, words) in words.enumerate() {
-                for (column, to) in words.iter_mut().take(columns).enumerate() {
-                    *to = W::pack(&rows[column * stride + word * W::INPUTS..]);
+            let (step, panel_width) = (self.step, self.panel_width(panel));
+            let words = step / W::INPUTS;
+            let steps = self
+                .panel_mut(&inputs, panel)
+                .chunks_exact_mut(panel_width * words);
+            for (at, outputs) in steps.enumerate() {
+                for (column, to) in outputs.chunks_exact_mut(words).take(columns).enumerate() {
+                    for (word, to) in to.iter_mut().enumerate() {
+                        *to = W::pack(&rows[column * stride + at * step + word * W::INPUTS..]);
+                    }
                 }
             }
         }
@@ -110,6 +120,11 @@ impl<W: Word> Packed<W> {
         let rows = self.isa.rows::<W::Element>();
         let isa = self.isa.of::<W::Element>().name();
         format!("{isa} {} {rows}x{}", W::NAME, self.width)
+    }
+
+    /// Inputs that are multiplied at a time.
+    pub(super) fn step(&self) -> usize {
+        self.step
     }
 
     pub(super) fn depth(&self) -> usize {
@@ -158,10 +173,10 @@ impl<W: Word> Packed<W> {
     }
 }
 
-/// The inputs in equal chunks of whole words, as many as a tile sums at a time.
+/// The inputs in equal chunks of whole steps of any instruction set, as many as a tile sums at a time.
 pub(super) fn depth_chunks<W: Word>(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let count = depth.div_ceil(most_depth::<W::Element>()).max(1);
-    let size = depth.div_ceil(count).next_multiple_of(W::INPUTS);
+    let size = depth.div_ceil(count).next_multiple_of(most_step::<W>());
     (0..count).map(move |i| (i * size).min(depth)..((i + 1) * size).min(depth))
 }
 
@@ -182,7 +197,8 @@ pub(super) trait Rows<T>: Sync {
         None
     }
 
-    /// The rows and the distance from one to the next in values, if they can be read in place.
+    /// The rows and the distance from one to the next in values, if they lie as they are multiplied: they are
+    /// read in place if it is short and whole steps.
     fn in_place(&self) -> Option<(&[T], usize)> {
         None
     }
@@ -434,8 +450,9 @@ impl<W: Word, R: Rows<W::Element>> Task<'_, W, R> {
             let start = rows.len().min(source.end * stride);
             &rows[start..rows.len().min(start + source.len() * stride)]
         });
-        let in_place =
-            in_place.filter(|&(_, stride)| stride * size_of::<W::Element>() <= MOST_IN_PLACE);
+        let in_place = in_place.filter(|&(_, stride)| {
+            stride.is_multiple_of(packed.step) && stride * size_of::<W::Element>() <= MOST_IN_PLACE
+        });
         let after = self.product.placement.after;
         let has_partial_sums = self.product.has_partial_sums();
         let partial_columns = self.panels.len() * packed.width;

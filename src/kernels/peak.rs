@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use super::element::{Element, Word};
+use super::element::{Element, Word, by_blocks};
 use super::simd::{Isa, Kernel, Simd};
 
 /// Enough to hide the latency of two FMA units, few enough for 16 registers; on arm64, of four and for 32.
@@ -30,7 +30,11 @@ impl<T: Element> Kernel for Chains<T> {
         let mut sums = [simd.splat(black_box(1.0)); CHAINS];
         for _ in 0..STEPS {
             for sum in &mut sums {
-                *sum = T::Word::multiply_add(simd, factor, term, *sum);
+                *sum = if const { by_blocks::<S, T::Word>() } {
+                    simd.multiply_blocks(factor, term, *sum)
+                } else {
+                    T::Word::multiply_add(simd, factor, term, *sum)
+                };
             }
         }
         let mut total = sums[0];
@@ -46,7 +50,8 @@ impl<T: Element> Kernel for Chains<T> {
 /// Floating-point operations per second of all threads of the current pool together, with nothing
 /// but the multiply-adds of products of this type, each counted as two; the best of a few short runs.
 pub fn peak_flops<T: Element>(isa: Isa) -> f64 {
-    let operations = (2 * T::Word::INPUTS * CHAINS * STEPS * isa.lanes::<T>()) as f64;
+    let products = isa.step::<T::Word>() * isa.lanes::<T>();
+    let operations = (2 * products * CHAINS * STEPS) as f64;
     let run = || {
         let rates = rayon::broadcast(|_| {
             let start = Instant::now();

@@ -182,10 +182,14 @@ fn dense_convolutions() {
     ] {
         check_conv(ConvGeometry::dense(inputs, outputs, kernel_size), shape);
     }
-    // Odd rows of taps, to which a zero is added, in several chunks.
+    // Rows of taps to which up to three zeros are added, in several chunks.
     for (inputs, outputs, kernel_size, stride, dilation) in [
         (117, 20, 3, 1, 1),
         (117, 20, 3, 1, 2),
+        (118, 20, 3, 2, 1),
+        (119, 20, 3, 1, 2),
+        (1029, 33, 1, 1, 1),
+        (1030, 33, 1, 2, 1),
         (1031, 33, 1, 1, 1),
         (1031, 33, 1, 2, 1),
     ] {

@@ -13,6 +13,8 @@ mod neon;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod pixels;
 mod portable;
+#[cfg(test)]
+mod tests;
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -22,7 +24,7 @@ pub(crate) use pixels::PixelSums;
 use portable::Portable;
 
 use super::bf16::Bf16;
-use super::element::Element;
+use super::element::{self, Element, Word};
 
 /// Bytes of a cache line.
 pub(crate) const LINE_BYTES: usize = 64;
@@ -48,6 +50,9 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     const BY_ELEMENT: bool;
     /// Whether [`Simd::dot`] is an instruction.
     const DOT: bool;
+    /// Whether [`Simd::multiply_blocks`] is an instruction, which products of pairs of bf16 are made of then.
+    /// Vectors have 4 values there.
+    const BLOCKS: bool = false;
     /// A vector.
     type V: Copy;
     /// The source of every lane in a permutation.
@@ -114,6 +119,43 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn dot_element<const E: i32>(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         self.dot(element(self, a, E), b, c)
+    }
+
+    /// The products of two rows of four bf16 in `a` with two in `b`, in every four lanes: `c` and those of the
+    /// first row of `a` with the first and the second of `b`, then those of its second row. Each is the sum
+    /// of two [`Simd::dot`]s.
+    #[inline(always)]
+    fn multiply_blocks(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        blocks_by_dots(self, a, b, c)
+    }
+
+    /// Of every four lanes, the lower two of `a` and of `b`, and the upper two of `a` and of `b`. Twice, it
+    /// gives back `a` and `b`.
+    #[inline(always)]
+    fn halves(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let mut lanes = [[0.0; MAX_LANES]; 2];
+        self.store(a, &mut lanes[0]);
+        self.store(b, &mut lanes[1]);
+        let mut halves = lanes;
+        for at in (0..Self::LANES).step_by(4) {
+            halves[0][at + 2..at + 4].copy_from_slice(&lanes[1][at..at + 2]);
+            halves[1][at..at + 2].copy_from_slice(&lanes[0][at + 2..at + 4]);
+        }
+        halves.map(|halves| self.load(&halves))
+    }
+
+    /// Two values of the first address, and two of the second, in every four lanes.
+    ///
+    /// # Safety
+    /// Each is valid for reading 2 values.
+    #[inline(always)]
+    unsafe fn load_halves(self, lower: *const f32, upper: *const f32) -> Self::V {
+        // SAFETY: as the caller guarantees; the array has four values.
+        unsafe {
+            let [lower, upper] =
+                [lower, upper].map(|half| half.cast::<[f32; 2]>().read_unaligned());
+            self.load_four([lower[0], lower[1], upper[0], upper[1]].as_ptr())
+        }
     }
 
     /// A vector of bf16, as f32.
@@ -211,6 +253,20 @@ fn element<S: Simd>(simd: S, x: S::V, lane: i32) -> S::V {
     let mut lanes = [0.0; MAX_LANES];
     simd.store(x, &mut lanes);
     simd.splat(lanes[lane as usize])
+}
+
+/// [`Simd::multiply_blocks`] where it is no instruction.
+#[inline(always)]
+fn blocks_by_dots<S: Simd>(simd: S, a: S::V, b: S::V, c: S::V) -> S::V {
+    let fours = |x, order: [u8; 4]| {
+        let mut lanes = [0; MAX_LANES];
+        for (lane, from) in lanes.iter_mut().enumerate() {
+            *from = order[lane % 4];
+        }
+        simd.permute_fours(x, simd.lanes(&lanes))
+    };
+    let c = simd.dot(fours(a, [0, 0, 2, 2]), fours(b, [0, 2, 0, 2]), c);
+    simd.dot(fours(a, [1, 1, 3, 3]), fours(b, [1, 3, 1, 3]), c)
 }
 
 /// Code that is compiled for every instruction set.
@@ -346,6 +402,11 @@ impl Isa {
         self.run(Query::<T>(PhantomData)).vectors
     }
 
+    /// Inputs that products with weights in these words take at a time.
+    pub(crate) fn step<W: Word>(self) -> usize {
+        self.run(Step::<W>(PhantomData))
+    }
+
     /// Whether it multiplies with one of four values that are loaded at once.
     pub(crate) fn by_element<T: Element>(self) -> bool {
         self.run(Query::<T>(PhantomData)).by_element
@@ -389,6 +450,19 @@ impl Isa {
     }
 }
 
+/// Asks for the inputs that products take at a time.
+struct Step<W>(PhantomData<W>);
+
+impl<W: Word> Kernel for Step<W> {
+    type Output = usize;
+    type Element = W::Element;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        element::step::<S, W>()
+    }
+}
+
 /// What an instruction set has.
 struct Registers {
     lanes: usize,
@@ -414,23 +488,5 @@ impl<T: Element> Kernel for Query<T> {
             by_element: S::BY_ELEMENT,
             has_dot: S::DOT,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_the_machine_has_can_be_named() {
-        let lanes: Vec<usize> = Isa::available().map(Isa::lanes::<f32>).collect();
-        assert!(lanes[0] == 4 && lanes.is_sorted());
-        for isa in Isa::available() {
-            assert_eq!(Isa::named(isa.name()), Some(isa));
-            assert!(isa.lanes::<f32>() <= MAX_LANES);
-        }
-        assert!(Isa::available().any(|isa| isa == Isa::best()));
-        assert_eq!(Isa::named(""), None);
-        assert_eq!(Isa::named("sse9"), None);
     }
 }

@@ -8,7 +8,7 @@
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
-use super::{Bf16, Kernel, LINE_BYTES, MAX_LANES, Simd};
+use super::{Bf16, Kernel, LINE_BYTES, MAX_LANES, Simd, blocks_by_dots};
 
 /// Proof that the machine has NEON, and with `BF16` also its products of bf16: made by `detect` and
 /// `detect_bf16` alone.
@@ -41,10 +41,11 @@ const UPPER: u32 = 0xffff_0000;
 // SAFETY: a vector has 4 values, which is LANES; loads and stores touch these alone.
 unsafe impl<const BF16: bool> Simd for Neon<BF16> {
     const LANES: usize = 4;
-    const ROWS: usize = 7;
+    const ROWS: usize = if BF16 { 6 } else { 7 };
     const VECTORS: usize = 3;
     const BY_ELEMENT: bool = true;
     const DOT: bool = BF16;
+    const BLOCKS: bool = BF16;
     type V = float32x4_t;
     type Lanes = uint8x16_t;
 
@@ -189,6 +190,32 @@ unsafe impl<const BF16: bool> Simd for Neon<BF16> {
         }
         let c = self.fma_element::<E>(second(a), second(b), c);
         self.fma_element::<E>(first(a), first(b), c)
+    }
+    #[inline(always)]
+    fn multiply_blocks(self, a: float32x4_t, b: float32x4_t, mut c: float32x4_t) -> float32x4_t {
+        if const { BF16 } {
+            // SAFETY: see above; whoever has products of bf16 has those of blocks, too.
+            unsafe {
+                asm!("bfmmla {c:v}.4s, {a:v}.8h, {b:v}.8h",
+                    c = inout(vreg) c, a = in(vreg) a, b = in(vreg) b,
+                    options(pure, nomem, nostack, preserves_flags));
+            }
+            return c;
+        }
+        blocks_by_dots(self, a, b, c)
+    }
+    #[inline(always)]
+    fn halves(self, a: float32x4_t, b: float32x4_t) -> [float32x4_t; 2] {
+        // SAFETY: see above.
+        unsafe {
+            let (a, b) = (vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b));
+            [vzip1q_f64(a, b), vzip2q_f64(a, b)].map(|halves| vreinterpretq_f32_f64(halves))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_halves(self, lower: *const f32, upper: *const f32) -> float32x4_t {
+        // SAFETY: the caller guarantees 2 values each; the loads need not be aligned.
+        unsafe { vcombine_f32(vld1_f32(lower), vld1_f32(upper)) }
     }
     #[inline(always)]
     unsafe fn load_bf16(self, from: *const Bf16) -> float32x4_t {

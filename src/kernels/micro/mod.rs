@@ -1,17 +1,21 @@
 //! The micro-kernel of the matrix product: rows times a panel of weights, tile by tile.
 //!
 //! A tile of results is kept in registers: up to [`Simd::ROWS`] rows by up to [`Simd::VECTORS`] vectors
-//! of outputs. Each call sums over some hundred inputs.
+//! of outputs. Each call sums over some hundred inputs. How the products are made of instructions is in
+//! [`blocks`] and [`by_element`] where the machine has special ones for it.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
     reason = "plain loops of constant length, which become registers"
 )]
 
+mod blocks;
+mod by_element;
+
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use super::element::{Element, Word};
+use super::element::{Element, Word, by_blocks, step};
 use super::simd::LINE_BYTES;
 use super::{Kernel, MAX_LANES, MatMut, Simd};
 
@@ -50,9 +54,9 @@ pub(super) struct RowLayout {
     pub stride: usize,
     /// Contiguous runs of inputs that a row consists of, such as the rows of a window.
     pub runs: usize,
-    /// Inputs per run, and values from one run of a row to the next. Weights come in words of one or two
-    /// inputs: the last one of an odd run reads a value more, which has the weight 0: if it is not finite, the
-    /// result is NaN.
+    /// Inputs per run, and values from one run of a row to the next. Up to four inputs are multiplied at a
+    /// time: the last ones of a run may read up to three values more, which have the weight 0: if one is not
+    /// finite, the result is NaN.
     pub run: usize,
     pub run_stride: usize,
 }
@@ -69,10 +73,10 @@ impl RowLayout {
         }
     }
 
-    /// Values from the first to the last input of so many rows, where a run is read in words of so many
+    /// Values from the first to the last input of so many rows, where a run is read in steps of so many
     /// inputs.
-    pub(super) fn reach(self, rows: usize, inputs: usize) -> usize {
-        let run = self.run.next_multiple_of(inputs);
+    pub(super) fn reach(self, rows: usize, step: usize) -> usize {
+        let run = self.run.next_multiple_of(step);
         (rows.max(1) - 1) * self.stride + (self.runs.max(1) - 1) * self.run_stride + run
     }
 }
@@ -150,8 +154,9 @@ fn multiply_tiles<S: Simd, W: Word, const VECTORS: usize>(simd: S, product: Pane
         return;
     }
     // In words, as are the lengths below that are not of `y`.
-    let depth = layout.runs * layout.run.div_ceil(W::INPUTS);
-    assert!(columns <= width && rows.len() >= layout.reach(y.rows(), W::INPUTS));
+    let step = const { step::<S, W>() };
+    let depth = layout.runs * layout.run.next_multiple_of(step) / W::INPUTS;
+    assert!(columns <= width && rows.len() >= layout.reach(y.rows(), step));
     assert!(panel.len() >= depth * width);
     assert!(bias.is_none_or(|bias| bias.len() >= width));
     // Without partial sums of their own, they are in `y`.
@@ -163,9 +168,11 @@ fn multiply_tiles<S: Simd, W: Word, const VECTORS: usize>(simd: S, product: Pane
         None => assert!(!narrow || bias.is_some() && last),
     }
     assert!(sums.as_ref().is_none_or(|sums| sums.len() >= columns));
-    // Tiles of nearly equal height: one of few rows would be bound by the latency of its sums.
-    let count = y.rows().div_ceil(S::ROWS);
-    let (least, taller) = (y.rows() / count, y.rows() % count);
+    // Tiles of nearly equal height: one of few rows would be bound by the latency of its sums. Blocks have two
+    // rows.
+    let unit = const { if by_blocks::<S, W>() { 2 } else { 1 } };
+    let (count, units) = (y.rows().div_ceil(S::ROWS), y.rows().div_ceil(unit));
+    let (least, taller) = (units / count, units % count);
     // Bytes to prefetch for each input of each tile.
     let steps = next.map(|next| next.len().div_ceil((count * depth).max(1)));
     // Prefetching from an unmapped page costs time, so what is empty points to the weights.
@@ -176,7 +183,7 @@ fn multiply_tiles<S: Simd, W: Word, const VECTORS: usize>(simd: S, product: Pane
     let mut whole = MaybeUninit::<[f32; MAX_ROWS * 2 * MAX_LANES]>::uninit();
     let mut start = 0;
     for index in 0..count {
-        let height = least + usize::from(index < taller);
+        let height = (unit * (least + usize::from(index < taller))).min(y.rows() - start);
         // A panel wider than `y` writes to a buffer of its own width.
         let whole = whole.as_mut_ptr().cast::<W::Element>();
         let (results, result_stride) = if columns == width {
@@ -296,9 +303,6 @@ struct Tile<W: Word> {
     relu: bool,
 }
 
-/// Words of a row that are loaded at once where the machine multiplies by element.
-const FOUR: usize = 4;
-
 /// A vector of weights, `at` words into a panel of so many outputs. The first one of a cache line prefetches
 /// that line of later inputs.
 ///
@@ -318,63 +322,38 @@ unsafe fn load_weights<S: Simd, W: Word>(
     unsafe { W::load(simd, panel.add(at)) }
 }
 
-/// Adds the products of four words, from word `at` of the rows on.
-///
-/// # Safety
-/// They are valid for reading in each of the `R` rows, as are four words of the panel.
-#[inline(always)]
-unsafe fn four<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
-    simd: S,
-    groups: &[*const W::Element],
-    stride: usize,
-    at: usize,
-    panel: *const W,
-    sums: &mut [[S::V; VECTORS]; R],
-) {
-    let width = VECTORS * S::LANES;
-    let mut inputs = [simd.splat(0.0); R];
-    // Written out: a loop this long would not be unrolled, with its sums in memory.
-    macro_rules! load_each_row {
-        ($($r:literal)*) => {
-            $(if $r < R {
-                // SAFETY: as the caller guarantees.
-                inputs[$r] = unsafe {
-                    let row = groups[$r / GROUP].add($r % GROUP * stride);
-                    W::load_inputs(simd, row.add(at * W::INPUTS))
-                };
-            })*
-        };
-    }
-    load_each_row!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-    macro_rules! of_element {
-        ($element:literal, $($r:literal)*) => {
-            for v in 0..VECTORS {
-                let at = $element * width + v * S::LANES;
-                // SAFETY: as the caller guarantees.
-                let weights = unsafe {
-                    // Low tiles are alone in their product: with the one before, their weights were prefetched
-                    // into L2, and there the machine sees by itself where they go on.
-                    if R <= 2 {
-                        W::load(simd, panel.add(at))
-                    } else {
-                        load_weights(simd, panel, at, width)
-                    }
-                };
-                $(if $r < R {
-                    let sum = &mut sums[$r][v];
-                    *sum = W::multiply_add_element::<S, $element>(simd, inputs[$r], weights, *sum);
-                })*
-            }
-        };
-    }
-    of_element!(0, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-    of_element!(1, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-    of_element!(2, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-    of_element!(3, 0 1 2 3 4 5 6 7 8 9 10 11 12 13);
-}
-
 /// Rows per base pointer: x86 addressing can add an index register times 1 or 2.
 const GROUP: usize = 3;
+
+/// Inputs of a tile's rows that are multiplied next.
+struct Inputs<'a, W: Word> {
+    /// Every [`GROUP`]th row, from these inputs on.
+    groups: &'a mut [*const W::Element; MAX_ROWS.div_ceil(GROUP)],
+    /// Values from one row to the next.
+    stride: usize,
+    /// Their weights.
+    panel: &'a mut *const W,
+    /// How many there are, in words.
+    words: usize,
+}
+
+impl<W: Word> Inputs<'_, W> {
+    /// The inputs of a row.
+    #[inline(always)]
+    fn row(&self, row: usize) -> *const W::Element {
+        self.groups[row / GROUP].wrapping_add(row % GROUP * self.stride)
+    }
+
+    /// Leaves out so many words, of `width` outputs.
+    #[inline(always)]
+    fn advance(&mut self, words: usize, width: usize) {
+        *self.panel = self.panel.wrapping_add(words * width);
+        for group in &mut *self.groups {
+            *group = group.wrapping_add(words * W::INPUTS);
+        }
+        self.words -= words;
+    }
+}
 
 /// # Safety
 /// With `width = VECTORS * LANES`: the layout's inputs of `R` rows and `width` words per word of inputs
@@ -418,6 +397,11 @@ unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
                 sums[r][v] = simd.load_unchecked(from.add(v * S::LANES));
             }
         }
+        // The second row of the last block, if the tile has an odd number.
+        let mut spare = [simd.splat(0.0); VECTORS];
+        if const { by_blocks::<S, W>() } {
+            blocks::exchange(simd, &mut sums, &mut spare);
+        }
         let RowLayout {
             stride,
             runs,
@@ -433,7 +417,7 @@ unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
                 *group = group.wrapping_add(g * GROUP * stride);
             }
             start = start.wrapping_add(run_stride);
-            let mut left = run.div_ceil(W::INPUTS);
+            let mut left = run.next_multiple_of(const { step::<S, W>() }) / W::INPUTS;
             while left > 0 {
                 let count = left.min(const { if S::BY_ELEMENT { 4 * LINE } else { LINE } });
                 left -= count;
@@ -446,30 +430,18 @@ unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
                 for (next, step) in next.iter_mut().zip(tile.steps) {
                     *next = next.wrapping_add(step * count);
                 }
-                let mut rest = count;
-                if const { S::BY_ELEMENT } {
-                    // Twice as many in low tiles, where the loop would cost as much as the products.
-                    let most = const { if R <= 2 { 2 * FOUR } else { FOUR } };
-                    while rest >= most {
-                        for at in (0..most).step_by(FOUR) {
-                            let panel = panel.add(at * width);
-                            four::<S, W, R, VECTORS>(simd, &groups, stride, at, panel, &mut sums);
-                        }
-                        panel = panel.add(most * width);
-                        for group in &mut groups {
-                            *group = group.wrapping_add(most * W::INPUTS);
-                        }
-                        rest -= most;
-                    }
-                    if most > FOUR && rest >= FOUR {
-                        four::<S, W, R, VECTORS>(simd, &groups, stride, 0, panel, &mut sums);
-                        panel = panel.add(FOUR * width);
-                        for group in &mut groups {
-                            *group = group.wrapping_add(FOUR * W::INPUTS);
-                        }
-                        rest -= FOUR;
-                    }
+                let mut inputs = Inputs {
+                    groups: &mut groups,
+                    stride,
+                    panel: &mut panel,
+                    words: count,
+                };
+                if const { by_blocks::<S, W>() } {
+                    inputs.add_blocks(simd, &mut sums, &mut spare);
+                } else if const { S::BY_ELEMENT } {
+                    inputs.add_fours(simd, &mut sums);
                 }
+                let rest = inputs.words;
                 for _ in 0..rest {
                     let mut weights = [simd.splat(0.0); VECTORS];
                     for v in 0..VECTORS {
@@ -495,6 +467,9 @@ unsafe fn rows_of<S: Simd, W: Word, const R: usize, const VECTORS: usize>(
                     }
                 }
             }
+        }
+        if const { by_blocks::<S, W>() } {
+            blocks::exchange(simd, &mut sums, &mut spare);
         }
         // Short loops, one after the other: a long one would not be unrolled, with its sums in memory.
         if tile.relu {
