@@ -5,8 +5,8 @@
     reason = "plain loops of constant length, which become registers"
 )]
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::ptr;
 
 use super::{Call, first_channel};
 use crate::kernels::activation::{Activation, activate};
@@ -246,18 +246,34 @@ impl<T: Element> Kernel for Row<'_, T> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match self.call.conv.geometry.stride {
-            1 => self.tiles::<S, 1>(simd),
-            2 => self.tiles::<S, 2>(simd),
-            _ => self.tiles::<S, 0>(simd),
+        let geometry = &self.call.conv.geometry;
+        // What neighbouring outputs share is loaded once where registers are enough for the weights of a row of
+        // taps, too. In a constant, so that what does not run is not compiled.
+        let taps = match geometry.kernel_size {
+            size @ (3 | 5) if geometry.dilation == 1 && const { S::BY_ELEMENT } => size,
+            _ => 1,
+        };
+        match (geometry.stride, taps) {
+            (1, 1) => self.tiles::<S, 1, 1>(simd),
+            (2, 1) => self.tiles::<S, 2, 1>(simd),
+            (1, taps) if const { S::BY_ELEMENT } => match taps {
+                3 => self.tiles::<S, 1, 3>(simd),
+                _ => self.tiles::<S, 1, 5>(simd),
+            },
+            (2, taps) if const { S::BY_ELEMENT } => match taps {
+                3 => self.tiles::<S, 2, 3>(simd),
+                _ => self.tiles::<S, 2, 5>(simd),
+            },
+            _ => self.tiles::<S, 0, 1>(simd),
         }
     }
 }
 
 impl<T: Element> Row<'_, T> {
-    /// In tiles of nearly equal width. `STRIDE` is 0 for strides that have tiles of one output.
+    /// In tiles of nearly equal width. `STRIDE` is 0 for strides that have tiles of one output; so many
+    /// neighbouring `TAPS` are computed together.
     #[inline(always)]
-    fn tiles<S: Simd, const STRIDE: usize>(self, simd: S) {
+    fn tiles<S: Simd, const STRIDE: usize, const TAPS: usize>(self, simd: S) {
         let call = self.call;
         let geometry = &call.conv.geometry;
         let (len, width) = (call.ring_row(), call.output[1]);
@@ -265,15 +281,16 @@ impl<T: Element> Row<'_, T> {
         assert!(self.ring.len() >= reach * len && self.row.len() >= width * S::LANES);
         assert!(self.taps.end <= kernel_size && self.slot < reach);
         assert!(self.weights.len() >= kernel_size * kernel_size * S::LANES);
-        // Where the first output finds its values, tap by tap.
-        let mut places = [ptr::null(); MOST_TAPS];
+        // Where the first output finds its values: for every `TAPS` of a row of taps, which are neighbours.
+        // Not initialised, as that would take as long as a short row.
+        let mut places = [MaybeUninit::uninit(); MOST_TAPS];
         let mut count = 0;
         let mut slot = self.slot;
         for _ in self.taps.clone() {
             let mut place = self.ring[slot * len..].as_ptr();
-            for _ in 0..kernel_size {
-                places[count] = place;
-                place = place.wrapping_add(geometry.dilation * S::LANES);
+            for _ in (0..kernel_size).step_by(TAPS) {
+                places[count].write(place);
+                place = place.wrapping_add(TAPS * geometry.dilation * S::LANES);
                 count += 1;
             }
             slot += geometry.dilation;
@@ -281,6 +298,8 @@ impl<T: Element> Row<'_, T> {
                 slot -= reach;
             }
         }
+        // SAFETY: so many were written.
+        let places = unsafe { places[..count].assume_init_ref() };
         let weights = &self.weights[self.taps.start * kernel_size * S::LANES..];
         let bias = simd.load(self.bias);
         let most = if STRIDE == 0 { 1 } else { MOST_OUTPUTS };
@@ -290,7 +309,7 @@ impl<T: Element> Row<'_, T> {
         for index in 0..tiles {
             let outputs = least + usize::from(index < wider);
             let tile = Tile {
-                places: &places[..count],
+                places,
                 offset: start * geometry.stride * S::LANES,
                 weights,
                 to: self.row[start * S::LANES..].as_mut_ptr(),
@@ -301,7 +320,7 @@ impl<T: Element> Row<'_, T> {
                         // SAFETY: an output of the row reads pixels of the rows of the ring, which are as
                         // long as all outputs reach, and there is a vector of weights for each tap and of
                         // sums for each output.
-                        $($outputs => unsafe { tile.run::<S, $outputs, STRIDE>(simd, bias) },)*
+                        $($outputs => unsafe { tile.run::<S, $outputs, STRIDE, TAPS>(simd, bias) },)*
                         _ => unreachable!("tiles have up to 14 outputs"),
                     }
                 };
@@ -318,7 +337,7 @@ impl<T: Element> Row<'_, T> {
 
 /// A few neighbouring outputs, whose sums are kept in registers.
 struct Tile<'a> {
-    /// Where the first output of the row finds its values, tap by tap.
+    /// Where the first output of the row finds its values, for some neighbouring taps after the others.
     places: &'a [*const f32],
     /// Values from there to those of the tile's first output.
     offset: usize,
@@ -329,23 +348,33 @@ struct Tile<'a> {
 impl Tile<'_> {
     /// # Safety
     /// A vector can be read for every tap of each output, and a vector of weights for every tap; one can be
-    /// written for each output.
+    /// written for each output. From each place on, the values of `TAPS` taps are a vector apart.
     #[inline(always)]
-    unsafe fn run<S: Simd, const OUTPUTS: usize, const STRIDE: usize>(self, simd: S, bias: S::V) {
+    unsafe fn run<S: Simd, const OUTPUTS: usize, const STRIDE: usize, const TAPS: usize>(
+        self,
+        simd: S,
+        bias: S::V,
+    ) {
         let mut sums = [bias; OUTPUTS];
         let mut weights = self.weights.as_ptr();
         for &place in self.places {
             // SAFETY: as the caller guarantees.
             unsafe {
                 let place = place.add(self.offset);
-                let weight = simd.load_unchecked(weights);
-                weights = weights.add(S::LANES);
+                let mut row = [simd.splat(0.0); TAPS];
+                for tap in 0..TAPS {
+                    row[tap] = simd.load_unchecked(weights);
+                    weights = weights.add(S::LANES);
+                }
                 // Written out: a loop this long would not be unrolled, with its sums in memory.
                 macro_rules! of_each_output {
                     ($($output:literal)*) => {
                         $(if $output < OUTPUTS {
-                            let x = simd.load_unchecked(place.add($output * STRIDE * S::LANES));
-                            sums[$output] = simd.fma(x, weight, sums[$output]);
+                            for tap in 0..TAPS {
+                                let pixel = $output * STRIDE + tap;
+                                let x = simd.load_unchecked(place.add(pixel * S::LANES));
+                                sums[$output] = simd.fma(x, row[tap], sums[$output]);
+                            }
                         })*
                     };
                 }
