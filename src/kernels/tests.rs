@@ -310,53 +310,68 @@ fn enough_rows_for_every_way_to_cut_them() {
     }
 }
 
-#[test]
-fn winograd_stays_within_its_bounds() {
-    for (inputs, outputs, groups) in [
-        (1, 1, 1),
-        (3, 5, 1),
-        (16, 16, 1),
-        (20, 33, 1),
-        (64, 64, 1),
-        (260, 8, 1),
-        (9, 15, 3),
-        (48, 48, 2),
-        (80, 56, 4),
-        (144, 216, 3),
-        (336, 336, 14),
-    ] {
-        for shape in [
+/// Any padding and shape. Filters depend on neither, so they are packed once.
+fn check_winograd([inputs, outputs, groups]: [usize; 3]) {
+    let paddings = [0, 1, 2].map(Padding::Each);
+    for padding in paddings.into_iter().chain([Padding::Same]) {
+        let geometry = ConvGeometry {
+            padding,
+            groups,
+            ..ConvGeometry::dense(inputs, outputs, 3)
+        };
+        let cases = [
             [1, 1, 1],
             [2, 3, 5],
             [1, 8, 7],
             [3, 7, 7],
             [1, 17, 13],
             [2, 30, 4],
-        ] {
-            let paddings = [0, 1, 2].map(Padding::Each);
-            for padding in paddings.into_iter().chain([Padding::Same]) {
-                let geometry = ConvGeometry {
-                    padding,
-                    groups,
-                    ..ConvGeometry::dense(inputs, outputs, 3)
-                };
-                let case = Case::new(geometry, shape);
-                for isa in Isa::available() {
-                    for (size, bound) in [(TileSize::Two, 1e-5), (TileSize::Four, 1e-4)] {
-                        let conv = Winograd::new(isa, &case.filters, &case.bias, geometry, size);
-                        for activation in [None, Some(Activation::Relu)] {
-                            let mut y = vec![f32::NAN; case.exact.len()];
-                            let epilogue = Epilogue {
-                                activation,
-                                sums: None,
-                            };
-                            conv.run(&case.x, shape, &mut y, epilogue);
-                            case.check(isa, &y, activation, bound);
-                        }
+        ];
+        let cases = cases.map(|shape| Case::new(geometry, shape));
+        for isa in Isa::available() {
+            for (size, bound) in [(TileSize::Two, 1e-5), (TileSize::Four, 1e-4)] {
+                let Case { filters, bias, .. } = &cases[0];
+                let conv = Winograd::new(isa, filters, bias, geometry, size);
+                for case in &cases {
+                    for activation in [None, Some(Activation::Relu)] {
+                        let mut y = vec![f32::NAN; case.exact.len()];
+                        let epilogue = Epilogue {
+                            activation,
+                            sums: None,
+                        };
+                        conv.run(&case.x, case.shape, &mut y, epilogue);
+                        case.check(isa, &y, activation, bound);
                     }
                 }
             }
         }
+    }
+}
+
+#[test]
+fn winograd_stays_within_its_bounds() {
+    for channels in [
+        [1, 1, 1],
+        [3, 5, 1],
+        [16, 16, 1],
+        [20, 33, 1],
+        [64, 64, 1],
+        [260, 8, 1],
+    ] {
+        check_winograd(channels);
+    }
+}
+
+#[test]
+fn winograd_of_groups_stays_within_its_bounds() {
+    for channels in [
+        [9, 15, 3],
+        [48, 48, 2],
+        [80, 56, 4],
+        [144, 216, 3],
+        [336, 336, 14],
+    ] {
+        check_winograd(channels);
     }
 }
 

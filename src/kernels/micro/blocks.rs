@@ -91,7 +91,7 @@ impl<W: Word> Inputs<'_, W> {
         }
     }
 
-    /// Adds the products of one step, with the inputs of the block of every other row.
+    /// Adds the products of one step. `inputs` has a vector for each block, in the place of its first row.
     ///
     /// # Safety
     /// Its weights are valid for reading.

@@ -85,7 +85,7 @@ impl RowLayout {
 pub(super) struct PanelProduct<'a, W: Word> {
     pub rows: &'a [W::Element],
     pub layout: RowLayout,
-    /// The weights of all outputs, word by word.
+    /// The weights of all outputs, step by step.
     pub panel: &'a [W],
     /// What to prefetch meanwhile: weights into L2, inputs into L1.
     pub next: [&'a [u8]; 2],
