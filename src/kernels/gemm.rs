@@ -197,8 +197,8 @@ pub(super) trait Rows<T>: Sync {
         None
     }
 
-    /// The rows and the distance from one to the next in values, if they lie as they are multiplied: they are
-    /// read in place if it is short and whole steps.
+    /// The rows and the distance from one to the next in values, if they need no packing. They are read in place
+    /// where that distance is short and a whole number of steps.
     fn in_place(&self) -> Option<(&[T], usize)> {
         None
     }

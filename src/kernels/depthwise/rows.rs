@@ -256,14 +256,10 @@ impl<T: Element> Kernel for Row<'_, T> {
         match (geometry.stride, taps) {
             (1, 1) => self.tiles::<S, 1, 1>(simd),
             (2, 1) => self.tiles::<S, 2, 1>(simd),
-            (1, taps) if const { S::BY_ELEMENT } => match taps {
-                3 => self.tiles::<S, 1, 3>(simd),
-                _ => self.tiles::<S, 1, 5>(simd),
-            },
-            (2, taps) if const { S::BY_ELEMENT } => match taps {
-                3 => self.tiles::<S, 2, 3>(simd),
-                _ => self.tiles::<S, 2, 5>(simd),
-            },
+            (1, 3) if const { S::BY_ELEMENT } => self.tiles::<S, 1, 3>(simd),
+            (1, 5) if const { S::BY_ELEMENT } => self.tiles::<S, 1, 5>(simd),
+            (2, 3) if const { S::BY_ELEMENT } => self.tiles::<S, 2, 3>(simd),
+            (2, 5) if const { S::BY_ELEMENT } => self.tiles::<S, 2, 5>(simd),
             _ => self.tiles::<S, 0, 1>(simd),
         }
     }
@@ -337,7 +333,7 @@ impl<T: Element> Row<'_, T> {
 
 /// A few neighbouring outputs, whose sums are kept in registers.
 struct Tile<'a> {
-    /// Where the first output of the row finds its values, for some neighbouring taps after the others.
+    /// Where the first output of the row finds its values: one place for every `TAPS` neighbouring taps.
     places: &'a [*const f32],
     /// Values from there to those of the tile's first output.
     offset: usize,

@@ -1,7 +1,7 @@
 //! Products where the machine multiplies blocks: two rows with two outputs, four inputs at a time.
 //!
-//! Meanwhile the sums of two rows and four outputs, which are two vectors, are those of two blocks: of the
-//! first two outputs and of the last two. Weights lie step by step, two words of an output together.
+//! The sums of two rows and four outputs are two vectors. While products are added, each holds a block: that of
+//! the first two outputs, or of the last two. Weights lie step by step, two words of an output together.
 #![allow(unsafe_code)]
 
 use super::{Inputs, load_weights};

@@ -1,8 +1,8 @@
 //! The micro-kernel of the matrix product: rows times a panel of weights, tile by tile.
 //!
 //! A tile of results is kept in registers: up to [`Simd::ROWS`] rows by up to [`Simd::VECTORS`] vectors
-//! of outputs. Each call sums over some hundred inputs. How the products are made of instructions is in
-//! [`blocks`] and [`by_element`] where the machine has special ones for it.
+//! of outputs. Each call sums over some hundred inputs. [`blocks`] and [`by_element`] have the products of
+//! machines with special instructions for them.
 #![allow(unsafe_code)]
 #![allow(
     clippy::needless_range_loop,
@@ -344,7 +344,7 @@ impl<W: Word> Inputs<'_, W> {
         self.groups[row / GROUP].wrapping_add(row % GROUP * self.stride)
     }
 
-    /// Leaves out so many words, of `width` outputs.
+    /// Skips so many words, of `width` outputs.
     #[inline(always)]
     fn advance(&mut self, words: usize, width: usize) {
         *self.panel = self.panel.wrapping_add(words * width);

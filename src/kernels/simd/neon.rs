@@ -194,7 +194,7 @@ unsafe impl<const BF16: bool> Simd for Neon<BF16> {
     #[inline(always)]
     fn multiply_blocks(self, a: float32x4_t, b: float32x4_t, mut c: float32x4_t) -> float32x4_t {
         if const { BF16 } {
-            // SAFETY: see above; whoever has products of bf16 has those of blocks, too.
+            // SAFETY: see above; the instruction is part of the same extension, FEAT_BF16.
             unsafe {
                 asm!("bfmmla {c:v}.4s, {a:v}.8h, {b:v}.8h",
                     c = inout(vreg) c, a = in(vreg) a, b = in(vreg) b,

@@ -149,8 +149,8 @@ fn convolve<T: Element>(
     [y.iter().map(|y| y.to_f32()).collect(), sums]
 }
 
-/// Every instruction set against the portable one, where results may differ by so much of the largest, and
-/// their sums by that of as many.
+/// Every instruction set against the portable one. Results may differ by `allowed` of the largest one, and the
+/// sums of channels by that for each pixel.
 fn check_agreement<T: Element>(count: usize, allowed: f32) {
     let mut choices = Choices(7);
     for _ in 0..count {
